@@ -1,0 +1,153 @@
+"""A certificate authority of our own, with what RFC 5280 and Go's verifier (the API server) want of it.
+
+The authority may sign servers and no further authorities (path length 0). Subject and authority key identifiers
+(RFC 5280, 4.2.1.1 and 4.2.1.2) tell authorities of the same name apart while two are trusted. Whether an authority is
+valid *yet* is never judged: a replica whose clock is slow would replace what its neighbours have just made.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Self, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from certs.errors import Unusable
+from certs.pair import Pair, require_match
+from certs.pem import certificates, encode, encode_key, private_key
+
+CA_LIFE = timedelta(days=365)
+LEAF_LIFE = timedelta(days=7)
+
+BACKDATED = timedelta(minutes=5)
+"""Certificates begin this much in the past, for verifiers whose clock is slow."""
+
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pullsecret-webhook CA")])
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Raises `Unusable` when it is made of a key that isn't the certificate's, or of a certificate that is no CA's."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        require_match(self.certificate, self.key)
+        if not is_ca(self.certificate):
+            raise Unusable("the certificate is no CA's")
+        if _extension(self.certificate, x509.SubjectKeyIdentifier) is None:
+            raise Unusable("the CA certificate has no subject key identifier")
+
+    @classmethod
+    def create(cls, now: datetime) -> Self:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_NAME, _NAME, key.public_key()).not_valid_before(now - BACKDATED)
+        builder = builder.not_valid_after(now + CA_LIFE)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(_usage(key_cert_sign=True), critical=True)
+        return cls(builder.sign(key, SHA256()), key)
+
+    @classmethod
+    def parse(cls, certificate: bytes, key: bytes, now: datetime, *, names: tuple[str, str]) -> Self:
+        """From PEM; `names` are what to call the two in a message. Raises `Unusable` with the reason."""
+        first = certificates(certificate, names[0])[0]
+        secret = private_key(key, names[1])
+        if not isinstance(secret, ec.EllipticCurvePrivateKey):
+            raise Unusable(f"{names[1]} is no EC key")
+        authority = cls(first, secret)
+        if now >= authority.ends:
+            raise Unusable(f"{names[0]} ended at {authority.ends:%Y-%m-%d %H:%M} UTC")
+        return authority
+
+    @property
+    def ends(self) -> datetime:
+        return self.certificate.not_valid_after_utc
+
+    def issue(self, hosts: Sequence[str], now: datetime) -> Pair:
+        """A server certificate for these DNS names and IP addresses. It never outlives the authority.
+
+        The subject is empty, which makes subjectAltName critical (RFC 5280, 4.2.1.6); nobody reads common names.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(x509.Name([]), self.certificate.subject, key.public_key()).not_valid_before(now - BACKDATED)
+        builder = builder.not_valid_after(min(now + LEAF_LIFE, self.ends))
+        builder = builder.add_extension(_alternative_names(hosts), critical=True)
+        builder = builder.add_extension(_usage(digital_signature=True), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        builder = builder.add_extension(self._identifier(), critical=False)
+        return Pair((builder.sign(self.key, SHA256()),), key)
+
+    def issued(self, pair: Pair) -> bool:
+        try:
+            pair.chain[0].verify_directly_issued_by(self.certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
+    def pem(self) -> tuple[bytes, bytes]:
+        """The certificate and the *private key*."""
+        return encode(self.certificate), encode_key(self.key)
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        own = _extension(self.certificate, x509.SubjectKeyIdentifier)
+        assert own is not None
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    constraints = _extension(certificate, x509.BasicConstraints)
+    return constraints is not None and constraints.ca
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    """None also when it can't be read: extensions are parsed late, and may be broken in a certificate that is not."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _usage(*, digital_signature: bool = False, key_cert_sign: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _alternative_names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
+    if not hosts or not all(hosts):
+        raise ValueError("a server certificate needs at least one host name or IP address, and no empty ones")
+    return x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

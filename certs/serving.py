@@ -1,0 +1,83 @@
+"""The certificate that a listening server shows, exchangeable while it listens.
+
+One context listens for the server's life. It has no certificate of its own: for each handshake OpenSSL asks
+`sni_callback`, and it answers by setting the newest context. It is asked whether or not the client sent a server name
+(the API server sends none to an IP address). Loading a pair into the live context instead takes two steps, and
+leaves a certificate without its key when the second one fails.
+"""
+
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from certs.errors import Unusable
+from certs.pair import Pair
+
+
+class Serving:
+    """Hand `listening` to the server. Until the first `serve`, handshakes fail."""
+
+    def __init__(self) -> None:
+        self.listening = _context()
+        self.listening.sni_callback = self._choose
+        self._newest: ssl.SSLContext | None = None
+        self._pair: Pair | None = None
+
+    @property
+    def pair(self) -> Pair | None:
+        """What is served."""
+        return self._pair
+
+    @property
+    def ready(self) -> bool:
+        return self._pair is not None
+
+    def serve(self, pair: Pair) -> None:
+        """From the next handshake on. Raises `Unusable` when OpenSSL refuses the pair; the one before stays."""
+        context = _context()
+        with _file(pair.pem()) as path:
+            try:
+                context.load_cert_chain(path)
+            except ssl.SSLError as e:
+                raise Unusable(f"OpenSSL refuses the certificate: {e.reason}") from None
+        self._newest, self._pair = context, pair
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _listening: ssl.SSLContext) -> int | None:
+        if self._newest is None:
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        connection.context = self._newest
+        return None
+
+
+def _context() -> ssl.SSLContext:
+    """TLS 1.2 or newer. No renegotiation: a client could ask for one handshake after another."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+@contextmanager
+def _file(pem: bytes) -> Iterator[str]:
+    """A path for OpenSSL, which loads pairs from files only: in memory, because a pod may have no writable directory.
+
+    A temporary file, 0600 and deleted at once, on systems without memfd and kernels that refuse it (vm.memfd_noexec).
+    """
+    file: IO[bytes]
+    try:
+        descriptor = os.memfd_create("pair")
+    except (AttributeError, OSError):
+        with tempfile.NamedTemporaryFile() as file:
+            yield _written(file, pem, file.name)
+    else:
+        with os.fdopen(descriptor, "wb") as file:
+            yield _written(file, pem, f"/proc/self/fd/{descriptor}")
+
+
+def _written(file: IO[bytes], pem: bytes, path: str) -> str:
+    file.write(pem)
+    file.flush()
+    return path

@@ -1,0 +1,232 @@
+"""File mode: what is said about files that are wrong, and that new ones are noticed however they come."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from certs import files
+from certs.authority import Authority
+from certs.errors import Unusable
+from certs.files import Files
+from certs.pair import Pair
+from certs.pem import encode, encode_key
+from certs.serving import Serving
+
+Connect = Callable[..., Awaitable[x509.Certificate]]
+Listening = Callable[[Serving], AbstractAsyncContextManager[Connect]]
+
+HOST = "pullsecret-webhook.pullsecret-system.svc"
+NOW = datetime.now(UTC)
+CA = Authority.create(NOW)
+OLD, NEW = CA.issue([HOST], NOW), CA.issue([HOST], NOW)
+
+
+class Mounted:
+    """A Secret as the kubelet mounts it: `tls.crt` -> `..data/tls.crt`, `..data` -> a directory of each version."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.version = 0
+        self.certificate, self.key = root / "tls.crt", root / "tls.key"
+        self.certificate.symlink_to("..data/tls.crt")
+        self.key.symlink_to("..data/tls.key")
+
+    def swap(self, certificate: bytes, key: bytes) -> None:
+        self.version += 1
+        directory = self.root / f"..{self.version}"
+        directory.mkdir()
+        (directory / "tls.crt").write_bytes(certificate)
+        (directory / "tls.key").write_bytes(key)
+        (self.root / "..new").symlink_to(directory.name)
+        (self.root / "..new").rename(self.root / "..data")
+
+    def swap_pair(self, pair: Pair) -> None:
+        self.swap(encode(*pair.chain), encode_key(pair.key))
+
+
+class Mode:
+    """File mode on a mounted Secret that holds OLD, with a clock that can be set and what it reported."""
+
+    def __init__(self, root: Path) -> None:
+        self.mounted = Mounted(root)
+        self.mounted.swap_pair(OLD)
+        self.now = NOW
+        self.said: list[str] = []
+        self.spoken = asyncio.Event()
+        self.serving = Serving()
+        self.files = Files(
+            self.mounted.certificate, self.mounted.key, self.serving, now=lambda: self.now, report=self.say
+        )
+
+    def say(self, text: str) -> None:
+        self.said.append(text.replace(str(self.mounted.root), "/tls"))
+        self.spoken.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        await self.files.start()
+        task = asyncio.create_task(self.files.run())
+        yield
+        assert not task.done()
+        task.cancel()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                self.spoken.clear()
+                await self.spoken.wait()
+
+
+@pytest.fixture
+def mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mode:
+    monkeypatch.setattr(files, "EVERY", 0.001)
+    return Mode(tmp_path)
+
+
+def test_a_swapped_symlink_is_noticed(mode: Mode, listening: Listening) -> None:
+    async def test() -> None:
+        async with mode.running(), listening(mode.serving) as connect:
+            assert await connect(CA.pem()[0], HOST) == OLD.chain[0]
+            mode.mounted.swap_pair(NEW)
+            await mode.until(lambda: mode.serving.pair == NEW)
+            assert await connect(CA.pem()[0], HOST) == NEW.chain[0]
+
+    asyncio.run(test())
+    ends = f"it ends at {NEW.ends:%Y-%m-%d %H:%M} UTC"
+    assert mode.said == [f"/tls/tls.crt is served; {ends}"] * 2
+
+
+def test_files_written_one_after_the_other_are_noticed(mode: Mode) -> None:
+    async def test() -> None:
+        async with mode.running():
+            mode.mounted.certificate.write_bytes(encode(*NEW.chain))
+            await mode.until(lambda: "does not belong" in mode.said[-1])
+            assert mode.serving.pair == OLD
+            mode.mounted.key.write_bytes(encode_key(NEW.key))
+            await mode.until(lambda: mode.serving.pair == NEW)
+
+    asyncio.run(test())
+
+
+def test_swaps_between_the_two_reads_are_no_mismatch(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, later = files._contents, [OLD, NEW]
+
+    def slow(path: Path) -> bytes:
+        contents = read(path)
+        if later and path == mode.mounted.certificate:
+            mode.mounted.swap_pair(later.pop())
+        return contents
+
+    monkeypatch.setattr(files, "_contents", slow)
+    asyncio.run(mode.files.start())
+
+    assert mode.serving.pair == OLD
+    assert mode.mounted.version == 3
+
+
+def small_rsa() -> Pair:
+    key = rsa.generate_private_key(65537, 1024)
+    builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([])).serial_number(1)
+    builder = builder.public_key(key.public_key()).not_valid_before(NOW).not_valid_after(NOW + timedelta(days=1))
+    return Pair((builder.sign(key, SHA256()),), key)
+
+
+SMALL = small_rsa()
+
+WRONG = {
+    "certificate empty": (b"", encode_key(OLD.key), "/tls/tls.crt is empty"),
+    "key empty": (encode(*OLD.chain), b"", "/tls/tls.key is empty"),
+    "no PEM": (b"x", encode_key(OLD.key), "/tls/tls.crt holds no PEM certificate"),
+    "key is a certificate": (
+        encode(*OLD.chain),
+        encode(*OLD.chain),
+        "/tls/tls.key holds no PEM private key that parses",
+    ),
+    "a key that is too small": (
+        encode(*SMALL.chain),
+        encode_key(SMALL.key),
+        "/tls/tls.crt: OpenSSL refuses the certificate: EE_KEY_TOO_SMALL",
+    ),
+    "another's key": (
+        encode(*OLD.chain),
+        encode_key(NEW.key),
+        "/tls/tls.crt and /tls/tls.key: the private key does not belong to the certificate",
+    ),
+}
+
+
+@pytest.mark.parametrize(("certificate", "key", "reason"), WRONG.values(), ids=WRONG)
+def test_wrong_files_end_the_start(mode: Mode, certificate: bytes, key: bytes, reason: str) -> None:
+    mode.mounted.swap(certificate, key)
+
+    with pytest.raises(Unusable) as refusal:
+        asyncio.run(mode.files.start())
+    assert str(refusal.value).replace(str(mode.mounted.root), "/tls") == reason
+    assert not mode.serving.ready
+
+
+def test_missing_and_unreadable_files_end_the_start(mode: Mode) -> None:
+    mode.mounted.key.unlink()
+    with pytest.raises(Unusable, match=r"tls.key: No such file or directory$"):
+        asyncio.run(mode.files.start())
+
+    mode.mounted.key.mkdir()
+    with pytest.raises(Unusable, match=r"tls.key: Is a directory$"):
+        asyncio.run(mode.files.start())
+
+
+@pytest.mark.parametrize(("certificate", "key", "reason"), WRONG.values(), ids=WRONG)
+def test_wrong_files_later_are_said_once_and_change_nothing(
+    mode: Mode, certificate: bytes, key: bytes, reason: str
+) -> None:
+    async def test() -> None:
+        await mode.files.start()
+        mode.mounted.swap(certificate, key)
+        for _ in range(3):
+            mode.files.refresh()
+        assert mode.said[1:] == [f"{reason}; the certificate from before is still served"]
+        assert mode.serving.pair == OLD
+
+        mode.mounted.swap_pair(NEW)
+        mode.files.refresh()
+        assert mode.serving.pair == NEW
+        mode.mounted.swap(certificate, key)
+        mode.files.refresh()
+        assert mode.said[-1] == mode.said[1]
+
+    asyncio.run(test())
+
+
+def test_an_expired_certificate_is_served_with_a_warning(mode: Mode) -> None:
+    warning = f"/tls/tls.crt ended at {OLD.ends:%Y-%m-%d %H:%M} UTC and is served all the same"
+    asyncio.run(mode.files.start())
+    mode.now = OLD.ends - timedelta(seconds=1)
+    mode.files.refresh()
+    assert warning not in mode.said
+
+    mode.now = OLD.ends
+    for _ in range(3):
+        mode.files.refresh()
+    assert mode.said.count(warning) == 1
+    assert mode.serving.pair == OLD
+
+
+def test_one_that_is_expired_at_the_start_is_served_too(mode: Mode) -> None:
+    mode.now = OLD.ends + timedelta(days=1)
+    asyncio.run(mode.files.start())
+
+    assert mode.serving.pair == OLD
+    assert mode.said[-1].endswith("and is served all the same")
+
+
+def test_its_repr_shows_no_key(mode: Mode) -> None:
+    asyncio.run(mode.files.start())
+
+    assert "PRIVATE" not in f"{mode.files!r}{vars(mode.files)}{mode.said}"

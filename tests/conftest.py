@@ -1,0 +1,18 @@
+from collections.abc import Iterator
+
+import planted
+import pytest
+
+pytest_plugins = ["controlplane.fixtures"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """No planted token in what a test printed, logged or failed with: that is a failure of its own."""
+    report = yield
+    seen = report.capstdout + report.capstderr + report.caplog + report.longreprtext
+    if planted.leaks(seen):
+        report.outcome = "failed"
+        report.sections = []
+        report.longrepr = f"{item.nodeid}: a planted token is in this test's output or failure (not shown)"
+    return report

@@ -1,0 +1,97 @@
+"""`make demo` and `make cluster`."""
+
+import argparse
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from controlplane import webhook as deployed
+from controlplane.cluster import ControlPlane
+from controlplane.errors import HarnessError
+from controlplane.node import Node
+from controlplane.progress import say
+from controlplane.registry import Registry
+from controlplane.story import Story, tell
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="controlplane", description="A real Kubernetes with the webhook in it.")
+    parser.add_argument("what", choices=("demo", "cluster"), help="tell the story, or run until Ctrl-C")
+    what = parser.parse_args().what
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        demo() if what == "demo" else cluster()
+    except HarnessError as e:
+        say(f"{what}: {e}")
+        return 1
+    except KeyboardInterrupt:
+        say(f"{what}: interrupted; everything that was started has ended")
+        return 130
+    return 0
+
+
+def demo() -> None:
+    began = time.monotonic()
+    with started() as (control_plane, registry):
+        say("")
+        Story(control_plane, registry).told()
+    tell(f"\nAll of it was real, took {time.monotonic() - began:.0f} s, and has ended.")
+
+
+def cluster() -> None:
+    with started() as (control_plane, registry):
+        deployed.install(control_plane)
+        with deployed.running(control_plane) as replica:
+            deployed.register(control_plane, replica.port)
+            control_plane.namespace("team-a", labels={"pullsecret-webhook/owner": "alice"})
+            token = registry.users["alice"] if registry else secrets.token_urlsafe()
+            control_plane.api.apply(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {
+                        "name": "alice",
+                        "namespace": deployed.NAMESPACE,
+                        "labels": {"pullsecret-webhook/owner": "alice"},
+                    },
+                    "type": "kubernetes.io/basic-auth",
+                    "stringData": {"username": "alice", "password": token},
+                }
+            )
+            image = registry.push("alice/app", "1") if registry else "ghcr.io/alice/app:1"
+            tell(f"\nexport KUBECONFIG={control_plane.kubeconfig}\n")
+            tell("Namespace team-a belongs to alice. To try:")
+            tell(f"  kubectl -n team-a run app --image={image}")
+            tell("  kubectl -n team-a get pod app -o jsonpath='{.spec.imagePullSecrets}'")
+            tell(f"The webhook's log: {replica.child.log}\nCtrl-C ends everything.")
+            while True:
+                replica.child.check()
+                time.sleep(1)
+
+
+@contextmanager
+def started() -> Iterator[tuple[ControlPlane, Registry | None]]:
+    """Control plane; with root also registry and node."""
+    with tempfile.TemporaryDirectory(prefix="pullsecret-", ignore_cleanup_errors=True) as folder:
+        base = Path(folder)
+        with ControlPlane.start(base / "c") as control_plane:
+            if os.geteuid() != 0:
+                say("not root: the story is told without a node and a registry")
+                yield control_plane, None
+                return
+            users = {name: f"ghp_{secrets.token_urlsafe(24)}" for name in ("alice", "bob")}
+            with (
+                Registry.start(base / "r", users) as registry,
+                Node.start(base / "n", control_plane, [registry]),
+            ):
+                yield control_plane, registry
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The parts as pytest fixtures, one of each in a session: load with `pytest_plugins = ["controlplane.fixtures"]`."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TypeVar
+
+import pytest
+
+from controlplane import webhook as deployed
+from controlplane.cluster import ControlPlane
+from controlplane.node import Node
+from controlplane.registry import Registry
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with _shown(request, ControlPlane.start(tmp_path_factory.mktemp("cluster"))) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: ControlPlane) -> ControlPlane:
+    """The cluster with the webhook's namespace, RBAC and policies."""
+    deployed.install(cluster)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def webhook(installed: ControlPlane) -> Iterator[deployed.Webhook]:
+    """One replica with the default configuration, called by the API server."""
+    with deployed.running(installed) as replica:
+        deployed.register(installed, replica.port)
+        installed.namespace("called", labels={"pullsecret-webhook/owner": "nobody"})
+        deployed.wait_called(installed.api, replica.port, "called")
+        yield replica
+
+
+@pytest.fixture(scope="session")
+def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Called ghcr.io; knows alice and bob."""
+    users = {name: secrets.token_urlsafe() for name in ("alice", "bob")}
+    with _shown(request, Registry.start(tmp_path_factory.mktemp("registry"), users)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def node(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cluster: ControlPlane, registry: Registry
+) -> Iterator[Node]:
+    """In `cluster`, pulling from `registry`."""
+    with _shown(request, Node.start(tmp_path_factory.mktemp("node"), cluster, [registry])) as started:
+        yield started
+
+
+@contextmanager
+def _shown(request: pytest.FixtureRequest, part: AbstractContextManager[T]) -> Iterator[T]:
+    """`part`, with what it says while it starts let through: a first build takes minutes."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert capture
+    with ExitStack() as stack:
+        with capture.global_and_fixture_disabled():
+            started = stack.enter_context(part)
+        yield started

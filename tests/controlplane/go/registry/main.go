@@ -1,0 +1,44 @@
+// Command registry is the distribution registry behind a guard that stands in for ghcr.io: HTTP Basic
+// authentication against a bcrypt htpasswd file (read again whenever it changes), and each user reaches only
+// the repositories under its own name. Every request is one line of JSON on standard output, written before
+// its answer leaves, so that whoever has seen the answer finds it in the log.
+//
+// usage: registry ADDRESS CERTIFICATE KEY HTPASSWD STORAGE
+package main
+
+import (
+	"context"
+	"log"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/auth"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+)
+
+func main() {
+	if len(os.Args) != 6 {
+		log.Fatal("usage: registry ADDRESS CERTIFICATE KEY HTPASSWD STORAGE")
+	}
+	address, certificate, key, htpasswd, storage := os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5]
+	users, err := auth.GetAccessController("htpasswd", map[string]any{"realm": "registry", "path": htpasswd})
+	if err != nil {
+		log.Fatal(err)
+	}
+	guarded := guard{users: users, registry: handlers.NewApp(context.Background(), configure(storage))}
+	log.Fatal(http.ListenAndServeTLS(address, certificate, key, logged(guarded)))
+}
+
+func configure(storage string) *configuration.Configuration {
+	text := "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nhttp: {secret: test}\nstorage: {filesystem: {}}\n"
+	config, err := configuration.Parse(strings.NewReader(text))
+	if err != nil {
+		log.Fatal(err)
+	}
+	config.Storage["filesystem"]["rootdirectory"] = storage
+	return config
+}

@@ -1,0 +1,118 @@
+"""A real node: containerd and the kubelet of this machine's kernel, in mount and pid namespaces of their own.
+
+The node is called localhost (so that `kubectl logs` finds it), logs in by a certificate as system:node:localhost (so
+that the Node authorizer decides which Secrets it may read), and resolves the names of the given registries to them.
+Pods have no network of their own to speak of; hostNetwork works. cgroup version 2: see cgroups.py."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL
+from typing import Self
+
+from controlplane.binaries import need
+from controlplane.cgroups import cgroup
+from controlplane.cluster import ControlPlane
+from controlplane.errors import HarnessError
+from controlplane.image import Image
+from controlplane.nodefiles import PAUSE, write_containerd, write_kubelet
+from controlplane.ports import free_port
+from controlplane.process import Child, Command
+from controlplane.progress import step
+from controlplane.registry import Registry
+
+_TESTS = Path(__file__).parent.parent  # where the package is imported from
+_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "runc", "pause")
+_UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+
+
+class Node:
+    name = "localhost"
+
+    def __init__(self, folder: Path, cluster: ControlPlane, programs: dict[str, Path]) -> None:
+        self.folder = folder
+        self._cluster = cluster
+        self._programs = programs
+
+    @classmethod
+    @contextmanager
+    def start(cls, folder: Path, cluster: ControlPlane, registries: Sequence[Registry] = ()) -> Iterator[Self]:
+        """Ready, and open to the scheduler (which it starts), when yielded."""
+        _check_machine()
+        node = cls(folder.resolve(), cluster, need(*_PROGRAMS))
+        cluster.start_scheduler()
+        with ExitStack() as stack:
+            node._make_folder(stack)
+            name = stack.enter_context(cgroup())
+            with step("node (containerd, kubelet)"):
+                node._write(name, registries)
+                child = stack.enter_context(node._running())
+                child.until(node._is_ready, "the node is ready", within=60)
+            yield node
+
+    def _make_folder(self, stack: ExitStack) -> None:
+        images = self.folder / "containerd"
+        images.mkdir(parents=True)
+        stack.callback(shutil.rmtree, images, ignore_errors=True)  # the logs stay
+
+    def _write(self, cgroup_name: str, registries: Sequence[Registry]) -> None:
+        pki, programs, folder = self._cluster.pki, self._programs, self.folder
+        (folder / "pause.tar").write_bytes(Image.of(programs["pause"]).archive(PAUSE))
+        write_containerd(folder, programs["runc"], registries)
+        serving = pki.server("kubelet", self.name, "127.0.0.1")
+        write_kubelet(folder, cgroup=cgroup_name, port=free_port(), ca=pki.ca, serving=serving)
+        kubeconfig = self._cluster.user_kubeconfig(f"system:node:{self.name}", ("system:nodes",))
+        containerd = [str(programs["containerd"]), f"--config={folder}/containerd.toml"]
+        kubelet = [
+            str(programs["kubelet"]),
+            f"--config={folder}/kubelet.yaml",
+            f"--kubeconfig={kubeconfig}",
+            f"--hostname-override={self.name}",
+        ]
+        keep = {self._cluster.folder, _TESTS, *(program.parent for program in programs.values())}
+        keep |= {registry.ca.parent for registry in registries}
+        spec = {
+            "folder": str(folder),
+            "keep": sorted(map(str, keep)),
+            "containerd": containerd,
+            "ctr": str(programs["ctr"]),
+            "kubelet": kubelet,
+        }
+        (folder / "spec.json").write_text(json.dumps(spec, indent=2))
+
+    @contextmanager
+    def _running(self) -> Iterator[Child]:
+        path = f"{self._programs['containerd-shim-runc-v2'].parent}{os.pathsep}{os.environ['PATH']}"
+        env = {"PATH": path, "PYTHONPATH": str(_TESTS)}
+        command: Command = [*_UNSHARE, sys.executable, "-m", "controlplane.inside", self.folder / "spec.json"]
+        with Child("node", command, log=self.folder / "node.log", env=env, stop_signal=SIGKILL) as child:
+            try:
+                yield child
+            finally:
+                _end(child)
+
+    def _is_ready(self) -> bool:
+        found = self._cluster.api.get("Node", self.name) or {"spec": {}, "status": {}}
+        conditions = {one["type"]: one["status"] for one in found["status"].get("conditions", ())}
+        return conditions.get("Ready") == "True" and not found["spec"].get("taints")
+
+
+def _check_machine() -> None:
+    if os.geteuid() != 0:
+        raise HarnessError("the node needs root: it mounts, and runs containers; the control plane alone does not")
+    for program in ("unshare", "mount"):
+        if shutil.which(program) is None:
+            raise HarnessError(f"{program} is missing: install util-linux")
+
+
+def _end(child: Child) -> None:
+    """Kills the node's process 1, not `unshare` around it: that one then returns when the last process is gone."""
+    children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for pid in children.read_text().split():
+            os.kill(int(pid), SIGKILL)
+    child.wait(within=20)

@@ -1,0 +1,129 @@
+"""A private registry that stands in for ghcr.io: the distribution registry behind TLS and passwords, where each user
+reaches only the repositories under its own name (go/registry)."""
+
+import json
+import os
+import secrets
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import bcrypt
+import httpx
+
+from controlplane.binaries import need
+from controlplane.image import MANIFEST, Image, push
+from controlplane.pki import Pki
+from controlplane.ports import free_port
+from controlplane.process import Child, Command
+from controlplane.progress import step
+
+
+@dataclass(frozen=True)
+class Access:
+    """One request as the registry saw it."""
+
+    time: str
+    method: str
+    path: str
+    status: int  # 401: no or wrong credentials, 403: not this user's repository
+    user: str  # as claimed; empty without credentials
+    agent: str
+
+
+class Registry:
+    """`name` is what images call it; `url` where it really listens, with a certificate of `ca` for both."""
+
+    def __init__(self, folder: Path, name: str, app: Path) -> None:
+        self.name = name
+        self.users: dict[str, str] = {}
+        self.address = f"127.0.0.1:{free_port()}"
+        self.url = f"https://{self.address}"
+        self._app = app
+        self._htpasswd = folder / "htpasswd"
+        self._log = folder / "registry.log"
+        self._pki = Pki(folder / "pki")
+        self.ca = self._pki.ca
+
+    @classmethod
+    @contextmanager
+    def start(cls, folder: Path, users: Mapping[str, str], *, name: str = "ghcr.io") -> Iterator[Self]:
+        """`users` are names and passwords."""
+        programs = need("registry", "app")
+        folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        registry = cls(folder, name, programs["app"])
+        registry._write_users(users)
+        with ExitStack() as stack:
+            with step(f"registry ({name})"):
+                stack.enter_context(registry._serve(programs["registry"], folder / "storage"))
+            yield registry
+
+    def set_password(self, user: str, password: str) -> None:
+        """Also adds a user. The next request is measured by it."""
+        self._write_users(self.users | {user: password})
+
+    def remove_user(self, user: str) -> None:
+        self._write_users({name: password for name, password in self.users.items() if name != user})
+
+    def push(self, repository: str, tag: str, image: Image | None = None) -> str:
+        """Stores an image as the user that the repository's name begins with, and returns its full name.
+
+        Without `image` it is the test app with content of its own, so that no node can have it already."""
+        user = repository.partition("/")[0]
+        with self.client(user, self.users[user]) as client:
+            push(client, repository, tag, image or Image.of(self._app, f"{repository}:{tag} {secrets.token_hex(8)}"))
+        return f"{self.name}/{repository}:{tag}"
+
+    def client(self, user: str, password: str) -> httpx.Client:
+        """For requests of any kind; asks for manifests in the format in which `push` stores them."""
+        return httpx.Client(
+            base_url=self.url,
+            auth=(user, password),
+            headers={"Accept": MANIFEST},
+            verify=ssl.create_default_context(cafile=self.ca),
+            timeout=30,
+            trust_env=False,
+        )
+
+    def dockerconfigjson(self, user: str) -> str:
+        """What a pull secret with the user's present password holds."""
+        return json.dumps({"auths": {self.name: {"username": user, "password": self.users[user]}}})
+
+    def log(self) -> list[Access]:
+        """All requests so far. An answer that has arrived is in it."""
+        lines = self._log.read_text().splitlines()
+        return [Access(**json.loads(line)) for line in lines if line.startswith("{")]  # the rest: refused handshakes
+
+    @contextmanager
+    def _serve(self, program: Path, storage: Path) -> Iterator[None]:
+        pair = self._pki.server("registry", self.name, "localhost", "127.0.0.1")
+        command: Command = [program, self.address, pair.certificate, pair.key, self._htpasswd, storage]
+        with Child("registry", command, log=self._log) as child:
+            child.until(self._answers, "the registry answers", within=20)
+            yield
+
+    def _answers(self) -> bool:
+        try:
+            with self.client("nobody", "") as client:
+                return client.get("/v2/").status_code == 401
+        except httpx.TransportError:
+            return False
+
+    def _write_users(self, users: Mapping[str, str]) -> None:
+        self.users = dict(users)
+        lines = [f"{user}:{_hashed(password)}\n" for user, password in users.items()]
+        draft = self._htpasswd.with_suffix(".new")
+        draft.write_text("".join(lines))
+        # The registry reads the file again when its time differs; the file system's own clock ticks in milliseconds.
+        now = time.time_ns()
+        os.utime(draft, ns=(now, now))
+        draft.rename(self._htpasswd)
+
+
+def _hashed(password: str) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)).decode()

@@ -1,0 +1,108 @@
+"""Every program that the test cluster runs: which Go module builds it, which version it should be."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_GO = Path(__file__).parent / "go"
+_KUBERNETES = "k8s.io/kubernetes"
+_CONTAINERD = "github.com/containerd/containerd/v2"
+
+
+@dataclass(frozen=True)
+class Module:
+    """A Go module in go/, pinned by its go.mod and go.sum."""
+
+    name: str
+    usual: str  # time to build it on 2 cores with nothing cached
+    ldflags: str = "-s -w"
+    tags: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return _GO / self.name
+
+    def pinned(self, path: str) -> str:
+        """The version that go.mod requires of the module at this path, such as "v1.36.3"."""
+        found = re.search(rf"^\s*(?:require )?{re.escape(path)} (v\S+)", self._gomod(), re.MULTILINE)
+        assert found, f"{self.name}/go.mod does not require {path}"
+        return found[1]
+
+    def flags(self) -> list[str]:
+        return ["-trimpath", "-ldflags", self.ldflags, *(["-tags", self.tags] if self.tags else [])]
+
+    def digest(self) -> str:
+        """Names a build: other sources or other flags are another build."""
+        inputs = [*sorted(self.folder.rglob("*.go")), self.folder / "go.mod", self.folder / "go.sum"]
+        content = b"".join(file.read_bytes() for file in inputs if file.exists())
+        return hashlib.sha256(content + repr(self.flags()).encode()).hexdigest()[:12]
+
+    def _gomod(self) -> str:
+        return (self.folder / "go.mod").read_text()
+
+
+@dataclass(frozen=True)
+class Tool:
+    name: str
+    module: Module | None = None
+    package: str = ""  # in the module
+    pin: str = ""  # the Go module whose version the program reports; none for programs of our own
+    at_least: tuple[int, int] = (0, 0)  # instead of a pin
+    ask: tuple[str, ...] = ("--version",)
+    debian: str = ""  # the Debian package that has it
+
+    @property
+    def ours(self) -> bool:
+        """Not to be looked for on PATH: nobody else has it."""
+        return self.module is not None and not self.pin
+
+    def fits(self, version: tuple[int, int]) -> bool:
+        """Whether a program found on PATH, of this major and minor version, may stand in for the pinned one."""
+        if self.module is None:
+            return version >= self.at_least
+        return version == parse_version(self.module.pinned(self.pin))
+
+    def expected(self) -> str:
+        return f"{self.at_least[0]}.{self.at_least[1]}+" if self.module is None else self.module.pinned(self.pin)
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """Major and minor of the first x.y.z in the text."""
+    found = re.search(r"(\d+)\.(\d+)\.\d+", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _kubernetes() -> Module:
+    version = Module("kubernetes", "").pinned(_KUBERNETES)
+    major, minor = version.removeprefix("v").split(".")[:2]
+    stamp = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}  # else clients see v0.0.0
+    defines = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamp.items())
+    return Module("kubernetes", "6 to 10 min", f"-s -w {defines}")
+
+
+def _containerd() -> Module:
+    version = Module("containerd", "").pinned(_CONTAINERD)
+    stamp = f"-X {_CONTAINERD}/version.Version={version.removeprefix('v')}"
+    return Module("containerd", "1 to 2 min", f"-s -w {stamp}", "no_btrfs no_devmapper no_zfs no_aufs netgo osusergo")
+
+
+def _table() -> dict[str, Tool]:
+    kubernetes, containerd = _kubernetes(), _containerd()
+    images = Module("images", "10 s")
+    kube = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+    nodes = ("containerd", "containerd-shim-runc-v2", "ctr")
+    tools = [
+        Tool("etcd", kubernetes, "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"),
+        *(Tool(name, kubernetes, f"{_KUBERNETES}/cmd/{name}", _KUBERNETES) for name in kube),
+        Tool("kubectl", kubernetes, f"{_KUBERNETES}/cmd/kubectl", _KUBERNETES, ask=("version", "--client")),
+        *(Tool(name, containerd, f"{_CONTAINERD}/cmd/{name}", _CONTAINERD, ask=("-v",)) for name in nodes),
+        Tool("runc", at_least=(1, 1), debian="runc"),
+        Tool("registry", Module("registry", "1 to 2 min"), "."),
+        Tool("app", images, "./app"),
+        Tool("pause", images, "./pause"),
+    ]
+    return {tool.name: tool for tool in tools}
+
+
+TOOLS = _table()

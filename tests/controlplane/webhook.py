@@ -1,0 +1,110 @@
+"""The webhook as a process of its own: under its own service account's RBAC, with both policies in force.
+
+It is called by the API server at https://127.0.0.1:PORT; everything else is as in a cluster."""
+
+import json
+import signal
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from controlplane.api import Api, Object
+from controlplane.cluster import ControlPlane
+from controlplane.ports import free_port
+from controlplane.process import Child
+from controlplane.waiting import until
+
+NAMESPACE = "pullsecret-webhook"
+ACCOUNT = "pullsecret-webhook"
+ENTRY = "mutate.pullsecret-webhook.io"
+INSTALL = Path(__file__).parent / "install"
+
+
+def manifests(name: str) -> list[Object]:
+    return [doc for doc in yaml.safe_load_all((INSTALL / f"{name}.yaml").read_text()) if doc]
+
+
+def install(cluster: ControlPlane) -> None:
+    """RBAC and both policies; the webhook itself is registered by `register`."""
+    for name in ("rbac", "owner-policy", "write-policy"):
+        for obj in manifests(name):
+            cluster.api.apply(obj)
+
+
+def register(cluster: ControlPlane, port: int, **changes: Any) -> None:
+    """`changes`: fields of the one entry, such as failurePolicy."""
+    (configuration,) = manifests("webhook")
+    configuration["webhooks"][0] |= {"clientConfig": {"url": f"https://127.0.0.1:{port}/mutate"}} | changes
+    cluster.api.apply(configuration)
+
+
+def unregister(cluster: ControlPlane) -> None:
+    cluster.api.delete("MutatingWebhookConfiguration", "pullsecret-webhook")
+
+
+class Webhook:
+    """A running replica. `child` is its process, `log` what it said so far."""
+
+    def __init__(self, child: Child, port: int, metrics_port: int) -> None:
+        self.child, self.port, self.metrics_port = child, port, metrics_port
+
+    @property
+    def log(self) -> str:
+        return self.child.log.read_text()
+
+    def readiness(self) -> str:
+        """What /readyz says; the certificate is the API server's to check, by the published caBundle."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            return httpx.get(f"https://127.0.0.1:{self.port}/readyz", verify=context, trust_env=False).text.strip()
+        except httpx.TransportError as e:
+            return type(e).__name__
+
+    def metrics(self) -> str:
+        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
+
+    def is_ready(self) -> bool:
+        return self.readiness() == "ok"
+
+
+@contextmanager
+def running(
+    cluster: ControlPlane,
+    *,
+    port: int | None = None,
+    settings: Object | None = None,
+    account: str = ACCOUNT,
+    name: str = "webhook",
+) -> Iterator[Webhook]:
+    """Ready when yielded. `settings` go into its configuration file."""
+    port, metrics_port = port or free_port(), free_port()
+    config = cluster.folder / f"{name}.yaml"
+    own = {"address": "127.0.0.1", "port": port, "metricsPort": metrics_port}
+    config.write_text(json.dumps({"server": own, "tls": {"hosts": ["127.0.0.1"]}} | (settings or {})))
+    kubeconfig = cluster.service_account(NAMESPACE, account)
+    serve: list[str | Path] = [sys.executable, "-m", "webhook", "serve", "--verbose"]
+    log = cluster.folder / f"{name}.log"
+    with Child(name, [*serve, "--config", config, "--kubeconfig", kubeconfig], log=log, stop_signal=signal.SIGINT) as child:
+        replica = Webhook(child, port, metrics_port)
+        child.until(replica.is_ready, "the webhook is ready", within=30)
+        yield replica
+
+
+def wait_called(api: Api, port: int, namespace: str, within: float = 10.0) -> None:
+    """A registration reaches the API server's own cache within a second or so; a dry run tells when."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "probe", "namespace": namespace},
+        "spec": {"containers": [{"name": "c", "image": "example.invalid/probe"}]},
+    }
+    until(
+        lambda: api.create(pod, dry_run=True)["spec"].get("imagePullSecrets"), f"port {port} is called", within=within
+    )

@@ -1,0 +1,116 @@
+"""From a review to its answer: find the namespace, supply its pull secret, add the reference.
+
+The reference can never be added later, the Secret can. So the reference depends on little (the namespace has an owner,
+nothing forbids it) and whatever is uncertain is decided in the Secret, here if time allows, else in the background.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from webhook.notice import Notice, Tell
+from webhook.patch import Operation, add_references
+from webhook.pullsecret import FOREIGN, Leave, Namespace, may_refer
+from webhook.review import Request, Target, answer, old_names, target
+from webhook.state import Account, State, account_key
+from webhook.supply import Supply
+
+Outcome = Literal["injected", "unchanged", "not_served", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    body: bytes
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`secret`: the pull secret's name. `deployments`: `supply` leaves templates alone and patches the pods only."""
+
+    secret: str
+    deployments: Literal["inject", "supply"] = "inject"
+
+
+@dataclass(frozen=True)
+class Admission:
+    """`live_namespace`, `live_account`: GETs for what a view does not have; `later`: look at a namespace soon."""
+
+    settings: Settings
+    state: State
+    supply: Supply
+    live_namespace: Callable[[str], Awaitable[Namespace | None]]
+    live_account: Callable[[str, str], Awaitable[Account | None]]
+    later: Callable[[str], None]
+    tell: Tell
+
+    async def __call__(self, request: Request, deadline: float) -> Answer:
+        """`deadline`: loop time until which to wait for the Secret. Raises NamespaceUnknown, PatchDoesNotApply."""
+        pod = target(request)
+        if pod is None or pod.opted_out or not self._concerns(request, pod):
+            return Answer(answer(request.uid), "not_served")
+        namespace = self.state.namespaces.get(request.namespace) or await self.live_namespace(request.namespace)
+        if namespace is None or not namespace.served:
+            return Answer(answer(request.uid), "not_served")
+        problem = "" if request.dry_run else await self._supplied(namespace, deadline)
+        if refusal := await self._refusal(request, pod, namespace):
+            return Answer(answer(request.uid, (), [refusal]), "refused")
+        operations = await self._operations(request, pod)
+        warnings = [f"pull secret {self.settings.secret} is not up to date yet: {problem}"] if problem else []
+        return Answer(answer(request.uid, operations, warnings), "injected" if operations else "unchanged")
+
+    def _concerns(self, request: Request, pod: Target) -> bool:
+        """A Deployment's UPDATE: only when it loses our reference. To introduce it would roll out what runs."""
+        name = self.settings.secret
+        return request.operation == "CREATE" or (name in old_names(request) and name not in (pod.spec.names or ()))
+
+    async def _supplied(self, namespace: Namespace, deadline: float) -> str:
+        """The problem, or nothing. What is not done in time goes on in the background, without a word."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                # Asked first, because in nearly every review it is the end of it: no task, no I/O.
+                if isinstance(await self.supply.plan(namespace.name), Leave):
+                    return ""
+                problem = (await self.supply(namespace.name)).problem
+        except TimeoutError:
+            self.later(namespace.name)
+            return ""
+        if problem:
+            self.later(namespace.name)
+        return problem
+
+    async def _refusal(self, request: Request, pod: Target, namespace: Namespace) -> str:
+        """Why a reference would do harm, if it would."""
+        name = self.settings.secret
+        if not may_refer(namespace, self.state.standing.get(namespace.name)):
+            message = f"imagePullSecrets was left alone: {FOREIGN}, and it is no dockerconfigjson; rename or delete it"
+            self.tell(Notice("ForeignSecret", message, namespace.name, "Secret", name))
+            return message
+        account_name = pod.spec.service_account_name or "default"
+        account = await self._account(request.namespace, account_name)
+        if account is not None and account.refuses(name):
+            message = (
+                f"imagePullSecrets was left alone: service account {account_name} has enforce-mountable-secrets "
+                f"and does not list {name}; add it to the account's imagePullSecrets"
+            )
+            self.tell(Notice("AccountRefuses", message, namespace.name, "ServiceAccount", account_name))
+            return message
+        return ""
+
+    async def _operations(self, request: Request, pod: Target) -> list[Operation]:
+        if self.settings.deployments == "supply" and request.kind.kind == "Deployment":
+            return []
+        name, present = self.settings.secret, pod.spec.names
+        if name not in (present or ()):
+            return add_references(present, [name], pod.at)
+        if present != [name] or request.kind.kind != "Pod":
+            return []
+        # A pod of a template that we patched: ServiceAccount admission, which ran before us and only fills empty
+        # lists, has skipped it. It gets what the account would have given it.
+        account = await self._account(request.namespace, pod.spec.service_account_name or "default")
+        inherited = [secret for secret in account.pull_secrets if secret != name] if account else []
+        return add_references(present, list(dict.fromkeys(inherited)), pod.at)
+
+    async def _account(self, namespace: str, name: str) -> Account | None:
+        return self.state.accounts.get(account_key(namespace, name)) or await self.live_account(namespace, name)

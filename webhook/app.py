@@ -1,0 +1,200 @@
+"""Puts the parts together: views and their feeds, source, supply, admission, certificates, servers.
+
+All that runs for ever is a task of one TaskGroup: a feed that ends, ends the process, instead of leaving a webhook
+that looks alive and knows nothing new.
+"""
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from certs.errors import Unusable
+from certs.files import Files
+from certs.selfmanaged import SelfManaged
+from certs.serving import Serving
+from webhook import feeds, preflight
+from webhook.admission import Admission, Settings
+from webhook.certstore import CaBundle, CaSecret
+from webhook.cluster import Cluster, NamespaceObject
+from webhook.config import Config
+from webhook.errors import PullsecretError
+from webhook.events import Events
+from webhook.metrics import Metrics
+from webhook.pullsecret import Fingerprint, Planner
+from webhook.refresh import Refresh
+from webhook.server import CLOSING, LINGER, Mutate, admission_app, listen, metrics_app, server
+from webhook.sources.secret import PATIENCE, SecretSource
+from webhook.state import Reader, State
+from webhook.store import Lookup, PullSecrets
+from webhook.supply import Supply
+from webhook.watch import Watch
+
+log = structlog.get_logger()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def serve(config: Config, kubeconfig: str | None) -> None:
+    """Until SIGTERM or SIGINT. Raises PullsecretError for what an administrator must put right."""
+    address = config.server.address
+    with listen(address, config.server.port) as tls, listen(address, config.server.metrics_port) as plain:
+        async with Cluster.connect(kubeconfig) as cluster:
+            await preflight.check(cluster, config)
+            await App(config, cluster).run(tls, plain)
+
+
+class App:
+    def __init__(self, config: Config, cluster: Cluster) -> None:
+        name = config.pull_secret.name
+        self._config, self._cluster = config, cluster
+        self._metrics = Metrics()
+        self._serving = Serving()
+        self._state = State.empty()
+        self._draining = False
+        fingerprint = Fingerprint(secrets.token_bytes(32))
+        self._reader = Reader(config.rules, config.excluded, fingerprint)
+        self._events = Events(self._metrics, now, socket.gethostname())
+        lookup = Lookup(cluster, self._reader, self._state)
+        self._source = SecretSource(self._changed, self._events.tell, self._metrics, now)
+        supply = Supply(
+            self._state,
+            self._source,
+            PullSecrets(cluster, self._reader, name),
+            lookup.namespace,
+            Planner(name, fingerprint, config.pull_secret.when_unowned),
+            now,
+            self._metrics,
+            self._events.tell,
+        )
+        self._refresh = Refresh(supply, self._namespaces_of, self._events.tell, name)
+        admission = Admission(
+            Settings(name, config.deployments),
+            self._state,
+            supply,
+            lookup.namespace,
+            lookup.account,
+            self._refresh.look,
+            self._events.tell,
+        )
+        self._mutate = Mutate(admission, self._metrics)
+        self._measure()
+
+    def _changed(self, owner: str | None) -> None:
+        self._refresh.owner(owner)
+
+    def _namespaces_of(self, owner: str | None) -> list[str]:
+        namespaces = self._state.namespaces
+        return [name for name, _ in namespaces.items()] if owner is None else sorted(namespaces.of_owner(owner))
+
+    def _measure(self) -> None:
+        for resource, view in self._state.views.items():
+            self._metrics.known.labels(resource).set_function(view.__len__)
+        self._metrics.certificate_expiry.set_function(
+            lambda: self._serving.pair.ends.timestamp() if self._serving.pair else 0.0
+        )
+
+    def _missing(self) -> str:
+        """What readiness waits for."""
+        if self._draining:
+            return "draining"
+        missing = [] if self._serving.ready else ["certificate"]
+        missing += [resource for resource, view in self._state.views.items() if not view.synced.is_set()]
+        return ", ".join(missing + ([] if self._source.settled.is_set() else ["source"]))
+
+    async def run(self, tls: socket.socket, plain: socket.socket) -> None:
+        stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _once, stop, number)
+        web = server(admission_app(self._mutate, self._missing), context=self._serving.listening)
+        numbers = server(metrics_app(self._metrics))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run) for run in (*await self._certificates(), *self._runs())]
+            servers = [group.create_task(web.serve([tls])), group.create_task(numbers.serve([plain]))]
+            log.info("listening", address=self._config.server.address, port=self._config.server.port)
+            if await stop == signal.SIGTERM:  # Ctrl-C is a person who does not want to wait
+                await self._drain()
+            web.should_exit = numbers.should_exit = True
+            await asyncio.wait(servers)
+            for task in tasks:
+                task.cancel()
+        log.info("stopped")
+
+    def _runs(self) -> list[Coroutine[None, None, None]]:
+        name, look = self._config.pull_secret.name, self._refresh.look
+        return [
+            *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, look),
+            self._source.run(self._cluster, self._config.namespace),
+            self._events.run(self._cluster),
+            self._begin(),
+        ]
+
+    async def _begin(self) -> None:
+        """The background starts when all is known: before, what stands right would be written again."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._source.settled.wait(), PATIENCE)
+        self._source.settled.set()
+        await self._state.wait_synced()
+        log.info("synced", namespaces=len(self._state.namespaces), secrets=len(self._state.standing))
+        await self._refresh.run()
+
+    async def _certificates(self) -> list[Coroutine[None, None, None]]:
+        tls = self._config.tls
+        if tls.cert_file is not None and tls.key_file is not None:
+            files = Files(Path(tls.cert_file), Path(tls.key_file), self._serving, now=now, report=_report)
+            try:
+                await files.start()
+            except Unusable as e:
+                raise PullsecretError(str(e)) from None
+            return [files.run()]
+        manager = SelfManaged(
+            CaSecret(self._cluster, self._config.namespace, tls.ca_secret),
+            CaBundle(self._cluster, tls.webhook_configuration, tls.webhook),
+            tls.names(self._config.namespace),
+            self._serving,
+            now=now,
+            report=_report,
+        )
+        return [self._self_managed(manager), self._configuration(manager)]
+
+    async def _self_managed(self, manager: SelfManaged) -> None:
+        await manager.start()
+        await manager.run()
+
+    async def _configuration(self, manager: SelfManaged) -> None:
+        """A `kubectl replace` or a forced Helm upgrade empties the caBundle: it is published again when seen."""
+        watch = Watch(
+            self._cluster,
+            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
+            NamespaceObject,
+            feeds.failures("mutatingwebhookconfigurations", self._metrics),
+            query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
+            metadata_only=True,
+        )
+        async for _ in watch.events():
+            manager.poke()
+
+    async def _drain(self) -> None:
+        """Readiness off, but accepting on while endpoints lag behind; then clients are told to go; then the end."""
+        self._draining = True
+        log.info("draining", seconds=LINGER + CLOSING)
+        await asyncio.sleep(LINGER)
+        self._mutate.closing = True
+        await asyncio.sleep(CLOSING)
+
+
+def _once(stop: asyncio.Future[signal.Signals], number: signal.Signals) -> None:
+    if not stop.done():
+        stop.set_result(number)
+
+
+def _report(text: str) -> None:
+    log.info(text, about="certificate")

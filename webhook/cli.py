@@ -1,0 +1,194 @@
+"""The command `pullsecret`. Exit codes: 0 done, 1 it failed while running, 2 something was called or written wrong."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from webhook import config as configuration
+from webhook.config import Config, ConfigError
+from webhook.errors import PullsecretError
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+class UsageError(Exception):
+    """A mistake in what the user wrote: exit code 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        code = run(arguments)
+    except (ConfigError, UsageError) as e:
+        code = _complain(e, USAGE)
+    except PullsecretError as e:
+        code = _complain(e, FAILED)
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # `pullsecret inject ... | head`
+        sys.stderr.close()
+        code = FAILED
+    sys.exit(code)
+
+
+def _complain(e: Exception, code: int) -> int:
+    print(f"pullsecret: {e}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pullsecret",
+        description="Gives every namespace its owner's image pull secret, and every pod a reference to it.",
+        epilog="Exit codes: 0 done; 1 it failed while running; 2 the call, a file or the configuration is wrong.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _serve_command(commands)
+    _inject_command(commands)
+    _config_command(commands)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=_version)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # noqa: SLF001  # the only name argparse has for it
+
+
+def _serve_command(commands: "Commands[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="run the admission server",
+        description="Runs the admission server until SIGTERM. In a pod it needs no arguments; a flag goes before the "
+        "configuration file. Without --tls-cert it makes its own certificate and publishes its CA.",
+    )
+    serve.add_argument("--config", type=Path, metavar="FILE", help="YAML; see `pullsecret config schema`")
+    serve.add_argument("--kubeconfig", metavar="FILE", help="how to reach the API server (default: as a pod)")
+    serve.add_argument("--address", help="where to listen (default 0.0.0.0)")
+    serve.add_argument("--port", type=int, help="TLS port for the API server (default 8443)")
+    serve.add_argument("--metrics-port", type=int, help="plain HTTP port for /metrics (default 8080)")
+    serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM; read again when it changes")
+    serve.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
+    serve.add_argument("--log-format", choices=("text", "json"), default="json" if not sys.stderr.isatty() else "text")
+    serve.add_argument("--verbose", action="store_true", help="log more")
+    serve.set_defaults(run=_serve)
+
+
+def _inject_command(commands: "Commands[argparse.ArgumentParser]") -> None:
+    inject = commands.add_parser(
+        "inject",
+        help="print manifests as the webhook would leave them",
+        description="Prints manifests (YAML or JSON, any number of documents, Lists too) as the webhook would leave "
+        "them in a namespace of the given owner. Needs no cluster. What changes goes to stderr, one line each; "
+        "everything else stays byte for byte.",
+        epilog="Example: kustomize build . | pullsecret inject -f - --owner alice | kubectl diff -f -",
+    )
+    inject.add_argument("-f", "--filename", required=True, metavar="FILE", help="the manifests; - for standard input")
+    inject.add_argument("--owner", required=True, metavar="NAME", help="the owner of the namespace that they are for")
+    inject.add_argument("--config", type=Path, metavar="FILE", help="for the pull secret's name and `deployments`")
+    inject.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+    inject.set_defaults(run=_inject)
+
+
+def _config_command(commands: "Commands[argparse.ArgumentParser]") -> None:
+    config = commands.add_parser("config", help="check a configuration file, or print its schema")
+    actions = config.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="say whether a file is a valid configuration, and what it comes to")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="json: all values, defaults too"
+    )
+    check.set_defaults(run=_check)
+    schema = actions.add_parser("schema", help="print the configuration's JSON Schema")
+    schema.set_defaults(run=_schema)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    # Late: these bring the server and the Kubernetes client, which no other command needs.
+    import uvloop  # noqa: PLC0415
+
+    from webhook import app, log  # noqa: PLC0415
+
+    config = _with_flags(configuration.load(arguments.config), arguments)
+    log.configure(arguments.log_format, verbose=arguments.verbose)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(app.serve(config, arguments.kubeconfig))
+    except* PullsecretError as group:
+        raise PullsecretError("; ".join(str(e) for e in group.exceptions)) from None
+    return OK
+
+
+def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
+    server = {"address": arguments.address, "port": arguments.port, "metricsPort": arguments.metrics_port}
+    tls = {"certFile": arguments.tls_cert, "keyFile": arguments.tls_key}
+    raw = msgspec.to_builtins(config)
+    for part, flags in (("server", server), ("tls", tls)):
+        raw[part] |= {key: value for key, value in flags.items() if value is not None}
+    try:
+        return configuration.convert(raw)
+    except ConfigError as e:
+        raise UsageError(f"with the flags of this call: {e}") from None
+
+
+def _inject(arguments: argparse.Namespace) -> int:
+    from webhook.inject import ManifestError, inject  # noqa: PLC0415  # late: only this command needs it
+
+    config = configuration.load(arguments.config)
+    if not arguments.owner.strip():
+        raise UsageError("--owner is empty; a namespace without an owner gets no pull secret")
+    kinds = ("Pod",) if config.deployments == "supply" else ("Pod", "Deployment")
+    try:
+        result = inject(_read(arguments.filename), secret=config.pull_secret.name, kinds=kinds)
+    except ManifestError as e:
+        raise UsageError(f"{arguments.filename}: {e}") from None
+    sys.stdout.buffer.write(result.text.encode())
+    sys.stdout.flush()
+    if not arguments.quiet:
+        for change in result.changed:
+            print(f"{change}: {config.pull_secret.name} of owner {arguments.owner} added", file=sys.stderr)
+    return OK
+
+
+def _read(filename: str) -> str:
+    """Bytes, so that line ends stay what they are."""
+    try:
+        data = sys.stdin.buffer.read() if filename == "-" else Path(filename).read_bytes()
+        return data.decode()
+    except OSError as e:
+        raise UsageError(f"{filename}: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{filename}: not UTF-8") from None
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    config = configuration.load(arguments.file)
+    if arguments.output == "json":
+        print(json.dumps(msgspec.to_builtins(config), indent=2))
+        return OK
+    print(f"{arguments.file}: valid")
+    for number, rule in enumerate(msgspec.to_builtins(config)["ownerRules"], 1):
+        key = f" {rule['key']}" if "key" in rule else ""
+        pattern = f", pattern {rule['pattern']}" if rule.get("pattern") else ""
+        print(f"owner rule {number}: {rule['from']}{key}{pattern}")
+    excluded = ", ".join((*config.excluded_namespaces, config.namespace))
+    print(f"pull secret: {config.pull_secret.name}; deployments: {config.deployments}")
+    print(f"never served: {excluded}")
+    return OK
+
+
+def _schema(_arguments: argparse.Namespace) -> int:
+    print(json.dumps(configuration.schema(), indent=2))
+    return OK
+
+
+def _version(_arguments: argparse.Namespace) -> int:
+    print(metadata.version("pullsecret-webhook"))
+    return OK

@@ -1,0 +1,173 @@
+"""The Kubernetes API as bytes and Structs. The only module that imports `kubernetes`.
+
+Uses ApiClient.param_serialize and call_api, never the generated API classes: those import thousands of models (+26 MiB
+of memory) and cost two to three times the CPU of a call.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+import yaml
+from kubernetes.aio import client, config
+
+from webhook.errors import PullsecretError
+
+BROKEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""What a call may raise on its way; ValueError: a line break in the token file."""
+
+METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+"""Accept header for metadata only; `{}` is `List` for lists."""
+
+
+class ClusterError(PullsecretError):
+    """What the API server said, without body and headers (an ApiException prints both). Status 0: no answer."""
+
+    def __init__(self, status: int, reason: str, message: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(f"{status} {reason}" if status else reason)
+        self.status, self.reason, self.retry_after = status, reason, retry_after
+        self.message = message
+        """The server's own words: for telling cases apart, never for showing (they may quote what was sent)."""
+
+
+_SEGMENT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def is_name(text: str) -> bool:
+    """May this become part of a path? Object names are DNS names (RFC 1123)."""
+    return _SEGMENT.fullmatch(text) is not None and ".." not in text
+
+
+class Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class NamespaceObject(msgspec.Struct):
+    """A Namespace, or its PartialObjectMetadata."""
+
+    metadata: Meta
+
+
+class OwnerReference(msgspec.Struct):
+    uid: str = ""
+
+
+class SecretMeta(Meta):
+    owner_references: list[OwnerReference] | None = None
+
+
+class SecretObject(msgspec.Struct):
+    metadata: SecretMeta
+    type: str = ""
+    data: dict[str, str] | None = None
+    immutable: bool | None = None
+
+
+class LocalReference(msgspec.Struct):
+    name: str = ""
+
+
+class AccountObject(msgspec.Struct, rename="camel"):
+    metadata: Meta
+    image_pull_secrets: list[LocalReference] | None = None
+
+
+class Status(msgspec.Struct):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class Cluster:
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, kubeconfig: str | None = None) -> AsyncIterator["Cluster"]:
+        """In a pod without an argument. Raises ClusterError with what to do when there is no usable configuration."""
+        # trust_env, the client's default, doubles the CPU of a call (netrc and proxies are looked up each time) and
+        # sends API traffic to HTTPS_PROXY, since Python knows no CIDRs in NO_PROXY.
+        settings = client.Configuration(connection_pool_maxsize=64, client_session_kwargs={"trust_env": False})
+        try:
+            if kubeconfig is None:
+                config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # re-reads the token once a minute
+            else:
+                await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call]
+        except (config.ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as e:
+            raise ClusterError(0, _no_configuration(kubeconfig, e)) from None
+        async with client.ApiClient(settings) as api:
+            api.user_agent = "pullsecret-webhook"
+            yield cls(api)
+
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # handed to aiohttp, which knows connect and read apart
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+    ) -> aiohttp.ClientResponse:
+        """One request; the response is open, its body unread. Anything but 2xx is raised as ClusterError."""
+        try:
+            method, url, headers, body, form = await self._api.param_serialize(
+                method,
+                path,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": accept, "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            rest = await self._api.call_api(method, url, headers, body, form, _request_timeout=timeout)
+        except (*BROKEN, config.ConfigException) as e:  # ConfigException: the token file is empty or gone
+            raise ClusterError(0, type(e).__name__) from None
+        response: aiohttp.ClientResponse = rest.response
+        if 200 <= response.status < 300:
+            return response
+        async with response:
+            raise await _refusal(response)
+
+    async def call(self, method: str, path: str, *, within: float = 2.0, **options: Any) -> bytes:
+        """One request and its whole body; `within` seconds for all of it, the wait for a connection included."""
+        async with await self.open(method, path, timeout=aiohttp.ClientTimeout(total=within), **options) as response:
+            try:
+                return await response.read()
+            except BROKEN as e:
+                raise ClusterError(0, type(e).__name__) from None
+
+    async def apply(self, path: str, body: Any, *, manager: str, force: bool = False, within: float = 2.0) -> bytes:
+        """Server-side apply. JSON is YAML, and the client dumps JSON for this content type too."""
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        return await self.call(
+            "PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml", within=within
+        )
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ClusterError:
+    try:
+        status = msgspec.json.decode(await response.read(), type=Status)
+    except (msgspec.MsgspecError, *BROKEN):
+        status = Status()
+    after = response.headers.get("Retry-After", "")
+    reason = status.reason or response.reason or ""
+    return ClusterError(response.status, reason, status.message, float(after) if after.isdigit() else 0.0)
+
+
+def _no_configuration(kubeconfig: str | None, error: Exception) -> str:
+    if kubeconfig is None:
+        return "not in a pod (no service account is mounted); name a kubeconfig with --kubeconfig FILE"
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return f"kubeconfig {kubeconfig}: {error.strerror}"
+    return f"kubeconfig {kubeconfig} is not usable; try it with kubectl --kubeconfig {kubeconfig} get namespaces"

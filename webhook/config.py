@@ -1,0 +1,265 @@
+"""The configuration: one YAML file, read into frozen values. What contradicts itself is refused when it is made.
+
+Every message names the path, the value and what to write instead.
+"""
+
+import difflib
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from webhook.errors import PullsecretError
+from webhook.names import OWNER
+from webhook.owner import OwnerRule, by_annotation, by_label, by_name
+
+DNS_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+
+Name = Annotated[str, msgspec.Meta(pattern=DNS_NAME, description="a Kubernetes object's name")]
+Key = Annotated[str, msgspec.Meta(pattern=LABEL_KEY, description="a key of a label or annotation")]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class ConfigError(PullsecretError):
+    """One line: path, what is wrong there, what to write instead."""
+
+
+class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    pass
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as e:
+        raise ValueError(f"pattern {pattern!r} is no regular expression: {e}") from None
+    if "owner" not in compiled.groupindex:
+        raise ValueError(f"pattern {pattern!r} has no group named owner; write (?P<owner>...) around the owner")
+    return compiled
+
+
+class LabelRule(_Model, tag="label", tag_field="from", frozen=True):
+    """The owner is the value of a label of the namespace, or what the group `owner` of `pattern` matches in it."""
+
+    key: Key
+    pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        _compiled(self.pattern)
+
+    @property
+    def rule(self) -> OwnerRule:
+        return by_label(self.key, _compiled(self.pattern))
+
+
+class AnnotationRule(_Model, tag="annotation", tag_field="from", frozen=True):
+    """The same with an annotation."""
+
+    key: Key
+    pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        _compiled(self.pattern)
+
+    @property
+    def rule(self) -> OwnerRule:
+        return by_annotation(self.key, _compiled(self.pattern))
+
+
+class NameRule(_Model, tag="name", tag_field="from", frozen=True):
+    """The owner is what the group `owner` of `pattern` matches in the namespace's name."""
+
+    pattern: str
+
+    def __post_init__(self) -> None:
+        _compiled(self.pattern)
+
+    @property
+    def rule(self) -> OwnerRule:
+        pattern = _compiled(self.pattern)
+        assert pattern is not None
+        return by_name(pattern)
+
+
+class PullSecret(_Model, frozen=True):
+    """`whenUnowned`: what happens to a pull secret whose namespace has no owner any more, or is opted out."""
+
+    name: Name = "ghcr-secret"
+    when_unowned: Literal["delete", "keep"] = "delete"
+
+
+class Server(_Model, frozen=True):
+    """Where the webhook listens: TLS for the API server, plain HTTP for metrics."""
+
+    address: str = "0.0.0.0"  # noqa: S104  # a pod's own address is not known beforehand
+    port: Port = 8443
+    metrics_port: Port = 8080
+
+    def __post_init__(self) -> None:
+        if self.port == self.metrics_port:
+            raise ValueError(f"port and metricsPort are both {self.port}; they need two different ports")
+
+
+class Tls(_Model, frozen=True):
+    """The serving certificate. Without files the webhook makes its own and publishes its CA.
+
+    `hosts`: names and addresses in the certificate; empty: those of the Service in the release namespace.
+    `caSecret`, `service` and `webhookConfiguration`: the names of the objects in the cluster.
+    """
+
+    cert_file: str | None = None
+    key_file: str | None = None
+    hosts: tuple[str, ...] = ()
+    service: Name = "pullsecret-webhook"
+    ca_secret: Name = "pullsecret-webhook-ca"  # noqa: S105  # an object's name
+    webhook_configuration: Name = "pullsecret-webhook"
+    webhook: str = "mutate.pullsecret-webhook.io"
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("certFile and keyFile go together; name both or neither")
+        if self.cert_file is not None and self.hosts:
+            raise ValueError("hosts is for the webhook's own certificate; leave it out with certFile")
+
+    def names(self, namespace: str) -> tuple[str, ...]:
+        service = f"{self.service}.{namespace}.svc"
+        return self.hosts or (service, f"{service}.cluster.local")
+
+
+class Config(_Model, frozen=True):
+    """All that can be set. Every field has a default; an empty file is a valid configuration."""
+
+    owner_rules: tuple[LabelRule | AnnotationRule | NameRule, ...] = (LabelRule(key=OWNER),)
+    pull_secret: PullSecret = PullSecret()
+    deployments: Literal["inject", "supply"] = "inject"
+    excluded_namespaces: tuple[Name, ...] = ("kube-system", "kube-public", "kube-node-lease")
+    namespace: Name = "pullsecret-webhook"
+    server: Server = Server()
+    tls: Tls = Tls()
+
+    def __post_init__(self) -> None:
+        if not self.owner_rules:
+            raise ValueError("ownerRules is empty, so no namespace would have an owner; leave it out for the default")
+
+    @property
+    def rules(self) -> tuple[OwnerRule, ...]:
+        return tuple(rule.rule for rule in self.owner_rules)
+
+    def excluded(self, namespace: str) -> bool:
+        """The webhook's own namespace is always excluded: its Secrets are every owner's."""
+        return namespace == self.namespace or namespace in self.excluded_namespaces
+
+
+def load(path: Path | None) -> Config:
+    """Raises ConfigError."""
+    if path is None:
+        return Config()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8") from None
+    try:
+        return parse(text)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from None
+
+
+def parse(text: str) -> Config:
+    try:
+        raw = yaml.load(text, _UniqueKeys)  # noqa: S506  # a SafeLoader
+    except yaml.YAMLError as e:
+        raise ConfigError(_yaml_problem(e)) from None
+    except RecursionError:
+        raise ConfigError("nested too deeply") from None
+    return Config() if raw is None else convert(raw)
+
+
+def convert(raw: Any) -> Config:
+    """From plain data, as it stands in the file. Raises ConfigError."""
+    _known_keys(raw, Config, "")
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as e:
+        raise ConfigError(_explained(str(e), raw)) from None
+
+
+def schema() -> dict[str, Any]:
+    """As JSON Schema (2020-12), for editors and for the chart."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Config)}
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets the second of two equal keys win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_problem(e: yaml.YAMLError) -> str:
+    if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
+        return f"line {e.problem_mark.line + 1}: {e.problem or 'not YAML'}"
+    return "not YAML"
+
+
+_RULES: Mapping[str, type[_Model]] = {"label": LabelRule, "annotation": AnnotationRule, "name": NameRule}
+_PARTS: Mapping[str, type[_Model]] = {"pullSecret": PullSecret, "server": Server, "tls": Tls}
+
+
+def _known_keys(raw: Any, model: type[_Model], path: str) -> None:
+    """Before msgspec sees it: all unknown keys at a level, each with the nearest known one."""
+    if not isinstance(raw, dict):
+        return
+    known = [*model.__struct_encode_fields__, *(["from"] if model in _RULES.values() else [])]
+    if unknown := [key for key in raw if key not in known]:
+        raise ConfigError("; ".join(_unknown(path, str(key), known) for key in unknown))
+    for key, part in _PARTS.items() if model is Config else ():
+        _known_keys(raw.get(key), part, f"{key}.")
+    for index, rule in enumerate(_sequence(raw.get("ownerRules")) if model is Config else ()):
+        if isinstance(rule, dict) and (rule_model := _RULES.get(str(rule.get("from")))):
+            _known_keys(rule, rule_model, f"ownerRules[{index}].")
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _unknown(path: str, key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), 1, 0.6)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"{path}{key}: no such key; {hint}"
+
+
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*?)`)?$", re.DOTALL)
+
+
+def _explained(message: str, raw: Any) -> str:
+    match = _PLACE.match(message)
+    assert match is not None
+    path = (match["path"] or "").lstrip(".")
+    value = _at(raw, path)
+    what = match["what"][:1].lower() + match["what"][1:]
+    shown = "" if isinstance(value, dict | list) or not path else f" (it is {value!r})"
+    return f"{path or 'the whole file'}: {what}{shown}"
+
+
+def _at(raw: Any, path: str) -> Any:
+    for step in re.findall(r"[^.\[\]]+", path):
+        try:
+            raw = raw[int(step)] if isinstance(raw, list) else raw[step]
+        except (LookupError, ValueError, TypeError):
+            return None
+    return raw

@@ -1,0 +1,61 @@
+"""Credentials: what one owner has, as values. The password never shows in a repr."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from webhook.errors import PullsecretError
+
+DOCKER_HUB = "https://index.docker.io/v1/"
+_DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+
+
+class CredentialError(PullsecretError):
+    """A credential that no registry could accept, with what to write instead; never with its value."""
+
+
+def canonical_registry(registry: str) -> str:
+    """The key under which the kubelet looks: Docker Hub has one odd name, all others are host[:port][/path]."""
+    bare = registry.strip().removeprefix("https://").removeprefix("http://").rstrip("/")
+    if bare.removesuffix("/v1").removesuffix("/v2") in _DOCKER_HUB_NAMES:
+        return DOCKER_HUB
+    return bare
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """`registry` as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`); no `namespaces`: all of the owner's."""
+
+    registry: str
+    username: str
+    password: str = field(repr=False)
+    expires: datetime | None = None
+    namespaces: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.registry or any(c.isspace() for c in self.registry):
+            raise CredentialError("the registry is empty or has spaces; write a host such as ghcr.io")
+        for name, value in (("username", self.username), ("password", self.password)):
+            if not value:
+                raise CredentialError(f"the {name} for {self.registry} is empty")
+            if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
+                raise CredentialError(
+                    f"the {name} for {self.registry} contains a line break or another control character; "
+                    "create it without one (printf, --from-literal)"
+                )
+        if ":" in self.username:
+            raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic cannot carry")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One owner's. Empty means *known to have none*; that nobody could say is SourceUnavailable, never an empty value."""
+
+    items: tuple[Credential, ...] = ()
+
+    def usable_in(self, namespace: str) -> "Credentials":
+        if all(not c.namespaces for c in self.items):
+            return self
+        return replace(self, items=tuple(c for c in self.items if not c.namespaces or namespace in c.namespaces))
+
+    def unexpired(self, now: datetime) -> "Credentials":
+        return replace(self, items=tuple(c for c in self.items if c.expires is None or c.expires > now))

@@ -1,0 +1,33 @@
+"""What can go wrong, in our own words. None of these ever carries a token, a body or a header."""
+
+
+class PullsecretError(Exception):
+    """Base of all errors that are shown to people: one line, and what to do next."""
+
+
+class SourceUnavailable(PullsecretError):
+    """Nobody could say which credentials an owner has. What stands in the namespaces stays."""
+
+
+class MalformedReview(PullsecretError):
+    """The request is no AdmissionReview that we can answer."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NamespaceUnknown(PullsecretError):
+    """The API server could not be asked about a namespace: the cluster's failurePolicy decides."""
+
+
+class WriteConflict(PullsecretError):
+    """Somebody else wrote first, or owns a field: look at what stands now and plan anew."""
+
+
+class WriteDenied(PullsecretError):
+    """The write policy refused: our knowledge of the namespace was old. Look again and plan anew."""
+
+
+class WriteRefused(PullsecretError):
+    """Refused for a reason that planning anew does not change (RBAC, quota, a terminating namespace, no answer)."""

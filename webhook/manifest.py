@@ -1,0 +1,228 @@
+"""YAML and JSON as nodes that know their places in the text, so that text can be inserted where others re-dump.
+
+Made of libyaml's events, without recursion; an alias stays a reference to its anchor. So neither deep nesting nor
+aliases of aliases ("billion laughs") cost more than their own length.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import yaml
+
+from webhook.errors import PullsecretError
+
+# An escaped character beyond U+FFFF is two surrogates in JSON, which libyaml refuses. While it reads, the private
+# use area stands in for them: other text of the same length.
+SURROGATE = re.compile(r"(\\u)[dD](?=[89a-fA-F])")
+BLANK = re.compile(r"[ \t\r\n]*")
+STR, NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+
+Meaning = tuple[type[yaml.Event], str | None, str | None, str | None]
+"""An event's type, anchor, tag and value."""
+
+_RESOLVER = yaml.resolver.Resolver()
+
+
+class ManifestError(PullsecretError):
+    """One line: which document, which line, what is wrong there and what to do."""
+
+    @classmethod
+    def at(cls, document: int, line: int, what: str) -> Self:
+        return cls(f"document {document}, line {line}: {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`start`, `end`: offsets in the text. `column`: of the end, which for a block collection is its first entry.
+
+    `same`: what does not differ between two texts that mean the same.
+    """
+
+    same: Meaning
+    start: int
+    end: int
+    column: int
+    document: int
+    line: int
+    style: str | None
+    flow: bool
+
+    def wrong(self, what: str) -> ManifestError:
+        return ManifestError.at(self.document, self.line, what)
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """`first`, `last`: the events it is made of. `target`: what an alias stands for."""
+
+    start: Event
+    stop: Event
+    first: int
+    last: int
+    children: list["Node"] = field(default_factory=list)
+    target: "Node | None" = None
+
+    @property
+    def real(self) -> "Node":
+        return self.target or self
+
+    @property
+    def type(self) -> type[yaml.Event]:
+        return self.start.same[0]
+
+    @property
+    def value(self) -> str | None:
+        """A scalar's text; None for null and for collections."""
+        return None if self.start.same[2] == NULL else self.start.same[3]
+
+    def pair(self, name: str) -> tuple["Node", "Node"] | None:
+        """Key and value, maybe an alias, as Kubernetes' tools read them: with YAML's merge keys."""
+        waiting, seen = [self], set[int]()
+        while waiting:
+            mapping = waiting.pop()
+            if mapping.type is not yaml.MappingStartEvent or id(mapping) in seen:
+                continue
+            seen.add(id(mapping))
+            pairs = mapping.pairs()
+            if name in pairs:
+                return pairs[name]
+            if "<<" in pairs and not pairs["<<"][0].start.style:
+                merged = pairs["<<"][1].real
+                several = merged.type is yaml.SequenceStartEvent
+                waiting += [child.real for child in reversed(merged.children)] if several else [merged]
+        return None
+
+    def pairs(self) -> dict[str, tuple["Node", "Node"]]:
+        found: dict[str, tuple[Node, Node]] = {}
+        for key, value in zip(self.children[::2], self.children[1::2], strict=True):
+            name = key.real.start.same[3]
+            if name in found:
+                raise key.start.wrong(f"a key stands here twice, first in line {found[name][0].start.line}; remove one")
+            if name is not None:
+                found[name] = (key, value)
+        return found
+
+    def get(self, *path: str) -> "Node | None":
+        node = self
+        for name in path:
+            pair = node.pair(name)
+            if pair is None:
+                return None
+            node = pair[1].real
+        return node
+
+    def text(self, *path: str) -> str | None:
+        """The scalar there, if there is one and it is not null."""
+        found = self.get(*path)
+        return found.value if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    text: str
+    events: list[Event]
+    documents: list[Node]
+    anchors: list[Node]
+    """Those that have an alias: to edit one would edit several places."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        manifest = cls(text, list(events(text)), [], [])
+        manifest._build()
+        return manifest
+
+    def _build(self) -> None:
+        known: dict[str | None, Node] = {}
+        opened: list[Node] = []
+        for index, event in enumerate(self.events):
+            kind, anchor = event.same[:2]
+            if kind is yaml.DocumentStartEvent:
+                known = {}
+            elif issubclass(kind, yaml.CollectionEndEvent):
+                opened[-1].stop, opened[-1].last = event, index
+                opened.pop()
+            elif issubclass(kind, yaml.NodeEvent):
+                node = Node(event, event, index, index)
+                (opened[-1].children if opened else self.documents).append(node)
+                if kind is yaml.AliasEvent:
+                    if anchor not in known:
+                        raise event.wrong("an alias without its anchor; anchors do not reach beyond their document")
+                    node.target = known[anchor]
+                    self.anchors.append(known[anchor])
+                elif anchor is not None:
+                    known[anchor] = node
+                if issubclass(kind, yaml.CollectionStartEvent):
+                    opened.append(node)
+
+    def shared(self, node: Node) -> bool:
+        return any(anchor.first <= node.first <= anchor.last for anchor in self.anchors)
+
+
+def events(text: str) -> Iterator[Event]:
+    """Of all documents, one after the other. Raises ManifestError where it becomes unreadable."""
+    # libyaml does not count a byte order mark.
+    start, line, document = int(text.startswith("\ufeff")), 1, 0
+    for end in _ends(text, start):
+        piece = SURROGATE.sub(r"\1e", text[start:end])
+        try:
+            for event in yaml.parse(piece, Loader=yaml.CSafeLoader):
+                document += isinstance(event, yaml.DocumentStartEvent)
+                if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent):
+                    yield _event(event, start, line, document)
+        except (yaml.YAMLError, UnicodeEncodeError) as e:
+            raise _unreadable(e, piece, line, max(document, 1)) from None
+        line += piece.count("\n")
+        start = end
+
+
+def _ends(text: str, start: int) -> list[int]:
+    """Where the parts end that YAML can read: JSON may follow JSON without `---`, as `jq -c` prints it."""
+    ends: list[int] = []
+    at = _skip_blank(text, start)
+    try:
+        while text.startswith("{", at):
+            ends.append(json.JSONDecoder().raw_decode(text, at)[1])
+            at = _skip_blank(text, ends[-1])
+    except (ValueError, RecursionError):
+        return [len(text)]
+    return [*ends[:-1], len(text)]
+
+
+def _skip_blank(text: str, start: int) -> int:
+    found = BLANK.match(text, start)
+    return found.end() if found else start
+
+
+def resolved(word: str, implicit: tuple[bool, bool] = (True, False)) -> str:
+    """The tag that a scalar without one has; by default a plain one."""
+    return str(_RESOLVER.resolve(yaml.ScalarNode, word, implicit))  # type: ignore[no-untyped-call]  # typeshed's gap
+
+
+def _event(event: yaml.Event, offset: int, line: int, document: int) -> Event:
+    seen: Any = event
+    tag = getattr(event, "tag", None)
+    if isinstance(event, yaml.ScalarEvent):
+        tag = tag or resolved(seen.value, seen.implicit)
+    return Event(
+        (type(event), getattr(event, "anchor", None), tag, getattr(event, "value", None)),
+        seen.start_mark.index + offset,
+        seen.end_mark.index + offset,
+        seen.end_mark.column,
+        document,
+        seen.start_mark.line + line,
+        getattr(event, "style", None),
+        bool(getattr(event, "flow_style", False)),
+    )
+
+
+def _unreadable(e: Exception, piece: str, line: int, document: int) -> ManifestError:
+    """libyaml's words, but never a part of the text: a manifest may hold a password."""
+    if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
+        why = " ".join(filter(None, (e.context, e.problem)))
+        return ManifestError.at(document, line + e.problem_mark.line, f"neither YAML nor JSON ({why}); correct it")
+    position = getattr(e, "position", getattr(e, "start", 0))
+    line += piece.count("\n", 0, position if isinstance(position, int) else 0)
+    return ManifestError.at(document, line, "a character that YAML does not allow; remove it, or write it as an escape")

@@ -1,0 +1,69 @@
+"""What /metrics shows. Labels have few values; none ever holds a token, an owner or a tenant's text."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+_PREFIX = "pullsecret_webhook"
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each counter, which nobody reads
+
+
+class Flags:
+    """A gauge that is 1 for the names of some source Secrets and absent for all others."""
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self._gauge = Gauge(name, text, ["secret"], namespace=_PREFIX, registry=registry)
+        self._on: set[str] = set()
+
+    def flag(self, name: str, *, on: bool) -> None:
+        if on:
+            self._on.add(name)
+            self._gauge.labels(name).set(1)
+        elif name in self._on:
+            self._on.discard(name)
+            self._gauge.remove(name)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.reviews = Counter(
+            "reviews", "Reviews answered, by outcome", ["outcome"], namespace=_PREFIX, registry=self.registry
+        )
+        self.review_seconds = Histogram(
+            "review_seconds",
+            "Time to answer a review, from the whole body to the answer",
+            namespace=_PREFIX,
+            registry=self.registry,
+            buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+        )
+        self.writes = Counter(
+            "secret_writes",
+            "Writes of pull secrets, by action and result",
+            ["action", "result"],
+            namespace=_PREFIX,
+            registry=self.registry,
+        )
+        self.notices = Counter(
+            "notices", "Things that a human should look at", ["reason"], namespace=_PREFIX, registry=self.registry
+        )
+        self.broken_sources = Flags(
+            "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
+        )
+        self.expired = Flags(
+            "source_secret_expired", "1 for each source Secret whose credentials have ended", self.registry
+        )
+        self.watch_failures = Counter(
+            "watch_failures",
+            "Failed attempts to list or watch",
+            ["resource"],
+            namespace=_PREFIX,
+            registry=self.registry,
+        )
+        self.known = Gauge(
+            "known_objects", "Objects in the views", ["resource"], namespace=_PREFIX, registry=self.registry
+        )
+        self.certificate_expiry = Gauge(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate that is served ends",
+            namespace=_PREFIX,
+            registry=self.registry,
+        )

@@ -1,0 +1,31 @@
+"""Labels, annotations and names that users meet: one constant each."""
+
+PREFIX = "pullsecret-webhook/"
+
+OWNER = PREFIX + "owner"
+"""Label (or annotation) of a namespace, of a source Secret; annotation of a pull secret: whose it is."""
+
+INJECT = PREFIX + "inject"
+"""Label of a namespace or pod; the value `disabled` opts out."""
+
+REGISTRY = PREFIX + "registry"
+"""Annotation of a basic-auth source Secret: the registry it is for."""
+
+NAMESPACES = PREFIX + "namespaces"
+"""Annotation of a source Secret: the only namespaces in which it may be used, separated by commas."""
+
+EXPIRES = PREFIX + "expires"
+"""Annotation of a source Secret: when its credentials end (RFC 3339)."""
+
+NAMESPACE_UID = PREFIX + "namespace-uid"
+"""Annotation of a pull secret: the UID of the namespace that it was written for."""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "pullsecret-webhook"
+"""Value of the managed-by label, and our field manager in server-side apply."""
+
+DOCKERCONFIG_TYPE = "kubernetes.io/dockerconfigjson"
+DOCKERCONFIG_KEY = ".dockerconfigjson"
+
+ENFORCE_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
+MIRROR = "kubernetes.io/config.mirror"

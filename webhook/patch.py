@@ -1,0 +1,54 @@
+"""JSON Patch (RFC 6902) that adds references to a list of imagePullSecrets, and nothing else.
+
+Written by hand: comparing two whole pods costs about 1,000 us, the operations below none. Each patch is applied once
+with `jsonpatch` to the part of the object that it touches before it is sent, because a patch that does not apply makes
+the API server reject the pod whatever the webhook's failurePolicy says.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import jsonpatch
+
+FIELD = "imagePullSecrets"
+
+
+class Operation(TypedDict):
+    op: str
+    path: str
+    value: Any
+
+
+class PatchDoesNotApply(Exception):
+    """Our own bug: the review is answered with HTTP 500 and the cluster's failurePolicy decides."""
+
+
+def add_references(present: Sequence[str | None] | None, missing: Sequence[str], at: Sequence[str]) -> list[Operation]:
+    """`at`: the keys that lead to the pod's spec; `present`: the names in its list, None when it has no list."""
+    if not missing:
+        return []
+    path = "/" + "/".join((*at, FIELD))
+    references = [{"name": name} for name in missing]
+    if present is None:
+        operations: list[Operation] = [{"op": "add", "path": path, "value": references}]
+    else:
+        operations = [{"op": "add", "path": path + "/-", "value": reference} for reference in references]
+    _prove(operations, present, missing, at)
+    return operations
+
+
+def _prove(
+    operations: list[Operation], present: Sequence[str | None] | None, missing: Sequence[str], at: Sequence[str]
+) -> None:
+    before: dict[str, Any] = {} if present is None else {FIELD: [{"name": name} for name in present]}
+    for key in reversed(at):
+        before = {key: before}
+    try:
+        after = jsonpatch.apply_patch(before, operations)
+        for key in at:
+            after = after[key]
+        names = [reference["name"] for reference in after[FIELD]]
+    except (jsonpatch.JsonPatchException, LookupError, TypeError) as e:
+        raise PatchDoesNotApply(type(e).__name__) from None
+    if names != [*(present or ()), *missing]:
+        raise PatchDoesNotApply("unexpected result")

@@ -1,0 +1,171 @@
+"""The decision about one namespace's pull secret, as a total function of what is known.
+
+`plan` says what should happen, supply.py does it. Every row of the table of cases that concerns the Secret is a
+branch here. Whether a pod may *refer* to the Secret is another question with fewer inputs, `may_refer`: a reference can
+never be added later, a Secret can.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from webhook.credential import Credential, Credentials
+from webhook.dockerconfig import render
+from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """`enabled`: neither opted out nor excluded. `version`: the resourceVersion it was seen at."""
+
+    name: str
+    uid: str
+    version: int
+    owner: str | None
+    enabled: bool = True
+    terminating: bool = False
+
+    @property
+    def served(self) -> bool:
+        return self.owner is not None and self.enabled
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of the Secret of our name in one namespace. Never its content: `digest` is keyed per process."""
+
+    namespace: str
+    uid: str
+    version: int
+    ours: bool
+    dockerconfig: bool
+    immutable: bool
+    terminating: bool
+    owner: str | None
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """`over` None: create. `in_place`: apply onto `over`; else `over` is deleted first, so that the UID changes."""
+
+    body: Mapping[str, Any] = field(repr=False)
+    over: Standing | None = None
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    over: Standing
+    why: str = ""
+
+
+Plan = Leave | Write | Delete
+
+NO_CREDENTIAL = "the owner has no credential yet"
+UNAVAILABLE = "the source of credentials is unavailable"
+FOREIGN = "a Secret of this name is not managed by pullsecret-webhook"
+
+
+class Fingerprint:
+    """A keyed digest of what we write into a Secret. Fields that others add to it do not count."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, fields: Sequence[str | None]) -> bytes:
+        digest = hashlib.blake2b(key=self._key, digest_size=16)
+        for text in fields:
+            data = b"\xff" if text is None else text.encode()
+            digest.update(len(data).to_bytes(8, "big") + data)
+        return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Turns knowledge into a plan. `name` is the Secret's; `when_unowned`: what happens to ours without an owner."""
+
+    name: str
+    fingerprint: Fingerprint
+    when_unowned: Literal["delete", "keep"] = "delete"
+
+    def __call__(
+        self, namespace: Namespace, known: Credentials | None, standing: Standing | None, now: datetime
+    ) -> Plan:
+        """`known` is None when no source could say."""
+        if namespace.terminating:
+            return Leave("the namespace is terminating")
+        if standing is not None and not standing.ours:
+            return Leave(FOREIGN)
+        if not namespace.served:
+            return self._unserved(standing)
+        same = standing is not None and standing.owner == namespace.owner
+        if known is None:
+            return Delete(standing, "it is another owner's") if standing and not same else Leave(UNAVAILABLE)
+        # An expired credential stays where it stands (a container that restarts needs it), and goes nowhere new.
+        usable = known.usable_in(namespace.name)
+        usable = usable if same else usable.unexpired(now)
+        if not usable.items:
+            return Delete(standing, NO_CREDENTIAL) if standing else Leave(NO_CREDENTIAL)
+        return self._written(namespace, usable.items, standing, same=same)
+
+    def _unserved(self, standing: Standing | None) -> Plan:
+        if standing is None or self.when_unowned == "keep":
+            return Leave("the namespace is not served")
+        return Delete(standing, "the namespace is not served")
+
+    def _written(
+        self, namespace: Namespace, items: Sequence[Credential], standing: Standing | None, *, same: bool
+    ) -> Plan:
+        if standing is None:
+            return Write(self.body(namespace, items))
+        body = self.body(namespace, items)
+        in_place = same and standing.dockerconfig and not standing.immutable and not standing.terminating
+        if in_place and standing.digest == self.fingerprint(fields(body)):
+            return Leave()
+        return Write(body, standing, in_place)
+
+    def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
+        """The whole Secret as it is applied. The owner reference lets the garbage collector end what was misplaced."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": self.name,
+                "namespace": namespace.name,
+                "labels": {MANAGED_BY: MANAGER},
+                "annotations": {OWNER: namespace.owner, NAMESPACE_UID: namespace.uid},
+                "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}
+                ],
+            },
+            "type": DOCKERCONFIG_TYPE,
+            "data": {DOCKERCONFIG_KEY: base64.b64encode(render(items)).decode()},
+        }
+
+
+def fields(secret: Mapping[str, Any]) -> list[str | None]:
+    """The values in a Secret that are ours to set, for Fingerprint."""
+    metadata = secret["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return [
+        secret.get("type"),
+        (secret.get("data") or {}).get(DOCKERCONFIG_KEY),
+        (metadata.get("labels") or {}).get(MANAGED_BY),
+        annotations.get(OWNER),
+        annotations.get(NAMESPACE_UID),
+        *sorted(reference.get("uid", "") for reference in metadata.get("ownerReferences") or ()),
+    ]
+
+
+def may_refer(namespace: Namespace, standing: Standing | None) -> bool:
+    """May a pod in this namespace refer to the Secret? One that is no dockerconfigjson would fail every pull."""
+    return namespace.served and (standing is None or standing.ours or standing.dockerconfig)

@@ -1,0 +1,114 @@
+"""The background: a queue of namespaces to look at, a few workers, a back-off for each namespace. Nothing polls.
+
+Watch feeds and sources say where something changed. A namespace waits in the queue at most once. One whose Secret
+cannot be written is tried again later and later; one whose Secret is written again and again (somebody fights us)
+waits longer and longer before the next write.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from webhook.notice import Notice, Tell
+from webhook.supply import Supplied
+
+log = structlog.get_logger()
+WORKERS = 8
+FIRST, LONGEST = 0.5, 300.0
+"""Seconds: a namespace's first and its longest delay."""
+CALM = 10.0
+"""Seconds without a write, or twice the last delay if that is more, after which a namespace starts afresh."""
+FIGHT = 5
+"""Writes without calm between them that make a tug-of-war."""
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How a namespace behaved lately. `until`: not to be looked at before."""
+
+    delay: float = 0.0
+    writes: int = 0
+    last: float = 0.0
+    until: float = 0.0
+
+
+class Refresh:
+    """`of_owner(None)`: every namespace that is known."""
+
+    def __init__(
+        self,
+        supply: Callable[[str], Awaitable[Supplied]],
+        of_owner: Callable[[str | None], Iterable[str]],
+        tell: Tell,
+        secret: str,
+    ) -> None:
+        self._supply, self._of_owner, self._tell, self._secret = supply, of_owner, tell, secret
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._waiting: set[str] = set()
+        self._paces: dict[str, _Pace] = {}
+
+    def look(self, namespace: str) -> None:
+        if namespace in self._waiting:
+            return
+        self._waiting.add(namespace)
+        pace = self._paces.get(namespace)
+        loop = asyncio.get_running_loop()
+        if pace is not None and pace.until > loop.time():
+            loop.call_at(pace.until, self._queue.put_nowait, namespace)
+        else:
+            self._queue.put_nowait(namespace)
+
+    def owner(self, owner: str | None) -> None:
+        for namespace in self._of_owner(owner):
+            self.look(namespace)
+
+    async def run(self) -> None:
+        """Start it when the views are synced: before, what stands right would be written again."""
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(WORKERS):
+                workers.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            namespace = await self._queue.get()
+            self._waiting.discard(namespace)  # before looking: a change from here on queues it again
+            try:
+                supplied = await self._supply(namespace)
+            except Exception:
+                log.exception("our own bug: a namespace could not be supplied", namespace=namespace)
+                supplied = Supplied(problem="an error in pullsecret-webhook itself; its log says more")
+            self._judge(namespace, supplied)
+
+    def _judge(self, namespace: str, supplied: Supplied) -> None:
+        now = asyncio.get_running_loop().time()
+        if supplied.problem:
+            pace = self._slower(namespace, now)
+            self._say(namespace, "SupplyFailed", f"the pull secret is not up to date: {supplied.problem}")
+            log.debug("a namespace waits", namespace=namespace, seconds=round(pace.delay, 1))
+            self.look(namespace)
+        elif supplied.wrote:
+            pace = self._slower(namespace, now)
+            if pace.writes == FIGHT:
+                self._say(
+                    namespace,
+                    "TugOfWar",
+                    "somebody keeps changing or deleting the pull secret; it is restored, ever later",
+                )
+        elif (known := self._paces.get(namespace)) and now - known.last > max(CALM, 2 * known.delay):
+            del self._paces[namespace]
+
+    def _slower(self, namespace: str, now: float) -> _Pace:
+        pace = self._paces.setdefault(namespace, _Pace())
+        if now - pace.last > max(CALM, 2 * pace.delay):
+            pace.delay, pace.writes = 0.0, 0
+        pace.delay = min(max(pace.delay * 2, FIRST), LONGEST)
+        pace.writes += 1
+        pace.last = now
+        pace.until = now + pace.delay * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
+        return pace
+
+    def _say(self, namespace: str, reason: str, message: str) -> None:
+        self._tell(Notice(reason, message, namespace, "Secret", self._secret))

@@ -1,0 +1,187 @@
+"""AdmissionReview v1: decode the few fields that matter, encode the answer. One pass over the bytes.
+
+Shapes: k8s.io/api/admission/v1. The API server has already decoded and defaulted the object, so a field of another
+type than below means that the sender is no API server.
+"""
+
+import base64
+from collections.abc import Sequence
+
+import msgspec
+
+from webhook.errors import MalformedReview
+from webhook.names import INJECT, MIRROR
+from webhook.patch import Operation
+
+API_VERSION = "admission.k8s.io/v1"
+
+
+class Reference(msgspec.Struct):
+    name: str | None = None
+
+
+class Metadata(msgspec.Struct):
+    labels: dict[str, str | None] | None = None
+    annotations: dict[str, str | None] | None = None
+
+
+class PodSpec(msgspec.Struct, rename="camel"):
+    image_pull_secrets: list[Reference | None] | None = None
+    service_account_name: str | None = None
+
+    @property
+    def names(self) -> list[str | None] | None:
+        """The names in the list, in order; None when there is no list."""
+        if self.image_pull_secrets is None:
+            return None
+        return [reference.name if reference else None for reference in self.image_pull_secrets]
+
+
+class Template(msgspec.Struct):
+    metadata: Metadata | None = None
+    spec: PodSpec | None = None
+
+
+class Spec(PodSpec):
+    """A Pod's spec, or a Deployment's, which has a template instead."""
+
+    template: Template | None = None
+
+
+class Object(msgspec.Struct):
+    metadata: Metadata | None = None
+    spec: Spec | None = None
+
+
+class Kind(msgspec.Struct):
+    group: str = ""
+    kind: str = ""
+
+
+class Request(msgspec.Struct, rename="camel"):
+    uid: str
+    kind: Kind
+    operation: str
+    namespace: str = ""
+    sub_resource: str = ""
+    dry_run: bool | None = None
+    object: Object | None = None
+    old_object: Object | None = None
+
+
+class Review(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    request: Request
+
+
+class _Bare(msgspec.Struct):
+    """What a review of a kind that is not ours is decoded to: its object may have any shape."""
+
+    uid: str
+    kind: Kind
+    operation: str
+
+
+class _BareReview(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    request: _Bare
+
+
+_DECODER = msgspec.json.Decoder(Review)
+_BARE = msgspec.json.Decoder(_BareReview)
+_POD, _DEPLOYMENT = ("", "Pod"), ("apps", "Deployment")
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The pod, or the pod template, that a review is about. `at`: the keys that lead to its spec."""
+
+    at: tuple[str, ...]
+    spec: PodSpec
+    opted_out: bool
+
+
+def decode(body: bytes | bytearray) -> Request:
+    try:
+        review = _DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _other_kind(body)
+    return _checked(review.api_version, review.kind, review.request)
+
+
+def _other_kind(body: bytes | bytearray) -> Request:
+    try:
+        review = _BARE.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise MalformedReview("not an AdmissionReview") from None
+    kind = review.request.kind
+    if (kind.group, kind.kind) in (_POD, _DEPLOYMENT):
+        raise MalformedReview(f"not a valid {kind.kind}")
+    request = Request(uid=review.request.uid, kind=kind, operation=review.request.operation)
+    return _checked(review.api_version, review.kind, request)
+
+
+def _checked(api_version: str, kind: str, request: Request) -> Request:
+    if api_version != API_VERSION or kind != "AdmissionReview":
+        raise MalformedReview(f"only AdmissionReview of {API_VERSION} is answered")
+    if not request.uid:
+        raise MalformedReview("request.uid is missing")
+    return request
+
+
+def target(request: Request) -> Target | None:
+    """None: nothing in this review is ours to touch."""
+    kind = (request.kind.group, request.kind.kind)
+    if request.sub_resource or request.object is None or request.object.spec is None:
+        return None
+    metadata, spec = request.object.metadata or Metadata(), request.object.spec
+    if kind == _POD and request.operation == "CREATE":
+        if MIRROR in (metadata.annotations or {}):
+            return None
+        return Target(("spec",), spec, _opted_out(metadata))
+    if kind == _DEPLOYMENT and request.operation in ("CREATE", "UPDATE"):
+        template = spec.template
+        if template is None or template.spec is None:
+            return None
+        out = _opted_out(metadata) or _opted_out(template.metadata or Metadata())
+        return Target(("spec", "template", "spec"), template.spec, out)
+    return None
+
+
+def old_names(request: Request) -> list[str | None]:
+    """The pull secrets in the template as it was before an UPDATE."""
+    old = request.old_object
+    if old is None or old.spec is None or old.spec.template is None or old.spec.template.spec is None:
+        return []
+    return old.spec.template.spec.names or []
+
+
+def _opted_out(metadata: Metadata) -> bool:
+    return (metadata.labels or {}).get(INJECT) == "disabled"
+
+
+class _Response(msgspec.Struct, omit_defaults=True, rename="camel"):
+    uid: str
+    allowed: bool
+    patch_type: str | None = None
+    patch: str | None = None
+    warnings: Sequence[str] | None = None
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    response: _Response
+
+
+_ENCODE = msgspec.json.Encoder().encode
+
+
+def answer(uid: str, operations: Sequence[Operation] = (), warnings: Sequence[str] = ()) -> bytes:
+    """Always allowed: to refuse a pod is nothing that this webhook ever does."""
+    response = _Response(uid=uid, allowed=True, warnings=warnings or None)
+    if operations:
+        response.patch_type = "JSONPatch"
+        response.patch = base64.b64encode(_ENCODE(operations)).decode()
+    return _ENCODE(_Answer(API_VERSION, "AdmissionReview", response))

@@ -1,0 +1,178 @@
+"""HTTP: the routes of the admission server, and the server itself.
+
+`/mutate` is a bare ASGI callable behind Starlette's router: the request path needs no Request and no Response object.
+"""
+
+import asyncio
+import contextlib
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import parse_qs
+
+import structlog
+import uvicorn
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from webhook import review
+from webhook.admission import Admission
+from webhook.errors import MalformedReview, NamespaceUnknown, PullsecretError
+from webhook.limits import LimitedProtocol
+from webhook.metrics import Metrics
+
+log = structlog.get_logger()
+LARGEST = 8 * 1024 * 1024
+"""Bytes of a body: the API takes objects of 1.5 MiB, and an UPDATE carries two of them."""
+KEEP_ALIVE = 120
+"""Seconds. The API server drops idle connections after 90; were we first, a POST could be lost and is not repeated."""
+DEFAULT_TIMEOUT, MARGIN = 3.0, 0.7
+"""Seconds: the timeout when the URL has none (the API server always sends its own); kept back for the way home."""
+LINGER, CLOSING = 5.0, 1.0
+"""Seconds: accepting on after SIGTERM, because endpoints lag; then answering with `Connection: close`."""
+_TIMEOUT = re.compile(r"(\d{1,4}(?:\.\d{1,9})?)(ms|s|m)?")
+
+
+def seconds_left(query: bytes) -> float:
+    """From `?timeout=3s`, as the API server writes it, less the margin."""
+    text = parse_qs(query.decode("latin-1")).get("timeout", [""])[0] if query else ""
+    match = _TIMEOUT.fullmatch(text)
+    timeout = float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2], 1.0) if match else DEFAULT_TIMEOUT
+    return max(timeout - MARGIN, timeout * 0.3)
+
+
+class Mutate:
+    """The ASGI endpoint. `closing`: tell clients to go elsewhere."""
+
+    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+        self._admission, self._metrics = admission, metrics
+        self.closing = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await _body(scope, receive)
+        except MalformedReview as e:
+            await self._say(send, e.status, str(e), "malformed")
+            return
+        if body is None:  # the client is gone
+            return
+        began = time.perf_counter()
+        try:
+            request = review.decode(body)
+            deadline = asyncio.get_running_loop().time() + seconds_left(scope["query_string"])
+            answer = await self._admission(request, deadline)
+        except MalformedReview as e:
+            await self._say(send, e.status, str(e), "malformed")
+        except NamespaceUnknown as e:
+            log.warning("a review could not be answered", error=str(e))
+            await self._say(send, 500, str(e), "failed")
+        except Exception:
+            # Never `allowed: false`: an answer of 500 lets the cluster's failurePolicy decide.
+            log.exception("our own bug: a review could not be answered")
+            await self._say(send, 500, "internal error; the log of pullsecret-webhook says more", "failed")
+        else:
+            self._metrics.review_seconds.observe(time.perf_counter() - began)
+            await self._send(send, 200, b"application/json", answer.body, answer.outcome)
+
+    async def _say(self, send: Send, status: int, text: str, outcome: str) -> None:
+        await self._send(send, status, b"text/plain; charset=utf-8", text.encode() + b"\n", outcome)
+
+    async def _send(self, send: Send, status: int, content_type: bytes, body: bytes, outcome: str) -> None:
+        self._metrics.reviews.labels(outcome).inc()
+        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+        if self.closing or status == 413:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes | bytearray | None:
+    """Raises MalformedReview with 415 or 413, the latter before anything is read if the length is told."""
+    headers = dict(scope["headers"])
+    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+        raise MalformedReview("the content type must be application/json", 415)
+    told = headers.get(b"content-length", b"0")
+    if told.isdigit() and int(told) > LARGEST:
+        raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
+    body: bytes | bytearray = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        body = body + chunk if body else chunk
+        if len(body) > LARGEST:
+            raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
+        if not message.get("more_body", False):
+            return body
+
+
+def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Starlette:
+    """`ready`: what is still missing; nothing when all is there."""
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        missing = ready()
+        return PlainTextResponse(f"not ready: {missing}\n" if missing else "ok\n", 503 if missing else 200)
+
+    return Starlette(
+        routes=[
+            Route("/mutate", mutate, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+        ]
+    )
+
+
+def metrics_app(metrics: Metrics) -> Starlette:
+    async def show(_: Request) -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/metrics", show)])
+
+
+class _Server(uvicorn.Server):
+    """Signals are the app's: it keeps accepting for a while after SIGTERM."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """Bound here, so that a port in use is one clear line. Raises PullsecretError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address, port))
+    except OSError as e:
+        bound.close()
+        raise PullsecretError(f"cannot listen on {address} port {port}: {e.strerror}; choose another") from None
+    return bound
+
+
+def server(app: Starlette, *, context: ssl.SSLContext | None = None) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=LimitedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=5,
+            ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
+        )
+    )

@@ -1,0 +1,231 @@
+"""The default source: Secrets in the webhook's own namespace that carry the label `pullsecret-webhook/owner`.
+
+kubernetes.io/dockerconfigjson with any number of registries, or kubernetes.io/basic-auth with an annotation for the
+registry. Watched, so a changed token is known at once. What External Secrets, SOPS or Sealed Secrets write is read like
+any other.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from webhook.cluster import Cluster, ClusterError, SecretObject
+from webhook.credential import Credential, CredentialError, Credentials, canonical_registry
+from webhook.dockerconfig import DockerConfigError, Parsed, parse
+from webhook.errors import SourceUnavailable
+from webhook.metrics import Metrics
+from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPACES, OWNER, REGISTRY
+from webhook.notice import Notice, Tell
+from webhook.sources import Changed
+from webhook.state import View, version
+from webhook.watch import Replaced, Watch
+
+BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
+DEFAULT_REGISTRY = "ghcr.io"
+PATIENCE = 5.0
+"""Seconds that the start waits for the first list. Without it the webhook serves on: the references are what counts."""
+LONGEST_TIMER = 7 * 86400.0
+
+
+class SourceSecretError(Exception):
+    """A source Secret that cannot be used at all, and why; never with its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSecret:
+    """One source Secret, read. `credentials` None: it is broken, so nobody can say what its owner has."""
+
+    version: int
+    owner: str | None
+    credentials: tuple[Credential, ...] | None
+    problems: tuple[str, ...] = ()
+
+
+def read(seen: SecretObject) -> SourceSecret:
+    owner, parsed = None, Parsed((), ())
+    try:
+        owner = _owner(seen)
+        parsed = _content(seen)
+    except (SourceSecretError, DockerConfigError, CredentialError) as e:
+        return SourceSecret(version(seen.metadata), owner, None, (str(e),))
+    annotations = seen.metadata.annotations or {}
+    namespaces = tuple(name.strip() for name in annotations.get(NAMESPACES, "").split(",") if name.strip())
+    try:
+        expires = _expiry(annotations.get(EXPIRES))
+    except SourceSecretError as e:
+        return SourceSecret(version(seen.metadata), owner, None, (str(e),))
+    credentials = tuple(replace(c, expires=expires, namespaces=namespaces) for c in parsed.credentials)
+    return SourceSecret(version(seen.metadata), owner, credentials, parsed.problems)
+
+
+def _owner(seen: SecretObject) -> str:
+    label = (seen.metadata.labels or {}).get(OWNER, "")
+    annotation = (seen.metadata.annotations or {}).get(OWNER, "")
+    if label and annotation and label != annotation:
+        raise SourceSecretError(f"its label and its annotation {OWNER} differ; an owner has one name")
+    if not (owner := annotation or label):
+        raise SourceSecretError(f'it names no owner; set the label {OWNER}, or "" there and the annotation {OWNER}')
+    return owner
+
+
+def _content(seen: SecretObject) -> Parsed:
+    if seen.type == DOCKERCONFIG_TYPE:
+        return parse(_value(seen, DOCKERCONFIG_KEY))
+    if seen.type == BASIC_AUTH_TYPE:
+        registry = (seen.metadata.annotations or {}).get(REGISTRY, DEFAULT_REGISTRY)
+        username, password = (_text(seen, key) for key in ("username", "password"))
+        return Parsed((Credential(canonical_registry(registry), username, password),))
+    raise SourceSecretError(f"its type is {seen.type or 'Opaque'}; use {DOCKERCONFIG_TYPE} or {BASIC_AUTH_TYPE}")
+
+
+def _value(seen: SecretObject, key: str) -> bytes:
+    text = (seen.data or {}).get(key)
+    if text is None:
+        raise SourceSecretError(f"it has no key {key}")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise SourceSecretError(f"the key {key} is not base64") from None
+
+
+def _text(seen: SecretObject, key: str) -> str:
+    try:
+        return _value(seen, key).decode()
+    except UnicodeDecodeError:
+        raise SourceSecretError(f"the key {key} is not UTF-8") from None
+
+
+def _expiry(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise SourceSecretError(f"its annotation {EXPIRES} is no RFC 3339 time such as 2030-01-31T12:00:00Z") from None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+class SecretSource:
+    """Credentials by owner, from one view of source Secrets. Synchronous but for its feed."""
+
+    def __init__(self, changed: Changed, tell: Tell, metrics: Metrics, now: Callable[[], datetime]) -> None:
+        self._changed, self._tell, self._metrics, self._now = changed, tell, metrics, now
+        self._secrets: View[SourceSecret] = View()
+        self._of_owner: dict[str, Credentials | str] = {}
+        self._names: dict[str, set[str]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._failure = "the source Secrets have not been listed yet"
+        self.settled = asyncio.Event()
+
+    async def credentials(self, owner: str) -> Credentials:
+        if not self._secrets.synced.is_set():
+            raise SourceUnavailable(self._failure)
+        found = self._of_owner.get(owner, Credentials())
+        if isinstance(found, str):
+            raise SourceUnavailable(f"source Secret {found} is broken")
+        return found
+
+    async def run(self, cluster: Cluster, namespace: str) -> None:
+        watch = Watch(
+            cluster,
+            f"/api/v1/namespaces/{namespace}/secrets",
+            SecretObject,
+            self.failed,
+            query={"labelSelector": OWNER},
+        )
+        async for event in watch.events():
+            if isinstance(event, Replaced):
+                self.replace(event.items, event.version, namespace)
+            elif event.gone:
+                self.forget(event.item)
+            else:
+                self.learn(event.item)
+
+    def failed(self, error: ClusterError) -> None:
+        self._failure = f"the source Secrets cannot be listed ({error})"
+        self._metrics.watch_failures.labels("source secrets").inc()
+        self.settled.set()
+
+    def replace(self, items: list[SecretObject], at: int, namespace: str) -> None:
+        read_items = {item.metadata.name: read(item) for item in items}
+        first, before = (
+            not self._secrets.synced.is_set(),
+            dict(self._secrets.items()),
+        )
+        for name in self._secrets.replace(read_items, at):
+            self._apply(namespace, name, before.get(name), self._secrets.get(name))
+        if first:
+            self._changed(None)
+        self.settled.set()
+
+    def learn(self, item: SecretObject) -> None:
+        name, secret = item.metadata.name, read(item)
+        before = self._secrets.get(name)
+        if self._secrets.learn(name, secret):
+            self._apply(item.metadata.namespace, name, before, secret)
+
+    def forget(self, item: SecretObject) -> None:
+        name, before = item.metadata.name, self._secrets.get(item.metadata.name)
+        if self._secrets.forget(name, version(item.metadata)):
+            self._apply(item.metadata.namespace, name, before, None)
+
+    def _apply(self, namespace: str, name: str, before: SourceSecret | None, after: SourceSecret | None) -> None:
+        self._report(namespace, name, after)
+        self._watch_expiry(namespace, name, after)
+        for owner in sorted({s.owner for s in (before, after) if s is not None and s.owner is not None}):
+            self._index(owner, name, after)
+            self._changed(owner)
+
+    def _index(self, owner: str, name: str, after: SourceSecret | None) -> None:
+        names = self._names.setdefault(owner, set())
+        if after is not None and after.owner == owner:
+            names.add(name)
+        else:
+            names.discard(name)
+        if not names:
+            del self._names[owner]
+            self._of_owner.pop(owner, None)
+            return
+        self._of_owner[owner] = self._merged(names)
+
+    def _merged(self, names: set[str]) -> Credentials | str:
+        """Of two entries for one registry the first Secret's wins, in the order of names. A broken Secret: its name.
+
+        Sorted so that an entry which is limited to some namespaces comes after, and so wins over, one that is not.
+        """
+        by_registry: dict[tuple[str, tuple[str, ...]], Credential] = {}
+        for name in sorted(names):
+            secret = self._secrets.get(name)
+            assert secret is not None
+            if secret.credentials is None:
+                return name
+            for credential in secret.credentials:
+                by_registry.setdefault((credential.registry, credential.namespaces), credential)
+        return Credentials(tuple(by_registry[key] for key in sorted(by_registry)))
+
+    def _report(self, namespace: str, name: str, after: SourceSecret | None) -> None:
+        problems = after.problems if after else ()
+        self._metrics.broken_sources.flag(name, on=bool(problems))
+        if after is None:
+            self._tell(
+                Notice("SourceSecretRemoved", "its credentials are withdrawn", namespace, "Secret", name, "Normal")
+            )
+        if problems:
+            self._tell(Notice("SourceSecretBroken", "; ".join(problems), namespace, "Secret", name))
+
+    def _watch_expiry(self, namespace: str, name: str, after: SourceSecret | None) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
+        ends = [c.expires for c in (after.credentials if after else None) or () if c.expires]
+        left = (min(ends) - self._now()).total_seconds() if ends else LONGEST_TIMER
+        self._metrics.expired.flag(name, on=left <= 0)
+        if not ends:
+            return
+        if left <= 0:
+            self._tell(Notice("CredentialExpired", "its credentials have ended; renew them", namespace, "Secret", name))
+            return
+        again = (namespace, name, after)
+        self._timers[name] = asyncio.get_running_loop().call_later(min(left, LONGEST_TIMER), self._watch_expiry, *again)

@@ -1,0 +1,189 @@
+"""What is known of the cluster: views of namespaces, standing pull secrets and service accounts.
+
+Views are synchronous and hold small frozen values, never a token. They are written by the watch feeds and by supply's
+own writes; the newer resourceVersion wins, so that a late event undoes nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from webhook.cluster import AccountObject, Meta, NamespaceObject, SecretObject
+from webhook.names import (
+    DOCKERCONFIG_KEY,
+    DOCKERCONFIG_TYPE,
+    ENFORCE_MOUNTABLE,
+    INJECT,
+    MANAGED_BY,
+    MANAGER,
+    NAMESPACE_UID,
+    OWNER,
+)
+from webhook.owner import OwnerRule, find_owner
+from webhook.pullsecret import Fingerprint, Namespace, Standing
+
+
+class Versioned(Protocol):
+    @property
+    def version(self) -> int: ...
+
+
+V = TypeVar("V", bound=Versioned)
+
+
+class View(Generic[V]):
+    """One kind of object by key. `synced` once a first list is in."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, V] = {}
+        self.synced = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, key: str) -> V | None:
+        return self._items.get(key)
+
+    def items(self) -> Iterable[tuple[str, V]]:
+        return self._items.items()
+
+    def learn(self, key: str, item: V) -> bool:
+        """False: something as new was known already."""
+        known = self._items.get(key)
+        if known is not None and known.version >= item.version:
+            return False
+        self._items[key] = item
+        self._changed(key, known, item)
+        return True
+
+    def forget(self, key: str, version: int) -> bool:
+        """`version`: that of the deletion, or of the object that is known to be gone."""
+        known = self._items.get(key)
+        if known is None or known.version > version:
+            return False
+        del self._items[key]
+        self._changed(key, known, None)
+        return True
+
+    def replace(self, items: Mapping[str, V], version: int) -> set[str]:
+        """After a list as of `version`: the keys that changed. What we wrote after it stays."""
+        gone = {key for key in [*self._items] if key not in items and self.forget(key, version)}
+        self.synced.set()
+        return gone | {key for key, item in items.items() if self.learn(key, item)}
+
+    def _changed(self, key: str, before: V | None, after: V | None) -> None:
+        """For an index beside the view."""
+
+
+class Namespaces(View[Namespace]):
+    """Namespaces by name, with an index by owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_owner: dict[str, set[str]] = {}
+
+    def of_owner(self, owner: str) -> frozenset[str]:
+        return frozenset(self._of_owner.get(owner, ()))
+
+    def _changed(self, key: str, before: Namespace | None, after: Namespace | None) -> None:
+        if before is not None and before.owner is not None:
+            names = self._of_owner[before.owner]
+            names.discard(key)
+            if not names:
+                del self._of_owner[before.owner]
+        if after is not None and after.owner is not None:
+            self._of_owner.setdefault(after.owner, set()).add(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A service account: its own pull secrets, and whether its pods may refer to no others."""
+
+    version: int
+    pull_secrets: tuple[str, ...]
+    enforced: bool
+
+    def refuses(self, name: str) -> bool:
+        return self.enforced and name not in self.pull_secrets
+
+
+@dataclass(frozen=True)
+class State:
+    namespaces: Namespaces
+    standing: View[Standing]
+    accounts: View[Account]
+
+    @classmethod
+    def empty(cls) -> "State":
+        return cls(Namespaces(), View(), View())
+
+    @property
+    def views(self) -> "Mapping[str, View[Any]]":
+        return {"namespaces": self.namespaces, "secrets": self.standing, "serviceaccounts": self.accounts}
+
+    async def wait_synced(self) -> None:
+        for view in self.views.values():
+            await view.synced.wait()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """From objects of the API to the values in the views. Owner rules are applied once, when an object comes in."""
+
+    rules: Sequence[OwnerRule]
+    excluded: Callable[[str], bool]
+    fingerprint: Fingerprint
+
+    def namespace(self, seen: NamespaceObject) -> Namespace:
+        meta = seen.metadata
+        labels, annotations = meta.labels or {}, meta.annotations or {}
+        return Namespace(
+            name=meta.name,
+            uid=meta.uid,
+            version=version(meta),
+            owner=find_owner(self.rules, meta.name, labels, annotations),
+            enabled=labels.get(INJECT) != "disabled" and not self.excluded(meta.name),
+            terminating=meta.deletion_timestamp is not None,
+        )
+
+    def standing(self, seen: SecretObject) -> Standing:
+        meta = seen.metadata
+        labels, annotations = meta.labels or {}, meta.annotations or {}
+        return Standing(
+            namespace=meta.namespace,
+            uid=meta.uid,
+            version=version(meta),
+            ours=labels.get(MANAGED_BY) == MANAGER,
+            dockerconfig=seen.type == DOCKERCONFIG_TYPE,
+            immutable=bool(seen.immutable),
+            terminating=meta.deletion_timestamp is not None,
+            owner=annotations.get(OWNER),
+            digest=self.fingerprint(
+                [
+                    seen.type,
+                    (seen.data or {}).get(DOCKERCONFIG_KEY),
+                    labels.get(MANAGED_BY),
+                    annotations.get(OWNER),
+                    annotations.get(NAMESPACE_UID),
+                    *sorted(reference.uid for reference in meta.owner_references or ()),
+                ]
+            ),
+        )
+
+    @staticmethod
+    def account(seen: AccountObject) -> Account:
+        return Account(
+            version=version(seen.metadata),
+            pull_secrets=tuple(reference.name for reference in seen.image_pull_secrets or () if reference.name),
+            enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) == "true",
+        )
+
+
+def version(meta: Meta) -> int:
+    """resourceVersions of one resource are comparable as numbers (KEP-5504)."""
+    return int(meta.resource_version or 0)
+
+
+def account_key(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}"

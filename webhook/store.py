@@ -1,0 +1,120 @@
+"""Pull secrets, namespaces and accounts in the API server: the calls, and what their refusals mean for us."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from webhook.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
+from webhook.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
+from webhook.names import MANAGER
+from webhook.pullsecret import Namespace, Standing
+from webhook.state import Account, Reader, State, account_key
+
+_SECRET = msgspec.json.Decoder(SecretObject)
+_NAMESPACE = msgspec.json.Decoder(NamespaceObject)
+_ACCOUNT = msgspec.json.Decoder(AccountObject)
+
+
+class PullSecrets:
+    """The Secrets of our name. Server-side apply without force: RBAC that names the Secret is enough, and what
+    somebody else owns is refused with a conflict instead of being overwritten.
+    """
+
+    def __init__(self, cluster: Cluster, reader: Reader, name: str) -> None:
+        self._cluster, self._reader, self._name = cluster, reader, name
+
+    def _path(self, namespace: str) -> str:
+        return f"/api/v1/namespaces/{namespace}/secrets/{self._name}"
+
+    async def apply(self, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> Standing:
+        """Onto `over` (checked by UID), or anew. Raises WriteConflict, WriteDenied, WriteRefused."""
+        if over is not None:
+            body = {**body, "metadata": {**body["metadata"], "uid": over.uid}}
+        try:
+            raw = await self._cluster.apply(
+                self._path(body["metadata"]["namespace"]), body, manager=MANAGER, force=force
+            )
+        except ClusterError as e:
+            raise _meaning(e) from None
+        return self._reader.standing(_SECRET.decode(raw))
+
+    async def delete(self, over: Standing) -> None:
+        """Exactly this object: a Secret that took its place since stays. It is fine when it is gone already."""
+        try:
+            await self._cluster.call("DELETE", self._path(over.namespace), body={"preconditions": {"uid": over.uid}})
+        except ClusterError as e:
+            if e.status != 404:
+                raise _meaning(e) from None
+
+    async def release(self, over: Standing) -> None:
+        """Take the finalizers off one that is being deleted, so that it goes."""
+        patch = {"metadata": {"uid": over.uid, "finalizers": None}}
+        try:
+            await self._cluster.call(
+                "PATCH", self._path(over.namespace), body=patch, content_type="application/merge-patch+json"
+            )
+        except ClusterError as e:
+            if e.status != 404:
+                raise _meaning(e) from None
+
+    async def read(self, namespace: str) -> Standing | None:
+        try:
+            raw = await self._cluster.call("GET", self._path(namespace))
+        except ClusterError as e:
+            if e.status == 404:
+                return None
+            raise _meaning(e) from None
+        return self._reader.standing(_SECRET.decode(raw))
+
+
+class Lookup:
+    """What a view does not know (yet) is read live, and learned."""
+
+    def __init__(self, cluster: Cluster, reader: Reader, state: State) -> None:
+        self._cluster, self._reader, self._state = cluster, reader, state
+
+    async def namespace(self, name: str) -> Namespace | None:
+        """Now, from the API server. None: there is no such namespace. Raises NamespaceUnknown."""
+        view = self._state.namespaces
+        if not is_name(name):
+            return None
+        try:
+            raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}", within=1.0)
+        except ClusterError as e:
+            if e.status == 404:
+                if known := view.get(name):
+                    view.forget(name, known.version)
+                return None
+            raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
+        namespace = self._reader.namespace(_NAMESPACE.decode(raw))
+        view.learn(name, namespace)
+        return view.get(name) or namespace
+
+    async def account(self, namespace: str, name: str) -> Account | None:
+        """Now, from the API server; None when there is none, or it cannot be read: then nothing is known against it."""
+        if not is_name(namespace) or not is_name(name):
+            return None
+        try:
+            raw = await self._cluster.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", within=0.5)
+        except ClusterError:
+            return None
+        account = self._reader.account(_ACCOUNT.decode(raw))
+        self._state.accounts.learn(account_key(namespace, name), account)
+        return account
+
+
+def _meaning(e: ClusterError) -> WriteConflict | WriteDenied | WriteRefused:
+    if e.status == 409:
+        return WriteConflict("conflict")
+    if e.status in (403, 422) and "ValidatingAdmissionPolicy" in e.message:
+        return WriteDenied("denied by an admission policy")
+    if e.status == 403 and "exceeded quota" in e.message:
+        return WriteRefused("a quota of the namespace forbids it")
+    if e.status == 403 and "because it is being terminated" in e.message:
+        return WriteRefused("the namespace is being terminated")
+    if e.status == 403:
+        return WriteRefused("the API server forbids it; compare the webhook's RBAC with its chart")
+    if e.status == 404:
+        return WriteRefused("the namespace is gone")
+    return WriteRefused(f"the API server did not take it ({e})")

@@ -1,0 +1,180 @@
+"""Make one namespace's pull secret what it should be. The only writer of pull secrets.
+
+Level-triggered: it is told *where*, never *what*, so that the newest knowledge always wins. One running write a
+namespace, joined by all who come while the plan is still the same; no locks, and no await between a plan and its start.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from webhook.credential import Credentials
+from webhook.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
+from webhook.metrics import Metrics
+from webhook.notice import Notice, Tell
+from webhook.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Write
+from webhook.sources import Source
+from webhook.state import State
+
+ATTEMPTS = 6
+"""Lost races in a row before we let others go first; the background comes back."""
+
+
+class Store(Protocol):
+    """store.PullSecrets. All raise WriteConflict, WriteDenied or WriteRefused."""
+
+    async def apply(self, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> Standing: ...
+    async def delete(self, over: Standing) -> None: ...
+    async def release(self, over: Standing) -> None: ...
+    async def read(self, namespace: str) -> Standing | None: ...
+
+
+Fresh = Callable[[str], Awaitable[Namespace | None]]
+"""A live GET of a namespace, learned by the view. Raises NamespaceUnknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supplied:
+    """`problem`: why the Secret is not yet what it should be, in words for the tenant; empty when it is."""
+
+    wrote: bool = False
+    problem: str = ""
+
+
+class Supply:
+    def __init__(
+        self,
+        state: State,
+        source: Source,
+        store: Store,
+        fresh: Fresh,
+        planner: Planner,
+        now: Callable[[], datetime],
+        metrics: Metrics,
+        tell: Tell,
+    ) -> None:
+        self._state, self._source, self._store, self._fresh = state, source, store, fresh
+        self._planner, self._now, self._metrics, self._tell = planner, now, metrics, tell
+        self._running: dict[str, tuple[Plan, asyncio.Task[Supplied | None]]] = {}
+
+    async def plan(self, name: str) -> Plan:
+        """From the newest knowledge. No I/O of its own; a source may wait for its own."""
+        namespace = self._state.namespaces.get(name)
+        known = await self._credentials(namespace) if namespace is not None else None
+        # What was known may have changed while the source was asked: no await from here to the start of a task.
+        newest = self._state.namespaces.get(name)
+        if newest is None:
+            return Leave("the namespace is gone")
+        if namespace is not None and newest.owner != namespace.owner:
+            return await self.plan(name)
+        return self._planner(newest, known, self._state.standing.get(name), self._now())
+
+    async def _credentials(self, namespace: Namespace) -> Credentials | None:
+        if namespace.owner is None or not namespace.enabled:
+            return Credentials()
+        try:
+            return await self._source.credentials(namespace.owner)
+        except SourceUnavailable:
+            return None
+
+    async def __call__(self, name: str) -> Supplied:
+        """Returns when the Secret is right, or says why it is not. A cancelled caller cancels nothing but itself."""
+        wrote = False
+        for attempt in range(ATTEMPTS):
+            if attempt > 1:  # the API server's own caches may be behind the namespace that it just showed us
+                await asyncio.sleep(0.02 * 2**attempt)
+            step = await self.plan(name)
+            running = self._running.get(name)
+            if (
+                running is not None and running[0] != step
+            ):  # older knowledge is being written: let it finish, look again
+                await asyncio.wait({running[1]})
+                continue
+            if isinstance(step, Leave):
+                return Supplied(wrote)
+            done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
+            if done is None:  # the world is newer than we are
+                continue
+            if done.problem:
+                return done
+            wrote = True
+        return Supplied(wrote, "others write the pull secret at the same time")
+
+    def _start(self, name: str, step: Write | Delete) -> asyncio.Task[Supplied | None]:
+        task = asyncio.create_task(self._do(name, step), name=f"supply {name}")
+        self._running[name] = (step, task)
+        task.add_done_callback(lambda _: self._running.pop(name, None))
+        return task
+
+    async def _do(self, name: str, step: Write | Delete) -> Supplied | None:
+        """One step. None: plan anew."""
+        action = "apply" if isinstance(step, Write) else "delete"
+        try:
+            # A stale view must not put a token into a namespace that was created anew, or changed hands.
+            await self._fresh(name)
+            if await self.plan(name) != step:
+                return None
+            if isinstance(step, Write):
+                await self._write(name, step)
+            else:
+                await self._delete(name, step.over)
+                self._tell(Notice("PullSecretDeleted", step.why, name, "Secret", self._planner.name, "Normal"))
+        except (WriteConflict, WriteDenied) as e:
+            self._metrics.writes.labels(action, type(e).__name__).inc()
+            return await self._look_again(name, step, conflict=isinstance(e, WriteConflict))
+        except (WriteRefused, NamespaceUnknown) as e:
+            self._metrics.writes.labels(action, type(e).__name__).inc()
+            return Supplied(problem=str(e))
+        self._metrics.writes.labels(action, "ok").inc()
+        return Supplied(wrote=True)
+
+    async def _write(self, name: str, step: Write) -> None:
+        if step.over is not None and not step.in_place:
+            await self._delete(name, step.over)
+        self._learn(name, await self._store.apply(step.body, step.over if step.in_place else None))
+
+    async def _delete(self, name: str, over: Standing) -> None:
+        if not over.terminating:
+            await self._store.delete(over)
+        seen = await self._store.read(name)
+        if seen is not None and seen.uid == over.uid and seen.terminating:
+            await self._store.release(seen)  # somebody's finalizer holds it; it is ours, and it must go
+            seen = await self._store.read(name)
+        if seen is not None:
+            self._learn(name, seen)
+            raise WriteConflict("another Secret took its place")
+        self._state.standing.forget(name, max(over.version, self._known_version(name, over.uid)))
+
+    def _known_version(self, name: str, uid: str) -> int:
+        known = self._state.standing.get(name)
+        return known.version if known is not None and known.uid == uid else 0
+
+    async def _look_again(self, name: str, step: Write | Delete, *, conflict: bool) -> Supplied | None:
+        """After a lost race. Somebody's edit of a field of *our* Secret is taken back by force; of others' never."""
+        try:
+            seen = await self._store.read(name)
+            await self._fresh(name)
+            self._learn_all(name, seen)
+            force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
+            if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
+                again = await self.plan(name)
+                if isinstance(again, Write) and again.in_place:
+                    self._learn(name, await self._store.apply(again.body, seen, force=True))
+                    self._metrics.writes.labels("apply", "forced").inc()
+                    return Supplied(wrote=True)
+        except (WriteConflict, WriteDenied):
+            return None
+        except (WriteRefused, NamespaceUnknown) as e:
+            return Supplied(problem=str(e))
+        return None
+
+    def _learn(self, name: str, seen: Standing) -> None:
+        self._state.standing.learn(name, seen)
+
+    def _learn_all(self, name: str, seen: Standing | None) -> None:
+        if seen is not None:
+            self._learn(name, seen)
+        elif known := self._state.standing.get(name):
+            self._state.standing.forget(name, known.version)
