@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import planted
 import pytest
@@ -7,7 +7,9 @@ pytest_plugins = ["controlplane.fixtures"]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """No planted token in what a test printed, logged or failed with: that is a failure of its own."""
     report = yield
     seen = report.capstdout + report.capstderr + report.caplog + report.longreprtext

@@ -48,7 +48,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One owner's. Empty means *known to have none*; that nobody could say is SourceUnavailable, never an empty value."""
+    """One owner's. Empty: *known to have none*; that nobody could say is SourceUnavailable, never an empty value."""
 
     items: tuple[Credential, ...] = ()
 

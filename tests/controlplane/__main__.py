@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import secrets
 import signal
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from controlplane.errors import HarnessError
 from controlplane.node import Node
 from controlplane.progress import say
 from controlplane.registry import Registry
-from controlplane.story import Story, tell
+from controlplane.story import Story, new_token, tell
 
 
 def main() -> int:
@@ -50,20 +49,7 @@ def cluster() -> None:
         with deployed.running(control_plane) as replica:
             deployed.register(control_plane, replica.port)
             control_plane.namespace("team-a", labels={"pullsecret-webhook/owner": "alice"})
-            token = registry.users["alice"] if registry else secrets.token_urlsafe()
-            control_plane.api.apply(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    "metadata": {
-                        "name": "alice",
-                        "namespace": deployed.NAMESPACE,
-                        "labels": {"pullsecret-webhook/owner": "alice"},
-                    },
-                    "type": "kubernetes.io/basic-auth",
-                    "stringData": {"username": "alice", "password": token},
-                }
-            )
+            deployed.give(control_plane.api, "alice", registry.users["alice"] if registry else new_token())
             image = registry.push("alice/app", "1") if registry else "ghcr.io/alice/app:1"
             tell(f"\nexport KUBECONFIG={control_plane.kubeconfig}\n")
             tell("Namespace team-a belongs to alice. To try:")
@@ -85,7 +71,7 @@ def started() -> Iterator[tuple[ControlPlane, Registry | None]]:
                 say("not root: the story is told without a node and a registry")
                 yield control_plane, None
                 return
-            users = {name: f"ghp_{secrets.token_urlsafe(24)}" for name in ("alice", "bob")}
+            users = {name: new_token() for name in ("alice", "bob")}
             with (
                 Registry.start(base / "r", users) as registry,
                 Node.start(base / "n", control_plane, [registry]),

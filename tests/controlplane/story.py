@@ -2,6 +2,7 @@
 
 import base64
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,6 +27,10 @@ spec:
       terminationGracePeriodSeconds: 1
       containers: [{name: shop, image: "IMAGE"}]
 """
+
+
+def new_token() -> str:
+    return f"ghp_{secrets.token_urlsafe(24)}"
 
 
 def tell(text: str) -> None:
@@ -61,8 +66,9 @@ class Story:
             return
         self._deploy("team-a", image)
         why = self._refused("team-a")
-        status = next(one.status for one in self._registry.log() if "/alice/shop/manifests/" in one.path and not one.user)
-        tell(f"1. Without the webhook:  ErrImagePull  {why}\n                         the registry's log: {status}, no user")
+        asked = [one for one in self._registry.log() if "/alice/shop/manifests/" in one.path and not one.user]
+        tell(f"1. Without the webhook:  ErrImagePull  {why}")
+        tell(f"                         the registry's log: {asked[0].status}, no user")
         self._api.delete("Deployment", "shop", "team-a", wait=True, options={"propagationPolicy": "Foreground"})
 
     def _with(self, image: str) -> None:
@@ -82,7 +88,7 @@ class Story:
             tell(f"   Alice's image there:  ErrImagePull  {self._refused('team-b')}")
 
     def _changed_token(self) -> None:
-        before, token = self._secret("team-a"), _token("alice")
+        before, token = self._secret("team-a"), new_token()
         if self._registry is not None:
             self._registry.set_password("alice", token)
         began = time.monotonic()
@@ -100,29 +106,17 @@ class Story:
         self._api.patch("Namespace", "team-a", {"metadata": {"labels": {"pullsecret-webhook/owner": "bob"}}})
         until(lambda: _owner(self._secret("team-a")) == "bob", "bob's Secret is in the namespace", within=10)
         other = self._secret("team-a")["metadata"]["uid"] != before["metadata"]["uid"]
-        tell(f"5. The namespace goes to Bob: {SECRET} is {'a new object' if other else 'THE SAME OBJECT'}, with his token.")
         if not other:
             raise HarnessError("a Secret was updated across owners")
+        tell(f"5. The namespace goes to Bob: {SECRET} is a new object, with his token.")
         if self._registry is not None:
             self._api.delete("Pod", self._pod("team-a")["metadata"]["name"], "team-a")
-            tell(f"   A pod of Alice's image does not start any more, though the node has the image:\n   {self._refused('team-a')}")
+            tell("   A pod of Alice's image does not start any more, though the node has the image:")
+            tell(f"   ErrImagePull  {self._refused('team-a')}")
 
     def _owner(self, name: str, token: str | None = None) -> None:
-        """As the platform does it: one Secret an owner, in the webhook's namespace."""
-        token = token or (self._registry.users[name] if self._registry else _token(name))
-        self._api.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {
-                    "name": name,
-                    "namespace": deployed.NAMESPACE,
-                    "labels": {"pullsecret-webhook/owner": name},
-                },
-                "type": "kubernetes.io/basic-auth",
-                "stringData": {"username": name, "password": token},
-            }
-        )
+        token = token or (self._registry.users[name] if self._registry else new_token())
+        deployed.give(self._api, name, token)
 
     def _push(self, repository: str, tag: str) -> str:
         return self._registry.push(repository, tag) if self._registry else f"ghcr.io/{repository}:{tag}"
@@ -165,14 +159,14 @@ class Story:
         if self._registry is None:
             return
         began, registry = time.monotonic(), self._registry
-        image = self._push_name(namespace)
+        image = self._image(namespace)
         self._cluster.wait(self._running(namespace, image), f"the pod in {namespace} runs", within=60)
         pulled = [one for one in registry.log() if f"/{repository}/manifests/" in one.path and one.user == user]
         if not any(one.status == 200 for one in pulled):
             raise HarnessError(f"no pull of {repository} by {user} in the registry's log")
         tell(f"   the pod:    Running after {time.monotonic() - began:.1f} s; the registry's log: 200, user {user}")
 
-    def _push_name(self, namespace: str) -> str:
+    def _image(self, namespace: str) -> str:
         found = self._api.get("Deployment", "shop", namespace)
         assert found is not None
         return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
@@ -187,12 +181,6 @@ class Story:
 
 def _owner(secret: Object) -> str:
     return str(secret["metadata"]["annotations"]["pullsecret-webhook/owner"])
-
-
-def _token(_user: str) -> str:
-    import secrets
-
-    return f"ghp_{secrets.token_urlsafe(24)}"
 
 
 def _short(message: str) -> str:

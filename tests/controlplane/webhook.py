@@ -48,6 +48,24 @@ def unregister(cluster: ControlPlane) -> None:
     cluster.api.delete("MutatingWebhookConfiguration", "pullsecret-webhook")
 
 
+def give(api: Api, owner: str, token: str, **annotations: str) -> None:
+    """(Re)write the owner's source Secret, as the platform does it."""
+    api.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": owner,
+                "namespace": NAMESPACE,
+                "labels": {"pullsecret-webhook/owner": owner},
+                "annotations": {f"pullsecret-webhook/{key}": value for key, value in annotations.items()},
+            },
+            "type": "kubernetes.io/basic-auth",
+            "stringData": {"username": owner, "password": token},
+        }
+    )
+
+
 class Webhook:
     """A running replica. `child` is its process, `log` what it said so far."""
 
@@ -91,7 +109,9 @@ def running(
     kubeconfig = cluster.service_account(NAMESPACE, account)
     serve: list[str | Path] = [sys.executable, "-m", "webhook", "serve", "--verbose"]
     log = cluster.folder / f"{name}.log"
-    with Child(name, [*serve, "--config", config, "--kubeconfig", kubeconfig], log=log, stop_signal=signal.SIGINT) as child:
+    with Child(
+        name, [*serve, "--config", config, "--kubeconfig", kubeconfig], log=log, stop_signal=signal.SIGINT
+    ) as child:
         replica = Webhook(child, port, metrics_port)
         child.until(replica.is_ready, "the webhook is ready", within=30)
         yield replica

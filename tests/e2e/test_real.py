@@ -29,22 +29,8 @@ def owner_name() -> str:
     return f"owner-{next(_numbers)}"
 
 
-def give(cluster: ControlPlane, owner: str, token: str, **annotations: str) -> None:
-    """(Re)write the owner's source Secret."""
-    cluster.api.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": owner,
-                "namespace": NAMESPACE,
-                "labels": {"pullsecret-webhook/owner": owner},
-                "annotations": {f"pullsecret-webhook/{key}": value for key, value in annotations.items()},
-            },
-            "type": "kubernetes.io/basic-auth",
-            "stringData": {"username": owner, "password": token},
-        }
-    )
+def give(cluster: ControlPlane, owner: str, token: str) -> None:
+    deployed.give(cluster.api, owner, token)
 
 
 def owned(cluster: ControlPlane, owner: str) -> str:

@@ -1,0 +1,73 @@
+"""`make demo` is the main job, shown: each of its steps raises when it is not so. Here it is run as a user runs it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from controlplane.cluster import ControlPlane
+from controlplane.story import Story
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "controlplane", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests"), "TMPDIR": str(folder)},
+    )
+
+
+def left_in(folder: Path) -> list[str]:
+    """Processes and mounts that name the folder, and what lies in it."""
+    commands = [path.read_text() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    return [line for line in (*commands, *mounts) if str(folder) in line] + [str(path) for path in folder.iterdir()]
+
+
+@pytest.mark.node
+def test_the_whole_story(tmp_path: Path) -> None:
+    with start(tmp_path) as demo:
+        out, err = demo.communicate(timeout=110)
+    assert demo.returncode == 0, err
+    lines = out.splitlines()
+    assert len(lines) <= 40
+    told = [line.strip() for line in lines]
+    assert "1. Without the webhook:  ErrImagePull  ... no basic auth credentials" in told
+    assert "the registry's log: 401, no user" in told
+    assert "patched:    imagePullSecrets: [{'name': 'ghcr-secret'}]" in told
+    assert sum("Running after" in line for line in told) == 2
+    assert sum("403 Forbidden" in line for line in told) == 2
+    assert not re.search(r"ghp_[A-Za-z0-9_-]{8}", out + err)
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("after", [3.0, 11.0], ids=["early", "late"])
+def test_ctrl_c_leaves_nothing(tmp_path: Path, after: float) -> None:
+    with start(tmp_path) as demo:
+        time.sleep(after)
+        demo.send_signal(signal.SIGINT)
+        _, err = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert "Traceback" not in err
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.cluster
+def test_without_root_it_is_told_without_the_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ControlPlane.start(tmp_path) as cluster:
+        Story(cluster, None).told()
+    told = capsys.readouterr().out
+    assert "Not root" in told
+    assert "patched:    imagePullSecrets: [{'name': 'ghcr-secret'}]" in told
+    assert "5. The namespace goes to Bob: ghcr-secret is a new object" in told
+    assert "Running" not in told
