@@ -7,6 +7,7 @@ of memory) and cost two to three times the CPU of a call.
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -102,6 +103,8 @@ class Cluster:
             if kubeconfig is None:
                 config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # re-reads the token once a minute
             else:
+                # The client logs a missing file in its own way and says less.
+                Path(kubeconfig).read_bytes()  # noqa: ASYNC240  # at the start nothing else runs
                 await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as e:
             raise ClusterError(0, _no_configuration(kubeconfig, e)) from None
@@ -168,6 +171,6 @@ async def _refusal(response: aiohttp.ClientResponse) -> ClusterError:
 def _no_configuration(kubeconfig: str | None, error: Exception) -> str:
     if kubeconfig is None:
         return "not in a pod (no service account is mounted); name a kubeconfig with --kubeconfig FILE"
-    if isinstance(error, FileNotFoundError | PermissionError):
+    if isinstance(error, OSError):
         return f"kubeconfig {kubeconfig}: {error.strerror}"
     return f"kubeconfig {kubeconfig} is not usable; try it with kubectl --kubeconfig {kubeconfig} get namespaces"

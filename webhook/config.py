@@ -19,8 +19,12 @@ from webhook.owner import OwnerRule, by_annotation, by_label, by_name
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 
-Name = Annotated[str, msgspec.Meta(pattern=DNS_NAME, description="a Kubernetes object's name")]
-Key = Annotated[str, msgspec.Meta(pattern=LABEL_KEY, description="a key of a label or annotation")]
+Name = Annotated[
+    str, msgspec.Meta(pattern=DNS_NAME, description="the name of an object: lower-case letters, digits, - and .")
+]
+Key = Annotated[
+    str, msgspec.Meta(pattern=LABEL_KEY, description="the key of a label or annotation, such as example.com/owner")
+]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
@@ -229,8 +233,16 @@ def _known_keys(raw: Any, model: type[_Model], path: str) -> None:
     for key, part in _PARTS.items() if model is Config else ():
         _known_keys(raw.get(key), part, f"{key}.")
     for index, rule in enumerate(_sequence(raw.get("ownerRules")) if model is Config else ()):
-        if isinstance(rule, dict) and (rule_model := _RULES.get(str(rule.get("from")))):
-            _known_keys(rule, rule_model, f"ownerRules[{index}].")
+        if isinstance(rule, dict):
+            _known_keys(rule, _rule(rule.get("from"), index), f"ownerRules[{index}].")
+
+
+def _rule(source: Any, index: int) -> type[_Model]:
+    try:
+        return _RULES[source]
+    except (KeyError, TypeError):
+        wrong = "missing" if source is None else f"{source!r} is none of the places to look"
+        raise ConfigError(f"ownerRules[{index}].from: {wrong}; write one of {', '.join(_RULES)}") from None
 
 
 def _sequence(value: Any) -> Sequence[Any]:
@@ -252,8 +264,42 @@ def _explained(message: str, raw: Any) -> str:
     path = (match["path"] or "").lstrip(".")
     value = _at(raw, path)
     what = match["what"][:1].lower() + match["what"][1:]
+    for json, yaml_word in (
+        ("`object`", "a mapping"),
+        ("`array`", "a list"),
+        ("`str`", "a text"),
+        ("`int`", "a number"),
+    ):
+        what = what.replace(json, yaml_word)
     shown = "" if isinstance(value, dict | list) or not path else f" (it is {value!r})"
-    return f"{path or 'the whole file'}: {what}{shown}"
+    if not path:
+        return f"the whole file: {what}; write keys such as ownerRules: and pullSecret:"
+    return f"{path}: {_instead(path) or what}{shown}"
+
+
+def _instead(path: str) -> str:
+    """What the schema allows at a path, in words; nothing when it has no more to say than msgspec."""
+    full = schema()
+    node: Mapping[str, Any] = full
+    for step in re.findall(r"[^.\[\]]+", path):
+        node = _resolved(full, node)
+        node = node.get("items", {}) if step.isdigit() or step == "..." else node.get("properties", {}).get(step, {})
+    node = _resolved(full, node)
+    if "enum" in node:
+        return f"write one of {', '.join(map(str, node['enum']))}"
+    if "minimum" in node:
+        return f"write a number from {node['minimum']} to {node['maximum']}"
+    return f"write {node['description']}" if "description" in node and "pattern" in node else ""
+
+
+def _resolved(full: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follows a reference; of alternatives (the kinds of owner rules, whose keys agree) takes all properties."""
+    if ref := node.get("$ref"):
+        return _resolved(full, full["$defs"][ref.rpartition("/")[2]])
+    alternatives = [_resolved(full, each) for each in node.get("anyOf", ())]
+    if not any("properties" in each for each in alternatives):
+        return node
+    return {"properties": {key: value for each in alternatives for key, value in each["properties"].items()}}
 
 
 def _at(raw: Any, path: str) -> Any:

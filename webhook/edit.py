@@ -62,8 +62,6 @@ def _scalar(word: str) -> Meaning:
 class Editor:
     def __init__(self, manifest: Manifest, secret: str) -> None:
         self._manifest, self._text, self._secret = manifest, manifest.text, secret
-        newline = BREAK.search(self._text)
-        self._newline = newline[0] if newline else "\n"
         self._reference = [OPEN, _scalar("name"), _scalar(secret), CLOSE]
         self._list = [OPEN_LIST, *self._reference, CLOSE_LIST]
 
@@ -102,13 +100,13 @@ class Editor:
                 new += ","
         else:
             item = f"- {words.pair('name', words(self._secret))}"
-            new = f"{words(FIELD)}:{self._newline}{indent}{' ' * self._offset(spec)}{item}"
+            new = f"{words(FIELD)}:{self._newline(start)}{indent}{' ' * self._offset(spec)}{item}"
         head = self._head(start)
         if spec.children and head is not None:
             start = self._above_comments(start - len(head))
-            new = f"{head}{new}{self._newline}"
+            new = f"{head}{new}{self._newline(start)}"
         elif not flow:
-            new += self._newline + indent
+            new += self._newline(start) + indent
         elif spec.children and not words.compact:
             new += " "
         return Edit(spec, start, start, new, spec.first + 1, spec.first + 1, [_scalar(FIELD), *self._list])
@@ -116,7 +114,7 @@ class Editor:
     def _replace_null(self, null: Node, words: Words) -> Edit:
         start, end = null.start.start, null.stop.end
         new = f"[{words.reference(self._secret)}]"
-        if start == end and not words.compact:
+        if self._text[start - 1] == ":" and not words.compact:
             new = f" {new}"
         return Edit(null, start, end, new, null.first, null.last + 1, self._list)
 
@@ -128,7 +126,7 @@ class Editor:
         else:
             last = entries.children[-1]
             head = self._head(last.start.start)
-            gap = self._newline + head if head is not None else "" if words.compact else " "
+            gap = self._newline(last.start.start) + head if head is not None else "" if words.compact else " "
             start, new = last.stop.end, f",{gap}{words.reference(self._secret)}"
         return Edit(entries, start, start, new, entries.last, entries.last, self._reference)
 
@@ -140,9 +138,9 @@ class Editor:
             index -= 1
         end = self._manifest.events[index].end
         if BREAK.match(self._text, end - 1):  # a block scalar ends where the next line begins
-            return end, item + self._newline
+            return end, item + self._newline(end)
         newline = BREAK.search(self._text, end)
-        return (newline.end(), item + self._newline) if newline else (len(self._text), self._newline + item)
+        return (newline.end(), item + newline[0]) if newline else (len(self._text), self._newline(end) + item)
 
     def _ends_block(self, index: int) -> bool:
         event = self._manifest.events[index]
@@ -158,6 +156,11 @@ class Editor:
     def _dash(self, entries: Node) -> int:
         """The column of a block list's dashes. The start event of one that is not indented ends after its dash."""
         return entries.start.column - (self._text[entries.start.end : entries.start.end + 1] != "-")
+
+    def _newline(self, start: int) -> str:
+        """As the lines around end."""
+        found = BREAK.search(self._text, start) or BREAK.search(self._text)
+        return found[0] if found else "\n"
 
     def _head(self, start: int) -> str | None:
         """What stands before this position in its line, if it is white space only."""

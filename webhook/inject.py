@@ -81,7 +81,8 @@ def _opted_out(item: Node) -> bool:
 def _title(kind: Kind, item: Node) -> str:
     name = item.text("metadata", "name") or item.text("metadata", "generateName") or "without a name"
     namespace = item.text("metadata", "namespace")
-    return f"{kind[1]} {namespace}/{name}" if namespace else f"{kind[1]} {name}"
+    title = f"{kind[1]} {namespace}/{name}" if namespace else f"{kind[1]} {name}"
+    return title if title.isprintable() else ascii(title)
 
 
 def _applied(manifest: Manifest, edits: Sequence[Edit]) -> str:

@@ -18,6 +18,8 @@ from webhook.errors import PullsecretError
 # use area stands in for them: other text of the same length.
 SURROGATE = re.compile(r"(\\u)[dD](?=[89a-fA-F])")
 BLANK = re.compile(r"[ \t\r\n]*")
+DEEPEST = 1000
+"""libyaml's time grows with the square of the depth. Kubernetes' own JSON schemas nest about 50 deep."""
 STR, NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 
 Meaning = tuple[type[yaml.Event], str | None, str | None, str | None]
@@ -163,32 +165,33 @@ class Manifest:
 
 def events(text: str) -> Iterator[Event]:
     """Of all documents, one after the other. Raises ManifestError where it becomes unreadable."""
-    # libyaml does not count a byte order mark.
-    start, line, document = int(text.startswith("\ufeff")), 1, 0
-    for end in _ends(text, start):
-        piece = SURROGATE.sub(r"\1e", text[start:end])
+    line, document, before = 1, 0, 0
+    for start, end in _parts(text):
+        line, before = line + text.count("\n", before, start), start
+        part, depth = SURROGATE.sub(r"\1e", text[start:end]), 0
         try:
-            for event in yaml.parse(piece, Loader=yaml.CSafeLoader):
+            for event in yaml.parse(part, Loader=yaml.CSafeLoader):
                 document += isinstance(event, yaml.DocumentStartEvent)
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if depth > DEEPEST:
+                    raise _event(event, start, line, document).wrong(f"nested deeper than {DEEPEST}; flatten it")
                 if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent):
                     yield _event(event, start, line, document)
         except (yaml.YAMLError, UnicodeEncodeError) as e:
-            raise _unreadable(e, piece, line, max(document, 1)) from None
-        line += piece.count("\n")
-        start = end
+            raise _unreadable(e, part, line, max(document, 1)) from None
 
 
-def _ends(text: str, start: int) -> list[int]:
-    """Where the parts end that YAML can read: JSON may follow JSON without `---`, as `jq -c` prints it."""
-    ends: list[int] = []
-    at = _skip_blank(text, start)
+def _parts(text: str) -> list[tuple[int, int]]:
+    """What YAML can read in one go: JSON may follow JSON without `---`, as `jq -c` prints it."""
+    start = int(text.startswith("\ufeff"))  # libyaml does not count a byte order mark
+    parts, at = [], _skip_blank(text, start)
     try:
         while text.startswith("{", at):
-            ends.append(json.JSONDecoder().raw_decode(text, at)[1])
-            at = _skip_blank(text, ends[-1])
+            parts.append((at, json.JSONDecoder().raw_decode(text, at)[1]))
+            at = _skip_blank(text, parts[-1][1])
     except (ValueError, RecursionError):
-        return [len(text)]
-    return [*ends[:-1], len(text)]
+        at = 0
+    return parts if parts and at == len(text) else [(start, len(text))]
 
 
 def _skip_blank(text: str, start: int) -> int:
