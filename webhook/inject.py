@@ -5,7 +5,7 @@ reference, event by event; if not, nothing comes out. Pods of other kinds (State
 are created, so their templates stay as they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -32,13 +32,16 @@ class Injected:
     changed: tuple[str, ...]
 
 
-def inject(text: str, *, secret: str) -> Injected:
-    """`secret`: a Kubernetes name. Raises ManifestError for what cannot be read, or not be changed with certainty."""
+def inject(text: str, *, secret: str, kinds: Collection[str] = (POD[1], DEPLOYMENT[1])) -> Injected:
+    """`secret`: a Kubernetes name; `kinds`: what the webhook patches.
+
+    Raises ManifestError for what cannot be read, or not be changed with certainty.
+    """
     manifest = Manifest.read(text)
     editor = Editor(manifest, secret)
     edits, changed = [], []
     for kind, item in _objects(manifest.documents):
-        spec = _pod_spec(kind, item)
+        spec = _pod_spec(kind, item) if kind[1] in kinds else None
         edit = editor.edit(*spec) if spec else None
         if edit is not None:
             edits.append(edit)

@@ -21,6 +21,8 @@ FIRST, LONGEST = 0.5, 300.0
 """Seconds: a namespace's first and its longest delay."""
 CALM = 10.0
 """Seconds without a write, or twice the last delay if that is more, after which a namespace starts afresh."""
+SWEEP = 1024
+"""So many paces more, and those of calm (or long gone) namespaces are dropped."""
 FIGHT = 5
 """Writes without calm between them that make a tug-of-war."""
 
@@ -33,6 +35,9 @@ class _Pace:
     writes: int = 0
     last: float = 0.0
     until: float = 0.0
+
+    def calm(self, now: float) -> bool:
+        return now - self.last > max(CALM, 2 * self.delay)
 
 
 class Refresh:
@@ -97,12 +102,14 @@ class Refresh:
                     "TugOfWar",
                     "somebody keeps changing or deleting the pull secret; it is restored, ever later",
                 )
-        elif (known := self._paces.get(namespace)) and now - known.last > max(CALM, 2 * known.delay):
+        elif (known := self._paces.get(namespace)) and known.calm(now):
             del self._paces[namespace]
 
     def _slower(self, namespace: str, now: float) -> _Pace:
+        if namespace not in self._paces and len(self._paces) % SWEEP == SWEEP - 1:
+            self._paces = {name: pace for name, pace in self._paces.items() if not pace.calm(now)}
         pace = self._paces.setdefault(namespace, _Pace())
-        if now - pace.last > max(CALM, 2 * pace.delay):
+        if pace.calm(now):
             pace.delay, pace.writes = 0.0, 0
         pace.delay = min(max(pace.delay * 2, FIRST), LONGEST)
         pace.writes += 1

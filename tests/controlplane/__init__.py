@@ -1,1 +1,22 @@
-"""A real Kubernetes for tests, demo and bench."""
+"""A real Kubernetes for tests, demo and bench: the upstream programs as plain processes, built from pinned Go modules
+where the machine does not have them, each in a folder of the caller's and gone at the end of its `with`.
+
+    with (
+        Registry.start(folder / "registry", {"alice": password}) as registry,
+        ControlPlane.start(folder / "cluster") as cluster,
+        Node.start(folder / "node", cluster, [registry]),
+    ):
+        cluster.kubectl("get", "nodes")
+
+Where things are:
+
+    cluster       ControlPlane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler; users and their access
+    node          Node: containerd and kubelet; inside is its process 1, nodefiles its configuration, cgroups its cgroup
+    registry      Registry: private, with TLS and passwords, called ghcr.io; image makes and pushes what lies in it
+    api, kinds    Api: a client of the API server that speaks dicts
+    fixtures      `cluster`, `registry` and `node` for pytest
+    binaries      where programs come from: tools lists them, gobuild and debian make them, cache keeps them
+    components, kubeconfig, pki                         what cluster is put together from
+    process, waiting, ports, progress, errors           used by all of them
+    go/           the Go modules: kubernetes, containerd, registry (with our guard), images (app and pause)
+"""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from controlplane import webhook as deployed
+from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
 from controlplane.node import Node
@@ -31,7 +32,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         say(f"{what}: interrupted; everything that was started has ended")
-        return 130
+        return 0 if what == "cluster" else 130  # Ctrl-C is how a cluster is meant to end
     return 0
 
 
@@ -52,6 +53,7 @@ def cluster() -> None:
             deployed.give(control_plane.api, "alice", registry.users["alice"] if registry else new_token())
             image = registry.push("alice/app", "1") if registry else "ghcr.io/alice/app:1"
             tell(f"\nexport KUBECONFIG={control_plane.kubeconfig}\n")
+            tell(f"A kubectl of its version: {need('kubectl')['kubectl']}")
             tell("Namespace team-a belongs to alice. To try:")
             tell(f"  kubectl -n team-a run app --image={image}")
             tell("  kubectl -n team-a get pod app -o jsonpath='{.spec.imagePullSecrets}'")

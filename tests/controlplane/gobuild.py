@@ -55,7 +55,10 @@ def _compile(module: Module, tools: Sequence[Tool], folder: Path) -> None:
     command = ["go", "-C", str(module.folder), "build", *module.flags(), "-o", f"{folder}/", *packages]
     names = ", ".join(tool.name for tool in tools)
     what = f"building {names} (Go; {module.usual} on 2 cores when nothing is cached)"
-    with step(what, "done in") as progress, Child("go", command, log=log, env=_env(), stop_signal=signal.SIGINT) as go:
+    with (
+        step(what, "done in") as progress,
+        Child("go", command, log=log, env=_env(folder), stop_signal=signal.SIGINT) as go,
+    ):
         progress.announce()
         while go.running:
             progress.tick()
@@ -64,8 +67,14 @@ def _compile(module: Module, tools: Sequence[Tool], folder: Path) -> None:
             raise HarnessError(f"go build of {module.name} failed{_hint(log)}\n{go.tail()}")
 
 
-def _env() -> Mapping[str, str]:
-    return {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOWORK": "off"}
+def _env(folder: Path) -> Mapping[str, str]:
+    return {
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-buildvcs=false -mod=readonly",
+        "GOWORK": "off",
+        "GOTMPDIR": str(folder),  # an interrupted build leaves its work folder behind
+    }
 
 
 def _made(tool: Tool) -> str:

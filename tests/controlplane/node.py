@@ -51,7 +51,7 @@ class Node:
             with step("node (containerd, kubelet)"):
                 node._write(name, registries)
                 child = stack.enter_context(node._running())
-                child.until(node._is_ready, "the node is ready", within=60)
+                child.until(node._is_ready, "the node is ready; see kubelet.log and containerd.log there", within=60)
             yield node
 
     def _make_folder(self, stack: ExitStack) -> None:

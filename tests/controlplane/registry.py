@@ -24,7 +24,7 @@ from controlplane.progress import step
 
 
 @dataclass(frozen=True)
-class Access:
+class LogEntry:
     """One request as the registry saw it."""
 
     time: str
@@ -94,10 +94,10 @@ class Registry:
         """What a pull secret with the user's present password holds."""
         return json.dumps({"auths": {self.name: {"username": user, "password": self.users[user]}}})
 
-    def log(self) -> list[Access]:
+    def log(self) -> list[LogEntry]:
         """All requests so far. An answer that has arrived is in it."""
         lines = self._log.read_text().splitlines()
-        return [Access(**json.loads(line)) for line in lines if line.startswith("{")]  # the rest: refused handshakes
+        return [LogEntry(**json.loads(line)) for line in lines if line.startswith("{")]  # the rest: refused handshakes
 
     @contextmanager
     def _serve(self, program: Path, storage: Path) -> Iterator[None]:
