@@ -32,11 +32,14 @@ class Feed(Generic[W, V]):
                 items = {self.key(item): self.read(item) for item in event.items}
                 for key in self.view.replace(items, event.version):
                     self.changed(key)
-            elif event.gone:
-                if self.view.forget(self.key(event.item), version(event.item.metadata)):
-                    self.changed(self.key(event.item))
-            elif self.view.learn(self.key(event.item), self.read(event.item)):
-                self.changed(self.key(event.item))
+            else:
+                self._hear(event.item, gone=event.gone)
+
+    def _hear(self, item: W, *, gone: bool) -> None:
+        key, at = self.key(item), version(item.metadata)
+        if self.view.forget(key, at) if gone else self.view.learn(key, self.read(item)):
+            self.changed(key)
+        self.view.told(at)
 
 
 def failures(resource: str, metrics: Metrics) -> Callable[[ClusterError], None]:

@@ -221,11 +221,13 @@ def _event(event: yaml.Event, offset: int, line: int, document: int) -> Event:
     )
 
 
-def _unreadable(e: Exception, piece: str, line: int, document: int) -> ManifestError:
+def _unreadable(e: yaml.YAMLError | UnicodeEncodeError, part: str, line: int, document: int) -> ManifestError:
     """libyaml's words, but never a part of the text: a manifest may hold a password."""
     if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
         why = " ".join(filter(None, (e.context, e.problem)))
         return ManifestError.at(document, line + e.problem_mark.line, f"neither YAML nor JSON ({why}); correct it")
-    position = getattr(e, "position", getattr(e, "start", 0))
-    line += piece.count("\n", 0, position if isinstance(position, int) else 0)
+    if isinstance(e, UnicodeEncodeError):
+        line += part.count("\n", 0, e.start)
+    elif isinstance(e, yaml.reader.ReaderError):
+        line += part.encode().count(b"\n", 0, e.position)
     return ManifestError.at(document, line, "a character that YAML does not allow; remove it, or write it as an escape")

@@ -171,6 +171,7 @@ def server(app: Starlette, *, context: ssl.SSLContext | None = None) -> uvicorn.
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=5,
             ssl_context_factory=(lambda _config, _default: context) if context is not None else None,

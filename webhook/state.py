@@ -1,7 +1,7 @@
 """What is known of the cluster: views of namespaces, standing pull secrets and service accounts.
 
-Views are synchronous and hold small frozen values, never a token. They are written by the watch feeds and by supply's
-own writes; the newer resourceVersion wins, so that a late event undoes nothing.
+Views are synchronous and hold small frozen values, never a token. They are written by the watch feeds and by answers to
+our own calls; the newer resourceVersion wins, so that a late event undoes nothing, and a late answer brings nothing back.
 """
 
 import asyncio
@@ -37,6 +37,7 @@ class View(Generic[V]):
 
     def __init__(self) -> None:
         self._items: dict[str, V] = {}
+        self._told = 0
         self.synced = asyncio.Event()
 
     def __len__(self) -> int:
@@ -49,9 +50,9 @@ class View(Generic[V]):
         return self._items.items()
 
     def learn(self, key: str, item: V) -> bool:
-        """False: something as new was known already."""
+        """False: something as new was known already, be it the end of the object."""
         known = self._items.get(key)
-        if known is not None and known.version >= item.version:
+        if item.version <= (self._told if known is None else known.version):
             return False
         self._items[key] = item
         self._changed(key, known, item)
@@ -66,11 +67,18 @@ class View(Generic[V]):
         self._changed(key, known, None)
         return True
 
+    def told(self, version: int) -> None:
+        """The watch has told all up to here: what is not in the view, and no newer, has ended."""
+        self._told = max(self._told, version)
+
     def replace(self, items: Mapping[str, V], version: int) -> set[str]:
         """After a list as of `version`: the keys that changed. What we wrote after it stays."""
         gone = {key for key in [*self._items] if key not in items and self.forget(key, version)}
+        self._told = 0
+        changed = gone | {key for key, item in items.items() if self.learn(key, item)}
+        self.told(version)
         self.synced.set()
-        return gone | {key for key, item in items.items() if self.learn(key, item)}
+        return changed
 
     def _changed(self, key: str, before: V | None, after: V | None) -> None:
         """For an index beside the view."""

@@ -79,13 +79,14 @@ class Lookup:
         view = self._state.namespaces
         if not is_name(name):
             return None
+        known = view.get(name)  # before asking: what is learned until the answer is here may be newer than it
         try:
             raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}", within=1.0)
         except ClusterError as e:
             if e.status == 404:
-                if known := view.get(name):
+                if known is not None:
                     view.forget(name, known.version)
-                return None
+                return view.get(name)
             raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
         namespace = self._reader.namespace(_NAMESPACE.decode(raw))
         view.learn(name, namespace)

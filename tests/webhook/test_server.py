@@ -1,0 +1,282 @@
+"""The real server over real TLS: limits, health, keep-alive, and what it says when something is wrong."""
+
+import asyncio
+import json
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import httpx
+import planted
+import pytest
+import structlog
+import trustme
+import uvicorn
+
+from webhook import limits, log
+from webhook.admission import Answer
+from webhook.errors import NamespaceUnknown
+from webhook.metrics import Metrics
+from webhook.review import Request, answer
+from webhook.server import LARGEST, Mutate, admission_app, listen, metrics_app, seconds_left, server
+
+CA = trustme.CA()
+
+
+class Admission:
+    """Stands in for the one behind the routes: allows everything, or fails as told."""
+
+    def __init__(self) -> None:
+        self.seen: list[Request] = []
+        self.error: Exception | None = None
+
+    async def __call__(self, request: Request, deadline: float) -> Answer:
+        self.seen.append(request)
+        if self.error:
+            raise self.error
+        return Answer(answer(request.uid), "unchanged")
+
+
+class Running:
+    def __init__(self, port: int) -> None:
+        self.admission, self.metrics, self.port = Admission(), Metrics(), port
+        self.mutate = Mutate(self.admission, self.metrics)  # type: ignore[arg-type]  # the part of it that is used
+        self.missing = ""
+        self.trust = ssl.create_default_context()
+        CA.configure_trust(self.trust)
+        self.url = f"https://127.0.0.1:{port}"
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, verify=self.trust, trust_env=False, timeout=10)
+
+    def post(self, body: bytes | str, content_type: str = "application/json") -> httpx.Response:
+        with self.client() as client:
+            return client.post("/mutate?timeout=3s", content=body, headers={"content-type": content_type})
+
+    @contextmanager
+    def connection(self) -> Iterator[ssl.SSLSocket]:
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        with closing(self.trust.wrap_socket(raw, server_hostname="127.0.0.1")) as connection:
+            yield connection
+
+
+@contextmanager
+def serving(web: uvicorn.Server, bound: socket.socket) -> Iterator[None]:
+    thread = threading.Thread(target=lambda: asyncio.run(web.serve([bound])))
+    thread.start()
+    while not web.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield
+    web.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    bound = listen("127.0.0.1", 0)
+    running = Running(bound.getsockname()[1])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    CA.issue_cert("127.0.0.1").configure_cert(context)
+    web = server(admission_app(running.mutate, lambda: running.missing), context=context)
+    with serving(web, bound):
+        yield running
+
+
+def review(**request: object) -> str:
+    pod: dict[str, object] = {"metadata": {}, "spec": {"containers": []}}
+    whole = {"uid": "u-1", "kind": {"group": "", "kind": "Pod"}, "operation": "CREATE", "object": pod} | request
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": whole})
+
+
+def read_all(connection: ssl.SSLSocket) -> bytes:
+    data = b""
+    while chunk := connection.recv(65536):
+        data += chunk
+    return data
+
+
+def test_a_review_is_answered_and_counted(running: Running) -> None:
+    response = running.post(review())
+    assert response.status_code == 200
+    assert response.json()["response"] == {"uid": "u-1", "allowed": True}
+    with running.client() as client:
+        assert client.get("/mutate").status_code == 405
+        assert client.get("/other").status_code == 404
+    count = running.metrics.registry.get_sample_value("pullsecret_webhook_reviews_total", {"outcome": "unchanged"})
+    assert count == 1
+
+
+def test_health_and_readiness(running: Running) -> None:
+    with running.client() as client:
+        assert (client.get("/healthz").status_code, client.get("/readyz").text) == (200, "ok\n")
+        running.missing = "namespaces, certificate"
+        answered = client.get("/readyz")
+        assert (answered.status_code, answered.text) == (503, "not ready: namespaces, certificate\n")
+        assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/yaml", ""])
+def test_other_content_types_are_415(running: Running, content_type: str) -> None:
+    assert running.post(review(), content_type).status_code == 415
+
+
+def test_content_type_may_have_parameters(running: Running) -> None:
+    assert running.post(review(), "Application/JSON; charset=utf-8").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}',
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        review(uid="").encode(),
+        review(object={"spec": {"imagePullSecrets": "x"}}).encode(),
+        review().replace("/v1", "/v1beta1").encode(),
+        review().replace("AdmissionReview", "Pod").encode(),
+    ],
+)
+def test_what_is_no_review_is_400_in_one_line_without_the_body(running: Running, body: bytes) -> None:
+    response = running.post(body)
+    assert response.status_code == 400
+    assert response.text.count("\n") == 1
+    assert len(response.text) < 120
+    assert running.admission.seen == []
+
+
+def test_a_told_length_over_the_limit_is_413_before_it_is_sent(running: Running) -> None:
+    with running.connection() as connection:
+        head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        connection.sendall(f"{head}content-length: {LARGEST + 1}\r\n\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_chunked_body_over_the_limit_is_413(running: Running) -> None:
+    def body() -> Iterator[bytes]:
+        for _ in range(LARGEST // 65536 + 2):
+            yield b" " * 65536
+
+    with running.client() as client:
+        try:
+            response = client.post("/mutate", content=body(), headers={"content-type": "application/json"})
+        except httpx.WriteError:  # it may have answered and hung up while we still write
+            return
+        assert response.status_code == 413
+
+
+def test_a_review_of_eight_mib_is_answered(running: Running) -> None:
+    text = review(object={"metadata": {"annotations": {"a": "x" * (LARGEST - 2000)}}, "spec": {}})
+    assert running.post(text).status_code == 200
+
+
+def test_a_large_head_is_refused(running: Running) -> None:
+    with running.connection() as connection:
+        connection.sendall(b"POST /mutate HTTP/1.1\r\nhost: x\r\nx-large: " + b"a" * limits.HEAD_BYTES * 2)
+        assert read_all(connection).startswith(b"HTTP/1.1 431 ")
+    with running.client() as client:
+        assert client.get("/healthz", headers={"x": "a" * 8000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"POST /mutate HT", b"POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"],
+    ids=["silent", "half a head", "half a body"],
+)
+def test_a_request_that_does_not_come_whole_is_ended(
+    running: Running, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WHOLE_REQUEST", 0.3)
+    with running.connection() as connection:
+        connection.sendall(sent)
+        began = time.monotonic()
+        ended = read_all(connection)
+    assert time.monotonic() - began < 3
+    assert ended.startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 415 "))
+
+
+def test_a_kept_connection_may_rest_and_each_request_has_its_own_time(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WHOLE_REQUEST", 0.3)
+    with running.client() as client:
+        for _ in range(3):
+            assert client.post("/mutate", content=review(), headers={"content-type": "application/json"}).is_success
+            time.sleep(0.4)
+    with running.connection() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+        time.sleep(0.5)
+        connection.sendall(b"GET /hea")
+        assert b"HTTP/1.1 408 " in read_all(connection)
+
+
+def test_while_closing_each_answer_ends_its_connection(running: Running) -> None:
+    assert "connection" not in running.post(review()).headers
+    running.mutate.closing = True
+    assert running.post(review()).headers["connection"] == "close"
+
+
+@pytest.fixture
+def reset_logging() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+    logging.getLogger().handlers.clear()
+
+
+@pytest.mark.usefixtures("reset_logging")
+def test_our_own_bug_is_500_without_a_word_of_it(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("json")  # as `serve` does it
+    running.admission.error = RuntimeError(planted.token())
+    response = running.post(review(object={"spec": {"x": planted.token()}}))
+    assert response.status_code == 500
+    assert response.text == "internal error; the log of pullsecret-webhook says more\n"
+    said = capsys.readouterr().err
+    assert "RuntimeError at " in said
+    assert planted.leaks(response.text + said) == []
+
+
+def test_an_unknown_namespace_is_500_so_that_the_failure_policy_decides(running: Running) -> None:
+    running.admission.error = NamespaceUnknown("namespace a could not be read (503 ServiceUnavailable)")
+    response = running.post(review())
+    assert (response.status_code, response.text.count("\n")) == (500, 1)
+
+
+def test_metrics_page() -> None:
+    bound = listen("127.0.0.1", 0)
+    web = server(metrics_app(Metrics()))
+    with serving(web, bound):
+        response = httpx.get(f"http://127.0.0.1:{bound.getsockname()[1]}/metrics", trust_env=False)
+    assert response.headers["content-type"].startswith("text/plain")
+    assert "pullsecret_webhook_review_seconds_count 0.0" in response.text
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        (b"timeout=3s", 2.3),
+        (b"timeout=10s", 9.3),
+        (b"timeout=2500ms", 1.8),
+        (b"timeout=1s", 0.3),
+        (b"timeout=1m", 59.3),
+        (b"", 2.3),
+        (b"timeout=", 2.3),
+        (b"timeout=-3s", 2.3),
+        (b"timeout=1e9s", 2.3),
+        (b"timeout=\xff", 2.3),
+        (b"a=b&timeout=5s", 4.3),
+    ],
+)
+def test_seconds_left(query: bytes, seconds: float) -> None:
+    assert seconds_left(query) == pytest.approx(seconds)
