@@ -16,6 +16,8 @@ class CredentialError(PullsecretError):
 def canonical_registry(registry: str) -> str:
     """The key under which the kubelet looks: Docker Hub has one odd name, all others are host[:port][/path]."""
     bare = registry.strip().removeprefix("https://").removeprefix("http://").rstrip("/")
+    if "@" in bare:  # https://user:password@host: not even to be quoted
+        raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
     if bare.removesuffix("/v1").removesuffix("/v2") in _DOCKER_HUB_NAMES:
         return DOCKER_HUB
     return bare

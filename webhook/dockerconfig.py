@@ -29,11 +29,13 @@ class Parsed:
 
 
 class _Entry(msgspec.Struct):
-    username: str = ""
-    password: str = ""
-    auth: str = ""
-    identitytoken: str = ""
-    registrytoken: str = ""
+    """Every field may be null, which in Go is the same as empty."""
+
+    username: str | None = None
+    password: str | None = None
+    auth: str | None = None
+    identitytoken: str | None = None
+    registrytoken: str | None = None
 
 
 class _File(msgspec.Struct):
@@ -82,7 +84,7 @@ def _credential(key: str, raw: bytes) -> Credential:
     if entry.auth:
         username, password = _split(registry, entry.auth)
     elif entry.username or entry.password:
-        username, password = entry.username, entry.password
+        username, password = entry.username or "", entry.password or ""
     elif entry.identitytoken or entry.registrytoken:
         kind = "identitytoken" if entry.identitytoken else "registrytoken"
         raise CredentialError(
@@ -110,8 +112,10 @@ def _split(registry: str, auth: str) -> tuple[str, str]:
 
 
 def _base64(text: str) -> bytes | None:
+    """As Go: line breaks do not count, and the kubelet takes it without padding too."""
+    text = text.replace("\r", "").replace("\n", "")
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text if text.endswith("=") else text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
 

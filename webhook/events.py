@@ -21,8 +21,8 @@ log = structlog.get_logger()
 AGAIN = timedelta(hours=1)
 WAITING = 256
 REMEMBERED = 4096
-LONGEST_NOTE = 1000
-"""Characters; the API takes 1,024 bytes."""
+LONGEST_NOTE, LONGEST_NAME = 1024, 253
+"""Bytes and characters that the API takes."""
 
 
 class Events:
@@ -64,14 +64,14 @@ class Events:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{notice.name}.{uuid4().hex[:16]}", "namespace": notice.namespace},
+            "metadata": {"name": _event_name(notice.name), "namespace": notice.namespace},
             "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": MANAGER,
             "reportingInstance": self._reporter,
             "action": "Supply",
             "reason": notice.reason,
             "type": notice.type,
-            "note": notice.message[:LONGEST_NOTE],
+            "note": notice.message.encode()[:LONGEST_NOTE].decode(errors="ignore"),
             "regarding": {
                 "apiVersion": "v1",
                 "kind": notice.kind,
@@ -79,3 +79,8 @@ class Events:
                 "namespace": notice.namespace,
             },
         }
+
+
+def _event_name(about: str) -> str:
+    suffix = uuid4().hex[:16]
+    return about[: LONGEST_NAME - len(suffix) - 1].rstrip("-.") + "." + suffix

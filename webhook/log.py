@@ -32,13 +32,20 @@ def _libraries(before: list[structlog.typing.Processor], renderer: structlog.typ
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*before, structlog.processors.ExceptionRenderer(_type_only)],
+            foreign_pre_chain=[*before, _first_words, structlog.processors.ExceptionRenderer(_type_only)],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+
+
+def _first_words(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Libraries go on, in further lines, with what they work on; asyncio with the arguments of its callbacks too."""
+    text = str(event["event"]).partition("\n")[0]
+    event["event"] = text.partition("(")[0] if event["_record"].name == "asyncio" else text
+    return event
 
 
 def _type_only(exc_info: object) -> str:

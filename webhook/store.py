@@ -88,9 +88,8 @@ class Lookup:
                     view.forget(name, known.version)
                 return view.get(name)
             raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
-        namespace = self._reader.namespace(_NAMESPACE.decode(raw))
-        view.learn(name, namespace)
-        return view.get(name) or namespace
+        view.learn(name, self._reader.namespace(_NAMESPACE.decode(raw)))
+        return view.get(name)
 
     async def account(self, namespace: str, name: str) -> Account | None:
         """Now, from the API server; None when there is none, or it cannot be read: then nothing is known against it."""
@@ -110,6 +109,8 @@ def _meaning(e: ClusterError) -> WriteConflict | WriteDenied | WriteRefused:
         return WriteConflict("conflict")
     if e.status in (403, 422) and "ValidatingAdmissionPolicy" in e.message:
         return WriteDenied("denied by an admission policy")
+    if e.status == 422 and "metadata.uid" in e.message:  # another object took the place of the one we knew
+        return WriteConflict("conflict")
     if e.status == 403 and "exceeded quota" in e.message:
         return WriteRefused("a quota of the namespace forbids it")
     if e.status == 403 and "because it is being terminated" in e.message:

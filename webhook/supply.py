@@ -153,10 +153,14 @@ class Supply:
 
     async def _look_again(self, name: str, step: Write | Delete, *, conflict: bool) -> Supplied | None:
         """After a lost race. Somebody's edit of a field of *our* Secret is taken back by force; of others' never."""
+        known = self._state.standing.get(name)  # before asking: what is learned until the answer is here may be newer
         try:
             seen = await self._store.read(name)
+            if seen is not None:
+                self._learn(name, seen)
+            elif known is not None:
+                self._state.standing.forget(name, known.version)
             await self._fresh(name)
-            self._learn_all(name, seen)
             force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
             if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
                 again = await self.plan(name)
@@ -172,9 +176,3 @@ class Supply:
 
     def _learn(self, name: str, seen: Standing) -> None:
         self._state.standing.learn(name, seen)
-
-    def _learn_all(self, name: str, seen: Standing | None) -> None:
-        if seen is not None:
-            self._learn(name, seen)
-        elif known := self._state.standing.get(name):
-            self._state.standing.forget(name, known.version)

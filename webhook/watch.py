@@ -86,16 +86,16 @@ class Watch(Generic[T]):
                     yield Replaced(items, int(version))
                 began = clock()
                 async for kind, raw in self._frames(version):
-                    delay = 0.0
                     if kind == "ERROR":
                         status = msgspec.json.decode(raw, type=Status)
                         raise ClusterError(status.code, status.reason)
+                    delay = 0.0
                     version = msgspec.json.decode(raw, type=_Versioned).metadata.resource_version
                     if kind != "BOOKMARK":
                         yield Changed(decode(raw), gone=kind == "DELETED")
                 if clock() - began < 1.0:  # a proxy that answers 200 and hangs up must not make us spin
                     raise ClusterError(0, "WatchEndedAtOnce")
-            except (ClusterError, msgspec.MsgspecError) as error:
+            except (ClusterError, msgspec.MsgspecError, ValueError) as error:  # ValueError: no UTF-8, no number
                 e = error if isinstance(error, ClusterError) else ClusterError(0, "NotKubernetes")
                 if e.status == 410:
                     version = ""

@@ -500,5 +500,5 @@ def is_ours(secret: Object) -> bool:
 
 TestTwoReplicas = TwoReplicas.TestCase
 TestTwoReplicas.settings = settings(
-    max_examples=int(__import__("os").environ.get("N","150")), derandomize=not __import__("os").environ.get("R"), stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=150, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -8,7 +8,7 @@ any other.
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -42,6 +42,10 @@ class SourceSecret:
     owner: str | None
     credentials: tuple[Credential, ...] | None
     problems: tuple[str, ...] = ()
+
+
+Change = tuple[SourceSecret | None, SourceSecret | None]
+"""Before and after."""
 
 
 def read(seen: SecretObject) -> SourceSecret:
@@ -151,12 +155,9 @@ class SecretSource:
 
     def replace(self, items: list[SecretObject], at: int, namespace: str) -> None:
         read_items = {item.metadata.name: read(item) for item in items}
-        first, before = (
-            not self._secrets.synced.is_set(),
-            dict(self._secrets.items()),
-        )
-        for name in self._secrets.replace(read_items, at):
-            self._apply(namespace, name, before.get(name), self._secrets.get(name))
+        first, before = not self._secrets.synced.is_set(), dict(self._secrets.items())
+        changed = self._secrets.replace(read_items, at)
+        self._apply(namespace, {name: (before.get(name), self._secrets.get(name)) for name in changed})
         if first:
             self._changed(None)
         self.settled.set()
@@ -165,18 +166,24 @@ class SecretSource:
         name, secret = item.metadata.name, read(item)
         before = self._secrets.get(name)
         if self._secrets.learn(name, secret):
-            self._apply(item.metadata.namespace, name, before, secret)
+            self._apply(item.metadata.namespace, {name: (before, secret)})
 
     def forget(self, item: SecretObject) -> None:
         name, before = item.metadata.name, self._secrets.get(item.metadata.name)
         if self._secrets.forget(name, version(item.metadata)):
-            self._apply(item.metadata.namespace, name, before, None)
+            self._apply(item.metadata.namespace, {name: (before, None)})
 
-    def _apply(self, namespace: str, name: str, before: SourceSecret | None, after: SourceSecret | None) -> None:
-        self._report(namespace, name, after)
-        self._watch_expiry(namespace, name, after)
-        for owner in sorted({s.owner for s in (before, after) if s is not None and s.owner is not None}):
-            self._index(owner, name, after)
+    def _apply(self, namespace: str, changes: Mapping[str, Change]) -> None:
+        """All names go into the index before anything is merged: a list may take one Secret away and change another."""
+        owners: set[str] = set()
+        for name, (before, after) in changes.items():
+            self._report(namespace, name, after)
+            self._watch_expiry(namespace, name, after)
+            for owner in {s.owner for s in (before, after) if s is not None and s.owner is not None}:
+                self._index(owner, name, after)
+                owners.add(owner)
+        for owner in sorted(owners):
+            self._merge(owner)
             self._changed(owner)
 
     def _index(self, owner: str, name: str, after: SourceSecret | None) -> None:
@@ -185,11 +192,13 @@ class SecretSource:
             names.add(name)
         else:
             names.discard(name)
-        if not names:
+
+    def _merge(self, owner: str) -> None:
+        if names := self._names[owner]:
+            self._of_owner[owner] = self._merged(names)
+        else:
             del self._names[owner]
             self._of_owner.pop(owner, None)
-            return
-        self._of_owner[owner] = self._merged(names)
 
     def _merged(self, names: set[str]) -> Credentials | str:
         """Of two entries for one registry the first Secret's wins, in the order of names. A broken Secret: its name.

@@ -1,0 +1,1 @@
+"""Being written by the helper for unit and property tests."""

@@ -1,0 +1,31 @@
+"""Every file in tests/admission, offline."""
+
+import asyncio
+from pathlib import Path
+
+import goldencase
+import pytest
+
+FILES = sorted(goldencase.FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_golden(path: Path) -> None:
+    case = goldencase.load(path)
+    outcome, expect = asyncio.run(goldencase.run(case)), case.expect
+    assert outcome.allowed
+    assert outcome.status == expect.status
+    assert outcome.patch == expect.patch
+    assert outcome.writes == expect.writes
+    assert outcome.notices == expect.notices
+    assert len(outcome.warnings) == len(expect.warnings), outcome.warnings
+    for said, part in zip(outcome.warnings, expect.warnings, strict=True):
+        assert part in said
+    if outcome.patch:
+        assert case.review.object is not None
+        after = goldencase.patched(case.review, outcome.patch)
+        assert len(set(goldencase.names(after))) == len(goldencase.names(after))
+
+
+def test_there_are_many() -> None:
+    assert len(FILES) >= 45

@@ -1,0 +1,323 @@
+"""The background: each namespace waits once, a failing one later and later, and no error ends it. On a clock of our own."""
+
+import asyncio
+import random
+import selectors
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+import planted
+import pytest
+from structlog.testing import capture_logs
+
+from webhook import refresh
+from webhook.notice import Notice
+from webhook.refresh import CALM, FIGHT, FIRST, LONGEST, WORKERS, Refresh
+from webhook.supply import Supplied
+
+OK, WROTE, FAILED = Supplied(), Supplied(wrote=True), Supplied(problem="quota exceeded")
+
+
+class Waiting(selectors.DefaultSelector):
+    """Instead of waiting puts the clock on."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "everybody waits for everybody"
+        self.now += max(timeout, 0)
+        return super().select(0)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self.waiting = Waiting()
+        super().__init__(self.waiting)
+
+    def time(self) -> float:
+        return self.waiting.now
+
+
+class Scene:
+    """`answer`: what supplying a namespace gives; `seen`: which were supplied, and when."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, float]] = []
+        self.told: list[Notice] = []
+        self.known: dict[str | None, list[str]] = {}
+        self.answer: Callable[[str], Supplied | Awaitable[Supplied]] = lambda _: OK
+        self.refresh = Refresh(self.supply, lambda owner: self.known[owner], self.told.append, "ghcr-secret")
+
+    async def supply(self, namespace: str) -> Supplied:
+        self.seen.append((namespace, asyncio.get_running_loop().time()))
+        answer = self.answer(namespace)
+        return answer if isinstance(answer, Supplied) else await answer
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.seen]
+
+    @property
+    def gaps(self) -> list[float]:
+        times = [time for _, time in self.seen]
+        return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+
+    def reasons(self) -> list[str]:
+        return [notice.reason for notice in self.told]
+
+    def play(self, script: Coroutine[Any, Any, None]) -> None:
+        """While the workers run."""
+
+        async def main() -> None:
+            running = asyncio.create_task(self.refresh.run())
+            await script
+            assert not running.done()
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(main())
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.fixture(autouse=True)
+def said() -> Iterator[list[MutableMapping[str, Any]]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+
+
+def test_a_namespace_waits_once(scene: Scene) -> None:
+    async def script() -> None:
+        for name in ("a", "b", "a", "a"):
+            scene.refresh.look(name)
+        await asyncio.sleep(1)
+
+    scene.play(script())
+    assert scene.names == ["a", "b"]
+
+
+def test_an_owners_namespaces_and_everybodys(scene: Scene) -> None:
+    scene.known = {"alice": ["a", "b"], None: ["a", "b", "c"], "nobody": []}
+
+    async def script() -> None:
+        scene.refresh.owner("alice")
+        scene.refresh.owner("nobody")
+        await asyncio.sleep(1)
+        assert scene.names == ["a", "b"]
+        scene.refresh.owner(None)
+        await asyncio.sleep(1)
+
+    scene.play(script())
+    assert scene.names == ["a", "b", "a", "b", "c"]
+
+
+def test_a_change_during_the_work_queues_it_once_more(scene: Scene) -> None:
+    async def slow() -> Supplied:
+        await asyncio.sleep(5)
+        return OK
+
+    scene.answer = lambda _: slow()
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(1)
+        scene.refresh.look("a")
+        scene.refresh.look("a")
+        await asyncio.sleep(30)
+
+    scene.play(script())
+    assert scene.names == ["a", "a"]
+
+
+def test_slow_ones_hold_up_no_more_than_their_workers(scene: Scene) -> None:
+    async def slow() -> Supplied:
+        await asyncio.sleep(100)
+        return OK
+
+    scene.answer = lambda name: OK if name == "quick" else slow()
+
+    async def script() -> None:
+        for number in range(WORKERS - 1):
+            scene.refresh.look(f"slow-{number}")
+        scene.refresh.look("quick")
+        await asyncio.sleep(1)
+
+    scene.play(script())
+    assert scene.seen[-1] == ("quick", 0.0)
+    assert len(scene.seen) == WORKERS
+
+
+def test_a_failing_one_is_tried_later_and_later(scene: Scene) -> None:
+    scene.answer = lambda _: FAILED
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(3600)
+
+    scene.play(script())
+    expected = [min(FIRST * 2**n, LONGEST) for n in range(len(scene.gaps))]
+    assert expected.count(LONGEST) > 5
+    for gap, delay in zip(scene.gaps, expected, strict=True):
+        assert 0.75 * delay - 1e-6 <= gap <= delay + 1e-6
+    assert set(scene.told) == {
+        Notice("SupplyFailed", "the pull secret is not up to date: quota exceeded", "a", "Secret", "ghcr-secret")
+    }
+
+
+def test_replicas_part(scene: Scene) -> None:
+    scene.answer = lambda _: FAILED
+
+    async def script() -> None:
+        for number in range(20):
+            scene.refresh.look(f"a{number}")
+        await asyncio.sleep(FIRST)
+
+    scene.play(script())
+    assert len({time for _, time in scene.seen}) > 10
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_who_asks_meanwhile_waits_too(scene: Scene) -> None:
+    scene.answer = lambda _: FAILED
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        for _ in range(60):
+            await asyncio.sleep(0.05)
+            scene.refresh.look("a")
+
+    scene.play(script())
+    assert [time for _, time in scene.seen] == pytest.approx([0, 0.5, 1.5])
+
+
+@pytest.mark.usefixtures("no_jitter")
+@pytest.mark.parametrize(("pause", "delay"), [(CALM - 1, 4 * FIRST), (CALM + 1, FIRST)])
+def test_calm_lets_a_namespace_start_afresh(pause: float, delay: float, scene: Scene) -> None:
+    answers = iter([FAILED, FAILED, OK, OK, FAILED, OK])
+    scene.answer = lambda _: next(answers)
+
+    async def script() -> None:
+        scene.refresh.look("a")  # fails at 0 and at 0.5, is well at 1.5
+        await asyncio.sleep(0.5 + pause)
+        scene.refresh.look("a")
+        await asyncio.sleep(0)
+        scene.refresh.look("a")
+        await asyncio.sleep(60)
+
+    scene.play(script())
+    assert len(scene.seen) == 6
+    assert scene.gaps[-1] == pytest.approx(delay)
+
+
+def test_one_that_is_well_is_forgotten_after_calm_only(scene: Scene) -> None:
+    answers = iter([WROTE, OK, OK])
+    scene.answer = lambda _: next(answers)
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        for seconds, remembered in ((0, {"a"}), (CALM - 1, {"a"}), (CALM + 1, set())):
+            await asyncio.sleep(seconds)
+            scene.refresh.look("a")
+            await asyncio.sleep(1)
+            assert set(scene.refresh._paces) == remembered
+
+    scene.play(script())
+    assert scene.names == ["a"] * 3
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_a_tug_of_war_gets_slower_and_is_said_once(scene: Scene) -> None:
+    scene.answer = lambda _: WROTE
+
+    async def fight(seconds: int) -> None:
+        for _ in range(seconds):
+            scene.refresh.look("a")
+            await asyncio.sleep(1)
+
+    async def script() -> None:
+        await fight(200)
+        assert len(scene.seen) == 9
+        assert all(late > early for early, late in zip(scene.gaps[2:], scene.gaps[3:], strict=False))
+        assert scene.reasons() == ["TugOfWar"]
+        assert (scene.told[0].namespace, scene.told[0].type) == ("a", "Warning")
+        await asyncio.sleep(2000)
+        await fight(200)
+        assert scene.reasons() == ["TugOfWar"] * 2
+
+    scene.play(script())
+
+
+def test_few_writes_are_no_tug_of_war(scene: Scene) -> None:
+    scene.answer = lambda _: WROTE
+
+    async def script() -> None:
+        for _ in range(FIGHT - 1):
+            scene.refresh.look("a")
+            await asyncio.sleep(LONGEST)
+        for _ in range(FIGHT - 1):
+            scene.refresh.look("b")
+            await asyncio.sleep(0)
+
+    scene.play(script())
+    assert scene.names.count("a") == FIGHT - 1
+    assert scene.told == []
+
+
+def test_an_error_of_our_own_ends_nothing(scene: Scene, said: list[MutableMapping[str, Any]]) -> None:
+    healed = False
+
+    def answer(name: str) -> Supplied:
+        if name != "well" and not healed:
+            raise ValueError(planted.token())
+        return OK
+
+    scene.answer = answer
+
+    async def script() -> None:
+        nonlocal healed
+        for number in range(2 * WORKERS):
+            scene.refresh.look(f"broken-{number}")
+        await asyncio.sleep(3)
+        scene.refresh.look("well")
+        await asyncio.sleep(0.01)
+        assert scene.names[-1] == "well"
+        healed = True
+        await asyncio.sleep(60)
+        tried = len(scene.seen)
+        await asyncio.sleep(600)
+        assert len(scene.seen) == tried
+
+    scene.play(script())
+    assert len(scene.seen) >= 4 * WORKERS
+    assert len([line for line in said if line["event"].startswith("our own bug")]) >= 2 * WORKERS
+    assert set(scene.reasons()) == {"SupplyFailed"}
+    assert not planted.leaks(str(scene.told))
+
+
+def test_paces_of_calm_namespaces_are_dropped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh, "SWEEP", 4)
+    scene.answer = lambda _: WROTE
+
+    async def script() -> None:
+        for name in ("a", "b", "c"):
+            scene.refresh.look(name)
+        await asyncio.sleep(100)
+        assert set(scene.refresh._paces) == {"a", "b", "c"}
+        for name in ("c", "d"):
+            scene.refresh.look(name)
+            await asyncio.sleep(0.1)
+        assert set(scene.refresh._paces) == {"c", "d"}
+
+    scene.play(script())
+    assert scene.names == ["a", "b", "c", "c", "d"]
