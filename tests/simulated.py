@@ -133,11 +133,7 @@ class Server:
     # -- what everybody may see --
 
     def listed(self, what: str) -> list[Object]:
-        found = {
-            "namespaces": [self.namespace],
-            "secrets": [self.secret],
-            "sources": list(self.sources.values()),
-        }[what]
+        found = {"namespaces": [self.namespace], "secrets": [self.secret], "sources": [*self.sources.values()]}[what]
         return [copy.deepcopy(obj) for obj in found if obj is not None]
 
     def _tell(self, what: str, kind: Literal["ADDED", "MODIFIED", "DELETED"], obj: Object) -> None:
@@ -180,13 +176,8 @@ class Server:
                 put(after, path, at(body, path))
         if taken and not force:
             raise ClusterError(409, "Conflict", f"Apply failed with {len(taken)} conflicts")
+        self._same(body, after)
         self._policy("UPDATE", after)
-        if at(body, ("metadata", "uid")) not in (None, self.secret["metadata"]["uid"]):
-            raise ClusterError(422, "Invalid", "metadata.uid: Invalid value: field is immutable")
-        if after["type"] != self.secret["type"] or (
-            self.secret.get("immutable") and after.get("data") != self.secret.get("data")
-        ):
-            raise ClusterError(422, "Invalid", "field is immutable")
         for path in OURS:
             self.managers[path] = {MANAGER} if path in taken else self.managers.get(path, set()) | {MANAGER}
         return self._update(after)
@@ -228,12 +219,20 @@ class Server:
             raise ClusterError(404, "NotFound")
         after = copy.deepcopy(self.secret)
         after["metadata"].pop("finalizers", None)
+        self._same(body, after)
         self._policy("UPDATE", after)
-        if at(body, ("metadata", "uid")) != self.secret["metadata"]["uid"]:
-            raise ClusterError(422, "Invalid", "metadata.uid: Invalid value: field is immutable")
         self.writes += 1
         self.change_secret(("metadata", "finalizers"), None)
         return after
+
+    def _same(self, body: Object, after: Object) -> None:
+        """What may never change."""
+        assert self.secret is not None
+        if at(body, ("metadata", "uid")) not in (None, self.secret["metadata"]["uid"]):
+            raise ClusterError(422, "Invalid", "metadata.uid: Invalid value: field is immutable")
+        data = self.secret.get("data")
+        if after["type"] != self.secret["type"] or (self.secret.get("immutable") and after.get("data") != data):
+            raise ClusterError(422, "Invalid", "field is immutable")
 
     def _policy(self, operation: str, now: Object) -> None:
         """install/write-policy.yaml."""
@@ -390,7 +389,9 @@ class Wire:
 
     async def call(self, method: str, path: str, *, body: Object | None = None, **_: Any) -> bytes:
         sent = copy.deepcopy(body)
-        return await self._asked(f"{method} {path.rpartition('/')[2]}", lambda: self.server.answer(method, path, sent, None))
+        return await self._asked(
+            f"{method} {path.rpartition('/')[2]}", lambda: self.server.answer(method, path, sent, None)
+        )
 
     async def apply(self, path: str, body: Object, *, manager: str, force: bool = False, **_: Any) -> bytes:
         assert manager == MANAGER

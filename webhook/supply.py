@@ -87,10 +87,8 @@ class Supply:
                 await asyncio.sleep(0.02 * 2**attempt)
             step = await self.plan(name)
             running = self._running.get(name)
-            if (
-                running is not None and running[0] != step
-            ):  # older knowledge is being written: let it finish, look again
-                await asyncio.wait({running[1]})
+            if running is not None and running[0] != step:
+                await asyncio.wait({running[1]})  # older knowledge is being written: let it finish, look again
                 continue
             if isinstance(step, Leave):
                 return Supplied(wrote)

@@ -82,8 +82,9 @@ class Watch(Generic[T]):
         while True:
             try:
                 if not version:
-                    items, version = await self._list()
-                    yield Replaced(items, int(version))
+                    replaced = await self._list()
+                    version = str(replaced.version)
+                    yield replaced
                 began = clock()
                 async for kind, raw in self._frames(version):
                     if kind == "ERROR":
@@ -103,7 +104,7 @@ class Watch(Generic[T]):
                 delay = min(max(delay * 2, 0.2), LONGEST)
                 await asyncio.sleep(max(e.retry_after, delay * random.uniform(0.5, 1.0)))  # noqa: S311  # jitter
 
-    async def _list(self) -> tuple[list[T], str]:
+    async def _list(self) -> Replaced[T]:
         decode = msgspec.json.Decoder(_Page[self.item]).decode  # type: ignore[name-defined]  # known at run time only
         items: list[T] = []
         query = dict(self.query or {}) | {"limit": str(PAGE)}
@@ -113,7 +114,7 @@ class Watch(Generic[T]):
             )
             items += page.items or []
             if not page.metadata.continue_:
-                return items, page.metadata.resource_version
+                return Replaced(items, int(page.metadata.resource_version))
             query["continue"] = page.metadata.continue_
 
     async def _frames(self, version: str) -> AsyncIterator[tuple[str, msgspec.Raw]]:

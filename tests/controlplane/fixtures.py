@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from controlplane import webhook as deployed
+from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.node import Node
 from controlplane.registry import Registry
@@ -19,6 +20,19 @@ T = TypeVar("T")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with _shown(request, ControlPlane.start(tmp_path_factory.mktemp("cluster"))) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def binaries(request: pytest.FixtureRequest) -> None:
+    """For tests that start parts by themselves: a first build takes minutes, which are not the test's."""
+    with _shown(request, _built("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")):
+        pass
+
+
+@pytest.fixture(scope="session")
+def node_binaries(request: pytest.FixtureRequest, binaries: None) -> None:
+    with _shown(request, _built("kube-scheduler", "registry", "app", *Node.programs)):
+        pass
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +67,12 @@ def node(
     """In `cluster`, pulling from `registry`."""
     with _shown(request, Node.start(tmp_path_factory.mktemp("node"), cluster, [registry])) as started:
         yield started
+
+
+@contextmanager
+def _built(*names: str) -> Iterator[None]:
+    need(*names)
+    yield
 
 
 @contextmanager

@@ -26,12 +26,12 @@ from controlplane.progress import step
 from controlplane.registry import Registry
 
 _TESTS = Path(__file__).parent.parent  # where the package is imported from
-_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "runc", "pause")
 _UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 
 
 class Node:
     name = "localhost"
+    programs = ("containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "runc", "pause")
 
     def __init__(self, folder: Path, cluster: ControlPlane, programs: dict[str, Path]) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Node:
     def start(cls, folder: Path, cluster: ControlPlane, registries: Sequence[Registry] = ()) -> Iterator[Self]:
         """Ready, and open to the scheduler (which it starts), when yielded."""
         _check_machine()
-        node = cls(folder.resolve(), cluster, need(*_PROGRAMS))
+        node = cls(folder.resolve(), cluster, need(*cls.programs))
         cluster.start_scheduler()
         with ExitStack() as stack:
             node._make_folder(stack)

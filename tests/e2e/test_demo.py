@@ -34,6 +34,7 @@ def left_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.node
+@pytest.mark.usefixtures("node_binaries")
 def test_the_whole_story(tmp_path: Path) -> None:
     with start(tmp_path) as demo:
         out, err = demo.communicate(timeout=110)
@@ -51,6 +52,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
 
 
 @pytest.mark.node
+@pytest.mark.usefixtures("node_binaries")
 @pytest.mark.parametrize("after", [3.0, 11.0], ids=["early", "late"])
 def test_ctrl_c_leaves_nothing(tmp_path: Path, after: float) -> None:
     with start(tmp_path) as demo:
@@ -63,6 +65,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, after: float) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("binaries")
 def test_without_root_it_is_told_without_the_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ControlPlane.start(tmp_path) as cluster:
         Story(cluster, None).told()

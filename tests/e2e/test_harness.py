@@ -107,6 +107,7 @@ def test_warnings_of_the_api_server_are_collected(cluster: ControlPlane) -> None
     assert cluster.api.take_warnings() == []
 
 
+@pytest.mark.usefixtures("node_binaries")
 @pytest.mark.cluster
 def test_nothing_is_left_running(tmp_path: Path) -> None:
     with ControlPlane.start(tmp_path, scheduler=True) as own:

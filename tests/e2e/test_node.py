@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import planted
 import pytest
 
 from controlplane import webhook as deployed
@@ -29,7 +30,7 @@ def create(cluster: ControlPlane, namespace: str, image: str) -> None:
 def test_credential_after_the_pod_heals_it(
     cluster: ControlPlane, webhook: Webhook, registry: Registry, node: Node
 ) -> None:
-    registry.set_password("late", "not-a-planted-one")
+    registry.set_password("late", planted.token())
     cluster.namespace("late", labels={"pullsecret-webhook/owner": "late"})
     create(cluster, "late", registry.push("late/app", "1"))
     cluster.wait(
@@ -42,7 +43,7 @@ def test_credential_after_the_pod_heals_it(
 def test_pod_without_credentials_pulls_as_its_owner(
     cluster: ControlPlane, webhook: Webhook, registry: Registry, node: Node
 ) -> None:
-    registry.set_password("robot", "not-a-planted-one")
+    registry.set_password("robot", planted.token())
     deployed.give(cluster.api, "robot", registry.users["robot"])
     cluster.namespace("robot", labels={"pullsecret-webhook/owner": "robot"})
     create(cluster, "robot", registry.push("robot/app", "1"))

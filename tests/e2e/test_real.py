@@ -220,6 +220,7 @@ def test_tug_of_war_backs_off_and_is_said(cluster: ControlPlane, webhook: Webhoo
         time.sleep(0.02)
     assert "TugOfWar" in reasons(cluster, name)
     assert 3 <= len(versions) <= 8  # restored again and again, ever later: undamped it would be hundreds
+    cluster.api.delete("Namespace", name)  # or its Secret would stay wrong for a while
 
 
 def test_finalizer_of_a_tenant_does_not_hold_another_owners_secret(cluster: ControlPlane, webhook: Webhook) -> None:

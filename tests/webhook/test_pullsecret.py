@@ -3,6 +3,7 @@
 import base64
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ EXPIRED = replace(GHCR, expires=NOW - timedelta(seconds=1))
 HERS = Credentials((GHCR,))
 
 
-def standing(namespace: Namespace = TEAM, items: tuple[Credential, ...] = (GHCR,), **changes: object) -> Standing:
+def standing(namespace: Namespace = TEAM, items: tuple[Credential, ...] = (GHCR,), **changes: Any) -> Standing:
     """As it stands after we wrote it."""
     body = PLANNER.body(namespace, items)
     ours = Standing(namespace.name, "s-1", 9, True, True, False, False, namespace.owner, PRINT(fields(body)))

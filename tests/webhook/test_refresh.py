@@ -1,10 +1,11 @@
-"""The background: each namespace waits once, a failing one later and later, and no error ends it. On a clock of our own."""
+"""The background: each namespace waits once, a failing one later and later, no error ends it. On its own clock."""
 
 import asyncio
 import random
 import selectors
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import planted
@@ -61,7 +62,7 @@ class Scene:
     @property
     def gaps(self) -> list[float]:
         times = [time for _, time in self.seen]
-        return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        return [later - earlier for earlier, later in pairwise(times)]
 
     def reasons(self) -> list[str]:
         return [notice.reason for notice in self.told]
@@ -248,7 +249,7 @@ def test_a_tug_of_war_gets_slower_and_is_said_once(scene: Scene) -> None:
     async def script() -> None:
         await fight(200)
         assert len(scene.seen) == 9
-        assert all(late > early for early, late in zip(scene.gaps[2:], scene.gaps[3:], strict=False))
+        assert all(late > early for early, late in pairwise(scene.gaps[2:]))
         assert scene.reasons() == ["TugOfWar"]
         assert (scene.told[0].namespace, scene.told[0].type) == ("a", "Warning")
         await asyncio.sleep(2000)
@@ -291,7 +292,7 @@ def test_an_error_of_our_own_ends_nothing(scene: Scene, said: list[MutableMappin
         await asyncio.sleep(3)
         scene.refresh.look("well")
         await asyncio.sleep(0.01)
-        assert scene.names[-1] == "well"
+        assert "well" in scene.names
         healed = True
         await asyncio.sleep(60)
         tried = len(scene.seen)

@@ -1,1 +1,343 @@
-"""Being written by the helper for unit and property tests."""
+"""What is known of the cluster: however its news is delivered, the newest wins; and how objects are read."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import planted
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from webhook.cluster import AccountObject, NamespaceObject, SecretObject
+from webhook.credential import Credential, Credentials
+from webhook.names import ENFORCE_MOUNTABLE, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
+from webhook.owner import by_label
+from webhook.pullsecret import Fingerprint, Namespace, Planner, Write
+from webhook.state import Account, Namespaces, Reader, State
+
+KEYS = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Told:
+    """One thing that happened to one object, at `version`. Without an item: it was deleted."""
+
+    version: int
+    key: str
+    item: Namespace | None
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Told]:
+    """Versions are shared by all objects, and others' objects take some."""
+    history, version, there = list[Told](), 0, set[str]()
+    for key, owner, gap in draw(
+        st.lists(
+            st.tuples(st.sampled_from(KEYS), st.sampled_from(["alice", "bob", None, "end"]), st.integers(1, 3)),
+            min_size=1,
+            max_size=8,
+        )
+    ):
+        if owner == "end" and key not in there:
+            continue
+        version += gap
+        item = None if owner == "end" else Namespace(key, f"{key}{version}", version, owner)
+        history.append(Told(version, key, item))
+        (there.add if item else there.remove)(key)
+    return history
+
+
+def as_of(history: list[Told], version: int) -> dict[str, Namespace]:
+    objects: dict[str, Namespace | None] = {}
+    for told in history:
+        if told.version <= version:
+            objects[told.key] = told.item
+    return {key: item for key, item in objects.items() if item is not None}
+
+
+def by_owner(view: Namespaces) -> dict[str, set[str]]:
+    index: dict[str, set[str]] = {}
+    for key, item in view.items():
+        if item.owner is not None:
+            index.setdefault(item.owner, set()).add(key)
+    return index
+
+
+class Delivery:
+    """A view, and all who write to it: a watch that goes on from where it is, lists, late answers to our own calls."""
+
+    def __init__(self, history: list[Told], data: st.DataObject) -> None:
+        self.history, self.data, self.view = history, data, Namespaces()
+        self.position = 0
+        self.last = history[-1].version if history else 0
+
+    def watch(self) -> None:
+        told = next((told for told in self.history if told.version > self.position), None)
+        if told is None:
+            self.view.told(self.last + 1)  # a bookmark
+            return
+        self.hear(told)
+        self.position = told.version
+        self.view.told(told.version)
+
+    def list(self) -> None:
+        version = self.data.draw(st.integers(0, self.last), "list as of")
+        before = dict(self.view.items())
+        changed = self.view.replace(as_of(self.history, version), version)
+        after = dict(self.view.items())
+        assert changed == {key for key in KEYS if before.get(key) != after.get(key)}
+        self.position = version
+
+    def answer(self) -> None:
+        """Late, or early: the watch may be behind. For what is gone a read knows no version but the one we knew."""
+        if self.history:
+            told = self.data.draw(st.sampled_from(self.history), "answer")
+            ended = [end for end in self.history if end.key == told.key and end.item is None]
+            if told.item and any(end.version > told.version for end in ended) and self.data.draw(st.booleans()):
+                self.hear(replace(told, item=None))
+            else:
+                self.hear(told)
+
+    def hear(self, told: Told) -> None:
+        before = self.view.get(told.key)
+        changed = (
+            self.view.forget(told.key, told.version) if told.item is None else self.view.learn(told.key, told.item)
+        )
+        after = self.view.get(told.key)
+        assert changed == (before != after)
+        if before and after:
+            assert after.version >= before.version
+
+
+@given(histories(), st.lists(st.sampled_from(["watch", "watch", "list", "answer"]), max_size=12), st.data())
+def test_in_whatever_order_the_newest_wins(history: list[Told], steps: list[str], data: st.DataObject) -> None:
+    delivery = Delivery(history, data)
+    for step in steps:
+        getattr(delivery, step)()
+        assert {owner: set(delivery.view.of_owner(owner)) for owner in ("alice", "bob")} == {
+            "alice": set(),
+            "bob": set(),
+        } | by_owner(delivery.view)
+        assert set(delivery.view._of_owner) == set(by_owner(delivery.view))
+    while delivery.position < delivery.last:
+        delivery.watch()
+    newest = as_of(history, delivery.last)
+    assert dict(delivery.view.items()) == newest
+    assert len(delivery.view) == len(newest)
+    for _ in range(data.draw(st.integers(0, 3), "late answers")):
+        delivery.answer()
+        assert dict(delivery.view.items()) == newest
+
+
+def test_what_we_wrote_after_a_list_stays() -> None:
+    view = Namespaces()
+    old, written = Namespace("a", "1", 3, "alice"), Namespace("b", "2", 7, "bob")
+    view.learn("b", written)
+    assert view.replace({"a": old}, 5) == {"a"}
+    assert dict(view.items()) == {"a": old, "b": written}
+    assert view.replace({"a": old}, 8) == {"b"}
+    assert view.get("b") is None
+
+
+def test_synced_once_all_views_had_a_list() -> None:
+    async def main() -> list[bool]:
+        state = State.empty()
+        waiting = asyncio.create_task(state.wait_synced())
+        done = []
+        for view in state.views.values():
+            view.told(9)
+            await asyncio.sleep(0)
+            done.append(waiting.done())
+            view.replace({}, 1)
+            assert view.synced.is_set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return [*done, waiting.done()]
+
+    assert asyncio.run(main()) == [False, False, False, True]
+
+
+FINGERPRINT = Fingerprint(b"key")
+READER = Reader((by_label("owner"), by_label(OWNER)), lambda name: name == "kube-system", FINGERPRINT)
+
+
+def namespace(**metadata: Any) -> Namespace:
+    whole = {"name": "team", "uid": "u1", "resourceVersion": "12", "labels": {OWNER: "alice"}, **metadata}
+    return READER.namespace(msgspec.convert({"metadata": whole}, NamespaceObject))
+
+
+TEAM = Namespace("team", "u1", 12, "alice")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "read"),
+    [
+        ({}, TEAM),
+        ({"labels": {OWNER: "alice", "owner": "bob"}}, replace(TEAM, owner="bob")),
+        ({"labels": None}, replace(TEAM, owner=None)),
+        ({"labels": {OWNER: ""}, "annotations": {OWNER: "alice"}}, replace(TEAM, owner=None)),
+        ({"labels": {OWNER: "alice", INJECT: "disabled"}}, replace(TEAM, enabled=False)),
+        ({"labels": {OWNER: "alice", INJECT: "enabled"}}, TEAM),
+        ({"annotations": {INJECT: "disabled"}}, TEAM),
+        ({"name": "kube-system"}, replace(TEAM, name="kube-system", enabled=False)),
+        ({"deletionTimestamp": "2026-11-23T00:00:00Z"}, replace(TEAM, terminating=True)),
+        ({"resourceVersion": ""}, replace(TEAM, version=0)),
+        ({"resourceVersion": "18446744073709551616"}, replace(TEAM, version=2**64)),
+    ],
+)
+def test_namespace(metadata: dict[str, Any], read: Namespace) -> None:
+    assert namespace(**metadata) == read
+
+
+@pytest.mark.parametrize(
+    ("metadata", "served"),
+    [({}, True), ({"labels": {}}, False), ({"labels": {OWNER: "a", INJECT: "disabled"}}, False)],
+)
+def test_served(metadata: dict[str, Any], served: bool) -> None:
+    assert namespace(**metadata).served is served
+
+
+def written() -> dict[str, Any]:
+    """A Secret as we apply it, and what the API server adds."""
+    credentials = Credentials((Credential("ghcr.io", "robot", planted.token()),))
+    plan = Planner("ghcr-secret", FINGERPRINT)(TEAM, credentials, None, datetime(2026, 11, 23, tzinfo=UTC))
+    assert isinstance(plan, Write)
+    body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(plan.body))
+    body["metadata"] |= {"uid": "s1", "resourceVersion": "20"}
+    return body
+
+
+def standing(body: dict[str, Any]) -> Any:
+    return READER.standing(msgspec.convert(body, SecretObject))
+
+
+def changed(body: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """None: taken away."""
+    copy: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(body))
+    inner = copy
+    for key in path[:-1]:
+        inner = inner.setdefault(key, {})
+    inner[path[-1]] = value
+    if value is None:
+        del inner[path[-1]]
+    return copy
+
+
+def test_one_that_we_wrote_is_what_we_planned() -> None:
+    body = written()
+    read = standing(body)
+    assert (read.namespace, read.uid, read.version, read.owner) == ("team", "s1", 20, "alice")
+    assert (read.ours, read.dockerconfig, read.immutable, read.terminating) == (True, True, False, False)
+    token = body["data"][".dockerconfigjson"]
+    assert token not in repr(read)
+    assert not planted.leaks(repr(read))
+    assert read.digest == FINGERPRINT(
+        ["kubernetes.io/dockerconfigjson", token, "pullsecret-webhook", "alice", "u1", "u1"]
+    )
+    assert (
+        read.digest
+        != Reader((), lambda _: False, Fingerprint(b"another")).standing(msgspec.convert(body, SecretObject)).digest
+    )
+
+
+UID = {"uid": "u1"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("type",), "Opaque"),
+        (("type",), None),
+        (("data", ".dockerconfigjson"), "e30="),
+        (("data", ".dockerconfigjson"), ""),
+        (("data", ".dockerconfigjson"), None),
+        (("data",), None),
+        (("metadata", "labels", MANAGED_BY), "helm"),
+        (("metadata", "labels", MANAGED_BY), None),
+        (("metadata", "labels"), None),
+        (("metadata", "annotations", OWNER), "bob"),
+        (("metadata", "annotations", OWNER), None),
+        (("metadata", "annotations", NAMESPACE_UID), "u2"),
+        (("metadata", "annotations"), None),
+        (("metadata", "ownerReferences"), None),
+        (("metadata", "ownerReferences"), []),
+        (("metadata", "ownerReferences"), [{"uid": "u2"}]),
+        (("metadata", "ownerReferences"), [UID, {"uid": "u2"}]),
+    ],
+    ids=str,
+)
+def test_a_change_of_what_is_ours_shows(path: tuple[str, ...], value: Any) -> None:
+    body = written()
+    assert standing(changed(body, path, value)).digest != standing(body).digest
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("metadata", "labels", "foreign"), "x"),
+        (("metadata", "annotations", "foreign"), "x"),
+        (("metadata", "finalizers"), ["x"]),
+        (("metadata", "resourceVersion"), "21"),
+        (("metadata", "uid"), "s2"),
+        (("data", "foreign"), "eA=="),
+        (("immutable",), True),
+        (("metadata", "ownerReferences"), [{"uid": "u1", "kind": "Other", "controller": True}]),
+    ],
+    ids=str,
+)
+def test_what_others_add_does_not(path: tuple[str, ...], value: Any) -> None:
+    body = written()
+    assert standing(changed(body, path, value)).digest == standing(body).digest
+
+
+def test_the_order_of_owner_references_does_not_count() -> None:
+    path, two = ("metadata", "ownerReferences"), [UID, {"uid": "u2"}]
+    body = written()
+    assert standing(changed(body, path, two)).digest == standing(changed(body, path, two[::-1])).digest
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "read"),
+    [
+        (("type",), "Opaque", "dockerconfig", False),
+        (("immutable",), True, "immutable", True),
+        (("immutable",), False, "immutable", False),
+        (("metadata", "deletionTimestamp"), "2026-11-23T00:00:00Z", "terminating", True),
+        (("metadata", "labels", MANAGED_BY), "helm", "ours", False),
+        (("metadata", "labels"), None, "ours", False),
+        (("metadata", "annotations", OWNER), "bob", "owner", "bob"),
+        (("metadata", "annotations"), None, "owner", None),
+        (("metadata", "resourceVersion"), "21", "version", 21),
+    ],
+)
+def test_standing(path: tuple[str, ...], value: Any, field: str, read: object) -> None:
+    body = written()
+    before, after = standing(body), standing(changed(body, path, value))
+    assert getattr(after, field) == read
+    assert replace(after, digest=before.digest, **{field: getattr(before, field)}) == before
+
+
+@pytest.mark.parametrize(
+    ("seen", "read"),
+    [
+        ({"metadata": {"resourceVersion": "5"}}, Account(5, (), enforced=False)),
+        ({"metadata": {}, "imagePullSecrets": None}, Account(0, (), enforced=False)),
+        (
+            {"metadata": {}, "imagePullSecrets": [{"name": "b"}, {}, {"name": ""}, {"name": "a"}]},
+            Account(0, ("b", "a"), enforced=False),
+        ),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, (), enforced=True)),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "True"}}}, Account(0, (), enforced=False)),
+        ({"metadata": {"labels": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, (), enforced=False)),
+    ],
+)
+def test_account(seen: dict[str, Any], read: Account) -> None:
+    assert READER.account(msgspec.convert(seen, AccountObject)) == read
+
+
+@pytest.mark.parametrize(("enforced", "name", "refuses"), [(True, "a", False), (True, "b", True), (False, "b", False)])
+def test_refuses(enforced: bool, name: str, refuses: bool) -> None:
+    assert Account(1, ("a",), enforced=enforced).refuses(name) is refuses

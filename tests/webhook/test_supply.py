@@ -359,7 +359,6 @@ class TwoReplicas(RuleBasedStateMachine):
         change=st.sampled_from(
             [
                 (("data", KEY), dockerconfig("the tenant's own")),
-                (("data", KEY), None),
                 (("metadata", "labels", MANAGED_BY), None),
                 (("metadata", "labels", MANAGED_BY), MANAGER),
                 (("metadata", "annotations", OWNER), "bob"),

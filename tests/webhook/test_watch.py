@@ -1,1 +1,364 @@
-"""Being written by the helper for unit and property tests."""
+"""List and watch against a real HTTP server that does what API servers, proxies and networks do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from webhook import watch
+from webhook.cluster import Cluster, ClusterError, NamespaceObject
+from webhook.watch import Changed, Replaced, Watch
+
+PATH = "/api/v1/namespaces"
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Object = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the watch paused; in truth each time only a moment."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0.001)
+
+    only = SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
+    monkeypatch.setattr(watch, "asyncio", only)
+    monkeypatch.setattr(watch, "SILENCE", 0.15)
+    return pauses
+
+
+def namespace(name: str, version: int, **metadata: object) -> Object:
+    return {"metadata": {"name": name, "resourceVersion": str(version), **metadata}}
+
+
+def listed(*items: Object, version: int, more: str = "") -> Answer:
+    meta = {"resourceVersion": str(version)} | ({"continue": more} if more else {})
+    return text(json.dumps({"metadata": meta, "items": list(items)}))
+
+
+def text(body: str | bytes, status: int = 200, **headers: str) -> Answer:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+
+    return answer
+
+
+def status(code: int, reason: str, **headers: str) -> Answer:
+    return text(json.dumps({"kind": "Status", "code": code, "reason": reason, "message": "no"}), code, **headers)
+
+
+def frame(kind: str, obj: Object) -> bytes:
+    return json.dumps({"type": kind, "object": obj}).encode() + b"\n"
+
+
+ADDED_A = frame("ADDED", namespace("a", 11))
+BOOKMARK = frame("BOOKMARK", namespace("", 15))
+
+
+def stream(*chunks: bytes, then: str = "stay") -> Answer:
+    """`then`: `stay` open without a word, `end` in good order, or `cut` the connection."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
+            await asyncio.sleep(0.005)  # so that each arrives alone
+        if then == "stay":
+            await asyncio.sleep(30)
+        if then == "cut" and request.transport is not None:
+            request.transport.abort()
+        return response
+
+    return answer
+
+
+@dataclass
+class Fake:
+    """Answers requests in turn; the last answer to a watch is repeated. `asked`: the queries that came."""
+
+    lists: list[Answer]
+    watches: list[Answer]
+    asked: list[dict[str, str]] = field(default_factory=list)
+    accepted: set[str] = field(default_factory=set)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        assert request.path == PATH
+        self.asked.append(dict(request.query))
+        self.accepted.add(request.headers["Accept"])
+        answers = self.watches if "watch" in request.query else self.lists
+        return await (answers.pop(0) if len(answers) > 1 else answers[0])(request)
+
+    @property
+    def since(self) -> list[str]:
+        """Where each watch began."""
+        return [query["resourceVersion"] for query in self.asked if "watch" in query]
+
+    @property
+    def list_calls(self) -> int:
+        return sum("watch" not in query and "continue" not in query for query in self.asked)
+
+
+@dataclass
+class Seen:
+    """What came of it: names with `+` or `-`, and a list's names in brackets."""
+
+    events: list[str]
+    failures: list[str]
+
+
+async def follow(fake: Fake, folder: Path, events: int, *, metadata_only: bool = False) -> Seen:
+    """The first so many events."""
+    seen = Seen([], [])
+    runner = web.AppRunner(web.Application(), shutdown_timeout=0.1)
+    runner.app.router.add_get("/{path:.*}", fake.handle)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        async with Cluster.connect(str(kubeconfig(folder, runner.addresses[0][1]))) as cluster:
+            watched = Watch(
+                cluster,
+                PATH,
+                NamespaceObject,
+                lambda error: seen.failures.append(str(error)),
+                query={"labelSelector": "x"},
+                metadata_only=metadata_only,
+            )
+            async with asyncio.timeout(10), aclosing(watched.events()) as stream:  # type: ignore[type-var]
+                async for event in stream:
+                    seen.events.append(told(event))
+                    if len(seen.events) == events:
+                        break
+    finally:
+        await runner.cleanup()
+    return seen
+
+
+def told(event: Replaced[NamespaceObject] | Changed[NamespaceObject]) -> str:
+    if isinstance(event, Replaced):
+        return f"[{' '.join(item.metadata.name for item in event.items)}]@{event.version}"
+    return f"{'-' if event.gone else '+'}{event.item.metadata.name}"
+
+
+def kubeconfig(folder: Path, port: int) -> Path:
+    file = folder / "kubeconfig"
+    named: Callable[[str, Object], list[Object]] = lambda kind, value: [{"name": "x", kind: value}]
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "x",
+                "clusters": named("cluster", {"server": f"http://127.0.0.1:{port}"}),
+                "users": named("user", {"token": "t"}),
+                "contexts": named("context", {"cluster": "x", "user": "x"}),
+            }
+        )
+    )
+    return file
+
+
+def run(fake: Fake, folder: Path, events: int, **how: bool) -> Seen:
+    return asyncio.run(follow(fake, folder, events, **how))
+
+
+def test_a_list_then_what_changes(tmp_path: Path) -> None:
+    fake = Fake(
+        [listed(namespace("a", 3), namespace("b", 7), version=10)],
+        [stream(ADDED_A, frame("MODIFIED", namespace("a", 12)) + frame("DELETED", namespace("b", 13)))],
+    )
+
+    seen = run(fake, tmp_path, 4)
+
+    assert seen == Seen(["[a b]@10", "+a", "+a", "-b"], [])
+    assert fake.asked[0] == {"labelSelector": "x", "limit": str(watch.PAGE)}
+    asked = fake.asked[1]
+    assert (asked["labelSelector"], asked["resourceVersion"], asked["allowWatchBookmarks"]) == ("x", "10", "true")
+    assert watch.LIFE <= int(asked["timeoutSeconds"]) <= 2 * watch.LIFE
+    assert fake.accepted == {"application/json"}
+
+
+def test_pages_are_one_list(tmp_path: Path) -> None:
+    fake = Fake(
+        [listed(namespace("a", 1), version=10, more="page 2"), listed(namespace("b", 2), version=10)], [stream()]
+    )
+
+    assert run(fake, tmp_path, 1).events == ["[a b]@10"]
+    assert fake.asked[1]["continue"] == "page 2"
+
+
+def test_a_page_that_expired_begins_the_list_anew(tmp_path: Path) -> None:
+    first = listed(namespace("a", 1), version=10, more="page 2")
+    fake = Fake([first, status(410, "Expired"), listed(namespace("b", 2), version=11)], [stream()])
+
+    assert run(fake, tmp_path, 1) == Seen(["[b]@11"], ["410 Expired"])
+
+
+def test_metadata_only(tmp_path: Path) -> None:
+    fake = Fake([text('{"metadata": {"resourceVersion": "10"}, "items": null}')], [stream(ADDED_A)])
+
+    assert run(fake, tmp_path, 2, metadata_only=True).events == ["[]@10", "+a"]
+    assert fake.accepted == {
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+    }
+
+
+@pytest.mark.parametrize("then", ["end", "cut"])
+def test_it_goes_on_from_where_it_was_and_lists_once(tmp_path: Path, then: str) -> None:
+    fake = Fake(
+        [listed(version=10)],
+        [
+            stream(ADDED_A, then=then),
+            stream(BOOKMARK, then=then),
+            stream(frame("ADDED", namespace("b", 16)), then=then),
+            stream(frame("ADDED", namespace("c", 17))),
+        ],
+    )
+
+    assert run(fake, tmp_path, 4).events == ["[]@10", "+a", "+b", "+c"]
+    assert fake.since == ["10", "11", "15", "16"]
+    assert fake.list_calls == 1
+
+
+def test_a_stalled_watch_is_given_up_and_goes_on(tmp_path: Path) -> None:
+    fake = Fake([listed(version=10)], [stream(ADDED_A), stream(frame("ADDED", namespace("b", 12)))])
+
+    seen = run(fake, tmp_path, 3)
+
+    assert seen.events == ["[]@10", "+a", "+b"]
+    assert seen.failures == ["SocketTimeoutError"]
+    assert (fake.since, fake.list_calls) == (["10", "11"], 1)
+
+
+ERROR_410 = frame("ERROR", {"code": 410, "reason": "Expired", "message": "too old"})
+
+
+@pytest.mark.parametrize("gone", [status(410, "Expired"), stream(ERROR_410)], ids=["status", "stream"])
+def test_only_410_makes_it_list_again(tmp_path: Path, gone: Answer) -> None:
+    fake = Fake(
+        [listed(version=10), listed(namespace("b", 15), version=20)],
+        [stream(then="cut"), status(500, "InternalError"), gone, stream(frame("ADDED", namespace("c", 21)))],
+    )
+
+    assert run(fake, tmp_path, 3).events == ["[]@10", "[b]@20", "+c"]
+    assert (fake.list_calls, fake.since) == (2, ["10", "10", "10", "20"])
+
+
+def test_retry_after_is_heeded(tmp_path: Path, slept: list[float]) -> None:
+    fake = Fake(
+        [status(429, "TooManyRequests", **{"Retry-After": "7"}), listed(version=10)],
+        [status(429, "TooManyRequests", **{"Retry-After": "soon"}), stream(ADDED_A)],
+    )
+
+    assert run(fake, tmp_path, 2) == Seen(["[]@10", "+a"], ["429 TooManyRequests"] * 2)
+    assert slept[0] == 7
+    assert slept[1] < 1
+
+
+GARBAGE = {
+    "HTML": b"<html>captive portal</html>",
+    "other JSON": b'{"kind": "Status"}',
+    "no UTF-8": b'{"metadata": {"resourceVersion": "10"}, "items": [{"metadata": {"name": "\xff"}}]}',
+    "no version": b'{"metadata": {}, "items": []}',
+    "no number": b'{"metadata": {"resourceVersion": "x"}, "items": []}',
+    "half of it": b'{"metadata": {"resourceVersion": "10"}, "ite',
+}
+
+
+@pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
+def test_a_list_that_is_none_is_asked_for_again(tmp_path: Path, body: bytes) -> None:
+    fake = Fake([text(body), listed(namespace("a", 1), version=10)], [stream()])
+
+    seen = run(fake, tmp_path, 1)
+
+    assert seen.events == ["[a]@10"]
+    assert len(seen.failures) == 1
+    assert "captive" not in seen.failures[0]
+
+
+FRAMES = {
+    "HTML": b"<html>captive portal</html>\n",
+    "an empty line": b"\n",
+    "an unknown type": frame("RENAMED", namespace("x", 12)),
+    "no UTF-8": ADDED_A.replace(b'"a"', b'"\xff"'),
+    "no object": b'{"type": "ADDED", "object": null}\n',
+    "half a line": ADDED_A[:-9],
+}
+
+
+@pytest.mark.parametrize("chunk", FRAMES.values(), ids=FRAMES)
+def test_a_frame_that_is_none_ends_the_watch_but_not_the_stream(tmp_path: Path, chunk: bytes) -> None:
+    fake = Fake([listed(version=10)], [stream(chunk, then="end"), stream(ADDED_A)])
+
+    seen = run(fake, tmp_path, 2)
+
+    assert seen.events == ["[]@10", "+a"]
+    assert len(seen.failures) == 1
+    assert "captive" not in seen.failures[0]
+    assert fake.list_calls == 1
+
+
+def test_lines_may_be_cut_anywhere_and_be_long(tmp_path: Path) -> None:
+    """An object may have 1.5 MiB; aiohttp's own lines end at 128 KiB."""
+    long = frame("MODIFIED", namespace("long", 12, annotations={"a": "ä" * 400_000}))
+    whole = ADDED_A + long + frame("DELETED", namespace("b", 13))
+    cuts = [0, 1, len(ADDED_A) - 1, len(ADDED_A), len(ADDED_A) + 70_001, len(ADDED_A + long) - 1, len(whole)]
+    chunks = [whole[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    fake = Fake([listed(version=10)], [stream(*chunks)])
+
+    assert run(fake, tmp_path, 4).events == ["[]@10", "+a", "+long", "-b"]
+    assert len(fake.asked) == 2
+
+
+def test_a_proxy_that_hangs_up_at_once_is_not_called_without_a_pause(tmp_path: Path) -> None:
+    fake = Fake([listed(version=10)], [stream(then="end"), stream(then="end"), stream(ADDED_A)])
+
+    assert run(fake, tmp_path, 2) == Seen(["[]@10", "+a"], ["WatchEndedAtOnce"] * 2)
+
+
+def test_attempts_are_ever_farther_apart_until_something_comes(
+    tmp_path: Path, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "random", SimpleNamespace(uniform=lambda _low, high: high))
+    down, error = status(503, "ServiceUnavailable"), frame("ERROR", {"code": 500, "reason": "InternalError"})
+    fake = Fake(
+        [listed(version=10)],
+        [down, *[stream(error)] * 2, *[down] * 4, stream(ADDED_A, then="cut"), down, stream(BOOKMARK + ADDED_A)],
+    )
+
+    run(fake, tmp_path, 3)
+
+    assert slept == [0.2, 0.4, 0.8, 1.6, 3.2, 4.0, 4.0, 0.2, 0.4]
+
+
+def test_nothing_listens(tmp_path: Path) -> None:
+    async def main() -> list[ClusterError]:
+        failures: list[ClusterError] = []
+        enough = asyncio.Event()
+
+        def failed(error: ClusterError) -> None:
+            failures.append(error)
+            enough.set()
+
+        async with Cluster.connect(str(kubeconfig(tmp_path, 1))) as cluster:
+            events: AsyncIterator[object] = Watch(cluster, PATH, NamespaceObject, failed).events()
+            first = asyncio.ensure_future(anext(events))
+            await asyncio.wait_for(enough.wait(), 5)
+            assert not first.done()
+            first.cancel()
+        return failures
+
+    (failure, *_) = asyncio.run(main())
+    assert (failure.status, str(failure)) == (0, "ClientConnectorError")
