@@ -1,14 +1,15 @@
 """An API server in memory, and a loop on which nothing happens by itself: for tests of every order of events.
 
-As much of the API server as one who writes the pull secret of one namespace can tell apart: resourceVersions and UIDs,
-server-side apply with field managers, preconditions, finalizers, the write policy, and watches that lag. That it answers
-as the real one does is a test of its own (tests/webhook/test_simulated.py).
+As much of the API server as one who writes the pull secret of one namespace can tell apart: resourceVersions, UIDs,
+server-side apply with field managers, preconditions, finalizers, the write policy, and watches that lag. That it
+answers as the real one does is a test of its own (tests/webhook/test_simulated.py).
 """
 
 import asyncio
 import base64
 import copy
 import json
+import math
 import selectors
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class _Waiting(selectors.SelectSelector):
 
 
 class Stepping(asyncio.SelectorEventLoop):
-    """A loop with a clock of its own. `settle` does all that can be done now, `sleep` puts the clock on to the next timer."""
+    """A loop with its own clock. `settle` does what can be done now, `sleep` puts the clock on to the next timer."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -71,7 +72,7 @@ class Stepping(asyncio.SelectorEventLoop):
         self.settle()
         if self._next is None:
             return False
-        self._now += self._next
+        self._now = math.nextafter(self._now + self._next, math.inf)  # a timer of this very moment is not yet due
         self.settle()
         return True
 
@@ -133,8 +134,12 @@ class Server:
     # -- what everybody may see --
 
     def listed(self, what: str) -> list[Object]:
-        found = {"namespaces": [self.namespace], "secrets": [self.secret], "sources": [*self.sources.values()]}[what]
-        return [copy.deepcopy(obj) for obj in found if obj is not None]
+        standing: dict[str, list[Object | None]] = {
+            "namespaces": [self.namespace],
+            "secrets": [self.secret],
+            "sources": [*self.sources.values()],
+        }
+        return [copy.deepcopy(obj) for obj in standing[what] if obj is not None]
 
     def _tell(self, what: str, kind: Literal["ADDED", "MODIFIED", "DELETED"], obj: Object) -> None:
         self.version += 1

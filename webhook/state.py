@@ -1,7 +1,7 @@
 """What is known of the cluster: views of namespaces, standing pull secrets and service accounts.
 
-Views are synchronous and hold small frozen values, never a token. They are written by the watch feeds and by answers to
-our own calls; the newer resourceVersion wins, so that a late event undoes nothing, and a late answer brings nothing back.
+Views are synchronous and hold small frozen values, never a token. They are written by the watch feeds and by answers
+to our own calls; the newer resourceVersion wins: a late event undoes nothing, a late answer brings nothing back.
 """
 
 import asyncio

@@ -1,1 +1,370 @@
-"""Being written by the helper for unit and property tests."""
+"""The command: what it prints, its exit codes, and one line without a traceback for whatever is wrong."""
+
+import http.server
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import httpx
+import planted
+import pytest
+import structlog
+import trustme
+import yaml
+
+from controlplane.ports import free_port
+from controlplane.waiting import until
+from webhook import preflight
+from webhook.cli import main
+from webhook.config import Config
+
+CA = trustme.CA()
+PAIR = CA.issue_cert("127.0.0.1")
+CERTIFICATE = b"".join(blob.bytes() for blob in PAIR.cert_chain_pems)
+KEY = PAIR.private_key_pem.bytes()
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Not in a pod, and what `serve` does to logging ends with the test."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    yield
+    structlog.reset_defaults()
+    logging.getLogger().handlers.clear()
+
+
+@pytest.fixture
+def capture(capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
+    return capsys
+
+
+def run(capture: pytest.CaptureFixture[str], *arguments: str | Path) -> Ran:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    said = capture.readouterr()
+    return Ran(int(ended.value.code or 0), said.out, said.err)
+
+
+def refused(ran: Ran, code: int) -> str:
+    """The one line of one that failed."""
+    assert (ran.code, ran.out) == (code, "")
+    (line,) = ran.err.splitlines()
+    assert line.startswith("pullsecret: ")
+    assert "Traceback" not in line
+    return line.removeprefix("pullsecret: ")
+
+
+# -- what it prints --
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Exit codes: 0 done; 1 it failed while running; 2 the call, a file or the configuration is wrong."),
+        (["serve"], "Runs the admission server until SIGTERM."),
+        (["inject"], "Needs no cluster."),
+        (["config"], "say whether a file is a valid configuration, and what it comes to"),
+        (["config", "check"], "json: all values, defaults too"),
+        (["config", "schema"], "usage: pullsecret config schema"),
+        (["version"], "usage: pullsecret version"),
+    ],
+)
+def test_every_command_has_help(capture: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    ran = run(capture, *arguments, "--help")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert words in ran.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["surve"], ["config"], ["config", "check"], ["version", "1"], ["serve", "--port", "https"], ["serve", "x"]],
+    ids=" ".join,
+)
+def test_a_call_that_is_none_says_how_to_call(capture: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    ran = run(capture, *arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("usage: pullsecret")
+
+
+def test_version(capture: pytest.CaptureFixture[str]) -> None:
+    assert run(capture, "version") == Ran(0, metadata.version("pullsecret-webhook") + "\n", "")
+
+
+def test_the_schema_is_json(capture: pytest.CaptureFixture[str]) -> None:
+    ran = run(capture, "config", "schema")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("ownerRules:\n- {from: name, pattern: 'project-(?P<owner>[0-9]+)-dev'}\nnamespace: platform\n")
+
+    ran = run(capture, "config", "check", file)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        f"{file}: valid",
+        "owner rule 1: name, pattern project-(?P<owner>[0-9]+)-dev",
+        "pull secret: ghcr-secret; deployments: inject",
+        "never served: kube-system, kube-public, kube-node-lease, platform",
+    ]
+
+
+def test_all_values_as_json_are_a_configuration(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("pullSecret: {name: registry-token}\n")
+
+    shown = run(capture, "config", "check", file, "-o", "json").out
+    file.write_text(shown)
+
+    assert json.loads(shown)["pullSecret"] == {"name": "registry-token", "whenUnowned": "delete"}
+    assert run(capture, "config", "check", file, "-o", "json").out == shown
+
+
+# -- what it says when something is wrong --
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"ownerRule: []", "ownerRule: no such key; did you mean ownerRules?"),
+        (b"server: {port: http}", "server.port: "),
+        (b"a: [", "line 1: "),
+        (b"\xff", "not UTF-8"),
+        (None, "No such file or directory"),
+    ],
+)
+@pytest.mark.parametrize("command", [["config", "check"], ["serve", "--config"]], ids=["check", "serve"])
+def test_a_wrong_configuration(
+    capture: pytest.CaptureFixture[str], tmp_path: Path, command: list[str], text: bytes | None, words: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    if text is not None:
+        file.write_bytes(text)
+
+    assert refused(run(capture, *command, file), 2).startswith(f"{file}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port", "9000", "--metrics-port", "9000"], "server: port and metricsPort are both 9000"),
+        (["--port", "0"], "server.port: "),
+        (["--tls-cert", "a"], "tls: certFile and keyFile go together"),
+    ],
+)
+def test_wrong_flags(capture: pytest.CaptureFixture[str], flags: list[str], words: str) -> None:
+    assert refused(run(capture, "serve", *flags), 2).startswith(f"with the flags of this call: {words}")
+
+
+def ports() -> list[str]:
+    return ["--address", "127.0.0.1", "--port", str(free_port()), "--metrics-port", str(free_port())]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file or directory"),
+        ("", "is not usable; try it with kubectl"),
+        ("a: [", "is not usable; try it with kubectl"),
+        ("- a list", "is not usable; try it with kubectl"),
+        (f"{{users: [{{name: x, user: {{token: {planted.token()}}}}}]}}", "is not usable; try it with kubectl"),
+    ],
+)
+def test_a_wrong_kubeconfig(capture: pytest.CaptureFixture[str], tmp_path: Path, text: str | None, words: str) -> None:
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+
+    line = refused(run(capture, "serve", "--kubeconfig", file, *ports()), 1)
+
+    assert words in line
+    assert str(file) in line
+
+
+def test_not_in_a_pod(capture: pytest.CaptureFixture[str]) -> None:
+    line = refused(run(capture, "serve", *ports()), 1)
+
+    assert line == "not in a pod (no service account is mounted); name a kubeconfig with --kubeconfig FILE"
+
+
+@pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
+def test_a_port_in_use(capture: pytest.CaptureFixture[str], flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        line = refused(run(capture, "serve", *ports(), flag, str(port)), 1)
+
+    assert line == f"cannot listen on 127.0.0.1 port {port}: Address already in use; choose another"
+
+
+def test_an_address_that_is_not_here(capture: pytest.CaptureFixture[str]) -> None:
+    line = refused(run(capture, "serve", *ports(), "--address", "203.0.113.1"), 1)
+
+    assert line.startswith("cannot listen on 203.0.113.1 port ")
+
+
+# -- with something that looks like an API server --
+
+
+def kubeconfig(folder: Path, port: int) -> Path:
+    file = folder / "kubeconfig"
+    server = {"server": f"http://127.0.0.1:{port}"}
+    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+    clusters, users = [{"name": "x", "cluster": server}], [{"name": "x", "user": {"token": planted.token()}}]
+    whole = {"current-context": "x", "contexts": [context], "clusters": clusters, "users": users}
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config"} | whole))
+    return file
+
+
+@contextmanager
+def api_server(folder: Path, *, refuse: int = 0) -> Iterator[Path]:
+    """An empty cluster, whose watches say nothing; or one that refuses everything. Its kubeconfig."""
+    over = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(refuse or 200)
+            self.end_headers()
+            if refuse:
+                self.wfile.write(json.dumps({"kind": "Status", "code": refuse, "reason": "Refused"}).encode())
+            elif "watch=true" in self.path:
+                over.wait(60)
+            else:
+                self.wfile.write(b'{"metadata": {"resourceVersion": "1"}, "items": []}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ExitStack() as stack:
+        server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(server.shutdown)
+        stack.callback(over.set)
+        yield kubeconfig(folder, server.server_address[1])
+
+
+def test_an_api_server_that_cannot_be_reached(
+    capture: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "PATIENCE", 0.1)
+
+    line = refused(run(capture, "serve", "--kubeconfig", kubeconfig(tmp_path, free_port()), *ports()), 1)
+
+    assert line == "the API server cannot be reached (ClientConnectorError); check the kubeconfig or the network"
+
+
+def test_missing_rights_are_named_all_at_once(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with api_server(tmp_path, refuse=403) as file:
+        line = refused(run(capture, "serve", "--kubeconfig", file, *ports()), 1)
+
+    assert line == (
+        "RBAC does not let the webhook list namespaces, list Secrets named ghcr-secret, list serviceaccounts, "
+        "get Secret pullsecret-webhook/pullsecret-webhook-ca, get mutatingwebhookconfiguration pullsecret-webhook; "
+        "install the chart's roles"
+    )
+
+
+def test_a_token_that_nobody_knows(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with api_server(tmp_path, refuse=401) as file:
+        line = refused(run(capture, "serve", "--kubeconfig", file, *ports()), 1)
+
+    assert "list namespaces (not authenticated)" in line
+
+
+OTHER_KEY = CA.issue_cert("other").private_key_pem.bytes()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        (None, KEY, "cert"),
+        (CERTIFICATE, None, "key"),
+        (b"x", KEY, "cert"),
+        (CERTIFICATE, b"x", "key"),
+        (CERTIFICATE, OTHER_KEY, "does not belong"),
+    ],
+    ids=["no certificate", "no key", "no PEM", "no PEM key", "another's key"],
+)
+def test_a_wrong_certificate_or_key(
+    capture: pytest.CaptureFixture[str], tmp_path: Path, certificate: bytes | None, key: bytes | None, words: str
+) -> None:
+    files = {tmp_path / "tls.crt": certificate, tmp_path / "tls.key": key}
+    for file, data in files.items():
+        if data is not None:
+            file.write_bytes(data)
+    tls = [part for flag, file in zip(("--tls-cert", "--tls-key"), files, strict=True) for part in (flag, str(file))]
+
+    with api_server(tmp_path) as api:
+        line = refused(run(capture, "serve", "--kubeconfig", api, *ports(), *tls), 1)
+
+    assert words in line.lower()
+    assert str(tmp_path) in line
+    assert "PRIVATE" not in line
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals) -> None:
+    """The whole process, by file certificates, on an empty cluster."""
+    files = [tmp_path / "tls.crt", tmp_path / "tls.key"]
+    for file, data in zip(files, (CERTIFICATE, KEY), strict=True):
+        file.write_bytes(data)
+    flags = ports()
+    trust = ssl.create_default_context()
+    CA.configure_trust(trust)
+    (tmp_path / "fast.py").write_text(
+        "from webhook import app, cli\napp.LINGER = app.CLOSING = 0.1\ncli.main()\n"  # SIGTERM takes 6 s else
+    )
+    with api_server(tmp_path) as api, httpx.Client(verify=trust, trust_env=False) as client:
+        tls = ["--tls-cert", str(files[0]), "--tls-key", str(files[1])]
+        command = [sys.executable, str(tmp_path / "fast.py"), "serve", "--kubeconfig", str(api), *flags, *tls]
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())}
+        )
+
+        def ready() -> bool:
+            assert process.poll() is None
+            try:
+                return client.get(f"https://127.0.0.1:{flags[3]}/readyz").text == "ok\n"
+            except httpx.TransportError:
+                return False
+
+        try:
+            until(ready, "ready", within=20)
+            numbers = client.get(f"http://127.0.0.1:{flags[5]}/metrics").text
+        finally:
+            process.send_signal(stop)
+            said = process.communicate(timeout=20)[1]
+    assert process.returncode == 0
+    assert 'pullsecret_webhook_known_objects{resource="namespaces"} 0.0' in numbers
+    events = [json.loads(line)["event"] for line in said.splitlines()]
+    assert events == ["listening", "synced", *(["draining"] if stop == signal.SIGTERM else []), "stopped"]
+    assert not planted.leaks(said)
+
+
+def test_what_the_tests_assume() -> None:
+    assert Config().namespace == "pullsecret-webhook"

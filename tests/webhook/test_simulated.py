@@ -1,7 +1,6 @@
 """The API server of tests/simulated.py answers as the real one, with the real write policy, does."""
 
 import asyncio
-import base64
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -1,1 +1,197 @@
-"""Being written by the helper for unit and property tests."""
+"""What the API server's answers mean for us, and what is learned of answers that come late."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import planted
+import pytest
+
+from webhook.cluster import Cluster, ClusterError
+from webhook.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
+from webhook.names import MANAGER, OWNER
+from webhook.owner import by_label
+from webhook.pullsecret import Fingerprint, Namespace, Standing
+from webhook.state import Account, Reader, State, account_key
+from webhook.store import Lookup, PullSecrets
+
+READER = Reader((by_label(OWNER),), lambda _: False, Fingerprint(b"k"))
+OVER = Standing("team", "uid-1", 3, True, True, False, False, "alice", b"")
+BODY = {"metadata": {"name": "ghcr-secret", "namespace": "team"}, "type": "x"}
+SEEN = {"metadata": {"name": "ghcr-secret", "namespace": "team", "uid": "uid-1", "resourceVersion": "4"}, "type": "x"}
+Call = tuple[str, str, dict[str, Any]]
+
+
+class Says:
+    """An API server that always says the same. `meanwhile` is done while the answer is on its way."""
+
+    def __init__(self, answer: object, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.answer, self.meanwhile = answer, meanwhile
+        self.calls: list[Call] = []
+
+    async def call(self, method: str, path: str, **options: Any) -> bytes:
+        self.calls.append((method, path, options))
+        self.meanwhile()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return json.dumps(self.answer).encode()
+
+    async def apply(self, path: str, body: Any, **options: Any) -> bytes:
+        return await self.call("APPLY", path, body=body, **options)
+
+
+def secrets(says: Says) -> PullSecrets:
+    return PullSecrets(cast(Cluster, says), READER, "ghcr-secret")
+
+
+WRITES: dict[str, Callable[[PullSecrets], Awaitable[object]]] = {
+    "apply": lambda store: store.apply(BODY, OVER),
+    "delete": lambda store: store.delete(OVER),
+    "release": lambda store: store.release(OVER),
+    "read": lambda store: store.read("team"),
+}
+TOKEN = planted.token()
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    ("status", "message", "meaning", "words"),
+    [
+        (409, "Apply failed with 1 conflict", WriteConflict, "conflict"),
+        (422, 'Secret "x" is invalid: metadata.uid: Invalid value: field is immutable', WriteConflict, "conflict"),
+        (422, "ValidatingAdmissionPolicy 'x' denied request", WriteDenied, "denied by an admission policy"),
+        (403, "ValidatingAdmissionPolicy 'x' denied request", WriteDenied, "denied by an admission policy"),
+        (403, "exceeded quota: q", WriteRefused, "a quota of the namespace forbids it"),
+        (403, "because it is being terminated", WriteRefused, "the namespace is being terminated"),
+        (403, "cannot patch resource", WriteRefused, "the API server forbids it; compare the webhook's RBAC"),
+        (422, "data: Invalid value", WriteRefused, "the API server did not take it (422 Reason)"),
+        (500, "etcd", WriteRefused, "the API server did not take it (500 Reason)"),
+        (0, "", WriteRefused, "the API server did not take it (Reason)"),
+    ],
+)
+def test_what_a_refusal_means(write: str, status: int, message: str, meaning: type[Exception], words: str) -> None:
+    says = Says(ClusterError(status, "Reason", f"{message} {TOKEN}"))
+
+    with pytest.raises(meaning) as refused:
+        asyncio.run(cast(Any, WRITES[write](secrets(says))))
+
+    assert str(refused.value).startswith(words)
+    assert not planted.leaks(str(refused.value))
+
+
+def test_what_is_not_there_need_not_be_deleted() -> None:
+    gone = secrets(Says(ClusterError(404, "NotFound")))
+
+    asyncio.run(gone.delete(OVER))
+    asyncio.run(gone.release(OVER))
+    assert asyncio.run(gone.read("team")) is None
+    with pytest.raises(WriteRefused, match="the namespace is gone"):
+        asyncio.run(gone.apply(BODY, None))
+
+
+def test_only_the_object_that_was_seen_is_touched() -> None:
+    says = Says(SEEN)
+    store = secrets(says)
+    path = "/api/v1/namespaces/team/secrets/ghcr-secret"
+
+    async def all_of_it() -> Standing:
+        await store.apply(BODY, None)
+        await store.delete(OVER)
+        await store.release(OVER)
+        return await store.apply(BODY, OVER, force=True)
+
+    assert (asyncio.run(all_of_it()).uid, "uid" in BODY["metadata"]) == ("uid-1", False)
+    created, deleted, released, applied = says.calls
+    assert created == ("APPLY", path, {"body": BODY, "manager": MANAGER, "force": False})
+    assert deleted == ("DELETE", path, {"body": {"preconditions": {"uid": "uid-1"}}})
+    assert released[2]["body"] == {"metadata": {"uid": "uid-1", "finalizers": None}}
+    assert released[2]["content_type"] == "application/merge-patch+json"
+    assert applied[2]["body"] == {**BODY, "metadata": {**BODY["metadata"], "uid": "uid-1"}}  # type: ignore[dict-item]
+    assert applied[2]["force"] is True
+
+
+# -- live GETs --
+
+
+def team(version: int, owner: str) -> Namespace:
+    return Namespace("team", f"uid-{version}", version, owner)
+
+
+def served(namespace: Namespace) -> dict[str, object]:
+    metadata = {"name": "team", "uid": namespace.uid, "resourceVersion": str(namespace.version)}
+    return {"metadata": metadata | {"labels": {OWNER: namespace.owner}}}
+
+
+def looked(state: State, says: Says) -> Namespace | None:
+    return asyncio.run(Lookup(cast(Cluster, says), READER, state).namespace("team"))
+
+
+def test_a_namespace_that_is_read_is_learned() -> None:
+    state = State.empty()
+
+    assert looked(state, Says(served(team(5, "alice")))) == team(5, "alice") == state.namespaces.get("team")
+    assert state.namespaces.of_owner("alice") == {"team"}
+
+
+def test_one_that_is_not_there_is_forgotten() -> None:
+    state = State.empty()
+    state.namespaces.learn("team", team(5, "alice"))
+
+    assert looked(state, Says(ClusterError(404, "NotFound"))) is None
+    assert state.namespaces.get("team") is None
+
+
+@pytest.mark.parametrize("answer", [ClusterError(404, "NotFound"), served(team(5, "alice"))], ids=["none", "an older"])
+def test_what_the_watch_told_meanwhile_is_newer(answer: object) -> None:
+    state = State.empty()
+    state.namespaces.learn("team", team(5, "alice"))
+
+    assert looked(state, Says(answer, lambda: state.namespaces.learn("team", team(9, "bob")))) == team(9, "bob")
+    assert state.namespaces.get("team") == team(9, "bob")
+
+
+def test_what_ended_meanwhile_does_not_come_back() -> None:
+    state = State.empty()
+    state.namespaces.learn("team", team(5, "alice"))
+
+    def ends() -> None:
+        state.namespaces.forget("team", 6)
+        state.namespaces.told(6)
+
+    assert looked(state, Says(served(team(5, "alice")), ends)) is None
+    assert state.namespaces.get("team") is None
+
+
+@pytest.mark.parametrize("status", [0, 401, 403, 500, 503])
+def test_nobody_can_say_is_no_answer(status: int) -> None:
+    state = State.empty()
+    state.namespaces.learn("team", team(5, "alice"))
+
+    with pytest.raises(NamespaceUnknown, match="namespace team could not be read") as unknown:
+        looked(state, Says(ClusterError(status, "Reason", TOKEN)))
+    assert not planted.leaks(str(unknown.value))
+    assert state.namespaces.get("team") == team(5, "alice")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a..b", "A", "a?b", "ä", "a\n", "a" * 254])
+def test_what_is_no_name_is_never_put_in_a_path(name: str) -> None:
+    says = Says(SEEN)
+    lookup = Lookup(cast(Cluster, says), READER, State.empty())
+
+    assert asyncio.run(lookup.namespace(name)) is None
+    assert asyncio.run(lookup.account(name, "default")) is None
+    assert asyncio.run(lookup.account("team", name)) is None
+    assert says.calls == []
+
+
+def test_accounts() -> None:
+    state = State.empty()
+    seen = {"metadata": {"resourceVersion": "7"}, "imagePullSecrets": [{"name": "a"}, {}]}
+
+    def account(answer: object) -> Account | None:
+        return asyncio.run(Lookup(cast(Cluster, Says(answer)), READER, state).account("team", "default"))
+
+    assert account(ClusterError(403, "Forbidden")) is None
+    assert account(ClusterError(404, "NotFound")) is None
+    assert account(seen) == Account(7, ("a",), enforced=False) == state.accounts.get(account_key("team", "default"))

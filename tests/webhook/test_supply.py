@@ -1,13 +1,12 @@
 """Two replicas supply one namespace, in every order of events.
 
-The calls of both wait on one wire until the schedule lets them go on, there and back; answers are lost; what watches tell
-comes late, to each replica on its own. Meanwhile tokens and owners change, the namespace is made anew, and the tenant does
-what tenants do to the Secret. The API server is the one of tests/simulated.py, all else is the real thing.
+The calls of both wait on one wire until the schedule lets them go on, there and back; answers are lost; what watches
+tell comes late, to each replica on its own. Meanwhile tokens and owners change, the namespace is made anew, and the
+tenant does what tenants do to the Secret. The API server is the one of tests/simulated.py, all else is the real thing.
 """
 
 import asyncio
 import base64
-import contextlib
 import copy
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -461,7 +460,7 @@ class TwoReplicas(RuleBasedStateMachine):
         for _ in range(2000):
             if choices := self.choices():
                 self.go_on(choices[0])
-            elif not any([replica.loop.sleep() for replica in self.replicas]):
+            elif not [replica for replica in self.replicas if replica.loop.sleep()]:
                 return
         raise AssertionError("they are still at it")
 

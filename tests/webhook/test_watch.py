@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -153,7 +154,10 @@ def told(event: Replaced[NamespaceObject] | Changed[NamespaceObject]) -> str:
 
 def kubeconfig(folder: Path, port: int) -> Path:
     file = folder / "kubeconfig"
-    named: Callable[[str, Object], list[Object]] = lambda kind, value: [{"name": "x", kind: value}]
+
+    def named(kind: str, value: Object) -> list[Object]:
+        return [{"name": "x", kind: value}]
+
     file.write_text(
         yaml.safe_dump(
             {
@@ -315,7 +319,7 @@ def test_lines_may_be_cut_anywhere_and_be_long(tmp_path: Path) -> None:
     long = frame("MODIFIED", namespace("long", 12, annotations={"a": "ä" * 400_000}))
     whole = ADDED_A + long + frame("DELETED", namespace("b", 13))
     cuts = [0, 1, len(ADDED_A) - 1, len(ADDED_A), len(ADDED_A) + 70_001, len(ADDED_A + long) - 1, len(whole)]
-    chunks = [whole[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    chunks = [whole[start:end] for start, end in pairwise(cuts)]
     fake = Fake([listed(version=10)], [stream(*chunks)])
 
     assert run(fake, tmp_path, 4).events == ["[]@10", "+a", "+long", "-b"]
