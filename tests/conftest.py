@@ -1,7 +1,8 @@
 from collections.abc import Generator
 
-import planted
 import pytest
+
+import planted
 
 pytest_plugins = ["controlplane.fixtures"]
 

@@ -24,9 +24,9 @@ from typing import Any
 
 import jsonpatch
 import msgspec
-import planted
 import yaml
 
+import planted
 from webhook import config as configuration
 from webhook import review as wire
 from webhook.admission import Admission, Settings

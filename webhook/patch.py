@@ -48,7 +48,7 @@ def _prove(
         for key in at:
             after = after[key]
         names = [reference["name"] for reference in after[FIELD]]
-    except (jsonpatch.JsonPatchException, LookupError, TypeError) as e:
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, LookupError, TypeError) as e:
         raise PatchDoesNotApply(type(e).__name__) from None
     if names != [*(present or ()), *missing]:
         raise PatchDoesNotApply("unexpected result")

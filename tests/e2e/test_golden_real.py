@@ -4,14 +4,14 @@ import base64
 import json
 from pathlib import Path
 
-import goldencase
 import pytest
-from goldencase import FOLDER, Case
 
+import goldencase
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
+from goldencase import FOLDER, Case
 
 pytestmark = pytest.mark.cluster
 FILES = [path for path in sorted(FOLDER.glob("*.yaml")) if "\nreal: true\n" in path.read_text()]

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import planted
 import pytest
 
+import planted
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
 from controlplane.node import Node

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import httpx
-import planted
 import pytest
 
+import planted
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane

@@ -3,11 +3,11 @@
 import base64
 import json
 
-import planted
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import planted
 from webhook.credential import DOCKER_HUB, Credential, CredentialError, Credentials, canonical_registry
 from webhook.dockerconfig import DockerConfigError, parse, render
 
@@ -16,6 +16,12 @@ TOKEN = planted.token()
 
 def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def wrapped(text: str) -> str:
+    """As `base64` of a long token: lines of 76 characters."""
+    whole = b64(text)
+    return f"{whole[:16]}\n{whole[16:]}\n"
 
 
 def config(**entry: object) -> bytes:
@@ -30,6 +36,9 @@ def config(**entry: object) -> bytes:
         {"auth": b64(f"alice:{TOKEN}"), "username": "other", "password": "other"},  # auth wins, as in the kubelet
         {"username": "alice", "password": TOKEN, "identitytoken": "ignored"},
         {"username": "alice", "password": TOKEN, "email": "a@example.com"},
+        {"auth": b64(f"alice:{TOKEN}").rstrip("=")},  # the kubelet takes it without padding
+        {"auth": wrapped(f"alice:{TOKEN}")},  # and Go's decoder leaves out line breaks
+        {"auth": None, "username": "alice", "password": TOKEN, "identitytoken": None},  # null is empty in Go
     ],
 )
 def test_what_the_kubelet_understands(entry: dict[str, object]) -> None:
@@ -114,6 +123,13 @@ def test_registries_have_one_name(key: str, registry: str) -> None:
 def test_a_password_is_in_no_repr() -> None:
     credential = Credential("ghcr.io", "alice", TOKEN)
     assert planted.leaks(repr(credential) + str(Credentials((credential,)))) == []
+
+
+@pytest.mark.parametrize("key", [f"https://alice:{TOKEN}@ghcr.io", f"{TOKEN}@ghcr.io/acme"])
+def test_a_password_in_a_registry_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(DockerConfigError, match="write its host alone") as refused:
+        parse(json.dumps({"auths": {key: {"auth": "x"}}}).encode())
+    assert planted.leaks(str(refused.value)) == []
 
 
 @pytest.mark.parametrize("registry", ["", "ghcr.io x", " "])

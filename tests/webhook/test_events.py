@@ -132,6 +132,16 @@ def test_what_is_remembered_is_bounded(scene: Scene, said: Lines, monkeypatch: p
         assert len(scene.events._said) <= 3
 
 
+def test_what_was_said_long_ago_is_forgotten_first(scene: Scene, said: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "REMEMBERED", 2)
+    for number in (0, 1):
+        scene.events.tell(named(number))
+    scene.now += timedelta(hours=1)
+    for number, times in ((0, 3), (2, 4), (0, 4)):
+        scene.events.tell(named(number))
+        assert len(said) == times
+
+
 def test_event(scene: Scene) -> None:
     scene.events.tell(FOREIGN)
     scene.events.tell(Notice("AccountRefuses", "x", "team", "ServiceAccount", "builder", "Normal"))

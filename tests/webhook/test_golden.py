@@ -3,8 +3,9 @@
 import asyncio
 from pathlib import Path
 
-import goldencase
 import pytest
+
+import goldencase
 
 FILES = sorted(goldencase.FOLDER.glob("*.yaml"))
 

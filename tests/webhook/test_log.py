@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import planted
 import pytest
 import structlog
 
+import planted
 from webhook import log
 
 

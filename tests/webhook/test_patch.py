@@ -75,6 +75,7 @@ REMOVE: Operation = {"op": "remove", "path": "/spec/imagePullSecrets", "value": 
         [{**ADD, "value": {}}],
         [{**ADD, "path": "/spec/imagePullSecrets/0"}],
         [{**ADD, "path": "/spec/imagePullSecrets/7"}],
+        [{**ADD, "path": "/other/x"}],
         [{**ADD, "path": "/spec/imagePullSecrets", "value": [B]}],
         [{**ADD, "path": "/spec/imagePullSecrets", "value": None}],
         [{**ADD, "path": "/spec", "value": {}}],

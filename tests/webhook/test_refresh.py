@@ -8,10 +8,10 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
-import planted
 import pytest
 from structlog.testing import capture_logs
 
+import planted
 from webhook import refresh
 from webhook.notice import Notice
 from webhook.refresh import CALM, FIGHT, FIRST, LONGEST, WORKERS, Refresh

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import planted
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated import Stepping
 
+import planted
+from simulated import Stepping
 from webhook.cluster import ClusterError, SecretObject
 from webhook.credential import Credential
 from webhook.errors import SourceUnavailable

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import httpx
-import planted
 import pytest
 import structlog
 import trustme
 import uvicorn
 
+import planted
 from webhook import limits, log
 from webhook.admission import Answer
 from webhook.errors import NamespaceUnknown

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
+
+from controlplane.cluster import ControlPlane
+from controlplane.waiting import until
 from simulated import (
     DOCKERCONFIG,
     KEY,
@@ -24,9 +27,6 @@ from simulated import (
     dockerconfig,
     put,
 )
-
-from controlplane.cluster import ControlPlane
-from controlplane.waiting import until
 from webhook.cluster import Cluster, ClusterError
 
 pytestmark = pytest.mark.cluster

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import planted
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import planted
 from webhook.cluster import AccountObject, NamespaceObject, SecretObject
 from webhook.credential import Credential, Credentials
 from webhook.names import ENFORCE_MOUNTABLE, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
@@ -110,6 +110,7 @@ class Delivery:
         assert changed == (before != after)
         if before and after:
             assert after.version >= before.version
+            assert told.item or before.version > told.version
 
 
 @given(histories(), st.lists(st.sampled_from(["watch", "watch", "list", "answer"]), max_size=12), st.data())
@@ -140,6 +141,24 @@ def test_what_we_wrote_after_a_list_stays() -> None:
     assert dict(view.items()) == {"a": old, "b": written}
     assert view.replace({"a": old}, 8) == {"b"}
     assert view.get("b") is None
+
+
+def test_what_the_watch_told_of_is_not_brought_back() -> None:
+    view = Namespaces()
+    view.told(9)
+    view.told(5)
+    assert not view.learn("a", Namespace("a", "1", 9, "alice"))
+    assert view.learn("a", Namespace("a", "1", 10, "alice"))
+
+
+def test_a_list_is_believed_however_old() -> None:
+    view = Namespaces()
+    view.told(9)
+    assert view.replace({"a": TEAM}, TEAM.version - 4) == {"a"}
+    assert view.replace({}, TEAM.version) == {"a"}
+    view.told(20)
+    assert view.replace({"a": TEAM}, TEAM.version) == {"a"}
+    assert view.learn("b", replace(TEAM, version=TEAM.version + 1))
 
 
 def test_synced_once_all_views_had_a_list() -> None:

@@ -5,9 +5,9 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-import planted
 import pytest
 
+import planted
 from webhook.cluster import Cluster, ClusterError
 from webhook.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
 from webhook.names import MANAGER, OWNER

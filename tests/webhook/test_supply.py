@@ -19,6 +19,7 @@ import structlog
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from simulated import (
     DOCKERCONFIG,
     KEY,
@@ -37,7 +38,6 @@ from simulated import (
     dockerconfig,
     token_in,
 )
-
 from webhook.cluster import Cluster, NamespaceObject, SecretObject
 from webhook.credential import Credentials
 from webhook.errors import SourceUnavailable
