@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
+from controlplane.webhook import install
 from simulated import (
     DOCKERCONFIG,
     KEY,
@@ -246,12 +247,14 @@ def secrets_of_others(story: Story) -> None:
 
 
 @pytest.fixture(scope="module")
-def real(installed: ControlPlane) -> Iterator[Real]:
-    installed.namespace(NAMESPACE, labels={OWNER: "alice"})
-    real = Real(installed, installed.service_account("pullsecret-webhook", "pullsecret-webhook"))
-    until(lambda: _denies(real), "the write policy is in force", within=20)
-    yield real
-    installed.api.delete("Namespace", NAMESPACE)
+def real(binaries: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+    """A cluster of its own, without the webhook, which would take part in the story."""
+    with ControlPlane.start(tmp_path_factory.mktemp("alone")) as cluster:
+        install(cluster)
+        cluster.namespace(NAMESPACE, labels={OWNER: "alice"})
+        real = Real(cluster, cluster.service_account("pullsecret-webhook", "pullsecret-webhook"))
+        until(lambda: _denies(real), "the write policy is in force", within=20)
+        yield real
 
 
 def _denies(real: Real) -> bool:
