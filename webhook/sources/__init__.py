@@ -1,7 +1,6 @@
-"""Where credentials come from. A source has one method; SOURCES lists them by the name used in the configuration.
+"""Where credentials come from: one method, `Source.credentials`. What wraps or combines sources has the same one.
 
-A source is an async context manager that owns whatever it needs (a watch, a pool) and is handed `changed`, which it
-calls with an owner whose credentials are not what they were, or with None for everybody.
+A source tells whom it concerns, through `Changed`, when an owner's credentials are not what they were.
 """
 
 from collections.abc import Callable
@@ -17,3 +16,4 @@ class Source(Protocol):
 
 
 Changed = Callable[[str | None], None]
+"""Called with an owner, or with None for everybody."""
