@@ -385,9 +385,11 @@ class Wire:
     server: Server
     under_way: list[Exchange]
     name: str = ""
+    asked: list[str] = field(default_factory=list)
 
     async def exchange(self, what: str, act: Callable[[], Any], lost: Exception) -> Any:
         """Raises `lost` when the caller has to give up."""
+        self.asked.append(what)
         one = Exchange(f"{self.name} {what}", act, asyncio.get_running_loop().create_future(), lost)
         self.under_way.append(one)
         return await one.back
@@ -401,7 +403,7 @@ class Wire:
     async def apply(self, path: str, body: Object, *, manager: str, force: bool = False, **_: Any) -> bytes:
         assert manager == MANAGER
         sent = copy.deepcopy(body)
-        return await self._asked("APPLY", lambda: self.server.answer("PATCH", path, sent, force))
+        return await self._asked("FORCE" if force else "APPLY", lambda: self.server.answer("PATCH", path, sent, force))
 
     async def _asked(self, what: str, act: Callable[[], Object]) -> bytes:
         return msgspec.json.encode(await self.exchange(what, act, ClusterError(0, "TimeoutError")))

@@ -1,24 +1,20 @@
-"""Two replicas supply one namespace, in every order of events.
+"""Two replicas supply one namespace, in every order of events; and what exactly one asks for when all goes well.
 
 The calls of both wait on one wire until the schedule lets them go on, there and back; answers are lost; what watches
 tell comes late, to each replica on its own. Meanwhile tokens and owners change, the namespace is made anew, and the
-tenant does what tenants do to the Secret. The API server is the one of tests/simulated.py, all else is the real thing.
+tenant does what tenants do to the Secret.
 """
 
-import asyncio
-import base64
-import copy
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import msgspec
 import pytest
 import structlog
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from replicas import BROKEN, FEEDS, OWNERS, World, settled
 
 from simulated import (
     DOCKERCONFIG,
@@ -27,42 +23,33 @@ from simulated import (
     MANAGER,
     NAMESPACE,
     OWNER,
-    SECRET,
     UID_OF,
-    Exchange,
     Object,
-    Server,
-    Stepping,
-    Wire,
     at,
     dockerconfig,
     token_in,
 )
-from webhook.cluster import Cluster, NamespaceObject, SecretObject
-from webhook.credential import Credentials
-from webhook.errors import SourceUnavailable
-from webhook.feeds import Feed
-from webhook.metrics import Metrics
-from webhook.notice import Notice
-from webhook.owner import by_label
-from webhook.pullsecret import Fingerprint, Namespace, Planner, Standing
-from webhook.refresh import Refresh
-from webhook.sources.secret import SecretSource
-from webhook.state import Reader, State
-from webhook.store import Lookup, PullSecrets
-from webhook.supply import Supply
-from webhook.watch import Changed, Replaced, Watch
+from webhook.credential import Credential, Credentials
+from webhook.pullsecret import Namespace, Write
 
-NOW = datetime(2026, 11, 23, tzinfo=UTC)
-OWNERS = ("alice", "bob")
-BROKEN = base64.b64encode(b"no dockerconfigjson").decode()
 LABELS: tuple[dict[str, str], ...] = (
     {OWNER: "alice"},
     {OWNER: "bob"},
     {},
     {OWNER: "alice", "pullsecret-webhook/inject": "disabled"},
 )
-FEEDS = ("namespaces", "secrets", "sources")
+EDITS: tuple[tuple[tuple[str, ...], Any], ...] = (
+    (("data", KEY), dockerconfig("the tenant's own")),
+    (("metadata", "labels", MANAGED_BY), None),
+    (("metadata", "labels", MANAGED_BY), MANAGER),
+    (("metadata", "annotations", OWNER), "bob"),
+    (("metadata", "annotations", OWNER), None),
+    (("metadata", "annotations", UID_OF), "uid-0"),
+    (("metadata", "ownerReferences"), None),
+    (("metadata", "finalizers"), ["example.org/held"]),
+    (("metadata", "labels", "example.org/seen"), "yes"),
+    (("immutable",), True),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,262 +59,53 @@ def quiet() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-class Mail:
-    """What a watch has told. In the place of a Watch."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[Replaced[Any] | Changed[Any]] = asyncio.Queue()
-
-    async def events(self) -> AsyncIterator[Replaced[Any] | Changed[Any]]:
-        while True:
-            yield await self.queue.get()
-
-
-class SlowSource:
-    """A source that is asked over the wire, as a database would be: what it says may be old when it arrives.
-
-    After it could not say it has to call `changed`, as every source.
-    """
-
-    def __init__(self, source: SecretSource, wire: Wire, changed: Callable[[str], None]) -> None:
-        self._source, self._wire, self._changed = source, wire, changed
-
-    async def credentials(self, owner: str) -> Credentials:
-        known = self._source.credentials
-
-        def ask() -> Credentials:
-            asked = known(owner)
-            try:
-                asked.send(None)
-            except StopIteration as e:
-                return cast(Credentials, e.value)
-            raise AssertionError("a view does not wait")
-
-        lost = SourceUnavailable()
-        try:
-            return cast(Credentials, await self._wire.exchange(f"credentials of {owner}", ask, lost))
-        except SourceUnavailable as e:
-            if e is lost:
-                asyncio.get_running_loop().call_soon(self._changed, owner)
-            raise
-
-
-class Replica:
-    """One process of the webhook, on a loop of its own."""
-
-    def __init__(self, name: str, server: Server, under_way: list[Exchange], *, slow: bool) -> None:
-        self.name, self.server = name, server
-        self.loop = Stepping()
-        self.troubles: list[str] = []
-        self.loop.set_exception_handler(lambda _, context: self.troubles.append(str(context)))
-        self.state = State.empty()
-        self.callers: list[asyncio.Task[None]] = []
-        self.position = dict.fromkeys(FEEDS, 0)
-        wire = Wire(server, under_way, name)
-        cluster = cast(Cluster, wire)
-        metrics, fingerprint = Metrics(), Fingerprint(name.encode())
-        reader = Reader((by_label(OWNER),), lambda _: False, fingerprint)
-        self.source = SecretSource(self._changed, self._tell, metrics, lambda: NOW)
-        self.supply = Supply(
-            self.state,
-            SlowSource(self.source, wire, self._changed) if slow else self.source,
-            PullSecrets(cluster, reader, SECRET),
-            Lookup(cluster, reader, self.state).namespace,
-            Planner(SECRET, fingerprint),
-            lambda: NOW,
-            metrics,
-            self._tell,
-        )
-        self.refresh = Refresh(self.supply, self._of_owner, self._tell, SECRET)
-        self.mails = {"namespaces": Mail(), "secrets": Mail()}
-        look = self.refresh.look
-        namespaces: Feed[NamespaceObject, Namespace] = Feed(
-            cast(Watch[NamespaceObject], self.mails["namespaces"]),
-            self.state.namespaces,
-            lambda seen: seen.metadata.name,
-            reader.namespace,
-            look,
-        )
-        secrets: Feed[SecretObject, Standing] = Feed(
-            cast(Watch[SecretObject], self.mails["secrets"]),
-            self.state.standing,
-            lambda seen: seen.metadata.namespace,
-            reader.standing,
-            look,
-        )
-        self._run(namespaces.run(), secrets.run())
-        for what in FEEDS:
-            self.list(what)
-        self._run(self.refresh.run())
-
-    def _run(self, *runs: Any) -> None:
-        self.tasks = [*getattr(self, "tasks", []), *(self.loop.create_task(run) for run in runs)]
-        self.loop.settle()
-
-    def _of_owner(self, owner: str | None) -> list[str]:
-        return [NAMESPACE] if owner is None else sorted(self.state.namespaces.of_owner(owner))
-
-    def _changed(self, owner: str | None) -> None:
-        self.refresh.owner(owner)
-
-    def _tell(self, notice: Notice) -> None:
-        if "itself" in notice.message:
-            self.troubles.append(notice.message)
-
-    def soon(self, do: Callable[..., object], *args: Any) -> None:
-        self.loop.call_soon(do, *args)
-        self.loop.settle()
-
-    # -- watches --
-
-    def behind(self, what: str) -> bool:
-        return self.position[what] < len(self.server.log[what])
-
-    def hear(self, what: str) -> None:
-        """The next event."""
-        event = self.server.log[what][self.position[what]]
-        self.position[what] += 1
-        gone = event.kind == "DELETED"
-        if what == "sources":
-            item = msgspec.convert(event.obj, SecretObject)
-            self.soon(self.source.forget if gone else self.source.learn, item)
-        else:
-            self.mails[what].queue.put_nowait(Changed(msgspec.convert(event.obj, _struct(what)), gone))
-            self.loop.settle()
-
-    def list(self, what: str) -> None:
-        """As after 410: what happened is not told, only what is."""
-        self.position[what] = len(self.server.log[what])
-        items = [msgspec.convert(obj, _struct(what)) for obj in self.server.listed(what)]
-        if what == "sources":
-            self.soon(self.source.replace, items, self.server.version, "release")
-        else:
-            self.mails[what].queue.put_nowait(Replaced(items, self.server.version))
-            self.loop.settle()
-
-    # -- admission --
-
-    def admit(self) -> None:
-        self.callers.append(self.loop.create_task(self._admit()))
-        self.loop.settle()
-
-    async def _admit(self) -> None:
-        if (await self.supply(NAMESPACE)).problem:
-            self.refresh.look(NAMESPACE)
-
-    def deadline(self) -> None:
-        """The first caller's. As admission does it, the background takes over."""
-        self.callers.pop(0).cancel()
-        self.soon(self.refresh.look, NAMESPACE)
-
-    def end(self) -> None:
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.settle()
-        self.loop.close()
-
-
-def _struct(what: str) -> type[NamespaceObject | SecretObject]:
-    return NamespaceObject if what == "namespaces" else SecretObject
-
-
 class TwoReplicas(RuleBasedStateMachine):
-    @initialize(slow=st.booleans())
-    def start(self, slow: bool) -> None:
-        self.slow = slow
-        self.server = Server(self.check_write)
-        self.under_way: list[Exchange] = []
-        self.tokens: dict[str, str] = {}  # of whom
-        self.held: dict[str, set[str]] = {}  # by the Secret's UID: whose tokens it had
-        self.tampered: set[str] = set()
-        self.foreign: Object | None = None
-        self.wrong: list[str] = []
-        self.server.create_namespace(LABELS[0])
-        self.new_token("alice")
-        self.replicas = [self.replica(name) for name in "AB"]
-
-    def replica(self, name: str) -> Replica:
-        return Replica(name, self.server, self.under_way, slow=self.slow)
+    @initialize(slow=st.booleans(), standing=st.booleans())
+    def start(self, slow: bool, standing: bool) -> None:
+        self.world = World("AB", slow=slow, note=note)
+        self.server = self.world.server
+        if standing:
+            self.world.all_is_told()
 
     # -- the schedule --
 
-    def choices(self) -> list[Exchange | tuple[Replica, str]]:
-        """All that can happen next by itself."""
-        return [
-            *self.under_way,
-            *((replica, what) for replica in self.replicas for what in FEEDS if replica.behind(what)),
-        ]
-
-    def go_on(self, choice: Exchange | tuple[Replica, str]) -> None:
-        if isinstance(choice, Exchange):
-            note(f"   {choice.what} {'answered' if choice.acted else 'arrives'}")
-            if choice.go():
-                self.under_way.remove(choice)
-                note(f"      {choice.result!r:.80}" if isinstance(choice.result, Exception) else "      ok")
-        else:
-            replica, what = choice
-            note(f"   {replica.name} hears of {what} {replica.server.log[what][replica.position[what]].kind}")
-            replica.hear(what)
-        self.settle()
-
-    def settle(self) -> None:
-        for replica in self.replicas:
-            replica.loop.settle()
-
-    @rule(which=st.integers(0, 7))
-    def one_step(self, which: int) -> None:
-        if choices := self.choices():
-            self.go_on(choices[which % len(choices)])
-
-    @rule(which=st.lists(st.integers(0, 7), min_size=2, max_size=8))
+    @rule(which=st.lists(st.integers(0, 7), min_size=1, max_size=8))
     def some_steps(self, which: list[int]) -> None:
         for one in which:
-            self.one_step(one)
+            if choices := self.world.choices():
+                self.world.go_on(choices[one % len(choices)])
 
-    @rule(which=st.integers(0, 1))
-    def time_passes(self, which: int) -> None:
-        self.replicas[which].loop.sleep()
-        self.settle()
-
-    @rule(which=st.integers(0, 1))
-    def pod_is_created(self, which: int) -> None:
-        self.replicas[which].admit()
-
-    @precondition(lambda self: any(replica.callers for replica in self.replicas))
     @rule()
-    def a_deadline_passes(self) -> None:
-        next(replica for replica in self.replicas if replica.callers).deadline()
+    def it_settles(self) -> None:
+        self.world.all_is_told()
+        self.world.check_settled()
 
-    @precondition(lambda self: self.under_way)
-    @rule(which=st.integers(0, 7))
-    def an_answer_is_lost(self, which: int) -> None:
-        lost = self.under_way[which % len(self.under_way)]
-        note(f"   {lost.what}")
-        lost.lose()
-        if lost.acted:
-            self.under_way.remove(lost)
-        self.settle()
-
-    @rule(which=st.integers(0, 1), what=st.sampled_from(FEEDS))
-    def a_watch_lists_again(self, which: int, what: str) -> None:
-        self.replicas[which].list(what)
+    # -- the replicas --
 
     @rule(which=st.integers(0, 1))
-    def a_replica_starts_anew(self, which: int) -> None:
-        self.replicas[which].end()
-        self.replicas[which] = self.replica(self.replicas[which].name)
+    def a_pod_is_created(self, which: int) -> None:
+        self.world.replicas[which].admit()
+
+    @rule(which=st.integers(0, 1), what=st.sampled_from([*FEEDS, "time", "deadline", "lost", "policy", "restart"]))
+    def something_goes_wrong(self, which: int, what: str) -> None:
+        replica = self.world.replicas[which]
+        mine = [one for one in self.world.under_way if one.what.startswith(replica.name)]
+        if what in FEEDS:
+            replica.list(what)
+        elif what == "time":
+            replica.loop.sleep()
+        elif what == "deadline" and replica.callers:
+            replica.deadline()
+        elif what == "lost" and mine:
+            self.world.lose(mine[-1])
+        elif what == "policy":  # is behind
+            self.server.denies += 1
+        elif what == "restart":
+            replica.end()
+            self.world.replicas[which] = self.world.replica(replica.name)
+        self.world.settle()
 
     # -- the world --
-
-    @rule(owner=st.sampled_from(OWNERS))
-    def new_token(self, owner: str) -> None:
-        token = f"{owner}-{len(self.tokens)}"
-        self.tokens[token] = owner
-        self.server.set_source(owner, dockerconfig(token))
-
-    @rule(owner=st.sampled_from(OWNERS), data=st.sampled_from((None, BROKEN)))
-    def no_token(self, owner: str, data: str | None) -> None:
-        self.server.set_source(owner, data)
 
     @rule(labels=st.sampled_from(LABELS))
     def namespace_changes(self, labels: dict[str, str]) -> None:
@@ -336,167 +114,284 @@ class TwoReplicas(RuleBasedStateMachine):
         elif self.server.namespace["metadata"]["labels"] != labels:
             self.server.label_namespace(labels)
 
-    @precondition(lambda self: self.server.namespace is not None)
     @rule(at_once=st.booleans())
     def namespace_is_deleted(self, at_once: bool) -> None:
-        if "deletionTimestamp" not in cast(Object, self.server.namespace)["metadata"]:
+        """In two steps, if not at once."""
+        if self.server.namespace is None:
+            return
+        begun = "deletionTimestamp" in self.server.namespace["metadata"]
+        if not begun:
             self.server.delete_namespace()
-        elif not at_once:
+        if begun or at_once:
             self.server.finish_namespace()
-        if at_once:
-            self.server.finish_namespace()
-        self.remember_foreign()
+        self.world.remember_foreign()
 
-    @rule()
-    def the_policy_is_behind(self) -> None:
-        self.server.denies += 1
+    @rule(owner=st.sampled_from(OWNERS), what=st.sampled_from(("new", "new", "none", "broken")))
+    def token_changes(self, owner: str, what: str) -> None:
+        if what == "new":
+            self.world.set_token(owner)
+        else:
+            self.server.set_source(owner, BROKEN if what == "broken" else None)
 
     # -- the tenant --
 
-    @precondition(lambda self: self.server.secret is not None)
-    @rule(
-        change=st.sampled_from(
-            [
-                (("data", KEY), dockerconfig("the tenant's own")),
-                (("metadata", "labels", MANAGED_BY), None),
-                (("metadata", "labels", MANAGED_BY), MANAGER),
-                (("metadata", "annotations", OWNER), "bob"),
-                (("metadata", "annotations", OWNER), "alice"),
-                (("metadata", "annotations", OWNER), None),
-                (("metadata", "annotations", UID_OF), "uid-0"),
-                (("metadata", "ownerReferences"), None),
-                (("metadata", "finalizers"), ["example.org/held"]),
-                (("metadata", "finalizers"), None),
-                (("metadata", "labels", "example.org/seen"), "yes"),
-                (("immutable",), True),
-            ]
-        )
-    )
+    @rule(change=st.sampled_from(EDITS))
     def tenant_changes(self, change: tuple[tuple[str, ...], Any]) -> None:
         path, value = change
-        secret = cast(Object, self.server.secret)
-        if secret.get("immutable") and path[0] == "data":
-            return
-        if "deletionTimestamp" in secret["metadata"] and path == ("metadata", "finalizers") and value:
-            return
-        if at(secret, path) != value:
-            if path == ("metadata", "annotations", OWNER):
-                self.tampered.add(secret["metadata"]["uid"])
-            self.server.change_secret(path, value)
-            self.remember_foreign()
-
-    @precondition(lambda self: self.server.secret is not None)
-    @rule()
-    def tenant_deletes(self) -> None:
-        self.server.delete_secret()
-        self.remember_foreign()
-
-    @precondition(lambda self: self.server.secret is None and self.server.namespace is not None)
-    @rule(kind=st.sampled_from((DOCKERCONFIG, "Opaque")), forged=st.none() | st.sampled_from(OWNERS))
-    def tenant_creates(self, kind: str, forged: str | None) -> None:
-        """`forged`: as if it were ours."""
-        metadata: Object = {}
-        if forged is not None:
-            metadata = {"labels": {MANAGED_BY: MANAGER}, "annotations": {OWNER: forged}}
-        if "deletionTimestamp" not in cast(Object, self.server.namespace)["metadata"]:
-            secret = {"metadata": metadata, "type": kind, "data": {KEY: dockerconfig("the tenant's own")}}
-            self.server.create_secret(secret)
-            self.remember_foreign()
-
-    def remember_foreign(self) -> None:
         secret = self.server.secret
-        self.foreign = copy.deepcopy(secret) if secret is not None and not is_ours(secret) else None
+        if secret is None or at(secret, path) == value or (secret.get("immutable") and path[0] == "data"):
+            return
+        if "deletionTimestamp" not in secret["metadata"] or path != ("metadata", "finalizers"):
+            self.world.tenant(path, value)
+
+    @rule(kind=st.sampled_from((DOCKERCONFIG, "Opaque")), forged=st.sampled_from((None, *OWNERS)))
+    def tenant_deletes_or_creates(self, kind: str, forged: str | None) -> None:
+        """`forged`: as if it were ours."""
+        if self.server.secret is not None:
+            self.server.delete_secret()
+        elif self.server.namespace is not None and "deletionTimestamp" not in self.server.namespace["metadata"]:
+            ours = {"labels": {MANAGED_BY: MANAGER}, "annotations": {OWNER: forged}}
+            data = {KEY: dockerconfig("the tenant's own")}
+            self.server.create_secret({"metadata": ours if forged else {}, "type": kind, "data": data})
+        self.world.remember_foreign()
 
     # -- what must hold --
 
-    def check_write(self, secret: Object) -> None:
-        """After each write of ours: whose token is where?"""
-        token = token_in(secret)
-        owner = self.tokens.get(token or "")
-        namespace = self.server.namespace
-        assert namespace is not None
-        if owner is None:
-            self.wrong.append(f"{token} was written")
-            return
-        if namespace["metadata"]["labels"].get(OWNER) != owner:
-            self.wrong.append(f"{token} was written into a namespace of {namespace['metadata']['labels']}")
-        uid = secret["metadata"]["uid"]
-        self.held.setdefault(uid, set()).add(owner)
-        if len(self.held[uid]) > 1 and uid not in self.tampered:
-            self.wrong.append(f"{uid} held tokens of {self.held[uid]}")
-
     @invariant()
-    def nothing_went_wrong(self) -> None:
-        assert not self.wrong
-        assert not [trouble for replica in self.replicas for trouble in replica.troubles]
-
-    @invariant()
-    def foreign_secrets_stay(self) -> None:
-        secret = self.server.secret
-        if secret is not None and not is_ours(secret):
-            assert secret == self.foreign
+    def nothing_is_wrong(self) -> None:
+        self.world.check()
 
     def teardown(self) -> None:
-        if not hasattr(self, "replicas"):
+        if not hasattr(self, "world"):
             return
         try:
-            self.all_is_told()
-            self.each_replica_knows_what_is()
-            self.the_secret_is_right()
+            self.it_settles()
             writes = self.server.writes
-            for replica in self.replicas:
+            for replica in self.world.replicas:
                 replica.admit()
-            self.all_is_told()
+            self.it_settles()
             assert self.server.writes == writes, "what stood right was written again"
-            self.nothing_went_wrong()
-            self.foreign_secrets_stay()
         finally:
-            for replica in self.replicas:
-                replica.end()
-
-    def all_is_told(self) -> None:
-        self.server.denies = 0
-        note("the end: all is told")
-        for _ in range(2000):
-            if choices := self.choices():
-                self.go_on(choices[0])
-            elif not [replica for replica in self.replicas if replica.loop.sleep()]:
-                return
-        raise AssertionError("they are still at it")
-
-    def each_replica_knows_what_is(self) -> None:
-        for replica in self.replicas:
-            secret, namespace = replica.state.standing.get(NAMESPACE), replica.state.namespaces.get(NAMESPACE)
-            for known, real in ((secret, self.server.secret), (namespace, self.server.namespace)):
-                seen = known and (known.uid, str(known.version))
-                assert seen == (real and (real["metadata"]["uid"], real["metadata"]["resourceVersion"]))
-
-    def the_secret_is_right(self) -> None:
-        namespace, secret = self.server.namespace, self.server.secret
-        if namespace is None or "deletionTimestamp" in namespace["metadata"]:
-            return
-        if secret is not None and not is_ours(secret):
-            return
-        labels = namespace["metadata"]["labels"]
-        owner = labels.get(OWNER) if "pullsecret-webhook/inject" not in labels else None
-        source = self.server.sources.get(f"source-{owner}")
-        if source is None:
-            assert secret is None
-        elif source["data"][KEY] == BROKEN:
-            assert secret is None or at(secret, ("metadata", "annotations", OWNER)) == owner
-        else:
-            assert secret is not None
-            assert token_in(secret) == token_in(source)
-            assert at(secret, ("metadata", "annotations")) == {OWNER: owner, UID_OF: namespace["metadata"]["uid"]}
-            assert "deletionTimestamp" not in secret["metadata"]
-            assert at(secret, ("metadata", "ownerReferences"))[0]["uid"] == namespace["metadata"]["uid"]
-
-
-def is_ours(secret: Object) -> bool:
-    return bool(at(secret, ("metadata", "labels", MANAGED_BY)) == MANAGER)
+            self.world.end()
 
 
 TestTwoReplicas = TwoReplicas.TestCase
 TestTwoReplicas.settings = settings(
-    max_examples=150, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=200, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+# -- what is asked for when nobody interferes --
+
+
+def secret_of(world: World) -> Object:
+    assert world.server.secret is not None
+    return world.server.secret
+
+
+def after(change: Callable[[World], object]) -> list[str]:
+    """What the one replica asks the API server for, until all is right again."""
+    with settled("A") as world:
+        change(world)
+        world.all_is_told()
+        world.check_settled()
+        return [asked.removesuffix(" ghcr-secret") for asked in world.replicas[0].wire.asked]
+
+
+def has_a_pod(world: World) -> None:
+    world.replicas[0].admit()
+
+
+def is_bobs(world: World) -> None:
+    world.server.label_namespace({OWNER: "bob"})
+
+
+def is_nobodys(world: World) -> None:
+    world.server.label_namespace({})
+
+
+def is_gone(world: World) -> None:
+    world.server.delete_namespace()
+    world.server.finish_namespace()
+
+
+def is_new(world: World) -> None:
+    is_gone(world)
+    world.server.create_namespace({OWNER: "alice"})
+
+
+def held_and_bobs(world: World) -> None:
+    world.tenant(("metadata", "finalizers"), ["example.org/held"])
+    is_bobs(world)
+
+
+def edited(*path: str, to: Any) -> Callable[[World], None]:
+    return lambda world: world.tenant(path, to)
+
+
+def not_ours_and_a_new_token(world: World) -> None:
+    world.set_token("alice")
+    world.tenant(("metadata", "labels", MANAGED_BY), None)
+    world.replicas[0].hear("sources")  # of the rest it does not know yet
+    world.replicas[0].admit()
+
+
+def edited_not_ours_and_a_new_token(world: World) -> None:
+    world.tenant(("data", KEY), dockerconfig("the tenant's own"))
+    not_ours_and_a_new_token(world)
+
+
+DENIED = ["GET team", "APPLY", "GET", "GET team"]
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        (has_a_pod, []),
+        (lambda world: world.set_token("bob"), []),
+        (lambda world: world.set_token("alice"), ["GET team", "APPLY"]),
+        (lambda world: world.server.set_source("alice", None), ["GET team", "DELETE", "GET"]),
+        (lambda world: world.server.set_source("alice", BROKEN), []),
+        (is_bobs, ["GET team", "DELETE", "GET", "APPLY"]),
+        (is_nobodys, ["GET team", "DELETE", "GET"]),
+        (is_gone, []),
+        (held_and_bobs, ["GET team", "DELETE", "GET", "PATCH", "GET", "APPLY"]),
+        (edited("metadata", "labels", "example.org/x", to="y"), []),
+        (edited("metadata", "ownerReferences", to=None), ["GET team", "APPLY"]),
+        (edited("data", KEY, to=dockerconfig("mine")), [*DENIED, "FORCE"]),
+        (edited("metadata", "annotations", OWNER, to="bob"), ["GET team", "DELETE", "GET", "APPLY"]),
+        (edited("immutable", to=True), ["GET team", "DELETE", "GET", "APPLY"]),
+        (edited("metadata", "labels", MANAGED_BY, to=None), []),
+        (not_ours_and_a_new_token, DENIED),
+        (edited_not_ours_and_a_new_token, DENIED),
+        (lambda world: world.server.delete_secret(), ["GET team", "APPLY"]),
+    ],
+)
+def test_what_is_asked_for(change: Callable[[World], object], asked: list[str]) -> None:
+    assert after(change) == asked
+
+
+def test_a_new_token_keeps_the_secrets_uid_and_another_owner_does_not() -> None:
+    with settled("A") as world:
+        uid = secret_of(world)["metadata"]["uid"]
+        token = world.set_token("alice")
+        world.all_is_told()
+        assert (token_in(secret_of(world)), secret_of(world)["metadata"]["uid"]) == (token, uid)
+
+        is_bobs(world)
+        world.all_is_told()
+        assert secret_of(world)["metadata"]["uid"] != uid
+
+
+def test_a_deletion_by_us_is_said_where_it_happened() -> None:
+    with settled("A") as world:
+        is_nobodys(world)
+        world.all_is_told()
+        (notice,) = [notice for notice in world.replicas[0].said if notice.reason == "PullSecretDeleted"]
+
+    assert (notice.namespace, notice.name, notice.type) == (NAMESPACE, "ghcr-secret", "Normal")
+    assert notice.message == "the namespace is not served"
+
+
+def test_many_callers_are_one_write_and_one_that_goes_takes_nobody_with_it() -> None:
+    with settled("A") as world:
+        (replica,) = world.replicas
+        world.set_token("alice")
+        first = replica.loop.create_task(replica.supply(NAMESPACE))
+        replica.hear("sources")
+        callers = [replica.admit() for _ in range(60)]
+        first.cancel()
+        callers.pop().cancel()
+        replica.callers.clear()
+        world.all_is_told()
+
+        assert all(caller.done() and not caller.cancelled() for caller in callers)
+        assert replica.wire.asked == ["GET team", "APPLY"]
+
+
+# -- answers that come late --
+
+
+def until(world: World, asked: str) -> None:
+    """All goes its way until this is asked for."""
+    (replica,) = world.replicas
+    while replica.wire.asked[-1:] != [asked]:
+        if choices := world.choices():
+            world.go_on(choices[0])
+        else:
+            assert replica.loop.sleep(), f"{asked} is never asked for"
+
+
+def answered_late(world: World, meanwhile: Callable[[], object]) -> None:
+    """The last call is answered, but before the answer is here A has heard of something newer."""
+    (call,) = [one for one in world.under_way if one.what.startswith("A")]
+    call.go()
+    meanwhile()
+    while world.replicas[0].behind("secrets") or world.replicas[0].behind("namespaces"):
+        world.replicas[0].hear("secrets" if world.replicas[0].behind("secrets") else "namespaces")
+    world.go_on(call)
+    world.all_is_told()
+    world.check_settled()
+
+
+def test_a_secret_that_was_deleted_while_our_write_was_on_its_way_back_is_made_again() -> None:
+    with settled("A") as world:
+        world.set_token("alice")
+        until(world, "APPLY")
+        answered_late(world, world.server.delete_secret)
+
+
+def test_a_namespace_that_was_deleted_while_our_look_was_on_its_way_back_stays_away() -> None:
+    with settled("A") as world:
+        world.set_token("alice")
+        until(world, "GET team")
+        answered_late(world, lambda: is_gone(world))
+
+
+def test_a_namespace_that_was_made_while_our_look_was_on_its_way_back_is_seen() -> None:
+    with settled("A") as world:
+        world.set_token("alice")
+        until(world, "GET team")
+        is_gone(world)
+        answered_late(world, lambda: world.server.create_namespace({OWNER: "alice"}))
+
+
+@pytest.mark.parametrize(
+    "change", [is_nobodys, lambda world: world.server.delete_secret()], ids=["deleting", "writing"]
+)
+def test_a_secret_that_was_made_while_our_read_was_on_its_way_back_is_seen(change: Callable[[World], None]) -> None:
+    """It is as if another replica, which is gone again, had made it."""
+    ours = {"labels": {MANAGED_BY: MANAGER}, "annotations": {OWNER: "alice"}}
+    made = {"metadata": ours, "type": DOCKERCONFIG, "data": {KEY: dockerconfig("alice-0")}}
+    with settled("A") as world:
+        world.set_token("alice")
+        if change is is_nobodys:
+            change(world)
+        else:
+            until(world, "APPLY")
+            change(world)  # the write finds nothing to write onto
+        until(world, "GET ghcr-secret")
+        answered_late(world, lambda: world.server.create_secret(made))
+
+
+# -- while a source is asked --
+
+
+def test_a_plan_is_of_what_is_known_when_the_source_has_answered() -> None:
+    """Neither another owner's credentials nor an earlier namespace."""
+    with settled("A") as world:
+        (replica,) = world.replicas
+        asked: list[str] = []
+
+        async def credentials(owner: str) -> Credentials:
+            asked.append(owner)
+            if len(asked) == 1:
+                replica.state.namespaces.learn(NAMESPACE, Namespace(NAMESPACE, "another", 10**6, "bob"))
+            return Credentials((Credential("ghcr.io", "u", f"{owner}-1"),))
+
+        replica.supply._source.credentials = credentials  # type: ignore[method-assign]
+        plan = replica.loop.run_until_complete(replica.supply.plan(NAMESPACE))
+
+        assert asked == ["alice", "bob"]
+        assert isinstance(plan, Write)
+        assert (token_in(dict(plan.body)), plan.body["metadata"]["annotations"][UID_OF]) == ("bob-1", "another")
