@@ -1,13 +1,16 @@
 """Golden cases: a state of the cluster, a review, and what must come of it. One YAML file each in tests/admission/.
 
     config:    as in the configuration file
-    cluster:   Namespaces, ServiceAccounts and Secrets as they stand; source Secrets are in pullsecret-webhook
+    cluster:   Namespaces, ServiceAccounts and Secrets as they stand; source Secrets are in pullsecret-webhook.
+               `unseen: true`: the webhook's watch has not shown it yet
     stands:    what we wrote into the namespace earlier: {owner: alice}, and how it differs from what we would write now
     source:    unavailable
     slow:      the API server takes too long to write
     refuses:   why the API server refuses to write
-    review:    operation (CREATE), namespace (team), object, oldObject, dryRun, subResource, resource kinds as they are
-    expect:    patch, warnings (parts of their text), writes, notices (their reasons), status (200); absent means none
+    review:    operation (CREATE), namespace (team), object, oldObject, dryRun, subResource.
+               Without a review nobody asks: the background looks at the namespace (the first one of `cluster`)
+    expect:    patch, warnings (parts of their text), writes, notices (their reasons), later (namespaces that the
+               background will look at), status (200); absent means none
     real:      the case is also run against a real API server
 
 TOKEN stands for a token; each use of TOKEN in one file is the same one.
@@ -16,35 +19,74 @@ TOKEN stands for a token; each use of TOKEN in one file is the same one.
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonpatch
 import msgspec
 import yaml
 
 import planted
+from goldenstore import Object, Store
 from webhook import config as configuration
 from webhook import review as wire
 from webhook.admission import Admission, Settings
 from webhook.cluster import AccountObject, ClusterError, NamespaceObject, SecretObject
-from webhook.errors import MalformedReview, WriteConflict, WriteRefused
+from webhook.config import Config
+from webhook.credential import Credential
+from webhook.errors import MalformedReview
 from webhook.metrics import Metrics
+from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, NAMESPACE_UID
 from webhook.notice import Notice
-from webhook.pullsecret import Fingerprint, Namespace, Planner, Standing
-from webhook.sources.secret import SecretSource
+from webhook.pullsecret import Fingerprint, Namespace, Planner
+from webhook.sources.secret import SecretSource, read
 from webhook.state import Account, Reader, State, account_key
 from webhook.supply import Supply
 
 FOLDER = Path(__file__).parent / "admission"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-Object = dict[str, Any]
+EMPTIED = base64.b64encode(b"{}").decode()
 
 
-class Review(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    pass
+
+
+class Meta(_Strict):
+    name: str
+    namespace: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    deletion_timestamp: str = ""
+
+
+class ANamespace(_Strict, tag="Namespace", tag_field="kind"):
+    metadata: Meta
+    unseen: bool = False
+
+
+class AnAccount(_Strict, tag="ServiceAccount", tag_field="kind"):
+    metadata: Meta
+    image_pull_secrets: list[dict[str, str]] = []
+    unseen: bool = False
+
+
+class ASecret(_Strict, tag="Secret", tag_field="kind"):
+    """`string_data`: what is no text in the case file becomes JSON."""
+
+    metadata: Meta
+    type: str
+    string_data: dict[str, Any] = {}
+    unseen: bool = False
+
+
+Thing = ANamespace | AnAccount | ASecret
+
+
+class Review(_Strict):
     object: Object | None = None
     old_object: Object | None = None
     operation: str = "CREATE"
@@ -54,34 +96,42 @@ class Review(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     api_version: str = "admission.k8s.io/v1"
 
 
-class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Expect(_Strict):
     patch: list[Object] = []
     warnings: list[str] = []
     writes: list[str] = []
     notices: list[str] = []
+    later: list[str] = []
     status: int = 200
 
 
-class Stands(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class Stands(_Strict):
+    """`earlier_token`: since replaced; `edited`: emptied by somebody; `held`: being deleted, with a finalizer."""
+
     owner: str
     registries: tuple[str, ...] = ("ghcr.io",)
-    type: str = "kubernetes.io/dockerconfigjson"
+    earlier_token: bool = False
+    earlier_namespace: bool = False
+    type: str = DOCKERCONFIG_TYPE
     immutable: bool = False
     edited: bool = False
     held: bool = False
-    namespace_uid: str = "uid-team"
 
 
-class Case(msgspec.Struct, forbid_unknown_fields=True):
-    review: Review
-    expect: Expect = Expect()
+class Case(_Strict):
+    expect: Expect
+    review: Review | None = None
     config: Object = {}
-    cluster: list[Object] = []
+    cluster: list[Thing] = []
     stands: Stands | None = None
-    source: str = ""
+    source: Literal["", "unavailable"] = ""
     slow: bool = False
     refuses: str = ""
     real: bool = False
+
+    @property
+    def team(self) -> str:
+        return next((thing.metadata.name for thing in self.cluster if isinstance(thing, ANamespace)), "")
 
 
 def load(path: Path, **names: str) -> Case:
@@ -90,184 +140,151 @@ def load(path: Path, **names: str) -> Case:
     assert text.startswith("# "), f"{path.name} begins with a sentence that says what it shows"
     for word, other in names.items():
         text = text.replace(word, other)
-    case = msgspec.convert(yaml.safe_load(text.replace("TOKEN", planted.token())), Case)
-    for obj in case.cluster:
-        encode(obj)
-    return case
+    return msgspec.convert(yaml.safe_load(text.replace("TOKEN", planted.token())), Case)
 
 
-def encode(obj: Object) -> None:
-    """stringData as the API server does it."""
-    for key, value in obj.pop("stringData", {}).items():
+def obj(thing: Thing) -> Object:
+    """As the API server has it."""
+    raw: Object = msgspec.to_builtins(thing)
+    raw.pop("unseen", None)
+    for key, value in raw.pop("stringData", {}).items():
         text = value if isinstance(value, str) else json.dumps(value)
-        obj.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
+        raw.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
+    return {"apiVersion": "v1"} | raw
 
 
-class Store:
-    """The API server's part as far as pull secrets go. `writes` says what was asked of it, in order."""
-
-    def __init__(self, reader: Reader, case: Case) -> None:
-        self._reader, self._case, self._version = reader, case, 1000
-        self.secrets: dict[str, Object] = {}
-        self.writes: list[str] = []
-
-    def place(self, secret: Object) -> Standing:
-        self._version += 1
-        metadata = secret["metadata"]
-        metadata["resourceVersion"] = str(self._version)
-        metadata.setdefault("uid", f"secret-{self._version}")
-        self.secrets[metadata["namespace"]] = secret
-        return self._seen(secret)
-
-    def _seen(self, secret: Object) -> Standing:
-        return self._reader.standing(msgspec.convert(secret, SecretObject))
-
-    async def _asked(self) -> None:
-        if self._case.slow:
-            await asyncio.sleep(60)
-        if self._case.refuses:
-            raise WriteRefused(self._case.refuses)
-
-    async def apply(self, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> Standing:
-        await self._asked()
-        secret: Object = json.loads(json.dumps(body))
-        stands = self.secrets.get(secret["metadata"]["namespace"])
-        if stands is not None and (over is None or over.uid != stands["metadata"]["uid"]):
-            raise WriteConflict("conflict")
-        if stands is not None and stands.get("edited") and not force:
-            raise WriteConflict("conflict")
-        auths = sorted(json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))["auths"])
-        owner = secret["metadata"]["annotations"]["pullsecret-webhook/owner"]
-        self.writes.append(f"{'update' if stands else 'create'} {owner}: {', '.join(auths)}")
-        if stands is not None:
-            secret["metadata"]["uid"] = stands["metadata"]["uid"]
-        return self.place(secret)
-
-    async def delete(self, over: Standing) -> None:
-        await self._asked()
-        self.writes.append(f"delete {over.owner}")
-        secret = self.secrets[over.namespace]
-        if secret["metadata"].get("finalizers"):
-            secret["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
-        else:
-            del self.secrets[over.namespace]
-
-    async def release(self, over: Standing) -> None:
-        self.writes.append(f"release {over.owner}")
-        del self.secrets[over.namespace]
-
-    async def read(self, namespace: str) -> Standing | None:
-        secret = self.secrets.get(namespace)
-        return self._seen(secret) if secret else None
+def earlier(case: Case, space: Namespace, name: str) -> Object:
+    """The Secret that we wrote earlier. A registry for which there is no credential (any more) gets one."""
+    was = case.stands
+    assert was is not None
+    sources = [read(msgspec.convert(obj(thing), SecretObject)) for thing in case.cluster if isinstance(thing, ASecret)]
+    current = {
+        c.registry: c for s in sources if s.owner == was.owner and not was.earlier_token for c in s.credentials or ()
+    }
+    items = [current.get(registry) or Credential(registry, was.owner, planted.token()) for registry in was.registries]
+    secret = Planner(name, Fingerprint(b"k")).body(replace(space, owner=was.owner), items)
+    secret["type"] = was.type
+    if was.immutable:
+        secret["immutable"] = True
+    if was.held:
+        secret["metadata"]["finalizers"] = ["example.com/hold"]
+    if was.earlier_namespace:
+        secret["metadata"]["annotations"][NAMESPACE_UID] = "uid-of-before"
+    return secret
 
 
 @dataclass
 class Outcome:
-    status: int
+    status: int = 200
     patch: list[Object] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    later: list[str] = field(default_factory=list)
     allowed: bool = True
-
-
-async def run(case: Case) -> Outcome:
-    """As app.py puts it together, without a server and without a cluster."""
-    config = configuration.convert(case.config)
-    fingerprint = Fingerprint(b"k" * 32)
-    reader = Reader(config.rules, config.excluded, fingerprint)
-    state, notices, metrics = State.empty(), list[Notice](), Metrics()
-    planner = Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned)
-    store = Store(reader, case)
-    source = SecretSource(lambda _owner: None, notices.append, metrics, lambda: NOW)
-    live = _fill(case, config, reader, state, source, store)
-    supply = Supply(state, source, store, live.namespace, planner, lambda: NOW, metrics, notices.append)
-    if case.stands:
-        await _place(case.stands, planner, source, store, state)
-    settings = Settings(config.pull_secret.name, config.deployments)
-    admission = Admission(settings, state, supply, live.namespace, live.account, lambda _name: None, notices.append)
-    try:
-        request = wire.decode(body(case.review))
-    except MalformedReview as e:
-        return Outcome(e.status)
-    notices.clear()
-    within = 0.05 if case.slow else 5.0
-    answer = await admission(request, asyncio.get_running_loop().time() + within)
-    response = json.loads(answer.body)["response"]
-    patch = json.loads(base64.b64decode(response.get("patch", b64(b"[]"))))
-    said = [notice.reason for notice in notices]
-    return Outcome(200, patch, response.get("warnings", []), store.writes, said, response["allowed"])
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 @dataclass
 class Live:
     """What a GET would find; it is learned, as by store.Lookup."""
 
-    namespaces: dict[str, Namespace]
     state: State
+    namespaces: dict[str, Namespace] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
 
     async def namespace(self, name: str) -> Namespace | None:
         if found := self.namespaces.get(name):
             self.state.namespaces.learn(name, found)
         return found
 
-    async def account(self, _namespace: str, _name: str) -> Account | None:
-        return None
+    async def account(self, namespace: str, name: str) -> Account | None:
+        return self.accounts.get(account_key(namespace, name))
 
 
-def _fill(
-    case: Case, config: configuration.Config, reader: Reader, state: State, source: SecretSource, store: Store
-) -> Live:
-    live, sources = Live({}, state), []
-    for number, obj in enumerate(case.cluster, 1):
-        metadata = obj["metadata"] | {"resourceVersion": str(number)}
-        metadata.setdefault("uid", f"uid-{metadata['name']}")
-        seen = obj | {"metadata": metadata}
-        if obj["kind"] == "Namespace":
-            namespace = reader.namespace(msgspec.convert(seen, NamespaceObject))
-            live.namespaces[namespace.name] = namespace
-            if not obj.get("unseen"):
-                state.namespaces.learn(namespace.name, namespace)
-        elif obj["kind"] == "ServiceAccount":
-            account = reader.account(msgspec.convert(seen, AccountObject))
-            state.accounts.learn(account_key(metadata["namespace"], metadata["name"]), account)
-        elif metadata["namespace"] == config.namespace:
-            sources.append(msgspec.convert(seen, SecretObject))
+async def run(case: Case) -> Outcome:
+    """As app.py puts it together, without a server and without a cluster."""
+    config, fingerprint = configuration.convert(case.config), Fingerprint(b"k" * 32)
+    reader, state, out, metrics = (
+        Reader(config.rules, config.excluded, fingerprint),
+        State.empty(),
+        Outcome(),
+        Metrics(),
+    )
+    live, store = Live(state), Store(reader, case.refuses, 0.1 if case.slow else 0.0)
+    tell: Callable[[Notice], None] = lambda notice: out.notices.append(notice.reason)  # noqa: E731
+    source = SecretSource(lambda _owner: None, tell, metrics, lambda: NOW)
+    planner = Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned)
+    _fill(case, config, reader, live, source, store)
+    out.notices.clear()  # what is wrong with a source Secret was said when it came in
+    supply = Supply(state, source, store, live.namespace, planner, lambda: NOW, metrics, tell)
+    settings = Settings(config.pull_secret.name, config.deployments)
+    admission = Admission(settings, state, supply, live.namespace, live.account, out.later.append, tell)
+    if case.review is None:
+        out.warnings = [problem] if (problem := (await supply(case.team)).problem) else []
+    else:
+        await _reviewed(admission, case.review, 0.02 if case.slow else 5.0, out)
+    assert not (case.slow and store.writes), "the answer did not wait"
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+    out.writes = store.writes
+    return out
+
+
+async def _reviewed(admission: Admission, review: Review, within: float, out: Outcome) -> None:
+    try:
+        request = wire.decode(body(review))
+    except MalformedReview as e:
+        out.status = e.status
+        return
+    answer = await admission(request, asyncio.get_running_loop().time() + within)
+    response = json.loads(answer.body)["response"]
+    out.allowed, out.warnings = response["allowed"], response.get("warnings", [])
+    if "patch" in response:
+        assert response["patchType"] == "JSONPatch"
+        out.patch = json.loads(base64.b64decode(response["patch"]))
+
+
+def _fill(case: Case, config: Config, reader: Reader, live: Live, source: SecretSource, store: Store) -> None:
+    state, sources = live.state, []
+    for number, thing in enumerate(case.cluster, 1):
+        raw, name = obj(thing), thing.metadata.name
+        raw["metadata"] |= {"resourceVersion": str(number), "uid": f"uid-{name}"}
+        if isinstance(thing, ANamespace):
+            live.namespaces[name] = namespace = reader.namespace(msgspec.convert(raw, NamespaceObject))
+            if not thing.unseen:
+                state.namespaces.learn(name, namespace)
+        elif isinstance(thing, AnAccount):
+            key, account = (
+                account_key(thing.metadata.namespace, name),
+                reader.account(msgspec.convert(raw, AccountObject)),
+            )
+            live.accounts[key] = account
+            if not thing.unseen:
+                state.accounts.learn(key, account)
+        elif thing.metadata.namespace == config.namespace:
+            sources.append(msgspec.convert(raw, SecretObject))
         else:
-            state.standing.learn(metadata["namespace"], store.place(seen))
+            standing = store.place(raw)
+            if not thing.unseen:
+                state.standing.learn(standing.namespace, standing)
     if case.source == "unavailable":
         source.failed(ClusterError(403, "Forbidden"))
     else:
         source.replace(sources, 999, config.namespace)
-    return live
-
-
-async def _place(stands: Stands, planner: Planner, source: SecretSource, store: Store, state: State) -> None:
-    """What we wrote earlier. With `edited`, somebody changed a field of it since; `held`: it is being deleted."""
-    known = state.namespaces.get("team")
-    assert known is not None
-    credentials = source._of_owner.get(stands.owner)
-    items = [] if credentials is None or isinstance(credentials, str) else list(credentials.items)
-    then = replace(known, owner=stands.owner, uid=stands.namespace_uid)
-    secret = planner.body(then, [item for item in items if item.registry in stands.registries])
-    secret["type"], secret["immutable"] = stands.type, stands.immutable
-    if stands.edited:
-        secret["data"], secret["edited"] = {".dockerconfigjson": b64(b"{}")}, True
-    if stands.held:
-        secret["metadata"] |= {"finalizers": ["example.com/hold"], "deletionTimestamp": "2030-01-01T00:00:00Z"}
-    state.standing.learn("team", store.place(secret))
+    if case.stands:
+        secret = earlier(case, live.namespaces[case.team], config.pull_secret.name)
+        if case.stands.held:
+            secret["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+        if case.stands.edited:
+            secret["data"] = {DOCKERCONFIG_KEY: EMPTIED}
+        state.standing.learn(case.team, store.place(secret, edited=case.stands.edited))
 
 
 def body(review: Review) -> bytes:
-    obj = review.object or review.old_object or {}
-    group, _, version = obj.get("apiVersion", "v1").rpartition("/")
+    about = review.object or review.old_object or {}
+    group, _, version = about.get("apiVersion", "v1").rpartition("/")
     request = {
         "uid": "review-1",
-        "kind": {"group": group, "version": version, "kind": obj.get("kind", "")},
+        "kind": {"group": group, "version": version, "kind": about.get("kind", "")},
         "operation": review.operation,
         "namespace": review.namespace,
         "subResource": review.sub_resource,
@@ -283,7 +300,7 @@ def patched(review: Review, patch: list[Object]) -> Object:
     return result
 
 
-def names(obj: Object) -> list[str]:
+def names(about: Object) -> list[str]:
     """The names in the list of a Pod or of a Deployment's template."""
-    spec = obj["spec"].get("template", obj)["spec"]
+    spec = about["spec"].get("template", about)["spec"]
     return [reference.get("name", "") for reference in spec.get("imagePullSecrets") or []]

@@ -85,7 +85,7 @@ class Admission:
         name = self.settings.secret
         if not may_refer(namespace, self.state.standing.get(namespace.name)):
             message = f"imagePullSecrets was left alone: {FOREIGN}, and it is no dockerconfigjson; rename or delete it"
-            self.tell(Notice("ForeignSecret", message, namespace.name, "Secret", name))
+            self._tell(request, Notice("ForeignSecret", message, namespace.name, "Secret", name))
             return message
         account_name = pod.spec.service_account_name or "default"
         account = await self._account(request.namespace, account_name)
@@ -94,9 +94,13 @@ class Admission:
                 f"imagePullSecrets was left alone: service account {account_name} has enforce-mountable-secrets "
                 f"and does not list {name}; add it to the account's imagePullSecrets"
             )
-            self.tell(Notice("AccountRefuses", message, namespace.name, "ServiceAccount", account_name))
+            self._tell(request, Notice("AccountRefuses", message, namespace.name, "ServiceAccount", account_name))
             return message
         return ""
+
+    def _tell(self, request: Request, notice: Notice) -> None:
+        if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)
+            self.tell(notice)
 
     async def _operations(self, request: Request, pod: Target) -> list[Operation]:
         if self.settings.deployments == "supply" and request.kind.kind == "Deployment":

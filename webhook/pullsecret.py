@@ -112,10 +112,11 @@ class Planner:
             return Delete(standing, "it is another owner's") if standing and not same else Leave(UNAVAILABLE)
         # An expired credential stays where it stands (a container that restarts needs it), and goes nowhere new.
         usable = known.usable_in(namespace.name)
-        usable = usable if same else usable.unexpired(now)
-        if not usable.items:
-            return Delete(standing, NO_CREDENTIAL) if standing else Leave(NO_CREDENTIAL)
-        return self._written(namespace, usable.items, standing, same=same)
+        fresh = usable.unexpired(now)
+        plan = self._written(namespace, fresh.items, standing, same=same)
+        if same and fresh != usable and not isinstance(plan, Leave):
+            plan = self._written(namespace, usable.items, standing, same=same)
+        return plan
 
     def _unserved(self, standing: Standing | None) -> Plan:
         if standing is None or self.when_unowned == "keep":
@@ -125,6 +126,8 @@ class Planner:
     def _written(
         self, namespace: Namespace, items: Sequence[Credential], standing: Standing | None, *, same: bool
     ) -> Plan:
+        if not items:
+            return Delete(standing, NO_CREDENTIAL) if standing else Leave(NO_CREDENTIAL)
         if standing is None:
             return Write(self.body(namespace, items))
         body = self.body(namespace, items)

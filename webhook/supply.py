@@ -115,7 +115,8 @@ class Supply:
             if await self.plan(name) != step:
                 return None
             if isinstance(step, Write):
-                await self._write(name, step)
+                if not await self._write(name, step):
+                    return None
             else:
                 await self._delete(name, step.over)
                 self._tell(Notice("PullSecretDeleted", step.why, name, "Secret", self._planner.name, "Normal"))
@@ -128,10 +129,14 @@ class Supply:
         self._metrics.writes.labels(action, "ok").inc()
         return Supplied(wrote=True)
 
-    async def _write(self, name: str, step: Write) -> None:
+    async def _write(self, name: str, step: Write) -> bool:
+        """False: while the one before was deleted, something changed again."""
         if step.over is not None and not step.in_place:
             await self._delete(name, step.over)
+            if await self.plan(name) != Write(step.body):
+                return False
         self._learn(name, await self._store.apply(step.body, step.over if step.in_place else None))
+        return True
 
     async def _delete(self, name: str, over: Standing) -> None:
         if not over.terminating:

@@ -374,6 +374,16 @@ def test_a_secret_that_was_made_while_our_read_was_on_its_way_back_is_seen(chang
         answered_late(world, lambda: world.server.create_secret(made))
 
 
+def test_what_changes_hands_again_while_the_secret_before_goes_is_planned_anew() -> None:
+    with settled("A") as world:
+        is_bobs(world)
+        until(world, "DELETE ghcr-secret")
+        answered_late(world, lambda: is_nobodys(world))
+
+        assert "APPLY" not in world.replicas[0].wire.asked
+        assert world.server.secret is None
+
+
 # -- while a source is asked --
 
 
