@@ -96,6 +96,9 @@ class SlowSource:
     def __init__(self, source: SecretSource, wire: Wire, changed: Callable[[str], None]) -> None:
         self._source, self._wire, self._changed = source, wire, changed
 
+    def known(self, owner: str) -> None:
+        """Nothing without asking."""
+
     async def credentials(self, owner: str) -> Credentials:
         def ask() -> Credentials:
             asked = self._source.credentials(owner)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from webhook.notice import Notice, Tell
-from webhook.patch import Operation, add_references
+from webhook.patch import add_references, encoded, first_reference
 from webhook.pullsecret import FOREIGN, Leave, Namespace, may_refer
 from webhook.review import Request, Target, answer, old_names, target
 from webhook.state import Account, State, account_key
@@ -47,23 +47,53 @@ class Admission:
 
     async def __call__(self, request: Request, deadline: float) -> Answer:
         """`deadline`: loop time until which to wait for the Secret. Raises NamespaceUnknown, PatchDoesNotApply."""
-        pod = target(request)
-        if pod is None or pod.opted_out or not self._concerns(request, pod):
-            return Answer(answer(request.uid), "not_served")
+        pod = self._concern(request)
+        if pod is None:
+            return _not_served(request)
         namespace = self.state.namespaces.get(request.namespace) or await self.live_namespace(request.namespace)
         if namespace is None or not namespace.served:
-            return Answer(answer(request.uid), "not_served")
+            return _not_served(request)
         problem = "" if request.dry_run else await self._supplied(namespace, deadline)
-        if refusal := await self._refusal(request, pod, namespace):
-            return Answer(answer(request.uid, (), [refusal]), "refused")
-        operations = await self._operations(request, pod)
-        warnings = [f"pull secret {self.settings.secret} is not up to date yet: {problem}"] if problem else []
-        return Answer(answer(request.uid, operations, warnings), "injected" if operations else "unchanged")
+        account = self.state.accounts.get(account_key(request.namespace, pod.account))
+        if account is None:
+            account = await self.live_account(request.namespace, pod.account)
+        return self._answer(request, pod, namespace, account, problem)
 
-    def _concerns(self, request: Request, pod: Target) -> bool:
-        """A Deployment's UPDATE: only when it loses our reference. To introduce it would roll out what runs."""
-        name = self.settings.secret
-        return request.operation == "CREATE" or (name in old_names(request) and name not in (pod.spec.names or ()))
+    def at_once(self, request: Request) -> Answer | None:
+        """The same answer, when all that it takes is known and the Secret is right: nearly always. Else None."""
+        pod = self._concern(request)
+        if pod is None:
+            return _not_served(request)
+        namespace = self.state.namespaces.get(request.namespace)
+        if namespace is None:
+            return None
+        if not namespace.served:
+            return _not_served(request)
+        account = self.state.accounts.get(account_key(request.namespace, pod.account))
+        if account is None or not (request.dry_run or self.supply.is_right(namespace)):
+            return None
+        return self._answer(request, pod, namespace, account, "")
+
+    def _concern(self, request: Request) -> Target | None:
+        """What the review is about, if it may be any of our business.
+
+        A Deployment's UPDATE: only when it loses our reference. To introduce it would roll out what runs.
+        """
+        pod, name = target(request), self.settings.secret
+        if pod is None or pod.opted_out:
+            return None
+        if request.operation != "CREATE" and (name not in old_names(request) or name in (pod.spec.names or ())):
+            return None
+        return pod
+
+    def _answer(
+        self, request: Request, pod: Target, namespace: Namespace, account: Account | None, problem: str
+    ) -> Answer:
+        if refusal := self._refusal(request, pod, namespace, account):
+            return Answer(answer(request.uid, "", [refusal]), "refused")
+        addition = self._addition(request, pod, account)
+        warnings = [f"pull secret {self.settings.secret} is not up to date yet: {problem}"] if problem else []
+        return Answer(answer(request.uid, addition, warnings), "injected" if addition else "unchanged")
 
     async def _supplied(self, namespace: Namespace, deadline: float) -> str:
         """The problem, or nothing. What is not done in time goes on in the background, without a word."""
@@ -80,21 +110,19 @@ class Admission:
             self.later(namespace.name)
         return problem
 
-    async def _refusal(self, request: Request, pod: Target, namespace: Namespace) -> str:
+    def _refusal(self, request: Request, pod: Target, namespace: Namespace, account: Account | None) -> str:
         """Why a reference would do harm, if it would."""
         name = self.settings.secret
         if not may_refer(namespace, self.state.standing.get(namespace.name)):
             message = f"imagePullSecrets was left alone: {FOREIGN}, and it is no dockerconfigjson; rename or delete it"
             self._tell(request, Notice("ForeignSecret", message, namespace.name, "Secret", name))
             return message
-        account_name = pod.spec.service_account_name or "default"
-        account = await self._account(request.namespace, account_name)
         if account is not None and account.refuses(name):
             message = (
-                f"imagePullSecrets was left alone: service account {account_name} has enforce-mountable-secrets "
+                f"imagePullSecrets was left alone: service account {pod.account} has enforce-mountable-secrets "
                 f"and does not list {name}; add it to the account's imagePullSecrets"
             )
-            self._tell(request, Notice("AccountRefuses", message, namespace.name, "ServiceAccount", account_name))
+            self._tell(request, Notice("AccountRefuses", message, namespace.name, "ServiceAccount", pod.account))
             return message
         return ""
 
@@ -102,19 +130,21 @@ class Admission:
         if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)
             self.tell(notice)
 
-    async def _operations(self, request: Request, pod: Target) -> list[Operation]:
+    def _addition(self, request: Request, pod: Target, account: Account | None) -> str:
         if self.settings.deployments == "supply" and request.kind.kind == "Deployment":
-            return []
+            return ""
         name, present = self.settings.secret, pod.spec.names
-        if name not in (present or ()):
-            return add_references(present, [name], pod.at)
+        if present is None:
+            return first_reference(name, pod.at)
+        if name not in present:
+            return encoded(add_references(present, [name], pod.at))
         if present != [name] or request.kind.kind != "Pod":
-            return []
+            return ""
         # A pod of a template that we patched: ServiceAccount admission, which ran before us and only fills empty
         # lists, has skipped it. It gets what the account would have given it.
-        account = await self._account(request.namespace, pod.spec.service_account_name or "default")
         inherited = [secret for secret in account.pull_secrets if secret != name] if account else []
-        return add_references(present, list(dict.fromkeys(inherited)), pod.at)
+        return encoded(add_references(present, list(dict.fromkeys(inherited)), pod.at))
 
-    async def _account(self, namespace: str, name: str) -> Account | None:
-        return self.state.accounts.get(account_key(namespace, name)) or await self.live_account(namespace, name)
+
+def _not_served(request: Request) -> Answer:
+    return Answer(answer(request.uid), "not_served")

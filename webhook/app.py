@@ -114,7 +114,8 @@ class App:
         stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _once, stop, number)
-        web = server(admission_app(self._mutate, self._missing), context=self._serving.listening)
+        mutate = self._mutate
+        web = server(admission_app(mutate, self._missing), context=self._serving.listening, at_once=mutate.at_once)
         numbers = server(metrics_app(self._metrics))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(run) for run in (*await self._certificates(), *self._runs())]

@@ -59,5 +59,8 @@ class Credentials:
             return self
         return replace(self, items=tuple(c for c in self.items if not c.namespaces or namespace in c.namespaces))
 
+    def next_end(self, now: datetime) -> datetime | None:
+        return min((c.expires for c in self.items if c.expires is not None and c.expires > now), default=None)
+
     def unexpired(self, now: datetime) -> "Credentials":
         return replace(self, items=tuple(c for c in self.items if c.expires is None or c.expires > now))

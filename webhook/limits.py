@@ -1,6 +1,7 @@
-"""HTTP limits that uvicorn does not have: how long a request may take to arrive, and how large its head may be.
+"""HTTP limits that uvicorn does not have: on the time a request takes to arrive, on its head, on requests in a row.
 
-Without them a silent connection, or half a request head, stays open for ever, and a head of megabytes is answered.
+Without them a silent connection, or half a request head, stays open for ever, a head of megabytes is answered, and a
+client that sends without reading has its requests kept without end: uvicorn reads on after each answer.
 One timer a connection, running from the connection or the first byte of a request until the request is whole.
 """
 
@@ -12,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 HEAD_BYTES = 16 * 1024
+UNANSWERED = 8
+"""Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
 WHOLE_REQUEST = 10.0
 """Seconds. The API server writes a review in one go."""
 
@@ -48,14 +51,25 @@ class LimitedProtocol(HttpToolsProtocol):
         room = HEAD_BYTES - (self._head - len(data))
         return room > 0 and b"\r\n\r\n" in data[: room + 4]
 
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= UNANSWERED:
+            raise ValueError("too many requests that wait")  # the parser stops, and uvicorn answers 400 and hangs up
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self.head_is_complete()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        self.message_is_complete()
+        super().on_message_complete()
+
+    def head_is_complete(self) -> None:
+        self._in_head = False
+
+    def message_is_complete(self) -> None:
         self._stop()
         self._in_head, self._head = True, 0
-        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()

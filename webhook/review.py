@@ -4,14 +4,12 @@ Shapes: k8s.io/api/admission/v1. The API server has already decoded and defaulte
 type than below means that the sender is no API server.
 """
 
-import base64
 from collections.abc import Sequence
 
 import msgspec
 
 from webhook.errors import MalformedReview
 from webhook.names import INJECT, MIRROR
-from webhook.patch import Operation
 
 API_VERSION = "admission.k8s.io/v1"
 
@@ -101,6 +99,10 @@ class Target(msgspec.Struct, frozen=True):
     spec: PodSpec
     opted_out: bool
 
+    @property
+    def account(self) -> str:
+        return self.spec.service_account_name or "default"
+
 
 def decode(body: bytes | bytearray) -> Request:
     try:
@@ -178,10 +180,9 @@ class _Answer(msgspec.Struct, rename="camel"):
 _ENCODE = msgspec.json.Encoder().encode
 
 
-def answer(uid: str, operations: Sequence[Operation] = (), warnings: Sequence[str] = ()) -> bytes:
-    """Always allowed: to refuse a pod is nothing that this webhook ever does."""
+def answer(uid: str, patch: str = "", warnings: Sequence[str] = ()) -> bytes:
+    """`patch`: as `patch.encoded` gives it. Always allowed: to refuse a pod is nothing that this webhook ever does."""
     response = _Response(uid=uid, allowed=True, warnings=warnings or None)
-    if operations:
-        response.patch_type = "JSONPatch"
-        response.patch = base64.b64encode(_ENCODE(operations)).decode()
+    if patch:
+        response.patch_type, response.patch = "JSONPatch", patch
     return _ENCODE(_Answer(API_VERSION, "AdmissionReview", response))

@@ -43,6 +43,16 @@ class Supplied:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Right:
+    """For these very values the plan was to leave the Secret as it stands; `until` a credential among them ends."""
+
+    namespace: Namespace
+    known: Credentials
+    standing: Standing | None
+    until: datetime | None
+
+
 class Supply:
     def __init__(
         self,
@@ -58,6 +68,31 @@ class Supply:
         self._state, self._source, self._store, self._fresh = state, source, store, fresh
         self._planner, self._now, self._metrics, self._tell = planner, now, metrics, tell
         self._running: dict[str, tuple[Plan, asyncio.Task[Supplied | None]]] = {}
+        self._right: dict[str, Right] = {}
+
+    def is_right(self, namespace: Namespace) -> bool:
+        """Is there nothing to write, by what is known at this moment? False also means: it takes asking to tell.
+
+        Compared by identity: a plan makes the whole Secret to compare digests, which is a third of a review's time,
+        and every change of what is known puts another object into its place.
+        """
+        known = self._source.known(namespace.owner) if namespace.owner is not None else None
+        if known is None:
+            return False
+        standing, right = self._state.standing.get(namespace.name), self._right.get(namespace.name)
+        if (
+            right is not None
+            and right.namespace is namespace
+            and right.known is known
+            and right.standing is standing
+            and (right.until is None or self._now() < right.until)
+        ):
+            return True
+        now = self._now()
+        if not isinstance(self._planner(namespace, known, standing, now), Leave):
+            return False
+        self._right[namespace.name] = Right(namespace, known, standing, known.next_end(now))
+        return True
 
     async def plan(self, name: str) -> Plan:
         """From the newest knowledge. No I/O of its own; a source may wait for its own."""
@@ -66,6 +101,7 @@ class Supply:
         # What was known may have changed while the source was asked: no await from here to the start of a task.
         newest = self._state.namespaces.get(name)
         if newest is None:
+            self._right.pop(name, None)
             return Leave("the namespace is gone")
         if namespace is not None and newest.owner != namespace.owner:
             return await self.plan(name)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonpatch
 import msgspec
@@ -23,6 +23,7 @@ from webhook.metrics import Metrics
 from webhook.names import INJECT, MIRROR
 from webhook.notice import Notice
 from webhook.pullsecret import Fingerprint, Namespace, Planner, Standing
+from webhook.patch import encoded
 from webhook.review import Request, answer, decode, old_names, target
 from webhook.state import Account, Reader, State, account_key
 from webhook.supply import Supply
@@ -41,10 +42,13 @@ READER = Reader((), lambda _: False, FINGERPRINT)
 
 
 class Source:
-    credential = Credential("ghcr.io", "robot", planted.token())
+    owners: ClassVar = {"alice": Credentials((Credential("ghcr.io", "robot", planted.token()),))}
+
+    def known(self, owner: str) -> Credentials | None:
+        return self.owners.get(owner)
 
     async def credentials(self, owner: str) -> Credentials:
-        return Credentials((self.credential,)) if owner == "alice" else Credentials()
+        return self.owners.get(owner, Credentials())
 
 
 class Store:
@@ -105,7 +109,11 @@ class Scene:
         async def ask() -> Any:
             return await self.admission(request, asyncio.get_running_loop().time() + 5)
 
+        said = len(self.told)
+        at_once = self.admission.at_once(request)
+        del self.told[said:]
         given = self.runner.run(ask())
+        assert at_once in (None, given)
         whole = json.loads(given.body)
         response = whole.pop("response")
         assert whole == {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
@@ -545,7 +553,7 @@ def test_templates_can_be_left_alone() -> None:
     ],
 )
 def test_answer(operations: Any, warnings: list[str], response: dict[str, Any]) -> None:
-    given = json.loads(answer("r1", operations, warnings))["response"]
+    given = json.loads(answer("r1", encoded(operations), warnings))["response"]
     patch = given.pop("patch", None)
     assert given == {"uid": "r1", "allowed": True, **response}
     assert (json.loads(base64.b64decode(patch)) if patch else []) == operations

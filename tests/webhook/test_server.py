@@ -15,6 +15,7 @@ import pytest
 import structlog
 import trustme
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import planted
 from webhook import limits, log
@@ -33,6 +34,13 @@ class Admission:
     def __init__(self) -> None:
         self.seen: list[Request] = []
         self.error: Exception | None = None
+        self.waits = False
+
+    def at_once(self, request: Request) -> Answer | None:
+        if self.waits or self.error:
+            return None
+        self.seen.append(request)
+        return Answer(answer(request.uid), "unchanged")
 
     async def __call__(self, request: Request, deadline: float) -> Answer:
         self.seen.append(request)
@@ -77,14 +85,16 @@ def serving(web: uvicorn.Server, bound: socket.socket) -> Iterator[None]:
     assert not thread.is_alive()
 
 
-@pytest.fixture
-def running() -> Iterator[Running]:
+@pytest.fixture(params=["at once", "waiting"])
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """Every test with both ways from a request to its answer."""
     bound = listen("127.0.0.1", 0)
     running = Running(bound.getsockname()[1])
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     CA.issue_cert("127.0.0.1").configure_cert(context)
-    web = server(admission_app(running.mutate, lambda: running.missing), context=context)
-    with serving(web, bound):
+    app = admission_app(running.mutate, lambda: running.missing)
+    running.admission.waits = request.param == "waiting"
+    with serving(server(app, context=context, at_once=running.mutate.at_once), bound):
         yield running
 
 
@@ -280,3 +290,89 @@ def test_metrics_page() -> None:
 )
 def test_seconds_left(query: bytes, seconds: float) -> None:
     assert seconds_left(query) == pytest.approx(seconds)
+
+
+HEAD = b"POST /mutate?timeout=3s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+
+
+def asked(body: str, *headers: bytes) -> bytes:
+    return HEAD + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + body.encode()
+
+
+def whole(uid: str, *headers: bytes) -> bytes:
+    body = review(uid=uid)
+    return asked(body, b"content-length: %d" % len(body), *headers)
+
+
+def answers(connection: ssl.SSLSocket, count: int) -> list[str]:
+    """The uids, in the order in which they are answered."""
+    data = b""
+    while data.count(b'"uid":') < count:
+        chunk = connection.recv(65536)
+        assert chunk, data
+        data += chunk
+    return [part.split(b'"')[1].decode() for part in data.split(b'"uid":')[1:]]
+
+
+def test_requests_that_come_together_are_answered_in_order(running: Running) -> None:
+    with running.connection() as connection:
+        connection.sendall(whole("a") + whole("b", b"expect: 100-continue") + whole("c"))
+        assert answers(connection, 3) == ["a", "b", "c"]
+        connection.sendall(whole("d"))
+        assert answers(connection, 1) == ["d"]
+
+
+def test_a_review_may_come_in_pieces(running: Running) -> None:
+    data = whole("a") + whole("b")
+    with running.connection() as connection:
+        for at in range(0, len(data), 50):
+            connection.sendall(data[at : at + 50])
+            time.sleep(0.001)
+        assert answers(connection, 2) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([b"content-length: x"], 400),
+        ([b"content-length: 1", b"content-length: 2"], 400),
+        ([b"content-length: 5", b"transfer-encoding: chunked"], 400),
+        ([b"transfer-encoding: chunked"], 400),
+        ([], 400),  # no body at all
+    ],
+)
+def test_odd_lengths(running: Running, headers: list[bytes], status: int) -> None:
+    with running.connection() as connection:
+        connection.sendall(asked("5\r\nhello\r\n0\r\n\r\n", *headers))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_client_that_asks_for_it_is_hung_up_on(running: Running) -> None:
+    with running.connection() as connection:
+        connection.sendall(whole("a", b"connection: close"))
+        assert b'"uid":"a"' in read_all(connection)
+
+
+@pytest.mark.parametrize("running", ["at once"], indirect=True)
+def test_an_answer_at_once_starts_no_task(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(HttpToolsProtocol, "_start_asgi_task", lambda *_: started.append("task"))
+    with running.connection() as connection:
+        connection.sendall(whole("a") * 20)
+        assert answers(connection, 20) == ["a"] * 20
+    assert started == []
+
+
+def test_unread_answers_do_not_pile_up(running: Running) -> None:
+    """A client that only sends: at some point nothing more is taken from it, or it is hung up on."""
+
+    def only_send(connection: ssl.SSLSocket, at_most: int = 200 * 1024 * 1024) -> None:
+        some = whole("a" * 2000) * 10
+        for _ in range(at_most // len(some)):
+            connection.sendall(some)
+
+    with running.connection() as connection:
+        connection.settimeout(0.5)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with pytest.raises(OSError, match=r"timed out|reset|[Bb]roken pipe|EOF"):
+            only_send(connection)

@@ -1,4 +1,4 @@
-"""Where credentials come from: one method, `Source.credentials`. What wraps or combines sources has the same one.
+"""Where credentials come from: `Source.credentials`, and `Source.known` for the request path, which does not wait.
 
 A source tells whom it concerns, through `Changed`, when an owner's credentials are not what they were.
 """
@@ -10,6 +10,10 @@ from webhook.credential import Credentials
 
 
 class Source(Protocol):
+    def known(self, owner: str) -> Credentials | None:
+        """What `credentials` would say, if it can be said at once; None: ask. Equal answers are the same object."""
+        ...
+
     async def credentials(self, owner: str) -> Credentials:
         """Empty: known to have none. Raises SourceUnavailable when nobody could say."""
         ...

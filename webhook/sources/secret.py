@@ -27,6 +27,7 @@ BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"
 PATIENCE = 5.0
 """Seconds that the start waits for the first list. Without it the webhook serves on: the references are what counts."""
+NOTHING = Credentials()
 LONGEST_TIMER = 7 * 86400.0
 
 
@@ -124,13 +125,17 @@ class SecretSource:
         self._failure = "the source Secrets have not been listed yet"
         self.settled = asyncio.Event()
 
-    async def credentials(self, owner: str) -> Credentials:
+    def known(self, owner: str) -> Credentials | None:
         if not self._secrets.synced.is_set():
-            raise SourceUnavailable(self._failure)
-        found = self._of_owner.get(owner, Credentials())
-        if isinstance(found, str):
-            raise SourceUnavailable(f"source Secret {found} is broken")
-        return found
+            return None
+        found = self._of_owner.get(owner, NOTHING)
+        return found if isinstance(found, Credentials) else None
+
+    async def credentials(self, owner: str) -> Credentials:
+        if (known := self.known(owner)) is not None:
+            return known
+        broken = self._of_owner.get(owner)
+        raise SourceUnavailable(f"source Secret {broken} is broken" if broken else self._failure)
 
     async def run(self, cluster: Cluster, namespace: str) -> None:
         watch = Watch(

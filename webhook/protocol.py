@@ -1,0 +1,91 @@
+"""A review that needs no waiting is answered as soon as its last byte is here: without a task, a scope or a router.
+
+uvicorn starts a task for each request head, and Starlette routes it; together they cost more than the review itself
+(tests/bench/README.md has the figures). So an ordinary POST of a review is held back until it is whole. If the answer
+can be given at once it is written here; if not, uvicorn gets the request as if it had just arrived.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from webhook.limits import LimitedProtocol
+from webhook.review import Request
+
+AtOnce = Callable[[bytes], bytes | Request | None]
+"""A whole HTTP response; or the decoded review, which has to wait for something; or None."""
+
+DECODED = "pullsecret_webhook.review"
+"""Key in the ASGI scope: the review, if it was decoded already."""
+
+PATH = b"/mutate"
+LARGEST_HELD = 1024 * 1024
+"""Bytes. More is not ordinary, and the app counts what it reads."""
+_ODD = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade"})
+"""Headers that an API server does not send with a review, and that ask for more than an answer."""
+
+
+class ReviewProtocol(LimitedProtocol):
+    def __init__(
+        self,
+        at_once: AtOnce,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._at_once = at_once
+        self._held: list[bytes] | None = None
+
+    def on_headers_complete(self) -> None:
+        if self._is_ordinary():
+            self._held = []
+            self.head_is_complete()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._held is not None:
+            body, self._held = b"".join(self._held), None
+            answer = self._at_once(body)
+            if isinstance(answer, bytes):
+                self.message_is_complete()
+                self.transport.write(answer)
+                self._rest()
+                return
+            super().on_headers_complete()
+            if isinstance(answer, Request):
+                cast(dict[str, Any], self.scope)[DECODED] = answer  # ASGI allows keys of one's own
+            super().on_body(body)
+        super().on_message_complete()
+
+    def _is_ordinary(self) -> bool:
+        if self.parser.get_method() != b"POST" or self.url.partition(b"?")[0] != PATH:
+            return False
+        # Nothing else is on its way: answers go out in the order of requests, and nobody lets them pile up unread.
+        if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
+            return False
+        length = json = False
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value.isdigit() and int(value) <= LARGEST_HELD
+            elif name == b"content-type":
+                json = value == b"application/json"
+            elif name in _ODD:
+                return False
+        return length and json and self.parser.get_http_version() == "1.1"
+
+    def _rest(self) -> None:
+        """What uvicorn does after a response."""
+        self.server_state.total_requests += 1
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
