@@ -22,8 +22,8 @@ from webhook.errors import MalformedReview
 from webhook.metrics import Metrics
 from webhook.names import INJECT, MIRROR
 from webhook.notice import Notice
-from webhook.pullsecret import Fingerprint, Namespace, Planner, Standing
 from webhook.patch import encoded
+from webhook.pullsecret import Fingerprint, Namespace, Planner, Standing
 from webhook.review import Request, answer, decode, old_names, target
 from webhook.state import Account, Reader, State, account_key
 from webhook.supply import Supply
