@@ -4,7 +4,9 @@ Uses ApiClient.param_serialize and call_api, never the generated API classes: th
 of memory) and cost two to three times the CPU of a call.
 """
 
+import importlib.util
 import re
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +15,24 @@ from typing import Any
 import aiohttp
 import msgspec
 import yaml
-from kubernetes.aio import client, config
 
 from webhook.errors import PullsecretError
+
+
+def _bare(package: str) -> None:
+    """Makes a package known without running its `__init__`, so that importing a part of it imports that part alone.
+
+    `kubernetes` and `kubernetes.aio` import all that they have: a second, synchronous client with requests and OAuth,
+    websockets, informers. Without those the start takes a fifth less CPU, and the process 9 MiB less memory.
+    """
+    spec = importlib.util.find_spec(package)
+    if package not in sys.modules and spec is not None:
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+
+
+_bare("kubernetes")
+_bare("kubernetes.aio")
+from kubernetes.aio import client, config  # noqa: E402  # see _bare
 
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """What a call may raise on its way; ValueError: a line break in the token file."""
