@@ -192,7 +192,7 @@ class Live:
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
 
-    async def namespace(self, name: str) -> Namespace | None:
+    async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
         if found := self.namespaces.get(name):
             self.state.namespaces.learn(name, found)
         return found

@@ -232,7 +232,7 @@ class Replica:
             self.callers.remove(task)
             task.result()
         assert not [task for task in self.background if task.done()]
-        assert not self.troubles
+        assert not self.troubles, self.troubles
 
     def end(self) -> None:
         for task in asyncio.all_tasks(self.loop):

@@ -6,6 +6,7 @@ to our own calls; the newer resourceVersion wins: a late event undoes nothing, a
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -38,6 +39,7 @@ class View(Generic[V]):
     def __init__(self) -> None:
         self._items: dict[str, V] = {}
         self._told = 0
+        self._awaited: dict[str, asyncio.Event] = {}
         self.synced = asyncio.Event()
 
     def __len__(self) -> int:
@@ -55,8 +57,18 @@ class View(Generic[V]):
         if item.version <= (self._told if known is None else known.version):
             return False
         self._items[key] = item
+        if awaited := self._awaited.pop(key, None):
+            awaited.set()
         self._changed(key, known, item)
         return True
+
+    async def arrival(self, key: str, within: float) -> V | None:
+        """What the watch is about to tell, if it does so in time (seconds)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while key not in self._items:
+                    await self._awaited.setdefault(key, asyncio.Event()).wait()
+        return self._items.get(key)
 
     def forget(self, key: str, version: int) -> bool:
         """`version`: that of the deletion, or of the object that is known to be gone."""

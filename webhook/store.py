@@ -1,5 +1,6 @@
 """Pull secrets, namespaces and accounts in the API server: the calls, and what their refusals mean for us."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,12 @@ from webhook.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRe
 from webhook.names import MANAGER
 from webhook.pullsecret import Namespace, Standing
 from webhook.state import Account, Reader, State, account_key
+
+RECENT = 0.2
+"""Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that
+was created anew since is the write policy's to refuse, as it is between any read and its write."""
+WATCH_LAG = 0.05
+"""Seconds that an object which was just created is waited for; 1 to 5 ms is usual."""
 
 _SECRET = msgspec.json.Decoder(SecretObject)
 _NAMESPACE = msgspec.json.Decoder(NamespaceObject)
@@ -73,12 +80,34 @@ class Lookup:
 
     def __init__(self, cluster: Cluster, reader: Reader, state: State) -> None:
         self._cluster, self._reader, self._state = cluster, reader, state
+        self._reads: dict[str, asyncio.Task[None]] = {}
 
-    async def namespace(self, name: str) -> Namespace | None:
-        """Now, from the API server. None: there is no such namespace. Raises NamespaceUnknown."""
-        view = self._state.namespaces
+    async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
+        """Now, from the API server. None: no such namespace. Raises NamespaceUnknown.
+
+        `recent`: by what another one reads now or has just read, if nobody else made use of that.
+        """
         if not is_name(name):
             return None
+        read = self._reads.pop(name, None) if recent else None
+        if read is None:
+            read = asyncio.create_task(self._read(name), name=f"read namespace {name}")
+            if not recent:
+                self._reads[name] = read
+            read.add_done_callback(lambda task: self._keep(name, task))
+        await asyncio.shield(read)
+        return self._state.namespaces.get(name)
+
+    def _keep(self, name: str, read: asyncio.Task[None]) -> None:
+        failed = read.cancelled() or read.exception() is not None
+        read.get_loop().call_later(0.0 if failed else RECENT, self._drop, name, read)
+
+    def _drop(self, name: str, read: asyncio.Task[None]) -> None:
+        if self._reads.get(name) is read:
+            del self._reads[name]
+
+    async def _read(self, name: str) -> None:
+        view = self._state.namespaces
         known = view.get(name)  # before asking: what is learned until the answer is here may be newer than it
         try:
             raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}", within=1.0)
@@ -86,21 +115,24 @@ class Lookup:
             if e.status == 404:
                 if known is not None:
                     view.forget(name, known.version)
-                return view.get(name)
+                return
             raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
         view.learn(name, self._reader.namespace(_NAMESPACE.decode(raw)))
-        return view.get(name)
 
     async def account(self, namespace: str, name: str) -> Account | None:
         """Now, from the API server; None when there is none, or it cannot be read: then nothing is known against it."""
         if not is_name(namespace) or not is_name(name):
             return None
+        key, view = account_key(namespace, name), self._state.accounts
+        # The API server has checked that it is there, so the watch is about to tell: in most cases that is no call.
+        if view.synced.is_set() and (known := await view.arrival(key, WATCH_LAG)) is not None:
+            return known
         try:
             raw = await self._cluster.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", within=0.5)
         except ClusterError:
             return None
         account = self._reader.account(_ACCOUNT.decode(raw))
-        self._state.accounts.learn(account_key(namespace, name), account)
+        view.learn(key, account)
         return account
 
 

@@ -5,7 +5,7 @@ namespace, joined by all who come while the plan is still the same; no locks, an
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -31,8 +31,10 @@ class Store(Protocol):
     async def read(self, namespace: str) -> Standing | None: ...
 
 
-Fresh = Callable[[str], Awaitable[Namespace | None]]
-"""A live GET of a namespace, learned by the view. Raises NamespaceUnknown."""
+class Fresh(Protocol):
+    async def __call__(self, name: str, *, recent: bool = False) -> Namespace | None:
+        """A live GET of a namespace, learned by the view; with `recent`, of a moment ago. Raises NamespaceUnknown."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class Supply:
         action = "apply" if isinstance(step, Write) else "delete"
         try:
             # A stale view must not put a token into a namespace that was created anew, or changed hands.
-            await self._fresh(name)
+            await self._fresh(name, recent=True)
             if await self.plan(name) != step:
                 return None
             if isinstance(step, Write):

@@ -33,7 +33,7 @@ VALID = json.dumps(REVIEW).encode()
 DEEP = 100_000
 
 
-async def nothing(*_: str) -> Any:
+async def nothing(*_: str, **__: bool) -> Any:
     return None
 
 
@@ -41,7 +41,7 @@ def empty_cluster() -> Mutate:
     """Nobody has an owner, so nothing is supplied."""
     state, metrics, planner = State.empty(), Metrics(), Planner("ghcr-secret", Fingerprint(b"k"))
     none = cast(Any, None)
-    supply = Supply(state, none, none, nothing, planner, lambda: datetime.now(UTC), metrics, none)
+    supply = Supply(state, none, none, cast(Any, nothing), planner, lambda: datetime.now(UTC), metrics, none)
     return Mutate(Admission(Settings("ghcr-secret"), state, supply, nothing, nothing, none, none), metrics)
 
 

@@ -38,7 +38,7 @@ class Source:
         raise AssertionError("what is known is not asked for")
 
 
-async def no_io(*_: str) -> Any:
+async def no_io(*_: str, **__: bool) -> Any:
     raise AssertionError("the request path did I/O")
 
 
@@ -53,7 +53,7 @@ def mutate() -> tuple[Mutate, Metrics]:
     state.standing.learn("team", standing)
     state.accounts.learn(account_key("team", "default"), Account(1, (), enforced=False))
     unused = cast(Any, None)
-    supply = Supply(state, Source(), unused, no_io, PLANNER, lambda: datetime.now(UTC), metrics, unused)
+    supply = Supply(state, Source(), unused, cast(Any, no_io), PLANNER, lambda: datetime.now(UTC), metrics, unused)
     return Mutate(Admission(Settings("ghcr-secret"), state, supply, no_io, no_io, unused, unused), metrics), metrics
 
 

@@ -82,7 +82,7 @@ class Scene:
         for name, account in ACCOUNTS.items():
             state.accounts.learn(account_key("team", name), account)
 
-        async def namespace(name: str) -> Namespace | None:
+        async def namespace(name: str, *, recent: bool = False) -> Namespace | None:
             return state.namespaces.get(name)
 
         async def account_of(namespace: str, name: str) -> Account | None:

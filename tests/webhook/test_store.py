@@ -195,3 +195,47 @@ def test_accounts() -> None:
     assert account(ClusterError(403, "Forbidden")) is None
     assert account(ClusterError(404, "NotFound")) is None
     assert account(seen) == Account(7, ("a",), enforced=False) == state.accounts.get(account_key("team", "default"))
+
+
+def test_an_account_that_the_watch_is_about_to_tell_costs_no_call() -> None:
+    state, says, told = State.empty(), Says(SEEN), Account(3, ("a",), enforced=False)
+
+    async def asked() -> Account | None:
+        state.accounts.replace({}, 1)
+        asyncio.get_running_loop().call_later(0.005, state.accounts.learn, account_key("team", "default"), told)
+        return await Lookup(cast(Cluster, says), READER, state).account("team", "default")
+
+    assert asyncio.run(asked()) == told
+    assert says.calls == []
+
+
+def test_a_read_serves_one_other_that_need_not_be_fresh() -> None:
+    says = Says(served(team(5, "alice")))
+    lookup = Lookup(cast(Cluster, says), READER, State.empty())
+
+    async def asked() -> None:
+        calls = []
+        for recent in (False, True, True, False, False, True):
+            assert await lookup.namespace("team", recent=recent) == team(5, "alice")
+            calls.append(len(says.calls))
+        assert calls == [1, 1, 2, 3, 4, 4]
+        await asyncio.gather(lookup.namespace("team"), lookup.namespace("team", recent=True))
+        assert len(says.calls) == 5
+
+    asyncio.run(asked())
+
+
+def test_a_read_that_failed_is_not_shared() -> None:
+    says = Says(ClusterError(503, "ServiceUnavailable"))
+    lookup = Lookup(cast(Cluster, says), READER, State.empty())
+
+    async def asked() -> None:
+        for _ in range(2):
+            with pytest.raises(NamespaceUnknown):
+                await lookup.namespace("team")
+            await asyncio.sleep(0.001)
+            with pytest.raises(NamespaceUnknown):
+                await lookup.namespace("team", recent=True)
+
+    asyncio.run(asked())
+    assert len(says.calls) == 4
