@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _GO = Path(__file__).parent / "go"
+_BENCH = Path(__file__).parents[1] / "bench" / "go"
 _KUBERNETES = "k8s.io/kubernetes"
 _CONTAINERD = "github.com/containerd/containerd/v2"
 
 
 @dataclass(frozen=True)
 class Module:
-    """A Go module in go/, pinned by its go.mod and go.sum."""
+    """A Go module, pinned by its go.mod and go.sum."""
 
     name: str
     usual: str  # time to build it on 2 cores with nothing cached
     ldflags: str = "-s -w"
     tags: str = ""
+    elsewhere: Path | None = None  # its folder, if that is not go/NAME
 
     @property
     def folder(self) -> Path:
-        return _GO / self.name
+        return self.elsewhere or _GO / self.name
 
     def pinned(self, path: str) -> str:
         """The version that go.mod requires of the module at this path, such as "v1.36.3"."""
@@ -90,6 +92,7 @@ def _containerd() -> Module:
 def _table() -> dict[str, Tool]:
     kubernetes, containerd = _kubernetes(), _containerd()
     images = Module("images", "10 s")
+    bench = Module("bench", "1 to 2 min", elsewhere=_BENCH)
     kube = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
     nodes = ("containerd", "containerd-shim-runc-v2", "ctr")
     tools = [
@@ -101,6 +104,7 @@ def _table() -> dict[str, Tool]:
         Tool("registry", Module("registry", "1 to 2 min"), "."),
         Tool("app", images, "./app"),
         Tool("pause", images, "./pause"),
+        *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load")),
     ]
     return {tool.name: tool for tool in tools}
 

@@ -1,0 +1,266 @@
+// Command load asks a webhook as fast as it answers: HTTP/1.1 over TLS on connections that stay open, one request at a
+// time on each. It prints one JSON object. The request is written from the same bytes each time and of an answer only
+// what is needed is read, because this program shares a machine with what it measures.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const patience = 30 * time.Second // for one answer: a server that hangs ends the run
+
+type target struct {
+	address string
+	request []byte
+	config  *tls.Config
+}
+
+type result struct {
+	latencies []time.Duration
+	statuses  map[int]int
+	errors    int // answers that were not 200, or cut
+}
+
+type summary struct {
+	Requests int         `json:"requests"`
+	Errors   int         `json:"errors"`
+	Seconds  float64     `json:"seconds"`
+	P50      float64     `json:"p50_us"`
+	P90      float64     `json:"p90_us"`
+	P99      float64     `json:"p99_us"`
+	Statuses map[int]int `json:"status_counts"`
+}
+
+func main() {
+	to := flag.String("url", "", "such as https://127.0.0.1:9443/mutate?timeout=3s")
+	body := flag.String("body", "", "file of the AdmissionReview")
+	ca := flag.String("ca", "", "file of the CA certificates")
+	connections := flag.Int("connections", 1, "requests at a time, each on a connection of its own")
+	seconds := flag.Float64("seconds", 1, "how long")
+	flag.Parse()
+	if err := run(*to, *body, *ca, *connections, time.Duration(*seconds*float64(time.Second))); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+func run(to, body, ca string, connections int, length time.Duration) error {
+	target, err := prepare(to, body, ca)
+	if err != nil {
+		return err
+	}
+	opened := make([]*connection, connections)
+	for i := range opened {
+		if opened[i], err = target.open(); err != nil {
+			return err
+		}
+	}
+	results, failures := make([]result, connections), make([]error, connections)
+	var all sync.WaitGroup
+	began := time.Now()
+	for i := range opened {
+		all.Go(func() { results[i], failures[i] = opened[i].ask(began.Add(length)) })
+	}
+	all.Wait()
+	took := time.Since(began)
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(summarise(results, took))
+}
+
+func prepare(to, body, ca string) (*target, error) {
+	parsed, err := url.Parse(to)
+	if err != nil {
+		return nil, err
+	}
+	review, err := os.ReadFile(body)
+	if err != nil {
+		return nil, err
+	}
+	authorities, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(authorities) {
+		return nil, fmt.Errorf("no certificate in %s", ca)
+	}
+	// The headers that kube-apiserver sends, in its order.
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: kube-apiserver-admission\r\nContent-Length: %d\r\n"+
+		"Accept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n",
+		parsed.RequestURI(), parsed.Host, len(review))
+	return &target{
+		address: parsed.Host,
+		request: append([]byte(head), review...),
+		config:  &tls.Config{RootCAs: roots, ServerName: parsed.Hostname(), NextProtos: []string{"http/1.1"}},
+	}, nil
+}
+
+type connection struct {
+	target *target
+	conn   *tls.Conn
+	reader *bufio.Reader
+}
+
+// open connects and asks once, uncounted: the first answer must be a 200 with a patch.
+func (t *target) open() (*connection, error) {
+	conn, err := tls.Dial("tcp", t.address, t.config)
+	if err != nil {
+		return nil, err
+	}
+	opened := &connection{t, conn, bufio.NewReaderSize(conn, 16<<10)}
+	var answer bytes.Buffer
+	status, err := opened.once(&answer)
+	if err != nil {
+		return nil, fmt.Errorf("the first answer: %w", err)
+	}
+	if status != 200 || !bytes.Contains(answer.Bytes(), []byte(`"patch"`)) {
+		return nil, fmt.Errorf("the first answer is a %d, or without a patch: %.300s", status, answer.Bytes())
+	}
+	return opened, nil
+}
+
+// ask goes on until then. A connection that breaks is an error and opened again, if the server still answers.
+func (c *connection) ask(until time.Time) (result, error) {
+	found := result{latencies: make([]time.Duration, 0, 1<<17), statuses: map[int]int{}}
+	defer func() { _ = c.conn.Close() }()
+	for began := time.Now(); began.Before(until); {
+		status, err := c.once(io.Discard)
+		ended := time.Now()
+		if err != nil {
+			found.errors++
+			_ = c.conn.Close()
+			again, err := c.target.open()
+			if err != nil {
+				return found, err
+			}
+			c.conn, c.reader = again.conn, again.reader
+			began = time.Now()
+			continue
+		}
+		found.latencies = append(found.latencies, ended.Sub(began))
+		found.statuses[status]++
+		if status != 200 {
+			found.errors++
+		}
+		began = ended
+	}
+	return found, nil
+}
+
+func (c *connection) once(body io.Writer) (int, error) {
+	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	if _, err := c.conn.Write(c.target.request); err != nil {
+		return 0, err
+	}
+	return readAnswer(c.reader, body)
+}
+
+// readAnswer knows what a server sends that was sent the request above: a length or chunks, and no trailers.
+func readAnswer(reader *bufio.Reader, body io.Writer) (int, error) {
+	line, err := readLine(reader)
+	if err != nil {
+		return 0, err
+	}
+	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+		return 0, fmt.Errorf("not an HTTP/1.1 answer: %.80q", line)
+	}
+	status, err := strconv.Atoi(string(line[9:12]))
+	if err != nil {
+		return 0, err
+	}
+	length, chunked := int64(-1), false
+	for {
+		line, err := readLine(reader)
+		if err != nil {
+			return 0, err
+		}
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch {
+		case bytes.EqualFold(name, []byte("content-length")):
+			if length, err = strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64); err != nil {
+				return 0, err
+			}
+		case bytes.EqualFold(name, []byte("transfer-encoding")):
+			chunked = strings.EqualFold(string(bytes.TrimSpace(value)), "chunked")
+		}
+	}
+	if chunked {
+		return status, copyChunks(body, reader)
+	}
+	if length < 0 {
+		return 0, errors.New("an answer with neither a length nor chunks")
+	}
+	_, err = io.CopyN(body, reader, length)
+	return status, err
+}
+
+func copyChunks(body io.Writer, reader *bufio.Reader) error {
+	for {
+		line, err := readLine(reader)
+		if err != nil {
+			return err
+		}
+		size, err := strconv.ParseInt(string(line), 16, 64)
+		if err != nil {
+			return err
+		}
+		if _, err := io.CopyN(body, reader, size); err != nil {
+			return err
+		}
+		if _, err := readLine(reader); err != nil || size == 0 {
+			return err
+		}
+	}
+}
+
+// readLine returns a line without its end, valid until the next read.
+func readLine(reader *bufio.Reader) ([]byte, error) {
+	line, err := reader.ReadSlice('\n')
+	return bytes.TrimRight(line, "\r\n"), err
+}
+
+func summarise(results []result, took time.Duration) summary {
+	found := summary{Seconds: took.Seconds(), Statuses: map[int]int{}}
+	var latencies []time.Duration
+	for _, one := range results {
+		latencies = append(latencies, one.latencies...)
+		found.Errors += one.errors
+		for status, count := range one.statuses {
+			found.Statuses[status] += count
+		}
+	}
+	slices.Sort(latencies)
+	found.Requests = len(latencies)
+	found.P50, found.P90, found.P99 = quantile(latencies, 50), quantile(latencies, 90), quantile(latencies, 99)
+	return found
+}
+
+// quantile in microseconds, of sorted latencies.
+func quantile(latencies []time.Duration, percent int) float64 {
+	if len(latencies) == 0 {
+		return 0
+	}
+	return float64(latencies[(len(latencies)-1)*percent/100].Nanoseconds()) / 1000
+}
