@@ -70,7 +70,7 @@ def recording(pki: Pki) -> Iterator[tuple[int, list[bytes]]]:
     bodies: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - http.server's name
+        def do_POST(self) -> None:
             bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             uid = json.loads(bodies[-1])["request"]["uid"]
             answer = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
@@ -112,24 +112,27 @@ def registration(port: int, ca: Path) -> dict[str, Any]:
 
 
 def capture() -> bytes:
-    with tempfile.TemporaryDirectory() as folder, ControlPlane.start(Path(folder)) as cluster:
-        with recording(cluster.pki) as (port, bodies):
-            cluster.namespace(NAMESPACE, labels={"pullsecret-webhook/owner": "alice"})
-            cluster.api.create(registration(port, cluster.ca))
-            probe = {
-                "metadata": {"name": "probe", "namespace": NAMESPACE},
-                "spec": {"containers": [{"name": "c", "image": "c"}]},
-            }
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ControlPlane.start(Path(folder)) as cluster,
+        recording(cluster.pki) as (port, bodies),
+    ):
+        cluster.namespace(NAMESPACE, labels={"pullsecret-webhook/owner": "alice"})
+        cluster.api.create(registration(port, cluster.ca))
+        until(lambda: _called(cluster, bodies), "the API server calls the recorder", within=20)
+        seen = len(bodies)
+        cluster.api.create(deployment())
+        until(lambda: len(bodies) > seen, "the Deployment has its pod", within=20)
+        return bodies[seen]
 
-            def called() -> bool:
-                cluster.api.create({"apiVersion": "v1", "kind": "Pod"} | probe, dry_run=True)
-                return bool(bodies)
 
-            until(called, "the API server calls the recorder", within=20)
-            seen = len(bodies)
-            cluster.api.create(deployment())
-            until(lambda: len(bodies) > seen, "the Deployment has its pod", within=20)
-            return bodies[seen]
+def _called(cluster: ControlPlane, bodies: list[bytes]) -> bool:
+    probe = {
+        "metadata": {"name": "probe", "namespace": NAMESPACE},
+        "spec": {"containers": [{"name": "c", "image": "c"}]},
+    }
+    cluster.api.create({"apiVersion": "v1", "kind": "Pod"} | probe, dry_run=True)
+    return bool(bodies)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import (
 	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -72,19 +71,19 @@ func (i *injector) owned(ctx context.Context, name string) (bool, error) {
 func main() {
 	port := flag.Int("port", 9443, "port on 127.0.0.1")
 	certificates := flag.String("cert-dir", "", "folder of tls.crt and tls.key")
-	kubeconfig := flag.String("kubeconfig", "", "of the cluster whose namespaces are looked up")
 	flag.Parse()
+	kubeconfig := flag.Lookup("kubeconfig").Value.String() // a flag of controller-runtime's own
 	ctrl.SetLogger(zap.New(zap.Level(zapcore.ErrorLevel)))
-	if err := serve(ctrl.SetupSignalHandler(), *port, *certificates, *kubeconfig); err != nil {
+	if err := serve(ctrl.SetupSignalHandler(), *port, *certificates, kubeconfig != ""); err != nil {
 		fmt.Fprintln(os.Stderr, "usual:", err)
 		os.Exit(1)
 	}
 }
 
-func serve(ctx context.Context, port int, certificates, kubeconfig string) error {
+func serve(ctx context.Context, port int, certificates string, inCluster bool) error {
 	handler := &injector{decoder: admission.NewDecoder(scheme.Scheme)}
-	if kubeconfig != "" {
-		namespaces, err := watch(ctx, kubeconfig)
+	if inCluster {
+		namespaces, err := watch(ctx)
 		if err != nil {
 			return err
 		}
@@ -100,8 +99,8 @@ func serve(ctx context.Context, port int, certificates, kubeconfig string) error
 }
 
 // watch returns the cache when it has all namespaces.
-func watch(ctx context.Context, kubeconfig string) (client.Reader, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+func watch(ctx context.Context) (client.Reader, error) {
+	config, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, err
 	}
