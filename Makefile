@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export PYTHONPATH := tests
 
-.PHONY: help demo cluster test test-fast test-all lint format lock clean
+.PHONY: help demo cluster bench bench-quick test test-fast test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -24,6 +24,12 @@ demo: $(VENV)/.installed
 
 cluster: $(VENV)/.installed
 	@$(RUN)/python -m controlplane cluster
+
+bench: $(VENV)/.installed
+	@$(RUN)/python -m bench
+
+bench-quick: $(VENV)/.installed
+	@$(RUN)/python -m bench --quick
 
 lint: $(VENV)/.installed
 	$(RUN)/ruff check --quiet .

@@ -30,6 +30,8 @@ _NAMESPACED = {
 _CLUSTER = {
     "v1": {"Namespace": "namespaces", "Node": "nodes"},
     "admissionregistration.k8s.io/v1": {
+        "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
+        "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
         "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
         "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
         "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",

@@ -23,6 +23,8 @@ from controlplane.waiting import until
 NAMESPACE = "pullsecret-webhook"
 ACCOUNT = "pullsecret-webhook"
 ENTRY = "mutate.pullsecret-webhook.io"
+_UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_UNVERIFIED.check_hostname, _UNVERIFIED.verify_mode = False, ssl.CERT_NONE
 INSTALL = Path(__file__).parent / "install"
 
 
@@ -78,15 +80,18 @@ class Webhook:
 
     def readiness(self) -> str:
         """What /readyz says; the certificate is the API server's to check, by the published caBundle."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
-            return httpx.get(f"https://127.0.0.1:{self.port}/readyz", verify=context, trust_env=False).text.strip()
+            return httpx.get(f"https://127.0.0.1:{self.port}/readyz", verify=_UNVERIFIED, trust_env=False).text.strip()
         except httpx.TransportError as e:
             return type(e).__name__
 
     def metrics(self) -> str:
         return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
+
+    def known(self, resource: str) -> int:
+        """Objects in one of its views."""
+        (line,) = (line for line in self.metrics().splitlines() if f'known_objects{{resource="{resource}"}}' in line)
+        return int(float(line.split()[-1]))
 
     def is_ready(self) -> bool:
         return self.readiness() == "ok"

@@ -1,5 +1,5 @@
-// Command load asks a webhook as fast as it answers: HTTP/1.1 over TLS on connections that stay open, one request at a
-// time on each. It prints one JSON object. The request is written from the same bytes each time and of an answer only
+// Command load asks a webhook, or the API server, as fast as it answers: HTTP/1.1 over TLS on connections that stay
+// open, one request at a time on each. It prints one JSON object. The request is written from the same bytes each time and of an answer only
 // what is needed is read, because this program shares a machine with what it measures.
 package main
 
@@ -19,21 +19,25 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const patience = 30 * time.Second // for one answer: a server that hangs ends the run
 
 type target struct {
+	status  int
+	part    []byte // of each connection's first answer
 	address string
 	request []byte
 	config  *tls.Config
+	left    atomic.Int64
 }
 
 type result struct {
 	latencies []time.Duration
 	statuses  map[int]int
-	errors    int // answers that were not 200, or cut
+	errors    int // answers of another status, or cut
 }
 
 type summary struct {
@@ -48,24 +52,32 @@ type summary struct {
 
 func main() {
 	to := flag.String("url", "", "such as https://127.0.0.1:9443/mutate?timeout=3s")
-	body := flag.String("body", "", "file of the AdmissionReview")
+	body := flag.String("body", "", "file of what is sent")
+	cert := flag.String("cert", "", "file of a client certificate")
+	key := flag.String("key", "", "file of its key")
+	status := flag.Int("status", 200, "of every answer")
+	part := flag.String("part", `"patch"`, "text in each connection's first answer")
+	count := flag.Int64("count", 1<<62, "of requests in all, if that comes first")
 	ca := flag.String("ca", "", "file of the CA certificates")
 	connections := flag.Int("connections", 1, "requests at a time, each on a connection of its own")
 	seconds := flag.Float64("seconds", 1, "how long")
 	flag.Parse()
-	if err := run(*to, *body, *ca, *connections, time.Duration(*seconds*float64(time.Second))); err != nil {
+	target, err := prepare(*to, *body, *ca, *cert, *key)
+	if err == nil {
+		target.status, target.part = *status, []byte(*part)
+		target.left.Store(*count)
+		err = run(target, *connections, time.Duration(*seconds*float64(time.Second)))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-func run(to, body, ca string, connections int, length time.Duration) error {
-	target, err := prepare(to, body, ca)
-	if err != nil {
-		return err
-	}
+func run(target *target, connections int, length time.Duration) error {
 	opened := make([]*connection, connections)
 	for i := range opened {
+		var err error
 		if opened[i], err = target.open(); err != nil {
 			return err
 		}
@@ -84,7 +96,7 @@ func run(to, body, ca string, connections int, length time.Duration) error {
 	return json.NewEncoder(os.Stdout).Encode(summarise(results, took))
 }
 
-func prepare(to, body, ca string) (*target, error) {
+func prepare(to, body, ca, cert, key string) (*target, error) {
 	parsed, err := url.Parse(to)
 	if err != nil {
 		return nil, err
@@ -101,6 +113,14 @@ func prepare(to, body, ca string) (*target, error) {
 	if !roots.AppendCertsFromPEM(authorities) {
 		return nil, fmt.Errorf("no certificate in %s", ca)
 	}
+	var own []tls.Certificate
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
+		}
+		own = append(own, pair)
+	}
 	// The headers that kube-apiserver sends, in its order.
 	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: kube-apiserver-admission\r\nContent-Length: %d\r\n"+
 		"Accept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n",
@@ -108,7 +128,9 @@ func prepare(to, body, ca string) (*target, error) {
 	return &target{
 		address: parsed.Host,
 		request: append([]byte(head), review...),
-		config:  &tls.Config{RootCAs: roots, ServerName: parsed.Hostname(), NextProtos: []string{"http/1.1"}},
+		config: &tls.Config{
+			RootCAs: roots, ServerName: parsed.Hostname(), NextProtos: []string{"http/1.1"}, Certificates: own,
+		},
 	}, nil
 }
 
@@ -118,7 +140,7 @@ type connection struct {
 	reader *bufio.Reader
 }
 
-// open connects and asks once, uncounted: the first answer must be a 200 with a patch.
+// open connects and asks once, uncounted: the first answer must be what is expected.
 func (t *target) open() (*connection, error) {
 	conn, err := tls.Dial("tcp", t.address, t.config)
 	if err != nil {
@@ -130,8 +152,8 @@ func (t *target) open() (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the first answer: %w", err)
 	}
-	if status != 200 || !bytes.Contains(answer.Bytes(), []byte(`"patch"`)) {
-		return nil, fmt.Errorf("the first answer is a %d, or without a patch: %.300s", status, answer.Bytes())
+	if status != t.status || !bytes.Contains(answer.Bytes(), t.part) {
+		return nil, fmt.Errorf("the first answer is a %d, or without %s: %.300s", status, t.part, answer.Bytes())
 	}
 	return opened, nil
 }
@@ -140,7 +162,7 @@ func (t *target) open() (*connection, error) {
 func (c *connection) ask(until time.Time) (result, error) {
 	found := result{latencies: make([]time.Duration, 0, 1<<17), statuses: map[int]int{}}
 	defer func() { _ = c.conn.Close() }()
-	for began := time.Now(); began.Before(until); {
+	for began := time.Now(); began.Before(until) && c.target.left.Add(-1) >= 0; {
 		status, err := c.once(io.Discard)
 		ended := time.Now()
 		if err != nil {
@@ -156,7 +178,7 @@ func (c *connection) ask(until time.Time) (result, error) {
 		}
 		found.latencies = append(found.latencies, ended.Sub(began))
 		found.statuses[status]++
-		if status != 200 {
+		if status != c.target.status {
 			found.errors++
 		}
 		began = ended

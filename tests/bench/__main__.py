@@ -1,0 +1,176 @@
+"""`make bench` and `make bench-quick`."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bench import alone, creation, first, size
+from bench.contenders import HANDMADE, NONE, OURS, USUAL, Arena, arena
+from bench.figures import Figure, Goal, Rounds, goals, table, write
+from bench.measure import rss_mib
+from controlplane.binaries import need
+from controlplane.errors import HarnessError
+from controlplane.progress import say, step
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`chunk`, `solo`: seconds of one contender's turn through the API server, and alone."""
+
+    rounds: int
+    chunk: float
+    solo: float
+    real: bool
+    first_pods: int
+    starts: int
+    many: bool
+
+
+FULL = Plan(rounds=12, chunk=0.5, solo=0.8, real=True, first_pods=20, starts=5, many=True)
+QUICK = Plan(rounds=10, chunk=0.25, solo=0.25, real=False, first_pods=8, starts=2, many=False)
+
+
+class Run:
+    def __init__(self, arena: Arena, plan: Plan) -> None:
+        self._arena, self._plan = arena, plan
+        self.figures: list[Figure] = []
+        self.goals: list[Goal] = []
+
+    def all(self) -> None:
+        """Memory first, before anything has grown."""
+        self._idle()
+        self._alone()
+        for dry_run in (True, False) if self._plan.real else (True,):
+            for workers in creation.WORKERS:
+                self._creation(workers, dry_run=dry_run)
+        self._first_pods()
+        self.figures.append(Figure(f"after the load: {OURS}", rss_mib=rss_mib(self._arena.pids[OURS])))
+        if self._plan.many:
+            self._many()
+
+    def _idle(self) -> None:
+        for contender, pid in self._arena.pids.items():
+            self.figures.append(Figure(f"idle: {contender}", rss_mib=rss_mib(pid)))
+        found = self._measured("start to ready", lambda tick: size.started(self._arena, self._plan.starts, tick))
+        self.figures.append(Figure(f"start: {OURS}", p50_ms=found.ready_s * 1000, rss_mib=found.rss_mib))
+        self.goals += [
+            Goal("MiB of memory, idle", found.rss_mib, 85),
+            Goal("seconds from start to ready", found.ready_s, 1.5),
+            Goal("writes at a restart", found.writes, 0),
+        ]
+
+    def _alone(self) -> None:
+        plan = self._plan
+        found = self._measured(
+            "alone on one core", lambda tick: alone.compared(self._arena, plan.rounds, plan.solo, tick)
+        )
+        for connections, rounds in found.items():
+            self.figures += rounds.figures(f"alone, {connections} conn", USUAL)
+        self._alone_goals(found[16])
+
+    def _alone_goals(self, at_16: Rounds) -> None:
+        self.goals += [
+            Goal("CPU of a review alone, to controller-runtime's", at_16.ratio(OURS, USUAL, lambda c: c.cpu_us), 1 / 8),
+            Goal("CPU of a review alone, to the hand-made Go's", at_16.ratio(OURS, HANDMADE, lambda c: c.cpu_us), 1.3),
+            Goal("reviews a second, to controller-runtime's", at_16.ratio(OURS, USUAL, lambda c: c.rps), 8, least=True),
+        ]
+
+    def _creation(self, workers: int, *, dry_run: bool) -> None:
+        plan, way = self._plan, "dry-run" if dry_run else "real"
+        rounds = self._measured(
+            f"pods through the API server, {workers} at a time, {way}",
+            lambda tick: creation.compared(self._arena, workers, plan.rounds, plan.chunk, dry_run=dry_run, tick=tick),
+        )
+        self.figures += rounds.figures(f"create, {workers} at a time, {way}", NONE)
+        self.goals.append(
+            Goal(
+                f"CPU of a review, {workers} at a time, {way}, to controller-runtime's",
+                rounds.ratio(OURS, USUAL, lambda c: c.cpu_us),
+                0.4,
+            )
+        )
+        if workers == 1:
+            added = {
+                name: rounds.paired(name, NONE, lambda c: c.p50_ms, lambda mine, others: mine - others)
+                for name in (OURS, HANDMADE)
+            }
+            self.goals.append(
+                Goal(f"added median latency, {way}, to the hand-made Go's", added[OURS] / added[HANDMADE], 1.1)
+            )
+
+    def _first_pods(self) -> None:
+        found = self._measured("first pods", lambda tick: first.compared(self._arena, self._plan.first_pods, tick))
+        for what, rounds in (("seen earlier", found.earlier), ("comes along", found.together)):
+            for one in rounds.figures(f"first pod, namespace {what}", NONE):
+                self.figures.append(Figure(one.name, p50_ms=one.p50_ms, added_ms=one.added_ms, ratio=one.ratio))
+        reads, writes = first.worst_calls(found)
+        self.goals += [
+            Goal("GETs for a first pod that comes with its namespace", reads, 1),
+            Goal("writes for it", writes, 1),
+        ]
+
+    def _many(self) -> None:
+        self._measured(f"{size.MANY:,} namespaces and Secrets, twice as many accounts", self._fill)
+        found = self._measured("starts with those", lambda tick: size.started(self._arena, self._plan.starts, tick))
+        name = f"start with {size.MANY:,}: {OURS}"
+        self.figures.append(Figure(name, p50_ms=found.ready_s * 1000, rss_mib=found.rss_mib))
+        self.goals += [
+            Goal(f"MiB of memory with {size.MANY:,}", found.rss_mib, 100),
+            Goal(f"seconds from start to ready with {size.MANY:,}", found.ready_s, 4),
+            Goal(f"writes at a restart with {size.MANY:,}", found.writes, 0),
+        ]
+
+    def _fill(self, tick: Callable[[], None]) -> None:
+        size.fill(self._arena, tick)
+
+    @staticmethod
+    def _measured(what: str, measure: Callable[[Callable[[], None]], T]) -> T:
+        with step(what, "took") as progress:
+            progress.announce()
+            return measure(progress.tick)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description="The webhook beside others; see tests/bench/README.md.")
+    parser.add_argument("--quick", action="store_true", help="dry runs only, short turns, no tens of thousands")
+    plan = QUICK if parser.parse_args().quick else FULL
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run = _run(plan)
+    except HarnessError as e:
+        say(f"bench: {e}")
+        return 1
+    except KeyboardInterrupt:
+        say("bench: interrupted; everything that was started has ended")
+        return 130
+    print(table(run.figures))
+    print()
+    print(goals(run.goals))
+    if file := os.environ.get("JSON"):
+        write(run.figures, Path(file))
+        say(f"written to {file}")
+    return 0
+
+
+def _run(plan: Plan) -> Run:
+    need("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+    need("bench-load", "bench-usual", "bench-handmade")
+    with (
+        tempfile.TemporaryDirectory(prefix="pullsecret-bench-", ignore_cleanup_errors=True) as folder,
+        arena(Path(folder)) as made,
+    ):
+        run = Run(made, plan)
+        run.all()
+        return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Load from the client in go/cmd/load, and what processes cost, as the kernel counts it."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.figures import Chunk
+from controlplane.binaries import need
+from controlplane.errors import HarnessError
+from controlplane.pki import Pair
+
+
+@dataclass(frozen=True)
+class Target:
+    """`part`: text that each connection's first answer must hold; every answer must have `status`."""
+
+    url: str
+    body: Path
+    ca: Path
+    pair: Pair | None = None
+    status: int = 200
+    part: str = '"patch"'
+
+
+def load(
+    target: Target,
+    connections: int,
+    seconds: float,
+    *,
+    pid: int | None = None,
+    core: int | None = None,
+    count: int | None = None,
+) -> Chunk:
+    """One chunk. `pid`: the process whose CPU time counts; `core`: where the client runs."""
+    command = ["taskset", "-c", str(core)] if core is not None else []
+    command += [str(need("bench-load")["bench-load"])]
+    command += ["-url", target.url, "-body", str(target.body), "-ca", str(target.ca), "-part", target.part]
+    command += ["-connections", str(connections), "-seconds", str(seconds), "-status", str(target.status)]
+    command += ["-cert", str(target.pair.certificate), "-key", str(target.pair.key)] if target.pair else []
+    command += ["-count", str(count)] if count is not None else []
+    before = cpu_seconds(pid) if pid is not None else 0.0
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HarnessError(f"the load client failed: {done.stderr.strip()}")
+    seen = json.loads(done.stdout)
+    if seen["errors"]:
+        raise HarnessError(f"of {seen['requests']} answers {seen['errors']} were wrong: {seen['status_counts']}")
+    used = cpu_seconds(pid) - before if pid is not None else 0.0
+    # Each connection asks once more, uncounted, at its start.
+    asked = seen["requests"] + connections
+    return Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"], used / asked * 1e6)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of all threads, to the nanosecond. A thread that ends takes its time with it; the measured ones start few."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def rss_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise HarnessError(f"process {pid} has ended")
