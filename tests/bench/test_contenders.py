@@ -119,4 +119,4 @@ def test_load_takes_no_answer_without_a_patch(built: dict[str, Path], pki: Pki, 
     with running(built["bench-handmade"], pki) as url:
         done = load(built["bench-load"], url, pki, body)
     assert done.returncode == 1
-    assert done.stderr.startswith("load: the first answer is a 400, or without a patch: no AdmissionReview")
+    assert done.stderr.startswith('load: the first answer is a 400, or without "patch": no AdmissionReview')

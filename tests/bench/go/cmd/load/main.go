@@ -1,6 +1,7 @@
 // Command load asks a webhook, or the API server, as fast as it answers: HTTP/1.1 over TLS on connections that stay
-// open, one request at a time on each. It prints one JSON object. The request is written from the same bytes each time and of an answer only
-// what is needed is read, because this program shares a machine with what it measures.
+// open, one request at a time on each. It prints one JSON object. The request is written from the same bytes each time,
+// in two writes as kube-apiserver does it, and of an answer only what is needed is read: this program shares a machine
+// with what it measures.
 package main
 
 import (
@@ -26,12 +27,12 @@ import (
 const patience = 30 * time.Second // for one answer: a server that hangs ends the run
 
 type target struct {
-	status  int
-	part    []byte // of each connection's first answer
-	address string
-	request []byte
-	config  *tls.Config
-	left    atomic.Int64
+	status     int
+	part       []byte // of each connection's first answer
+	address    string
+	head, body []byte
+	config     *tls.Config
+	left       atomic.Int64
 }
 
 type result struct {
@@ -127,7 +128,8 @@ func prepare(to, body, ca, cert, key string) (*target, error) {
 		parsed.RequestURI(), parsed.Host, len(review))
 	return &target{
 		address: parsed.Host,
-		request: append([]byte(head), review...),
+		head:    []byte(head),
+		body:    review,
 		config: &tls.Config{
 			RootCAs: roots, ServerName: parsed.Hostname(), NextProtos: []string{"http/1.1"}, Certificates: own,
 		},
@@ -190,7 +192,10 @@ func (c *connection) once(body io.Writer) (int, error) {
 	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, err
 	}
-	if _, err := c.conn.Write(c.target.request); err != nil {
+	if _, err := c.conn.Write(c.target.head); err != nil {
+		return 0, err
+	}
+	if _, err := c.conn.Write(c.target.body); err != nil {
 		return 0, err
 	}
 	return readAnswer(c.reader, body)
