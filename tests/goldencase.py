@@ -261,7 +261,7 @@ def _fill(case: Case, config: Config, reader: Reader, live: Live, source: Secret
         elif isinstance(thing, AnAccount):
             key, account = (
                 account_key(thing.metadata.namespace, name),
-                reader.account(msgspec.convert(raw, AccountObject)),
+                reader.account(msgspec.json.decode(json.dumps(raw), type=AccountObject)),
             )
             live.accounts[key] = account
             if not thing.unseen:

@@ -82,7 +82,7 @@ class Admission:
         pod, name = target(request), self.settings.secret
         if pod is None or pod.opted_out:
             return None
-        if request.operation != "CREATE" and (name not in old_names(request) or name in (pod.spec.names or ())):
+        if request.operation != "CREATE" and (name not in old_names(request) or name in (pod.names or ())):
             return None
         return pod
 
@@ -113,6 +113,8 @@ class Admission:
     def _refusal(self, request: Request, pod: Target, namespace: Namespace, account: Account | None) -> str:
         """Why a reference would do harm, if it would."""
         name = self.settings.secret
+        if pod.too_long:
+            return "imagePullSecrets was left alone: the list is too long"
         if not may_refer(namespace, self.state.standing.get(namespace.name)):
             message = f"imagePullSecrets was left alone: {FOREIGN}, and it is no dockerconfigjson; rename or delete it"
             self._tell(request, Notice("ForeignSecret", message, namespace.name, "Secret", name))
@@ -133,7 +135,7 @@ class Admission:
     def _addition(self, request: Request, pod: Target, account: Account | None) -> str:
         if self.settings.deployments == "supply" and request.kind.kind == "Deployment":
             return ""
-        name, present = self.settings.secret, pod.spec.names
+        name, present = self.settings.secret, pod.names
         if present is None:
             return first_reference(name, pod.at)
         if name not in present:

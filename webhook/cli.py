@@ -112,14 +112,14 @@ def _config_command(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     # Late: these bring the server and the Kubernetes client, which no other command needs.
-    import uvloop  # noqa: PLC0415
-
     from webhook import app, log  # noqa: PLC0415
+    from webhook.limits import Loop  # noqa: PLC0415
 
     config = _with_flags(configuration.load(arguments.config), arguments)
     log.configure(arguments.log_format, verbose=arguments.verbose)
+    sys.unraisablehook = log.unraisable
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(app.serve(config, arguments.kubeconfig))
     except* PullsecretError as group:
         raise PullsecretError("; ".join(str(e) for e in group.exceptions)) from None

@@ -94,9 +94,20 @@ class LocalReference(msgspec.Struct):
     name: str = ""
 
 
+_REFERENCES = msgspec.json.Decoder(list[LocalReference] | None)
+LONGEST_LIST = 64 * 1024
+"""Bytes of a list of references that are looked at: hundreds of entries. An account may hold 75,000."""
+
+
 class AccountObject(msgspec.Struct, rename="camel"):
     metadata: Meta
-    image_pull_secrets: list[LocalReference] | None = None
+    image_pull_secrets: msgspec.Raw = msgspec.Raw(b"null")
+
+    @property
+    def pull_secrets(self) -> tuple[str, ...]:
+        """None of a list that is longer than anybody's who does no harm."""
+        raw = bytes(self.image_pull_secrets) if len(self.image_pull_secrets) <= LONGEST_LIST else b"null"
+        return tuple(reference.name for reference in _REFERENCES.decode(raw) or () if reference.name)
 
 
 class Status(msgspec.Struct):

@@ -1,5 +1,6 @@
 """Credentials: what one owner has, as values. The password never shows in a repr."""
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -7,6 +8,12 @@ from webhook.errors import PullsecretError
 
 DOCKER_HUB = "https://index.docker.io/v1/"
 _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+
+
+_REGISTRY = re.compile(
+    r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
+)
+"""Host, perhaps a port, perhaps a path; the kubelet takes `*` in both."""
 
 
 class CredentialError(PullsecretError):
@@ -18,6 +25,8 @@ def canonical_registry(registry: str) -> str:
     bare = registry.strip().removeprefix("https://").removeprefix("http://").rstrip("/")
     if "@" in bare:  # https://user:password@host: not even to be quoted
         raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
+    if bare and not _REGISTRY.fullmatch(bare):  # nor is this: somebody may have put the token here
+        raise CredentialError("the name of a registry is none; write a host and perhaps a path, such as ghcr.io/acme")
     if bare.removesuffix("/v1").removesuffix("/v2") in _DOCKER_HUB_NAMES:
         return DOCKER_HUB
     return bare

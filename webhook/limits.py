@@ -1,13 +1,14 @@
-"""HTTP limits that uvicorn does not have: on the time a request takes to arrive, on its head, on requests in a row.
+"""HTTP limits that uvicorn does not have: on how long a request takes, on its head, its body and what follows it.
 
-Without them a silent connection, or half a request head, stays open for ever, a head of megabytes is answered, and a
-client that sends without reading has its requests kept without end: uvicorn reads on after each answer.
+Anybody in the cluster may connect. Without these a silent connection, or half a request, stays open for ever; a head of
+megabytes, or trailers without end, are kept; and a client that sends without reading is read from without end.
 One timer a connection, running from the connection or the first byte of a request until the request is whole.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
+import uvloop
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -15,11 +16,26 @@ from uvicorn.server import ServerState
 HEAD_BYTES = 16 * 1024
 UNANSWERED = 8
 """Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
+ARRIVING = 64 * 1024 * 1024
+"""Bytes of requests that are not whole yet, on all connections together: a hundred times what is usual."""
 WHOLE_REQUEST = 10.0
 """Seconds. The API server writes a review in one go."""
+HANDSHAKE = 10.0
+"""Seconds."""
+
+
+class Loop(uvloop.Loop):
+    """uvloop gives a TLS handshake 60 seconds, and uvicorn has no say in it."""
+
+    async def create_server(self, *args: Any, ssl: Any = None, **options: Any) -> Any:
+        if ssl is not None:
+            options["ssl_handshake_timeout"] = HANDSHAKE
+        return await super().create_server(*args, ssl=ssl, **options)
 
 
 class LimitedProtocol(HttpToolsProtocol):
+    _arriving: ClassVar[int] = 0
+
     def __init__(
         self,
         config: Config,
@@ -28,7 +44,7 @@ class LimitedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._head = 0
+        self._head = self._body = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
 
@@ -37,9 +53,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start()
 
     def data_received(self, data: bytes) -> None:
-        if self._timer is None and self._in_head:  # the next request on a connection that was kept alive
-            self._start()
         if self._in_head:
+            self._start()  # if it does not run: the next request on a connection that was kept alive
             self._head += len(data)
             if self._head > HEAD_BYTES and not self._ends_within(data):
                 self._refuse(b"431 Request Header Fields Too Large")
@@ -51,14 +66,33 @@ class LimitedProtocol(HttpToolsProtocol):
         room = HEAD_BYTES - (self._head - len(data))
         return room > 0 and b"\r\n\r\n" in data[: room + 4]
 
+    # What these raise makes the parser stop, and uvicorn answer 400 and hang up.
+
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= UNANSWERED:
-            raise ValueError("too many requests that wait")  # the parser stops, and uvicorn answers 400 and hangs up
+            self.transport.abort()
+            raise ValueError("too many requests that wait")
+        self._start()  # one that begins in the same read in which another one ended
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"transfer-encoding":
+            raise ValueError("chunked")  # no client of ours does it, and trailers have no limit
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self.head_is_complete()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.arrives(len(body))
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.flow.write_paused or self.transport.is_closing():
+            self.transport.abort()  # nobody reads; to close politely would wait for that
+        else:
+            super().send_400_response(msg)
 
     def on_message_complete(self) -> None:
         self.message_is_complete()
@@ -66,6 +100,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def head_is_complete(self) -> None:
         self._in_head = False
+
+    def arrives(self, count: int) -> None:
+        self._body += count
+        LimitedProtocol._arriving += count
+        if LimitedProtocol._arriving > ARRIVING:
+            raise ValueError("too much at once")
 
     def message_is_complete(self) -> None:
         self._stop()
@@ -76,9 +116,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _start(self) -> None:
-        self._timer = self.loop.call_later(WHOLE_REQUEST, self._too_slow)
+        if self._timer is None:
+            self._timer = self.loop.call_later(WHOLE_REQUEST, self._too_slow)
 
     def _stop(self) -> None:
+        LimitedProtocol._arriving -= self._body
+        self._body = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

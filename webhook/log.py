@@ -39,6 +39,12 @@ def _libraries(before: list[structlog.typing.Processor], renderer: structlog.typ
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of each garbage request, and anybody can send
+
+
+def unraisable(said: "sys.UnraisableHookArgs") -> None:
+    """What happens where nothing can be raised, such as a server name in a handshake that is no ASCII."""
+    structlog.get_logger().warning("an error was dropped", type=said.exc_type.__qualname__)
 
 
 def _first_words(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

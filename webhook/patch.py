@@ -60,7 +60,7 @@ def _prove(
     for key in reversed(at):
         before = {key: before}
     try:
-        after = jsonpatch.apply_patch(before, operations)
+        after = jsonpatch.apply_patch(before, operations, in_place=True)
         for key in at:
             after = after[key]
         names = [reference["name"] for reference in after[FIELD]]

@@ -24,7 +24,7 @@ DECODED = "pullsecret_webhook.review"
 PATH = b"/mutate"
 LARGEST_HELD = 1024 * 1024
 """Bytes. More is not ordinary, and the app counts what it reads."""
-_ODD = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade"})
+_ODD = frozenset({b"connection", b"expect", b"upgrade"})
 """Headers that an API server does not send with a review, and that ask for more than an answer."""
 
 
@@ -52,6 +52,7 @@ class ReviewProtocol(LimitedProtocol):
         if self._held is None:
             super().on_body(body)
         else:
+            self.arrives(len(body))
             self._held.append(body)
 
     def on_message_complete(self) -> None:
@@ -88,4 +89,5 @@ class ReviewProtocol(LimitedProtocol):
     def _rest(self) -> None:
         """What uvicorn does after a response."""
         self.server_state.total_requests += 1
+        self._unset_keepalive_if_required()  # there is one if two requests came together
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)

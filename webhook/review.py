@@ -14,25 +14,46 @@ from webhook.names import INJECT, MIRROR
 API_VERSION = "admission.k8s.io/v1"
 
 
+LONGEST_LIST = 64 * 1024
+"""Bytes of a list of imagePullSecrets that are looked at: hundreds of entries. We see pods before the API server has
+checked them, and a tenant's pod may have a million."""
+
+
 class Reference(msgspec.Struct):
     name: str | None = None
 
 
+class Labels(msgspec.Struct, rename={"inject": INJECT}):
+    inject: str | None = None
+
+
+class Annotations(msgspec.Struct, rename={"mirror": MIRROR}):
+    mirror: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class Metadata(msgspec.Struct):
-    labels: dict[str, str | None] | None = None
-    annotations: dict[str, str | None] | None = None
+    """The one label and the one annotation that matter: the others, a tenant's any number, are skipped over."""
+
+    labels: Labels | None = None
+    annotations: Annotations | None = None
 
 
 class PodSpec(msgspec.Struct, rename="camel"):
-    image_pull_secrets: list[Reference | None] | None = None
+    image_pull_secrets: msgspec.Raw = msgspec.Raw(b"null")
     service_account_name: str | None = None
 
     @property
+    def too_long(self) -> bool:
+        return len(self.image_pull_secrets) > LONGEST_LIST
+
+    @property
     def names(self) -> list[str | None] | None:
-        """The names in the list, in order; None when there is no list."""
-        if self.image_pull_secrets is None:
-            return None
-        return [reference.name if reference else None for reference in self.image_pull_secrets]
+        """The names in the list, in order; None when there is no list, or one too long. Raises MalformedReview."""
+        try:
+            references = _REFERENCES.decode(b"null" if self.too_long else self.image_pull_secrets)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise MalformedReview("imagePullSecrets is no list of references") from None
+        return None if references is None else [one.name if one else None for one in references]
 
 
 class Template(msgspec.Struct):
@@ -87,21 +108,23 @@ class _BareReview(msgspec.Struct, rename="camel"):
     request: _Bare
 
 
+_REFERENCES = msgspec.json.Decoder(list[Reference | None] | None)
 _DECODER = msgspec.json.Decoder(Review)
 _BARE = msgspec.json.Decoder(_BareReview)
 _POD, _DEPLOYMENT = ("", "Pod"), ("apps", "Deployment")
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The pod, or the pod template, that a review is about. `at`: the keys that lead to its spec."""
+    """The pod, or the pod template, that a review is about.
+
+    `at`: the keys that lead to its spec; `names`: the pull secrets that it lists, None without a list.
+    """
 
     at: tuple[str, ...]
-    spec: PodSpec
+    names: list[str | None] | None
+    account: str
     opted_out: bool
-
-    @property
-    def account(self) -> str:
-        return self.spec.service_account_name or "default"
+    too_long: bool = False
 
 
 def decode(body: bytes | bytearray) -> Request:
@@ -109,7 +132,10 @@ def decode(body: bytes | bytearray) -> Request:
         review = _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _other_kind(body)
-    return _checked(review.api_version, review.kind, review.request)
+    request = _checked(review.api_version, review.kind, review.request)
+    target(request)  # so that what is wrong with a list is said here too
+    old_names(request)
+    return request
 
 
 def _other_kind(body: bytes | bytearray) -> Request:
@@ -133,22 +159,26 @@ def _checked(api_version: str, kind: str, request: Request) -> Request:
 
 
 def target(request: Request) -> Target | None:
-    """None: nothing in this review is ours to touch."""
+    """None: nothing in this review is ours to touch. Raises MalformedReview."""
     kind = (request.kind.group, request.kind.kind)
     if request.sub_resource or request.object is None or request.object.spec is None:
         return None
     metadata, spec = request.object.metadata or Metadata(), request.object.spec
     if kind == _POD and request.operation == "CREATE":
-        if MIRROR in (metadata.annotations or {}):
+        if metadata.annotations is not None and metadata.annotations.mirror is not msgspec.UNSET:
             return None
-        return Target(("spec",), spec, _opted_out(metadata))
+        return _target(("spec",), spec, opted_out=_opted_out(metadata))
     if kind == _DEPLOYMENT and request.operation in ("CREATE", "UPDATE"):
         template = spec.template
         if template is None or template.spec is None:
             return None
         out = _opted_out(metadata) or _opted_out(template.metadata or Metadata())
-        return Target(("spec", "template", "spec"), template.spec, out)
+        return _target(("spec", "template", "spec"), template.spec, opted_out=out)
     return None
+
+
+def _target(at: tuple[str, ...], spec: PodSpec, *, opted_out: bool) -> Target:
+    return Target(at, spec.names, spec.service_account_name or "default", opted_out, spec.too_long)
 
 
 def old_names(request: Request) -> list[str | None]:
@@ -160,7 +190,7 @@ def old_names(request: Request) -> list[str | None]:
 
 
 def _opted_out(metadata: Metadata) -> bool:
-    return (metadata.labels or {}).get(INJECT) == "disabled"
+    return metadata.labels is not None and metadata.labels.inject == "disabled"
 
 
 class _Response(msgspec.Struct, omit_defaults=True, rename="camel"):

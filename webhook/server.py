@@ -113,7 +113,7 @@ class Mutate:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _body(scope: Scope, receive: Receive) -> bytes | bytearray | None:
+async def _body(scope: Scope, receive: Receive) -> bytearray | None:
     """Raises MalformedReview with 415 or 413, the latter before anything is read if the length is told."""
     headers = dict(scope["headers"])
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
@@ -121,13 +121,12 @@ async def _body(scope: Scope, receive: Receive) -> bytes | bytearray | None:
     told = headers.get(b"content-length", b"0")
     if told.isdigit() and int(told) > LARGEST:
         raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
-    body: bytes | bytearray = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        chunk = message.get("body", b"")
-        body = body + chunk if body else chunk
+        body += message.get("body", b"")
         if len(body) > LARGEST:
             raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
         if not message.get("more_body", False):

@@ -39,7 +39,7 @@ class View(Generic[V]):
     def __init__(self) -> None:
         self._items: dict[str, V] = {}
         self._told = 0
-        self._awaited: dict[str, asyncio.Event] = {}
+        self._awaited: dict[str, list[asyncio.Event]] = {}
         self.synced = asyncio.Event()
 
     def __len__(self) -> int:
@@ -57,17 +57,23 @@ class View(Generic[V]):
         if item.version <= (self._told if known is None else known.version):
             return False
         self._items[key] = item
-        if awaited := self._awaited.pop(key, None):
+        for awaited in self._awaited.get(key, ()):
             awaited.set()
         self._changed(key, known, item)
         return True
 
     async def arrival(self, key: str, within: float) -> V | None:
         """What the watch is about to tell, if it does so in time (seconds)."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                while key not in self._items:
-                    await self._awaited.setdefault(key, asyncio.Event()).wait()
+        if key not in self._items:
+            arrived = asyncio.Event()
+            self._awaited.setdefault(key, []).append(arrived)
+            try:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(arrived.wait(), within)
+            finally:
+                self._awaited[key].remove(arrived)
+                if not self._awaited[key]:
+                    del self._awaited[key]
         return self._items.get(key)
 
     def forget(self, key: str, version: int) -> bool:
@@ -195,7 +201,7 @@ class Reader:
     def account(seen: AccountObject) -> Account:
         return Account(
             version=version(seen.metadata),
-            pull_secrets=tuple(reference.name for reference in seen.image_pull_secrets or () if reference.name),
+            pull_secrets=seen.pull_secrets,
             enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) == "true",
         )
 

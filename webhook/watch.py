@@ -15,7 +15,8 @@ import msgspec
 
 from webhook.cluster import BROKEN, METADATA_ONLY, Cluster, ClusterError, Meta, Status
 
-PAGE = 500
+PAGE = 200
+"""Objects. Each may have 1.5 MiB, and a page is in memory as a whole."""
 LIFE = 300.0
 """Seconds that the server is asked to keep a watch open, jittered up to twice that."""
 LONGEST = 4.0

@@ -33,8 +33,8 @@ def manifests(name: str) -> list[Object]:
 
 
 def install(cluster: ControlPlane) -> None:
-    """RBAC and both policies; the webhook itself is registered by `register`."""
-    for name in ("rbac", "owner-policy", "write-policy"):
+    """RBAC and the policies; the webhook itself is registered by `register`."""
+    for name in ("rbac", "owner-policy", "write-policy", "configuration-policy"):
         for obj in manifests(name):
             cluster.api.apply(obj)
 

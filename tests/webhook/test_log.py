@@ -63,7 +63,7 @@ def test_of_an_exception_with_causes_only_the_last_shows(capsys: pytest.CaptureF
     assert "ValueError" not in line["exception"]
 
 
-@pytest.mark.parametrize("library", ["uvicorn.error", "asyncio", "aiohttp.client"])
+@pytest.mark.parametrize("library", ["uvicorn", "asyncio", "aiohttp.client"])
 def test_exceptions_of_libraries_too(library: str, capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("json")
     try:
@@ -101,7 +101,7 @@ def test_each_entry_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> N
     log.configure("json")
     odd = 'a\r\x1b[31m"\u2028é\nb'
     structlog.get_logger().warning(odd, key=odd, thing=object)
-    logging.getLogger("uvicorn.error").warning("%s", odd)
+    logging.getLogger("uvicorn").warning("%s", odd)
     err = capsys.readouterr().err
     ours, library = [json.loads(line) for line in err.removesuffix("\n").split("\n")]
     assert ours["event"] == ours["key"] == odd
@@ -116,15 +116,15 @@ def test_how_much_is_said(verbose: bool, said: list[str], capsys: pytest.Capture
     log.configure("json", verbose=verbose)
     structlog.get_logger().debug("debug")
     structlog.get_logger().info("info")
-    logging.getLogger("uvicorn.error").info("library info")
-    logging.getLogger("uvicorn.error").warning("library warning")
+    logging.getLogger("uvicorn").info("library info")
+    logging.getLogger("uvicorn").warning("library warning")
     assert [line["event"] for line in lines(capsys)] == said
 
 
 def test_configured_again_nothing_is_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("text")
     log.configure("json")
-    logging.getLogger("uvicorn.error").warning("once")
+    logging.getLogger("uvicorn").warning("once")
     assert [line["event"] for line in lines(capsys)] == ["once"]
 
 

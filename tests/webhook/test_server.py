@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import httpx
 import pytest
@@ -74,7 +74,7 @@ class Running:
 
 @contextmanager
 def serving(web: uvicorn.Server, bound: socket.socket) -> Iterator[None]:
-    thread = threading.Thread(target=lambda: asyncio.run(web.serve([bound])))
+    thread = threading.Thread(target=lambda: asyncio.Runner(loop_factory=limits.Loop).run(web.serve([bound])))
     thread.start()
     while not web.started:
         assert thread.is_alive()
@@ -173,17 +173,51 @@ def test_a_told_length_over_the_limit_is_413_before_it_is_sent(running: Running)
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_chunked_body_over_the_limit_is_413(running: Running) -> None:
-    def body() -> Iterator[bytes]:
-        for _ in range(LARGEST // 65536 + 2):
-            yield b" " * 65536
+@pytest.mark.parametrize("path", ["/mutate", "/healthz"])
+def test_chunks_are_refused(running: Running, path: str) -> None:
+    """What they say in trailers has no end, and no client of ours sends any."""
+    with running.connection() as connection:
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        connection.sendall(f"{head}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+        with suppress(OSError):
+            for number in range(1000):
+                connection.sendall(b"x-%d: %b\r\n" % (number, b"y" * 1000))
+            assert read_all(connection) == b""
 
-    with running.client() as client:
-        try:
-            response = client.post("/mutate", content=body(), headers={"content-type": "application/json"})
-        except httpx.WriteError:  # it may have answered and hung up while we still write
-            return
-        assert response.status_code == 413
+
+def test_a_request_that_begins_where_another_ends_has_its_time_too(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WHOLE_REQUEST", 0.3)
+    with running.connection() as connection:
+        connection.sendall(whole("a") + whole("b")[:200])
+        assert b" 408 " in read_all(connection)
+
+
+def test_what_is_on_its_way_is_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ARRIVING", 1000)
+    half = asked("x" * 800, b"content-length: 100000")
+    with running.connection() as first, running.connection() as second:
+        first.sendall(half)
+        time.sleep(0.1)
+        second.sendall(half)
+        assert second.recv(1000).startswith(b"HTTP/1.1 400 ")
+    time.sleep(0.1)
+    assert running.post(review()).status_code == 200
+    assert limits.LimitedProtocol._arriving == 0
+
+
+def test_a_handshake_that_does_not_come_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE", 0.3)
+    bound = listen("127.0.0.1", 0)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    CA.issue_cert("127.0.0.1").configure_cert(context)
+    with serving(server(metrics_app(Metrics()), context=context), bound):
+        began = time.monotonic()
+        with closing(socket.create_connection(bound.getsockname(), timeout=5)) as connection, suppress(ConnectionError):
+            assert connection.recv(100) == b""
+        assert time.monotonic() - began < 3
 
 
 def test_a_review_of_eight_mib_is_answered(running: Running) -> None:

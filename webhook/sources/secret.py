@@ -57,8 +57,8 @@ def read(seen: SecretObject) -> SourceSecret:
     except (SourceSecretError, DockerConfigError, CredentialError) as e:
         return SourceSecret(version(seen.metadata), owner, None, (str(e),))
     annotations = seen.metadata.annotations or {}
-    namespaces = tuple(name.strip() for name in annotations.get(NAMESPACES, "").split(",") if name.strip())
     try:
+        namespaces = _namespaces(annotations.get(NAMESPACES))
         expires = _expiry(annotations.get(EXPIRES))
     except SourceSecretError as e:
         return SourceSecret(version(seen.metadata), owner, None, (str(e),))
@@ -101,6 +101,14 @@ def _text(seen: SecretObject, key: str) -> str:
         return _value(seen, key).decode()
     except UnicodeDecodeError:
         raise SourceSecretError(f"the key {key} is not UTF-8") from None
+
+
+def _namespaces(text: str | None) -> tuple[str, ...]:
+    """Empty without the annotation: all. An annotation that names none is a mistake, and never all."""
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if text is not None and not names:
+        raise SourceSecretError(f"its annotation {NAMESPACES} names no namespace; write some, or leave it out")
+    return names
 
 
 def _expiry(text: str | None) -> datetime | None:
