@@ -146,18 +146,18 @@ class Replica:
         )
         self.refresh = Refresh(self.supply, self._of_owner, self._tell, SECRET)
         self.mails = {"namespaces": Mail(), "secrets": Mail()}
+        self.keep: dict[str, Callable[[Any], Any]] = {
+            "namespaces": lambda seen: (seen.metadata.name, reader.namespace(seen)),
+            "secrets": lambda seen: (seen.metadata.namespace, reader.standing(seen)),
+        }
         namespaces: Feed[NamespaceObject, Namespace] = Feed(
-            cast(Watch[NamespaceObject], self.mails["namespaces"]),
+            cast(Watch[NamespaceObject, tuple[str, Namespace]], self.mails["namespaces"]),
             self.state.namespaces,
-            lambda seen: seen.metadata.name,
-            reader.namespace,
             self.refresh.look,
         )
         secrets: Feed[SecretObject, Standing] = Feed(
-            cast(Watch[SecretObject], self.mails["secrets"]),
+            cast(Watch[SecretObject, tuple[str, Standing]], self.mails["secrets"]),
             self.state.standing,
-            lambda seen: seen.metadata.namespace,
-            reader.standing,
             self.refresh.look,
         )
         self.background = [self.loop.create_task(run) for run in (namespaces.run(), secrets.run())]
@@ -194,7 +194,7 @@ class Replica:
         if what == "sources":
             self.soon(self.source.forget if gone else self.source.learn, msgspec.convert(event.obj, SecretObject))
         else:
-            self.mails[what].queue.put_nowait(Changed(msgspec.convert(event.obj, _struct(what)), gone))
+            self.mails[what].queue.put_nowait(Changed(self.keep[what](msgspec.convert(event.obj, _struct(what))), gone))
             self.loop.settle()
 
     def list(self, what: str) -> None:
@@ -204,7 +204,8 @@ class Replica:
         if what == "sources":
             self.soon(self.source.replace, items, self.server.version, "release")
         else:
-            self.mails[what].queue.put_nowait(Replaced(items, self.server.version))
+            kept = [self.keep[what](item) for item in items]
+            self.mails[what].queue.put_nowait(Replaced(kept, self.server.version))
             self.loop.settle()
 
     # -- admission --

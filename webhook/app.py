@@ -34,7 +34,7 @@ from webhook.sources.secret import PATIENCE, SecretSource
 from webhook.state import Reader, State
 from webhook.store import Lookup, PullSecrets
 from webhook.supply import Supply
-from webhook.watch import Watch
+from webhook.watch import Watch, whole
 
 log = structlog.get_logger()
 
@@ -176,6 +176,7 @@ class App:
             self._cluster,
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             NamespaceObject,
+            whole,
             feeds.failures("mutatingwebhookconfigurations", self._metrics),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,

@@ -8,7 +8,7 @@ import structlog
 
 from webhook.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
 from webhook.metrics import Metrics
-from webhook.state import Reader, State, Versioned, View, account_key, version
+from webhook.state import Reader, State, Versioned, View, account_key
 from webhook.watch import HasMeta, Replaced, Watch
 
 log = structlog.get_logger()
@@ -18,28 +18,26 @@ V = TypeVar("V", bound=Versioned)
 
 @dataclass(frozen=True)
 class Feed(Generic[W, V]):
-    """`changed` is called with the key of each object that is not what it was."""
+    """What the watch keeps of an object is its key and its value. `changed` is called with the key of each object that
+    is not what it was.
+    """
 
-    watch: Watch[W]
+    watch: Watch[W, tuple[str, V]]
     view: View[V]
-    key: Callable[[W], str]
-    read: Callable[[W], V]
     changed: Callable[[str], None]
 
     async def run(self) -> None:
         async for event in self.watch.events():
             if isinstance(event, Replaced):
-                items = {self.key(item): self.read(item) for item in event.items}
-                for key in self.view.replace(items, event.version):
+                for key in self.view.replace(dict(event.items), event.version):
                     self.changed(key)
             else:
-                self._hear(event.item, gone=event.gone)
+                self._hear(*event.item, gone=event.gone)
 
-    def _hear(self, item: W, *, gone: bool) -> None:
-        key, at = self.key(item), version(item.metadata)
-        if self.view.forget(key, at) if gone else self.view.learn(key, self.read(item)):
+    def _hear(self, key: str, item: V, *, gone: bool) -> None:
+        if self.view.forget(key, item.version) if gone else self.view.learn(key, item):
             self.changed(key)
-        self.view.told(at)
+        self.view.told(item.version)
 
 
 def failures(resource: str, metrics: Metrics) -> Callable[[ClusterError], None]:
@@ -61,10 +59,15 @@ def runs(
 ) -> tuple[Coroutine[None, None, None], ...]:
     """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces."""
     namespaces = Feed(
-        Watch(cluster, "/api/v1/namespaces", NamespaceObject, failures("namespaces", metrics), metadata_only=True),
+        Watch(
+            cluster,
+            "/api/v1/namespaces",
+            NamespaceObject,
+            lambda seen: (seen.metadata.name, reader.namespace(seen)),
+            failures("namespaces", metrics),
+            metadata_only=True,
+        ),
         state.namespaces,
-        lambda seen: seen.metadata.name,
-        reader.namespace,
         look,
     )
     standing = Feed(
@@ -72,19 +75,22 @@ def runs(
             cluster,
             "/api/v1/secrets",
             SecretObject,
+            lambda seen: (seen.metadata.namespace, reader.standing(seen)),
             failures("secrets", metrics),
             query={"fieldSelector": f"metadata.name={secret}"},  # also what RBAC by name asks for
         ),
         state.standing,
-        lambda seen: seen.metadata.namespace,
-        reader.standing,
         look,
     )
     accounts = Feed(
-        Watch(cluster, "/api/v1/serviceaccounts", AccountObject, failures("serviceaccounts", metrics)),
+        Watch(
+            cluster,
+            "/api/v1/serviceaccounts",
+            AccountObject,
+            lambda seen: (account_key(seen.metadata.namespace, seen.metadata.name), reader.account(seen)),
+            failures("serviceaccounts", metrics),
+        ),
         state.accounts,
-        lambda seen: account_key(seen.metadata.namespace, seen.metadata.name),
-        reader.account,
         lambda _key: None,
     )
     return namespaces.run(), standing.run(), accounts.run()

@@ -30,20 +30,26 @@ class HasMeta(Protocol):
 
 
 T = TypeVar("T", bound=HasMeta)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced(Generic[T]):
+class Replaced(Generic[R]):
     """The whole truth as of `version`, after a (re-)list: what is not in it is gone."""
 
-    items: list[T]
+    items: list[R]
     version: int
 
 
 @dataclass(frozen=True, slots=True)
-class Changed(Generic[T]):
-    item: T
+class Changed(Generic[R]):
+    item: R
     gone: bool
+
+
+def whole(item: T) -> T:
+    """To keep all that is decoded."""
+    return item
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):
@@ -66,17 +72,20 @@ class _Frame(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Watch(Generic[T]):
-    """`item`: the Struct that is decoded; only its fields are kept. `failed`: told of each failed attempt."""
+class Watch(Generic[T, R]):
+    """`item`: the Struct that is decoded; `keep`: what stays of it, page by page, so that a list of tens of thousands
+    is never there as a whole. `failed`: told of each failed attempt.
+    """
 
     cluster: Cluster
     path: str
     item: type[T]
+    keep: Callable[[T], R]
     failed: Callable[[ClusterError], None]
     query: Mapping[str, str] | None = None
     metadata_only: bool = False
 
-    async def events(self) -> AsyncIterator[Replaced[T] | Changed[T]]:
+    async def events(self) -> AsyncIterator[Replaced[R] | Changed[R]]:
         version, delay = "", 0.0
         decode = msgspec.json.Decoder(self.item).decode
         clock = asyncio.get_running_loop().time
@@ -94,7 +103,7 @@ class Watch(Generic[T]):
                     delay = 0.0
                     version = msgspec.json.decode(raw, type=_Versioned).metadata.resource_version
                     if kind != "BOOKMARK":
-                        yield Changed(decode(raw), gone=kind == "DELETED")
+                        yield Changed(self.keep(decode(raw)), gone=kind == "DELETED")
                 if clock() - began < 1.0:  # a proxy that answers 200 and hangs up must not make us spin
                     raise ClusterError(0, "WatchEndedAtOnce")
             except (ClusterError, msgspec.MsgspecError, ValueError) as error:  # ValueError: no UTF-8, no number
@@ -105,15 +114,15 @@ class Watch(Generic[T]):
                 delay = min(max(delay * 2, 0.2), LONGEST)
                 await asyncio.sleep(max(e.retry_after, delay * random.uniform(0.5, 1.0)))  # noqa: S311  # jitter
 
-    async def _list(self) -> Replaced[T]:
+    async def _list(self) -> Replaced[R]:
         decode = msgspec.json.Decoder(_Page[self.item]).decode  # type: ignore[name-defined]  # known at run time only
-        items: list[T] = []
+        items: list[R] = []
         query = dict(self.query or {}) | {"limit": str(PAGE)}
         while True:
             page = decode(
                 await self.cluster.call("GET", self.path, query=query, accept=self._accept("List"), within=30)
             )
-            items += page.items or []
+            items += map(self.keep, page.items or ())
             if not page.metadata.continue_:
                 return Replaced(items, int(page.metadata.resource_version))
             query["continue"] = page.metadata.continue_

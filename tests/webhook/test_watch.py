@@ -16,7 +16,7 @@ from aiohttp import web
 
 from webhook import watch
 from webhook.cluster import Cluster, ClusterError, NamespaceObject
-from webhook.watch import Changed, Replaced, Watch
+from webhook.watch import Changed, Replaced, Watch, whole
 
 PATH = "/api/v1/namespaces"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -132,6 +132,7 @@ async def follow(fake: Fake, folder: Path, events: int, *, metadata_only: bool =
                 cluster,
                 PATH,
                 NamespaceObject,
+                whole,
                 lambda error: seen.failures.append(str(error)),
                 query={"labelSelector": "x"},
                 metadata_only=metadata_only,
@@ -357,7 +358,7 @@ def test_nothing_listens(tmp_path: Path) -> None:
             enough.set()
 
         async with Cluster.connect(str(kubeconfig(tmp_path, 1))) as cluster:
-            events: AsyncIterator[object] = Watch(cluster, PATH, NamespaceObject, failed).events()
+            events: AsyncIterator[object] = Watch(cluster, PATH, NamespaceObject, whole, failed).events()
             first = asyncio.ensure_future(anext(events))
             await asyncio.wait_for(enough.wait(), 5)
             assert not first.done()

@@ -21,7 +21,7 @@ from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPAC
 from webhook.notice import Notice, Tell
 from webhook.sources import Changed
 from webhook.state import View, version
-from webhook.watch import Replaced, Watch
+from webhook.watch import Replaced, Watch, whole
 
 BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"
@@ -150,6 +150,7 @@ class SecretSource:
             cluster,
             f"/api/v1/namespaces/{namespace}/secrets",
             SecretObject,
+            whole,
             self.failed,
             query={"labelSelector": OWNER},
         )
