@@ -75,12 +75,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start()  # one that begins in the same read in which another one ended
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"transfer-encoding":
-            raise ValueError("chunked")  # no client of ours does it, and trailers have no limit
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
+        if any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise ValueError("chunked")  # no client of ours does it, and trailers have no limit
         self.head_is_complete()
         super().on_headers_complete()
 

@@ -24,7 +24,7 @@ DECODED = "pullsecret_webhook.review"
 PATH = b"/mutate"
 LARGEST_HELD = 1024 * 1024
 """Bytes. More is not ordinary, and the app counts what it reads."""
-_ODD = frozenset({b"connection", b"expect", b"upgrade"})
+_ODD = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade"})
 """Headers that an API server does not send with a review, and that ask for more than an answer."""
 
 

@@ -17,14 +17,22 @@ from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.waiting import until
 
-NONE, POLICY, USUAL, HANDMADE, OURS = (
+NONE, POLICY, USUAL, HANDMADE, PLAIN, OURS = (
     "no mutation",
     "MutatingAdmissionPolicy",
     "controller-runtime",
     "hand-made Go",
+    "hand-made Go, no conditions",
     "pullsecret-webhook",
 )
-SPACES = {NONE: "bench-none", POLICY: "bench-policy", USUAL: "bench-usual", HANDMADE: "bench-handmade", OURS: "bench"}
+SPACES = {
+    NONE: "bench-none",
+    POLICY: "bench-policy",
+    USUAL: "bench-usual",
+    HANDMADE: "bench-handmade",
+    PLAIN: "bench-plain",
+    OURS: "bench",
+}
 """`bench` is the namespace of the captured review."""
 LABEL = "bench"
 REVIEW = Path(__file__).with_name("review.json")
@@ -71,7 +79,10 @@ def arena(folder: Path) -> Iterator[Arena]:
             port = free_port()
             child = stack.enter_context(go(cluster, program, port))
             pids[name] = child.pid
-            registered.append(_registration(name, port, cluster.ca))
+            registered.append(_registration(name, port, cluster.ca, _entry()))
+            if name == HANDMADE:
+                pids[PLAIN] = child.pid
+                registered.append(_registration(PLAIN, port, cluster.ca, _plain()))
         ours = stack.enter_context(deployed.running(cluster))
         pids[OURS] = ours.child.pid
         for obj in (*registered, *_policy()):
@@ -80,7 +91,7 @@ def arena(folder: Path) -> Iterator[Arena]:
         pod = folder / "pod.json"
         pod.write_text(json.dumps(_pod()))
         made = Arena(cluster, ours, pids, cluster.pki.client("bench", "bench", ("system:masters",)), audit, pod)
-        for contender in (POLICY, USUAL, HANDMADE, OURS):
+        for contender in (POLICY, USUAL, HANDMADE, PLAIN, OURS):
             until(lambda name=contender: _mutates(made, name), f"{contender} is called", within=20)  # type: ignore[misc]
         until(lambda: cluster.api.get("Secret", "ghcr-secret", SPACES[OURS]), "the pull secret stands", within=10)
         yield made
@@ -129,24 +140,34 @@ def _selector(contender: str) -> Object:
     return {"matchLabels": {LABEL: SPACES[contender]}}
 
 
-def _registration(contender: str, port: int, ca: Path) -> Object:
-    name = SPACES[contender]
+def _entry() -> Object:
+    """The other webhooks are registered as ours is, so that what differs is what they do."""
+    (configuration,) = deployed.manifests("webhook")
+    entry: Object = configuration["webhooks"][0]
+    return entry
+
+
+def _plain() -> Object:
+    """As little as a registration can say, to see what conditions and reinvocation cost."""
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-    bundle = base64.b64encode(ca.read_bytes()).decode()
-    entry = {
+    return {"admissionReviewVersions": ["v1"], "sideEffects": "None", "timeoutSeconds": 3, "rules": [rule]}
+
+
+def _registration(contender: str, port: int, ca: Path, entry: Object) -> Object:
+    name = SPACES[contender]
+    own = {
         "name": f"{name}.example.com",
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-        "timeoutSeconds": 3,
-        "clientConfig": {"url": f"https://127.0.0.1:{port}/mutate", "caBundle": bundle},
+        "clientConfig": {
+            "url": f"https://127.0.0.1:{port}/mutate",
+            "caBundle": base64.b64encode(ca.read_bytes()).decode(),
+        },
         "namespaceSelector": _selector(contender),
-        "rules": [rule],
     }
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": name},
-        "webhooks": [entry],
+        "webhooks": [entry | own],
     }
 
 
