@@ -12,7 +12,6 @@ from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.network import Network
 from controlplane.networked import Networked
-from controlplane.networked import networked as start_networked
 from controlplane.node import Node
 from controlplane.registry import Registry
 
@@ -76,7 +75,7 @@ def node(
 def networked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Networked]:
     """A cluster apart from `cluster`, with node, registry (alice and bob) and pods that have addresses."""
     users = {name: secrets.token_urlsafe() for name in ("alice", "bob")}
-    with _shown(request, start_networked(tmp_path_factory.mktemp("networked"), users)) as started:
+    with _shown(request, Networked.start(tmp_path_factory.mktemp("networked"), users)) as started:
         yield started
 
 

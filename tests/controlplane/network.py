@@ -1,16 +1,17 @@
-"""A network of the cluster's own: a network namespace with one bridge, on which are the node, its pods and this machine.
+"""A network of the cluster's own: a network namespace with one bridge for the node, its pods and this machine.
 
-The machine joins the bridge as a pod does, by the same CNI plug-in, with a device of a name of its own. It gets no route
-but to the bridge's subnet, and no setting outside of that device changes. With the last process of the namespace all of
-it is gone. One /24 holds:
+The machine joins the bridge as a pod does, by the same CNI plug-in, with a device of a name of its own. It gets no
+route but to the bridge's subnet, and no setting outside of that device changes. With the last process of the namespace
+all of it is gone. One /24 holds:
 
     .1           the node: API server, etcd, registry, and pods with hostNetwork
     .1 to .126   Services; the first one is `kubernetes`, so that pods reach the API server by their own environment
     .129 to .253 pods
     .254         this machine
 
-There is no kube-proxy (the other Services' addresses lead nowhere, and the API server calls webhooks at the endpoints of
-their Services), no DNS in the cluster, no way out of the subnet, no hostPort, and nothing enforces NetworkPolicies."""
+There is no kube-proxy (the other Services' addresses lead nowhere, and the API server calls webhooks at the endpoints
+of their Services), no DNS in the cluster, no way out of the subnet, no hostPort, and nothing enforces NetworkPolicies.
+"""
 
 import fcntl
 import json
@@ -95,11 +96,18 @@ LOOPBACK = Network("127.0.0.1", "10.0.0.0/24")
 @contextmanager
 def _namespace(log: Path) -> Iterator[Path]:
     """Held by a process that does nothing else."""
-    own = Path("/proc/self/ns/net").readlink()
+    own = _link(Path("/proc/self/ns/net"))
     with Child("network", ["unshare", "--net", "sleep", "infinity"], log=log) as holder:
         namespace = Path(f"/proc/{holder.pid}/ns/net")
-        holder.until(lambda: namespace.readlink() != own, "a network namespace", within=10)
+        holder.until(lambda: _link(namespace) not in {None, own}, "a network namespace", within=10)
         yield namespace
+
+
+def _link(namespace: Path) -> Path | None:
+    try:
+        return namespace.readlink()
+    except FileNotFoundError:  # the process has just ended
+        return None
 
 
 def _join(plugins: Path, addresses: Path, device: str, enter: tuple[str, ...]) -> IPv4Network:

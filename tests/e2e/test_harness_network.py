@@ -4,6 +4,7 @@ No test of NetworkPolicies: the cluster's CNI plug-ins do not enforce them."""
 
 import base64
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -30,9 +31,9 @@ NAMESPACE = "net"
 RUN = """
 import sys
 from pathlib import Path
-from controlplane.networked import networked
+from controlplane.networked import Networked
 
-with networked(Path(sys.argv[1]), {"alice": "password"}) as started:
+with Networked.start(Path(sys.argv[1]), {"alice": "password"}):
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -52,12 +53,16 @@ def image(networked: Networked) -> str:
 
 @pytest.fixture(scope="module")
 def pods(networked: Networked, image: str) -> dict[str, str]:
-    """Names and addresses of two pods that serve."""
-    for name in ("one", "two"):
+    """Names and addresses of pods that serve; the one called host is in the node's network."""
+    for name in ("one", "two", "host"):
         metadata = {"name": name, "namespace": NAMESPACE}
-        spec = {"terminationGracePeriodSeconds": 1, "containers": [container(image, "serve", 8080)]}
+        spec = {
+            "hostNetwork": name == "host",
+            "terminationGracePeriodSeconds": 1,
+            "containers": [container(image, "serve", 8080)],
+        }
         networked.cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    return {name: address(networked.cluster, name) for name in ("one", "two")}
+    return {name: address(networked.cluster, name) for name in ("one", "two", "host")}
 
 
 def container(image: str, mode: str, port: int, *args: str) -> dict[str, Any]:
@@ -81,8 +86,8 @@ def peer(cluster: ControlPlane, pod: str, *args: str) -> str:
 
 
 def test_pods_have_addresses_of_their_own(networked: Networked, pods: dict[str, str]) -> None:
-    addresses = {*pods.values(), networked.network.address}
-    assert len(addresses) == 3
+    assert len(set(pods.values())) == 3
+    assert pods["host"] == networked.network.address
     (node,) = networked.cluster.api.list("Node")
     assert {"type": "InternalIP", "address": networked.network.address} in node["status"]["addresses"]
 
@@ -94,11 +99,12 @@ def test_pods_reach_each_other(networked: Networked, pods: dict[str, str]) -> No
 
 def test_this_machine_reaches_pods(pods: dict[str, str]) -> None:
     seen = {name: httpx.get(f"http://{pod}:8080/", trust_env=False).text for name, pod in pods.items()}
-    assert seen == {"one": "one\n", "two": "two\n"}
+    assert seen == {"one": "one\n", "two": "two\n", "host": f"{platform.node()}\n"}
 
 
-def test_a_pod_is_known_by_its_mounted_token(networked: Networked, pods: dict[str, str]) -> None:
-    assert peer(networked.cluster, "one", "whoami") == f"system:serviceaccount:{NAMESPACE}:default"
+@pytest.mark.parametrize("pod", ["one", "host"])
+def test_a_pod_is_known_by_its_mounted_token(networked: Networked, pods: dict[str, str], pod: str) -> None:
+    assert peer(networked.cluster, pod, "whoami") == f"system:serviceaccount:{NAMESPACE}:default"
 
 
 def test_a_webhook_is_called_through_its_service(networked: Networked, image: str, tmp_path: Path) -> None:
@@ -111,10 +117,10 @@ def test_a_webhook_is_called_through_its_service(networked: Networked, image: st
     replicas = {pod["metadata"]["name"] for pod in cluster.api.list("Pod", NAMESPACE, labels="app=toy")}
     assert len(replicas) == 2
     assert first in replicas
-    cluster.kubectl("-n", NAMESPACE, "scale", "deployment/toy", "--replicas=1")
     cluster.api.delete("Pod", first, NAMESPACE, wait=True)
     second = cluster.wait(lambda: admitted_by(cluster), "another one is called")
     assert second != first
+    cluster.api.delete("MutatingWebhookConfiguration", "toy")
 
 
 def deploy(cluster: ControlPlane, image: str, pki: Pki) -> None:
@@ -158,7 +164,8 @@ def admitted_by(cluster: ControlPlane) -> str | None:
     """The pod that labelled a ConfigMap."""
     metadata = {"name": "reviewed", "namespace": NAMESPACE}
     made = cluster.api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}, dry_run=True)
-    return made["metadata"].get("labels", {}).get("admitted-by")
+    labels: dict[str, str] = made["metadata"].get("labels", {})
+    return labels.get("admitted-by")
 
 
 def namespace_of(process: Path) -> str:
@@ -180,7 +187,7 @@ def devices() -> set[str]:
 
 
 def settings() -> dict[str, str]:
-    """Of the machine's own network, its devices' apart."""
+    """Of the machine's own network, not of a device."""
     return {str(path): path.read_text() for path in Path("/proc/sys/net/ipv4").glob("ip_*")}
 
 
@@ -189,8 +196,8 @@ def test_nothing_of_a_network_is_left_when_a_part_fails(tmp_path: Path) -> None:
     with Network.start(tmp_path) as network:
         assert network.pods
         assert network.pods.device in devices()
-        entered = subprocess.run([*network.enter, "readlink", "/proc/self/ns/net"], capture_output=True, text=True)
-        namespace = entered.stdout.strip()
+        entered = subprocess.run([*network.enter, "readlink", "/proc/self/ns/net"], capture_output=True, check=True)
+        namespace = entered.stdout.decode().strip()
         assert left(namespace)
         with (
             pytest.raises(HarnessError, match="no-such-flag"),
