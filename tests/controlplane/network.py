@@ -73,7 +73,7 @@ class Network:
     @classmethod
     @contextmanager
     def start(cls, folder: Path) -> Iterator["Network"]:
-        """A namespace of its own; what is to run in it must have ended before."""
+        """To be ended last: the device goes when nothing runs in the namespace any more."""
         check_machine("nsenter", "unshare")
         plugins = need(*cls.programs)["bridge"].parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,11 +158,12 @@ def _free_subnet() -> IPv4Network:
 
 
 def _routes() -> list[IPv4Network]:
-    """All but the default route; the kernel prints addresses as numbers of its own byte order."""
+    """All but the default route."""
     rows = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
     pairs = [(_address(row[1]), _address(row[7])) for row in rows]
     return [IPv4Network(f"{target}/{mask}") for target, mask in pairs if int(mask)]
 
 
 def _address(text: str) -> IPv4Address:
+    """The kernel prints addresses as numbers of its own byte order, which is little-endian wherever this runs."""
     return IPv4Address(bytes.fromhex(text)[::-1])

@@ -5,6 +5,7 @@ No test of NetworkPolicies: the cluster's CNI plug-ins do not enforce them."""
 import base64
 import os
 import platform
+import random
 import signal
 import subprocess
 import sys
@@ -209,7 +210,8 @@ def test_nothing_of_a_network_is_left_when_a_part_fails(tmp_path: Path) -> None:
     assert settings() == before
 
 
-def test_two_networks_are_apart(tmp_path: Path) -> None:
+def test_two_networks_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "sample", lambda candidates, _: candidates)  # both would begin with the same one
     with Network.start(tmp_path / "one") as one, Network.start(tmp_path / "two") as two:
         assert one.pods
         assert two.pods
