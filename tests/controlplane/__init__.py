@@ -13,10 +13,13 @@ Where things are:
     cluster       ControlPlane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler; users and their access
     node          Node: containerd and kubelet; inside is its process 1, nodefiles its configuration, cgroups its cgroup
     registry      Registry: private, with TLS and passwords, called ghcr.io; image makes and pushes what lies in it
+    network       Network: instead of this machine's loopback one of the cluster's own, where pods have addresses
+    networked     Networked: all of these in such a network
     api, kinds    Api: a client of the API server that speaks dicts
-    fixtures      `cluster`, `registry` and `node` for pytest
+    fixtures      `cluster`, `registry`, `node` and `networked` for pytest
     binaries      where programs come from: tools lists them, gobuild and debian make them, cache keeps them
     components, kubeconfig, pki                         what cluster is put together from
-    process, waiting, ports, progress, errors           used by all of them
-    go/           the Go modules: kubernetes, containerd, registry (with our guard), images (app and pause)
+    process, waiting, ports, machine, progress, errors  used by all of them
+    go/           the Go modules: kubernetes, containerd, registry (with our guard), network (CNI plug-ins),
+                  images (app, peer and pause)
 """

@@ -16,6 +16,7 @@ from controlplane.binaries import need
 from controlplane.components import Components
 from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
+from controlplane.network import LOOPBACK, Network
 from controlplane.process import Child, Command
 from controlplane.progress import step
 from controlplane.waiting import until
@@ -33,6 +34,7 @@ class ControlPlane:
         self.server = parts.server
         self.pki = parts.pki
         self.ca = parts.pki.ca
+        self.network = parts.network
         self.children: list[Child] = []
         self._parts = parts
         self._stack = stack
@@ -42,7 +44,14 @@ class ControlPlane:
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path, *, scheduler: bool = False, extra_flags: tuple[str, ...] = ()) -> Iterator[Self]:
+    def start(
+        cls,
+        folder: Path,
+        *,
+        scheduler: bool = False,
+        extra_flags: tuple[str, ...] = (),
+        network: Network = LOOPBACK,
+    ) -> Iterator[Self]:
         """Ready when yielded: the API answers and the controllers have made the default service account.
 
         `extra_flags` go to kube-apiserver. All that is written lies in `folder`, which is the caller's."""
@@ -51,7 +60,7 @@ class ControlPlane:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, folder / "etcd", ignore_errors=True)  # large; the logs stay
-            cluster = cls(folder, Components.prepare(programs, folder), stack)
+            cluster = cls(folder, Components.prepare(programs, folder, network), stack)
             with step("etcd, kube-apiserver, kube-controller-manager"):
                 cluster._start(extra_flags)
             if scheduler:
@@ -112,7 +121,9 @@ class ControlPlane:
             text=True,
             check=False,
             timeout=120,
-            env=os.environ | {"KUBECONFIG": str(kubeconfig or self.kubeconfig), "HOME": str(self.folder)},
+            env=os.environ
+            | self.network.env
+            | {"KUBECONFIG": str(kubeconfig or self.kubeconfig), "HOME": str(self.folder)},
         )
         if check and done.returncode:
             raise HarnessError(f"kubectl {' '.join(map(str, args))}: status {done.returncode}: {done.stderr.strip()}")
@@ -139,7 +150,8 @@ class ControlPlane:
 
     def _run(self, name: str, command: Command) -> Child:
         # The stack ends its children last started first: the API server before etcd, without which it hangs.
-        child = self._stack.enter_context(Child(name, command, log=self.folder / f"{name}.log"))
+        command, log = [*self.network.enter, *command], self.folder / f"{name}.log"
+        child = self._stack.enter_context(Child(name, command, log=log, env=self.network.env))
         self.children.append(child)
         return child
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.kubeconfig import Access
+from controlplane.network import LOOPBACK, Network
 from controlplane.pki import Pair, Pki
 from controlplane.ports import free_port
 from controlplane.process import Command
 
-_SERVICES = "10.0.0.0/24"
-_SERVING_NAMES = ("localhost", "127.0.0.1", "10.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+_SERVING_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 _FASTER = ("--kube-api-qps=500", "--kube-api-burst=1000")  # the defaults make 1,000 pods a matter of a minute
 
 
@@ -23,16 +23,19 @@ class Components:
     port: int
     etcd_url: str
     accounts: Pair  # signs the tokens of service accounts
+    network: Network
 
     @classmethod
-    def prepare(cls, programs: dict[str, Path], folder: Path) -> "Components":
+    def prepare(cls, programs: dict[str, Path], folder: Path, network: Network = LOOPBACK) -> "Components":
         pki = Pki(folder / "pki")
         accounts = pki.server("service-accounts", "localhost")
-        return cls(programs, folder, pki, free_port(), f"http://127.0.0.1:{free_port()}", accounts)
+        # In a network of our own the server itself stands at the address of the Service `kubernetes`, and at its port.
+        port = 443 if network.pods else free_port()
+        return cls(programs, folder, pki, port, f"http://{network.address}:{free_port()}", accounts, network)
 
     @property
     def server(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self.network.address}:{self.port}"
 
     def access(self, file: str, user: str, groups: tuple[str, ...] = ()) -> Access:
         return Access(self.server, self.pki.ca, pair=self.pki.client(file, user, groups))
@@ -52,12 +55,12 @@ class Components:
         ]
 
     def apiserver(self, extra: tuple[str, ...]) -> Command:
-        serving = self.pki.server("apiserver", *_SERVING_NAMES)
+        serving = self.pki.server("apiserver", *_SERVING_NAMES, self.network.address, self.network.kubernetes)
         kubelet = self.pki.client("apiserver-kubelet", "kube-apiserver-kubelet-client", ("system:masters",))
         return [
             self.programs["kube-apiserver"],
             f"--etcd-servers={self.etcd_url}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self.network.address}",
             f"--secure-port={self.port}",
             f"--tls-cert-file={serving.certificate}",
             f"--tls-private-key-file={serving.key}",
@@ -65,7 +68,7 @@ class Components:
             f"--service-account-issuer={self.server}",
             f"--service-account-key-file={self.accounts.key}",
             f"--service-account-signing-key-file={self.accounts.key}",
-            f"--service-cluster-ip-range={_SERVICES}",
+            f"--service-cluster-ip-range={self.network.services}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged",
@@ -73,6 +76,7 @@ class Components:
             f"--kubelet-client-certificate={kubelet.certificate}",
             f"--kubelet-client-key={kubelet.key}",
             "--kubelet-preferred-address-types=Hostname",  # the node is called localhost
+            *(["--enable-aggregator-routing"] if self.network.pods else []),  # webhooks at their endpoints
             *extra,
         ]
 

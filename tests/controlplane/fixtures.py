@@ -10,6 +10,8 @@ import pytest
 from controlplane import webhook as deployed
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
+from controlplane.network import Network
+from controlplane.networked import Networked
 from controlplane.node import Node
 from controlplane.registry import Registry
 
@@ -31,7 +33,7 @@ def binaries(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def node_binaries(request: pytest.FixtureRequest, binaries: None) -> None:
-    with _shown(request, _built("kube-scheduler", "registry", "app", *Node.programs)):
+    with _shown(request, _built("kube-scheduler", "registry", "app", "peer", *Network.programs, *Node.programs)):
         pass
 
 
@@ -66,6 +68,14 @@ def node(
 ) -> Iterator[Node]:
     """In `cluster`, pulling from `registry`."""
     with _shown(request, Node.start(tmp_path_factory.mktemp("node"), cluster, [registry])) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def networked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Networked]:
+    """A cluster apart from `cluster`, with node, registry (alice and bob) and pods that have addresses."""
+    users = {name: secrets.token_urlsafe() for name in ("alice", "bob")}
+    with _shown(request, Networked.start(tmp_path_factory.mktemp("networked"), users)) as started:
         yield started
 
 

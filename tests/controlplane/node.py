@@ -2,7 +2,8 @@
 
 The node is called localhost (so that `kubectl logs` finds it), logs in by a certificate as system:node:localhost (so
 that the Node authorizer decides which Secrets it may read), and resolves the names of the given registries to them.
-Pods have no network of their own to speak of; hostNetwork works. cgroup version 2: see cgroups.py."""
+It runs in the cluster's network: on loopback pods have none of their own to speak of, and hostNetwork works there too.
+cgroup version 2: see cgroups.py."""
 
 import json
 import os
@@ -17,8 +18,8 @@ from typing import Self
 from controlplane.binaries import need
 from controlplane.cgroups import cgroup
 from controlplane.cluster import ControlPlane
-from controlplane.errors import HarnessError
 from controlplane.image import Image
+from controlplane.machine import check_machine
 from controlplane.nodefiles import PAUSE, write_containerd, write_kubelet
 from controlplane.ports import free_port
 from controlplane.process import Child, Command
@@ -42,7 +43,7 @@ class Node:
     @contextmanager
     def start(cls, folder: Path, cluster: ControlPlane, registries: Sequence[Registry] = ()) -> Iterator[Self]:
         """Ready, and open to the scheduler (which it starts), when yielded."""
-        _check_machine()
+        check_machine("mount", "unshare")
         node = cls(folder.resolve(), cluster, need(*cls.programs))
         cluster.start_scheduler()
         with ExitStack() as stack:
@@ -60,9 +61,9 @@ class Node:
         stack.callback(shutil.rmtree, images, ignore_errors=True)  # the logs stay
 
     def _write(self, cgroup_name: str, registries: Sequence[Registry]) -> None:
-        pki, programs, folder = self._cluster.pki, self._programs, self.folder
+        pki, programs, folder, network = self._cluster.pki, self._programs, self.folder, self._cluster.network
         (folder / "pause.tar").write_bytes(Image.of(programs["pause"]).archive(PAUSE))
-        write_containerd(folder, programs["runc"], registries)
+        write_containerd(folder, programs["runc"], registries, network.pods)
         serving = pki.server("kubelet", self.name, "127.0.0.1")
         write_kubelet(folder, cgroup=cgroup_name, port=free_port(), ca=pki.ca, serving=serving)
         kubeconfig = self._cluster.user_kubeconfig(f"system:node:{self.name}", ("system:nodes",))
@@ -72,9 +73,10 @@ class Node:
             f"--config={folder}/kubelet.yaml",
             f"--kubeconfig={kubeconfig}",
             f"--hostname-override={self.name}",
+            *([f"--node-ip={network.address}"] if network.pods else []),
         ]
         keep = {self._cluster.folder, _TESTS, *(program.parent for program in programs.values())}
-        keep |= {registry.ca.parent for registry in registries}
+        keep |= {registry.ca.parent for registry in registries} | ({network.pods.plugins} if network.pods else set())
         spec = {
             "folder": str(folder),
             "keep": sorted(map(str, keep)),
@@ -87,8 +89,9 @@ class Node:
     @contextmanager
     def _running(self) -> Iterator[Child]:
         path = f"{self._programs['containerd-shim-runc-v2'].parent}{os.pathsep}{os.environ['PATH']}"
-        env = {"PATH": path, "PYTHONPATH": str(_TESTS)}
-        command: Command = [*_UNSHARE, sys.executable, "-m", "controlplane.inside", self.folder / "spec.json"]
+        env = {"PATH": path, "PYTHONPATH": str(_TESTS)} | self._cluster.network.env
+        enter = self._cluster.network.enter
+        command: Command = [*enter, *_UNSHARE, sys.executable, "-m", "controlplane.inside", self.folder / "spec.json"]
         with Child("node", command, log=self.folder / "node.log", env=env, stop_signal=SIGKILL) as child:
             try:
                 yield child
@@ -99,14 +102,6 @@ class Node:
         found = self._cluster.api.get("Node", self.name) or {"spec": {}, "status": {}}
         conditions = {one["type"]: one["status"] for one in found["status"].get("conditions", ())}
         return conditions.get("Ready") == "True" and not found["spec"].get("taints")
-
-
-def _check_machine() -> None:
-    if os.geteuid() != 0:
-        raise HarnessError("the node needs root: it mounts, and runs containers; the control plane alone does not")
-    for program in ("unshare", "mount"):
-        if shutil.which(program) is None:
-            raise HarnessError(f"{program} is missing: install util-linux")
 
 
 def _end(child: Child) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from controlplane.network import Pods
 from controlplane.pki import Pair
 from controlplane.registry import Registry
 
@@ -34,7 +35,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true  # where we may not lower the score, no sandbox would start without it
   [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = ["{folder}/cni"]
+    bin_dirs = ["{plugins}"]
     conf_dir = "{folder}/cni"
     use_internal_loopback = true
   [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
@@ -44,7 +45,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
       SystemdCgroup = false
 """
 
-# Pods need no network here but the kubelet wants one for them: this plug-in gives all of them the same address.
+# On loopback pods need no network but the kubelet wants one for them: this plug-in gives all of them the same address.
 _CNI_PLUGIN = """\
 #!/bin/sh
 case $CNI_COMMAND in
@@ -55,13 +56,14 @@ esac
 """  # noqa: E501
 
 
-def write_containerd(folder: Path, runc: Path, registries: Iterable[Registry]) -> None:
-    config = _CONTAINERD.format(folder=folder, runc=runc, socket=SOCKET, pause=PAUSE)
+def write_containerd(folder: Path, runc: Path, registries: Iterable[Registry], pods: Pods | None) -> None:
+    plugins = pods.plugins if pods else folder / "cni"
+    config = _CONTAINERD.format(folder=folder, runc=runc, socket=SOCKET, pause=PAUSE, plugins=plugins)
     (folder / "containerd.toml").write_text(config)
     (folder / "cni").mkdir()
     (folder / "cni" / "none").write_text(_CNI_PLUGIN)
     (folder / "cni" / "none").chmod(0o755)
-    network = {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "none"}]}
+    network = {"cniVersion": "1.0.0", "name": "pods", "plugins": [pods.config() if pods else {"type": "none"}]}
     (folder / "cni" / "pods.conflist").write_text(json.dumps(network))
     for registry in registries:
         hosts = folder / "certs.d" / registry.name / "hosts.toml"

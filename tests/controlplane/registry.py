@@ -17,6 +17,7 @@ import httpx
 
 from controlplane.binaries import need
 from controlplane.image import MANIFEST, Image, push
+from controlplane.network import LOOPBACK, Network
 from controlplane.pki import Pki
 from controlplane.ports import free_port
 from controlplane.process import Child, Command
@@ -38,12 +39,13 @@ class LogEntry:
 class Registry:
     """`name` is what images call it; `url` where it really listens, with a certificate of `ca` for both."""
 
-    def __init__(self, folder: Path, name: str, app: Path) -> None:
+    def __init__(self, folder: Path, name: str, app: Path, network: Network) -> None:
         self.name = name
         self.users: dict[str, str] = {}
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"{network.address}:{free_port()}"
         self.url = f"https://{self.address}"
         self._app = app
+        self._network = network
         self._htpasswd = folder / "htpasswd"
         self._log = folder / "registry.log"
         self._pki = Pki(folder / "pki")
@@ -51,12 +53,14 @@ class Registry:
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path, users: Mapping[str, str], *, name: str = "ghcr.io") -> Iterator[Self]:
+    def start(
+        cls, folder: Path, users: Mapping[str, str], *, name: str = "ghcr.io", network: Network = LOOPBACK
+    ) -> Iterator[Self]:
         """`users` are names and passwords."""
         programs = need("registry", "app")
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        registry = cls(folder, name, programs["app"])
+        registry = cls(folder, name, programs["app"], network)
         registry._write_users(users)
         with ExitStack() as stack:
             with step(f"registry ({name})"):
@@ -101,9 +105,9 @@ class Registry:
 
     @contextmanager
     def _serve(self, program: Path, storage: Path) -> Iterator[None]:
-        pair = self._pki.server("registry", self.name, "localhost", "127.0.0.1")
+        pair = self._pki.server("registry", self.name, "localhost", self._network.address)
         command: Command = [program, self.address, pair.certificate, pair.key, self._htpasswd, storage]
-        with Child("registry", command, log=self._log) as child:
+        with Child("registry", [*self._network.enter, *command], log=self._log) as child:
             child.until(self._answers, "the registry answers", within=20)
             yield
 

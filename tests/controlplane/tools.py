@@ -91,8 +91,9 @@ def _containerd() -> Module:
 
 def _table() -> dict[str, Tool]:
     kubernetes, containerd = _kubernetes(), _containerd()
-    images = Module("images", "10 s")
+    images, network = Module("images", "10 s"), Module("network", "10 s")
     bench = Module("bench", "1 to 2 min", elsewhere=_BENCH)
+    plugins = "github.com/containernetworking/plugins/plugins"
     kube = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
     nodes = ("containerd", "containerd-shim-runc-v2", "ctr")
     tools = [
@@ -103,7 +104,11 @@ def _table() -> dict[str, Tool]:
         Tool("runc", at_least=(1, 1), debian="runc"),
         Tool("registry", Module("registry", "1 to 2 min"), "."),
         Tool("app", images, "./app"),
+        Tool("peer", images, "./peer"),
         Tool("pause", images, "./pause"),
+        Tool("bridge", network, f"{plugins}/main/bridge"),
+        Tool("host-local", network, f"{plugins}/ipam/host-local"),
+        Tool("loopback", network, f"{plugins}/main/loopback"),
         *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load")),
     ]
     return {tool.name: tool for tool in tools}

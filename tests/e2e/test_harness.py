@@ -11,6 +11,7 @@ import pytest
 from controlplane.api import ApiError
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
+from controlplane.network import Network
 from controlplane.process import Child
 from controlplane.waiting import until
 
@@ -105,6 +106,16 @@ def test_warnings_of_the_api_server_are_collected(cluster: ControlPlane) -> None
     cluster.api.create(pod, dry_run=True)
     assert ["deprecated since v1.14" in text for text in cluster.api.take_warnings()] == [True]
     assert cluster.api.take_warnings() == []
+
+
+@pytest.mark.parametrize(("user", "said"), [(1000, "need root"), (0, "nsenter is missing: install util-linux")])
+def test_what_a_network_needs_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, said: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HarnessError, match=said), Network.start(tmp_path):
+        pass
 
 
 @pytest.mark.usefixtures("node_binaries")
