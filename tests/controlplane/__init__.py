@@ -13,6 +13,7 @@ Where things are:
     cluster       ControlPlane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler; users and their access
     node          Node: containerd and kubelet; inside is its process 1, nodefiles its configuration, cgroups its cgroup
     registry      Registry: private, with TLS and passwords, called ghcr.io; image makes and pushes what lies in it
+    webhookimage  the webhook's own image, built by `make image` with an unpacked buildah
     api, kinds    Api: a client of the API server that speaks dicts
     fixtures      `cluster`, `registry` and `node` for pytest
     binaries      where programs come from: tools lists them, gobuild and debian make them, cache keeps them
