@@ -1,15 +1,18 @@
-"""Compiles what the server imports, the standard library's part too: a read-only file system keeps no cache, and the
-official Python images bring none. Run with $PYTHONPYCACHEPREFIX, as the image runs."""
+"""Compiles what the server imports, the standard library's part too, into $PYTHONPYCACHEPREFIX.
 
+A read-only file system keeps no cache, and the official Python images bring none.
+"""
+
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
 
-import webhook.app
-import webhook.cli
-import webhook.inject
+for name in ("webhook.cli", "webhook.app", "webhook.inject", "uvloop"):
+    importlib.import_module(name)
 
-UNCHECKED = (1).to_bytes(4, "little")  # never compared with the source: both lie in one layer, whose times are rewritten
+# Never compared with the source: both lie in one layer, whose times are rewritten.
+UNCHECKED = (1).to_bytes(4, "little")
 
 assert sys.pycache_prefix
 for compiled in Path(sys.pycache_prefix).rglob("*.pyc"):

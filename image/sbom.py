@@ -1,7 +1,8 @@
 """Prints what is in the image, as CycloneDX JSON: `python3 sbom.py ENVIRONMENT`, by the base's own Python.
 
 Python packages of the environment and of the base, the interpreter, and the packages of a Debian base. No time and no
-serial number: the same image has the same document."""
+serial number: the same image has the same document.
+"""
 
 import json
 import platform
@@ -50,7 +51,9 @@ def debian_packages(status: str, system: Mapping[str, str]) -> Iterator[Componen
         if fields.get("Status", "").endswith(" installed"):
             name, version, arch = fields["Package"], fields["Version"], fields["Architecture"]
             source = fields.get("Source", name).split()[0]  # what Debian's advisories speak of
-            purl = f"pkg:deb/{vendor}/{quote(name)}@{quote(version)}?arch={arch}&distro={distro}&upstream={quote(source)}"
+            purl = (
+                f"pkg:deb/{vendor}/{quote(name)}@{quote(version)}?arch={arch}&distro={distro}&upstream={quote(source)}"
+            )
             yield _component(name, version, purl)
 
 
