@@ -62,8 +62,8 @@ def _component(name: str, version: str, purl: str) -> Component:
 
 
 def _licences(fields: metadata.PackageMetadata) -> Component:
-    if expression := fields.get("License-Expression"):
-        return {"licenses": [{"expression": expression}]}
+    if "License-Expression" in fields:
+        return {"licenses": [{"expression": fields["License-Expression"]}]}
     classified = [one.rpartition(" :: ")[2] for one in fields.get_all("Classifier") or () if one.startswith("License")]
     return {"licenses": [{"license": {"name": name}} for name in classified]} if classified else {}
 

@@ -41,6 +41,7 @@ _DEBOOTSTRAP = (
     '--customize-hook=rm -r "$1"/usr/share/doc "$1"/usr/share/man "$1"/usr/share/locale',
     _SUITE,
 )
+_KEPT = 8  # images: another checkout or run may be using one
 _STORE_LIMIT = 4 * 2**30  # each build leaves its layers there for the next one
 
 
@@ -109,7 +110,7 @@ def _build(target: Path) -> None:
         )
         builder.run("writing the image", ("buildah", "push", NAME, f"oci:{folder}/layout"))
         shutil.copy2(source / "dist" / "sbom.cdx.json", folder / "layout")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _forget(target.parent)
         (folder / "layout").rename(target)
 
 
@@ -131,6 +132,7 @@ class _Builder:
         """The name of the base in the store."""
         key = hashlib.sha256("\0".join(_DEBOOTSTRAP).encode()).hexdigest()[:12]
         name = f"localhost/base:{key}"
+        self._asked("buildah", "rm", "--all")  # an interrupted build leaves its containers
         if self._asked("buildah", "images", "--quiet", name):
             return name
         tar = cache() / "image" / f"base-{key}.tar"
@@ -161,6 +163,13 @@ class _Builder:
     def _asked(self, *command: str) -> str:
         env = os.environ | self._env
         return subprocess.run([*self._inside, *command], capture_output=True, text=True, check=False, env=env).stdout
+
+
+def _forget(images: Path) -> None:
+    """All but the images built last."""
+    built = sorted(images.glob("*/index.json"), key=lambda index: index.stat().st_mtime)
+    for index in built[:-_KEPT]:
+        shutil.rmtree(index.parent, ignore_errors=True)
 
 
 def _store() -> Path:
