@@ -5,15 +5,22 @@ import re
 import subprocess
 import tarfile
 import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from controlplane import webhook as deployed
 from controlplane import webhookimage
 from controlplane.cluster import ControlPlane
+from controlplane.errors import HarnessError
 from controlplane.image import Layout
+from controlplane.kubeconfig import Access
 from controlplane.node import Node
+from controlplane.ports import free_port
 from controlplane.registry import Registry
 from controlplane.webhookimage import Pushed
 
@@ -211,30 +218,44 @@ def test_other_builders_are_called_alike(builder: str, time: str, tmp_path: Path
     assert sbom == f"run --rm --entrypoint cat i /{HOME}/sbom.cdx.json"
 
 
-def run(cluster: ControlPlane, namespace: str, image: Pushed, *arguments: str, config: str = "") -> dict[str, Any]:
-    """The state in which a strict pod's container ends."""
-    cluster.namespace(namespace, labels={"pod-security.kubernetes.io/enforce": "restricted"})
+def start(
+    cluster: ControlPlane,
+    namespace: str,
+    image: Pushed,
+    *arguments: str,
+    files: Mapping[str, str],
+    probe: Mapping[str, Any] | None = None,
+) -> None:
+    """A strict pod, with the files in /etc/pullsecret. With a probe it is on the node's network, to be reached."""
+    level = "privileged" if probe else "restricted"
+    cluster.namespace(namespace, labels={"pod-security.kubernetes.io/enforce": level})
     secret = {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": image.pull_secret}}
     metadata = {"namespace": namespace, "name": "image"}
     cluster.api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata} | secret)
-    data = {"data": {"config.yaml": config}}
-    cluster.api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata} | data)
+    mounted = {"metadata": {"namespace": namespace, "name": "files"}, "stringData": dict(files)}
+    cluster.api.create({"apiVersion": "v1", "kind": "Secret"} | mounted)
     container = {
         "name": "pullsecret",
         "image": image.by_digest,
         "args": list(arguments),
         "securityContext": STRICT_CONTAINER,
-        "volumeMounts": [{"name": "config", "mountPath": "/etc/pullsecret", "readOnly": True}],
+        "volumeMounts": [{"name": "files", "mountPath": "/etc/pullsecret", "readOnly": True}],
     }
     spec = {
         "restartPolicy": "Never",
+        "hostNetwork": probe is not None,
         "automountServiceAccountToken": False,
         "imagePullSecrets": [{"name": "image"}],
         "securityContext": STRICT_POD,
-        "containers": [container],
-        "volumes": [{"name": "config", "configMap": {"name": "image"}}],
+        "containers": [container | ({"readinessProbe": probe} if probe else {})],
+        "volumes": [{"name": "files", "secret": {"secretName": "files"}}],
     }
     cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+def run(cluster: ControlPlane, namespace: str, image: Pushed, *arguments: str, config: str = "{}") -> dict[str, Any]:
+    """The state in which a strict pod's container ends."""
+    start(cluster, namespace, image, *arguments, files={"config.yaml": config})
 
     def ended() -> dict[str, Any] | None:
         pod = cluster.api.get("Pod", "image", namespace)
@@ -280,3 +301,38 @@ def test_serve_is_what_it_does_and_needs_a_cluster(cluster: ControlPlane, webhoo
     state = run(cluster, "image-serve", webhook_image)
     assert state["exitCode"] == 1
     assert "service account" in logs(cluster, "image-serve").lower()
+
+
+@pytest.mark.node
+def test_it_serves_on_a_read_only_file_system(
+    installed: ControlPlane, webhook_image: Pushed, node: Node, tmp_path: Path
+) -> None:
+    """As a pod on the node's own network, with the service account's access; the kubelet asks whether it is ready."""
+    port, metrics_port = free_port(), free_port()
+    own = {"address": "127.0.0.1", "port": port, "metricsPort": metrics_port}
+    access = Access.read(installed.service_account(deployed.NAMESPACE, deployed.ACCOUNT))
+    assert access.token_file
+    mounted = replace(access, ca=Path("/etc/pullsecret/ca"), token_file=Path("/etc/pullsecret/token"))
+    files = {
+        "config.yaml": json.dumps({"server": own, "tls": {"hosts": ["127.0.0.1"]}}),
+        "kubeconfig": mounted.write(tmp_path / "kubeconfig").read_text(),
+        "ca": access.ca.read_text(),
+        "token": access.token_file.read_text(),
+    }
+    probe = {"httpGet": {"scheme": "HTTPS", "host": "127.0.0.1", "port": port, "path": "/readyz"}, "periodSeconds": 1}
+    arguments = ("serve", "--config=/etc/pullsecret/config.yaml", "--kubeconfig=/etc/pullsecret/kubeconfig")
+    start(installed, "image-serves", webhook_image, *arguments, files=files, probe=probe)
+
+    def ready() -> bool:
+        pod = installed.api.get("Pod", "image", "image-serves")
+        assert pod
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
+
+    try:
+        installed.wait(ready, "the pod serves", within=60)
+    except HarnessError as e:
+        raise AssertionError(f"{e}\n{logs(installed, 'image-serves')}") from None
+    metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", trust_env=False).text
+    assert "pullsecret_webhook_known_objects" in metrics
+    assert "Traceback" not in logs(installed, "image-serves")
+    installed.api.delete("Pod", "image", "image-serves", wait=True)
