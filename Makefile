@@ -1,12 +1,16 @@
 # make demo    the main job, for real, on a cluster of its own    make test       everything (Go, root for the node)
 # make cluster the same cluster, to try things with kubectl       make test-fast  what needs no Go-built parts
+# make image   the container image and its SBOM; BASE=... is the image that it is built on, IMAGE=... its name
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 export PYTHONPATH := tests
 
-.PHONY: help demo cluster bench bench-quick test test-fast test-all lint format lock clean
+BASE ?= docker.io/library/python:3.11-slim
+IMAGE ?= localhost/pullsecret-webhook:dev
+
+.PHONY: help demo cluster bench bench-quick image test test-fast test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -30,6 +34,10 @@ bench: $(VENV)/.installed
 
 bench-quick: $(VENV)/.installed
 	@$(RUN)/python -m bench --quick
+
+# BUILD_FLAGS go to the build command, such as --platform or --volume.
+image:
+	@BASE=$(BASE) IMAGE=$(IMAGE) image/build.sh $(BUILD_FLAGS)
 
 lint: $(VENV)/.installed
 	$(RUN)/ruff check --quiet .

@@ -15,6 +15,7 @@ Where things are:
     registry      Registry: private, with TLS and passwords, called ghcr.io; image makes and pushes what lies in it
     network       Network: instead of this machine's loopback one of the cluster's own, where pods have addresses
     networked     Networked: all of these in such a network
+    webhookimage  the webhook's own image, built by `make image` with an unpacked buildah
     api, kinds    Api: a client of the API server that speaks dicts
     fixtures      `cluster`, `registry`, `node` and `networked` for pytest
     binaries      where programs come from: tools lists them, gobuild and debian make them, cache keeps them

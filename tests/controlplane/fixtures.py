@@ -1,15 +1,17 @@
 """The parts as pytest fixtures, one of each in a session: load with `pytest_plugins = ["controlplane.fixtures"]`."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
 
 import pytest
 
 from controlplane import webhook as deployed
+from controlplane import webhookimage
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
+from controlplane.image import Layout
 from controlplane.network import Network
 from controlplane.networked import Networked
 from controlplane.node import Node
@@ -77,6 +79,24 @@ def networked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     users = {name: secrets.token_urlsafe() for name in ("alice", "bob")}
     with _shown(request, Networked.start(tmp_path_factory.mktemp("networked"), users)) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def image_layout(request: pytest.FixtureRequest) -> Layout:
+    """The webhook's image on disk."""
+    with _shown(request, _made(webhookimage.layout)) as layout:
+        return layout
+
+
+@pytest.fixture(scope="session")
+def webhook_image(image_layout: Layout, registry: Registry) -> webhookimage.Pushed:
+    """The webhook's image in `registry`."""
+    return webhookimage.pushed(registry, secrets.token_urlsafe())
+
+
+@contextmanager
+def _made(make: Callable[[], T]) -> Iterator[T]:
+    yield make()
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""Container images of one static program and one layer, made without any image tool."""
+"""Container images: of one static program and one layer, made without any image tool; and an OCI layout on disk."""
 
 import hashlib
 import io
 import json
 import platform
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -15,6 +16,14 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class Stored(Protocol):
+    """What can be pushed."""
+
+    def blobs(self) -> Iterator[bytes]: ...
+
+    def manifest(self) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,9 @@ class Image:
         }
         return cls(json.dumps(config).encode(), layer)
 
+    def blobs(self) -> Iterator[bytes]:
+        yield from (self.layer, self.config)
+
     def manifest(self) -> bytes:
         manifest = {
             "schemaVersion": 2,
@@ -53,9 +65,43 @@ class Image:
         return _tar({file: (content, 0o644) for file, content in files.items()})
 
 
-def push(client: httpx.Client, repository: str, tag: str, image: Image) -> None:
+@dataclass(frozen=True)
+class Layout:
+    """The one image of an OCI layout, such as `buildah push IMAGE oci:FOLDER` writes."""
+
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        (entry,) = json.loads((self.folder / "index.json").read_text())["manifests"]
+        return str(entry["digest"])
+
+    def manifest(self) -> bytes:
+        return self.blob(self.digest)
+
+    def config(self) -> dict[str, Any]:
+        """The image's whole configuration; what a container takes from it is under "config"."""
+        config: dict[str, Any] = json.loads(self.blob(json.loads(self.manifest())["config"]["digest"]))
+        return config
+
+    def layers(self) -> list[str]:
+        """Digests, the base's first."""
+        return [layer["digest"] for layer in json.loads(self.manifest())["layers"]]
+
+    def blobs(self) -> Iterator[bytes]:
+        for digest in (*self.layers(), json.loads(self.manifest())["config"]["digest"]):
+            yield self.blob(digest)
+
+    def path(self, digest: str) -> Path:
+        return self.folder / "blobs" / digest.replace(":", "/")
+
+    def blob(self, digest: str) -> bytes:
+        return self.path(digest).read_bytes()
+
+
+def push(client: httpx.Client, repository: str, tag: str, image: Stored) -> None:
     """By the registry protocol of the OCI distribution specification; `client` carries address and credentials."""
-    for blob in (image.layer, image.config):
+    for blob in image.blobs():
         upload = _checked(client.post(f"/v2/{repository}/blobs/uploads/"))
         target = httpx.URL(upload.headers["location"]).copy_add_param(
             "digest", _digest(blob)

@@ -16,7 +16,7 @@ import bcrypt
 import httpx
 
 from controlplane.binaries import need
-from controlplane.image import MANIFEST, Image, push
+from controlplane.image import MANIFEST, Image, Stored, push
 from controlplane.network import LOOPBACK, Network
 from controlplane.pki import Pki
 from controlplane.ports import free_port
@@ -74,7 +74,7 @@ class Registry:
     def remove_user(self, user: str) -> None:
         self._write_users({name: password for name, password in self.users.items() if name != user})
 
-    def push(self, repository: str, tag: str, image: Image | None = None) -> str:
+    def push(self, repository: str, tag: str, image: Stored | None = None) -> str:
         """Stores an image as the user that the repository's name begins with, and returns its full name.
 
         Without `image` it is the test app with content of its own, so that no node can have it already."""

@@ -1,12 +1,15 @@
 """Where the programs of the test cluster come from, and what is said when they cannot be had."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from controlplane import debian
 from controlplane.binaries import need
 from controlplane.errors import HarnessError
+from controlplane.image import Layout
 from controlplane.tools import TOOLS
 
 
@@ -66,3 +69,13 @@ def test_a_failed_build_says_why_and_leaves_nothing(path: Path, tmp_path: Path) 
     with pytest.raises(HarnessError, match=r"is the Go module proxy reachable.*\n.*\n  dial tcp: lookup proxy"):
         need("pause")
     assert {file.name for file in (tmp_path / "cache" / "pullsecret-webhook").iterdir()} == {"lock", "build-images.log"}
+
+
+@pytest.mark.node
+def test_unpacked_packages_are_there_for_one_command_only(image_layout: Layout) -> None:
+    """As for the image: /usr/bin/buildah with its libraries, and nothing of it on the machine."""
+    mounts = Path("/proc/self/mounts").read_text()
+    call = [*debian.within("buildah", "mmdebstrap"), "buildah", "--version"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("buildah version ")
+    assert Path("/proc/self/mounts").read_text() == mounts
