@@ -14,6 +14,8 @@ from webhook import config
 CHART = Path(__file__).parent / "pullsecret-webhook"
 KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
 """What the chart fills in: it stands in no values file."""
+NAMES = {"pull-secret": "ghcr-secret", "name": "pullsecret-webhook", "ca-secret": "pullsecret-webhook-ca"}
+"""What the chart's helpers say by default."""
 
 
 def values_schema() -> str:
@@ -62,13 +64,11 @@ def _permissions() -> Iterator[str]:
         for reason, rule in re.findall(r"((?:^# .*\n)+)(- apiGroups: .*\n(?:  .*\n)+)", text, re.MULTILINE):
             fields = dict(re.findall(r"^[- ] (\w+): \[(.*)\]$", rule, re.MULTILINE))
             group = fields["apiGroups"].strip('"')
-            names = re.sub(r'\{\{ include "([\w-]+)" \. \}\}', lambda match: _NAMES[match[1]], fields.get("resourceNames", ""))
+            names = re.sub(r'\{\{ include "([\w-]+)" [.$] \}\}', lambda match: NAMES[match[1]], fields.get("resourceNames", ""))
             what = ", ".join(f"{resource}.{group}" if group else resource for resource in fields["resources"].split(", "))
             why = " ".join(line.removeprefix("# ") for line in reason.splitlines())
             yield f"| {fields['verbs']} | {what}{f' called `{names}`' if names else ''} | {why} |"
 
-
-_NAMES = {"pull-secret": "ghcr-secret", "name": "pullsecret-webhook", "ca-secret": "pullsecret-webhook-ca"}
 
 if __name__ == "__main__":
     (CHART / "values.schema.json").write_text(values_schema())

@@ -87,6 +87,13 @@ def _containerd() -> Module:
     return Module("containerd", "1 to 2 min", f"-s -w {stamp}", "no_btrfs no_devmapper no_zfs no_aufs netgo osusergo")
 
 
+def _helm(major: int) -> Tool:
+    path = f"helm.sh/helm/v{major}"
+    version = Module(f"helm{major}", "").pinned(path)
+    module = Module(f"helm{major}", "5 to 10 min", f"-s -w -X {path}/internal/version.version={version}")
+    return Tool(f"helm{major}", module, f"{path}/cmd/helm", path, ask=("version",))
+
+
 def _table() -> dict[str, Tool]:
     kubernetes, containerd = _kubernetes(), _containerd()
     images = Module("images", "10 s")
@@ -101,6 +108,7 @@ def _table() -> dict[str, Tool]:
         Tool("registry", Module("registry", "1 to 2 min"), "."),
         Tool("app", images, "./app"),
         Tool("pause", images, "./pause"),
+        *(_helm(major) for major in (3, 4)),
     ]
     return {tool.name: tool for tool in tools}
 

@@ -90,3 +90,39 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 {{- if $found.key }}{{ toJson $found }}{{ end -}}
 {{- end }}
+
+{{/* In: list of the chart's root and the command's arguments, each a word. The pod of a hook. */}}
+{{- define "hook-pod" -}}
+{{- $root := first . -}}
+serviceAccountName: {{ include "name" $root }}-{{ index . 1 }}
+restartPolicy: Never
+securityContext: {{- include "pod-security" $root | nindent 2 }}
+{{- include "placement" $root }}
+containers:
+- name: {{ index . 1 }}
+  image: {{ include "image" $root }}
+  imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+  args: {{ concat (rest (rest .)) (list "--config" "/etc/pullsecret/config.yaml") | toJson }}
+  resources:
+    requests: {cpu: 20m, memory: 64Mi}
+    limits: {memory: 256Mi}
+  securityContext: {{- include "container-security" $root | nindent 4 }}
+  volumeMounts:
+  - {name: config, mountPath: /etc/pullsecret/config.yaml, subPath: config.yaml, readOnly: true}
+volumes:
+- name: config
+  configMap: {name: {{ include "name" $root }}-{{ index . 1 }}}
+{{- end }}
+
+{{/* In: list of the chart's root, the hook's name in objects, Helm's name of the hook, weight. */}}
+{{- define "hook-metadata" -}}
+{{- $root := first . -}}
+name: {{ include "name" $root }}-{{ index . 1 }}
+labels:
+  {{- include "labels" $root | nindent 2 }}
+  app.kubernetes.io/component: {{ index . 1 }}
+annotations:
+  helm.sh/hook: {{ index . 2 }}
+  helm.sh/hook-weight: {{ index . 3 | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
