@@ -33,7 +33,7 @@ lint: $(VENV)/.installed
 	@rm .lint-imports.log
 
 test-fast: lint
-	$(RUN)/pytest -q -m "not cluster and not node"
+	$(RUN)/pytest -q -m "not cluster and not node and not helm"
 
 test: lint
 	$(RUN)/pytest -q

@@ -89,8 +89,13 @@ def _containerd() -> Module:
 
 def _helm(major: int) -> Tool:
     path = f"helm.sh/helm/v{major}"
-    version = Module(f"helm{major}", "").pinned(path)
-    module = Module(f"helm{major}", "5 to 10 min", f"-s -w -X {path}/internal/version.version={version}")
+    bare = Module(f"helm{major}", "")
+    minor = bare.pinned("k8s.io/client-go").split(".")[1]
+    stamp = {"internal/version.version": bare.pinned(path)}
+    for package in ("chartutil", "lint/rules") if major == 3 else ():  # else it takes the cluster for a v1.20
+        stamp |= {f"pkg/{package}.k8sVersionMajor": "1", f"pkg/{package}.k8sVersionMinor": minor}
+    defines = " ".join(f"-X {path}/{name}={value}" for name, value in stamp.items())
+    module = Module(f"helm{major}", "5 to 10 min", f"-s -w {defines}")
     return Tool(f"helm{major}", module, f"{path}/cmd/helm", path, ask=("version",))
 
 
