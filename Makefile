@@ -1,12 +1,13 @@
 # make demo    the main job, for real, on a cluster of its own    make test       everything (Go, root for the node)
 # make cluster the same cluster, to try things with kubectl       make test-fast  what needs no Go-built parts
+# make chart   writes what is generated in charts/                make test-install  the chart, alone
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 export PYTHONPATH := tests
 
-.PHONY: help demo cluster test test-fast test-all lint format lock clean
+.PHONY: help demo cluster test test-fast test-install test-all lint format lock chart clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -38,6 +39,9 @@ test-fast: lint
 test: lint
 	$(RUN)/pytest -q
 
+test-install: $(VENV)/.installed
+	$(RUN)/pytest -q tests/install
+
 test-all: test
 
 format: $(VENV)/.installed
@@ -46,6 +50,9 @@ format: $(VENV)/.installed
 lock: $(VENV)/.installed
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
+
+chart: $(VENV)/.installed
+	PYTHONPATH=. $(RUN)/python charts/generate.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -24,18 +24,31 @@ def values_schema() -> str:
     for model, names in KNOWN.items():
         for name in names:
             del models[model]["properties"][name]
+    rules = models["Config"]["properties"]["ownerRules"]
+    rules |= {"minItems": 1, "items": _decided(rules["items"]["discriminator"])}
     schema["$defs"] = {name: model for name, model in models.items() if name != "Tls"}
     return json.dumps(schema, indent=2) + "\n"
+
+
+def _decided(by: dict[str, Any]) -> dict[str, Any]:
+    """`anyOf` complains about all branches; `from` says which one is meant."""
+    key, models = by["propertyName"], by["mapping"]
+    branches = [
+        {"if": {"required": [key], "properties": {key: {"const": value}}}, "then": {"$ref": model}}
+        for value, model in models.items()
+    ]
+    return {"type": "object", "required": [key], "properties": {key: {"enum": [*models]}}, "allOf": branches}
 
 
 def readme() -> str:
     text = (CHART / "README.md").read_text()
     for name, rows in {"values": _values(), "permissions": _permissions()}.items():
-        table = "\n".join(rows)
-        marked = rf"(<!-- {name}[^>]*-->\n).*?(<!-- end -->)"
-        text, found = re.subn(marked, lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text, flags=re.DOTALL)
-        if found != 1:
+        before, mark, rest = text.partition(f"<!-- {name}:")
+        first, _, rest = rest.partition("\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not mark or not end:
             raise ValueError(f"README.md has no place for the table of {name}")
+        text = "\n".join([before + mark + first, *rows, end + after])
     return text
 
 
@@ -51,7 +64,8 @@ def _values() -> Iterator[str]:
             said = " ".join(comment)
             parent = match[3] is None and number + 1 < len(lines) and lines[number + 1].startswith(match[1] + "  ")
             if not parent or said:
-                yield f"| `{'.'.join(path)}` | {'' if parent else f'`{match[3]}`'} | {said.replace('|', chr(92) + '|')} |"
+                default = "" if parent else f"`{match[3]}`"
+                yield f"| `{'.'.join(path)}` | {default} | {said} |"
         words = line.strip()
         comment = [*comment, words.removeprefix("# ")] if words.startswith("#") else []
 
@@ -64,8 +78,12 @@ def _permissions() -> Iterator[str]:
         for reason, rule in re.findall(r"((?:^# .*\n)+)(- apiGroups: .*\n(?:  .*\n)+)", text, re.MULTILINE):
             fields = dict(re.findall(r"^[- ] (\w+): \[(.*)\]$", rule, re.MULTILINE))
             group = fields["apiGroups"].strip('"')
-            names = re.sub(r'\{\{ include "([\w-]+)" [.$] \}\}', lambda match: NAMES[match[1]], fields.get("resourceNames", ""))
-            what = ", ".join(f"{resource}.{group}" if group else resource for resource in fields["resources"].split(", "))
+            names = re.sub(
+                r'\{\{ include "([\w-]+)" [.$] \}\}', lambda match: NAMES[match[1]], fields.get("resourceNames", "")
+            )
+            what = ", ".join(
+                f"{resource}.{group}" if group else resource for resource in fields["resources"].split(", ")
+            )
             why = " ".join(line.removeprefix("# ") for line in reason.splitlines())
             yield f"| {fields['verbs']} | {what}{f' called `{names}`' if names else ''} | {why} |"
 

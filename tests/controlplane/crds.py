@@ -1,7 +1,8 @@
-"""CustomResourceDefinitions of others, as they publish them in their Go modules: what our manifests are checked against."""
+"""CustomResourceDefinitions of others, from the Go modules that publish them, to check our manifests against."""
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -36,12 +37,12 @@ def install(cluster: ControlPlane) -> None:
         definition = _read(kind)
         name, path = definition["metadata"]["name"], "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         cluster.api.raw("POST", path, json=definition)
-        cluster.wait(lambda path=f"{path}/{name}": _established(cluster, path), f"{kind} is served")
+        cluster.wait(partial(_established, cluster, f"{path}/{name}"), f"{kind} is served")
 
 
 def _established(cluster: ControlPlane, path: str) -> bool:
-    conditions = cluster.api.raw("GET", path).json().get("status", {}).get("conditions", [])
-    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
+    conditions = cluster.api.raw("GET", path).json().get("status", {}).get("conditions")
+    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions or ())
 
 
 def _read(kind: str) -> Object:

@@ -86,10 +86,14 @@ def test_defaults_that_templates_repeat_are_the_configurations() -> None:
 
 def test_nothing_differs_from_one_rendering_to_the_next() -> None:
     """Flux and Argo CD render again and again: what is random, looked up, new or dated would be a change each time."""
-    drifting = r"\b(rand\w*|lookup|genCA|gen\w+Cert\w*|genPrivateKey|now|date\w*|uuidv4|ago|htpasswd|bcrypt|derivePassword)\b"
+    drifting = (
+        r"\b(rand\w*|lookup|genCA|gen\w+Cert\w*|genPrivateKey|now|date\w*|uuidv4|ago|htpasswd|bcrypt|derivePassword)\b"
+    )
     for name, text in TEMPLATES.items():
         for action in re.findall(r"\{\{-?(.*?)-?\}\}", text, re.DOTALL):
-            assert not re.search(drifting, re.sub(r'"[^"]*"|/\*.*?\*/', "", action, flags=re.DOTALL)), f"{name}: {action}"
+            assert not re.search(drifting, re.sub(r'"[^"]*"|/\*.*?\*/', "", action, flags=re.DOTALL)), (
+                f"{name}: {action}"
+            )
 
 
 def test_metrics_that_are_named_exist() -> None:

@@ -302,7 +302,9 @@ def test_cert_manager(helm: Helm) -> None:
     assert set(certificate["dnsNames"]) == set(configuration(objects).tls.names("psw"))
     assert served(objects) == certificate["secretName"]
     issuer = one(objects, "Issuer", certificate["issuerRef"]["name"])
-    assert issuer["spec"]["ca"]["secretName"] == one(objects, "Certificate", "pullsecret-webhook-ca")["spec"]["secretName"]
+    assert (
+        issuer["spec"]["ca"]["secretName"] == one(objects, "Certificate", "pullsecret-webhook-ca")["spec"]["secretName"]
+    )
     own = helm.render({"tls": {"mode": "cert-manager", "certManager": {"issuerRef": {"name": "x"}}}})
     assert one(own, "Certificate")["spec"]["issuerRef"] == {"name": "x", "kind": "Issuer", "group": "cert-manager.io"}
 
@@ -329,7 +331,11 @@ def served(objects: list[Object]) -> str:
 def test_only_the_self_managed_mode_may_touch_ca_and_registration(helm: Helm, mode: str) -> None:
     files = {"secretName": "mine", "caBundle": "Q0E="}
     objects = helm.render({"tls": {"mode": mode, "files": files}})
-    resources = [resource for rule in one(objects, "ClusterRole", "pullsecret-webhook")["rules"] for resource in rule["resources"]]
+    resources = [
+        resource
+        for rule in one(objects, "ClusterRole", "pullsecret-webhook")["rules"]
+        for resource in rule["resources"]
+    ]
     assert set(resources) == {"secrets", "namespaces", "serviceaccounts", "events"}
     (rule,) = one(objects, "Role", "pullsecret-webhook")["rules"]
     assert rule["verbs"] == ["get", "list", "watch"]
@@ -370,9 +376,16 @@ def test_the_policies_are_those_that_the_tests_run_with(helm: Helm) -> None:
             spec["variables"] = [v for v in spec["variables"] if v["name"] not in names]
         for rule in found["matchConstraints"]["resourceRules"]:
             assert rule.pop("scope") == "*"
-        assert found["matchConstraints"].pop("namespaceSelector") == found["matchConstraints"].pop("objectSelector") == {}
+        assert (
+            found["matchConstraints"].pop("namespaceSelector") == found["matchConstraints"].pop("objectSelector") == {}
+        )
+        for validation in found["validations"]:
+            if "messageExpression" in validation:  # the API server leaves one out that has a line break
+                assert validation.pop("message", None) or "dyn(" in validation["messageExpression"]
         if name == "write-policy":
-            (owner,) = [v for v in expected["spec"]["validations"] if "another owner than" in v.get("messageExpression", "")]
+            (owner,) = [
+                v for v in expected["spec"]["validations"] if "another owner than" in v.get("messageExpression", "")
+            ]
             owner["expression"] = "!variables.writes || (variables.owner != '' && variables.isOwner)"
         assert found == expected["spec"]
 
@@ -398,10 +411,10 @@ def test_policies_can_be_turned_off_only_one_by_one_and_by_name(helm: Helm) -> N
 
 
 def test_foreign_keys_are_protected_where_asked(helm: Helm) -> None:
-    def protected(values: Object) -> set[str]:
+    def protected(values: Object) -> set[tuple[str, str]]:
         spec = one(helm.render(values), "ValidatingAdmissionPolicy", "pullsecret-webhook-owner")["spec"]
         text = " ".join(v["expression"] for v in spec["variables"] if v["name"].startswith("after"))
-        return set(re.findall(r'(\w+)\[\?"(.*?)"\]', text))  # type: ignore[arg-type]
+        return {(match[1], match[2]) for match in re.finditer(r'(\w+)\[\?"(.*?)"\]', text)}
 
     own = {("labels", "pullsecret-webhook/owner"), ("annotations", "pullsecret-webhook/owner")}
     rules = [LABEL, {"from": "annotation", "key": "example.com/tenant"}]
@@ -420,7 +433,7 @@ def test_network_policy(helm: Helm) -> None:
     assert not [o for o in helm.render() if o["kind"] == "NetworkPolicy"]
     spec = one(helm.render({"networkPolicy": {"enabled": True}}), "NetworkPolicy")["spec"]
     assert spec["ingress"] == [{"ports": [{"port": 8443, "protocol": "TCP"}]}]
-    who = [{"namespaceSelector": {}}]
+    who: list[Object] = [{"namespaceSelector": {}}]
     values = {"networkPolicy": {"enabled": True, "apiServerCIDRs": ["10.0.0.0/28"], "metricsFrom": who}}
     tls, metrics = one(helm.render(values), "NetworkPolicy")["spec"]["ingress"]
     assert tls["from"] == [{"ipBlock": {"cidr": "10.0.0.0/28"}}]
@@ -428,7 +441,10 @@ def test_network_policy(helm: Helm) -> None:
 
 
 def test_monitoring_finds_the_service(helm: Helm) -> None:
-    values = {name: {"enabled": True, "labels": {"release": "p"}} for name in ("serviceMonitor", "prometheusRule", "dashboard")}
+    values = {
+        name: {"enabled": True, "labels": {"release": "p"}}
+        for name in ("serviceMonitor", "prometheusRule", "dashboard")
+    }
     objects = helm.render(values)
     service, monitor = one(objects, "Service"), one(objects, "ServiceMonitor")
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()

@@ -59,11 +59,14 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
 {{- define "excluded" -}}
-{{- $configured := .Values.config.excludedNamespaces | default (list "kube-system" "kube-public" "kube-node-lease") -}}
+{{- $configured := dig "excludedNamespaces" (list "kube-system" "kube-public" "kube-node-lease") .Values.config -}}
 {{- toJson (concat (list "kube-system" .Release.Namespace) $configured | uniq) -}}
 {{- end }}
 
 {{- define "config" -}}
+{{- if eq (int .Values.ports.https) (int .Values.ports.metrics) -}}
+{{- fail (printf "ports.https and ports.metrics are both %d; they need two different ports" (int .Values.ports.https)) -}}
+{{- end -}}
 {{- $server := merge (dict "port" .Values.ports.https "metricsPort" .Values.ports.metrics) (.Values.config.server | default dict) -}}
 {{- $own := dict "namespace" .Release.Namespace "server" $server -}}
 {{- if ne .Values.tls.mode "self-managed" -}}

@@ -86,11 +86,12 @@ expression of its own, because CEL cannot take a group out of a match.
 {{- if .rule.pattern }} && {{ .text }}.matches({{ print "^" .rule.before .rule.owner .rule.after "$" | toJson }}){{ end }}
 {{- end }}
 
-{{/* In: a rule, text and owner (CEL expressions). Whether `owner` is what the rule finds; only where it says something. */}}
+{{/* In: a rule, text and owner (CEL expressions). Whether `owner` is what the rule finds; only where it says something.
+     \Q...\E quotes the owner; an \E in it ends the quotation, is matched as such, and begins another. */}}
 {{- define "is-owner" -}}
 {{- if .rule.pattern -}}
-{{ .owner }}.matches({{ print "^" .rule.owner "$" | toJson }}) && !{{ .owner }}.contains('\\E') &&
-{{ .text }}.matches({{ print "^" .rule.before "\\Q" | toJson }} + {{ .owner }} + {{ print "\\E" .rule.after "$" | toJson }})
+{{ .owner }}.matches({{ print "^" .rule.owner "$" | toJson }}) &&
+{{ .text }}.matches({{ print "^" .rule.before "\\Q" | toJson }} + {{ .owner }}.replace('\\E', '\\E\\\\E\\Q') + {{ print "\\E" .rule.after "$" | toJson }})
 {{- else -}}
 {{ .owner }} == {{ .text }}
 {{- end -}}
