@@ -1,6 +1,8 @@
 # make demo    the main job, for real, on a cluster of its own    make test       everything (Go, root for the node)
 # make cluster the same cluster, to try things with kubectl       make test-fast  what needs no Go-built parts
 # make image   the container image and its SBOM; BASE=... is the image that it is built on, IMAGE=... its name
+# make chart   writes what is generated in charts/                make test-install  image and chart, alone
+# make bench   beside other webhooks; make bench-quick the same in two minutes
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +12,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo cluster bench bench-quick image test test-fast test-all lint format lock clean
+.PHONY: help demo cluster bench bench-quick image chart test test-fast test-install test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -47,10 +49,13 @@ lint: $(VENV)/.installed
 	@rm .lint-imports.log
 
 test-fast: lint
-	$(RUN)/pytest -q -m "not cluster and not node"
+	$(RUN)/pytest -q -m "not cluster and not node and not helm"
 
 test: lint
 	$(RUN)/pytest -q
+
+test-install: $(VENV)/.installed
+	$(RUN)/pytest -q tests/install
 
 test-all: test
 
@@ -60,6 +65,9 @@ format: $(VENV)/.installed
 lock: $(VENV)/.installed
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
+
+chart: $(VENV)/.installed
+	PYTHONPATH=. $(RUN)/python charts/generate.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

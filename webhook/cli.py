@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     _serve_command(commands)
     _inject_command(commands)
     _config_command(commands)
+    _try_command(commands)
+    _uninstall_command(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return parser
@@ -108,6 +110,39 @@ def _config_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     check.set_defaults(run=_check)
     schema = actions.add_parser("schema", help="print the configuration's JSON Schema")
     schema.set_defaults(run=_schema)
+
+
+def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
+    trial = commands.add_parser(
+        "try",
+        help="see whether a pod in a namespace would get the reference",
+        description="Creates a pod by dry run in an owned namespace and looks whether the API server adds the "
+        "reference to the pull secret. Nothing is stored. The chart's `helm test` does this.",
+    )
+    trial.add_argument("--namespace", required=True, metavar="NAME", help="a namespace that has an owner")
+    trial.add_argument(
+        "--within", type=float, default=60.0, metavar="SECONDS", help="how long to try again (default 60)"
+    )
+    _reach(trial)
+    trial.set_defaults(run=_try)
+
+
+def _uninstall_command(commands: "Commands[argparse.ArgumentParser]") -> None:
+    uninstall = commands.add_parser(
+        "uninstall",
+        help="remove what the webhook leaves in the cluster",
+        description="For the chart's `helm uninstall`. `registration`: the MutatingWebhookConfiguration, so that the "
+        "API server calls nobody. `secrets`: the pull secrets in all namespaces and the webhook's CA; containers whose "
+        "image must be pulled or verified again cannot start then. Stop the webhook first: it would write them anew.",
+    )
+    uninstall.add_argument("what", choices=("registration", "secrets"))
+    _reach(uninstall)
+    uninstall.set_defaults(run=_uninstall)
+
+
+def _reach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="for the names of the objects")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="how to reach the API server (default: as a pod)")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -186,6 +221,41 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _schema(_arguments: argparse.Namespace) -> int:
     print(json.dumps(configuration.schema(), indent=2))
+    return OK
+
+
+def _try(arguments: argparse.Namespace) -> int:
+    from webhook import trial  # noqa: PLC0415
+    from webhook.cluster import Cluster, is_name  # noqa: PLC0415
+
+    config, name = configuration.load(arguments.config), arguments.namespace
+    if not name:
+        raise UsageError("no namespace to try a pod in; name an owned one (in the chart: test.namespace)")
+    if not is_name(name) or config.excluded(name):
+        raise UsageError(f"{name} is no namespace that the webhook serves; name one that has an owner")
+
+    async def run() -> None:
+        async with Cluster.connect(arguments.kubeconfig) as cluster:
+            await trial.run(cluster, config, name, arguments.within)
+
+    asyncio.run(run())
+    print(f"a pod in {name} gets {config.pull_secret.name}")
+    return OK
+
+
+def _uninstall(arguments: argparse.Namespace) -> int:
+    from webhook import uninstall  # noqa: PLC0415
+    from webhook.cluster import Cluster  # noqa: PLC0415
+
+    config = configuration.load(arguments.config)
+
+    async def run() -> str:
+        async with Cluster.connect(arguments.kubeconfig) as cluster:
+            if arguments.what == "registration":
+                return await uninstall.registration(cluster, config)
+            return await uninstall.secrets(cluster, config)
+
+    print(asyncio.run(run()))
     return OK
 
 

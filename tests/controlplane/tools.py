@@ -89,6 +89,18 @@ def _containerd() -> Module:
     return Module("containerd", "1 to 2 min", f"-s -w {stamp}", "no_btrfs no_devmapper no_zfs no_aufs netgo osusergo")
 
 
+def _helm(major: int) -> Tool:
+    path = f"helm.sh/helm/v{major}"
+    bare = Module(f"helm{major}", "")
+    minor = bare.pinned("k8s.io/client-go").split(".")[1]
+    stamp = {"internal/version.version": bare.pinned(path)}
+    for package in ("chartutil", "lint/rules") if major == 3 else ():  # else it takes the cluster for a v1.20
+        stamp |= {f"pkg/{package}.k8sVersionMajor": "1", f"pkg/{package}.k8sVersionMinor": minor}
+    defines = " ".join(f"-X {path}/{name}={value}" for name, value in stamp.items())
+    module = Module(f"helm{major}", "5 to 10 min", f"-s -w {defines}")
+    return Tool(f"helm{major}", module, f"{path}/cmd/helm", path, ask=("version",))
+
+
 def _table() -> dict[str, Tool]:
     kubernetes, containerd = _kubernetes(), _containerd()
     images, network = Module("images", "10 s"), Module("network", "10 s")
@@ -110,6 +122,7 @@ def _table() -> dict[str, Tool]:
         Tool("host-local", network, f"{plugins}/ipam/host-local"),
         Tool("loopback", network, f"{plugins}/main/loopback"),
         *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load")),
+        *(_helm(major) for major in (3, 4)),
     ]
     return {tool.name: tool for tool in tools}
 

@@ -142,7 +142,13 @@ def test_the_code_is_the_checkouts(image_layout: Layout, ours: dict[str, tarfile
 def test_what_the_server_imports_is_compiled(image_layout: Layout, ours: dict[str, tarfile.TarInfo]) -> None:
     """For good: never compared with the time of a source."""
     compiled = [name for name in ours if name.startswith(f"{HOME}/bytecode/")]
-    for module in ("webhook/app", "webhook/server", "certs/selfmanaged", "uvicorn/server", "kubernetes/aio/client/api_client"):
+    for module in (
+        "webhook/app",
+        "webhook/server",
+        "certs/selfmanaged",
+        "uvicorn/server",
+        "kubernetes/aio/client/api_client",
+    ):
         assert f"{HOME}/bytecode/{SITE}/{module}.cpython-311.pyc" in compiled
     assert f"{HOME}/bytecode/usr/lib/python3.11/asyncio/events.cpython-311.pyc" in compiled
     with tarfile.open(image_layout.path(image_layout.layers()[1])) as tar:

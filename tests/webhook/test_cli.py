@@ -84,6 +84,8 @@ def refused(ran: Ran, code: int) -> str:
         (["config"], "say whether a file is a valid configuration, and what it comes to"),
         (["config", "check"], "json: all values, defaults too"),
         (["config", "schema"], "usage: pullsecret config schema"),
+        (["try"], "Creates a pod by dry run in an owned namespace"),
+        (["uninstall"], "Stop the webhook first: it would write them anew."),
         (["version"], "usage: pullsecret version"),
     ],
 )
@@ -96,7 +98,17 @@ def test_every_command_has_help(capture: pytest.CaptureFixture[str], arguments: 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["surve"], ["config"], ["config", "check"], ["version", "1"], ["serve", "--port", "https"], ["serve", "x"]],
+    [
+        [],
+        ["surve"],
+        ["config"],
+        ["config", "check"],
+        ["version", "1"],
+        ["serve", "--port", "https"],
+        ["serve", "x"],
+        ["try"],
+        ["uninstall", "x"],
+    ],
     ids=" ".join,
 )
 def test_a_call_that_is_none_says_how_to_call(capture: pytest.CaptureFixture[str], arguments: list[str]) -> None:

@@ -79,5 +79,5 @@ def test_metrics_that_are_named_exist() -> None:
 
 def test_paths_that_are_named_exist() -> None:
     for text in (README, (ROOT / "CONTRIBUTING.md").read_text()):
-        for path in re.findall(r"`((?:docs|tests|webhook|certs)/[\w./-]+)`", text):
+        for path in re.findall(r"`((?:docs|tests|webhook|certs|charts)/[\w./-]+)`", text):
             assert (ROOT / path).exists(), path

@@ -1,0 +1,93 @@
+"""Writes what follows from other files: the schema of `config` in values.schema.json, and the tables in the README.
+
+`make chart` runs it; a test checks that there is nothing left to write.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from webhook import config
+
+CHART = Path(__file__).parent / "pullsecret-webhook"
+KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
+"""What the chart fills in: it stands in no values file."""
+NAMES = {"pull-secret": "ghcr-secret", "name": "pullsecret-webhook", "ca-secret": "pullsecret-webhook-ca"}
+"""What the chart's helpers say by default."""
+
+
+def values_schema() -> str:
+    schema: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+    models = config.schema()["$defs"]
+    for model, names in KNOWN.items():
+        for name in names:
+            del models[model]["properties"][name]
+    rules = models["Config"]["properties"]["ownerRules"]
+    rules |= {"minItems": 1, "items": _decided(rules["items"]["discriminator"])}
+    schema["$defs"] = {name: model for name, model in models.items() if name != "Tls"}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _decided(by: dict[str, Any]) -> dict[str, Any]:
+    """`anyOf` complains about all branches; `from` says which one is meant."""
+    key, models = by["propertyName"], by["mapping"]
+    branches = [
+        {"if": {"required": [key], "properties": {key: {"const": value}}}, "then": {"$ref": model}}
+        for value, model in models.items()
+    ]
+    return {"type": "object", "required": [key], "properties": {key: {"enum": [*models]}}, "allOf": branches}
+
+
+def readme() -> str:
+    text = (CHART / "README.md").read_text()
+    for name, rows in {"values": _values(), "permissions": _permissions()}.items():
+        before, mark, rest = text.partition(f"<!-- {name}:")
+        first, _, rest = rest.partition("\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not mark or not end:
+            raise ValueError(f"README.md has no place for the table of {name}")
+        text = "\n".join([before + mark + first, *rows, end + after])
+    return text
+
+
+def _values() -> Iterator[str]:
+    """A row for each value; the comment above it, or the words beside, are what it says."""
+    yield from ("| value | default | |", "| --- | --- | --- |")
+    path: list[str] = []
+    comment: list[str] = []
+    lines = (CHART / "values.yaml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if match := re.match(r"( *)([A-Za-z]+):(?: (.+))?$", line):
+            path[len(match[1]) // 2 :] = [match[2]]
+            said = " ".join(comment)
+            parent = match[3] is None and number + 1 < len(lines) and lines[number + 1].startswith(match[1] + "  ")
+            if not parent or said:
+                default = "" if parent else f"`{match[3]}`"
+                yield f"| `{'.'.join(path)}` | {default} | {said} |"
+        words = line.strip()
+        comment = [*comment, words.removeprefix("# ")] if words.startswith("#") else []
+
+
+def _permissions() -> Iterator[str]:
+    """A row for each rule of a role, with the comment above it."""
+    yield from ("| may | on | why |", "| --- | --- | --- |")
+    for name in ("rbac", "uninstall", "test"):
+        text = (CHART / "templates" / f"{name}.yaml").read_text()
+        for reason, rule in re.findall(r"((?:^# .*\n)+)(- apiGroups: .*\n(?:  .*\n)+)", text, re.MULTILINE):
+            fields = dict(re.findall(r"^[- ] (\w+): \[(.*)\]$", rule, re.MULTILINE))
+            group = fields["apiGroups"].strip('"')
+            names = re.sub(
+                r'\{\{ include "([\w-]+)" [.$] \}\}', lambda match: NAMES[match[1]], fields.get("resourceNames", "")
+            )
+            what = ", ".join(
+                f"{resource}.{group}" if group else resource for resource in fields["resources"].split(", ")
+            )
+            why = " ".join(line.removeprefix("# ") for line in reason.splitlines())
+            yield f"| {fields['verbs']} | {what}{f' called `{names}`' if names else ''} | {why} |"
+
+
+if __name__ == "__main__":
+    (CHART / "values.schema.json").write_text(values_schema())
+    (CHART / "README.md").write_text(readme())

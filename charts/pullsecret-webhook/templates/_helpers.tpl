@@ -1,0 +1,131 @@
+{{/* The names of objects are fixed: a cluster has one such webhook, a second one would fight over the same Secrets. */}}
+{{- define "name" -}}pullsecret-webhook{{- end }}
+{{- define "entry" -}}mutate.pullsecret-webhook.io{{- end }}
+{{- define "prefix" -}}pullsecret-webhook/{{- end }}
+{{- define "ca-secret" -}}pullsecret-webhook-ca{{- end }}
+
+{{- define "selector" -}}
+app.kubernetes.io/name: {{ include "name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: webhook
+{{- end }}
+
+{{- define "labels" -}}
+app.kubernetes.io/name: {{ include "name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "image" -}}
+{{- with .Values.image -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* Of the container's security and of the pod's. */}}
+{{- define "container-security" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+{{- define "pod-security" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* Where pods of ours may run, for the webhook and for the hooks' Jobs. */}}
+{{- define "placement" -}}
+{{- range $key := list "imagePullSecrets" "nodeSelector" "tolerations" "affinity" }}
+{{- with index $.Values $key }}
+{{ $key }}:
+{{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* -- what the configuration comes to; the defaults are webhook/config.py's, which a test compares -- */}}
+
+{{- define "pull-secret" -}}
+{{- dig "pullSecret" "name" "ghcr-secret" .Values.config -}}
+{{- end }}
+
+{{- define "owner-rules" -}}
+{{- toJson (.Values.config.ownerRules | default (list (dict "from" "label" "key" "pullsecret-webhook/owner"))) -}}
+{{- end }}
+
+{{- define "excluded" -}}
+{{- $configured := dig "excludedNamespaces" (list "kube-system" "kube-public" "kube-node-lease") .Values.config -}}
+{{- toJson (concat (list "kube-system" .Release.Namespace) $configured | uniq) -}}
+{{- end }}
+
+{{- define "config" -}}
+{{- if eq (int .Values.ports.https) (int .Values.ports.metrics) -}}
+{{- fail (printf "ports.https and ports.metrics are both %d; they need two different ports" (int .Values.ports.https)) -}}
+{{- end -}}
+{{- $server := merge (dict "port" .Values.ports.https "metricsPort" .Values.ports.metrics) (.Values.config.server | default dict) -}}
+{{- $own := dict "namespace" .Release.Namespace "server" $server -}}
+{{- if ne .Values.tls.mode "self-managed" -}}
+{{- $_ := set $own "tls" (dict "certFile" "/etc/pullsecret/tls/tls.crt" "keyFile" "/etc/pullsecret/tls/tls.key") -}}
+{{- end -}}
+{{- toYaml (merge $own .Values.config) -}}
+{{- end }}
+
+{{- define "tls-secret" -}}
+{{- if eq .Values.tls.mode "cert-manager" -}}
+{{ include "name" . }}-tls
+{{- else if eq .Values.tls.mode "files" -}}
+{{ required "tls.mode is files: set tls.files.secretName to a kubernetes.io/tls Secret in the release namespace" .Values.tls.files.secretName }}
+{{- end -}}
+{{- end }}
+
+{{/* The label or annotation by which `helm test` can own a namespace of its own, as JSON; nothing when no rule allows it. */}}
+{{- define "test-owner" -}}
+{{- $found := dict -}}
+{{- range include "owner-rules" . | fromJsonArray -}}
+{{- if and (ne .from "name") (not .pattern) (not $found.key) -}}
+{{- $_ := set $found "key" .key -}}{{- $_ := set $found "place" (printf "%ss" .from) -}}
+{{- end -}}
+{{- end -}}
+{{- if $found.key }}{{ toJson $found }}{{ end -}}
+{{- end }}
+
+{{/* In: list of the chart's root and the command's arguments, each a word. The pod of a hook. */}}
+{{- define "hook-pod" -}}
+{{- $root := first . -}}
+serviceAccountName: {{ include "name" $root }}-{{ index . 1 }}
+restartPolicy: Never
+securityContext: {{- include "pod-security" $root | nindent 2 }}
+{{- include "placement" $root }}
+containers:
+- name: {{ index . 1 }}
+  image: {{ include "image" $root }}
+  imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+  args: {{ concat (rest (rest .)) (list "--config" "/etc/pullsecret/config.yaml") | toJson }}
+  resources:
+    requests: {cpu: 20m, memory: 64Mi}
+    limits: {memory: 256Mi}
+  securityContext: {{- include "container-security" $root | nindent 4 }}
+  volumeMounts:
+  - {name: config, mountPath: /etc/pullsecret/config.yaml, subPath: config.yaml, readOnly: true}
+volumes:
+- name: config
+  configMap: {name: {{ include "name" $root }}-{{ index . 1 }}}
+{{- end }}
+
+{{/* In: list of the chart's root, the hook's name in objects, Helm's name of the hook, weight. */}}
+{{- define "hook-metadata" -}}
+{{- $root := first . -}}
+name: {{ include "name" $root }}-{{ index . 1 }}
+labels:
+  {{- include "labels" $root | nindent 2 }}
+  app.kubernetes.io/component: {{ index . 1 }}
+annotations:
+  helm.sh/hook: {{ index . 2 }}
+  helm.sh/hook-weight: {{ index . 3 | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

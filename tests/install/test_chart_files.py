@@ -1,0 +1,111 @@
+"""What can be said of the chart without Helm: what is generated is up to date, and what is named exists."""
+
+import importlib.util
+import json
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from webhook import config, names
+from webhook.config import Config
+from webhook.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "pullsecret-webhook"
+TEMPLATES = {file.name: file.read_text() for file in (CHART / "templates").iterdir()}
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "charts" / "generate.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_schema_is_the_configuration_models() -> None:
+    assert (CHART / "values.schema.json").read_text() == generator().values_schema(), "run `make chart`"
+
+
+def test_the_readme_is_the_values_and_the_roles() -> None:
+    text = (CHART / "README.md").read_text()
+    assert text == generator().readme(), "run `make chart`"
+    rules = sum(text.count("\n- apiGroups:") for text in TEMPLATES.values())
+    policies = 2  # their resource rules look the same, but are indented
+    assert len(re.findall(r"^\| .* \| .* \| .+ \|$", text.partition("## Permissions")[2], re.MULTILINE)) == rules + 2
+    assert policies == sum("  resourceRules:" in text for text in TEMPLATES.values())
+
+
+FREE = {".resources", ".dashboard.labels"}
+"""Maps that go out as they came in."""
+
+
+def paths(value: Any, path: str = "") -> set[str]:
+    if not isinstance(value, dict) or not value or path in FREE:
+        return {path}
+    return {found for key, part in value.items() for found in paths(part, f"{path}.{key}")}
+
+
+def test_every_value_is_used_and_in_the_schema() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    templates = "\n".join(TEMPLATES.values())
+    assert set(schema["properties"]) == {*values, "global"}
+    for path in paths(values):
+        first, _, last = path.strip(".").rpartition(".")
+        alone = not first and f'"{last}"' in templates  # by `index $.Values`
+        inside = first and f"with .Values.{first} " in templates and f".{last}" in templates
+        used = re.search(rf"\.Values{re.escape(path)}\b", templates)
+        assert used or alone or inside or first == "image", f"nothing uses {path}"
+
+
+def test_versions_are_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["name"], chart["appVersion"], chart["version"]) == (project["name"], *[project["version"]] * 2)
+    assert chart["kubeVersion"] == ">=1.30.0-0"
+
+
+def test_defaults_that_templates_repeat_are_the_configurations() -> None:
+    helpers, defaults = TEMPLATES["_helpers.tpl"], Config()
+    assert f'"{defaults.pull_secret.name}" .Values.config' in helpers
+    listed = " ".join(f'"{name}"' for name in defaults.excluded_namespaces)
+    assert f"(list {listed})" in helpers
+    assert f'"from" "label" "key" "{names.OWNER}"' in helpers
+    assert defaults.owner_rules == (config.LabelRule(key=names.OWNER),)
+    tls = defaults.tls
+    for helper, name in (("name", tls.service), ("name", tls.webhook_configuration), ("entry", tls.webhook)):
+        assert f'define "{helper}" -}}}}{name}{{{{- end' in helpers
+    assert f'define "ca-secret" -}}}}{tls.ca_secret}{{{{- end' in helpers
+
+
+def test_nothing_differs_from_one_rendering_to_the_next() -> None:
+    """Flux and Argo CD render again and again: what is random, looked up, new or dated would be a change each time."""
+    drifting = (
+        r"\b(rand\w*|lookup|genCA|gen\w+Cert\w*|genPrivateKey|now|date\w*|uuidv4|ago|htpasswd|bcrypt|derivePassword)\b"
+    )
+    for name, text in TEMPLATES.items():
+        for action in re.findall(r"\{\{-?(.*?)-?\}\}", text, re.DOTALL):
+            assert not re.search(drifting, re.sub(r'"[^"]*"|/\*.*?\*/', "", action, flags=re.DOTALL)), (
+                f"{name}: {action}"
+            )
+
+
+def test_metrics_that_are_named_exist() -> None:
+    families = [family.name for family in Metrics().registry.collect()]
+    exported = {name + suffix for name in families for suffix in ("", "_total", "_bucket")}
+    for text in (TEMPLATES["monitoring.yaml"], (CHART / "files" / "dashboard.json").read_text()):
+        named = set(re.findall(r"\b(pullsecret_webhook_\w+)", text))
+        assert len(named) >= 6
+        assert named <= exported
+
+
+def test_every_panel_of_the_dashboard_has_a_place_of_its_own() -> None:
+    panels = json.loads((CHART / "files" / "dashboard.json").read_text())["panels"]
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels) == 8
+    assert all(target["expr"] for panel in panels for target in panel["targets"])

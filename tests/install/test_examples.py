@@ -1,0 +1,182 @@
+"""The ways in that docs/examples/install shows, each run or checked by the API server. No pods run here."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controlplane import crds
+from controlplane.api import ApiError, Object
+from controlplane.binaries import need
+from controlplane.cluster import ControlPlane
+from controlplane.helm import CHART, NAMESPACE, Helm, documents, one
+
+pytestmark = [pytest.mark.cluster, pytest.mark.helm]
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "install"
+KINDS = ("ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy")
+BUNDLE = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1PPT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo="
+
+
+@pytest.fixture(scope="module")
+def own(binaries: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane of its own: what is installed here has the names of what other tests use."""
+    with ControlPlane.start(tmp_path_factory.mktemp("examples")) as cluster:
+        crds.install(cluster)
+        yield cluster
+
+
+def example(name: str) -> list[Object]:
+    return documents((EXAMPLES / name).read_text())
+
+
+def script(cluster: ControlPlane, major: int, name: str, *arguments: str) -> str:
+    """Runs it with this Helm and the pinned kubectl as the only ones on PATH."""
+    folder = cluster.folder / f"bin{major}"
+    folder.mkdir(exist_ok=True)
+    for command, program in (("helm", f"helm{major}"), ("kubectl", "kubectl")):
+        link = folder / command
+        link.unlink(missing_ok=True)
+        link.symlink_to(need(program)[program])
+    env = {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "HOME": str(cluster.folder),
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "CHART": str(CHART),
+    }
+    call = [str(EXAMPLES / name), *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def publish(cluster: ControlPlane) -> None:
+    """The caBundle, as the webhook does it."""
+    entry = {"name": "mutate.pullsecret-webhook.io", "clientConfig": {"caBundle": BUNDLE}}
+    kind = "MutatingWebhookConfiguration"
+    cluster.api.patch(kind, "pullsecret-webhook", {"webhooks": [entry]}, how="strategic")
+
+
+def standing(cluster: ControlPlane) -> dict[str, Any]:
+    """What an upgrade might have touched: the whole registration, and generations of the rest."""
+    api = cluster.api
+    registration = api.get("MutatingWebhookConfiguration", "pullsecret-webhook")
+    assert registration
+    deployment = api.get("Deployment", "pullsecret-webhook", NAMESPACE)
+    policies = [api.get("ValidatingAdmissionPolicy", f"pullsecret-webhook-{name}") for name in ("owner", "writes")]
+    made = [deployment, *policies]
+    return {
+        "webhooks": registration["webhooks"],
+        "generations": [obj["metadata"]["generation"] for obj in made if obj],
+    }
+
+
+def left(cluster: ControlPlane) -> list[str]:
+    """What of ours stands in the cluster outside of the namespace."""
+    found = [o for kind in KINDS for o in cluster.api.list(kind)]
+    return [o["metadata"]["name"] for o in found if o["metadata"]["name"].startswith("pullsecret-webhook")]
+
+
+@pytest.mark.parametrize("major", [4, 3])
+def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(own: ControlPlane, major: int) -> None:
+    """Without the hooks' pods: those need a node."""
+    helm = Helm(major, own.folder, own.kubeconfig)
+    script(own, major, "helm.sh")
+    publish(own)
+    first = standing(own)
+    assert first["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
+    script(own, major, "helm.sh")
+    assert standing(own) == first  # the same again changes nothing
+    script(own, major, "helm.sh", "--set", "config.deployments=supply,config.pullSecret.name=registry")
+    changed = standing(own)
+    assert changed["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
+    assert changed["generations"] > first["generations"]
+    assert "'registry'" in changed["webhooks"][0]["matchConditions"][1]["expression"]
+    helm.run("rollback", "pullsecret-webhook", "1", "--namespace", NAMESPACE)
+    assert standing(own)["webhooks"] == first["webhooks"]
+    helm.run("uninstall", "pullsecret-webhook", "--namespace", NAMESPACE, "--no-hooks", "--wait")
+    assert left(own) == []
+
+
+def test_template_and_kubectl_apply(own: ControlPlane) -> None:
+    script(own, 4, "kubectl-apply.sh")
+    publish(own)
+    first = standing(own)
+    script(own, 4, "kubectl-apply.sh")
+    assert standing(own) == first
+    assert own.api.list("Job", NAMESPACE) == []  # no hook was applied with the rest
+    assert own.api.get("Pod", "pullsecret-webhook-test", NAMESPACE) is None
+    text = Helm(4, own.folder).run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, "--no-hooks")
+    own.kubectl("delete", "-f", "-", input=text)
+    assert left(own) == []
+
+
+@pytest.mark.parametrize("name", ["flux.yaml", "k3s.yaml", "delegate-owner.yaml"])
+def test_manifests_pass_the_strict_dry_run(own: ControlPlane, name: str) -> None:
+    said = own.kubectl(
+        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", EXAMPLES / name), check=False
+    )
+    assert {line.rpartition(" serverside-applied")[2] for line in said.splitlines()} == {" (server dry run)"}, said
+    assert len(said.splitlines()) == len(example(name))
+
+
+def test_flux_values(helm: Helm) -> None:
+    source, release = one(example("flux.yaml"), "OCIRepository"), one(example("flux.yaml"), "HelmRelease")
+    assert release["spec"]["chartRef"] == {"kind": "OCIRepository", "name": source["metadata"]["name"]}
+    (entry,) = one(helm.render(release["spec"]["values"]), "MutatingWebhookConfiguration")["webhooks"]
+    assert "flux-system" in entry["namespaceSelector"]["matchExpressions"][-1]["values"]
+
+
+def test_k3s_values_are_those_of_a_single_node(helm: Helm) -> None:
+    spec = one(example("k3s.yaml"), "HelmChart")["spec"]
+    values = yaml.safe_load(spec["valuesContent"])
+    single = yaml.safe_load((CHART / "values-k3s.yaml").read_text())
+    assert single.items() <= values.items()
+    objects = helm.render(values, namespace=spec["targetNamespace"])
+    assert one(objects, "Deployment")["spec"]["replicas"] == 1
+    assert spec["version"] == yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+
+
+def test_air_gapped_values_name_no_other_registry(helm: Helm, tmp_path: Path) -> None:
+    """From the packaged chart, as it is carried over."""
+    helm.run("package", CHART, "--destination", tmp_path)
+    (package,) = tmp_path.glob("*.tgz")
+    text = (EXAMPLES / "air-gapped-values.yaml").read_text()
+    assert package.name in text
+    objects = documents(helm.run("template", "r", package, "--values", EXAMPLES / "air-gapped-values.yaml"))
+    images = set(re.findall(r"'image': '([^']+)'", str(objects)))
+    assert {image.partition("/")[0] for image in images} == {"registry.internal.example"}
+    assert all("@sha256:" in image for image in images)
+
+
+def test_delegation_is_what_the_owner_policy_asks(own: ControlPlane, helm: Helm) -> None:
+    for obj in (*example("delegate-owner.yaml"), *helm.render({}, "--show-only", "templates/owner-policy.yaml")):
+        own.api.apply(obj)
+    rule = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create"]}
+    api = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{api}/v1", "kind": "ClusterRole", "metadata": {"name": "makers"}, "rules": [rule]}
+    binding = {
+        "apiVersion": f"{api}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "makers"},
+        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "makers"},
+        "subjects": [{"apiGroup": api, "kind": "Group", "name": "team-a-admins"}],
+    }
+    for obj in (role, binding):
+        own.api.create(obj)
+    admin = own.user("anna", ("team-a-admins",))
+
+    def refused(owner: str) -> bool:
+        metadata = {"name": "x", "labels": {"pullsecret-webhook/owner": owner}}
+        try:
+            admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, dry_run=True)
+        except ApiError as error:
+            return "only those who may assign" in error.message
+        return False
+
+    own.wait(lambda: refused("team-b"), "the policy is in force")
+    assert not refused("team-a")

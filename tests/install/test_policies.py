@@ -1,0 +1,341 @@
+"""The chart in the API server: every combination of values by dry run, and what the policies made of owner rules."""
+
+import json
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane import crds
+from controlplane.api import ApiError, Object
+from controlplane.cluster import ControlPlane
+from controlplane.helm import Helm, one
+from controlplane.waiting import until
+from webhook import config
+from webhook.owner import find_owner
+
+pytestmark = [pytest.mark.cluster, pytest.mark.helm]
+
+SPACE = "chart-dry-run"
+POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
+APPLY = {"Content-Type": "application/apply-patch+yaml"}
+
+RULES: list[list[dict[str, str]]] = [
+    [{"from": "label", "key": "a.example/owner"}],
+    [{"from": "annotation", "key": "a.example/owner"}, {"from": "label", "key": "a.example/owner"}],
+    [
+        {"from": "label", "key": "a.example/owner", "pattern": r"t\.(?P<owner>\w+)"},
+        {"from": "annotation", "key": "b.example/owner", "pattern": "(?:id|ID)[:/](?P<owner>[^:/]{1,9})(:.*)?"},
+        {"from": "name", "pattern": r"project-(?P<owner>\d+)-(development|staging|production)"},
+    ],
+    [
+        {"from": "name", "pattern": "(?P<owner>[a-z]+|[0-9]+)-.*"},
+        {"from": "annotation", "key": "a.example/owner", "pattern": r"(?P<owner>[^ ]+@example\.com)"},
+    ],
+]
+AMBIGUOUS = len(RULES)
+RULES.append([{"from": "name", "pattern": "(?P<owner>.+)-(.+)"}])
+LABELS = ["alice", "t.alice", "t.a_1", "t.-x", "t.a.b", "T.x", "x" * 63]
+ANNOTATIONS = [
+    "alice@example.com",
+    "c-m-abc:p-xyz",
+    "id:bob",
+    "ID/bob:rest of it",
+    "id:" + "b" * 10,
+    "id:a\\Eb",
+    "id:\\\\E\\",
+    "Zoë",
+    "日本",
+    "id:日本:x",
+    "two words",
+    "line\nbreak",
+    "no\u00a0break",
+    "tab\t",
+    "x" * 253,
+    "x" * 254,
+    "é" * 253,
+    '"quoted"',
+    "it's",
+]
+NAMES = ["project-{}-staging", "project-{}-productions", "team-{}", "{}-x", "plain{}"]
+
+
+@pytest.fixture(scope="module")
+def ready(installed: ControlPlane) -> ControlPlane:
+    """With the kinds of others, and what a dry run does not make though other objects need it."""
+    crds.install(installed)
+    warn = {"pod-security.kubernetes.io/warn": "restricted"}
+    installed.namespace(SPACE, labels=warn)
+    for name in ("pullsecret-webhook-test", "project-1-staging"):
+        installed.namespace(name)
+    account = {"name": "pullsecret-webhook-test", "namespace": SPACE}
+    installed.api.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+    return installed
+
+
+def test_every_combination_passes_the_strict_dry_run(ready: ControlPlane, helm: Helm, ci_values: list[Path]) -> None:
+    """No unknown field, nothing deprecated, and nothing that the restricted Pod Security Standard warns of."""
+    for file in ci_values:
+        objects = helm.render(None, "--values", file, namespace=SPACE)
+        said = ready.kubectl(
+            *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-"),
+            input="\n---\n".join(map(json.dumps, objects)),
+            check=False,
+        )
+        lines = [line for line in said.splitlines() if not line.endswith(" serverside-applied (server dry run)")]
+        if "host-network" in file.name:
+            lines = [line for line in lines if "host namespaces (hostNetwork=true)" not in line]
+        assert lines == [], file.name
+        assert len(said.splitlines()) >= len(objects)
+
+
+def test_the_dry_run_would_find_an_unknown_field(ready: ControlPlane, helm: Helm) -> None:
+    objects = helm.render({"serviceMonitor": {"enabled": True}}, namespace=SPACE)
+    for kind, wrong in (("ServiceMonitor", "intervall"), ("Deployment", "replica")):
+        obj = one(objects, kind)
+        obj["spec"][wrong] = 1
+        apply = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
+        assert f'unknown field ".spec.{wrong}"' in ready.kubectl(*apply, input=json.dumps(obj), check=False).replace(
+            '"spec.', '".spec.'
+        )
+
+
+def test_the_api_server_finds_no_type_error_in_any_policy(
+    ready: ControlPlane, helm: Helm, ci_values: list[Path]
+) -> None:
+    for file in ci_values:
+        for policy in (o for o in helm.render(None, "--values", file) if o["kind"] == POLICY):
+            policy["metadata"] = {"name": f"typed-{policy['metadata']['name']}"}
+            assert type_warnings(ready, policy) == [], file.name
+
+
+def test_a_type_error_would_be_found(ready: ControlPlane, helm: Helm) -> None:
+    policy = one(helm.render(), POLICY, "pullsecret-webhook-writes")
+    policy["metadata"] = {"name": "typed-wrong"}
+    policy["spec"]["validations"][0]["expression"] = "object.type.names == 'x'"
+    (warning,) = type_warnings(ready, policy)
+    assert "names" in warning["warning"]
+
+
+def type_warnings(cluster: ControlPlane, policy: Object) -> Any:
+    made = cluster.api.create(policy)
+    name, generation = made["metadata"]["name"], made["metadata"]["generation"]
+
+    def checked() -> Object | None:
+        status: Object = (cluster.api.get(POLICY, name) or {}).get("status", {})
+        return status if status.get("observedGeneration") == generation and "typeChecking" in status else None
+
+    try:
+        return cluster.wait(checked, f"{name} is type-checked")["typeChecking"].get("expressionWarnings", [])
+    finally:
+        cluster.api.delete(POLICY, name)
+
+
+# -- the write policy finds the owner that the webhook finds --
+
+
+def as_account(rules: int) -> dict[str, str]:
+    """The headers of one whom the write policy with these rules is about, and who may do all."""
+    return {
+        "Impersonate-User": f"system:serviceaccount:pullsecret-webhook:rules-{rules}",
+        "Impersonate-Group": "system:masters",
+    }
+
+
+def accepted(cluster: ControlPlane, rules: int, namespace: Object, owner: str) -> bool:
+    """Whether this account may write the pull secret for this owner there; by dry run."""
+    name, uid = namespace["metadata"]["name"], namespace["metadata"]["uid"]
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "ghcr-secret",
+            "namespace": name,
+            "labels": {"app.kubernetes.io/managed-by": "pullsecret-webhook"},
+            "annotations": {"pullsecret-webhook/owner": owner, "pullsecret-webhook/namespace-uid": uid},
+        },
+        "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": "e30="},
+    }
+    path = f"/api/v1/namespaces/{name}/secrets/ghcr-secret"
+    params = {"fieldManager": "pullsecret-webhook", "dryRun": "All"}
+    try:
+        cluster.api.raw("PATCH", path, json=secret, params=params, headers=APPLY | as_account(rules))
+    except ApiError as error:
+        assert "the Secret is for another owner than the namespace" in error.message
+        return False
+    return True
+
+
+def denied(cluster: ControlPlane, rules: int, namespace: Object) -> bool:
+    return not accepted(cluster, rules, namespace, "?")
+
+
+@pytest.fixture(scope="module")
+def spaces(installed: ControlPlane) -> list[Object]:
+    """Namespaces with labels, annotations and names that are drawn, the same at each run."""
+    draw = random.Random(5)
+    made = []
+    for number in range(60):
+        keys = ["a.example/owner", "b.example/owner"]
+        labels = {key: draw.choice(LABELS) for key in keys if draw.random() < 0.3}
+        annotations = {key: draw.choice(ANNOTATIONS) for key in keys if draw.random() < 0.7}
+        metadata = {"name": draw.choice(NAMES).format(f"77{number}"), "labels": labels, "annotations": annotations}
+        made.append(installed.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+    return made
+
+
+@pytest.fixture(scope="module")
+def policies(installed: ControlPlane, helm: Helm, spaces: list[Object]) -> Iterator[ControlPlane]:
+    """A write policy for each of RULES, each about an account of its own."""
+    names = [f"rules-{number}" for number in range(len(RULES))]
+    for name, rules in zip(names, RULES, strict=True):
+        objects = helm.render({"config": {"ownerRules": rules}})
+        policy = one(objects, POLICY, "pullsecret-webhook-writes")
+        binding = one(objects, BINDING, "pullsecret-webhook-writes")
+        policy["metadata"] = binding["metadata"] = {"name": name}
+        binding["spec"]["policyName"] = name
+        condition = policy["spec"]["matchConditions"][0]
+        condition["expression"] = condition["expression"].removesuffix("pullsecret-webhook'") + f"{name}'"
+        installed.api.create(policy)
+        installed.api.create(binding)
+    for number in range(len(RULES)):
+        until(partial(denied, installed, number, spaces[0]), "the policy is in force", within=20)
+    yield installed
+    for name in names:
+        installed.api.delete(BINDING, name)
+        installed.api.delete(POLICY, name)
+
+
+@pytest.mark.parametrize("number", range(AMBIGUOUS))
+def test_the_write_policy_accepts_the_owner_that_the_webhook_finds_and_no_other(
+    policies: ControlPlane, spaces: list[Object], number: int
+) -> None:
+    rules = config.convert({"ownerRules": RULES[number]}).rules
+    wrong, found = [], set()
+    for space in spaces:
+        metadata = space["metadata"]
+        name, labels, annotations = metadata["name"], metadata.get("labels", {}), metadata.get("annotations", {})
+        owner = find_owner(rules, name, labels, annotations)
+        found.add(owner)
+        texts = {name, *labels.values(), *annotations.values()}
+        others = {*texts, *(find_owner([rule], name, labels, annotations) for rule in rules), "", "bob", "alic", "7"}
+        for candidate in {owner, *others} - {None}:
+            assert candidate is not None
+            if accepted(policies, number, space, candidate) != (candidate == owner):
+                wrong.append((name, labels, annotations, owner, candidate))
+    assert wrong == []
+    assert len(found) > 4  # the draw says something
+
+
+def test_of_an_ambiguous_text_any_reading_is_accepted(policies: ControlPlane) -> None:
+    """Documented in the chart's README; the webhook itself takes the longest."""
+    rules = config.convert({"ownerRules": RULES[AMBIGUOUS]}).rules
+    space = policies.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a-b-c"}})
+    assert find_owner(rules, "a-b-c", {}, {}) == "a-b"
+    assert [owner for owner in ("a", "a-b", "b", "a-b-c", "a-") if accepted(policies, AMBIGUOUS, space, owner)] == [
+        "a",
+        "a-b",
+    ]
+
+
+# -- the owner policy --
+
+
+@pytest.fixture(scope="module")
+def protected(installed: ControlPlane, helm: Helm) -> Iterator[ControlPlane]:
+    """A policy for rules on other keys and on names; a tenant who may assign bob, and do all with namespaces."""
+    rules = [
+        {"from": "label", "key": "own.example/tenant"},
+        {"from": "annotation", "key": "open.example/tenant"},
+        {"from": "name", "pattern": "claim-(?P<owner>[a-z]+)"},
+    ]
+    values = {"config": {"ownerRules": rules}, "ownerPolicy": {"foreignKeys": ["own.example/tenant"]}}
+    objects = helm.render(values)
+    name = "pullsecret-webhook-owner-foreign"
+    for kind in (POLICY, BINDING):
+        obj = one(objects, kind, "pullsecret-webhook-owner")
+        obj["metadata"] = {"name": name}
+        if kind == BINDING:
+            obj["spec"]["policyName"] = name
+        installed.api.create(obj)
+    every = {"apiGroups": [""], "resources": ["namespaces", "namespaces/status", "namespaces/finalize"], "verbs": ["*"]}
+    assign = {
+        "apiGroups": ["pullsecret-webhook"],
+        "resources": ["owners"],
+        "resourceNames": ["bob", "claim-bob"],
+        "verbs": ["assign"],
+    }
+    api = "rbac.authorization.k8s.io"
+    installed.api.create(
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "chart-tenant"},
+            "rules": [every, assign],
+        }
+    )
+    installed.api.create(
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "chart-tenant"},
+            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "chart-tenant"},
+            "subjects": [{"apiGroup": api, "kind": "User", "name": "chart-tenant"}],
+        }
+    )
+
+    def in_force() -> bool:
+        return refused(installed, namespace("claim-probe")) and not refused(installed, namespace("claim-bob"))
+
+    until(in_force, "policy and roles are in force", within=20)
+    yield installed
+    for kind in (BINDING, POLICY):
+        installed.api.delete(kind, name)
+
+
+def namespace(name: str, **metadata: dict[str, str]) -> Object:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name} | metadata}
+
+
+def refused(cluster: ControlPlane, obj: Object) -> bool:
+    try:
+        cluster.user("chart-tenant").create(obj, dry_run=True)
+    except ApiError as error:
+        if "only those who may assign owners.pullsecret-webhook" not in error.message and error.status != 403:
+            raise
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("obj", "denied"),
+    [
+        (namespace("f1", labels={"own.example/tenant": "bob"}), False),
+        (namespace("f2", labels={"own.example/tenant": "alice"}), True),
+        (namespace("f3", annotations={"own.example/tenant": "alice"}), False),  # no rule looks there
+        (namespace("f4", annotations={"open.example/tenant": "alice"}), False),  # nobody asked for it
+        (namespace("f5", labels={"pullsecret-webhook/owner": "alice"}), True),
+        (namespace("f6", annotations={"pullsecret-webhook/owner": "alice"}), True),
+        (namespace("claim-bob"), False),
+        (namespace("claim-alice"), True),
+        (namespace("claim-alice-2"), False),
+        (namespace("my-claim-alice"), False),
+    ],
+    ids=lambda value: value["metadata"]["name"] if isinstance(value, dict) else None,
+)
+def test_the_owner_policy_protects_what_it_is_told_to(protected: ControlPlane, obj: Object, denied: bool) -> None:
+    assert refused(protected, obj) == denied
+
+
+def test_removing_or_changing_an_owner_is_protected_too(protected: ControlPlane) -> None:
+    protected.api.create(namespace("f7", labels={"own.example/tenant": "alice"}))
+    tenant = protected.user("chart-tenant")
+    for value in (None, "bob"):
+        for sub in (None, "status"):
+            with pytest.raises(ApiError, match="only those who may assign"):
+                tenant.patch("Namespace", "f7", {"metadata": {"labels": {"own.example/tenant": value}}}, sub=sub)
+    tenant.patch("Namespace", "f7", {"metadata": {"labels": {"else": "x"}}})

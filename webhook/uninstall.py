@@ -1,0 +1,77 @@
+"""What the webhook leaves in the cluster is removed: where the API server calls it, the pull secrets, its CA."""
+
+import asyncio
+
+import msgspec
+
+from webhook.cluster import METADATA_ONLY, Cluster, ClusterError, Meta
+from webhook.config import Config
+from webhook.errors import PullsecretError
+from webhook.names import MANAGED_BY, MANAGER
+
+PAGE = "500"
+AT_ONCE = 16
+"""Deletions under way; the API server has others to serve."""
+
+
+class _Item(msgspec.Struct):
+    metadata: Meta
+
+
+class _ListMeta(msgspec.Struct, rename={"more": "continue"}):
+    more: str = ""
+
+
+class _List(msgspec.Struct):
+    items: list[_Item]
+    metadata: _ListMeta
+
+
+async def registration(cluster: Cluster, config: Config) -> str:
+    name = config.tls.webhook_configuration
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
+    gone = await _delete(cluster, path)
+    return f"mutatingwebhookconfiguration {name} {'deleted' if gone else 'was not there'}"
+
+
+async def secrets(cluster: Cluster, config: Config) -> str:
+    """Only those with our label; a Secret of that name without it is somebody else's."""
+    name = config.pull_secret.name
+    found = [item.metadata for item in await _secrets(cluster, name)]
+    ours = [meta for meta in found if (meta.labels or {}).get(MANAGED_BY) == MANAGER]
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def delete(meta: Meta) -> bool:
+        async with slots:
+            return await _delete(cluster, f"/api/v1/namespaces/{meta.namespace}/secrets/{name}", meta.uid)
+
+    gone = sum(await asyncio.gather(*map(delete, ours)))
+    await _delete(cluster, f"/api/v1/namespaces/{config.namespace}/secrets/{config.tls.ca_secret}")
+    return f"{gone} Secrets {name} deleted, {len(found) - len(ours)} of others left; {config.tls.ca_secret} deleted"
+
+
+async def _secrets(cluster: Cluster, name: str) -> list[_Item]:
+    found: list[_Item] = []
+    query = {"fieldSelector": f"metadata.name={name}", "limit": PAGE}
+    while True:
+        accept = METADATA_ONLY.format("List")
+        try:
+            raw = await cluster.call("GET", "/api/v1/secrets", query=query, accept=accept, within=30.0)
+        except ClusterError as e:
+            raise PullsecretError(f"the Secrets {name} cannot be listed ({e})") from None
+        page = msgspec.json.decode(raw, type=_List)
+        found += page.items
+        if not page.metadata.more:
+            return found
+        query["continue"] = page.metadata.more
+
+
+async def _delete(cluster: Cluster, path: str, uid: str = "") -> bool:
+    """Whether it was there."""
+    try:
+        await cluster.call("DELETE", path, body={"preconditions": {"uid": uid}} if uid else {}, within=30.0)
+    except ClusterError as e:
+        if e.status == 404 or (uid and e.status == 409):  # another one took its place since: it is not ours to delete
+            return False
+        raise PullsecretError(f"{path.rpartition('/')[2]} cannot be deleted ({e})") from None
+    return True
