@@ -98,6 +98,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "hook-pod" -}}
 {{- $root := first . -}}
 serviceAccountName: {{ include "name" $root }}-{{ index . 1 }}
+automountServiceAccountToken: true  # the account says no, for all who use it by accident
 restartPolicy: Never
 securityContext: {{- include "pod-security" $root | nindent 2 }}
 {{- include "placement" $root }}
