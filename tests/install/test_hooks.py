@@ -3,6 +3,7 @@
 A control plane of its own, because uninstalling takes away what other tests need.
 """
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.helm import Helm, one
 from controlplane.waiting import until
+from webhook import uninstall
+from webhook.cluster import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
@@ -147,6 +150,22 @@ def test_uninstalling_removes_the_registration(chart: Installed) -> None:
         assert done.stdout == f"mutatingwebhookconfiguration pullsecret-webhook {words}\n"
     assert chart.cluster.api.list("MutatingWebhookConfiguration") == []
     assert "imagePullSecrets" not in chart.cluster.api.create(pod("pullsecret-webhook-test"), dry_run=True)["spec"]
+
+
+def test_pages_are_followed_and_only_what_was_seen_is_deleted(
+    chart: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uninstall, "PAGE", "1")
+    kubeconfig = chart.cluster.service_account(NAMESPACE, "pullsecret-webhook-cleanup")
+
+    async def listed() -> tuple[set[str], bool]:
+        async with Cluster.connect(str(kubeconfig)) as cluster:
+            found = {item.metadata.namespace for item in await uninstall._secrets(cluster, SECRET)}
+            path = f"/api/v1/namespaces/team-a/secrets/{SECRET}"
+            return found, await uninstall._delete(cluster, path, "00000000-0000-0000-0000-000000000000")
+
+    assert asyncio.run(listed()) == (chart.secrets(), False)
+    assert len(chart.secrets()) == 2
 
 
 def test_uninstalling_removes_our_secrets_and_no_others(chart: Installed) -> None:
