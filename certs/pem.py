@@ -9,6 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certs.errors import Unusable
 
+BROKEN = (ValueError, x509.InvalidVersion)
+"""What reading a certificate, or a part of it that is parsed late, may raise."""
+
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -20,7 +23,7 @@ def certificates(data: bytes, name: str) -> tuple[x509.Certificate, ...]:
         raise Unusable(f"{name} holds no PEM certificate")
     try:
         return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError:
+    except BROKEN:
         raise Unusable(f"{name} holds a certificate that does not parse") from None
 
 
@@ -30,7 +33,7 @@ def readable(data: bytes) -> tuple[x509.Certificate, ...]:
     for block in _BLOCK.findall(data):
         try:
             found[x509.load_pem_x509_certificate(block)] = None
-        except ValueError:
+        except BROKEN:
             continue
     return tuple(found)
 
