@@ -57,7 +57,7 @@ def test_replicas_that_start_together_end_with_one_authority(
     for event, who in events:
         happen(event, who, replicas)
         for replica in replicas:  # never before the API server can verify it
-            assert not replica.serving.ready or not api.bundle or verifies(replica.leaf, api.bundle, HOST, START)
+            assert not replica.serving.pair or not api.bundle or verifies(replica.leaf, api.bundle, HOST, START)
     end(replicas)
 
     assert api.version == 1
@@ -127,7 +127,7 @@ def test_the_loser_of_a_race_uses_what_the_winner_wrote(verifies: Verifies) -> N
     steps_until(loser, "write")
     winner = started(api)
     loser.finish()
-    assert not loser.serving.ready
+    assert not loser.serving.pair
     loser.finish()
 
     assert (api.version, api.calls.count("write"), api.calls.count("publish")) == (1, 2, 1)
@@ -319,7 +319,7 @@ def test_start_asks_again_until_the_api_server_answers(monkeypatch: pytest.Monke
 
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 10, 10]
     assert replica.said[:8] == ["503 ServiceUnavailable"] * 8
-    assert replica.serving.ready
+    assert replica.serving.pair
 
 
 def test_pauses_differ_between_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +355,7 @@ def test_a_secret_that_is_not_ours_is_never_written(monkeypatch: pytest.MonkeyPa
 
         api.trouble.clear()  # it was deleted
         await starting
-        assert replica.serving.ready
+        assert replica.serving.pair
 
     asyncio.run(test())
 
@@ -374,7 +374,7 @@ def test_before_it_is_installed_there_is_nothing_to_publish() -> None:
 
     async def test() -> None:
         async with running(replica):
-            assert replica.serving.ready
+            assert replica.serving.pair
             assert "publish" not in api.calls
             api.rebundle(b"")
             replica.managed.poke()
