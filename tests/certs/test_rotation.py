@@ -4,6 +4,7 @@ A client may be SLOW: it still holds what was published that long ago. The only 
 states.
 """
 
+import inspect
 import itertools
 from collections import deque
 from collections.abc import Callable
@@ -167,8 +168,8 @@ class Duel:
         look = replica.looking
         if look is None:
             return issuer
-        call, known = look.cr_await, look.cr_frame.f_locals
-        where = call.__name__, call.cr_await.__name__
+        known = inspect.getcoroutinelocals(look)
+        where = look.cr_await.__name__, look.cr_await.cr_await.__name__  # type: ignore[union-attr]
         published = where[0] != "published" and known["published"]
         stored = where[0] in {"write", "publish"} and known["stored"]
         meant = where[0] in {"write", "publish"} and known["todo"].bundle
