@@ -20,6 +20,7 @@ from certs.bundle import CONFIRMED, SOAK, Bundle, Use, stale, step
 from certs.errors import ApiTrouble, NotOurs
 from certs.pair import Pair
 from certs.pem import readable
+from certs.store import Published
 from certworld import HOST, START, ApiServer, Replica, started
 
 Verifies = Callable[[Pair, bytes, str, datetime], bool]
@@ -453,6 +454,20 @@ def test_somebody_who_reverts_the_bundle_at_once_makes_no_storm(monkeypatch: pyt
             assert 1 <= api.calls.count("publish") <= 1 + (time.monotonic() - began) / 0.1
 
     asyncio.run(test())
+
+
+def test_somebody_who_is_faster_each_time_is_named() -> None:
+    class Reverted(ApiServer):
+        async def publish(self, bundle: bytes, over: Published) -> None:
+            await super().publish(bundle, over)
+            self.rebundle(b"")
+
+    api = Reverted()
+    replica = Replica(api)
+
+    with pytest.raises(ApiTrouble, match="as often as we do"):
+        asyncio.run(replica.managed.look())
+    assert api.calls.count("publish") < 8
 
 
 def test_trouble_while_running_changes_nothing_that_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
