@@ -1,8 +1,7 @@
 """A certificate authority of our own, with what RFC 5280 and Go's verifier (the API server) want of it.
 
 The authority may sign servers and no further authorities (path length 0). Subject and authority key identifiers
-(RFC 5280, 4.2.1.1 and 4.2.1.2) tell authorities of the same name apart while two are trusted. Whether an authority is
-valid *yet* is never judged: a replica whose clock is slow would replace what its neighbours have just made.
+(RFC 5280, 4.2.1.1 and 4.2.1.2) tell authorities of the same name apart while two are trusted.
 """
 
 import ipaddress
@@ -12,20 +11,21 @@ from datetime import datetime, timedelta
 from typing import Self, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certs.errors import Unusable
-from certs.pair import Pair, require_match
+from certs.pair import Pair, due, require_match
 from certs.pem import certificates, encode, encode_key, private_key
 
 CA_LIFE = timedelta(days=365)
 LEAF_LIFE = timedelta(days=7)
 
-BACKDATED = timedelta(minutes=5)
-"""Certificates begin this much in the past, for verifiers whose clock is slow."""
+SKEW = timedelta(hours=1)
+"""How far clocks may differ. Certificates begin this much in the past: for verifiers whose clock is slow, and so that a
+replica whose clock is slow does not replace what its neighbours have just made."""
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
@@ -34,7 +34,7 @@ _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pullsecret-webhook C
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Raises `Unusable` when it is made of a key that isn't the certificate's, or of a certificate that is no CA's."""
+    """Raises `Unusable` when the key isn't the certificate's, or the certificate isn't one that a CA gave itself."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey = field(repr=False, compare=False)
@@ -45,11 +45,13 @@ class Authority:
             raise Unusable("the certificate is no CA's")
         if _extension(self.certificate, x509.SubjectKeyIdentifier) is None:
             raise Unusable("the CA certificate has no subject key identifier")
+        if not is_whole(self.certificate):
+            raise Unusable("the CA certificate is not signed by its own key")
 
     @classmethod
     def create(cls, now: datetime) -> Self:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_NAME, _NAME, key.public_key()).not_valid_before(now - BACKDATED)
+        builder = _builder(_NAME, _NAME, key.public_key()).not_valid_before(now - SKEW)
         builder = builder.not_valid_after(now + CA_LIFE)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_usage(key_cert_sign=True), critical=True)
@@ -65,11 +67,16 @@ class Authority:
         authority = cls(first, secret)
         if now >= authority.ends:
             raise Unusable(f"{names[0]} ended at {authority.ends:%Y-%m-%d %H:%M} UTC")
+        if now < first.not_valid_before_utc:
+            raise Unusable(f"{names[0]} begins at {first.not_valid_before_utc:%Y-%m-%d %H:%M} UTC only")
         return authority
 
     @property
     def ends(self) -> datetime:
         return self.certificate.not_valid_after_utc
+
+    def due(self, now: datetime) -> bool:
+        return due(self.certificate, now)
 
     def issue(self, hosts: Sequence[str], now: datetime) -> Pair:
         """A server certificate for these DNS names and IP addresses. It never outlives the authority.
@@ -77,7 +84,7 @@ class Authority:
         The subject is empty, which makes subjectAltName critical (RFC 5280, 4.2.1.6); nobody reads common names.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(x509.Name([]), self.certificate.subject, key.public_key()).not_valid_before(now - BACKDATED)
+        builder = _builder(x509.Name([]), self.certificate.subject, key.public_key()).not_valid_before(now - SKEW)
         builder = builder.not_valid_after(min(now + LEAF_LIFE, self.ends))
         builder = builder.add_extension(_alternative_names(hosts), critical=True)
         builder = builder.add_extension(_usage(digital_signature=True), critical=True)
@@ -86,11 +93,7 @@ class Authority:
         return Pair((builder.sign(self.key, SHA256()),), key)
 
     def issued(self, pair: Pair) -> bool:
-        try:
-            pair.chain[0].verify_directly_issued_by(self.certificate)
-        except (ValueError, TypeError, InvalidSignature):
-            return False
-        return True
+        return is_issuer(self.certificate, pair.chain[0])
 
     def pem(self) -> tuple[bytes, bytes]:
         """The certificate and the *private key*."""
@@ -102,9 +105,22 @@ class Authority:
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
+def is_issuer(certificate: x509.Certificate, of: x509.Certificate) -> bool:
+    try:
+        of.verify_directly_issued_by(certificate)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def is_ca(certificate: x509.Certificate) -> bool:
     constraints = _extension(certificate, x509.BasicConstraints)
     return constraints is not None and constraints.ca
+
+
+def is_whole(certificate: x509.Certificate) -> bool:
+    """Is it signed by its own key? Nothing in a CA's certificate could have been altered then."""
+    return is_issuer(certificate, certificate)
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:

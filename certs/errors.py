@@ -14,7 +14,7 @@ class ApiTrouble(CertsError):
 
 
 class Conflict(ApiTrouble):
-    """The Secret isn't what it was when it was read: another replica was faster."""
+    """The Secret or the webhook configuration isn't what it was when it was read: somebody else was faster."""
 
 
 class NotOurs(ApiTrouble):

@@ -33,12 +33,17 @@ class Pair:
         return self.chain[0].not_valid_after_utc
 
     def due(self, now: datetime) -> bool:
-        """Is it time for a new one? After two thirds of its life, so that a third is left for things to go wrong."""
-        return now >= self.begins + (self.ends - self.begins) * 2 / 3
+        return due(self.chain[0], now)
 
     def pem(self) -> bytes:
         """Chain and *private key*, as OpenSSL reads them from one file."""
         return encode(*self.chain) + encode_key(self.key)
+
+
+def due(certificate: x509.Certificate, now: datetime) -> bool:
+    """Is it time for a new one? After two thirds of its life, so that a third is left for things to go wrong."""
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return now >= begins + (ends - begins) * 2 / 3
 
 
 def require_match(certificate: x509.Certificate, key: PrivateKeyTypes) -> None:

@@ -9,18 +9,27 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certs.errors import Unusable
 
+BROKEN = (ValueError, x509.InvalidVersion)
+"""What reading a certificate, or a part of it that is parsed late, may raise."""
+
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def certificates(data: bytes, name: str) -> tuple[x509.Certificate, ...]:
-    """All certificates in `data`, at least one. Text around them is ignored (RFC 7468, section 2)."""
+    """All certificates in `data`, at least one. Text around them is ignored (RFC 7468, section 2).
+
+    A last one that breaks off is no text: the file is being written, and OpenSSL would leave it out.
+    """
     if not data.strip():
         raise Unusable(f"{name} is empty")
     if not _BLOCK.search(data):
         raise Unusable(f"{name} holds no PEM certificate")
+    if _BEGIN in _BLOCK.sub(b"", data):
+        raise Unusable(f"{name} breaks off within a certificate")
     try:
         return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError:
+    except BROKEN:
         raise Unusable(f"{name} holds a certificate that does not parse") from None
 
 
@@ -30,7 +39,7 @@ def readable(data: bytes) -> tuple[x509.Certificate, ...]:
     for block in _BLOCK.findall(data):
         try:
             found[x509.load_pem_x509_certificate(block)] = None
-        except ValueError:
+        except BROKEN:
             continue
     return tuple(found)
 

@@ -1,9 +1,12 @@
 """Certificates that need nothing installed: an authority in a Secret, found or made by whichever replica comes first.
 
-Every look goes the same way, whatever happened before: read the Secret, write it if `step` says so, publish the bundle,
-and only then serve a leaf that the bundle vouches for. The Secret is the only memory and its resourceVersion the only
-lock, so a process may die between any two of these, and replicas need no leader. A conflict is no special case either:
-it is looked at again.
+Every look goes the same way, whatever happened before: read what is published, then the Secret, do the one thing that
+`step` says, and look again; a leaf is served when what was read as published vouches for it. The Secret is the only
+memory and resourceVersions the only locks, so a process may die between any two of these, and replicas need no leader.
+A conflict is no special case either: it is looked at again.
+
+What is published never gets older, however slow a replica is. It writes over what it read *before* it read the Secret,
+or not at all; whoever published that had read the Secret earlier still.
 """
 
 import asyncio
@@ -13,13 +16,17 @@ from contextlib import suppress
 from datetime import datetime
 
 from certs.authority import Authority
-from certs.bundle import Bundle, Write, stale, step
+from certs.bundle import Bundle, Use, Write, stale, step
 from certs.errors import ApiTrouble
+from certs.pem import readable
 from certs.serving import Serving
-from certs.store import Publisher, Store
+from certs.store import Published, Publisher, Store
 
 EVERY = 60.0
 """Seconds between looks: how long until a deleted Secret is noticed, or a clock that jumped."""
+
+MOST_STEPS = 8
+"""In one look. A rotation needs four: it is written, published, noted, and in order."""
 
 AT_MOST_EVERY = 1.0
 """Seconds between looks after pokes, for somebody who reverts the `caBundle` as often as we publish it."""
@@ -29,7 +36,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 
 
 class SelfManaged:
-    """`hosts`: what clients call us, as DNS names and IP addresses. `report` gets lines for people, never a key."""
+    """`hosts`: what clients call us, as DNS names and IP addresses. `report` gets lines for people, never a key.
+
+    `now` is the clock of those who verify us, with a time zone, if it can be had: a replica whose own clock is wrong
+    would make certificates that nobody accepts. It is asked right after the API server has answered.
+    """
 
     def __init__(
         self,
@@ -67,10 +78,31 @@ class SelfManaged:
         self._poked.set()
 
     async def look(self) -> None:
-        """One look. Raises `ApiTrouble`; then what was served before still is."""
-        bundle = await self._settled()
-        if stale(self._serving.pair, bundle, self._now()):
-            self._serving.serve(bundle.authority.issue(self._hosts, self._now()))
+        """Step by step until nothing is left to do. Raises `ApiTrouble`; then what was served before still is."""
+        for _ in range(MOST_STEPS):
+            published = await self._publisher.published()
+            stored = await self._store.read()
+            data, now = stored.data if stored else None, self._now()
+            todo = step(data, published.bundle if published else None, now, Authority.create)
+            if isinstance(todo, Write):
+                await self._store.write(todo.bundle.data(), over=stored)
+                self._report(f"the CA Secret was written: {todo.why}")
+                continue
+            self._renew(todo.bundle, published, now)
+            if isinstance(todo, Use):
+                return
+            assert published
+            await self._publisher.publish(todo.bundle.ca_bundle(), over=published)
+            self._report("the caBundle was published")
+        raise ApiTrouble("somebody else changes the CA Secret or the caBundle as often as we do")
+
+    def _renew(self, bundle: Bundle, published: Published | None, now: datetime) -> None:
+        """Never with a leaf that what is published doesn't vouch for, if there is anything to publish."""
+        issuer = bundle.issuer
+        if not stale(self._serving.pair, bundle, now):
+            return
+        if published is None or issuer.certificate in readable(published.bundle):
+            self._serving.serve(issuer.issue(self._hosts, now))
 
     async def _look_until_done(self) -> None:
         pause = FIRST_PAUSE
@@ -81,31 +113,3 @@ class SelfManaged:
                 self._report(str(e))
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # keeps replicas apart, guards nothing
             pause = min(2 * pause, LONGEST_PAUSE)
-
-    async def _settled(self) -> Bundle:
-        """The Secret as it should be, and published.
-
-        It is read again after publishing: what we published may have replaced something newer, so whoever publishes
-        last has to have seen the last Secret.
-        """
-        bundle = await self._ensured()
-        while await self._publish(bundle) and (newer := await self._ensured()) != bundle:
-            bundle = newer
-        return bundle
-
-    async def _ensured(self) -> Bundle:
-        stored = await self._store.read()
-        todo = step(stored.data if stored else None, self._now(), Authority.create)
-        if isinstance(todo, Write):
-            await self._store.write(todo.bundle.data(), over=stored)
-            self._report(f"the CA Secret was written: {todo.why}")
-        return todo.bundle
-
-    async def _publish(self, bundle: Bundle) -> bool:
-        """Was there anything to do? Nothing is published into a webhook configuration that isn't installed yet."""
-        wanted = bundle.ca_bundle()
-        if await self._publisher.published() in (None, wanted):
-            return False
-        await self._publisher.publish(wanted)
-        self._report("the caBundle was published")
-        return True

@@ -33,13 +33,21 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The `caBundle` as it was read; empty: there is none. `version` is the resourceVersion of the object it is in."""
+
+    bundle: bytes
+    version: str
+
+
 class Publisher(Protocol):
     """The `caBundle` of the webhook configuration, in live reads. Both methods raise `ApiTrouble`."""
 
-    async def published(self) -> bytes | None:
-        """None: there is no such object or entry (yet). Empty: it has no bundle."""
+    async def published(self) -> Published | None:
+        """None: there is no such object or entry (yet)."""
         ...
 
-    async def publish(self, bundle: bytes) -> None:
-        """Replaces what is published. Without an object or entry: nothing happens."""
+    async def publish(self, bundle: bytes, over: Published) -> None:
+        """Replaces what was read as `over`. Raises `Conflict` if its object has changed or is gone."""
         ...

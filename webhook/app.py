@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Coroutine
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -37,6 +37,8 @@ from webhook.supply import Supply
 from webhook.watch import Watch, whole
 
 log = structlog.get_logger()
+CLOCKS = timedelta(minutes=5)
+"""How far our clock may differ from the API server's before that is said."""
 
 
 def now() -> datetime:
@@ -161,13 +163,15 @@ class App:
             CaBundle(self._cluster, tls.webhook_configuration, tls.webhook),
             tls.names(self._config.namespace),
             self._serving,
-            now=now,
+            now=self._cluster.now,
             report=_report,
         )
         return [self._self_managed(manager), self._configuration(manager)]
 
     async def _self_managed(self, manager: SelfManaged) -> None:
         await manager.start()
+        if abs(now() - self._cluster.now()) > CLOCKS:
+            log.warning("this clock is not the API server's; certificates go by that one, all else by this one")
         await manager.run()
 
     async def _configuration(self, manager: SelfManaged) -> None:

@@ -8,18 +8,18 @@ from uuid import uuid4
 import msgspec
 
 from certs.errors import ApiTrouble, Conflict, NotOurs
-from certs.store import Stored
-from webhook.cluster import Cluster, ClusterError, SecretObject
+from certs.store import Published, Stored
+from webhook.cluster import Cluster, ClusterError, Meta, SecretObject
 from webhook.names import MANAGED_BY, MANAGER
 
-STRATEGIC = "application/strategic-merge-patch+json"
+MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 
 
 class CaSecret:
-    """Server-side apply, so that RBAC which names the Secret is enough, also for creating it.
+    """RBAC that names the Secret is enough, also for creating it: that is done by server-side apply.
 
-    Without a resourceVersion, the field manager of each process is its own: then the second of two that create is
-    refused with a conflict, as both set the same fields.
+    Without a resourceVersion, so the field manager of each process is its own: the second of two that create is refused
+    with a conflict, as both set the same fields. Later writes are merge patches, which can remove what others applied.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
@@ -42,26 +42,29 @@ class CaSecret:
         return Stored({key: _bytes(text) for key, text in (seen.data or {}).items()}, seen.metadata.resource_version)
 
     async def write(self, data: Mapping[str, bytes], over: Stored | None) -> None:
-        metadata: dict[str, object] = {
-            "name": self._name,
-            "namespace": self._namespace,
-            "labels": {MANAGED_BY: MANAGER},
-        }
-        if over is not None:
-            metadata["resourceVersion"] = over.version
+        encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+        try:
+            if over is None:
+                await self._create(encoded)
+            else:
+                gone = dict.fromkeys(over.data.keys() - data.keys())
+                body = {"metadata": {"resourceVersion": over.version}, "data": encoded | gone}
+                query = {"fieldManager": MANAGER}
+                await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=MERGE)
+        except ClusterError as e:
+            if e.status == 409 or (e.status == 404 and over is not None):
+                raise Conflict("the CA Secret has changed since it was read; it is read again") from None
+            raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be written ({e})") from None
+
+    async def _create(self, data: dict[str, str]) -> None:
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": metadata,
+            "metadata": {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}},
             "type": "Opaque",
-            "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+            "data": data,
         }
-        try:
-            await self._cluster.apply(self._path, body, manager=self._once, force=over is not None)
-        except ClusterError as e:
-            if e.status == 409:
-                raise Conflict("another replica wrote the CA Secret first") from None
-            raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be written ({e})") from None
+        await self._cluster.apply(self._path, body, manager=self._once)
 
 
 class _Client(msgspec.Struct, rename="camel"):
@@ -74,6 +77,7 @@ class _Entry(msgspec.Struct, rename="camel"):
 
 
 class _Configuration(msgspec.Struct):
+    metadata: Meta
     webhooks: list[_Entry] | None = None
 
 
@@ -84,7 +88,7 @@ class CaBundle:
         self._cluster, self._name, self._entry = cluster, configuration, entry
         self._path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{configuration}"
 
-    async def published(self) -> bytes | None:
+    async def published(self) -> Published | None:
         try:
             seen = msgspec.json.decode(await self._cluster.call("GET", self._path), type=_Configuration)
         except ClusterError as e:
@@ -93,18 +97,20 @@ class CaBundle:
             raise ApiTrouble(f"the MutatingWebhookConfiguration {self._name} cannot be read ({e})") from None
         for entry in seen.webhooks or ():
             if entry.name == self._entry:
-                return _bytes(entry.client_config.ca_bundle or "")
+                return Published(_bytes(entry.client_config.ca_bundle or ""), seen.metadata.resource_version)
         return None
 
-    async def publish(self, bundle: bytes) -> None:
+    async def publish(self, bundle: bytes, over: Published) -> None:
         ca_bundle = base64.b64encode(bundle).decode()
-        body = {"webhooks": [{"name": self._entry, "clientConfig": {"caBundle": ca_bundle}}]}
+        entry = {"name": self._entry, "clientConfig": {"caBundle": ca_bundle}}
+        body = {"metadata": {"resourceVersion": over.version}, "webhooks": [entry]}
         query = {"fieldManager": MANAGER}
         try:
             await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=STRATEGIC)
         except ClusterError as e:
-            if e.status != 404:
-                raise ApiTrouble(f"the caBundle of {self._name} cannot be published ({e})") from None
+            if e.status in (404, 409):
+                raise Conflict(f"the MutatingWebhookConfiguration {self._name} has changed; it is read again") from None
+            raise ApiTrouble(f"the caBundle of {self._name} cannot be published ({e})") from None
 
 
 def _bytes(text: str) -> bytes:

@@ -7,8 +7,11 @@ of memory) and cost two to three times the CPU of a call.
 import importlib.util
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +122,16 @@ class Status(msgspec.Struct):
 class Cluster:
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+        self._heard = ("", 0.0)
+
+    def now(self) -> datetime:
+        """The API server's clock, to a second or two when it has just answered; our own if it never told the time."""
+        date, at = self._heard
+        try:
+            told = parsedate_to_datetime(date)
+        except ValueError:
+            return datetime.now(UTC)
+        return told.astimezone(UTC) + timedelta(seconds=time.monotonic() - at)
 
     @classmethod
     @asynccontextmanager
@@ -165,6 +178,7 @@ class Cluster:
         except (*BROKEN, config.ConfigException) as e:  # ConfigException: the token file is empty or gone
             raise ClusterError(0, type(e).__name__) from None
         response: aiohttp.ClientResponse = rest.response
+        self._heard = (response.headers.get("Date", ""), time.monotonic())
         if 200 <= response.status < 300:
             return response
         async with response:

@@ -6,27 +6,17 @@ from datetime import datetime
 
 import pytest
 from cryptography import x509
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+import certworld
 from certs.pair import Pair
 from certs.serving import Serving
 
 Connect = Callable[..., Awaitable[x509.Certificate]]
 
 
-def _verifies(pair: Pair, bundle: bytes, host: str, now: datetime) -> bool:
-    policy = PolicyBuilder().store(Store(x509.load_pem_x509_certificates(bundle))).time(now)
-    try:
-        policy.build_server_verifier(x509.DNSName(host)).verify(pair.chain[0], list(pair.chain[1:]))
-    except VerificationError:
-        return False
-    return True
-
-
 @pytest.fixture(scope="session")
 def verifies() -> Callable[[Pair, bytes, str, datetime], bool]:
-    """Does a client accept the pair for a host at a time, when it trusts a bundle?"""
-    return _verifies
+    return certworld.verifies
 
 
 @asynccontextmanager

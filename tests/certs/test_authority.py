@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from certs.authority import BACKDATED, CA_LIFE, LEAF_LIFE, Authority
+from certs.authority import CA_LIFE, LEAF_LIFE, SKEW, Authority
 from certs.errors import Unusable
 from certs.pair import Pair
 from certs.pem import encode, encode_key
@@ -33,9 +33,9 @@ def test_a_leaf_verifies_for_its_hosts_while_it_lives(verifies: Verifies) -> Non
 
     assert verifies(leaf, CERT, HOST, NOW)
     assert verifies(leaf, CERT, "webhook.example", NOW)
-    assert verifies(leaf, CERT, HOST, NOW - BACKDATED)
+    assert verifies(leaf, CERT, HOST, NOW - SKEW)
     assert verifies(leaf, CERT, HOST, NOW + LEAF_LIFE)
-    assert not verifies(leaf, CERT, HOST, NOW - BACKDATED - timedelta(seconds=1))
+    assert not verifies(leaf, CERT, HOST, NOW - SKEW - timedelta(seconds=1))
     assert not verifies(leaf, CERT, HOST, NOW + LEAF_LIFE + timedelta(seconds=1))
     assert not verifies(leaf, CERT, "other.example", NOW)
     assert not verifies(leaf, Authority.create(NOW).pem()[0], HOST, NOW)
@@ -125,9 +125,30 @@ def test_of_several_certificates_the_first_is_the_authoritys() -> None:
     assert Authority.parse(both, KEY, NOW, names=("tls.crt", "tls.key")) == CA
 
 
-def test_an_authority_that_is_not_valid_yet_is_used() -> None:
-    """Its maker's clock may be ahead of ours. To refuse it would be to replace it."""
-    assert Authority.parse(CERT, KEY, NOW - timedelta(days=1), names=("tls.crt", "tls.key")) == CA
+def test_an_authority_of_a_maker_whose_clock_is_ahead_is_used() -> None:
+    assert Authority.parse(CERT, KEY, NOW - SKEW, names=("tls.crt", "tls.key")) == CA
+
+
+def test_one_that_no_client_accepts_yet_is_refused() -> None:
+    with pytest.raises(Unusable, match=r"^tls.crt begins at 2026-11-23 11:00 UTC only$"):
+        Authority.parse(CERT, KEY, NOW - SKEW - timedelta(seconds=1), names=("tls.crt", "tls.key"))
+
+
+def test_an_authority_is_due_after_two_thirds_of_its_life() -> None:
+    due = NOW - SKEW + (CA_LIFE + SKEW) * 2 / 3
+
+    assert not CA.due(due - timedelta(seconds=1))
+    assert CA.due(due)
+
+
+def signed_by_another() -> bytes:
+    """As a whole one looks when a bit of it has turned over."""
+    other = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder().subject_name(CA.certificate.subject).issuer_name(CA.certificate.subject)
+    builder = builder.public_key(CA.key.public_key()).serial_number(1).not_valid_before(NOW).not_valid_after(CA.ends)
+    for extension in CA.certificate.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return encode(builder.sign(other, SHA256()))
 
 
 def without_identifier() -> bytes:
@@ -147,11 +168,15 @@ P256, P239 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3
 """The object identifiers of the curve that we use and of one that nobody supports."""
 
 
-def on_another_curve(pem: bytes) -> bytes:
+V3, V4 = bytes.fromhex("a003020102"), bytes.fromhex("a003020103")
+"""The version field of a certificate, and of one that does not exist."""
+
+
+def replaced(pem: bytes, old: bytes, new: bytes) -> bytes:
     first, *lines, last = pem.splitlines()
     der = base64.b64decode(b"".join(lines))
-    assert P256 in der
-    return b"\n".join([first, base64.b64encode(der.replace(P256, P239)), last])
+    assert old in der
+    return b"\n".join([first, base64.b64encode(der.replace(old, new)), last])
 
 
 UNUSABLE = {
@@ -168,14 +193,16 @@ UNUSABLE = {
     "key cut off": (CERT, KEY[:100], "tls.key holds no PEM private key that parses"),
     "key encrypted": (CERT, ENCRYPTED, "tls.key is encrypted; a key without a passphrase is needed"),
     "key of another kind": (CERT, RSA, "tls.key is no EC key"),
-    "key on another curve": (CERT, on_another_curve(KEY), "tls.key holds a kind of key that is not supported"),
+    "key on another curve": (CERT, replaced(KEY, P256, P239), "tls.key holds a kind of key that is not supported"),
     "certificate on another curve": (
-        on_another_curve(CERT),
+        replaced(CERT, P256, P239),
         KEY,
         "the certificate is for a kind of key that is not supported",
     ),
     "key of another": (CERT, OTHER_KEY, "the private key does not belong to the certificate"),
     "leaf": (encode(*LEAF.chain), encode_key(LEAF.key), "the certificate is no CA's"),
+    "signed by another": (signed_by_another(), KEY, "the CA certificate is not signed by its own key"),
+    "another version": (replaced(CERT, V3, V4), KEY, "tls.crt holds a certificate that does not parse"),
     "no identifier": (without_identifier(), KEY, "the CA certificate has no subject key identifier"),
 }
 

@@ -1,15 +1,18 @@
 """What is done about the CA Secret in each state that it can be in."""
 
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from certs.authority import CA_LIFE, LEAF_LIFE, Authority
-from certs.bundle import KEPT, Bundle, Use, Write, stale, step
+from certs.authority import CA_LIFE, LEAF_LIFE, SKEW, Authority
+from certs.bundle import CONFIRMED, KEPT, SOAK, Bundle, Publish, Use, Write, stale, step
 from certs.pair import Pair
 from certs.pem import encode, encode_key, readable
-from certs.store import Stored
+from certs.store import Published, Stored
 
 Verifies = Callable[[Pair, bytes, str, datetime], bool]
 
@@ -17,9 +20,27 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOST = "pullsecret-webhook.pullsecret-system.svc"
 
 OLD, OTHER, FRESH = Authority.create(NOW), Authority.create(NOW), Authority.create(NOW)
-GONE = Authority.create(NOW - CA_LIFE)
-STANDING = Bundle(OLD, (OTHER.certificate,)).data()
+GONE = Authority.create(NOW - CA_LIFE - SKEW)
+TO_COME = Authority.create(NOW + timedelta(days=30))
 LEAF = OLD.issue([HOST], NOW)
+DUE = NOW + CA_LIFE * 2 / 3
+
+
+def trusting(*authorities: Authority) -> bytes:
+    return encode(*(authority.certificate for authority in authorities))
+
+
+def bundle(
+    signing: Authority | None, *others: Authority, following: Authority | None = None, confirmed: datetime | None = None
+) -> Bundle:
+    """Newest first."""
+    every = [authority for authority in (following, signing, *others) if authority]
+    return Bundle(tuple(authority.certificate for authority in every), signing, following, confirmed)
+
+
+GOOD = bundle(OLD, OTHER)
+STANDING = GOOD.data()
+ROTATING = bundle(OLD, following=FRESH)
 
 
 def fresh(_now: datetime) -> Authority:
@@ -30,28 +51,97 @@ def never(_now: datetime) -> Authority:
     pytest.fail("a new authority was made")
 
 
-def test_nothing_there() -> None:
-    assert step(None, NOW, fresh) == Write(Bundle(FRESH), "there was no CA")
+@pytest.mark.parametrize("published", [None, b"", b"somebody else's"])
+def test_nothing_there(published: bytes | None) -> None:
+    assert step(None, published, NOW, fresh) == Write(bundle(FRESH), "there was no CA")
 
 
 def test_a_good_one_is_used_as_it_is() -> None:
-    todo = step(STANDING, NOW, never)
+    todo = step(STANDING, STANDING["ca.crt"], NOW, never)
 
-    assert todo == Use(Bundle(OLD, (OTHER.certificate,)))
+    assert todo == Use(GOOD)
     assert todo.bundle.data() == STANDING
 
 
-def test_what_is_published_depends_on_the_secret_alone() -> None:
-    """Or else two replicas whose clocks differ would publish over each other."""
-    standing = Bundle(OLD, (GONE.certificate, OTHER.certificate)).data()
-
-    assert step(standing, NOW, never) == Use(Bundle(OLD, (GONE.certificate, OTHER.certificate)))
+@pytest.mark.parametrize("published", [b"", b"somebody else's", trusting(OLD), trusting(OTHER, OLD)])
+def test_what_is_published_is_what_the_secret_says(published: bytes) -> None:
+    assert step(STANDING, published, NOW, never) == Publish(GOOD)
 
 
-def test_the_signing_authority_is_always_trusted() -> None:
-    todo = step(STANDING | {"ca.crt": encode(OTHER.certificate)}, NOW, never)
+@pytest.mark.parametrize("wanted", [GOOD, ROTATING, bundle(OLD, following=FRESH, confirmed=NOW - SOAK)])
+def test_before_it_is_installed_there_is_nothing_to_publish_and_nothing_is_confirmed(wanted: Bundle) -> None:
+    assert step(wanted.data(), None, NOW, never) == Use(wanted)
 
-    assert todo == Write(Bundle(OLD, (OTHER.certificate,)), "ca.crt lacked the CA that signs")
+
+def test_after_two_thirds_of_its_life_the_next_one_is_made() -> None:
+    standing = bundle(OLD).data()
+    todo = step(standing, standing["ca.crt"], DUE, fresh)
+
+    assert step(standing, standing["ca.crt"], DUE - SKEW, never) == Use(bundle(OLD))
+    assert todo == Write(ROTATING, "the next CA is made, the one that signs ends at 2027-11-23 12:00 UTC")
+    assert todo.bundle.issuer == OLD
+
+
+def test_the_next_one_is_published_then_noted_then_soaked_then_signs() -> None:
+    data = ROTATING.data()
+    noted = bundle(OLD, following=FRESH, confirmed=NOW)
+    signs = Write(bundle(FRESH, OLD), "the next CA signs from now on")
+
+    assert step(data, trusting(OLD), NOW, never) == Publish(ROTATING)
+    assert step(data, data["ca.crt"], NOW, never) == Write(noted, "the next CA is published")
+    assert step(noted.data(), data["ca.crt"], NOW + SOAK - timedelta(seconds=1), never) == Use(noted)
+    assert step(noted.data(), data["ca.crt"], NOW + SOAK, never) == signs
+    assert signs.bundle.ca_bundle() == data["ca.crt"]
+
+
+def test_one_that_is_no_longer_published_soaks_anew() -> None:
+    noted = bundle(OLD, following=FRESH, confirmed=NOW - SOAK)
+
+    for published in (b"", trusting(OLD)):
+        assert step(noted.data(), published, NOW, never) == Write(ROTATING, "the next CA is no longer published")
+    assert step(noted.data(), trusting(FRESH), NOW, never) == Publish(noted)
+
+
+@pytest.mark.parametrize(
+    "noted", [b"", b"\xff", b"soon", b"2026-11-23", b"2026-11-23T10:00:00", b"0001-01-01T00:00:00+14:00"]
+)
+def test_a_note_that_cannot_be_read_is_made_anew(noted: bytes) -> None:
+    data = ROTATING.data() | {CONFIRMED: noted}
+
+    assert step(data, data["ca.crt"], NOW, never) == Write(
+        bundle(OLD, following=FRESH, confirmed=NOW), "the next CA is published"
+    )
+
+
+def test_a_note_from_the_future_is_made_anew() -> None:
+    """Else a clock that was years ahead when it was made would keep the next one waiting for years."""
+    ahead = bundle(OLD, following=FRESH, confirmed=NOW + SKEW)
+    wrong = bundle(OLD, following=FRESH, confirmed=NOW + SKEW + timedelta(seconds=1))
+
+    assert step(ahead.data(), ahead.ca_bundle(), NOW, never) == Use(ahead)
+    assert step(wrong.data(), wrong.ca_bundle(), NOW, never) == Write(
+        bundle(OLD, following=FRESH, confirmed=NOW), "the next CA is published"
+    )
+
+
+def test_an_old_one_is_trusted_until_no_clock_says_that_it_is_valid() -> None:
+    data = bundle(OLD, GONE).data()
+    over = GONE.ends + SKEW
+
+    assert step(data, data["ca.crt"], over - timedelta(seconds=1), never) == Use(bundle(OLD, GONE))
+    assert step(data, data["ca.crt"], over, never) == Write(
+        bundle(OLD), "ca.crt held certificates that are over or no CA's"
+    )
+
+
+def test_the_authorities_of_the_pairs_are_always_trusted() -> None:
+    for lacking in (trusting(OTHER, OLD), trusting(FRESH, OTHER), trusting(OTHER), b"", b"x"):
+        todo = step(bundle(OLD, OTHER, following=FRESH).data() | {"ca.crt": lacking}, lacking, NOW, never)
+
+        assert isinstance(todo, Write)
+        assert todo.why == "ca.crt lacked a CA"
+        assert {OLD.certificate, FRESH.certificate} <= set(todo.bundle.trusted)
+        assert (todo.bundle.signing, todo.bundle.following) == (OLD, FRESH)
 
 
 BROKEN = {
@@ -80,7 +170,14 @@ BROKEN = {
         "the certificate is no CA's",
         (OLD, OTHER),
     ),
-    "expired": (Bundle(GONE, (OTHER.certificate,)).data(), "tls.crt ended at 2026-11-23 12:00 UTC", (OTHER,)),
+    "expired": (bundle(GONE, OTHER).data(), "tls.crt ended at 2026-11-23 11:00 UTC", (OTHER,)),
+    "expired, nothing else": (bundle(GONE).data(), "tls.crt ended at 2026-11-23 11:00 UTC", ()),
+    "not valid yet": (bundle(TO_COME, OLD).data(), "tls.crt begins at 2026-12-23 11:00 UTC only", (TO_COME, OLD)),
+    "both keys lost": (
+        ROTATING.data() | {"tls.key": b"", "next.key": b""},
+        "tls.key is empty",
+        (FRESH, OLD),
+    ),
 }
 
 
@@ -88,60 +185,157 @@ BROKEN = {
 def test_a_broken_one_is_replaced_and_old_leaves_stay_trusted(
     data: dict[str, bytes], why: str, kept: tuple[Authority, ...], verifies: Verifies
 ) -> None:
-    todo = step(data, NOW, fresh)
+    """With something old in it the new one soaks first; without, there is nothing that it could wait for."""
+    new = Authority.create(NOW)
+    todo = step(data, data.get("ca.crt"), NOW, lambda _: new)
 
-    assert todo == Write(Bundle(FRESH, tuple(a.certificate for a in kept)), why)
-    for authority in (FRESH, *kept):
+    assert todo == Write(bundle(None, *kept, following=new) if kept else bundle(new), why)
+    for authority in (new, *(k for k in kept if k != TO_COME)):
         assert verifies(authority.issue([HOST], NOW), todo.bundle.ca_bundle(), HOST, NOW)
-    assert step(todo.bundle.data(), NOW, never) == Use(todo.bundle)
+    assert todo.bundle.issuer == new
+    assert step(todo.bundle.data(), None, NOW, never) == Use(todo.bundle)
 
 
-def test_an_authority_is_replaced_before_a_leaf_would_have_to_end_early(verifies: Verifies) -> None:
-    last = OLD.ends - LEAF_LIFE
-    leaf = OLD.issue([HOST], last)
-    todo = step(STANDING, last + timedelta(seconds=1), fresh)
+@pytest.mark.parametrize(
+    "lost", [{"tls.key": b""}, {"tls.crt": b"", "tls.key": b""}, {"tls.key": encode_key(LEAF.key)}]
+)
+def test_the_next_one_steps_in_for_a_broken_one(lost: dict[str, bytes]) -> None:
+    data = ROTATING.data() | lost
+    todo = step(data, data["ca.crt"], NOW, never)
+    assert todo == Write(Bundle((FRESH.certificate, OLD.certificate), None, FRESH, NOW), "the next CA is published")
 
-    assert step(STANDING, last, never) == Use(Bundle(OLD, (OTHER.certificate,)))
-    assert isinstance(todo, Write)
-    assert todo.why == "the CA ends at 2027-11-23 12:00 UTC"
-    assert verifies(leaf, todo.bundle.ca_bundle(), HOST, leaf.ends)
+    data = todo.bundle.data()
+    assert set(data) == {"ca.crt", "next.crt", "next.key", CONFIRMED}
+    assert step(data, data["ca.crt"], NOW + SOAK, never) == Write(bundle(FRESH, OLD), "the next CA signs from now on")
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        ({"next.key": b""}, "next.key is empty"),
+        ({"next.crt": b""}, "next.crt is empty"),
+        ({"next.crt": b"x"}, "next.crt holds no PEM certificate"),
+    ],
+)
+def test_a_broken_next_one_is_dropped(lost: dict[str, bytes], why: str) -> None:
+    data = bundle(OLD, following=FRESH, confirmed=NOW).data() | lost
+    todo = step(data, data["ca.crt"], NOW, never)
+
+    assert todo == Write(Bundle((FRESH.certificate, OLD.certificate), OLD), f"the next CA is dropped: {why}")
+    assert isinstance(step(todo.bundle.data(), data["ca.crt"], DUE, fresh), Write)
 
 
 def test_a_secret_that_is_broken_again_and_again_stays_small() -> None:
     data = STANDING
     for _ in range(10):
-        data = step(data | {"tls.key": b""}, NOW, Authority.create).bundle.data()
+        data = step(data | {"tls.key": b"", "next.key": b""}, None, NOW, Authority.create).bundle.data()
 
     assert len(readable(data["ca.crt"])) == 1 + KEPT
 
 
 def test_data_survives_the_secret() -> None:
-    bundle = Bundle(OLD, (OTHER.certificate,))
+    every = bundle(OLD, OTHER, following=FRESH, confirmed=NOW)
 
-    assert set(bundle.data()) == {"ca.crt", "tls.crt", "tls.key"}
-    assert bundle.ca_bundle() == bundle.data()["ca.crt"]
-    assert b"PRIVATE" not in bundle.ca_bundle()
+    assert set(every.data()) == {"ca.crt", "tls.crt", "tls.key", "next.crt", "next.key", "next.confirmed"}
+    assert every.data()["next.confirmed"] == b"2026-11-23T12:00:00+00:00"
+    assert every.ca_bundle() == every.data()["ca.crt"]
+    assert b"PRIVATE" not in every.ca_bundle()
+    assert step(every.data(), every.ca_bundle(), NOW, never) == Use(every)
+
+
+def test_one_that_cannot_be() -> None:
+    with pytest.raises(AssertionError):
+        Bundle((OLD.certificate,), None)
+    with pytest.raises(AssertionError):
+        Bundle((OTHER.certificate,), OLD)
 
 
 @pytest.mark.parametrize(
-    ("leaf", "bundle", "now", "wanted"),
+    ("leaf", "standing", "now", "wanted"),
     [
-        (None, Bundle(OLD), NOW, True),
-        (LEAF, Bundle(OLD), NOW, False),
-        (LEAF, Bundle(OLD, (OTHER.certificate,)), NOW, False),
-        (LEAF, Bundle(OTHER, (OLD.certificate,)), NOW, True),
-        (LEAF, Bundle(OLD), NOW + timedelta(days=5), True),
+        (None, bundle(OLD), NOW, True),
+        (LEAF, bundle(OLD), NOW, False),
+        (LEAF, bundle(OLD, OTHER), NOW, False),
+        (LEAF, bundle(OLD, following=FRESH), NOW, False),
+        (LEAF, bundle(OTHER, OLD), NOW, True),
+        (LEAF, bundle(OLD), NOW + timedelta(days=5), True),
+        (LEAF, bundle(OLD), NOW - SKEW - timedelta(seconds=1), True),
+        (LEAF, bundle(None, OLD, following=FRESH), NOW + timedelta(days=5), False),
+        (LEAF, bundle(None, OLD, following=FRESH), NOW + LEAF_LIFE - SOAK, True),
+        (LEAF, bundle(None, OTHER, following=FRESH), NOW, True),
+        (None, bundle(None, OLD, following=FRESH), NOW, True),
     ],
-    ids=["none yet", "good", "others are trusted too", "another authority signs now", "two thirds of its life"],
+    ids=[
+        "none yet",
+        "good",
+        "others are trusted too",
+        "another authority comes next",
+        "another authority signs now",
+        "two thirds of its life",
+        "not valid yet",
+        "nobody signs, and it is good for days",
+        "nobody signs, and it ends before the soak",
+        "nobody signs, and it is no longer trusted",
+        "nobody signs, and there is none",
+    ],
 )
-def test_when_a_new_leaf_is_needed(leaf: Pair | None, bundle: Bundle, now: datetime, *, wanted: bool) -> None:
-    assert stale(leaf, bundle, now) is wanted
+def test_when_a_new_leaf_is_needed(leaf: Pair | None, standing: Bundle, now: datetime, *, wanted: bool) -> None:
+    assert stale(leaf, standing, now) is wanted
+
+
+def flipped(pem: bytes, places: list[int]) -> bytes:
+    """PEM with some bits of what is in it turned over: it is still base64, and often still parses."""
+    first, *lines, last = pem.splitlines()
+    der = bytearray(base64.b64decode(b"".join(lines)))
+    for place in places:
+        der[place // 8 % len(der)] ^= 1 << place % 8
+    return b"\n".join([first, base64.b64encode(bytes(der)), last, b""])
+
+
+VALUES = st.one_of(
+    st.sampled_from([b"", b"x", *ROTATING.data().values(), trusting(GONE, TO_COME), encode_key(LEAF.key)]),
+    st.binary(max_size=20),
+    st.builds(
+        flipped,
+        st.sampled_from([OLD.pem()[0], OLD.pem()[1], FRESH.pem()[0]]),
+        st.lists(st.integers(0, 8000), min_size=1, max_size=3),
+    ),
+)
+KEYS = ["ca.crt", "tls.crt", "tls.key", "next.crt", "next.key", CONFIRMED, "ca.key"]
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")  # of what is flipped
+@settings(max_examples=250, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(KEYS), VALUES),
+    st.one_of(st.none(), VALUES),
+    st.timedeltas(-CA_LIFE * 2, CA_LIFE * 2),
+)
+def test_anything_ends_in_order_in_a_few_steps(
+    verifies: Verifies, changes: dict[str, bytes], published: bytes | None, passed: timedelta
+) -> None:
+    """From any Secret, at any time: no exception, soon nothing to do, and a leaf that what is published vouches for."""
+    data, now = ROTATING.data() | changes, NOW + passed
+    for _ in range(6):
+        todo = step(data, published, now, Authority.create)
+        if isinstance(todo, Use):
+            break
+        if isinstance(todo, Write):
+            data = todo.bundle.data()
+        else:
+            published = todo.bundle.ca_bundle()
+
+    assert isinstance(todo, Use)
+    leaf = todo.bundle.issuer.issue([HOST], now)
+    assert not stale(leaf, todo.bundle, now) or todo.bundle.issuer.ends - now < SOAK
+    assert published is None or verifies(leaf, published, HOST, now)
 
 
 def test_no_repr_shows_a_key() -> None:
-    bundle = Bundle(OLD, (OTHER.certificate,))
-    stored = Stored(bundle.data(), "1")
-    shown = repr([OLD, LEAF, bundle, stored, Use(bundle), Write(bundle, "why")])
+    every = bundle(OLD, OTHER, following=FRESH, confirmed=NOW)
+    stored = Stored(every.data(), "1")
+    steps = [Use(every), Publish(every), Write(every, "why"), Published(every.ca_bundle(), "1")]
+    shown = repr([OLD, LEAF, every, stored, *steps])
     scalar = OLD.key.private_numbers().private_value
 
     assert "PRIVATE" not in shown

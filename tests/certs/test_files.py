@@ -1,22 +1,26 @@
 """File mode: what is said about files that are wrong, and that new ones are noticed however they come."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from certs import files
 from certs.authority import Authority
 from certs.errors import Unusable
 from certs.files import Files
 from certs.pair import Pair
-from certs.pem import encode, encode_key
+from certs.pem import certificates, encode, encode_key, private_key
 from certs.serving import Serving
 
 Connect = Callable[..., Awaitable[x509.Certificate]]
@@ -129,6 +133,76 @@ def test_swaps_between_the_two_reads_are_no_mismatch(mode: Mode, monkeypatch: py
 
     assert mode.serving.pair == OLD
     assert mode.mounted.version == 3
+
+
+ROOT = trustme.CA()
+ISSUED = ROOT.create_child_ca().issue_cert(HOST)
+CHAIN = b"".join(blob.bytes() for blob in ISSUED.cert_chain_pems)
+FIRST = len(ISSUED.cert_chain_pems[0].bytes())
+BEGIN = len(b"-----BEGIN CERTIFICATE-----")
+INCOMPLETE = {CHAIN[: FIRST + more] for more in range(-1, BEGIN)}
+"""What nothing tells from the file of somebody who has no more than the first certificate."""
+CHAINED = Pair(certificates(CHAIN, "chain"), private_key(ISSUED.private_key_pem.bytes(), "key"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["certificate", "key"]), st.floats(0, 1)), max_size=8),
+    st.sampled_from([NEW, CHAINED]),
+)
+def test_of_what_is_half_written_nothing_is_served(pieces: list[tuple[str, float]], to_come: Pair) -> None:
+    """Somebody writes both files in place, and each is looked at when some of it is there."""
+    with tempfile.TemporaryDirectory() as root:
+        mode = Mode(Path(root))
+        asyncio.run(mode.files.start())
+        whole = {"certificate": encode(*to_come.chain), "key": encode_key(to_come.key)}
+        for file, part in pieces:
+            text = whole[file][: round(part * len(whole[file]))]
+            assume(text not in INCOMPLETE)
+            getattr(mode.mounted, file).write_bytes(text)
+            mode.files.refresh()
+            assert mode.serving.pair in {OLD, to_come}
+        for file, text in whole.items():
+            getattr(mode.mounted, file).write_bytes(text)
+        mode.files.refresh()
+
+    assert mode.serving.pair == to_come
+    assert "PRIVATE" not in "".join(mode.said)
+
+
+@pytest.mark.parametrize("more", [BEGIN, BEGIN + 40, len(CHAIN) - FIRST - 20, len(CHAIN) - FIRST - 2])
+def test_a_chain_that_breaks_off_is_not_served(mode: Mode, more: int) -> None:
+    asyncio.run(mode.files.start())
+    mode.mounted.swap(CHAIN[: FIRST + more], encode_key(CHAINED.key))
+    mode.files.refresh()
+
+    assert mode.said[-1] == "/tls/tls.crt breaks off within a certificate; the certificate from before is still served"
+    assert mode.serving.pair == OLD
+
+
+def test_a_chain_that_breaks_off_between_two_certificates_is_put_right_by_the_next_look(mode: Mode) -> None:
+    asyncio.run(mode.files.start())
+    mode.mounted.swap(encode(CHAINED.chain[0]), encode_key(CHAINED.key))
+    mode.files.refresh()
+    assert mode.serving.pair == Pair(CHAINED.chain[:1], CHAINED.key)
+    mode.mounted.swap_pair(CHAINED)
+    mode.files.refresh()
+    assert mode.serving.pair == CHAINED
+
+
+@pytest.mark.parametrize("gone", ["tls.crt", "tls.key", "..data"])
+def test_files_that_go_and_come_again_change_nothing_meanwhile(mode: Mode, gone: str) -> None:
+    """`..data` without its target: the Secret was deleted, or the volume is being mounted anew."""
+    asyncio.run(mode.files.start())
+    (mode.mounted.root / gone).rename(mode.mounted.root / "away")
+    mode.files.refresh()
+    assert mode.said[-1].endswith("No such file or directory; the certificate from before is still served")
+    assert mode.serving.pair == OLD
+
+    (mode.mounted.root / "away").rename(mode.mounted.root / gone)
+    mode.mounted.swap_pair(NEW)
+    mode.files.refresh()
+    assert mode.serving.pair == NEW
 
 
 def small_rsa() -> Pair:

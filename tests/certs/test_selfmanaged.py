@@ -1,17 +1,14 @@
 """Replicas against one API server: whatever happens in between, they end with one CA and leaves that it vouches for.
 
-The replicas are coroutines that are stepped by hand, so that every interleaving, failure and crash is one that the test
-(or hypothesis) has chosen. What needs a loop, pauses and pokes, runs in a real one.
+What needs a loop, pauses and pokes, runs in a real one. The rotation, as clients see it, is in test_rotation.py.
 """
 
 import asyncio
 import random
 import time
-import types
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -19,115 +16,14 @@ from hypothesis import strategies as st
 
 from certs import selfmanaged
 from certs.authority import CA_LIFE, LEAF_LIFE, Authority
-from certs.bundle import Bundle, Use, step
-from certs.errors import ApiTrouble, Conflict, NotOurs
+from certs.bundle import CONFIRMED, SOAK, Bundle, Use, stale, step
+from certs.errors import ApiTrouble, NotOurs
 from certs.pair import Pair
 from certs.pem import readable
-from certs.selfmanaged import SelfManaged
-from certs.serving import Serving
-from certs.store import Stored
+from certs.store import Published
+from certworld import HOST, START, ApiServer, Replica, started
 
 Verifies = Callable[[Pair, bytes, str, datetime], bool]
-
-HOST = "pullsecret-webhook.pullsecret-system.svc"
-START = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-@types.coroutine
-def turn() -> Generator[None, None, None]:
-    yield
-
-
-class ApiServer:
-    """The Secret with its resourceVersion, and the webhook configuration (`bundle` None: not installed).
-
-    A call waits for its turn before it takes effect, and again before its caller hears of it. `by_hand` leaves the
-    turns to the test; otherwise they come at once.
-    """
-
-    def __init__(self, *, by_hand: bool = False, bundle: bytes | None = b"") -> None:
-        self.by_hand = by_hand
-        self.data: dict[str, bytes] | None = None
-        self.bundle = bundle
-        self.version = 0
-        self.calls: list[str] = []
-        self.trouble: dict[str, Exception] = {}
-
-    async def _call(self, name: str) -> None:
-        self.calls.append(name)
-        if self.by_hand:
-            await turn()
-        if name in self.trouble:
-            raise self.trouble[name]
-
-    async def _answer(self) -> None:
-        if self.by_hand:
-            await turn()
-
-    def change(self, data: Mapping[str, bytes] | None) -> None:
-        self.data = None if data is None else dict(data)
-        self.version += 1
-
-    async def read(self) -> Stored | None:
-        await self._call("read")
-        stored = None if self.data is None else Stored(dict(self.data), str(self.version))
-        await self._answer()
-        return stored
-
-    async def write(self, data: Mapping[str, bytes], over: Stored | None) -> None:
-        await self._call("write")
-        if (self.data is None) != (over is None) or (over is not None and over.version != str(self.version)):
-            raise Conflict("the CA Secret has changed meanwhile")
-        self.change(data)
-        await self._answer()
-
-    async def published(self) -> bytes | None:
-        await self._call("published")
-        bundle = self.bundle
-        await self._answer()
-        return bundle
-
-    async def publish(self, bundle: bytes) -> None:
-        await self._call("publish")
-        if self.bundle is not None:
-            self.bundle = bundle
-        await self._answer()
-
-
-class Replica:
-    def __init__(self, api: ApiServer) -> None:
-        self.api = api
-        self.now = START
-        self.said: list[str] = []
-        self.serving = Serving()
-        self.managed = SelfManaged(api, api, [HOST], self.serving, now=lambda: self.now, report=self.said.append)
-        self.looking: Coroutine[Any, Any, None] | None = None
-
-    def step(self, trouble: ApiTrouble | None = None) -> bool:
-        """On to the next turn of a look, which fails there with `trouble`. False: the look has ended."""
-        try:
-            if self.looking is None:
-                self.looking = self.managed.look()
-            elif trouble is not None:
-                self.looking.throw(trouble)
-            self.looking.send(None)
-        except (StopIteration, ApiTrouble):
-            self.looking = None
-        return self.looking is not None
-
-    def finish(self) -> None:
-        while self.step():
-            pass
-
-    def crash(self) -> None:
-        if self.looking is not None:
-            self.looking.close()
-
-    @property
-    def leaf(self) -> Pair:
-        assert self.serving.pair is not None
-        return self.serving.pair
-
 
 FIRST, SECOND = 0, 1
 STEPS = st.tuples(st.sampled_from(["step", "step", "step", "step", "fail", "crash"]), st.sampled_from([FIRST, SECOND]))
@@ -145,8 +41,10 @@ def happen(event: str, who: int, replicas: list[Replica]) -> None:
 
 def end(replicas: list[Replica]) -> None:
     """What is under way ends somehow, and then each looks once more, as it does every minute."""
-    for replica in replicas * 2:
+    for replica in replicas:
         replica.finish()
+    for replica in replicas:
+        replica.settle()
 
 
 @settings(max_examples=100, deadline=None)
@@ -160,7 +58,7 @@ def test_replicas_that_start_together_end_with_one_authority(
     for event, who in events:
         happen(event, who, replicas)
         for replica in replicas:  # never before the API server can verify it
-            assert not replica.serving.ready or not api.bundle or verifies(replica.leaf, api.bundle, HOST, START)
+            assert not replica.serving.pair or not api.bundle or verifies(replica.leaf, api.bundle, HOST, START)
     end(replicas)
 
     assert api.version == 1
@@ -170,19 +68,27 @@ def test_replicas_that_start_together_end_with_one_authority(
     assert all(verifies(replica.leaf, api.data["ca.crt"], HOST, START) for replica in replicas)
 
 
+def alone(authority: Authority) -> Bundle:
+    return Bundle((authority.certificate,), authority)
+
+
 FOREIGN = Authority.create(START)
 EXPIRED = Authority.create(START - CA_LIFE)
+TO_COME = Authority.create(START + timedelta(days=99))
 MISCHIEF: dict[str, Callable[[ApiServer], None]] = {
     "Secret deleted": lambda api: api.change(None),
     "Secret emptied": lambda api: api.change({}),
     "key overwritten": lambda api: api.change({**(api.data or {}), "tls.key": b"x"}),
     "certificate lost": lambda api: api.change({**(api.data or {}), "tls.crt": b""}),
     "bundle lost": lambda api: api.change({**(api.data or {}), "ca.crt": b""}),
-    "another authority": lambda api: api.change(Bundle(FOREIGN).data()),
-    "an expired authority": lambda api: api.change(Bundle(EXPIRED).data()),
-    "caBundle emptied": lambda api: setattr(api, "bundle", b""),
-    "caBundle replaced": lambda api: setattr(api, "bundle", FOREIGN.pem()[0]),
-    "uninstalled": lambda api: setattr(api, "bundle", None),
+    "another authority": lambda api: api.change(alone(FOREIGN).data()),
+    "an expired authority": lambda api: api.change(alone(EXPIRED).data()),
+    "one that is not valid yet": lambda api: api.change(alone(TO_COME).data()),
+    "the next one's key overwritten": lambda api: api.change({**(api.data or {}), "next.key": b"x"}),
+    "the note overwritten": lambda api: api.change({**(api.data or {}), CONFIRMED: b"9999-12-31T23:59:59+00:00"}),
+    "caBundle emptied": lambda api: api.rebundle(b""),
+    "caBundle replaced": lambda api: api.rebundle(FOREIGN.pem()[0]),
+    "uninstalled": lambda api: api.rebundle(None),
 }
 TURNS = st.one_of(STEPS, STEPS, STEPS, st.tuples(st.sampled_from(sorted(MISCHIEF)), st.just(FIRST)))
 
@@ -200,19 +106,13 @@ def test_whatever_is_done_to_them_is_repaired(verifies: Verifies, events: list[t
             happen(event, who, replicas)
     end(replicas)
 
-    todo = step(api.data, START, Authority.create)
+    todo = step(api.data, api.bundle, START, Authority.create)
     assert isinstance(todo, Use)
     assert api.bundle in {None, todo.bundle.ca_bundle()}
     for replica in replicas:
-        assert todo.bundle.authority.issued(replica.leaf)
+        assert not stale(replica.leaf, todo.bundle, START)
         assert verifies(replica.leaf, todo.bundle.ca_bundle(), HOST, START)
         assert "PRIVATE" not in "".join(replica.said)
-
-
-def started(api: ApiServer) -> Replica:
-    replica = Replica(api)
-    replica.finish()
-    return replica
 
 
 def steps_until(replica: Replica, call: str) -> None:
@@ -228,16 +128,16 @@ def test_the_loser_of_a_race_uses_what_the_winner_wrote(verifies: Verifies) -> N
     steps_until(loser, "write")
     winner = started(api)
     loser.finish()
-    assert not loser.serving.ready
+    assert not loser.serving.pair
     loser.finish()
 
-    assert (api.version, api.calls.count("write")) == (1, 2)
+    assert (api.version, api.calls.count("write"), api.calls.count("publish")) == (1, 2, 1)
     assert api.bundle is not None
     assert verifies(loser.leaf, api.bundle, HOST, START)
     assert verifies(winner.leaf, api.bundle, HOST, START)
 
 
-def test_a_late_publication_of_something_older_is_put_right_at_once(verifies: Verifies) -> None:
+def test_a_late_publication_of_something_older_is_refused(verifies: Verifies) -> None:
     api = ApiServer(by_hand=True)
     slow = Replica(api)
     steps_until(slow, "publish")
@@ -247,10 +147,11 @@ def test_a_late_publication_of_something_older_is_put_right_at_once(verifies: Ve
     slow.finish()
 
     assert newest
-    assert api.bundle == newest
+    assert [held.bundle for held in api.history] == [newest]
+    slow.finish()
     assert verifies(slow.leaf, newest, HOST, START)
     assert verifies(quick.leaf, newest, HOST, START)
-    assert slow.said.count("the caBundle was published") == 2
+    assert "the caBundle was published" not in slow.said
 
 
 def test_a_leaf_of_a_new_authority_waits_until_it_is_published() -> None:
@@ -267,28 +168,111 @@ def test_a_leaf_of_a_new_authority_waits_until_it_is_published() -> None:
     assert replica.leaf is not old
 
 
-def test_a_broken_secret_is_repaired_and_the_other_replicas_leaf_stays_good(verifies: Verifies) -> None:
-    api = ApiServer(by_hand=True)
-    one, two = started(api), started(api)
-    assert api.data is not None
-    api.change(api.data | {"tls.key": b""})
-    one.finish()
-
-    assert one.said[-2:] == ["the CA Secret was written: tls.key is empty", "the caBundle was published"]
-    assert api.bundle is not None
-    assert verifies(one.leaf, api.bundle, HOST, START)
-    assert verifies(two.leaf, api.bundle, HOST, START)
-
-
-def test_the_authority_is_replaced_in_its_last_week(verifies: Verifies) -> None:
+def test_a_leaf_is_renewed_although_nothing_can_be_published() -> None:
     api = ApiServer(by_hand=True)
     replica = started(api)
-    replica.now = START + CA_LIFE - LEAF_LIFE + timedelta(minutes=1)
+    old = replica.leaf
+    assert api.data
+    api.change(api.data | {"ca.crt": api.data["ca.crt"] + FOREIGN.pem()[0]})
+    api.trouble["publish"] = ApiTrouble("403 Forbidden")
+    api.time += timedelta(days=5)
     replica.finish()
 
-    assert api.version == 2
-    assert api.bundle is not None
-    assert verifies(replica.leaf, api.bundle, HOST, replica.now + LEAF_LIFE)
+    assert replica.leaf is not old
+    assert replica.said.count("the caBundle was published") == 1
+
+
+def test_a_broken_secret_is_repaired_and_leaves_stay_until_the_next_authority_has_soaked(verifies: Verifies) -> None:
+    api = ApiServer(by_hand=True)
+    one, two = started(api), started(api)
+    before, leaves = api.bundle, (one.leaf, two.leaf)
+    assert api.data is not None
+    api.change(api.data | {"tls.key": b""})
+    one.settle()
+    two.settle()
+
+    assert one.said[-3:] == [
+        "the CA Secret was written: tls.key is empty",
+        "the caBundle was published",
+        "the CA Secret was written: the next CA is published",
+    ]
+    assert (one.leaf, two.leaf) == leaves
+    new = started(api)
+    assert before
+    assert api.bundle
+    assert not verifies(new.leaf, before, HOST, START)  # it had nothing else
+    assert verifies(new.leaf, api.bundle, HOST, START)
+
+    api.time += SOAK
+    two.settle()
+    assert two.said[-1] == "the CA Secret was written: the next CA signs from now on"
+    assert (one.leaf, two.leaf) != leaves
+    assert verifies(two.leaf, api.data["tls.crt"], HOST, api.time)
+
+
+def test_a_leaf_that_ends_within_the_soak_is_replaced_at_once() -> None:
+    api = ApiServer(by_hand=True)
+    replica = started(api)
+    leaf = replica.leaf
+    assert api.data is not None
+    api.change(api.data | {"tls.key": b""})
+    api.time = leaf.ends - SOAK
+    replica.settle()
+
+    assert replica.leaf is not leaf
+
+
+def test_the_steps_of_a_rotation() -> None:
+    api = ApiServer(by_hand=True)
+    replica = started(api)
+    assert api.data
+    old = api.data["tls.crt"]
+    api.time += CA_LIFE * 2 / 3
+    replica.said.clear()
+    replica.settle()
+    leaf = replica.leaf
+    assert api.data["tls.crt"] == old
+    assert api.bundle == api.data["ca.crt"] == api.data["next.crt"] + old
+
+    api.time += SOAK
+    replica.settle()
+    new = api.data["tls.crt"]
+    assert api.bundle == api.data["ca.crt"] == new + old
+    assert set(api.data) == {"ca.crt", "tls.crt", "tls.key"}
+    assert replica.leaf is not leaf
+
+    ends = START + CA_LIFE
+    api.time = ends + timedelta(hours=2)
+    replica.settle()
+    assert api.bundle == api.data["ca.crt"] == new
+    assert replica.said == [
+        f"the CA Secret was written: the next CA is made, the one that signs ends at {ends:%Y-%m-%d %H:%M} UTC",
+        "the caBundle was published",
+        "the CA Secret was written: the next CA is published",
+        "the CA Secret was written: the next CA signs from now on",
+        "the CA Secret was written: ca.crt held certificates that are over or no CA's",
+        "the caBundle was published",
+    ]
+
+
+def test_what_is_reverted_while_it_soaks_soaks_anew() -> None:
+    """A `kubectl replace` of an older file: clients that are slow hear of it late."""
+    api = ApiServer(by_hand=True)
+    replica = started(api)
+    before = api.bundle
+    api.time += CA_LIFE * 2 / 3
+    replica.settle()
+    api.time += SOAK * 2 / 3
+    api.rebundle(before)
+    replica.settle()
+    api.time += SOAK * 2 / 3
+    replica.settle()
+    assert api.data
+    assert "next.crt" in api.data
+
+    api.time += SOAK / 3
+    replica.settle()
+    assert "next.crt" not in api.data
 
 
 def test_looks_that_find_everything_in_order_only_read() -> None:
@@ -299,7 +283,7 @@ def test_looks_that_find_everything_in_order_only_read() -> None:
     for _ in range(3):
         replica.finish()
 
-    assert api.calls == ["read", "published"] * 3
+    assert api.calls == ["published", "read"] * 3
     assert replica.leaf is leaf
 
 
@@ -336,7 +320,7 @@ def test_start_asks_again_until_the_api_server_answers(monkeypatch: pytest.Monke
 
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 10, 10]
     assert replica.said[:8] == ["503 ServiceUnavailable"] * 8
-    assert replica.serving.ready
+    assert replica.serving.pair
 
 
 def test_pauses_differ_between_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,12 +351,12 @@ def test_a_secret_that_is_not_ours_is_never_written(monkeypatch: pytest.MonkeyPa
         starting = asyncio.create_task(replica.managed.start())
         await until(lambda: len(replica.said) > 3)
         assert not starting.done()
-        assert set(api.calls) == {"read"}
+        assert set(api.calls) == {"published", "read"}
         assert set(replica.said) == {str(api.trouble["read"])}
 
         api.trouble.clear()  # it was deleted
         await starting
-        assert replica.serving.ready
+        assert replica.serving.pair
 
     asyncio.run(test())
 
@@ -391,9 +375,9 @@ def test_before_it_is_installed_there_is_nothing_to_publish() -> None:
 
     async def test() -> None:
         async with running(replica):
-            assert replica.serving.ready
+            assert replica.serving.pair
             assert "publish" not in api.calls
-            api.bundle = b""
+            api.rebundle(b"")
             replica.managed.poke()
             await until(lambda: api.bundle != b"")
 
@@ -408,7 +392,8 @@ def test_an_emptied_bundle_is_published_again_when_poked() -> None:
 
     async def test() -> None:
         async with running(replica):
-            good, api.bundle = api.bundle, b""
+            good = api.bundle
+            api.rebundle(b"")
             replica.managed.poke()
             await until(lambda: api.bundle == good)
 
@@ -425,11 +410,11 @@ def test_one_poke_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
         async with running(replica):
             api.calls.clear()
             replica.managed.poke()
-            await until(lambda: "published" in api.calls)
+            await until(lambda: "read" in api.calls)
             await asyncio.sleep(0.02)
 
     asyncio.run(test())
-    assert api.calls == ["read", "published"]
+    assert api.calls == ["published", "read"]
 
 
 def test_without_a_poke_it_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,13 +426,13 @@ def test_without_a_poke_it_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
     async def test() -> None:
         async with running(replica):
             leaf = replica.leaf
-            api.bundle = b""
+            api.rebundle(b"")
             await until(lambda: api.bundle != b"")
             assert replica.leaf is leaf
 
-            replica.now = START + timedelta(days=5)  # the wall clock: more than two thirds of the leaf's life
+            api.time = START + timedelta(days=5)  # more than two thirds of the leaf's life
             await until(lambda: replica.leaf is not leaf)
-            assert replica.leaf.ends == replica.now + LEAF_LIFE
+            assert replica.leaf.ends == api.time + LEAF_LIFE
 
     asyncio.run(test())
     assert api.version == 1
@@ -463,12 +448,26 @@ def test_somebody_who_reverts_the_bundle_at_once_makes_no_storm(monkeypatch: pyt
             api.calls.clear()
             began = time.monotonic()
             for _ in range(300):
-                api.bundle = b""
+                api.rebundle(b"")
                 replica.managed.poke()
                 await asyncio.sleep(0.001)
             assert 1 <= api.calls.count("publish") <= 1 + (time.monotonic() - began) / 0.1
 
     asyncio.run(test())
+
+
+def test_somebody_who_is_faster_each_time_is_named() -> None:
+    class Reverted(ApiServer):
+        async def publish(self, bundle: bytes, over: Published) -> None:
+            await super().publish(bundle, over)
+            self.rebundle(b"")
+
+    api = Reverted()
+    replica = Replica(api)
+
+    with pytest.raises(ApiTrouble, match="as often as we do"):
+        asyncio.run(replica.managed.look())
+    assert api.calls.count("publish") < 8
 
 
 def test_trouble_while_running_changes_nothing_that_is_served(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,401 @@
+"""The rotation as clients see it: whoever trusts a published bundle accepts what any live replica serves.
+
+A client may be SLOW: it still holds what was published that long ago. The only window is the one that the test of jumps
+states.
+"""
+
+import inspect
+import itertools
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+
+import pytest
+from cryptography import x509
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from certs import authority, bundle, selfmanaged
+from certs.authority import CA_LIFE, SKEW, Authority
+from certs.bundle import CONFIRMED, SOAK, Bundle, Use, step
+from certs.errors import ApiTrouble
+from certs.pem import readable
+from certworld import HOST, START, ApiServer, Replica, started, verifies
+
+CLOCKS = timedelta(minutes=10)
+"""How far a replica's clock may be off, either way."""
+
+SLOW = SOAK - 2 * CLOCKS
+
+MINUTE = timedelta(minutes=1)
+
+
+VERIFIES = lru_cache(100_000)(verifies)
+CREATE, ISSUE, PARSE = Authority.create, Authority.issue, Authority.parse
+
+
+@lru_cache(1000)
+def nth_authority(_n: int, now: datetime) -> Authority:
+    return CREATE(now)
+
+
+@pytest.fixture(autouse=True)
+def keys_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making, reading and checking keys takes most of the time here, and depends on nothing but what goes in.
+
+    The n-th authority that is made at a time has the same key whenever `made` begins anew.
+    """
+    monkeypatch.setattr(Authority, "create", lambda now: nth_authority(next(Duel.made), now))
+    issue = lru_cache(100_000)(ISSUE)
+    monkeypatch.setattr(Authority, "issue", lambda self, hosts, now: issue(self, tuple(hosts), now))
+    monkeypatch.setattr(Authority, "parse", lru_cache(100_000)(PARSE))
+    is_issuer, read = lru_cache(100_000)(authority.is_issuer), lru_cache(100_000)(readable)
+    for module in (authority, bundle):
+        monkeypatch.setattr(module, "is_issuer", is_issuer)
+    for module in (bundle, selfmanaged):
+        monkeypatch.setattr(module, "readable", read)
+
+
+def accepted(replica: Replica, by: bytes) -> bool:
+    return VERIFIES(replica.leaf, by, HOST, replica.api.time)
+
+
+# -- every interleaving of two looks, with a failure at any point of either --------------------------------------------
+
+OLD, NEXT, GONE = Authority.create(START), Authority.create(START), Authority.create(START - CA_LIFE - 2 * SKEW)
+
+
+def holding(*trusted: Authority, signing: Authority | None, following: Authority | None = None, at: datetime) -> Bundle:
+    confirmed = at if following and at != START else None
+    return Bundle(tuple(ca.certificate for ca in trusted), signing, following, confirmed)
+
+
+DUE = START + CA_LIFE * 2 / 3
+ROTATING = partial(holding, NEXT, OLD, signing=OLD, following=NEXT)
+
+
+class Stage:
+    """The Secret, what is published, and the time: two replicas look at it at once, both with a leaf of OLD's.
+
+    `lossless`: also the slowest client accepts both at any time.
+    """
+
+    def __init__(
+        self,
+        standing: Bundle,
+        published: bytes | None,
+        now: datetime,
+        *,
+        lost: tuple[str, ...] = (),
+        lossless: bool = True,
+    ) -> None:
+        self.published, self.now, self.lossless = published, now, lossless
+        self.leaf = OLD.issue([HOST], now)
+        self.data = {key: b"" if key in lost else value for key, value in standing.data().items()}
+
+
+ONE = holding(OLD, signing=OLD, at=START)
+STAGES = {
+    "in order": Stage(ONE, ONE.ca_bundle(), START),
+    "caBundle emptied": Stage(ONE, b"", START),
+    "due": Stage(ONE, ONE.ca_bundle(), DUE),
+    "due, not installed": Stage(ONE, None, DUE),
+    "not published yet": Stage(ROTATING(at=START), ONE.ca_bundle(), DUE),
+    "not noted yet": Stage(ROTATING(at=START), ROTATING(at=START).ca_bundle(), DUE),
+    "reverted while it soaks": Stage(ROTATING(at=DUE - MINUTE), ONE.ca_bundle(), DUE),
+    "soaks": Stage(ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE),
+    "soaked": Stage(ROTATING(at=DUE - SOAK - CLOCKS), ROTATING(at=START).ca_bundle(), DUE),
+    "an old one is over": Stage(
+        holding(OLD, GONE, signing=OLD, at=START), holding(OLD, GONE, signing=OLD, at=START).ca_bundle(), START
+    ),
+    "key lost": Stage(ONE, ONE.ca_bundle(), START, lost=("tls.key",)),
+    "key lost while the next one soaks": Stage(
+        ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, lost=("tls.key",)
+    ),
+    "key lost after the soak": Stage(
+        ROTATING(at=DUE - SOAK - CLOCKS), ROTATING(at=START).ca_bundle(), DUE, lost=("tls.key",)
+    ),
+    "the next one's key lost": Stage(
+        ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, lost=("next.key",)
+    ),
+    "both keys lost": Stage(
+        ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, lost=("tls.key", "next.key")
+    ),
+    "emptied": Stage(ONE, ONE.ca_bundle(), START, lost=("ca.crt", "tls.crt", "tls.key"), lossless=False),
+}
+
+
+class Duel:
+    """Two replicas that look at a stage, step by step; `path` is what happened: (who, whether that call failed)."""
+
+    made = itertools.count()
+
+    def __init__(self, stage: Stage) -> None:
+        Duel.made = itertools.count()
+        self.api = ApiServer(by_hand=True, brief=True, bundle=stage.published)
+        self.api.time = stage.now
+        self.api.change(stage.data)
+        if stage.published:
+            self.api.rebundle(stage.published, ours=True)
+        self.replicas = [Replica(self.api, CLOCKS), Replica(self.api, -CLOCKS)]
+        for replica in self.replicas:
+            replica.serving.serve(stage.leaf)
+            replica.step()
+        self.seen = [ca.certificate for ca in (OLD, NEXT, GONE)]
+
+    def happen(self, who: int, *, fails: bool) -> None:
+        self.replicas[who].step(ApiTrouble("no answer") if fails else None)
+
+    def state(self) -> object:
+        """Alike for two ways that lead to the same, whatever random keys were made on them."""
+        return (
+            tuple(sorted(self.api.data or {})),
+            (self.api.data or {}).get(CONFIRMED),
+            *(self._names((self.api.data or {}).get(name, b"")) for name in ("ca.crt", "tls.crt", "next.crt")),
+            self._names(self.api.bundle or b""),
+            frozenset(self._names(held.bundle) for held in self.api.history),
+            *(self._local(replica) for replica in self.replicas),
+        )
+
+    def _names(self, pem: bytes) -> tuple[int, ...]:
+        found = readable(pem)
+        self.seen += [certificate for certificate in found if certificate not in self.seen]
+        return tuple(self.seen.index(certificate) for certificate in found)
+
+    def _local(self, replica: Replica) -> object:
+        issuer = next((n for n, c in enumerate(self.seen) if authority.is_issuer(c, replica.leaf.chain[0])), None)
+        look = replica.looking
+        if look is None:
+            return issuer
+        known = inspect.getcoroutinelocals(look)
+        where = look.cr_await.__name__, look.cr_await.cr_await.__name__  # type: ignore[union-attr]
+        published = where[0] != "published" and known["published"]
+        stored = where[0] in {"write", "publish"} and known["stored"]
+        meant = where[0] in {"write", "publish"} and known["todo"].bundle
+        return (
+            issuer,
+            where,
+            published and int(published.version) - self.api.bundle_version,
+            stored and int(stored.version) - self.api.version,
+            meant and (self._names(meant.ca_bundle()), bool(meant.signing), bool(meant.following), meant.confirmed),
+        )
+
+    def lossless(self) -> bool:
+        return all(accepted(replica, held.bundle) for replica in self.replicas for held in self.api.history)
+
+    def settle(self) -> None:
+        for replica in self.replicas * 2:
+            replica.settle()
+
+
+Path = tuple[tuple[int, bool], ...]
+
+
+def all_interleavings(stage: Stage, at_most: int) -> int:
+    """How many states there are. Each way that leads to a new one is walked from its beginning, short ones first."""
+    met: set[object] = set()
+    paths: deque[Path] = deque([()])
+    while paths:
+        path = paths.popleft()
+        duel = Duel(stage)
+        for who, fails in path:
+            duel.happen(who, fails=fails)
+        assert not stage.lossless or duel.lossless(), path
+        if (state := duel.state()) in met:
+            continue
+        met.add(state)
+        assert len(met) < at_most
+        looking = [who for who, replica in enumerate(duel.replicas) if replica.looking]
+        paths += [(*path, (who, fails)) for who in looking for fails in (False, True)]
+        if not looking:
+            duel.settle()
+            assert not stage.lossless or duel.lossless(), path
+            in_order(duel.api, duel.replicas)
+    return len(met)
+
+
+def in_order(api: ApiServer, replicas: list[Replica]) -> None:
+    """Nothing is left to do, by any of the clocks, and all leaves are accepted."""
+    for replica in replicas:
+        todo = step(api.data, api.bundle, api.time + replica.skew, Authority.create)
+        assert isinstance(todo, Use)
+        assert api.bundle in {None, todo.bundle.ca_bundle()}
+        assert accepted(replica, todo.bundle.ca_bundle())
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_every_interleaving_of_two_looks(stage: Stage) -> None:
+    assert all_interleavings(stage, at_most=2000) > 5
+
+
+# -- a life of years, in which time passes between any two steps -------------------------------------------------------
+
+REGULAR = timedelta(hours=12)
+"""Replicas end a look at least this often; what they begin may hang that long at any await."""
+
+
+class Life:
+    """Two replicas whose clocks differ, and true time. After each event, `windows` says who isn't accepted by whom."""
+
+    def __init__(self, skews: tuple[timedelta, timedelta], age: timedelta, secret: Bundle = ONE) -> None:
+        """OLD is `age` old, by true time, and both replicas have looked just now."""
+        Duel.made = itertools.count()
+        self.api = ApiServer(by_hand=True)
+        self.api.change(secret.data())
+        self.api.time = START + age
+        self.skews = skews
+        self.replicas = [started(self.api, skew) for skew in skews]
+
+    def happen(self, event: str, who: int) -> None:
+        replica = self.replicas[who]
+        if event == "finish":
+            replica.settle()
+        elif event == "restart":
+            replica.crash()
+            self.replicas[who] = Replica(self.api, self.skews[who])
+        else:
+            replica.step(ApiTrouble("no answer") if event == "fail" else None)
+
+    def wait(self, time: timedelta) -> None:
+        """Whoever would not have ended a look for too long does so first."""
+        for replica in self.replicas:
+            if replica.looked is None or self.api.time + time - replica.looked > REGULAR:
+                replica.settle()
+        self.api.time += time
+
+    def live(self) -> list[Replica]:
+        return [replica for replica in self.replicas if replica.serving.pair]
+
+    def refused(self, *, slow: timedelta = SLOW) -> list[tuple[Replica, bytes]]:
+        return [(r, held) for r in self.live() for held in self.api.held(slow) if not accepted(r, held)]
+
+
+SKEWS = st.timedeltas(-CLOCKS, CLOCKS)
+WAITS = [timedelta(seconds=1), MINUTE, 10 * MINUTE, SOAK / 2, SOAK, 3 * SOAK, REGULAR]
+STEPS = st.tuples(
+    st.sampled_from(["step", "step", "step", "step", "fail", "finish", "restart"]), st.sampled_from([0, 1])
+)
+PASSING = st.tuples(st.just("wait"), st.sampled_from(WAITS))
+SUCCESSOR = Authority.create(DUE)
+TAKEN_OVER = holding(SUCCESSOR, OLD, signing=SUCCESSOR, at=START)
+SOON_DUE = (CA_LIFE + SKEW) * 2 / 3 - SKEW - SOAK
+AGES = {
+    "is due soon": (SOON_DUE, ONE),
+    "ends soon": (CA_LIFE - 2 * SOAK, TAKEN_OVER),
+    "is over soon": (CA_LIFE + SKEW - 2 * SOAK, TAKEN_OVER),
+}
+
+
+def live_on(life: Life, events: list[tuple[str, int | timedelta]], check: Callable[[Life], None]) -> None:
+    for event, what in events:
+        if isinstance(what, timedelta):
+            life.wait(what)
+        else:
+            life.happen(event, what)
+        check(life)
+
+
+def never_refused(life: Life) -> None:
+    assert not life.refused()
+
+
+@pytest.mark.parametrize(("age", "secret"), AGES.values(), ids=AGES)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(skews=st.tuples(SKEWS, SKEWS), events=st.lists(st.one_of(STEPS, STEPS, PASSING), max_size=80))
+def test_a_rotation_has_no_window(
+    age: timedelta, secret: Bundle, skews: tuple[timedelta, timedelta], events: list[tuple[str, int | timedelta]]
+) -> None:
+    life = Life(skews, age, secret)
+    live_on(life, events, never_refused)
+    live_on(life, [("wait", REGULAR)] * 5, never_refused)
+    for replica in life.replicas:
+        replica.settle()
+
+    in_order(life.api, life.replicas)
+    assert life.api.data is not None
+    assert life.api.data["tls.crt"] != OLD.pem()[0]
+    trusted = readable(life.api.data["ca.crt"])
+    assert (OLD.certificate in trusted) is (age == SOON_DUE)
+    assert len(trusted) <= 2
+
+
+LOST: dict[str, tuple[str, ...]] = {
+    "the pair": ("tls.crt", "tls.key"),
+    "its key": ("tls.key",),
+    "the next key": ("next.key",),
+    "the note": (CONFIRMED,),
+    "the bundle": ("ca.crt",),
+}
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    skews=st.tuples(SKEWS, SKEWS),
+    before=st.lists(st.one_of(STEPS, STEPS, PASSING), max_size=30),
+    after=st.lists(st.one_of(STEPS.filter(lambda e: e[0] != "restart"), PASSING), max_size=40),
+)
+def test_what_is_lost_from_the_secret_costs_no_handshake(
+    lost: tuple[str, ...],
+    skews: tuple[timedelta, timedelta],
+    before: list[tuple[str, int | timedelta]],
+    after: list[tuple[str, int | timedelta]],
+) -> None:
+    """Of those that have a leaf. One that starts before the new authority has soaked has no other that it could ask."""
+    life = Life(skews, SOON_DUE)
+    live_on(life, before, never_refused)
+    for replica in life.replicas:
+        if not replica.serving.pair:
+            replica.settle()
+    assert life.api.data is not None
+    life.api.change({key: b"" if key in lost else value for key, value in life.api.data.items()})
+    live_on(life, after, never_refused)
+    live_on(life, [("wait", REGULAR)] * 5, never_refused)
+    in_order(life.api, life.replicas)
+
+
+JUMPS = [timedelta(days=1), timedelta(days=6), timedelta(days=9), timedelta(days=200), CA_LIFE * 2]
+LEAPS = st.tuples(st.just("jump"), st.sampled_from(JUMPS))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    skews=st.tuples(SKEWS, SKEWS),
+    age=st.sampled_from([timedelta(), SOON_DUE, CA_LIFE - SOAK]),
+    events=st.lists(st.one_of(STEPS, STEPS, PASSING, LEAPS), max_size=60),
+)
+def test_a_jump_of_weeks_is_healed_by_one_look(
+    skews: tuple[timedelta, timedelta], age: timedelta, events: list[tuple[str, int | timedelta]]
+) -> None:
+    """The window: from when its leaf has ended, a replica is refused until it has looked. No other replica matters.
+
+    Where nothing in the Secret has outlived the jump, slow clients also need to hear of the new CA: until then.
+    """
+    life = Life(skews, age)
+    renewed: datetime = START  # since when clients may be as slow as ever
+
+    def check(life: Life) -> None:
+        late = life.api.time - renewed
+        for replica, _ in life.refused(slow=min(SLOW, late)):
+            ended = replica.leaf.ends
+            assert ended < life.api.time
+            assert replica.looked is None or replica.looked + replica.skew < ended + CLOCKS
+
+    for event, what in events:
+        if event == "jump":
+            assert isinstance(what, timedelta)
+            life.api.time += what
+            if not any(now_valid(c, life.api.time) for held in life.api.held(SLOW) for c in readable(held)):
+                renewed = life.api.time
+            check(life)
+        else:
+            live_on(life, [(event, what)], check)
+    for replica in life.replicas:
+        replica.settle()
+    assert not life.refused(slow=timedelta())
+    in_order(life.api, life.replicas)
+
+
+def now_valid(certificate: x509.Certificate, now: datetime) -> bool:
+    return now < certificate.not_valid_after_utc
