@@ -320,6 +320,30 @@ def test_a_rotation_has_no_window(
     assert len(trusted) <= 2
 
 
+@pytest.mark.parametrize("turns", range(1, 9))
+@pytest.mark.parametrize("age", [timedelta(), SOON_DUE, SOON_DUE + SOAK, SOON_DUE + 2 * SOAK])
+def test_one_that_hangs_while_another_takes_all_the_steps(age: timedelta, turns: int) -> None:
+    """At each await of a look that it began before, while or after the next authority was made.
+
+    One that is young is replaced because its key is lost, so that what the slow one knows of it needs no step.
+    """
+    life = Life((timedelta(), timedelta()), age)
+    slow, quick = life.replicas
+    for _ in range(turns):
+        slow.step()
+    if not age:
+        life.api.change(ONE.data() | {"tls.key": b""})
+    for _ in range(5):
+        life.api.time += SOAK
+        quick.settle()
+        never_refused(life)
+    while slow.step():
+        never_refused(life)
+    slow.settle()
+    never_refused(life)
+    in_order(life.api, life.replicas)
+
+
 LOST: dict[str, tuple[str, ...]] = {
     "the pair": ("tls.crt", "tls.key"),
     "its key": ("tls.key",),
