@@ -49,15 +49,16 @@ lint: $(VENV)/.installed
 	@rm .lint-imports.log
 
 test-fast: lint
-	$(RUN)/pytest -q -m "not cluster and not node and not helm"
+	$(RUN)/pytest -q -m "not cluster and not node and not helm and not slow"
 
 test: lint
-	$(RUN)/pytest -q
+	$(RUN)/pytest -q -m "not slow"
 
 test-install: $(VENV)/.installed
-	$(RUN)/pytest -q tests/install
+	$(RUN)/pytest -q -m "not slow" tests/install
 
-test-all: test
+test-all: lint
+	$(RUN)/pytest -q
 
 format: $(VENV)/.installed
 	$(RUN)/ruff check --quiet --fix . ; $(RUN)/ruff format .

@@ -5,7 +5,7 @@ import pytest
 from controlplane.helm import Helm
 
 
-@pytest.fixture(scope="session", params=[3, 4], ids=["helm3", "helm4"])
+@pytest.fixture(scope="session", params=[pytest.param(3, marks=pytest.mark.slow), 4], ids=["helm3", "helm4"])
 def each_helm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Helm:
     return Helm(request.param, tmp_path_factory.mktemp("helm"))
 

@@ -48,6 +48,7 @@ def test_lint(each_helm: Helm, ci_values: list[Path]) -> None:
         assert "1 chart(s) linted, 0 chart(s) failed" in said, file
 
 
+@pytest.mark.slow
 def test_both_helms_render_the_same_twice(tmp_path: Path, ci_values: list[Path]) -> None:
     helms = [Helm(major, tmp_path) for major in (3, 4)]
     for file in ci_values:
@@ -63,7 +64,7 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
         return said.partition("NOTES:")[2]
 
     said = notes({})
-    for command in ("helm test psw --namespace psw --logs", "create secret docker-registry", "kubectl label namespace"):
+    for command in ("helm test psw --namespace psw --logs", "create secret generic alice", "kubectl label namespace"):
         assert command in said
     assert "WARNING" not in said
     assert "leaves the pull secrets" in said
@@ -406,10 +407,20 @@ def test_no_role_is_wide(helm: Helm, ci_values: list[Path]) -> None:
 
 def test_policies_can_be_turned_off_only_one_by_one_and_by_name(helm: Helm) -> None:
     names = {o["metadata"]["name"] for o in helm.render() if o["kind"].startswith("ValidatingAdmissionPolicy")}
-    assert names == {"pullsecret-webhook-owner", "pullsecret-webhook-writes"}
-    for part, left in (("ownerPolicy", "pullsecret-webhook-writes"), ("writePolicy", "pullsecret-webhook-owner")):
+    owner, account = {"pullsecret-webhook-owner"}, {"pullsecret-webhook-writes", "pullsecret-webhook-configuration"}
+    assert names == owner | account
+    for part, left in (("ownerPolicy", account), ("writePolicy", owner)):
         objects = helm.render({part: {"enabled": False}})
-        assert {o["metadata"]["name"] for o in objects if o["kind"].startswith("ValidatingAdmission")} == {left}
+        assert {o["metadata"]["name"] for o in objects if o["kind"].startswith("ValidatingAdmission")} == left
+
+
+def test_where_nothing_is_published_the_account_may_patch_nothing(helm: Helm) -> None:
+    files = {"mode": "files", "files": {"secretName": "tls", "caBundle": "Q0E="}}
+    for tls in ({"mode": "cert-manager"}, files):
+        objects = helm.render({"tls": tls}, "--no-hooks")
+        assert not [o for o in objects if o["metadata"]["name"] == "pullsecret-webhook-configuration"]
+        rules = [rule for o in objects if o["kind"] in ("Role", "ClusterRole") for rule in o["rules"]]
+        assert not [rule for rule in rules if "mutatingwebhookconfigurations" in rule["resources"]]
 
 
 def test_foreign_keys_are_protected_where_asked(helm: Helm) -> None:

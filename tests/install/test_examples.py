@@ -81,7 +81,7 @@ def left(cluster: ControlPlane) -> list[str]:
     return [o["metadata"]["name"] for o in found if o["metadata"]["name"].startswith("pullsecret-webhook")]
 
 
-@pytest.mark.parametrize("major", [4, 3])
+@pytest.mark.parametrize("major", [4, pytest.param(3, marks=pytest.mark.slow)])
 def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(own: ControlPlane, major: int) -> None:
     """Without the hooks' pods: those need a node."""
     helm = Helm(major, own.folder, own.kubeconfig)
