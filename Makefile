@@ -2,6 +2,7 @@
 # make cluster the same cluster, to try things with kubectl       make test-fast  what needs no Go-built parts
 # make image   the container image and its SBOM; BASE=... is the image that it is built on, IMAGE=... its name
 # make chart   writes what is generated in charts/                make test-install  image and chart, alone
+# make test-sources  the contract of sources of credentials, kept by each kind
 # make bench   beside other webhooks; make bench-quick the same in two minutes
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo cluster bench bench-quick image chart test test-fast test-install test-all lint format lock clean
+.PHONY: help demo cluster bench bench-quick image chart test test-fast test-install test-sources test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -56,6 +57,9 @@ test: lint
 
 test-install: $(VENV)/.installed
 	$(RUN)/pytest -q -m "not slow" tests/install
+
+test-sources: $(VENV)/.installed
+	$(RUN)/pytest -q -m "not slow" tests/webhook/sources
 
 test-all: lint
 	$(RUN)/pytest -q

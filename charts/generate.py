@@ -24,8 +24,9 @@ def values_schema() -> str:
     for model, names in KNOWN.items():
         for name in names:
             del models[model]["properties"][name]
-    rules = models["Config"]["properties"]["ownerRules"]
-    rules |= {"minItems": 1, "items": _decided(rules["items"]["discriminator"])}
+    for name in ("ownerRules", "sources"):
+        several = models["Config"]["properties"][name]
+        several |= {"minItems": 1, "items": _decided(several["items"]["discriminator"])}
     schema["$defs"] = {name: model for name, model in models.items() if name != "Tls"}
     return json.dumps(schema, indent=2) + "\n"
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jsonpatch
 import msgspec
@@ -34,7 +34,7 @@ from goldenstore import Object, Store
 from webhook import config as configuration
 from webhook import review as wire
 from webhook.admission import Admission, Settings
-from webhook.cluster import AccountObject, ClusterError, NamespaceObject, SecretObject
+from webhook.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
 from webhook.config import Config
 from webhook.credential import Credential
 from webhook.errors import MalformedReview
@@ -212,7 +212,7 @@ async def run(case: Case) -> Outcome:
     )
     live, store = Live(state), Store(reader, case.refuses, 0.1 if case.slow else 0.0)
     tell: Callable[[Notice], None] = lambda notice: out.notices.append(notice.reason)  # noqa: E731
-    source = SecretSource(lambda _owner: None, tell, metrics, lambda: NOW)
+    source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, tell, metrics, lambda: NOW)
     planner = Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
@@ -275,7 +275,7 @@ def _fill(case: Case, config: Config, reader: Reader, live: Live, source: Secret
     if case.source == "unavailable":
         source.failed(ClusterError(403, "Forbidden"))
     else:
-        source.replace(sources, 999, config.namespace)
+        source.replace(sources, 999)
     if case.stands:
         secret = earlier(case, live.namespaces[case.team], config.pull_secret.name)
         if case.stands.held:

@@ -133,7 +133,7 @@ class Replica:
         self.wire.view = self.state.namespaces
         cluster, metrics, fingerprint = cast(Cluster, self.wire), Metrics(), Fingerprint(name.encode())
         reader = Reader((by_label(OWNER),), lambda _: False, fingerprint)
-        self.source = SecretSource(self._changed, self.said.append, metrics, lambda: NOW)
+        self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics, lambda: NOW)
         self.supply = Supply(
             self.state,
             SlowSource(self.source, self.wire, self._changed) if slow else self.source,
@@ -202,7 +202,7 @@ class Replica:
         self.position[what] = len(self.server.log[what])
         items = [msgspec.convert(obj, _struct(what)) for obj in self.server.listed(what)]
         if what == "sources":
-            self.soon(self.source.replace, items, self.server.version, "release")
+            self.soon(self.source.replace, items, self.server.version)
         else:
             kept = [self.keep[what](item) for item in items]
             self.mails[what].queue.put_nowait(Replaced(kept, self.server.version))

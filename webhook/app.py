@@ -30,7 +30,8 @@ from webhook.metrics import Metrics
 from webhook.pullsecret import Fingerprint, Planner
 from webhook.refresh import Refresh
 from webhook.server import CLOSING, LINGER, Mutate, admission_app, listen, metrics_app, server
-from webhook.sources.secret import PATIENCE, SecretSource
+from webhook.sources import Source
+from webhook.sources.configured import configured
 from webhook.state import Reader, State
 from webhook.store import Lookup, PullSecrets
 from webhook.supply import Supply
@@ -39,6 +40,8 @@ from webhook.watch import Watch, whole
 log = structlog.get_logger()
 CLOCKS = timedelta(minutes=5)
 """How far our clock may differ from the API server's before that is said."""
+PATIENCE = 5.0
+"""Seconds that the start waits for the sources. Without them the webhook serves on: the references are what counts."""
 
 
 def now() -> datetime:
@@ -66,7 +69,7 @@ class App:
         self._reader = Reader(config.rules, config.excluded, fingerprint)
         self._events = Events(self._metrics, now, socket.gethostname())
         lookup = Lookup(cluster, self._reader, self._state)
-        self._source = SecretSource(self._changed, self._events.tell, self._metrics, now)
+        self._source: Source = configured(config, cluster, self._changed, self._events.tell, self._metrics, now)
         supply = Supply(
             self._state,
             self._source,
@@ -135,7 +138,7 @@ class App:
         name, look = self._config.pull_secret.name, self._refresh.look
         return [
             *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, look),
-            self._source.run(self._cluster, self._config.namespace),
+            self._source.run(),
             self._events.run(self._cluster),
             self._begin(),
         ]

@@ -7,34 +7,21 @@ import difflib
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import yaml
 
 from webhook.errors import PullsecretError
 from webhook.explain import explained
+from webhook.model import Key, Model, Name, Port
 from webhook.names import OWNER
 from webhook.owner import OwnerRule, by_annotation, by_label, by_name
-
-DNS_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-
-Name = Annotated[
-    str, msgspec.Meta(pattern=DNS_NAME, description="the name of an object: lower-case letters, digits, - and .")
-]
-Key = Annotated[
-    str, msgspec.Meta(pattern=LABEL_KEY, description="the key of a label or annotation, such as example.com/owner")
-]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+from webhook.sourceconfig import SecretsSource, Source
 
 
 class ConfigError(PullsecretError):
     """One line: path, what is wrong there, what to write instead."""
-
-
-class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    pass
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
@@ -49,7 +36,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
-class LabelRule(_Model, tag="label", tag_field="from", frozen=True):
+class LabelRule(Model, tag="label", tag_field="from", frozen=True):
     """The owner is the value of a label of the namespace, or what the group `owner` of `pattern` matches in it."""
 
     key: Key
@@ -63,7 +50,7 @@ class LabelRule(_Model, tag="label", tag_field="from", frozen=True):
         return by_label(self.key, _compiled(self.pattern))
 
 
-class AnnotationRule(_Model, tag="annotation", tag_field="from", frozen=True):
+class AnnotationRule(Model, tag="annotation", tag_field="from", frozen=True):
     """The same with an annotation."""
 
     key: Key
@@ -77,7 +64,7 @@ class AnnotationRule(_Model, tag="annotation", tag_field="from", frozen=True):
         return by_annotation(self.key, _compiled(self.pattern))
 
 
-class NameRule(_Model, tag="name", tag_field="from", frozen=True):
+class NameRule(Model, tag="name", tag_field="from", frozen=True):
     """The owner is what the group `owner` of `pattern` matches in the namespace's name."""
 
     pattern: str
@@ -92,14 +79,14 @@ class NameRule(_Model, tag="name", tag_field="from", frozen=True):
         return by_name(pattern)
 
 
-class PullSecret(_Model, frozen=True):
+class PullSecret(Model, frozen=True):
     """`whenUnowned`: what happens to a pull secret whose namespace has no owner any more, or is opted out."""
 
     name: Name = "ghcr-secret"
     when_unowned: Literal["delete", "keep"] = "delete"
 
 
-class Server(_Model, frozen=True):
+class Server(Model, frozen=True):
     """Where the webhook listens: TLS for the API server, plain HTTP for metrics."""
 
     address: str = "0.0.0.0"  # noqa: S104  # a pod's own address is not known beforehand
@@ -111,7 +98,7 @@ class Server(_Model, frozen=True):
             raise ValueError(f"port and metricsPort are both {self.port}; they need two different ports")
 
 
-class Tls(_Model, frozen=True):
+class Tls(Model, frozen=True):
     """The serving certificate. Without files the webhook makes its own and publishes its CA.
 
     `hosts`: names and addresses in the certificate; empty: those of the Service in the release namespace.
@@ -137,10 +124,11 @@ class Tls(_Model, frozen=True):
         return self.hosts or (service, f"{service}.cluster.local")
 
 
-class Config(_Model, frozen=True):
+class Config(Model, frozen=True):
     """All that can be set. Every field has a default; an empty file is a valid configuration."""
 
     owner_rules: tuple[LabelRule | AnnotationRule | NameRule, ...] = (LabelRule(key=OWNER),)
+    sources: tuple[Source, ...] = (SecretsSource(),)
     pull_secret: PullSecret = PullSecret()
     deployments: Literal["inject", "supply"] = "inject"
     excluded_namespaces: tuple[Name, ...] = ("kube-system", "kube-public", "kube-node-lease")
@@ -151,6 +139,10 @@ class Config(_Model, frozen=True):
     def __post_init__(self) -> None:
         if not self.owner_rules:
             raise ValueError("ownerRules is empty, so no namespace would have an owner; leave it out for the default")
+        if not self.sources:
+            raise ValueError("sources is empty, so no owner would have credentials; leave it out for the default")
+        if [*map(type, self.sources)].count(SecretsSource) > 1:
+            raise ValueError("sources has secrets twice; once is all of them")
 
     @property
     def rules(self) -> tuple[OwnerRule, ...]:
@@ -220,30 +212,40 @@ def _yaml_problem(e: yaml.YAMLError) -> str:
     return "not YAML"
 
 
-_RULES: Mapping[str, type[_Model]] = {"label": LabelRule, "annotation": AnnotationRule, "name": NameRule}
-_PARTS: Mapping[str, type[_Model]] = {"pullSecret": PullSecret, "server": Server, "tls": Tls}
+def _by_tag(union: Any) -> dict[str, type[Model]]:
+    return {model.__struct_config__.tag: model for model in get_args(union)}
 
 
-def _known_keys(raw: Any, model: type[_Model], path: str) -> None:
+_PARTS: Mapping[str, type[Model]] = {"pullSecret": PullSecret, "server": Server, "tls": Tls}
+_LISTS: Mapping[str, tuple[str, Mapping[str, type[Model]]]] = {
+    "ownerRules": ("the places to look", _by_tag(LabelRule | AnnotationRule | NameRule)),
+    "sources": ("the kinds of sources", _by_tag(Source)),
+}
+
+
+def _known_keys(raw: Any, model: type[Model], path: str) -> None:
     """Before msgspec sees it: all unknown keys at a level, each with the nearest known one."""
     if not isinstance(raw, dict):
         return
-    known = [*model.__struct_encode_fields__, *(["from"] if model in _RULES.values() else [])]
+    tag = model.__struct_config__.tag_field
+    known = [*([tag] if tag else []), *model.__struct_encode_fields__]
     if unknown := [key for key in raw if key not in known]:
         raise ConfigError("; ".join(_unknown(path, str(key), known) for key in unknown))
     for key, part in _PARTS.items() if model is Config else ():
         _known_keys(raw.get(key), part, f"{key}.")
-    for index, rule in enumerate(_sequence(raw.get("ownerRules")) if model is Config else ()):
-        if isinstance(rule, dict):
-            _known_keys(rule, _rule(rule.get("from"), index), f"ownerRules[{index}].")
+    for key in _LISTS if model is Config else ():
+        for index, item in enumerate(_sequence(raw.get(key))):
+            if isinstance(item, dict):
+                _known_keys(item, _kind(key, item.get("from"), index), f"{key}[{index}].")
 
 
-def _rule(source: Any, index: int) -> type[_Model]:
+def _kind(key: str, tag: Any, index: int) -> type[Model]:
+    what, models = _LISTS[key]
     try:
-        return _RULES[source]
+        return models[tag]
     except (KeyError, TypeError):
-        wrong = "missing" if source is None else f"{source!r} is none of the places to look"
-        raise ConfigError(f"ownerRules[{index}].from: {wrong}; write one of {', '.join(_RULES)}") from None
+        wrong = "missing" if tag is None else f"{tag!r} is none of {what}"
+        raise ConfigError(f"{key}[{index}].from: {wrong}; write one of {', '.join(models)}") from None
 
 
 def _sequence(value: Any) -> Sequence[Any]:

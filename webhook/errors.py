@@ -6,7 +6,14 @@ class PullsecretError(Exception):
 
 
 class SourceUnavailable(PullsecretError):
-    """Nobody could say which credentials an owner has. What stands in the namespaces stays."""
+    """Nobody could say which credentials an owner has. What stands in the namespaces stays.
+
+    `everybody`: nor would asking for another owner help. `retry_after`: seconds that the source asked us to wait.
+    """
+
+    def __init__(self, message: str = "", *, everybody: bool = False, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.everybody, self.retry_after = everybody, retry_after
 
 
 class MalformedReview(PullsecretError):

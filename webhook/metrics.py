@@ -8,10 +8,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series be
 
 
 class Flags:
-    """A gauge that is 1 for the names of some source Secrets and absent for all others."""
+    """A gauge that is 1 for the names of some source Secrets (or sources) and absent for all others."""
 
-    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
-        self._gauge = Gauge(name, text, ["secret"], namespace=_PREFIX, registry=registry)
+    def __init__(self, name: str, text: str, registry: CollectorRegistry, label: str = "secret") -> None:
+        self._gauge = Gauge(name, text, [label], namespace=_PREFIX, registry=registry)
         self._on: set[str] = set()
 
     def flag(self, name: str, *, on: bool) -> None:
@@ -53,6 +53,16 @@ class Metrics:
         )
         self.expired = Flags(
             "source_secret_expired", "1 for each source Secret whose credentials have ended", self.registry
+        )
+        self.asked = Counter(
+            "source_questions",
+            "Questions to a source for one owner, by result: answered, unavailable",
+            ["source", "result"],
+            namespace=_PREFIX,
+            registry=self.registry,
+        )
+        self.down = Flags(
+            "source_down", "1 for each source that could not say anything when last asked", self.registry, "source"
         )
         self.watch_failures = Counter(
             "watch_failures",

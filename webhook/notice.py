@@ -12,7 +12,7 @@ class Notice:
     reason: str
     message: str
     namespace: str
-    kind: Literal["Secret", "ServiceAccount"]
+    kind: Literal["Secret", "ServiceAccount", "Service"]
     name: str
     type: Literal["Warning", "Normal"] = "Warning"
 

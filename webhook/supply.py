@@ -15,7 +15,7 @@ from webhook.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, W
 from webhook.metrics import Metrics
 from webhook.notice import Notice, Tell
 from webhook.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Write
-from webhook.sources import Source
+from webhook.sources import Answers
 from webhook.state import State
 
 ATTEMPTS = 6
@@ -59,7 +59,7 @@ class Supply:
     def __init__(
         self,
         state: State,
-        source: Source,
+        source: Answers,
         store: Store,
         fresh: Fresh,
         planner: Planner,

@@ -25,8 +25,6 @@ from webhook.watch import Replaced, Watch, whole
 
 BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"
-PATIENCE = 5.0
-"""Seconds that the start waits for the first list. Without it the webhook serves on: the references are what counts."""
 NOTHING = Credentials()
 LONGEST_TIMER = 7 * 86400.0
 
@@ -124,7 +122,16 @@ def _expiry(text: str | None) -> datetime | None:
 class SecretSource:
     """Credentials by owner, from one view of source Secrets. Synchronous but for its feed."""
 
-    def __init__(self, changed: Changed, tell: Tell, metrics: Metrics, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        changed: Changed,
+        tell: Tell,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster, self._namespace = cluster, namespace
         self._changed, self._tell, self._metrics, self._now = changed, tell, metrics, now
         self._secrets: View[SourceSecret] = View()
         self._of_owner: dict[str, Credentials | str] = {}
@@ -145,10 +152,10 @@ class SecretSource:
         broken = self._of_owner.get(owner)
         raise SourceUnavailable(f"source Secret {broken} is broken" if broken else self._failure)
 
-    async def run(self, cluster: Cluster, namespace: str) -> None:
+    async def run(self) -> None:
         watch = Watch(
-            cluster,
-            f"/api/v1/namespaces/{namespace}/secrets",
+            self._cluster,
+            f"/api/v1/namespaces/{self._namespace}/secrets",
             SecretObject,
             whole,
             self.failed,
@@ -156,7 +163,7 @@ class SecretSource:
         )
         async for event in watch.events():
             if isinstance(event, Replaced):
-                self.replace(event.items, event.version, namespace)
+                self.replace(event.items, event.version)
             elif event.gone:
                 self.forget(event.item)
             else:
@@ -167,11 +174,11 @@ class SecretSource:
         self._metrics.watch_failures.labels("source secrets").inc()
         self.settled.set()
 
-    def replace(self, items: list[SecretObject], at: int, namespace: str) -> None:
+    def replace(self, items: list[SecretObject], at: int) -> None:
         read_items = {item.metadata.name: read(item) for item in items}
         first, before = not self._secrets.synced.is_set(), dict(self._secrets.items())
         changed = self._secrets.replace(read_items, at)
-        self._apply(namespace, {name: (before.get(name), self._secrets.get(name)) for name in changed})
+        self._apply({name: (before.get(name), self._secrets.get(name)) for name in changed})
         if first:
             self._changed(None)
         self.settled.set()
@@ -180,19 +187,19 @@ class SecretSource:
         name, secret = item.metadata.name, read(item)
         before = self._secrets.get(name)
         if self._secrets.learn(name, secret):
-            self._apply(item.metadata.namespace, {name: (before, secret)})
+            self._apply({name: (before, secret)})
 
     def forget(self, item: SecretObject) -> None:
         name, before = item.metadata.name, self._secrets.get(item.metadata.name)
         if self._secrets.forget(name, version(item.metadata)):
-            self._apply(item.metadata.namespace, {name: (before, None)})
+            self._apply({name: (before, None)})
 
-    def _apply(self, namespace: str, changes: Mapping[str, Change]) -> None:
+    def _apply(self, changes: Mapping[str, Change]) -> None:
         """All names go into the index before anything is merged: a list may take one Secret away and change another."""
         owners: set[str] = set()
         for name, (before, after) in changes.items():
-            self._report(namespace, name, after)
-            self._watch_expiry(namespace, name, after)
+            self._report(name, after)
+            self._watch_expiry(name, after)
             for owner in {s.owner for s in (before, after) if s is not None and s.owner is not None}:
                 self._index(owner, name, after)
                 owners.add(owner)
@@ -209,7 +216,9 @@ class SecretSource:
 
     def _merge(self, owner: str) -> None:
         if names := self._names[owner]:
-            self._of_owner[owner] = self._merged(names)
+            merged = self._merged(names)
+            if merged != self._of_owner.get(owner):  # equal answers are the same object
+                self._of_owner[owner] = merged
         else:
             del self._names[owner]
             self._of_owner.pop(owner, None)
@@ -229,17 +238,19 @@ class SecretSource:
                 by_registry.setdefault((credential.registry, credential.namespaces), credential)
         return Credentials(tuple(by_registry[key] for key in sorted(by_registry)))
 
-    def _report(self, namespace: str, name: str, after: SourceSecret | None) -> None:
+    def _report(self, name: str, after: SourceSecret | None) -> None:
         problems = after.problems if after else ()
         self._metrics.broken_sources.flag(name, on=bool(problems))
         if after is None:
             self._tell(
-                Notice("SourceSecretRemoved", "its credentials are withdrawn", namespace, "Secret", name, "Normal")
+                Notice(
+                    "SourceSecretRemoved", "its credentials are withdrawn", self._namespace, "Secret", name, "Normal"
+                )
             )
         if problems:
-            self._tell(Notice("SourceSecretBroken", "; ".join(problems), namespace, "Secret", name))
+            self._tell(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
 
-    def _watch_expiry(self, namespace: str, name: str, after: SourceSecret | None) -> None:
+    def _watch_expiry(self, name: str, after: SourceSecret | None) -> None:
         if timer := self._timers.pop(name, None):
             timer.cancel()
         ends = [c.expires for c in (after.credentials if after else None) or () if c.expires]
@@ -248,7 +259,9 @@ class SecretSource:
         if not ends:
             return
         if left <= 0:
-            self._tell(Notice("CredentialExpired", "its credentials have ended; renew them", namespace, "Secret", name))
+            ended = "its credentials have ended; renew them"
+            self._tell(Notice("CredentialExpired", ended, self._namespace, "Secret", name))
             return
-        again = (namespace, name, after)
-        self._timers[name] = asyncio.get_running_loop().call_later(min(left, LONGEST_TIMER), self._watch_expiry, *again)
+        self._timers[name] = asyncio.get_running_loop().call_later(
+            min(left, LONGEST_TIMER), self._watch_expiry, name, after
+        )

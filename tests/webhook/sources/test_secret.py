@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import planted
 from simulated import Stepping
-from webhook.cluster import ClusterError, SecretObject
+from webhook.cluster import Cluster, ClusterError, SecretObject
 from webhook.credential import Credential
 from webhook.errors import SourceUnavailable
 from webhook.metrics import Metrics
@@ -75,7 +75,9 @@ class Release:
         self.metrics = Metrics()
         self.changed: list[str | None] = []
         self.said: list[Notice] = []
-        self.source = SecretSource(self.changed.append, self.said.append, self.metrics, self.now)
+        self.source = SecretSource(
+            cast(Cluster, None), "release", self.changed.append, self.said.append, self.metrics, self.now
+        )
 
     def now(self) -> datetime:
         return BEGIN + timedelta(seconds=self.loop.time())
@@ -87,7 +89,7 @@ class Release:
         self.loop.run_until_complete(done())
 
     def lists(self, *items: SecretObject, at: int = 1) -> None:
-        self.do("replace", list(items), at, "release")
+        self.do("replace", list(items), at)
 
     def of(self, owner: str) -> tuple[Credential, ...]:
         return asyncio.run(self.source.credentials(owner)).items

@@ -1,0 +1,332 @@
+"""Makes a `Source` of a `Remote`: something that is asked for one owner at a time, and may be slow or down.
+
+- An answer is handed out while it is fresh, as long as the remote said (at least LEAST, so that the writing of one
+  Secret, which looks several times, asks once). After that the next admission or look asks again; nothing polls.
+- One question an owner at a time, joined by all who want to know. A question that was overtaken by news of its owner
+  is asked again before anybody is told the answer.
+- **An answer that is no longer fresh is never handed out.** While nobody can say, SourceUnavailable is raised: what
+  stands in the cluster stays, and nothing is written that may have been withdrawn since. A source that is to survive
+  longer outages says so, by answers that are fresh for longer.
+- A remote that fails is left alone for a while, longer and longer, or for as long as it asked (Retry-After): for one
+  owner, or, when the failure concerns everybody, altogether; then one question at a time finds out if it is back.
+  Whoever was turned away meanwhile is called by `changed` when there is hope again, and asks anew.
+- Memory is bounded: the answers that were not used for the longest time are dropped first.
+"""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from webhook.credential import Credentials
+from webhook.errors import SourceUnavailable
+from webhook.metrics import Metrics
+from webhook.sources import Changed
+from webhook.sources.merge import merged, words
+
+log = structlog.get_logger()
+
+LEAST, MOST = 1.0, 86400.0
+"""Seconds that an answer is fresh, whatever the remote says."""
+PATIENCE = 30.0
+"""Seconds for one question. A remote has shorter limits of its own; this is for one that forgot."""
+FIRST, LONGEST = 0.5, 60.0
+"""Seconds: the first and the longest pause after a failure."""
+LONGEST_ASKED = 3600.0
+"""Seconds that a remote may ask us to wait."""
+OVERTAKEN = 3
+"""Times that a question is asked anew because of news; then the next look must do."""
+BUDGET = 32 * 1024 * 1024
+"""Bytes of answers, roughly."""
+OWNERS = 100_000
+"""Owners whose failures are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`fresh_for`: seconds. `validator`: what the remote wants to see when it is asked again, such as an ETag."""
+
+    credentials: Credentials
+    fresh_for: float
+    validator: str = ""
+
+    @property
+    def weight(self) -> int:
+        """Bytes, roughly."""
+        texts = (len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.credentials.items)
+        return 500 + len(self.validator) + sum(texts)
+
+
+class Remote(Protocol):
+    async def ask(self, owner: str, before: Answer | None) -> Answer:
+        """`before`: the last answer, fresh or not. Raises SourceUnavailable; its text may be shown, so no secrets."""
+        ...
+
+    async def run(self, changed: Changed) -> None:
+        """Hears of changes, for ever; a remote that hears of none waits. Raises SourceUnavailable when it breaks off.
+
+        What is missed while it breaks off must be made good by `changed(None)` when it is heard again.
+        """
+        ...
+
+
+Say = Callable[[str, str], None]
+"""Tells a reason (as in Events) and a message about a source."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """`until`: loop time at which it stops being fresh. `ends`: wakes when one of the credentials ends."""
+
+    answer: Answer
+    until: float
+    ends: asyncio.TimerHandle | None = None
+
+
+@dataclass(slots=True)
+class _Pause:
+    """After a failure. `delay` 0: there was none."""
+
+    delay: float = 0.0
+    until: float = 0.0
+    why: str = ""
+
+    def longer(self, now: float, e: SourceUnavailable) -> None:
+        if now >= self.until:  # those who asked at the same time fail at the same time: that counts once
+            self.delay = min(max(self.delay * 2, FIRST), LONGEST)
+            self.until = now + self.delay * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
+        self.until = max(self.until, now + min(e.retry_after, LONGEST_ASKED))
+        self.why = str(e)
+
+
+class Cached:
+    """`say` tells about the source as a whole and about single owners; `now` is the wall clock."""
+
+    def __init__(
+        self, name: str, remote: Remote, changed: Changed, say: Say, metrics: Metrics, now: Callable[[], datetime]
+    ) -> None:
+        self._name, self._remote, self._changed = name, remote, changed
+        self._say, self._metrics, self._now = say, metrics, now
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._weight = 0
+        self._flights: dict[str, asyncio.Task[Credentials]] = {}
+        self._overtaken: set[str] = set()
+        self._pause = _Pause()
+        self._pauses: OrderedDict[str, _Pause] = OrderedDict()
+        self._turned_away: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.settled = asyncio.Event()
+        self.settled.set()  # it knows nothing that it was not asked
+
+    def known(self, owner: str) -> Credentials | None:
+        entry = self._entries.get(owner)
+        if entry is None or _clock() >= entry.until:
+            return None
+        self._entries.move_to_end(owner)
+        return entry.answer.credentials
+
+    async def credentials(self, owner: str) -> Credentials:
+        if (known := self.known(owner)) is not None:
+            return known
+        flight = self._flights.get(owner)
+        if flight is None:
+            self._may_ask(owner)
+            flight = self._start(owner)
+        return await asyncio.shield(flight)  # a cancelled caller cancels nothing but itself
+
+    async def run(self) -> None:
+        delay = 0.0
+        while True:
+            began = _clock()
+            try:
+                await self._remote.run(self._heard)
+                why = "it ended"
+            except SourceUnavailable as e:
+                why = str(e)
+            except Exception as e:  # noqa: BLE001  # whatever it is, the other sources go on; its text may be a token
+                why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
+            if _clock() - began > LONGEST:
+                delay = 0.0
+            self._say("SourceFeedBroken", f"source {self._name}: changes are not heard of: {why}; trying again")
+            delay = min(max(delay * 2, FIRST), LONGEST)
+            await asyncio.sleep(delay * random.uniform(0.75, 1.0))  # noqa: S311  # jitter
+
+    # -- one question --
+
+    def _may_ask(self, owner: str) -> None:
+        """Raises SourceUnavailable during a pause, and notes who is to be called after it."""
+        now, own = _clock(), self._pauses.get(owner)
+        if self._pause.delay and (now < self._pause.until or self._flights):
+            self._turn_away(owner)
+            raise SourceUnavailable(self._pause.why, everybody=True)
+        if own is not None and now < own.until:
+            raise SourceUnavailable(own.why)
+
+    def _start(self, owner: str) -> asyncio.Task[Credentials]:
+        task = asyncio.create_task(self._question(owner), name=f"ask {self._name}")
+        self._flights[owner] = task
+        task.add_done_callback(lambda done: self._landed(owner, done))
+        return task
+
+    def _landed(self, owner: str, task: asyncio.Task[Credentials]) -> None:
+        del self._flights[owner]
+        if not task.cancelled():
+            task.exception()  # perhaps nobody waits for it any more
+
+    async def _question(self, owner: str) -> Credentials:
+        try:
+            for _ in range(OVERTAKEN):
+                self._overtaken.discard(owner)
+                answer = await self._asked(owner)
+                if owner not in self._overtaken:
+                    return self._answered(owner, answer, self._freshness(answer))
+        except SourceUnavailable as e:
+            self._failed(owner, e)
+            raise
+        finally:
+            self._overtaken.discard(owner)
+        found = self._answered(owner, answer, 0.0)
+        self._changed(owner)
+        return found
+
+    async def _asked(self, owner: str) -> Answer:
+        before = self._entries.get(owner)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._remote.ask(owner, before.answer if before is not None else None)
+        except SourceUnavailable:
+            raise
+        except TimeoutError:
+            raise SourceUnavailable("no answer in time", everybody=True) from None
+        except Exception as e:  # noqa: BLE001  # as in `run`
+            raise SourceUnavailable(f"an error in pullsecret-webhook itself ({type(e).__name__})") from None
+
+    # -- what came of it --
+
+    def _answered(self, owner: str, answer: Answer, fresh_for: float) -> Credentials:
+        self._metrics.asked.labels(self._name, "answered").inc()
+        self._pauses.pop(owner, None)
+        before = self._forget(owner)
+        answer = self._consistent(owner, answer)
+        if same := before is not None and before.credentials == answer.credentials:
+            answer = replace(answer, credentials=before.credentials)
+        self._remember(owner, answer, fresh_for)
+        if not same:
+            self._say_ended(owner, answer.credentials)
+        if before is not None and not same:
+            self._changed(owner)  # its other namespaces do not know yet
+        self._is_back()
+        return answer.credentials
+
+    def _consistent(self, owner: str, answer: Answer) -> Answer:
+        """In one order, and with one entry a registry."""
+        credentials, conflicts = merged([(self._name, answer.credentials)])
+        for conflict in conflicts:
+            self._say("SourceConflict", words(owner, conflict))
+        return replace(answer, credentials=credentials)
+
+    def _freshness(self, answer: Answer) -> float:
+        """Not longer than all its credentials last: when one ends, there may be another."""
+        now = self._now()
+        end = answer.credentials.next_end(now)
+        fresh_for = min(max(answer.fresh_for, LEAST), MOST)
+        return min(fresh_for, (end - now).total_seconds()) if end is not None else fresh_for
+
+    def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
+        self._entries[owner] = entry = _Entry(answer, _clock() + fresh_for)
+        self._weight += answer.weight
+        now = self._now()
+        if (end := answer.credentials.next_end(now)) is not None and (left := (end - now).total_seconds()) < MOST:
+            entry.ends = asyncio.get_running_loop().call_later(left, self._ended, owner)
+        while self._weight > BUDGET and len(self._entries) > 1:
+            self._forget(next(iter(self._entries)))
+
+    def _forget(self, owner: str) -> Answer | None:
+        entry = self._entries.pop(owner, None)
+        if entry is None:
+            return None
+        self._weight -= entry.answer.weight
+        if entry.ends is not None:
+            entry.ends.cancel()
+        return entry.answer
+
+    def _ended(self, owner: str) -> None:
+        """The next look asks for the credential that came after the one that ended now."""
+        self._say_ended(owner, self._entries[owner].answer.credentials)
+        self._heard(owner)
+
+    def _say_ended(self, owner: str, credentials: Credentials) -> None:
+        now = self._now()
+        for c in credentials.items:
+            if c.expires is not None and c.expires <= now:
+                ended = f"source {self._name}: the credential of owner {owner} for {c.registry} has ended; renew it"
+                self._say("CredentialExpired", ended)
+
+    def _heard(self, owner: str | None) -> None:
+        """News, of one owner or of everybody: what is known is no longer fresh, and reasons to wait may be gone."""
+        for one in [owner] if owner is not None else [*self._entries]:
+            if (entry := self._entries.get(one)) is not None:
+                entry.until = 0.0
+        self._overtaken.update({owner} & self._flights.keys() if owner is not None else self._flights)
+        if owner is not None:
+            self._pauses.pop(owner, None)
+        else:
+            self._pauses.clear()
+            self._pause.until = min(self._pause.until, _clock())
+        self._changed(owner)
+
+    def _failed(self, owner: str, e: SourceUnavailable) -> None:
+        self._metrics.asked.labels(self._name, "unavailable").inc()
+        if e.everybody:
+            self._is_down(owner, e)
+            return
+        pause = self._pauses.pop(owner, _Pause())
+        pause.longer(_clock(), e)
+        self._pauses[owner] = pause
+        if len(self._pauses) > OWNERS:
+            self._pauses.popitem(last=False)
+        asyncio.get_running_loop().call_at(pause.until, self._changed, owner)
+        self._say("SourceUnavailable", f"source {self._name}: nobody can say what owner {owner} has: {e}")
+        self._is_back()  # it answered, if only with a refusal
+
+    # -- altogether down, and back --
+
+    def _is_down(self, owner: str, e: SourceUnavailable) -> None:
+        self._pause.longer(_clock(), e)
+        self._turn_away(owner)
+        self._metrics.down.flag(self._name, on=True)
+        self._say("SourceUnavailable", f"source {self._name}: {e}; what stands in the namespaces stays")
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(self._pause.until, self._probe)
+
+    def _turn_away(self, owner: str) -> None:
+        if len(self._turned_away) < OWNERS:
+            self._turned_away.add(owner)
+
+    def _probe(self) -> None:
+        """One question on behalf of somebody who was turned away, unless one is under way."""
+        if self._pause.delay and not self._flights:
+            self._start(next(iter(self._turned_away)))
+
+    def _is_back(self) -> None:
+        if not self._pause.delay:
+            return
+        self._pause, turned_away = _Pause(), self._turned_away
+        self._turned_away = set()
+        self._metrics.down.flag(self._name, on=False)
+        log.info("a source answers again", source=self._name)
+        if len(turned_away) == OWNERS:  # and perhaps more
+            self._changed(None)
+            return
+        for owner in sorted(turned_away):
+            self._changed(owner)
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

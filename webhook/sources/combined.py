@@ -1,0 +1,82 @@
+"""Several sources as one, in the order of the configuration. How their credentials are merged: merge.py.
+
+What happens when one of them cannot say, while the others can:
+
+- What it said last of this owner stands in for it, if all sources could say once since the process began. So the
+  others' changes go on, and nothing of what it gave is taken away. (A source alone hands out nothing that is not
+  fresh. Here the choice is between that, entries that vanish, and changes that wait for another source's outage.)
+- Otherwise nobody can say: SourceUnavailable, and what stands stays as it is.
+
+An answer so never lacks what a source that is down would have had. A contradiction between sources is reported with
+the owner, the registry and the sources' names; the first of them in the configuration is taken.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from webhook.credential import Credentials
+from webhook.errors import SourceUnavailable
+from webhook.sources import Source
+from webhook.sources.merge import merged, words
+
+OWNERS = 20_000
+"""Owners whose last answers are remembered: mostly references to what the sources hold themselves."""
+Parts = tuple[Credentials, ...]
+
+
+class Combined:
+    """`sources`: name and source, in order. `say` tells of contradictions."""
+
+    def __init__(self, sources: Sequence[tuple[str, Source]], say: Callable[[str, str], None]) -> None:
+        self._names = tuple(name for name, _ in sources)
+        self._sources = tuple(source for _, source in sources)
+        self._say = say
+        self._merged: OrderedDict[str, tuple[Parts, Credentials]] = OrderedDict()
+        self.settled = asyncio.Event()
+
+    def known(self, owner: str) -> Credentials | None:
+        parts = [source.known(owner) for source in self._sources]
+        known = tuple(part for part in parts if part is not None)
+        return self._of(owner, known) if len(known) == len(parts) else None
+
+    async def credentials(self, owner: str) -> Credentials:
+        """All are asked at once, so that it takes no longer than the slowest."""
+        answers = await asyncio.gather(*(one.credentials(owner) for one in self._sources), return_exceptions=True)
+        # What a quick one said may have changed while a slow one was asked.
+        newest = [one.known(owner) or answer for one, answer in zip(self._sources, answers, strict=True)]
+        return self._of(owner, tuple(self._part(number, owner, answer) for number, answer in enumerate(newest)))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for source in self._sources:
+                group.create_task(source.run())
+            for source in self._sources:
+                await source.settled.wait()
+            self.settled.set()
+
+    def _part(self, number: int, owner: str, answer: Credentials | BaseException) -> Credentials:
+        if isinstance(answer, Credentials):
+            return answer
+        if not isinstance(answer, SourceUnavailable):
+            raise answer
+        if (before := self._merged.get(owner)) is not None:
+            return before[0][number]
+        raise SourceUnavailable(f"source {self._names[number]}: {answer}", everybody=answer.everybody)
+
+    def _of(self, owner: str, parts: Parts) -> Credentials:
+        """The same object as long as the parts are, or as they come to the same."""
+        before = self._merged.get(owner)
+        if before is not None and all(one is other for one, other in zip(before[0], parts, strict=True)):
+            self._merged.move_to_end(owner)
+            return before[1]
+        result, conflicts = merged([*zip(self._names, parts, strict=True)])
+        if before is not None and before[1] == result:
+            result = before[1]
+        self._merged[owner] = (parts, result)
+        self._merged.move_to_end(owner)
+        if len(self._merged) > OWNERS:
+            self._merged.popitem(last=False)
+        for conflict in conflicts:
+            self._say("SourceConflict", words(owner, conflict))
+        return result

@@ -1,0 +1,40 @@
+"""From the configuration to one source: the only place that knows all kinds."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from webhook.cluster import Cluster
+from webhook.config import Config
+from webhook.metrics import Metrics
+from webhook.notice import Notice, Tell
+from webhook.sourceconfig import HttpSource, SecretsSource
+from webhook.sources import Changed, Source
+from webhook.sources.cached import Cached, Remote
+from webhook.sources.combined import Combined
+from webhook.sources.http import HttpRemote
+from webhook.sources.secret import SecretSource
+
+
+def configured(
+    config: Config, cluster: Cluster, changed: Changed, tell: Tell, metrics: Metrics, now: Callable[[], datetime]
+) -> Source:
+    """One source as it is, several of them combined. What is said of a source is about the webhook's own Service."""
+
+    def say(reason: str, message: str) -> None:
+        tell(Notice(reason, message, config.namespace, "Service", config.tls.service))
+
+    sources: list[tuple[str, Source]] = []
+    names = Counter[str]()
+    for model in config.sources:
+        names[kind := str(model.__struct_config__.tag)] += 1
+        name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
+        if isinstance(model, SecretsSource):
+            sources.append((name, SecretSource(cluster, config.namespace, changed, tell, metrics, now)))
+        else:
+            sources.append((name, Cached(name, _remote(model), changed, say, metrics, now)))
+    return sources[0][1] if len(sources) == 1 else Combined(sources, say)
+
+
+def _remote(model: HttpSource) -> Remote:
+    return HttpRemote(model)
