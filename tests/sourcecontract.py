@@ -81,13 +81,14 @@ class Place(ABC):
         found: Credentials | None = None
         try:
             async with asyncio.timeout(WITHIN):
-                while found is None or {*found.items} != {*credentials}:
+                while True:
                     with suppress(SourceUnavailable):
                         found = await self.source.credentials(owner)
+                        if {*found.items} == {*credentials}:
+                            return found
                     await asyncio.sleep(0.01)
         except TimeoutError:
             raise AssertionError(f"owner {owner!r} has {found}, expected {credentials}") from None
-        return found
 
     def was_called(self, owner: str) -> bool:
         return owner in self.heard or None in self.heard

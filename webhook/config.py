@@ -17,7 +17,7 @@ from webhook.explain import explained
 from webhook.model import Key, Model, Name, Port
 from webhook.names import OWNER
 from webhook.owner import OwnerRule, by_annotation, by_label, by_name
-from webhook.sourceconfig import SecretsSource, Source
+from webhook.sourceconfig import Fields, HttpSource, SecretsSource, Source
 
 
 class ConfigError(PullsecretError):
@@ -216,7 +216,10 @@ def _by_tag(union: Any) -> dict[str, type[Model]]:
     return {model.__struct_config__.tag: model for model in get_args(union)}
 
 
-_PARTS: Mapping[str, type[Model]] = {"pullSecret": PullSecret, "server": Server, "tls": Tls}
+_PARTS: Mapping[type[Model], Mapping[str, type[Model]]] = {
+    Config: {"pullSecret": PullSecret, "server": Server, "tls": Tls},
+    HttpSource: {"answer": Fields},
+}
 _LISTS: Mapping[str, tuple[str, Mapping[str, type[Model]]]] = {
     "ownerRules": ("the places to look", _by_tag(LabelRule | AnnotationRule | NameRule)),
     "sources": ("the kinds of sources", _by_tag(Source)),
@@ -231,7 +234,7 @@ def _known_keys(raw: Any, model: type[Model], path: str) -> None:
     known = [*([tag] if tag else []), *model.__struct_encode_fields__]
     if unknown := [key for key in raw if key not in known]:
         raise ConfigError("; ".join(_unknown(path, str(key), known) for key in unknown))
-    for key, part in _PARTS.items() if model is Config else ():
+    for key, part in _PARTS.get(model, {}).items():
         _known_keys(raw.get(key), part, f"{key}.")
     for key in _LISTS if model is Config else ():
         for index, item in enumerate(_sequence(raw.get(key))):

@@ -46,7 +46,7 @@ _FILE = msgspec.json.Decoder(_File)
 _ENTRY = msgspec.json.Decoder(_Entry)
 
 
-def parse(data: bytes) -> Parsed:
+def parse(data: bytes, *, may_be_empty: bool = False) -> Parsed:
     """Raises DockerConfigError when nothing can be read at all; a bad entry among good ones is a problem instead."""
     try:
         auths = _FILE.decode(data).auths
@@ -58,7 +58,7 @@ def parse(data: bytes) -> Parsed:
             credentials.append(_credential(key, bytes(auths[key])))
         except CredentialError as e:
             problems.append(str(e))
-    if not credentials:
+    if not credentials and (problems or not may_be_empty):
         raise DockerConfigError("; ".join(problems) or "it has no entry under auths")
     return Parsed(tuple(credentials), tuple(problems))
 

@@ -3,14 +3,15 @@
 A new kind is a model here, in `Source`, and a line in webhook/sources/configured.py.
 """
 
+import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from webhook.model import Model
 
-Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=60.0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=30.0)]
 Age = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -19,18 +20,34 @@ class SecretsSource(Model, tag="secrets", tag_field="from", frozen=True):
     """Secrets in the webhook's own namespace that carry the label `pullsecret-webhook/owner`."""
 
 
+class Fields(Model, frozen=True):
+    """Where things are in a JSON answer, as keys with dots between them.
+
+    `items`: the list of credentials, or a single one; empty: the whole answer. The others are within each of them.
+    `defaultRegistry` and `defaultUsername` are for answers that do not say.
+    """
+
+    items: str = ""
+    registry: str = "registry"
+    username: str = "username"
+    password: str = "password"  # noqa: S105  # a key's name
+    expires: str = "expires"
+    default_registry: str | None = None
+    default_username: str | None = None
+
+
 class HttpSource(Model, tag="http", tag_field="from", frozen=True):
     """A service that is asked with GET, as docs/http-source.openapi.yaml says.
 
-    `url`: with `{owner}` where the owner goes, escaped: as one segment of the path, or as a value in the query.
-    `answer`: `auths`, as in a dockerconfigjson, or `credentials`, a list of registry, username and password.
+    `url`: with `{owner}` where the owner goes, escaped: into the path, or into a value of the query.
+    `answer`: `auths`, as in a dockerconfigjson, or where its fields are.
     `maxAge`: seconds that an answer is used which says nothing of that (Cache-Control).
-    Files are read again when they change. `plain`: allows http: to other hosts than this one; tokens then go in the
-    clear.
+    `plain`: allows http: to other hosts than this one; tokens then go in the clear.
+    Files are read again when they change. Without `caFile`, the system's authorities are trusted.
     """
 
     url: str
-    answer: Literal["auths", "credentials"] = "auths"
+    answer: Literal["auths"] | Fields = "auths"
     token_file: str | None = None
     ca_file: str | None = None
     cert_file: str | None = None
@@ -44,11 +61,18 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("certFile and keyFile go together; name both or neither")
 
+    @property
+    def in_path(self) -> bool:
+        return "{owner}" in urlsplit(self.url).path
+
 
 # The model of the SQL source has its place here: SqlSource, tag="sql".
 
 
 Source = SecretsSource | HttpSource
+
+
+EXAMPLE = "https://tokens.example.com/v1/owners/{owner}"
 
 
 def _checked(url: str, *, plain: bool) -> None:
@@ -57,14 +81,16 @@ def _checked(url: str, *, plain: bool) -> None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("url is none; write one such as https://tokens.example.com/v1/owners/{owner}") from None
-    if parts.scheme not in {"https", "http"} or not host:
-        raise ValueError("url is none; write one such as https://tokens.example.com/v1/owners/{owner}")
+        host = None
+    if not host or parts.scheme not in {"https", "http"} or not re.fullmatch(r"[!-~]+", url) or "\\" in url:
+        raise ValueError(f"url is none; write one such as {EXAMPLE}")
     if "@" in parts.netloc:
         raise ValueError("url has a user or password in it; use tokenFile, or certFile and keyFile")
-    if "{owner}" in parts.netloc or parts.path.count("{owner}") + parts.query.count("{owner}") != 1:
-        raise ValueError("url must have {owner} once, in its path or query, such as .../owners/{owner}")
-    if parts.fragment or "#" in url:
+    if url.count("{owner}") != 1 or "{owner}" not in parts.path + "?" + parts.query:
+        raise ValueError(f"url must have {{owner}} once, in its path or query, as in {EXAMPLE}")
+    if "#" in url:
         raise ValueError("url has a #; leave it out, it is never sent")
+    if any(unquote(segment) in {".", ".."} for segment in parts.path.split("/")):
+        raise ValueError(f"url has . or .. in its path; write the path that is meant, as in {EXAMPLE}")
     if parts.scheme == "http" and host not in LOOPBACK and not plain:
         raise ValueError("url is http:, so tokens would go in the clear; use https:, or set plain: true")

@@ -8,7 +8,8 @@
   stands in the cluster stays, and nothing is written that may have been withdrawn since. A source that is to survive
   longer outages says so, by answers that are fresh for longer.
 - A remote that fails is left alone for a while, longer and longer, or for as long as it asked (Retry-After): for one
-  owner, or, when the failure concerns everybody, altogether; then one question at a time finds out if it is back.
+  owner, or, when failures of two owners in a row say that it is everybody's, altogether; then one question at a time
+  finds out if it is back. (One owner alone, whose question is perhaps what breaks it, never brings it down for others.)
   Whoever was turned away meanwhile is called by `changed` when there is hope again, and asks anew.
 - Memory is bounded: the answers that were not used for the longest time are dropped first.
 """
@@ -33,11 +34,11 @@ log = structlog.get_logger()
 
 LEAST, MOST = 1.0, 86400.0
 """Seconds that an answer is fresh, whatever the remote says."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds for one question. A remote has shorter limits of its own; this is for one that forgot."""
-FIRST, LONGEST = 0.5, 60.0
-"""Seconds: the first and the longest pause after a failure."""
-LONGEST_ASKED = 3600.0
+FIRST, LONGEST, LONGEST_DOWN = 0.5, 60.0, 15.0
+"""Seconds: the first and the longest pause after failures, of one owner and altogether."""
+LONGEST_ASKED = 600.0
 """Seconds that a remote may ask us to wait."""
 OVERTAKEN = 3
 """Times that a question is asked anew because of news; then the next look must do."""
@@ -49,11 +50,15 @@ OWNERS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`fresh_for`: seconds. `validator`: what the remote wants to see when it is asked again, such as an ETag."""
+    """`fresh_for`: seconds. `validator`: what the remote wants to see when it is asked again, such as an ETag.
+
+    `problems`: what was left out because it cannot be used, one line each, never with its content.
+    """
 
     credentials: Credentials
     fresh_for: float
     validator: str = ""
+    problems: tuple[str, ...] = ()
 
     @property
     def weight(self) -> int:
@@ -96,9 +101,9 @@ class _Pause:
     until: float = 0.0
     why: str = ""
 
-    def longer(self, now: float, e: SourceUnavailable) -> None:
+    def longer(self, now: float, e: SourceUnavailable, longest: float) -> None:
         if now >= self.until:  # those who asked at the same time fail at the same time: that counts once
-            self.delay = min(max(self.delay * 2, FIRST), LONGEST)
+            self.delay = min(max(self.delay * 2, FIRST), longest)
             self.until = now + self.delay * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
         self.until = max(self.until, now + min(e.retry_after, LONGEST_ASKED))
         self.why = str(e)
@@ -118,7 +123,8 @@ class Cached:
         self._overtaken: set[str] = set()
         self._pause = _Pause()
         self._pauses: OrderedDict[str, _Pause] = OrderedDict()
-        self._turned_away: set[str] = set()
+        self._failing: set[str] = set()
+        self._turned_away: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.settled = asyncio.Event()
         self.settled.set()  # it knows nothing that it was not asked
@@ -225,6 +231,8 @@ class Cached:
 
     def _consistent(self, owner: str, answer: Answer) -> Answer:
         """In one order, and with one entry a registry."""
+        for problem in answer.problems:
+            self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problem}")
         credentials, conflicts = merged([(self._name, answer.credentials)])
         for conflict in conflicts:
             self._say("SourceConflict", words(owner, conflict))
@@ -282,49 +290,57 @@ class Cached:
 
     def _failed(self, owner: str, e: SourceUnavailable) -> None:
         self._metrics.asked.labels(self._name, "unavailable").inc()
-        if e.everybody:
-            self._is_down(owner, e)
-            return
         pause = self._pauses.pop(owner, _Pause())
-        pause.longer(_clock(), e)
+        pause.longer(_clock(), e, LONGEST)
         self._pauses[owner] = pause
         if len(self._pauses) > OWNERS:
             self._pauses.popitem(last=False)
         asyncio.get_running_loop().call_at(pause.until, self._changed, owner)
-        self._say("SourceUnavailable", f"source {self._name}: nobody can say what owner {owner} has: {e}")
-        self._is_back()  # it answered, if only with a refusal
+        if not e.everybody:
+            self._is_back()  # it answered, if only with a refusal
+            self._say("SourceUnavailable", f"source {self._name}: nobody can say what owner {owner} has: {e}")
+            return
+        self._failing.add(owner)
+        if len(self._failing) > 1:
+            self._is_down(owner, e)
+        self._say("SourceUnavailable", f"source {self._name}: {e}; what stands in the namespaces stays")
 
     # -- altogether down, and back --
 
     def _is_down(self, owner: str, e: SourceUnavailable) -> None:
-        self._pause.longer(_clock(), e)
+        self._pause.longer(_clock(), e, LONGEST_DOWN)
         self._turn_away(owner)
         self._metrics.down.flag(self._name, on=True)
-        self._say("SourceUnavailable", f"source {self._name}: {e}; what stands in the namespaces stays")
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_at(self._pause.until, self._probe)
 
     def _turn_away(self, owner: str) -> None:
+        self._turned_away.pop(owner, None)
         if len(self._turned_away) < OWNERS:
-            self._turned_away.add(owner)
+            self._turned_away[owner] = None
 
     def _probe(self) -> None:
-        """One question on behalf of somebody who was turned away, unless one is under way."""
+        """One question on behalf of who was turned away the longest ago, unless one is under way."""
         if self._pause.delay and not self._flights:
             self._start(next(iter(self._turned_away)))
 
     def _is_back(self) -> None:
+        """Somebody was answered."""
+        failing, self._failing = self._failing, set()
         if not self._pause.delay:
             return
         self._pause, turned_away = _Pause(), self._turned_away
-        self._turned_away = set()
+        self._turned_away = {}
         self._metrics.down.flag(self._name, on=False)
         log.info("a source answers again", source=self._name)
+        for owner in failing:
+            if (pause := self._pauses.get(owner)) is not None:
+                pause.until = 0.0
         if len(turned_away) == OWNERS:  # and perhaps more
             self._changed(None)
             return
-        for owner in sorted(turned_away):
+        for owner in sorted(failing.union(turned_away)):
             self._changed(owner)
 
 

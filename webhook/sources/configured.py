@@ -32,9 +32,9 @@ def configured(
         if isinstance(model, SecretsSource):
             sources.append((name, SecretSource(cluster, config.namespace, changed, tell, metrics, now)))
         else:
-            sources.append((name, Cached(name, _remote(model), changed, say, metrics, now)))
+            sources.append((name, Cached(name, _remote(model, now), changed, say, metrics, now)))
     return sources[0][1] if len(sources) == 1 else Combined(sources, say)
 
 
-def _remote(model: HttpSource) -> Remote:
-    return HttpRemote(model)
+def _remote(model: HttpSource, now: Callable[[], datetime]) -> Remote:
+    return HttpRemote(model, now)

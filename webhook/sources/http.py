@@ -1,34 +1,238 @@
-"""A service of the platform's that is asked with GET: docs/http-source.openapi.yaml is the contract.
+"""A service of the platform's that is asked with GET for one owner. docs/http-source.openapi.yaml is the contract.
 
-404 is known to have none; every other failure is nobody could say.
+404 is *known to have none*; everything else but 200 and 304 is *nobody could say*, and so is every answer that is not
+understood as a whole. Where the question goes is the administrator's word alone: an owner is escaped, redirects are
+not followed, nothing is taken from the environment, and what an escaped owner might still become behind somebody's
+proxy (a slash, a dot segment, a second decoding) is refused in a path. Answers are not decompressed, so that none is
+larger than it came.
 """
 
 import asyncio
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from webhook.credential import Credentials
-from webhook.dockerconfig import parse
-from webhook.errors import SourceUnavailable
+from webhook.errors import PullsecretError, SourceUnavailable
 from webhook.sourceconfig import HttpSource
 from webhook.sources import Changed
 from webhook.sources.cached import Answer
+from webhook.sources.jsonanswer import read
+
+LARGEST = 1024 * 1024
+"""Bytes of an answer."""
+CHUNK = 65536
+CONNECTIONS = 16
+NONE_FOR = 30.0
+"""Seconds at most that `maxAge` lets a 404 stand: whoever links a registry should not wait for long."""
+_BAD_IN_PATH = re.compile(r"[/\\%\x00-\x1f\x7f]|^\.{1,2}$")
+_TOKEN = re.compile(rb"[!-~]{1,16384}")
+_ETAG = re.compile(r'(?:W/)?"[!#-~]{0,512}"')
+_DIRECTIVE = re.compile(r'([\w-]+)(?:=(?:"([^"]*)"|([^\s,"]*)))?')
+_MISSING = (401, 407, 408, 421, 425, 429)
+"""Statuses below 500 that are not about the owner who was asked for."""
 
 
 class HttpRemote:
-    def __init__(self, config: HttpSource) -> None:
-        self._config = config
+    """`now` is the wall clock, for a Retry-After that is a date."""
 
-    async def ask(self, owner: str, before: Answer | None) -> Answer:  # noqa: ARG002
-        url = self._config.url.replace("{owner}", quote(owner, safe=""))
-        async with aiohttp.ClientSession() as session, session.get(url, allow_redirects=False) as response:
-            if response.status == 404:
-                return Answer(Credentials(), self._config.max_age)
-            if response.status != 200:
-                raise SourceUnavailable(f"HTTP {response.status}", everybody=True)
-            return Answer(Credentials(parse(await response.read()).credentials), self._config.max_age)
+    def __init__(self, config: HttpSource, now: Callable[[], datetime]) -> None:
+        self._config, self._now = config, now
+        self._session: aiohttp.ClientSession | None = None
+        self._files = _Files(config)
 
     async def run(self, changed: Changed) -> None:  # noqa: ARG002  # a remote's interface
         """There is nothing to hear of: an answer's age decides when to ask again."""
-        await asyncio.Future()
+        try:
+            await asyncio.Future()
+        finally:
+            if self._session is not None:
+                await self._session.close()
+                self._session = None
+
+    async def ask(self, owner: str, before: Answer | None) -> Answer:
+        url, headers = self._address(owner), self._files.headers()
+        if before is not None and before.validator:
+            headers["If-None-Match"] = before.validator
+        try:
+            async with self._opened().get(
+                url, headers=headers, ssl=self._files.context(), allow_redirects=False
+            ) as response:
+                return await self._answer(response, before)
+        except TimeoutError:
+            raise _down(f"no answer within {self._config.timeout:g} s") from None
+        except aiohttp.ClientError as e:  # their texts have addresses in them, and perhaps more
+            raise _down(_WORDS.get(type(e), f"it cannot be asked ({type(e).__name__})")) from None
+
+    def _address(self, owner: str) -> URL:
+        if self._config.in_path and _BAD_IN_PATH.search(owner):
+            raise SourceUnavailable("its name has a / \\ % or is . or ..; put {owner} into the query of url")
+        try:
+            return URL(self._config.url.replace("{owner}", quote(owner, safe="")), encoded=True)
+        except ValueError:
+            raise SourceUnavailable("its name is no text that can be sent") from None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                timeout=aiohttp.ClientTimeout(total=self._config.timeout),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+    async def _answer(self, response: aiohttp.ClientResponse, before: Answer | None) -> Answer:
+        status, headers = response.status, response.headers
+        if status == 304 and before is not None and before.validator:
+            return Answer(before.credentials, _fresh(headers, self._config.max_age), before.validator)
+        if status == 404:
+            return Answer(Credentials(), _fresh(headers, min(self._config.max_age, NONE_FOR)))
+        if status != 200:
+            raise SourceUnavailable(
+                _refusal(status),
+                everybody=status >= 500 or status < 400 or status in _MISSING,
+                retry_after=self._retry_after(headers.get("Retry-After", "")),
+            )
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise SourceUnavailable("its answer is compressed, which was not asked for")
+        body = await _body(response)
+        try:
+            found = read(body, self._config.answer)
+        except PullsecretError as e:
+            raise SourceUnavailable(f"its answer cannot be used: {e}") from None
+        control = _directives(headers)
+        etag = headers.get("ETag", "")
+        validator = etag if "no-store" not in control and _ETAG.fullmatch(etag) else ""
+        return Answer(Credentials(found.credentials), _fresh(headers, self._config.max_age), validator, found.problems)
+
+    def _retry_after(self, value: str) -> float:
+        if value.isascii() and value.isdigit():
+            return float(value[:9])
+        try:
+            when = parsedate_to_datetime(value)
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - self._now()).total_seconds())
+
+
+class _Files:
+    """The token and the TLS context, made anew when a file is not what it was. Raises SourceUnavailable."""
+
+    def __init__(self, config: HttpSource) -> None:
+        self._config = config
+        self._context: tuple[object, ssl.SSLContext] | None = None
+
+    def headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pullsecret-webhook"}
+        if (path := self._config.token_file) is not None:
+            try:
+                token = Path(path).read_bytes().strip()
+            except OSError as e:
+                raise _down(f"tokenFile {path}: {e.strerror}") from None
+            if not _TOKEN.fullmatch(token):
+                raise _down(f"tokenFile {path} is empty or holds more than one line of printable ASCII")
+            headers["Authorization"] = f"Bearer {token.decode()}"
+        return headers
+
+    def context(self) -> ssl.SSLContext | bool:
+        """Connections of another context are not used again, so a renewed certificate counts at once."""
+        if not self._config.url.startswith("https:"):
+            return True
+        seen = tuple(_state(p) for p in (self._config.ca_file, self._config.cert_file, self._config.key_file))
+        if self._context is None or self._context[0] != seen:
+            self._context = seen, self._made()
+        return self._context[1]
+
+    def _made(self) -> ssl.SSLContext:
+        config = self._config
+        try:
+            context = ssl.create_default_context(cafile=config.ca_file)
+        except (OSError, ValueError) as e:
+            raise _down(f"caFile {config.ca_file}: {_why(e)}") from None
+        if config.cert_file is not None:
+            try:
+                context.load_cert_chain(config.cert_file, config.key_file, password=_no_password)
+            except (OSError, ValueError) as e:
+                raise _down(f"certFile {config.cert_file} and keyFile {config.key_file}: {_why(e)}") from None
+        return context
+
+
+def _no_password() -> str:
+    """Otherwise OpenSSL would ask on the terminal."""
+    raise ValueError("the key is encrypted; use one without a password")
+
+
+def _why(e: Exception) -> str:
+    if isinstance(e, ssl.SSLError):
+        return "not PEM, or they do not belong together"
+    return e.strerror or type(e).__name__ if isinstance(e, OSError) else str(e)
+
+
+def _state(path: str | None) -> object:
+    """What changes when a file does, also when only a symlink on the way to it is put elsewhere."""
+    if path is None:
+        return None
+    try:
+        found = Path(path).stat()
+    except OSError as e:
+        return e.errno
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK):
+        body += chunk
+        if len(body) > LARGEST:
+            response.close()  # the rest is not even read to be thrown away
+            raise SourceUnavailable("its answer is larger than 1 MiB")
+    return bytes(body)
+
+
+def _directives(headers: Mapping[str, str]) -> dict[str, str]:
+    """Of Cache-Control."""
+    found = _DIRECTIVE.findall(headers.get("Cache-Control", "")[:1024])
+    return {name.lower(): quoted or plain for name, quoted, plain in found}
+
+
+def _fresh(headers: Mapping[str, str], default: float) -> float:
+    """Seconds: what max-age leaves after Age; without it, what the configuration says."""
+    control = _directives(headers)
+    if "no-store" in control or "no-cache" in control:
+        return 0.0
+    max_age = _number(control.get("max-age", ""))
+    return default if max_age is None else max(0.0, max_age - (_number(headers.get("Age", "")) or 0.0))
+
+
+def _number(text: str) -> float | None:
+    return float(text[:9]) if text.isascii() and text.isdigit() else None
+
+
+def _down(message: str) -> SourceUnavailable:
+    return SourceUnavailable(message, everybody=True)
+
+
+def _refusal(status: int) -> str:
+    if 300 <= status < 400:
+        return f"HTTP {status}: it sends us elsewhere, where we do not go; write the last address as url"
+    if status in {401, 403}:
+        return f"HTTP {status}: it does not let us ask; see tokenFile, certFile and keyFile"
+    return f"HTTP {status}"
+
+
+_WORDS: Mapping[type[Exception], str] = {
+    aiohttp.ClientConnectorCertificateError: "its certificate is not trusted, has ended, or is another host's",
+    aiohttp.ClientConnectorSSLError: "TLS with it fails",
+    aiohttp.ClientConnectorDNSError: "its name cannot be resolved",
+    aiohttp.ClientConnectorError: "it cannot be reached",
+    aiohttp.ClientPayloadError: "its answer broke off",
+}

@@ -116,8 +116,10 @@ class Remembered(Place):
         self.source: Source = Cached("memory", self.remote, self.heard.append, self.say, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
+        new = owner not in self.remote.stands
         self.remote.stands[owner] = credentials
-        await asyncio.sleep(0.03)  # what was said before is old
+        if not new:
+            await asyncio.sleep(0.03)  # what was said before is old
 
     async def goes_down(self) -> None:
         self.remote.up = False

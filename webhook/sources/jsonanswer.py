@@ -1,0 +1,86 @@
+"""From a JSON answer to credentials: a dockerconfigjson, or fields where the configuration says they are. Pure.
+
+As of source Secrets, an entry that cannot be used is a problem among others that can, and an error alone. What is
+*not there at all* where a list is expected is an error too: it may be another service's answer, or a page of words.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from webhook.credential import Credential, CredentialError, canonical_registry
+from webhook.dockerconfig import Parsed, parse
+from webhook.errors import PullsecretError
+from webhook.sourceconfig import Fields
+
+MISSING = object()
+
+
+class AnswerError(PullsecretError):
+    """Nothing can be read in the answer, and why; never with its content."""
+
+
+def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
+    """Raises AnswerError or DockerConfigError."""
+    if not isinstance(answer, Fields):
+        return parse(data, may_be_empty=True)
+    try:
+        whole = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise AnswerError("it is not JSON") from None
+    items = _at(whole, answer.items)
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list):
+        raise AnswerError(f"there is no list of credentials at {answer.items or 'its top'}")
+    credentials, problems = [], []
+    for number, item in enumerate(items):
+        try:
+            credentials.append(_credential(item, answer))
+        except CredentialError as e:
+            problems.append(f"credential {number}: {e}")
+    if problems and not credentials:
+        raise AnswerError("; ".join(problems[:3]))
+    return Parsed(tuple(credentials), tuple(problems))
+
+
+def _credential(item: Any, fields: Fields) -> Credential:
+    if not isinstance(item, dict):
+        raise CredentialError("it is no object")
+    registry = _text(item, fields.registry, fields.default_registry)
+    username = _text(item, fields.username, fields.default_username)
+    password = _text(item, fields.password, None)
+    return Credential(canonical_registry(registry), username, password, _expires(_at(item, fields.expires)))
+
+
+def _text(item: dict[str, Any], path: str, default: str | None) -> str:
+    value = _at(item, path)
+    if value is None or value is MISSING:
+        value = default
+    if not isinstance(value, str):
+        raise CredentialError(f"it has no text at {path}")
+    return value
+
+
+def _expires(value: Any) -> datetime | None:
+    """RFC 3339, or seconds since 1970."""
+    if value is None or value is MISSING:
+        return None
+    try:
+        if isinstance(value, str):
+            when = datetime.fromisoformat(value)
+            return when if when.tzinfo else when.replace(tzinfo=UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise CredentialError("its end is no RFC 3339 time such as 2030-01-31T12:00:00Z, nor seconds since 1970")
+
+
+def _at(value: Any, path: str) -> Any:
+    for key in path.split(".") if path else ():
+        if not isinstance(value, dict) or key not in value:
+            return MISSING
+        value = value[key]
+    return value
