@@ -1,0 +1,537 @@
+"""Remotes made into a source: every order of questions, answers, news, failures and time; and each rule by itself."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import structlog
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+import planted
+from simulated import Stepping
+from webhook.credential import Credential, Credentials
+from webhook.errors import SourceUnavailable
+from webhook.metrics import Metrics
+from webhook.sources import Changed, cached
+from webhook.sources.cached import Answer, Cached
+
+BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
+FRESH = 30.0
+OWNERS = ("alice", "bob", "carol")
+
+
+def one(owner: str, number: int, expires: datetime | None = None) -> Credentials:
+    return Credentials((Credential("ghcr.io", owner, f"token-{number}", expires),))
+
+
+@dataclass
+class Question:
+    """`found`: what the remote has read, and at which step, to be sent later."""
+
+    owner: str
+    at: float
+    step: int
+    before: Answer | None
+    reply: "asyncio.Future[Answer]"
+    found: tuple[Credentials, int] | None = None
+
+
+@dataclass
+class Remote:
+    """Answers when it is told to."""
+
+    questions: list[Question] = field(default_factory=list)
+    step: int = 0
+    hear: Changed | None = None
+    broken: Exception | None = None
+
+    async def ask(self, owner: str, before: Answer | None) -> Answer:
+        loop = asyncio.get_running_loop()
+        question = Question(owner, loop.time(), self.step, before, loop.create_future())
+        self.questions.append(question)
+        try:
+            return await question.reply
+        finally:
+            self.questions.remove(question)
+
+    async def run(self, changed: Changed) -> None:
+        self.hear = changed
+        if self.broken is not None:
+            raise self.broken
+        await asyncio.Future()
+
+
+class World:
+    def __init__(self, broken: Exception | None = None) -> None:
+        self.loop = Stepping()
+        self.callers: list[asyncio.Task[Credentials]] = []
+        self.troubles: list[str] = []
+        self.loop.set_exception_handler(lambda _, context: self.troubles.append(str(context)))
+        self.remote, self.metrics = Remote(broken=broken), Metrics()
+        self.heard: list[str | None] = []
+        self.said: list[tuple[str, str]] = []
+        self.cached = Cached("remote", self.remote, self.changed, self.say, self.metrics, self.now)
+        self.running = self.loop.create_task(self.cached.run())
+        self.loop.settle()
+
+    def now(self) -> datetime:
+        return BEGIN + timedelta(seconds=self.loop.time())
+
+    def changed(self, owner: str | None) -> None:
+        self.heard.append(owner)
+
+    def say(self, reason: str, message: str) -> None:
+        self.said.append((reason, message))
+
+    def ask(self, owner: str) -> "asyncio.Task[Credentials]":
+        task = self.loop.create_task(self.cached.credentials(owner))
+        self.callers.append(task)
+        self.loop.settle()
+        return task
+
+    def known(self, owner: str) -> Credentials | None:
+        found: list[Credentials | None] = []
+        self.loop.call_soon(lambda: found.append(self.cached.known(owner)))
+        self.loop.settle()
+        return found[0]
+
+    def answer(self, owner: str, found: Credentials, fresh_for: float = FRESH) -> None:
+        self._of(owner).reply.set_result(Answer(found, fresh_for))
+        self.loop.settle()
+
+    def fail(self, owner: str, *, everybody: bool = False, retry_after: float = 0.0) -> None:
+        self._of(owner).reply.set_exception(SourceUnavailable("no", everybody=everybody, retry_after=retry_after))
+        self.loop.settle()
+
+    def _of(self, owner: str) -> Question:
+        (question,) = (q for q in self.remote.questions if q.owner == owner)
+        return question
+
+    def asked(self) -> list[str]:
+        return [question.owner for question in self.remote.questions]
+
+    def news(self, owner: str | None) -> None:
+        assert self.remote.hear is not None
+        self.loop.call_soon(self.remote.hear, owner)
+        self.loop.settle()
+
+    def passes(self, seconds: float) -> None:
+        done = self.loop.create_task(asyncio.sleep(seconds))
+        while not done.done():
+            assert self.loop.sleep()
+
+    def has(self, owner: str, found: Credentials, fresh_for: float = FRESH) -> Credentials:
+        task = self.ask(owner)
+        self.answer(owner, found, fresh_for)
+        return task.result()
+
+    def refused(self, owner: str) -> SourceUnavailable:
+        """At once, without a question."""
+        before = self.asked()
+        e = self.ask(owner).exception()
+        assert isinstance(e, SourceUnavailable)
+        assert self.asked() == before
+        return e
+
+    def close(self) -> None:
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.settle()
+        assert all(task.cancelled() or isinstance(task.exception(), SourceUnavailable | None) for task in self.callers)
+        self.loop.close()
+        assert not self.troubles
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with closing(World()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+class Everything(RuleBasedStateMachine):
+    """Every call by `changed` is answered by a look, as in refresh.py: that alone must make all right in the end."""
+
+    @initialize()
+    def start(self) -> None:
+        self.world = World()
+        self.truth = {owner: one(owner, 0) for owner in OWNERS}
+        self.numbers = 0
+        self.last_heard = dict.fromkeys(OWNERS, 0)
+        self.unheard: set[str] = set()
+        self.last: dict[str, asyncio.Task[Credentials]] = {}
+        self.callers: list[tuple[str, int, float, asyncio.Task[Credentials]]] = []
+        self.failed_at: dict[str, tuple[float, float]] = {}
+        self.said: list[tuple[str, Credentials, int, float]] = []
+        self.news_in_flight = dict.fromkeys(OWNERS, 0)
+        self.interested: set[str] = set()
+
+    @property
+    def step(self) -> int:
+        return self.world.remote.step
+
+    def next_step(self) -> None:
+        self.world.remote.step += 1
+        self.looks()
+
+    def looks(self) -> None:
+        heard, self.world.heard = self.world.heard, []
+        for owner in heard:
+            for each in OWNERS if owner is None else (owner,):
+                if each in self.interested:
+                    self.caller(each)
+
+    def caller(self, owner: str) -> None:
+        self.interested.add(owner)
+        self.callers.append((owner, self.last_heard[owner], self.world.loop.time(), self.world.ask(owner)))
+
+    # -- what happens --
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def somebody_asks(self, owner: str) -> None:
+        self.caller(owner)
+        self.next_step()
+
+    @rule(which=st.integers(0, 9))
+    def a_caller_goes_away(self, which: int) -> None:
+        waiting = [task for *_, task in self.callers if not task.done()]
+        if waiting:
+            waiting[which % len(waiting)].cancel()
+            self.world.loop.settle()
+        self.next_step()
+
+    @rule(owner=st.sampled_from(OWNERS), same=st.booleans())
+    def the_truth_changes(self, owner: str, same: bool) -> None:
+        self.numbers += not same
+        self.truth[owner] = one(owner, self.numbers)
+        self.unheard.add(owner)
+        self.next_step()
+
+    @rule(everybody=st.booleans())
+    def news_arrive(self, everybody: bool) -> None:
+        about = {*OWNERS} if everybody else self.unheard
+        for owner in about:
+            self.last_heard[owner] = self.step
+            self.news_in_flight[owner] += owner in self.world.asked()
+        whose: list[str | None] = [None] if everybody else [*sorted(about)]
+        for each in whose:
+            self.world.news(each)
+        self.unheard.clear()
+        self.failed_at.clear()
+        self.next_step()
+
+    @rule(which=st.integers(0, 9))
+    def the_remote_reads(self, which: int) -> None:
+        if unread := [q for q in self.world.remote.questions if q.found is None]:
+            question = unread[which % len(unread)]
+            question.found = self.truth[question.owner], self.step
+        self.next_step()
+
+    @rule(which=st.integers(0, 9), how=st.sampled_from(["answers", "answers", "refuses", "is down"]))
+    def the_remote(self, which: int, how: str) -> None:
+        if questions := self.world.remote.questions:
+            question = questions[which % len(questions)]
+            if how == "answers":
+                found, read_at = question.found or (self.truth[question.owner], self.step)
+                found = Credentials(tuple(found.items))  # equal, but another object
+                question.reply.set_result(Answer(found, FRESH))
+                self.said.append((question.owner, found, read_at, self.world.loop.time()))
+            else:
+                question.reply.set_exception(SourceUnavailable("no", everybody=how == "is down"))
+                self.failed_at[question.owner] = self.world.loop.time(), cached.FIRST * 0.75
+            self.world.loop.settle()
+        self.next_step()
+
+    @rule()
+    def time_passes(self) -> None:
+        self.world.loop.sleep()
+        self.next_step()
+
+    @rule()
+    def all_is_well_for_a_while(self) -> None:
+        """Then everybody who ever asked knows the truth, by calls alone, unless news of it are still to come."""
+        self.news_arrive(everybody=False)
+        for _ in range(60):
+            while self.world.remote.questions:
+                self.the_remote(0, "answers")
+            self.world.loop.sleep()
+            self.next_step()
+        for owner in self.interested:
+            self.no_answer_is_another_owners_or_older_than_news()
+            if owner in self.last:
+                assert self.last[owner].exception() is None, "whoever was turned away is called again"
+                assert self.last[owner].result() == self.truth[owner]
+
+    # -- what always holds --
+
+    @invariant()
+    def one_question_an_owner(self) -> None:
+        asked = self.world.asked() if hasattr(self, "world") else []
+        assert len(asked) == len({*asked})
+
+    @invariant()
+    def nobody_is_asked_again_during_a_pause(self) -> None:
+        for question in self.world.remote.questions if hasattr(self, "world") else ():
+            at, pause = self.failed_at.get(question.owner, (0.0, 0.0))
+            assert question.at <= at or question.at >= at + pause
+
+    @invariant()
+    def no_answer_is_another_owners_or_older_than_news(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        done, self.callers = self.callers, [caller for caller in self.callers if not caller[-1].done()]
+        for owner, heard, at, task in done:
+            if not task.done() or task.cancelled():
+                continue
+            self.last[owner] = task
+            if task.exception() is not None:
+                continue
+            found = task.result()
+            said = [(read, sent) for whose, what, read, sent in self.said if whose == owner and what == found]
+            assert said, "what was never said of this owner"
+            assert max(sent for _, sent in said) + FRESH >= at
+            assert max(read for read, _ in said) >= heard or self.news_in_flight[owner] >= cached.OVERTAKEN
+        for owner in {*OWNERS} - {*self.world.asked()}:
+            self.news_in_flight[owner] = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.close()
+
+
+TestEverything = Everything.TestCase
+TestEverything.settings = settings(max_examples=50, stateful_step_count=40)
+
+
+class Longer(Everything):
+    """The same, and more of it."""
+
+
+TestLonger = pytest.mark.slow(Longer.TestCase)
+TestLonger.settings = settings(max_examples=800, stateful_step_count=80)
+
+
+# -- each rule by itself --
+
+
+def test_an_answer_is_known_while_it_is_fresh_and_asked_for_again_by_the_next_look(world: World) -> None:
+    first = world.has("alice", one("alice", 1))
+    assert world.known("alice") is first
+    assert world.ask("alice").result() is first
+    assert not world.asked()
+    world.passes(FRESH + 0.1)
+    assert world.known("alice") is None
+    assert not world.asked()  # nothing polls
+    again = world.ask("alice")
+    assert not again.done()  # what is old is not handed out
+    assert world.remote.questions[0].before == Answer(first, FRESH)
+    world.answer("alice", one("alice", 1))
+    assert again.result() is first
+    assert not world.heard
+
+
+def test_what_is_not_to_be_kept_is_kept_for_one_write(world: World) -> None:
+    first = world.has("alice", one("alice", 1), 0.0)
+    assert world.ask("alice").result() is first
+    world.passes(cached.LEAST + 0.1)
+    assert not world.ask("alice").done()
+
+
+def test_another_answer_calls_on_the_owner_for_its_other_namespaces(world: World) -> None:
+    world.has("alice", one("alice", 1))
+    assert not world.heard
+    world.passes(FRESH + 0.1)
+    assert world.has("alice", one("alice", 2)) == one("alice", 2)
+    assert world.heard == ["alice"]
+
+
+def test_a_question_overtaken_by_news_is_asked_again(world: World) -> None:
+    task = world.ask("alice")
+    world.news("alice")
+    late = world.ask("alice")
+    world.answer("alice", one("alice", 1))
+    assert not task.done()
+    assert world.asked() == ["alice"]
+    world.answer("alice", one("alice", 2))
+    assert task.result() is late.result()
+    assert task.result() == one("alice", 2)
+
+
+def test_news_faster_than_answers_do_not_starve_anybody(world: World) -> None:
+    task = world.ask("alice")
+    for number in range(cached.OVERTAKEN):
+        assert not task.done()
+        owner: str | None = "alice" if number % 2 else None
+        world.news(owner)
+        world.heard.clear()
+        world.answer("alice", one("alice", number))
+    assert task.result() == one("alice", cached.OVERTAKEN - 1)
+    assert world.known("alice") is None
+    assert world.heard == ["alice"]  # to look again
+
+
+def test_one_owner_alone_does_not_bring_the_source_down(world: World) -> None:
+    for everybody in (True, False):
+        for _ in range(5):
+            task = world.ask("poison")
+            world.fail("poison", everybody=everybody)
+            assert task.exception() is not None
+            assert str(world.refused("poison")) == "no"
+            world.has(f"fine {world.loop.time()}", one("x", 1))
+            world.heard.clear()
+            world.passes(cached.LONGEST)
+            assert world.heard == ["poison"]  # to look again: nobody asks by itself
+    assert "source_down{" not in _metrics(world)
+
+
+def test_two_owners_bring_it_down_and_one_question_finds_out_that_it_is_back(world: World) -> None:
+    for owner in ("alice", "bob"):
+        world.ask(owner)
+    for owner in ("alice", "bob"):
+        world.fail(owner, everybody=True)
+    assert 'source_down{source="remote"} 1.0' in _metrics(world)
+    assert world.refused("carol").everybody
+    world.passes(cached.FIRST)
+    assert len(world.asked()) == 1
+    world.refused("dave")
+    world.fail(world.asked()[0], everybody=True)
+    for _ in range(10):
+        world.passes(cached.LONGEST_DOWN)
+        assert len(world.asked()) == 1
+        world.fail(world.asked()[0], everybody=True)
+    world.passes(cached.LONGEST_DOWN)
+    world.heard.clear()
+    world.answer(world.asked()[0], Credentials())
+    assert {*world.heard} == {"alice", "bob", "carol", "dave"}
+    assert sum(world.known(owner) is None for owner in ("alice", "bob", "carol", "dave")) == 3
+    assert world.has("eve", one("eve", 1)) == one("eve", 1)
+    assert "source_down{" not in _metrics(world)
+
+
+def test_a_refusal_shows_that_it_is_back(world: World) -> None:
+    for owner in ("alice", "bob"):
+        world.ask(owner)
+        world.fail(owner, everybody=True)
+    world.passes(cached.FIRST)
+    (asked,) = world.asked()
+    world.fail(asked)
+    assert "source_down{" not in _metrics(world)
+
+
+def test_it_is_left_alone_for_as_long_as_it_asked(world: World) -> None:
+    world.ask("alice")
+    world.fail("alice", retry_after=100)
+    world.passes(99)
+    world.refused("alice")
+    world.passes(1.5)
+    assert world.has("alice", one("alice", 1))
+    for owner in ("bob", "carol"):
+        world.ask(owner)
+        world.fail(owner, everybody=True, retry_after=10**9)
+    world.passes(cached.LONGEST_ASKED - 1)
+    assert not world.asked()
+    world.refused("dave")
+    world.passes(2)
+    assert len(world.asked()) == 1
+
+
+def test_news_end_a_pause(world: World) -> None:
+    for owner in ("alice", "bob"):
+        world.ask(owner)
+        world.fail(owner, everybody=True, retry_after=500)
+    world.news(None)
+    assert world.has("carol", one("carol", 1))
+    assert {"alice", "bob"} <= {*world.heard}
+    world.ask("alice")
+    world.fail("alice")
+    world.refused("alice")
+    world.news("alice")
+    assert world.has("alice", one("alice", 1))
+
+
+def test_one_that_never_answers_is_given_up(world: World) -> None:
+    task = world.ask("alice")
+    world.passes(cached.PATIENCE + 1)
+    assert str(task.exception()) == "no answer in time"
+
+
+def test_an_error_of_our_own_is_no_answer_and_its_text_is_not_shown(world: World) -> None:
+    task = world.ask("alice")
+    world.remote.questions[0].reply.set_exception(ValueError(planted.token()))
+    world.loop.settle()
+    assert isinstance(task.exception(), SourceUnavailable)
+    assert str(task.exception()) == "an error in pullsecret-webhook itself (ValueError)"
+    assert not planted.leaks(repr(world.said))
+
+
+def test_a_feed_that_breaks_is_told_and_begun_again() -> None:
+    for broken in (SourceUnavailable("hung up"), ValueError(planted.token())):
+        with closing(World(broken)) as world:
+            for _ in range(8):
+                world.remote.hear = None
+                world.passes(cached.LONGEST)
+                assert world.remote.hear is not None
+            assert {reason for reason, _ in world.said} == {"SourceFeedBroken"}
+            assert not planted.leaks(repr(world.said))
+            assert world.has("alice", one("alice", 1))  # questions go on
+
+
+def test_when_a_credential_ends_the_next_one_is_asked_for(world: World) -> None:
+    world.has("alice", one("alice", 1, BEGIN + timedelta(seconds=10)))
+    world.passes(10.1)
+    assert world.heard == ["alice"]
+    assert world.known("alice") is None
+    assert world.said == [
+        ("CredentialExpired", "source remote: the credential of owner alice for ghcr.io has ended; renew it")
+    ]
+    world.has("alice", one("alice", 2, BEGIN + timedelta(seconds=5)))
+    assert len(world.said) == 2  # ended when it came
+    world.passes(100)
+    assert world.heard == ["alice", "alice"]
+
+
+def test_problems_and_contradictions_are_told_and_never_their_content(world: World) -> None:
+    task = world.ask("alice")
+    token = planted.token()
+    found = Credentials((Credential("ghcr.io", "a", token), Credential("ghcr.io", "b", planted.token())))
+    world.remote.questions[0].reply.set_result(Answer(found, FRESH, problems=("credential 3: it has no password",)))
+    world.loop.settle()
+    assert [(c.username, c.password) for c in task.result().items] == [("a", token)]
+    assert world.said == [
+        ("SourceAnswerBroken", "source remote: of owner alice: credential 3: it has no password"),
+        (
+            "SourceConflict",
+            "source remote has different credentials of owner alice for ghcr.io; the first one is used",
+        ),
+    ]
+
+
+def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached, "BUDGET", 50_000)
+    large = Credentials((Credential("ghcr.io", "u", "x" * 10_000),))
+    for number in range(20):
+        world.has(f"owner {number}", large, 3600)
+    known = [number for number in range(20) if world.known(f"owner {number}") is not None]
+    assert known == [16, 17, 18, 19]
+    world.known("owner 16")
+    world.has("huge", Credentials((Credential("ghcr.io", "u", "x" * 100_000),)))
+    assert [number for number in range(20) if world.known(f"owner {number}") is not None] == []
+    assert world.known("huge") is not None
+
+
+def _metrics(world: World) -> str:
+    from prometheus_client import generate_latest
+
+    return generate_latest(world.metrics.registry).decode()

@@ -1,0 +1,115 @@
+"""JSON answers by a mapping of fields: what is read, and what is said of the rest, never with its content."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import planted
+from webhook.credential import Credential
+from webhook.errors import PullsecretError
+from webhook.sourceconfig import Fields
+from webhook.sources.jsonanswer import read
+
+TOKEN = planted.token()
+ONE = {"registry": "ghcr.io", "username": "alice", "password": TOKEN}
+
+
+def said(value: Any, fields: Fields) -> tuple[Credential, ...]:
+    found = read(json.dumps(value).encode(), fields)
+    assert not found.problems
+    return found.credentials
+
+
+def test_fields_are_where_the_configuration_says() -> None:
+    plain = Credential("ghcr.io", "alice", TOKEN)
+    assert said([ONE], Fields()) == (plain,)
+    assert said(ONE, Fields()) == (plain,)
+    assert said({"data": {"items": [ONE]}}, Fields(items="data.items")) == (plain,)
+    elsewhere = {"host": {"name": "ghcr.io"}, "user": "alice", "secret": {"value": TOKEN}}
+    assert said([elsewhere], Fields(registry="host.name", username="user", password="secret.value")) == (plain,)
+    fixed = Fields(default_registry="ghcr.io", default_username="alice")
+    assert said([{"password": TOKEN}, {"password": TOKEN, "registry": "quay.io", "username": None}], fixed) == (
+        plain,
+        Credential("quay.io", "alice", TOKEN),
+    )
+    assert said([], Fields()) == ()
+    assert said({"items": []}, Fields(items="items")) == ()
+
+
+@pytest.mark.parametrize(
+    "end", ["2030-01-31T12:00:00Z", "2030-01-31T12:00:00", "2030-01-31T13:00:00+01:00", 1896091200]
+)
+def test_an_end_is_a_time_or_a_number(end: object) -> None:
+    (found,) = said([ONE | {"expires": end}], Fields())
+    assert found.expires == datetime(2030, 1, 31, 12, tzinfo=UTC)
+    assert said([ONE | {"expires": None}], Fields())[0].expires is None
+
+
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        ("x", "credential 1: it is no object"),
+        ({}, "credential 1: it has no text at registry"),
+        (ONE | {"username": 1}, "credential 1: it has no text at username"),
+        (ONE | {"password": ""}, "credential 1: the password for ghcr.io is empty"),
+        (ONE | {"password": "a\nb"}, "a line break"),
+        (ONE | {"registry": f"https://u:{TOKEN}@ghcr.io"}, "contains @"),
+        (ONE | {"registry": TOKEN + " " + TOKEN}, "the name of a registry is none"),
+        (ONE | {"expires": TOKEN}, "its end is no RFC 3339 time"),
+        (ONE | {"expires": True}, "its end is no RFC 3339 time"),
+        (ONE | {"expires": 1e300}, "its end is no RFC 3339 time"),
+        (ONE | {"expires": []}, "its end is no RFC 3339 time"),
+    ],
+)
+def test_one_that_cannot_be_used_is_a_problem_among_others_and_an_error_alone(item: Any, problem: str) -> None:
+    found = read(json.dumps([ONE, item]).encode(), Fields())
+    assert len(found.credentials) == 1
+    assert problem in found.problems[0]
+    assert not planted.leaks(repr(found.problems))
+    with pytest.raises(PullsecretError) as refused:
+        read(json.dumps([item]).encode(), Fields())
+    assert not planted.leaks(str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "it is not JSON"),
+        (TOKEN.encode(), "it is not JSON"),
+        (b"[" * 50_000, "it is not JSON"),
+        (b'"x"', "no list of credentials at its top"),
+        (b"null", "no list of credentials at its top"),
+    ],
+)
+def test_what_has_no_list_is_no_answer(answer: bytes, why: str) -> None:
+    with pytest.raises(PullsecretError) as refused:
+        read(answer, Fields())
+    assert why in str(refused.value)
+    assert not planted.leaks(str(refused.value))
+    with pytest.raises(PullsecretError, match=r"at data.items"):
+        read(b'{"data": {}}', Fields(items="data.items"))
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["items", "registry", "username", "password", "expires"]), inner, max_size=5)
+    ),
+    max_leaves=15,
+)
+
+
+@given(st.binary(max_size=30) | values.map(lambda v: json.dumps(v).encode()), st.sampled_from(["", "items"]))
+def test_any_answer_is_read_or_refused(answer: bytes, items: str) -> None:
+    for fields in (Fields(items=items), "auths"):
+        try:
+            found = read(answer, fields)
+        except PullsecretError as refused:
+            assert str(refused)
+        else:
+            assert all(c.registry and c.username and c.password for c in found.credentials)
