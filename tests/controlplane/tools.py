@@ -20,6 +20,7 @@ class Module:
     ldflags: str = "-s -w"
     tags: str = ""
     elsewhere: Path | None = None  # its folder, if that is not go/NAME
+    rare: bool = False  # only `make test-all` needs it
 
     @property
     def folder(self) -> Path:
@@ -97,7 +98,7 @@ def _helm(major: int) -> Tool:
     for package in ("chartutil", "lint/rules") if major == 3 else ():  # else it takes the cluster for a v1.20
         stamp |= {f"pkg/{package}.k8sVersionMajor": "1", f"pkg/{package}.k8sVersionMinor": minor}
     defines = " ".join(f"-X {path}/{name}={value}" for name, value in stamp.items())
-    module = Module(f"helm{major}", "5 to 10 min", f"-s -w {defines}")
+    module = Module(f"helm{major}", "5 to 10 min", f"-s -w {defines}", rare=major == 3)
     return Tool(f"helm{major}", module, f"{path}/cmd/helm", path, ask=("version",))
 
 
