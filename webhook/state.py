@@ -134,15 +134,27 @@ class Account:
         return self.enforced and name not in self.pull_secrets
 
 
+class Accounts(View[Account]):
+    """Service accounts by `account_key`. `tightened` hears of those that begin to enforce their list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tightened: Callable[[str, Account], None] = lambda _key, _account: None
+
+    def _changed(self, key: str, before: Account | None, after: Account | None) -> None:
+        if before is not None and not before.enforced and after is not None and after.enforced:
+            self.tightened(key, after)
+
+
 @dataclass(frozen=True)
 class State:
     namespaces: Namespaces
     standing: View[Standing]
-    accounts: View[Account]
+    accounts: Accounts
 
     @classmethod
     def empty(cls) -> "State":
-        return cls(Namespaces(), View(), View())
+        return cls(Namespaces(), View(), Accounts())
 
     @property
     def views(self) -> "Mapping[str, View[Any]]":
@@ -212,4 +224,5 @@ def version(meta: Meta) -> int:
 
 
 def account_key(namespace: str, name: str) -> str:
+    """Neither holds a slash."""
     return f"{namespace}/{name}"

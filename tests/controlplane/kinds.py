@@ -8,6 +8,7 @@ _NAMESPACED = {
     "v1": {
         "ConfigMap": "configmaps",
         "Pod": "pods",
+        "ReplicationController": "replicationcontrollers",
         "ResourceQuota": "resourcequotas",
         "Secret": "secrets",
         "Service": "services",

@@ -88,6 +88,11 @@ class Webhook:
     def metrics(self) -> str:
         return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
 
+    def answered(self) -> int:
+        """Reviews so far."""
+        lines = self.metrics().splitlines()
+        return sum(int(float(line.split()[-1])) for line in lines if "_reviews_total{" in line)
+
     def known(self, resource: str) -> int:
         """Objects in one of its views."""
         (line,) = (line for line in self.metrics().splitlines() if f'known_objects{{resource="{resource}"}}' in line)
