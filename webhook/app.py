@@ -80,6 +80,7 @@ class App:
             self._events.tell,
         )
         self._refresh = Refresh(supply, self._namespaces_of, self._events.tell, name)
+        self._state.namespaces.anew = self._refresh.anew
         admission = Admission(
             Settings(name, config.deployments),
             self._state,

@@ -103,10 +103,11 @@ class View(Generic[V]):
 
 
 class Namespaces(View[Namespace]):
-    """Namespaces by name, with an index by owner."""
+    """Namespaces by name, with an index by owner. `anew` hears of each that is new, or has another owner."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.anew: Callable[[str], None] = lambda _name: None
         self._of_owner: dict[str, set[str]] = {}
 
     def of_owner(self, owner: str) -> frozenset[str]:
@@ -120,6 +121,8 @@ class Namespaces(View[Namespace]):
                 del self._of_owner[before.owner]
         if after is not None and after.owner is not None:
             self._of_owner.setdefault(after.owner, set()).add(key)
+        if after is not None and (before is None or (before.uid, before.owner) != (after.uid, after.owner)):
+            self.anew(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,16 @@ SECRET = "ghcr-secret"
 
 
 def pod(namespace: str, name: str = "p", **spec: object) -> Object:
+    """One that no node takes: its image is nowhere, and a node has room for a hundred pods."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"containers": [{"name": "c", "image": "example.invalid/app"}], **spec},
+        "spec": {
+            "containers": [{"name": "c", "image": "example.invalid/app"}],
+            "nodeSelector": {"tests": "nowhere"},
+            **spec,
+        },
     }
 
 

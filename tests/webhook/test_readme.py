@@ -39,7 +39,8 @@ def test_configuration() -> None:
 
 
 def test_project_namespaces_example() -> None:
-    settings = config.load(ROOT / "docs" / "examples" / "project-namespaces.yaml")
+    file = ROOT / "docs" / "examples" / "owners" / "project-names.yaml"
+    settings = config.convert(yaml.safe_load(file.read_text())["config"])
     assert {owner(settings, f"project-7-{stage}") for stage in ("development", "staging", "production")} == {"7"}
     assert owner(settings, "project-7-production", owner="alice") == "alice"
     for name in ("project-7-test", "project-x-staging", "my-project-7-staging", "project-7-staging-2"):
