@@ -12,7 +12,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo cluster build bench bench-quick image chart test test-fast test-install test-all lint format lock clean
+.PHONY: help demo cluster build bench bench-quick image chart test test-fast test-install test-gitops test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -57,6 +57,10 @@ test: lint build
 
 test-install: build
 	$(RUN)/pytest -q -m "not slow" tests/install
+
+# WRITE=1 writes docs/gitops-matrix.md from what is seen.
+test-gitops: build
+	$(RUN)/pytest -q -m gitops tests/e2e
 
 test-all: lint build
 	$(RUN)/pytest -q

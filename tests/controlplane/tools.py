@@ -8,6 +8,7 @@ from pathlib import Path
 _GO = Path(__file__).parent / "go"
 _BENCH = Path(__file__).parents[1] / "bench" / "go"
 _KUBERNETES = "k8s.io/kubernetes"
+_FLUX = ("source", "kustomize", "helm")
 _CONTAINERD = "github.com/containerd/containerd/v2"
 
 
@@ -105,6 +106,7 @@ def _helm(major: int) -> Tool:
 def _table() -> dict[str, Tool]:
     kubernetes, containerd = _kubernetes(), _containerd()
     images, network = Module("images", "10 s"), Module("network", "10 s")
+    flux = Module("flux", "5 to 10 min", rare=True)
     bench = Module("bench", "1 to 2 min", elsewhere=_BENCH)
     plugins = "github.com/containernetworking/plugins/plugins"
     kube = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -124,6 +126,7 @@ def _table() -> dict[str, Tool]:
         Tool("loopback", network, f"{plugins}/main/loopback"),
         *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load")),
         *(_helm(major) for major in (3, 4)),
+        *(Tool(f"{name}-controller", flux, f"github.com/fluxcd/{name}-controller") for name in _FLUX),
     ]
     return {tool.name: tool for tool in tools}
 
