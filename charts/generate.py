@@ -1,14 +1,18 @@
-"""Writes what follows from other files: the schema of `config` in values.schema.json, and the tables in the README.
+"""Writes what follows from other files: the schema of `config` in values.schema.json, the tables in the README, and
+what the chart comes to in the clusters of the tests, which so need no Helm.
 
-`make chart` runs it; a test checks that there is nothing left to write.
+`make chart` runs it; tests check that there is nothing left to write.
 """
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from controlplane.helm import Helm
+from controlplane.webhook import INSTALLED, NAMESPACE
 from webhook import config
 
 CHART = Path(__file__).parent / "pullsecret-webhook"
@@ -16,6 +20,12 @@ KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
 """What the chart fills in: it stands in no values file."""
 NAMES = {"pull-secret": "ghcr-secret", "name": "pullsecret-webhook", "ca-secret": "pullsecret-webhook-ca"}
 """What the chart's helpers say by default."""
+TEMPLATES = ("rbac", "owner-policy", "write-policy", "configuration-policy", "webhook")
+"""What is installed beside a webhook that runs as a process of its own."""
+OWNER_RULES = [
+    {"from": "label", "key": "pullsecret-webhook/owner"},
+    {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"},
+]
 
 
 def values_schema() -> str:
@@ -88,6 +98,16 @@ def _permissions() -> Iterator[str]:
             yield f"| {fields['verbs']} | {what}{f' called `{names}`' if names else ''} | {why} |"
 
 
+def installed(helm: Helm) -> str:
+    show = [word for name in TEMPLATES for word in ("--show-only", f"templates/{name}.yaml")]
+    values = {"config": {"ownerRules": OWNER_RULES}}
+    text = helm.run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, *show, values=values)
+    made = "# Made from the chart by `make chart`, with two owner rules: a label and project names.\n"
+    return made + re.sub(r"\n\n+", "\n", text)
+
+
 if __name__ == "__main__":
     (CHART / "values.schema.json").write_text(values_schema())
     (CHART / "README.md").write_text(readme())
+    with tempfile.TemporaryDirectory() as folder:
+        INSTALLED.write_text(installed(Helm(4, Path(folder))))

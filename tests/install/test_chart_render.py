@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,13 +10,13 @@ import yaml
 
 from controlplane.api import Object
 from controlplane.errors import HarnessError
-from controlplane.helm import CHART, Helm, documents, one
+from controlplane.helm import CHART, Helm, one
+from controlplane.webhook import INSTALLED
 from webhook import config
 from webhook.server import CLOSING, LINGER
 
 pytestmark = pytest.mark.helm
 
-INSTALL = Path(__file__).parents[1] / "controlplane" / "install"
 LABEL = {"from": "label", "key": "example.com/owner"}
 NAME = {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"}
 
@@ -345,52 +346,8 @@ def test_only_the_self_managed_mode_may_touch_ca_and_registration(helm: Helm, mo
 # -- roles and policies --
 
 
-def without_labels(obj: Any) -> Any:
-    return obj | {"metadata": {key: value for key, value in obj["metadata"].items() if key != "labels"}}
-
-
-def test_the_roles_are_those_that_the_tests_run_with(helm: Helm) -> None:
-    objects = helm.render({}, "--no-hooks")
-    for expected in documents((INSTALL / "rbac.yaml").read_text()):
-        if expected["kind"] not in ("Namespace", "ServiceAccount"):
-            assert without_labels(one(objects, expected["kind"])) == expected
-
-
-def test_the_webhook_configuration_is_the_one_that_the_tests_run_with(helm: Helm) -> None:
-    (expected,) = documents((INSTALL / "webhook.yaml").read_text())[0]["webhooks"]
-    found = entry(helm.render())
-    expected["namespaceSelector"]["matchExpressions"][1]["values"] += ["kube-public", "kube-node-lease"]
-    expected |= {"objectSelector": {}, "clientConfig": found["clientConfig"]}
-    assert found == expected
-
-
-def test_the_policies_are_those_that_the_tests_run_with(helm: Helm) -> None:
-    """But for how the owner is found, which follows from the rules; test_policies.py tries that."""
-    generated = {"label", "labelBefore", "annotation", "annotationBefore", "claimedByName", "claimed", "owner"}
-    generated |= {"byName", "byNameBefore"}
-    made = {"after0", "before0", "after1", "before1", "claimedByName", "claimed", "owner", "text0", "says0", "isOwner"}
-    made |= {"byName", "byNameBefore"}
-    objects = helm.render()
-    for name in ("owner-policy", "write-policy", "configuration-policy"):
-        expected, binding = documents((INSTALL / f"{name}.yaml").read_text())
-        found = one(objects, expected["kind"], expected["metadata"]["name"])["spec"]
-        assert without_labels(one(objects, binding["kind"], binding["metadata"]["name"])) == binding
-        for spec, names in ((found, made), (expected["spec"], generated)):
-            spec["variables"] = [v for v in spec.get("variables", ()) if v["name"] not in names]
-        for rule in found["matchConstraints"]["resourceRules"]:
-            assert rule.pop("scope") == "*"
-        assert (
-            found["matchConstraints"].pop("namespaceSelector") == found["matchConstraints"].pop("objectSelector") == {}
-        )
-        for validation in found["validations"]:
-            if "messageExpression" in validation:  # the API server leaves one out that has a line break
-                assert validation.pop("message", None) or "dyn(" in validation["messageExpression"]
-        if name == "write-policy":
-            (owner,) = [
-                v for v in expected["spec"]["validations"] if "another owner than" in v.get("messageExpression", "")
-            ]
-            owner["expression"] = "!variables.writes || (variables.owner != '' && variables.isOwner)"
-        assert found == expected["spec"]
+def test_the_tests_run_under_what_the_chart_has(helm: Helm, generator: ModuleType) -> None:
+    assert INSTALLED.read_text() == generator.installed(helm), "run `make chart`"
 
 
 def test_no_role_is_wide(helm: Helm, ci_values: list[Path]) -> None:
