@@ -47,7 +47,7 @@ class Helm:
 
 
 def documents(text: str) -> list[Object]:
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
 def one(objects: list[Object], kind: str, name: str = "") -> Any:

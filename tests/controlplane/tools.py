@@ -123,6 +123,7 @@ def _table() -> dict[str, Tool]:
         Tool("loopback", network, f"{plugins}/main/loopback"),
         *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load")),
         *(_helm(major) for major in (3, 4)),
+        Tool("certmanager", Module("certmanager", "3 to 6 min"), "."),
     ]
     return {tool.name: tool for tool in tools}
 

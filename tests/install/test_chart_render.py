@@ -65,7 +65,7 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
         return said.partition("NOTES:")[2]
 
     said = notes({})
-    for command in ("helm test psw --namespace psw --logs", "create secret generic alice", "kubectl label namespace"):
+    for command in ("helm test psw --namespace psw", "create secret generic alice", "kubectl label namespace"):
         assert command in said
     assert "WARNING" not in said
     assert "leaves the pull secrets" in said
@@ -75,9 +75,8 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
     assert "leaves the pull secrets" not in notes({"uninstall": {"pullSecrets": "delete"}})
 
 
-def test_nothing_blocks_and_nothing_is_secret(helm: Helm, ci_values: list[Path]) -> None:
-    for file in ci_values:
-        objects = helm.render(None, "--values", file)
+def test_nothing_blocks_and_nothing_is_secret(rendered: dict[str, list[Object]]) -> None:
+    for file, objects in rendered.items():
         assert not [o for o in objects if o["kind"] == "Secret"]
         assert not [o for o in objects if o["metadata"].get("finalizers")]
         names = [(o["kind"], o["metadata"]["name"], o["metadata"].get("namespace")) for o in objects]
@@ -110,9 +109,9 @@ def test_configuration_goes_into_the_config_map_as_it_stands(helm: Helm) -> None
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"https": 9443, "metrics": 9090}
 
 
-def test_every_ci_configuration_is_one_that_the_webhook_reads(helm: Helm, ci_values: list[Path]) -> None:
-    for file in ci_values:
-        assert configuration(helm.render(None, "--values", file)).namespace == "pullsecret-webhook"
+def test_every_ci_configuration_is_one_that_the_webhook_reads(rendered: dict[str, list[Object]]) -> None:
+    for file, objects in rendered.items():
+        assert configuration(objects).namespace == "pullsecret-webhook", file
 
 
 def test_a_changed_configuration_rolls_the_pods_and_nothing_else_does(helm: Helm) -> None:
@@ -127,10 +126,9 @@ def test_a_changed_configuration_rolls_the_pods_and_nothing_else_does(helm: Helm
 # -- the pods --
 
 
-def test_pods_are_as_restricted_as_can_be(helm: Helm, ci_values: list[Path]) -> None:
+def test_pods_are_as_restricted_as_can_be(rendered: dict[str, list[Object]]) -> None:
     """The deployment's and those of the hooks."""
-    for file in ci_values:
-        objects = helm.render(None, "--values", file)
+    for objects in rendered.values():
         specs = [o["spec"]["template"]["spec"] for o in objects if o["kind"] in ("Deployment", "Job")]
         for spec in [*specs, one(objects, "Pod")["spec"]]:
             security = spec["securityContext"]
@@ -230,7 +228,7 @@ def test_a_single_node_has_one_replica_and_no_disruption_budget(helm: Helm) -> N
 # -- the webhook configuration --
 
 
-def test_one_entry_that_is_never_renamed(helm: Helm, ci_values: list[Path]) -> None:
+def test_one_entry_that_is_never_renamed(rendered: dict[str, list[Object]]) -> None:
     fixed = {
         "name": "mutate.pullsecret-webhook.io",
         "timeoutSeconds": 3,
@@ -239,16 +237,16 @@ def test_one_entry_that_is_never_renamed(helm: Helm, ci_values: list[Path]) -> N
         "matchPolicy": "Equivalent",
         "admissionReviewVersions": ["v1"],
     }
-    for file in ci_values:
-        found = entry(helm.render(None, "--values", file))
+    for objects in rendered.values():
+        found = entry(objects)
         assert fixed.items() <= found.items()
         assert found["clientConfig"]["service"]["path"] == "/mutate"
 
 
-def test_match_conditions_do_not_look_at_the_namespace(helm: Helm, ci_values: list[Path]) -> None:
+def test_match_conditions_do_not_look_at_the_namespace(rendered: dict[str, list[Object]]) -> None:
     """The API server accepts `namespaceObject` there, and it is null at run time."""
-    for file in ci_values:
-        conditions = entry(helm.render(None, "--values", file))["matchConditions"]
+    for objects in rendered.values():
+        conditions = entry(objects)["matchConditions"]
         assert [c["name"] for c in conditions] == ["no-mirror-pods", "created-or-lost-our-reference"]
         assert not [c for c in conditions if "namespaceObject" in c["expression"]]
 
@@ -350,9 +348,9 @@ def test_the_tests_run_under_what_the_chart_has(helm: Helm, generator: ModuleTyp
     assert INSTALLED.read_text() == generator.installed(helm), "run `make chart`"
 
 
-def test_no_role_is_wide(helm: Helm, ci_values: list[Path]) -> None:
-    for file in ci_values:
-        for role in helm.render(None, "--values", file):
+def test_no_role_is_wide(rendered: dict[str, list[Object]]) -> None:
+    for objects in rendered.values():
+        for role in objects:
             if role["kind"] not in ("Role", "ClusterRole"):
                 continue
             for rule in role["rules"]:
