@@ -109,6 +109,18 @@ def test_configuration_goes_into_the_config_map_as_it_stands(helm: Helm) -> None
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"https": 9443, "metrics": 9090}
 
 
+def test_the_example_in_the_readme_is_all_there_is(helm: Helm) -> None:
+    """With the defaults that it says it has."""
+    block = re.search(r"```yaml\n(config:\n.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
+    assert block
+    values = yaml.safe_load(block[1])
+    assert {rule["from"] for rule in values["config"]["ownerRules"]} == {"label", "annotation", "name"}
+    assert set(values["config"]) == {*config.schema()["$defs"]["Config"]["properties"]} - {"namespace", "tls"}
+    made = configuration(helm.render(values))
+    for name in {*config.Config.__struct_fields__} - {"owner_rules", "excluded_namespaces"}:
+        assert getattr(made, name) == getattr(config.Config(), name)
+
+
 def test_every_ci_configuration_is_one_that_the_webhook_reads(rendered: dict[str, list[Object]]) -> None:
     for file, objects in rendered.items():
         assert configuration(objects).namespace == "pullsecret-webhook", file

@@ -12,6 +12,7 @@ from controlplane import crds
 from controlplane.api import ApiError, Object
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
+from controlplane.errors import HarnessError
 from controlplane.helm import CHART, NAMESPACE, Helm, documents, one
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
@@ -97,6 +98,24 @@ def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(own: ControlPlane,
     helm.run("rollback", "pullsecret-webhook", "1", "--namespace", NAMESPACE)
     assert standing(own)["webhooks"] == first["webhooks"]
     helm.run("uninstall", "pullsecret-webhook", "--namespace", NAMESPACE, "--no-hooks", "--wait")
+    assert left(own) == []
+
+
+@pytest.mark.slow
+def test_certificates_from_files_after_the_webhooks_own(own: ControlPlane, tmp_path: Path) -> None:
+    """What values.yaml says of --force-conflicts."""
+    helm = Helm(4, tmp_path, own.kubeconfig)
+    helm.run("install", "r", CHART, "--namespace", NAMESPACE, "--create-namespace")
+    publish(own)
+    other = (CHART / "ci" / "files-values.yaml").read_text().partition("caBundle: ")[2].rstrip("}\n")
+    assert other != BUNDLE
+    files: Object = {"tls": {"mode": "files", "files": {"secretName": "x", "caBundle": other}}}
+    upgrade = ("upgrade", "r", CHART, "--namespace", NAMESPACE)
+    with pytest.raises(HarnessError, match="caBundle"):
+        helm.run(*upgrade, values=files)
+    helm.run(*upgrade, "--force-conflicts", values=files)
+    assert standing(own)["webhooks"][0]["clientConfig"]["caBundle"] == other
+    helm.run("uninstall", "r", "--namespace", NAMESPACE, "--no-hooks", "--wait")
     assert left(own) == []
 
 
