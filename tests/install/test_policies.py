@@ -358,3 +358,15 @@ def test_removing_or_changing_an_owner_is_protected_too(protected: ControlPlane)
             with pytest.raises(ApiError, match="only those who may assign"):
                 tenant.patch("Namespace", "f7", {"metadata": {"labels": {"own.example/tenant": value}}}, sub=sub)
     tenant.patch("Namespace", "f7", {"metadata": {"labels": {"else": "x"}}})
+
+
+def test_what_one_claim_hides_is_not_uncovered(protected: ControlPlane) -> None:
+    """One who may assign bob takes bob away, and alice would be the owner."""
+    bob, tenant = {"own.example/tenant": "bob"}, protected.user("chart-tenant")
+    protected.api.create(namespace("claim-carol", labels=bob))
+    protected.api.create(namespace("f8", labels=bob, annotations={"pullsecret-webhook/owner": "alice"}))
+    protected.api.create(namespace("f9", labels=bob))
+    for name, claimed in (("claim-carol", "claim-carol, bob"), ("f8", "alice, bob")):
+        with pytest.raises(ApiError, match=f"only those who may assign.*{claimed}"):
+            tenant.patch("Namespace", name, {"metadata": {"labels": {"own.example/tenant": None}}})
+    tenant.patch("Namespace", "f9", {"metadata": {"labels": {"own.example/tenant": None}}})

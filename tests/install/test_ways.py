@@ -75,15 +75,11 @@ def test_a_single_node_on_its_own_network(release: Release, tmp_path: Path) -> N
     """values-k3s.yaml with hostNetwork: the one pod has the node's address and ports, and gives them up to the next."""
     helm = release.helm(4, tmp_path)
     values: Object = {"hostNetwork": True, "replicas": 1, "ports": {"https": 10443, "metrics": 10080}}
-    helm(
-        "install",
-        NAME,
-        str(CHART),
-        "--values",
-        str(CHART / "values-k3s.yaml"),
-        "--wait",
-        values=release.values | values,
-    )
+    single = (str(CHART), "--values", str(CHART / "values-k3s.yaml"))
+    helm("install", NAME, *single, values=release.values | values)
+    until(lambda: "host namespaces" in refusal(release), "the restricted namespace does not take it", within=20)
+    release.allow("privileged")
+    helm.upgrade(values | {"verbose": True})
     (pod,) = release.pods()
     assert pod["status"]["podIP"] == pod["status"]["hostIP"]
     (slice_,) = release.api.list("EndpointSlice", NAMESPACE)
