@@ -20,8 +20,7 @@ KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
 """What the chart fills in: it stands in no values file."""
 NAMES = {"pull-secret": "ghcr-secret", "name": "pullsecret-webhook", "ca-secret": "pullsecret-webhook-ca"}
 """What the chart's helpers say by default."""
-TEMPLATES = ("rbac", "owner-policy", "write-policy", "configuration-policy", "webhook")
-"""What is installed beside a webhook that runs as a process of its own."""
+POLICIES = ("rbac", "owner-policy", "write-policy", "configuration-policy")
 OWNER_RULES = [
     {"from": "label", "key": "pullsecret-webhook/owner"},
     {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"},
@@ -99,11 +98,16 @@ def _permissions() -> Iterator[str]:
 
 
 def installed(helm: Helm) -> str:
-    show = [word for name in TEMPLATES for word in ("--show-only", f"templates/{name}.yaml")]
+    """The registration with the default owner rule, which is what the webhook runs with there."""
+    made = "# Made from the chart by `make chart`: policies for two owner rules, a label and project names.\n"
     values = {"config": {"ownerRules": OWNER_RULES}}
+    return made + _rendered(helm, values, *POLICIES) + _rendered(helm, {}, "webhook")
+
+
+def _rendered(helm: Helm, values: dict[str, Any], *templates: str) -> str:
+    show = [word for name in templates for word in ("--show-only", f"templates/{name}.yaml")]
     text = helm.run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, *show, values=values)
-    made = "# Made from the chart by `make chart`, with two owner rules: a label and project names.\n"
-    return made + re.sub(r"\n\n+", "\n", text)
+    return re.sub(r"\n\n+", "\n", text)
 
 
 if __name__ == "__main__":
