@@ -37,7 +37,7 @@ class Helm:
             env={"PATH": os.environ["PATH"], "HOME": str(self._folder), "KUBECONFIG": str(self._kubeconfig)},
         )
         if done.returncode:
-            raise HarnessError(f"helm {arguments[0]}: {(done.stderr or done.stdout).strip()}")
+            raise HarnessError(f"helm {arguments[0]}: {done.stderr.strip()}\n{done.stdout.strip()}")
         return done.stdout
 
     def render(self, values: Object | None = None, *flags: str | Path, namespace: str = NAMESPACE) -> list[Object]:

@@ -72,6 +72,10 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
     assert "WARNING: writePolicy.enabled is false" in notes({"writePolicy": {"enabled": False}})
     assert "WARNING: ownerPolicy.enabled is false" in notes({"ownerPolicy": {"enabled": False}})
     assert "set test.namespace" in notes({"config": {"ownerRules": [NAME]}})
+    assert "pullsecret-webhook-ca" in said
+    said = notes({"tls": {"mode": "cert-manager"}})
+    assert "pullsecret-webhook-tls, pullsecret-webhook-issuer" in said
+    assert "pullsecret-webhook-ca" not in said
     assert "leaves the pull secrets" not in notes({"uninstall": {"pullSecrets": "delete"}})
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.api import Object
 from controlplane.binaries import need
+from controlplane.errors import HarnessError
 from controlplane.helm import CHART, NAMESPACE, Helm, documents
 from controlplane.release import NAME, PODS, SECRET, Release, Traffic
 from controlplane.waiting import until
@@ -46,6 +47,21 @@ def test_helm_3_and_pull_secrets_deleted_in_the_end(release: Release, tmp_path: 
     assert release.api.list("Secret", fields=f"metadata.name={SECRET}") == []
     assert release.api.get("Secret", CA, NAMESPACE) is None
     assert release.api.get("Secret", "dave", NAMESPACE), "what the platform gave is the platform's"
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_a_failed_helm_test_says_why_and_leaves_no_role(release: Release, tmp_path: Path, major: int) -> None:
+    """Nor another account: only the pod, until the next one."""
+    helm, space = release.helm(major, tmp_path), f"nobodys-{major}"
+    release.cluster.namespace(space)
+    helm.install({"test": {"namespace": space}})
+    with pytest.raises(HarnessError, match=f"a pod in {space} does not get {SECRET}: has the namespace an owner"):
+        helm("test", NAME, "--logs")
+    assert release.api.list("Role", space) == release.api.list("RoleBinding", space) == []
+    assert release.api.get("ServiceAccount", f"{NAME}-test", NAMESPACE) is None
+    helm.uninstall()
+    until(lambda: release.left() == [f"Pod {NAME}-test"], "only the pod of the test is left", within=60)
+    release.api.delete("Pod", f"{NAME}-test", NAMESPACE, wait=True)
 
 
 def test_helm_template_and_kubectl_apply(release: Release, tmp_path: Path) -> None:
