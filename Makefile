@@ -76,7 +76,7 @@ lock: $(VENV)/.installed
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 chart: $(VENV)/.installed
-	PYTHONPATH=. $(RUN)/python charts/generate.py
+	$(RUN)/python charts/generate.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -27,6 +27,8 @@ _K3S = ("github.com/k3s-io/helm-controller@v0.17.9", "h1:HhZTiFhVDzhbAYeb/aSlExW
 _FILES = {
     "Certificate": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_certificates.yaml"),
     "Issuer": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_issuers.yaml"),
+    "ClusterIssuer": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_clusterissuers.yaml"),
+    "CertificateRequest": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_certificaterequests.yaml"),
     "ServiceMonitor": (*_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
     "PrometheusRule": (*_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"),
     "HelmRelease": (*_HELM_CONTROLLER, "config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml"),
