@@ -125,9 +125,12 @@ class Kustomization(Tool):
         }
 
     def _diff(self, objects: Objects, *flags: str) -> str:
-        return super()._diff(
-            objects, *flags, "--server-side", "--force-conflicts", "--field-manager=kustomize-controller"
-        )
+        """As the controller applies them: with its labels."""
+        key = "kustomize.toolkit.fluxcd.io"
+        labels = {f"{key}/name": self.space, f"{key}/namespace": NAMESPACE}
+        labelled = [obj | {"metadata": obj["metadata"] | {"labels": labels}} for obj in objects]
+        own = ("--server-side", "--force-conflicts", "--field-manager=kustomize-controller")
+        return super()._diff(labelled, *flags, *own)
 
 
 class HelmRelease(Tool):
