@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 
@@ -42,34 +43,39 @@ class Flux:
             with step("Flux"):
                 for name in CONTROLLERS:
                     flux._run(stack, programs[name], folder / name)
-            flux._credentials()
+            flux.credentials(NAMESPACE)
             yield flux
 
-    def push(self, name: str, artifact: Artifact) -> None:
+    reach: ClassVar[Object] = {"secretRef": {"name": "registry"}, "certSecretRef": {"name": "registry-ca"}}
+    """Of an OCIRepository, where `credentials` are."""
+
+    def url(self, name: str) -> str:
+        return f"oci://{self.registry.address}/{_USER}/{name}"
+
+    def push(self, name: str, artifact: Artifact, tag: str = "1.0.0") -> None:
         with self.registry.client(_USER, self.registry.users[_USER]) as client:
-            push(client, f"{_USER}/{name}", "1.0.0", artifact)
+            push(client, f"{_USER}/{name}", tag, artifact)
 
     def source(self, name: str, *, chart: bool = False) -> Object:
         """An OCIRepository of what was pushed under that name; made once, read again with `reconcile`."""
         helm = {"mediaType": "application/vnd.cncf.helm.chart.content.v1.tar+gzip", "operation": "copy"}
         spec = {
             "interval": "1h",
-            "url": f"oci://{self.registry.address}/{_USER}/{name}",
+            "url": self.url(name),
             "ref": {"tag": "1.0.0"},
-            "secretRef": {"name": "registry"},
-            "certSecretRef": {"name": "registry-ca"},
+            **self.reach,
         } | ({"layerSelector": helm} if chart else {})
         return {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "OCIRepository"} | _named(name) | {"spec": spec}
 
-    def reconcile(self, kind: str, name: str, within: float = 60) -> None:
+    def reconcile(self, kind: str, name: str, namespace: str = NAMESPACE, within: float = 60) -> None:
         """Asks for it, and waits until it was done and is ready."""
         token = secrets.token_hex(8)
-        self.cluster.api.patch(kind, name, {"metadata": {"annotations": {_REQUESTED: token}}}, NAMESPACE)
+        self.cluster.api.patch(kind, name, {"metadata": {"annotations": {_REQUESTED: token}}}, namespace)
 
         def done() -> bool:
             for child in self.children:
                 child.check()
-            found = self.cluster.api.get(kind, name, NAMESPACE) or {}
+            found = self.cluster.api.get(kind, name, namespace) or {}
             status = found.get("status", {})
             ready = [one["status"] == "True" for one in status.get("conditions", ()) if one["type"] == "Ready"]
             generation = found["metadata"]["generation"]
@@ -94,17 +100,20 @@ class Flux:
         child.until(lambda: _answers(f"http://{health}/readyz"), f"{program.name} is ready", within=60)
         self.children.append(child)
 
-    def _credentials(self) -> None:
+    def credentials(self, namespace: str) -> None:
+        """What a source in this namespace needs to read from the registry."""
         registry = self.registry
         config = registry.dockerconfigjson(_USER).replace(registry.name, registry.address)
         secret = {"apiVersion": "v1", "kind": "Secret"}
         pull = {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config}}
-        self.cluster.api.create(secret | _named("registry") | pull)
-        self.cluster.api.create(secret | _named("registry-ca") | {"stringData": {"ca.crt": registry.ca.read_text()}})
+        self.cluster.api.create(secret | _named("registry", namespace) | pull)
+        self.cluster.api.create(
+            secret | _named("registry-ca", namespace) | {"stringData": {"ca.crt": registry.ca.read_text()}}
+        )
 
 
-def _named(name: str) -> Object:
-    return {"metadata": {"name": name, "namespace": NAMESPACE}}
+def _named(name: str, namespace: str = NAMESPACE) -> Object:
+    return {"metadata": {"name": name, "namespace": namespace}}
 
 
 def _answers(url: str) -> bool:
