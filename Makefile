@@ -13,7 +13,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo cluster bench bench-quick image chart test test-fast test-install test-sources test-all lint format lock clean
+.PHONY: help demo cluster build bench bench-quick image chart test test-fast test-install test-gitops test-sources test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -52,17 +52,25 @@ lint: $(VENV)/.installed
 test-fast: lint
 	$(RUN)/pytest -q -m "not cluster and not node and not helm and not slow"
 
-test: lint
-	$(RUN)/pytest -q -m "not slow"
+# Two files at a time, each of the two with a cluster of its own: much of a test is waiting.
+test: lint build
+	$(RUN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
-test-install: $(VENV)/.installed
+test-install: build
 	$(RUN)/pytest -q -m "not slow" tests/install
 
-test-sources: $(VENV)/.installed
+test-sources: build
 	$(RUN)/pytest -q -m "not slow" tests/webhook/sources
 
-test-all: lint
+# WRITE=1 writes docs/gitops-matrix.md from what is seen.
+test-gitops: build
+	$(RUN)/pytest -q -m gitops tests/e2e
+
+test-all: lint build
 	$(RUN)/pytest -q
+
+build: $(VENV)/.installed
+	@$(RUN)/python -m controlplane build
 
 format: $(VENV)/.installed
 	$(RUN)/ruff check --quiet --fix . ; $(RUN)/ruff format .
@@ -72,7 +80,7 @@ lock: $(VENV)/.installed
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 chart: $(VENV)/.installed
-	PYTHONPATH=. $(RUN)/python charts/generate.py
+	$(RUN)/python charts/generate.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,14 +1,18 @@
-"""Writes what follows from other files: the schema of `config` in values.schema.json, and the tables in the README.
+"""Writes what follows from other files: the schema of `config` in values.schema.json, the tables in the README, and
+what the chart comes to in the clusters of the tests, which so need no Helm.
 
-`make chart` runs it; a test checks that there is nothing left to write.
+`make chart` runs it; tests check that there is nothing left to write.
 """
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from controlplane.helm import Helm
+from controlplane.webhook import INSTALLED, NAMESPACE
 from webhook import config
 
 CHART = Path(__file__).parent / "pullsecret-webhook"
@@ -16,6 +20,11 @@ KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
 """What the chart fills in: it stands in no values file."""
 NAMES = {"pull-secret": "ghcr-secret", "name": "pullsecret-webhook", "ca-secret": "pullsecret-webhook-ca"}
 """What the chart's helpers say by default."""
+POLICIES = ("rbac", "owner-policy", "write-policy", "configuration-policy")
+OWNER_RULES = [
+    {"from": "label", "key": "pullsecret-webhook/owner"},
+    {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"},
+]
 
 
 def values_schema() -> str:
@@ -89,6 +98,21 @@ def _permissions() -> Iterator[str]:
             yield f"| {fields['verbs']} | {what}{f' called `{names}`' if names else ''} | {why} |"
 
 
+def installed(helm: Helm) -> str:
+    """The registration with the default owner rule, which is what the webhook runs with there."""
+    made = "# Made from the chart by `make chart`: policies for two owner rules, a label and project names.\n"
+    values = {"config": {"ownerRules": OWNER_RULES}}
+    return made + _rendered(helm, values, *POLICIES) + _rendered(helm, {}, "webhook")
+
+
+def _rendered(helm: Helm, values: dict[str, Any], *templates: str) -> str:
+    show = [word for name in templates for word in ("--show-only", f"templates/{name}.yaml")]
+    text = helm.run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, *show, values=values)
+    return re.sub(r"\n\n+", "\n", text)
+
+
 if __name__ == "__main__":
     (CHART / "values.schema.json").write_text(values_schema())
     (CHART / "README.md").write_text(readme())
+    with tempfile.TemporaryDirectory() as folder:
+        INSTALLED.write_text(installed(Helm(4, Path(folder))))

@@ -232,10 +232,10 @@ async def run(case: Case) -> Outcome:
 async def _reviewed(admission: Admission, review: Review, within: float, out: Outcome) -> None:
     try:
         request = wire.decode(body(review))
+        at_once = admission.at_once(request)
     except MalformedReview as e:
         out.status = e.status
         return
-    at_once = admission.at_once(request)
     said = out.notices.copy()
     answer = await admission(request, asyncio.get_running_loop().time() + within)
     if at_once is not None:  # then there was nothing to wait for

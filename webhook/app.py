@@ -27,12 +27,13 @@ from webhook.config import Config
 from webhook.errors import PullsecretError
 from webhook.events import Events
 from webhook.metrics import Metrics
+from webhook.notice import Notice
 from webhook.pullsecret import Fingerprint, Planner
 from webhook.refresh import Refresh
 from webhook.server import CLOSING, LINGER, Mutate, admission_app, listen, metrics_app, server
 from webhook.sources import Source
 from webhook.sources.configured import configured
-from webhook.state import Reader, State
+from webhook.state import Account, Reader, State
 from webhook.store import Lookup, PullSecrets
 from webhook.supply import Supply
 from webhook.watch import Watch, whole
@@ -64,6 +65,7 @@ class App:
         self._metrics = Metrics()
         self._serving = Serving()
         self._state = State.empty()
+        self._state.accounts.tightened = self._tightened
         self._draining = False
         fingerprint = Fingerprint(secrets.token_bytes(32))
         self._reader = Reader(config.rules, config.excluded, fingerprint)
@@ -81,6 +83,7 @@ class App:
             self._events.tell,
         )
         self._refresh = Refresh(supply, self._namespaces_of, self._events.tell, name)
+        self._state.namespaces.anew = self._refresh.anew
         admission = Admission(
             Settings(name, config.deployments),
             self._state,
@@ -95,6 +98,18 @@ class App:
 
     def _changed(self, owner: str | None) -> None:
         self._refresh.owner(owner)
+
+    def _tightened(self, key: str, account: Account) -> None:
+        """Said now: the API server refuses the pods of templates that were patched before, without asking us."""
+        namespace, _, name = key.partition("/")
+        secret, seen = self._config.pull_secret.name, self._state.namespaces.get(namespace)
+        if self._config.deployments == "supply" or seen is None or not seen.served or not account.refuses(secret):
+            return
+        message = (
+            f"service account {name} now has enforce-mountable-secrets and does not list {secret}: pods of Deployments "
+            f"whose template already refers to {secret} are refused; add it to the account's imagePullSecrets"
+        )
+        self._events.tell(Notice("AccountRefuses", message, namespace, "ServiceAccount", name))
 
     def _namespaces_of(self, owner: str | None) -> list[str]:
         namespaces = self._state.namespaces

@@ -6,6 +6,7 @@ One timer a connection, running from the connection or the first byte of a reque
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import uvloop
@@ -33,8 +34,58 @@ class Loop(uvloop.Loop):
         return await super().create_server(*args, ssl=ssl, **options)
 
 
+class Arriving:
+    """Not a number on the class: to change that makes Python look every method of a connection up anew, each time."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class Deadline:
+    """Calls `missed` unless it is ended in time. One that is begun and ended for each request is one running timer,
+    looked at when it fires: a timer of its own for each costs a tenth of a review.
+    """
+
+    __slots__ = ("_at", "_loop", "_missed", "_seconds", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, missed: Callable[[], None]) -> None:
+        self._loop, self._seconds, self._missed = loop, seconds, missed
+        self._at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """If it does not run."""
+        if self._at is None:
+            self._at = self._loop.time() + self._seconds
+            if self._timer is None:
+                self._timer = self._loop.call_at(self._at, self._look)
+
+    def end(self) -> None:
+        self._at = None
+
+    def close(self) -> None:
+        """For good."""
+        self._at = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._at is None:
+            return
+        if self._loop.time() < self._at:
+            self._timer = self._loop.call_at(self._at, self._look)
+        else:
+            self._at = None
+            self._missed()
+
+
 class LimitedProtocol(HttpToolsProtocol):
-    _arriving: ClassVar[int] = 0
+    arriving: ClassVar[Arriving] = Arriving()
+    """Of all connections."""
 
     def __init__(
         self,
@@ -46,15 +97,15 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._head = self._body = 0
         self._in_head = True
-        self._timer: asyncio.TimerHandle | None = None
+        self._whole = Deadline(self.loop, WHOLE_REQUEST, self._too_slow)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._start()
+        self._whole.begin()
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
-            self._start()  # if it does not run: the next request on a connection that was kept alive
+            self._whole.begin()  # if it does not run: the next request on a connection that was kept alive
             self._head += len(data)
             if self._head > HEAD_BYTES and not self._ends_within(data):
                 self._refuse(b"431 Request Header Fields Too Large")
@@ -72,7 +123,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= UNANSWERED:
             self.transport.abort()
             raise ValueError("too many requests that wait")
-        self._start()  # one that begins in the same read in which another one ended
+        self._whole.begin()  # one that begins in the same read in which another one ended
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -100,31 +151,25 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def arrives(self, count: int) -> None:
         self._body += count
-        LimitedProtocol._arriving += count
-        if LimitedProtocol._arriving > ARRIVING:
+        self.arriving.bytes += count
+        if self.arriving.bytes > ARRIVING:
             raise ValueError("too much at once")
 
     def message_is_complete(self) -> None:
-        self._stop()
+        self._whole.end()
+        self._gone()
         self._in_head, self._head = True, 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        self._whole.close()
+        self._gone()
         super().connection_lost(exc)
 
-    def _start(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(WHOLE_REQUEST, self._too_slow)
-
-    def _stop(self) -> None:
-        LimitedProtocol._arriving -= self._body
+    def _gone(self) -> None:
+        self.arriving.bytes -= self._body
         self._body = 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _too_slow(self) -> None:
-        self._timer = None
         if not self.transport.is_closing():
             self._refuse(b"408 Request Timeout")
 

@@ -1,6 +1,12 @@
 """What /metrics shows. Labels have few values; none ever holds a token, an owner or a tenant's text."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 OUTCOMES = ("injected", "unchanged", "not_served", "refused", "malformed", "failed")
 _PREFIX = "pullsecret_webhook"
@@ -23,21 +29,45 @@ class Flags:
             self._gauge.remove(name)
 
 
+class Reviews(Collector):
+    """Counted in plain numbers, on the one thread that answers: the library's own count under a lock, for a tenth of
+    a review's time.
+    """
+
+    BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+    """Seconds."""
+
+    def __init__(self) -> None:
+        self._outcomes = dict.fromkeys(OUTCOMES, 0)
+        self._within = [0] * (len(self.BOUNDS) + 1)
+        self._seconds = 0.0
+
+    def count(self, outcome: str) -> None:
+        self._outcomes[outcome] += 1
+
+    def took(self, seconds: float) -> None:
+        """From the whole body to the answer."""
+        self._within[bisect_left(self.BOUNDS, seconds)] += 1
+        self._seconds += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        outcomes = CounterMetricFamily(f"{_PREFIX}_reviews", "Reviews answered, by outcome", labels=["outcome"])
+        for outcome, count in self._outcomes.items():
+            outcomes.add_metric([outcome], count)
+        yield outcomes
+        seconds = HistogramMetricFamily(
+            f"{_PREFIX}_review_seconds", "Time to answer a review, from the whole body to the answer"
+        )
+        bounds = [*map(str, map(float, self.BOUNDS)), "+Inf"]
+        seconds.add_metric([], list(zip(bounds, accumulate(self._within), strict=True)), self._seconds)
+        yield seconds
+
+
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.reviews = Counter(
-            "reviews", "Reviews answered, by outcome", ["outcome"], namespace=_PREFIX, registry=self.registry
-        )
-        self.reviewed = {outcome: self.reviews.labels(outcome) for outcome in OUTCOMES}
-        """Looked up once: `labels` costs more than `inc`."""
-        self.review_seconds = Histogram(
-            "review_seconds",
-            "Time to answer a review, from the whole body to the answer",
-            namespace=_PREFIX,
-            registry=self.registry,
-            buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
-        )
+        self.reviews = Reviews()
+        self.registry.register(self.reviews)
         self.writes = Counter(
             "secret_writes",
             "Writes of pull secrets, by action and result",

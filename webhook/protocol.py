@@ -12,7 +12,7 @@ from typing import Any, cast
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from webhook.limits import LimitedProtocol
+from webhook.limits import Deadline, LimitedProtocol
 from webhook.review import Request
 
 AtOnce = Callable[[bytes], bytes | Request | None]
@@ -40,6 +40,15 @@ class ReviewProtocol(LimitedProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._at_once = at_once
         self._held: list[bytes] | None = None
+        self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        self._idle.end()
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.close()
+        super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         if self._is_ordinary():
@@ -76,18 +85,17 @@ class ReviewProtocol(LimitedProtocol):
         # Nothing else is on its way: answers go out in the order of requests, and nobody lets them pile up unread.
         if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
             return False
-        length = json = False
-        for name, value in self.headers:
-            if name == b"content-length":
-                length = value.isdigit() and int(value) <= LARGEST_HELD
-            elif name == b"content-type":
-                json = value == b"application/json"
-            elif name in _ODD:
-                return False
-        return length and json and self.parser.get_http_version() == "1.1"
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        return (
+            length.isdigit()
+            and int(length) <= LARGEST_HELD
+            and headers.get(b"content-type") == b"application/json"
+            and _ODD.isdisjoint(headers)
+            and self.parser.get_http_version() == "1.1"
+        )
 
     def _rest(self) -> None:
         """What uvicorn does after a response."""
         self.server_state.total_requests += 1
-        self._unset_keepalive_if_required()  # there is one if two requests came together
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle.begin()

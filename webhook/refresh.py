@@ -66,6 +66,12 @@ class Refresh:
         else:
             self._queue.put_nowait(namespace)
 
+    def anew(self, namespace: str) -> None:
+        """It is another namespace of that name, or another owner's: what went before does not count."""
+        if self._paces.pop(namespace, None) is not None:
+            self._waiting.add(namespace)
+            self._queue.put_nowait(namespace)  # a timer may put it there once more, which does no harm
+
     def owner(self, owner: str | None) -> None:
         for namespace in self._of_owner(owner):
             self.look(namespace)

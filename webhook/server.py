@@ -55,7 +55,7 @@ class Mutate:
     """The ASGI endpoint. `closing`: tell clients to go elsewhere."""
 
     def __init__(self, admission: Admission, metrics: Metrics) -> None:
-        self._admission, self._metrics = admission, metrics
+        self._admission, self._reviews = admission, metrics.reviews
         self.closing = False
 
     def at_once(self, body: bytes) -> bytes | review.Request | None:
@@ -71,8 +71,8 @@ class Mutate:
             return None
         if answer is None:
             return request
-        self._metrics.review_seconds.observe(time.perf_counter() - began)
-        self._metrics.reviewed[answer.outcome].inc()
+        self._reviews.took(time.perf_counter() - began)
+        self._reviews.count(answer.outcome)
         return _OK % (len(answer.body), answer.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,14 +98,14 @@ class Mutate:
             log.exception("our own bug: a review could not be answered")
             await self._say(send, 500, "internal error; the log of pullsecret-webhook says more", "failed")
         else:
-            self._metrics.review_seconds.observe(time.perf_counter() - began)
+            self._reviews.took(time.perf_counter() - began)
             await self._send(send, 200, b"application/json", answer.body, answer.outcome)
 
     async def _say(self, send: Send, status: int, text: str, outcome: str) -> None:
         await self._send(send, status, b"text/plain; charset=utf-8", text.encode() + b"\n", outcome)
 
     async def _send(self, send: Send, status: int, content_type: bytes, body: bytes, outcome: str) -> None:
-        self._metrics.reviewed[outcome].inc()
+        self._reviews.count(outcome)
         headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
         if self.closing or status == 413:
             headers.append((b"connection", b"close"))

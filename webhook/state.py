@@ -103,10 +103,11 @@ class View(Generic[V]):
 
 
 class Namespaces(View[Namespace]):
-    """Namespaces by name, with an index by owner."""
+    """Namespaces by name, with an index by owner. `anew` hears of each that is new, or has another owner."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.anew: Callable[[str], None] = lambda _name: None
         self._of_owner: dict[str, set[str]] = {}
 
     def of_owner(self, owner: str) -> frozenset[str]:
@@ -120,6 +121,8 @@ class Namespaces(View[Namespace]):
                 del self._of_owner[before.owner]
         if after is not None and after.owner is not None:
             self._of_owner.setdefault(after.owner, set()).add(key)
+        if after is not None and (before is None or (before.uid, before.owner) != (after.uid, after.owner)):
+            self.anew(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +137,27 @@ class Account:
         return self.enforced and name not in self.pull_secrets
 
 
+class Accounts(View[Account]):
+    """Service accounts by `account_key`. `tightened` hears of those that begin to enforce their list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tightened: Callable[[str, Account], None] = lambda _key, _account: None
+
+    def _changed(self, key: str, before: Account | None, after: Account | None) -> None:
+        if before is not None and not before.enforced and after is not None and after.enforced:
+            self.tightened(key, after)
+
+
 @dataclass(frozen=True)
 class State:
     namespaces: Namespaces
     standing: View[Standing]
-    accounts: View[Account]
+    accounts: Accounts
 
     @classmethod
     def empty(cls) -> "State":
-        return cls(Namespaces(), View(), View())
+        return cls(Namespaces(), View(), Accounts())
 
     @property
     def views(self) -> "Mapping[str, View[Any]]":
@@ -212,4 +227,5 @@ def version(meta: Meta) -> int:
 
 
 def account_key(namespace: str, name: str) -> str:
+    """Neither holds a slash."""
     return f"{namespace}/{name}"

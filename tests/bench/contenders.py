@@ -142,8 +142,7 @@ def _selector(contender: str) -> Object:
 
 def _entry() -> Object:
     """The other webhooks are registered as ours is, so that what differs is what they do."""
-    (configuration,) = deployed.manifests("webhook")
-    entry: Object = configuration["webhooks"][0]
+    entry: Object = deployed.registration()["webhooks"][0]
     return entry
 
 

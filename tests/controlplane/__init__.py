@@ -16,11 +16,13 @@ Where things are:
     network       Network: instead of this machine's loopback one of the cluster's own, where pods have addresses
     networked     Networked: all of these in such a network
     webhookimage  the webhook's own image, built by `make image` with an unpacked buildah
+    release       Release: that image installed into a Networked cluster by the chart, which helm renders
+    webhook       or, without pods and Helm, as a process under what the chart came to (installed.yaml)
     api, kinds    Api: a client of the API server that speaks dicts
     fixtures      `cluster`, `registry`, `node` and `networked` for pytest
     binaries      where programs come from: tools lists them, gobuild and debian make them, cache keeps them
     components, kubeconfig, pki                         what cluster is put together from
     process, waiting, ports, machine, progress, errors  used by all of them
     go/           the Go modules: kubernetes, containerd, registry (with our guard), network (CNI plug-ins),
-                  images (app, peer and pause)
+                  images (app, peer and pause), helm3, helm4, certmanager (its controllers in one program)
 """

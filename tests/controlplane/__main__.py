@@ -1,4 +1,4 @@
-"""`make demo` and `make cluster`."""
+"""`make demo`, `make cluster`, and what is built before `make test`."""
 
 import argparse
 import os
@@ -18,15 +18,20 @@ from controlplane.node import Node
 from controlplane.progress import say
 from controlplane.registry import Registry
 from controlplane.story import Story, new_token, tell
+from controlplane.tools import TOOLS
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="controlplane", description="A real Kubernetes with the webhook in it.")
-    parser.add_argument("what", choices=("demo", "cluster"), help="tell the story, or run until Ctrl-C")
+    parser.add_argument(
+        "what",
+        choices=("demo", "cluster", "build"),
+        help="tell the story, run until Ctrl-C, or build what `make test` needs",
+    )
     what = parser.parse_args().what
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        demo() if what == "demo" else cluster()
+        {"demo": demo, "cluster": cluster, "build": build}[what]()
     except HarnessError as e:
         say(f"{what}: {e}")
         return 1
@@ -61,6 +66,10 @@ def cluster() -> None:
             while True:
                 replica.child.check()
                 time.sleep(1)
+
+
+def build() -> None:
+    need(*(name for name, tool in TOOLS.items() if not (tool.module and tool.module.rare)))
 
 
 @contextmanager

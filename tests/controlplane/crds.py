@@ -19,10 +19,16 @@ _PROMETHEUS = (
 )
 _HELM_CONTROLLER = ("github.com/fluxcd/helm-controller@v1.6.1", "h1:b0XKTQCGlQy4nOGfEFMbn/e+/j9IMEHSDlKecbZkG9M=")
 _SOURCE_CONTROLLER = ("github.com/fluxcd/source-controller@v1.9.6", "h1:nG534/bI6nVpyHra7ONAk6xDB3xPsVT+EOLHZHXPrrc=")
+_KUSTOMIZE_CONTROLLER = (
+    "github.com/fluxcd/kustomize-controller@v1.9.6",
+    "h1:XB+G3A0mky0j5uVHZWv4oSlS2RvZBoNIUhstIvY0JKE=",
+)
 _K3S = ("github.com/k3s-io/helm-controller@v0.17.9", "h1:HhZTiFhVDzhbAYeb/aSlExWhJTnDTpHypMqu5Mh8Uow=")
 _FILES = {
     "Certificate": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_certificates.yaml"),
     "Issuer": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_issuers.yaml"),
+    "ClusterIssuer": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_clusterissuers.yaml"),
+    "CertificateRequest": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_certificaterequests.yaml"),
     "ServiceMonitor": (*_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
     "PrometheusRule": (*_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"),
     "HelmRelease": (*_HELM_CONTROLLER, "config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml"),
@@ -40,6 +46,17 @@ def install(cluster: ControlPlane) -> None:
         cluster.wait(partial(_established, cluster, f"{path}/{name}"), f"{kind} is served")
 
 
+def install_flux(cluster: ControlPlane) -> None:
+    """All that its controllers watch."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for module, digest in (_SOURCE_CONTROLLER, _KUSTOMIZE_CONTROLLER, _HELM_CONTROLLER):
+        for file in sorted((_downloaded(module, digest) / "config" / "crd" / "bases").glob("*.yaml")):
+            definition = yaml.safe_load(file.read_text())
+            cluster.api.raw("POST", path, json=definition)
+            name = definition["metadata"]["name"]
+            cluster.wait(partial(_established, cluster, f"{path}/{name}"), f"{name} is served")
+
+
 def _established(cluster: ControlPlane, path: str) -> bool:
     conditions = cluster.api.raw("GET", path).json().get("status", {}).get("conditions")
     return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions or ())
@@ -47,6 +64,11 @@ def _established(cluster: ControlPlane, path: str) -> bool:
 
 def _read(kind: str) -> Object:
     module, digest, file = _FILES[kind]
+    definition: Object = yaml.safe_load((_downloaded(module, digest) / file).read_text())
+    return definition
+
+
+def _downloaded(module: str, digest: str) -> Path:
     command = ["go", "mod", "download", "-json", module]  # from the module cache when it is there
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=gettempdir())
@@ -55,5 +77,4 @@ def _read(kind: str) -> Object:
     found = json.loads(done.stdout or "{}")
     if done.returncode or found["Sum"] != digest:
         raise HarnessError(f"{module}: {found.get('Error') or 'not what was pinned: ' + found.get('Sum', '')}")
-    definition: Object = yaml.safe_load((Path(found["Dir"]) / file).read_text())
-    return definition
+    return Path(found["Dir"])

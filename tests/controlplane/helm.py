@@ -37,7 +37,7 @@ class Helm:
             env={"PATH": os.environ["PATH"], "HOME": str(self._folder), "KUBECONFIG": str(self._kubeconfig)},
         )
         if done.returncode:
-            raise HarnessError(f"helm {arguments[0]}: {(done.stderr or done.stdout).strip()}")
+            raise HarnessError(f"helm {arguments[0]}: {done.stderr.strip()}\n{done.stdout.strip()}")
         return done.stdout
 
     def render(self, values: Object | None = None, *flags: str | Path, namespace: str = NAMESPACE) -> list[Object]:
@@ -47,7 +47,7 @@ class Helm:
 
 
 def documents(text: str) -> list[Object]:
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
 def one(objects: list[Object], kind: str, name: str = "") -> Any:

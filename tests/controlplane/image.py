@@ -1,5 +1,6 @@
 """Container images: of one static program and one layer, made without any image tool; and an OCI layout on disk."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -65,6 +66,46 @@ class Image:
         return _tar({file: (content, 0o644) for file, content in files.items()})
 
 
+_HELM_CONFIG, _HELM_CHART = (
+    "application/vnd.cncf.helm.config.v1+json",
+    "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+)
+_FLUX_CONFIG, _FLUX_FILES = "application/vnd.cncf.flux.config.v1+json", "application/vnd.cncf.flux.content.v1.tar+gzip"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What is no image: one compressed archive of files, with the media types of whoever reads it."""
+
+    config_type: str
+    config: bytes
+    layer_type: str
+    layer: bytes
+
+    @classmethod
+    def of_flux(cls, files: dict[str, str]) -> "Artifact":
+        """Manifests for a Kustomization."""
+        return cls(_FLUX_CONFIG, b"{}", _FLUX_FILES, _compressed(files))
+
+    @classmethod
+    def of_chart(cls, name: str, version: str, files: dict[str, str]) -> "Artifact":
+        """`files` lie in the chart's folder; Chart.yaml is among them."""
+        config = json.dumps({"name": name, "version": version, "apiVersion": "v2"}).encode()
+        return cls(_HELM_CONFIG, config, _HELM_CHART, _compressed({f"{name}/{at}": text for at, text in files.items()}))
+
+    def blobs(self) -> Iterator[bytes]:
+        yield from (self.layer, self.config)
+
+    def manifest(self) -> bytes:
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _descriptor(self.config_type, self.config),
+            "layers": [_descriptor(self.layer_type, self.layer)],
+        }
+        return json.dumps(manifest).encode()
+
+
 @dataclass(frozen=True)
 class Layout:
     """The one image of an OCI layout, such as `buildah push IMAGE oci:FOLDER` writes."""
@@ -122,6 +163,10 @@ def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
 
 def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _compressed(files: dict[str, str]) -> bytes:
+    return gzip.compress(_tar({name: (text.encode(), 0o644) for name, text in files.items()}), mtime=0)
 
 
 def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:

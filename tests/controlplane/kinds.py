@@ -8,6 +8,7 @@ _NAMESPACED = {
     "v1": {
         "ConfigMap": "configmaps",
         "Pod": "pods",
+        "ReplicationController": "replicationcontrollers",
         "ResourceQuota": "resourcequotas",
         "Secret": "secrets",
         "Service": "services",
@@ -23,9 +24,12 @@ _NAMESPACED = {
     "coordination.k8s.io/v1": {"Lease": "leases"},
     "discovery.k8s.io/v1": {"EndpointSlice": "endpointslices"},
     "events.k8s.io/v1": {"Event": "events"},
+    "helm.toolkit.fluxcd.io/v2": {"HelmRelease": "helmreleases"},
+    "kustomize.toolkit.fluxcd.io/v1": {"Kustomization": "kustomizations"},
     "networking.k8s.io/v1": {"NetworkPolicy": "networkpolicies"},
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
     "rbac.authorization.k8s.io/v1": {"Role": "roles", "RoleBinding": "rolebindings"},
+    "source.toolkit.fluxcd.io/v1": {"OCIRepository": "ocirepositories"},
 }
 _CLUSTER = {
     "v1": {"Namespace": "namespaces", "Node": "nodes"},

@@ -8,6 +8,7 @@ from pathlib import Path
 _GO = Path(__file__).parent / "go"
 _BENCH = Path(__file__).parents[1] / "bench" / "go"
 _KUBERNETES = "k8s.io/kubernetes"
+_FLUX = ("source", "kustomize", "helm")
 _CONTAINERD = "github.com/containerd/containerd/v2"
 
 
@@ -20,6 +21,7 @@ class Module:
     ldflags: str = "-s -w"
     tags: str = ""
     elsewhere: Path | None = None  # its folder, if that is not go/NAME
+    rare: bool = False  # only `make test-all` needs it
 
     @property
     def folder(self) -> Path:
@@ -97,13 +99,14 @@ def _helm(major: int) -> Tool:
     for package in ("chartutil", "lint/rules") if major == 3 else ():  # else it takes the cluster for a v1.20
         stamp |= {f"pkg/{package}.k8sVersionMajor": "1", f"pkg/{package}.k8sVersionMinor": minor}
     defines = " ".join(f"-X {path}/{name}={value}" for name, value in stamp.items())
-    module = Module(f"helm{major}", "5 to 10 min", f"-s -w {defines}")
+    module = Module(f"helm{major}", "5 to 10 min", f"-s -w {defines}", rare=major == 3)
     return Tool(f"helm{major}", module, f"{path}/cmd/helm", path, ask=("version",))
 
 
 def _table() -> dict[str, Tool]:
     kubernetes, containerd = _kubernetes(), _containerd()
     images, network = Module("images", "10 s"), Module("network", "10 s")
+    flux = Module("flux", "5 to 10 min", rare=True)
     bench = Module("bench", "1 to 2 min", elsewhere=_BENCH)
     plugins = "github.com/containernetworking/plugins/plugins"
     kube = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -123,6 +126,8 @@ def _table() -> dict[str, Tool]:
         Tool("loopback", network, f"{plugins}/main/loopback"),
         *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load")),
         *(_helm(major) for major in (3, 4)),
+        *(Tool(f"{name}-controller", flux, f"github.com/fluxcd/{name}-controller") for name in _FLUX),
+        Tool("certmanager", Module("certmanager", "3 to 6 min", rare=True), "."),
     ]
     return {tool.name: tool for tool in tools}
 

@@ -1,4 +1,4 @@
-"""The webhook as a process of its own: under its own service account's RBAC, with both policies in force.
+"""The webhook as a process of its own, under the roles and policies of the chart, as `make chart` rendered them.
 
 It is called by the API server at https://127.0.0.1:PORT; everything else is as in a cluster."""
 
@@ -25,29 +25,36 @@ ACCOUNT = "pullsecret-webhook"
 ENTRY = "mutate.pullsecret-webhook.io"
 _UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _UNVERIFIED.check_hostname, _UNVERIFIED.verify_mode = False, ssl.CERT_NONE
-INSTALL = Path(__file__).parent / "install"
-
-
-def manifests(name: str) -> list[Object]:
-    return [doc for doc in yaml.safe_load_all((INSTALL / f"{name}.yaml").read_text()) if doc]
+INSTALLED = Path(__file__).with_name("installed.yaml")
+_REGISTRATION = "MutatingWebhookConfiguration"
 
 
 def install(cluster: ControlPlane) -> None:
     """RBAC and the policies; the webhook itself is registered by `register`."""
-    for name in ("rbac", "owner-policy", "write-policy", "configuration-policy"):
-        for obj in manifests(name):
+    cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    for obj in _objects():
+        if obj["kind"] != _REGISTRATION:
             cluster.api.apply(obj)
+
+
+def registration() -> Object:
+    (found,) = (obj for obj in _objects() if obj["kind"] == _REGISTRATION)
+    return found
+
+
+def _objects() -> list[Object]:
+    return [obj for obj in yaml.safe_load_all(INSTALLED.read_text()) if obj]
 
 
 def register(cluster: ControlPlane, port: int, **changes: Any) -> None:
     """`changes`: fields of the one entry, such as failurePolicy."""
-    (configuration,) = manifests("webhook")
+    configuration = registration()
     configuration["webhooks"][0] |= {"clientConfig": {"url": f"https://127.0.0.1:{port}/mutate"}} | changes
     cluster.api.apply(configuration)
 
 
 def unregister(cluster: ControlPlane) -> None:
-    cluster.api.delete("MutatingWebhookConfiguration", "pullsecret-webhook")
+    cluster.api.delete(_REGISTRATION, "pullsecret-webhook")
 
 
 def give(api: Api, owner: str, token: str, **annotations: str) -> None:
@@ -87,6 +94,11 @@ class Webhook:
 
     def metrics(self) -> str:
         return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
+
+    def answered(self) -> int:
+        """Reviews so far."""
+        lines = self.metrics().splitlines()
+        return sum(int(float(line.split()[-1])) for line in lines if "_reviews_total{" in line)
 
     def known(self, resource: str) -> int:
         """Objects in one of its views."""

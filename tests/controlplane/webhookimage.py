@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from controlplane import debian
@@ -51,7 +51,7 @@ class Pushed:
 
     name: str
     digest: str
-    pull_secret: str  # the content of a Secret of type kubernetes.io/dockerconfigjson
+    pull_secret: str = field(repr=False)  # the content of a Secret of type kubernetes.io/dockerconfigjson
 
     @property
     def by_digest(self) -> str:

@@ -105,7 +105,7 @@ def test_an_immutable_secret_is_named(installed: ControlPlane) -> None:
 
 def test_a_bundle_is_published_over_what_was_read_or_not_at_all(installed: ControlPlane) -> None:
     name = f"configuration-{next(_numbers)}"
-    (configuration,) = deployed.manifests("webhook")
+    configuration = deployed.registration()
     configuration["metadata"] = {"name": name}
     configuration["webhooks"][0]["failurePolicy"] = "Ignore"
     configuration["webhooks"][0]["objectSelector"] = {"matchLabels": {"nobody": "has-it"}}

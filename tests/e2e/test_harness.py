@@ -118,6 +118,7 @@ def test_what_a_network_needs_of_the_machine(
         pass
 
 
+@pytest.mark.slow  # test_demo's Ctrl-C is quicker
 @pytest.mark.usefixtures("node_binaries")
 @pytest.mark.cluster
 def test_nothing_is_left_running(tmp_path: Path) -> None:

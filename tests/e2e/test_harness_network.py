@@ -233,7 +233,7 @@ def started(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize("when", ["early", pytest.param("late", marks=pytest.mark.slow)])
 def test_ctrl_c_leaves_nothing_of_a_network(started: subprocess.Popen[str], tmp_path: Path, when: str) -> None:
     assert started.stdout
     if when == "late":

@@ -122,6 +122,9 @@ def test_a_label_that_hides_what_a_name_claims_is_not_taken_away(account: Api, i
     installed.namespace(space, labels={"pullsecret-webhook/owner": "tina"})
     removed = {"metadata": {"labels": {"pullsecret-webhook/owner": None}}}
     assert space in refused(lambda: tina.patch("Namespace", space, removed))
+    # Nor replaced by what no owner rule looks at.
+    moved = {"metadata": removed["metadata"] | {"annotations": {"pullsecret-webhook/owner": "tina"}}}
+    assert space in refused(lambda: tina.patch("Namespace", space, moved))
     other = "project-78-production"
     installed.namespace(other)
     claimed = {"metadata": {"labels": {"pullsecret-webhook/owner": "tina"}}}

@@ -17,11 +17,11 @@ import planted
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
+from controlplane.objects import SECRET, deployment, names, password, pod, stands
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
 
 pytestmark = pytest.mark.cluster
-SECRET = "ghcr-secret"
 _numbers = count(1)
 
 
@@ -37,45 +37,6 @@ def owned(cluster: ControlPlane, owner: str) -> str:
     name = f"{owner}-ns-{next(_numbers)}"
     cluster.namespace(name, labels={"pullsecret-webhook/owner": owner})
     return name
-
-
-def pod(namespace: str, name: str = "p", **spec: object) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"containers": [{"name": "c", "image": "example.invalid/app"}], **spec},
-    }
-
-
-def deployment(namespace: str, **spec: object) -> Object:
-    template = {"metadata": {"labels": {"app": "d"}}, "spec": pod(namespace)["spec"] | spec}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "d", "namespace": namespace},
-        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "d"}}, "template": template},
-    }
-
-
-def names(obj: Object) -> list[str]:
-    spec = obj["spec"].get("template", obj)["spec"]
-    return [reference["name"] for reference in spec.get("imagePullSecrets") or []]
-
-
-def password(cluster: ControlPlane, namespace: str) -> str | None:
-    """What stands in the namespace for ghcr.io."""
-    secret = cluster.api.get("Secret", SECRET, namespace)
-    if secret is None or "deletionTimestamp" in secret["metadata"]:
-        return None
-    config = json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))
-    return str(config.get("auths", {}).get("ghcr.io", {}).get("password"))
-
-
-def stands(cluster: ControlPlane, namespace: str, token: str | None, within: float = 10.0) -> Object | None:
-    """Waits until exactly this token stands (None: no Secret). No token in the error."""
-    until(lambda: password(cluster, namespace) == token, f"the right token in {namespace}", within=within)
-    return cluster.api.get("Secret", SECRET, namespace)
 
 
 def uid(secret: Object | None) -> str:

@@ -1,6 +1,5 @@
 """What can be said of the chart without Helm: what is generated is up to date, and what is named exists."""
 
-import importlib.util
 import json
 import re
 import tomllib
@@ -19,22 +18,13 @@ CHART = ROOT / "charts" / "pullsecret-webhook"
 TEMPLATES = {file.name: file.read_text() for file in (CHART / "templates").iterdir()}
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "charts" / "generate.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_the_schema_is_the_configuration_models(generator: ModuleType) -> None:
+    assert (CHART / "values.schema.json").read_text() == generator.values_schema(), "run `make chart`"
 
 
-def test_the_schema_is_the_configuration_models() -> None:
-    assert (CHART / "values.schema.json").read_text() == generator().values_schema(), "run `make chart`"
-
-
-def test_the_readme_is_the_values_and_the_roles() -> None:
+def test_the_readme_is_the_values_and_the_roles(generator: ModuleType) -> None:
     text = (CHART / "README.md").read_text()
-    assert text == generator().readme(), "run `make chart`"
+    assert text == generator.readme(), "run `make chart`"
     rules = sum(text.count("\n- apiGroups:") for text in TEMPLATES.values())
     policies = 3  # their resource rules look the same, but are indented
     assert len(re.findall(r"^\| .* \| .* \| .+ \|$", text.partition("## Permissions")[2], re.MULTILINE)) == rules + 2

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,13 +10,13 @@ import yaml
 
 from controlplane.api import Object
 from controlplane.errors import HarnessError
-from controlplane.helm import CHART, Helm, documents, one
+from controlplane.helm import CHART, Helm, one
+from controlplane.webhook import INSTALLED
 from webhook import config
 from webhook.server import CLOSING, LINGER
 
 pytestmark = pytest.mark.helm
 
-INSTALL = Path(__file__).parents[1] / "controlplane" / "install"
 LABEL = {"from": "label", "key": "example.com/owner"}
 NAME = {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"}
 
@@ -64,19 +65,22 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
         return said.partition("NOTES:")[2]
 
     said = notes({})
-    for command in ("helm test psw --namespace psw --logs", "create secret generic alice", "kubectl label namespace"):
+    for command in ("helm test psw --namespace psw", "create secret generic alice", "kubectl label namespace"):
         assert command in said
     assert "WARNING" not in said
     assert "leaves the pull secrets" in said
     assert "WARNING: writePolicy.enabled is false" in notes({"writePolicy": {"enabled": False}})
     assert "WARNING: ownerPolicy.enabled is false" in notes({"ownerPolicy": {"enabled": False}})
     assert "set test.namespace" in notes({"config": {"ownerRules": [NAME]}})
+    assert "pullsecret-webhook-ca" in said
+    said = notes({"tls": {"mode": "cert-manager"}})
+    assert "pullsecret-webhook-tls, pullsecret-webhook-issuer" in said
+    assert "pullsecret-webhook-ca" not in said
     assert "leaves the pull secrets" not in notes({"uninstall": {"pullSecrets": "delete"}})
 
 
-def test_nothing_blocks_and_nothing_is_secret(helm: Helm, ci_values: list[Path]) -> None:
-    for file in ci_values:
-        objects = helm.render(None, "--values", file)
+def test_nothing_blocks_and_nothing_is_secret(rendered: dict[str, list[Object]]) -> None:
+    for file, objects in rendered.items():
         assert not [o for o in objects if o["kind"] == "Secret"]
         assert not [o for o in objects if o["metadata"].get("finalizers")]
         names = [(o["kind"], o["metadata"]["name"], o["metadata"].get("namespace")) for o in objects]
@@ -109,9 +113,21 @@ def test_configuration_goes_into_the_config_map_as_it_stands(helm: Helm) -> None
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"https": 9443, "metrics": 9090}
 
 
-def test_every_ci_configuration_is_one_that_the_webhook_reads(helm: Helm, ci_values: list[Path]) -> None:
-    for file in ci_values:
-        assert configuration(helm.render(None, "--values", file)).namespace == "pullsecret-webhook"
+def test_the_example_in_the_readme_is_all_there_is(helm: Helm) -> None:
+    """With the defaults that it says it has."""
+    block = re.search(r"```yaml\n(config:\n.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
+    assert block
+    values = yaml.safe_load(block[1])
+    assert {rule["from"] for rule in values["config"]["ownerRules"]} == {"label", "annotation", "name"}
+    assert set(values["config"]) == {*config.schema()["$defs"]["Config"]["properties"]} - {"namespace", "tls"}
+    made = configuration(helm.render(values))
+    for name in {*config.Config.__struct_fields__} - {"owner_rules", "excluded_namespaces"}:
+        assert getattr(made, name) == getattr(config.Config(), name)
+
+
+def test_every_ci_configuration_is_one_that_the_webhook_reads(rendered: dict[str, list[Object]]) -> None:
+    for file, objects in rendered.items():
+        assert configuration(objects).namespace == "pullsecret-webhook", file
 
 
 def test_a_changed_configuration_rolls_the_pods_and_nothing_else_does(helm: Helm) -> None:
@@ -126,10 +142,9 @@ def test_a_changed_configuration_rolls_the_pods_and_nothing_else_does(helm: Helm
 # -- the pods --
 
 
-def test_pods_are_as_restricted_as_can_be(helm: Helm, ci_values: list[Path]) -> None:
+def test_pods_are_as_restricted_as_can_be(rendered: dict[str, list[Object]]) -> None:
     """The deployment's and those of the hooks."""
-    for file in ci_values:
-        objects = helm.render(None, "--values", file)
+    for objects in rendered.values():
         specs = [o["spec"]["template"]["spec"] for o in objects if o["kind"] in ("Deployment", "Job")]
         for spec in [*specs, one(objects, "Pod")["spec"]]:
             security = spec["securityContext"]
@@ -229,7 +244,7 @@ def test_a_single_node_has_one_replica_and_no_disruption_budget(helm: Helm) -> N
 # -- the webhook configuration --
 
 
-def test_one_entry_that_is_never_renamed(helm: Helm, ci_values: list[Path]) -> None:
+def test_one_entry_that_is_never_renamed(rendered: dict[str, list[Object]]) -> None:
     fixed = {
         "name": "mutate.pullsecret-webhook.io",
         "timeoutSeconds": 3,
@@ -238,16 +253,16 @@ def test_one_entry_that_is_never_renamed(helm: Helm, ci_values: list[Path]) -> N
         "matchPolicy": "Equivalent",
         "admissionReviewVersions": ["v1"],
     }
-    for file in ci_values:
-        found = entry(helm.render(None, "--values", file))
+    for objects in rendered.values():
+        found = entry(objects)
         assert fixed.items() <= found.items()
         assert found["clientConfig"]["service"]["path"] == "/mutate"
 
 
-def test_match_conditions_do_not_look_at_the_namespace(helm: Helm, ci_values: list[Path]) -> None:
+def test_match_conditions_do_not_look_at_the_namespace(rendered: dict[str, list[Object]]) -> None:
     """The API server accepts `namespaceObject` there, and it is null at run time."""
-    for file in ci_values:
-        conditions = entry(helm.render(None, "--values", file))["matchConditions"]
+    for objects in rendered.values():
+        conditions = entry(objects)["matchConditions"]
         assert [c["name"] for c in conditions] == ["no-mirror-pods", "created-or-lost-our-reference"]
         assert not [c for c in conditions if "namespaceObject" in c["expression"]]
 
@@ -345,57 +360,13 @@ def test_only_the_self_managed_mode_may_touch_ca_and_registration(helm: Helm, mo
 # -- roles and policies --
 
 
-def without_labels(obj: Any) -> Any:
-    return obj | {"metadata": {key: value for key, value in obj["metadata"].items() if key != "labels"}}
+def test_the_tests_run_under_what_the_chart_has(helm: Helm, generator: ModuleType) -> None:
+    assert INSTALLED.read_text() == generator.installed(helm), "run `make chart`"
 
 
-def test_the_roles_are_those_that_the_tests_run_with(helm: Helm) -> None:
-    objects = helm.render({}, "--no-hooks")
-    for expected in documents((INSTALL / "rbac.yaml").read_text()):
-        if expected["kind"] not in ("Namespace", "ServiceAccount"):
-            assert without_labels(one(objects, expected["kind"])) == expected
-
-
-def test_the_webhook_configuration_is_the_one_that_the_tests_run_with(helm: Helm) -> None:
-    (expected,) = documents((INSTALL / "webhook.yaml").read_text())[0]["webhooks"]
-    found = entry(helm.render())
-    expected["namespaceSelector"]["matchExpressions"][1]["values"] += ["kube-public", "kube-node-lease"]
-    expected |= {"objectSelector": {}, "clientConfig": found["clientConfig"]}
-    assert found == expected
-
-
-def test_the_policies_are_those_that_the_tests_run_with(helm: Helm) -> None:
-    """But for how the owner is found, which follows from the rules; test_policies.py tries that."""
-    generated = {"label", "labelBefore", "annotation", "annotationBefore", "claimedByName", "claimed", "owner"}
-    generated |= {"byName", "byNameBefore"}
-    made = {"after0", "before0", "after1", "before1", "claimedByName", "claimed", "owner", "text0", "says0", "isOwner"}
-    made |= {"byName", "byNameBefore"}
-    objects = helm.render()
-    for name in ("owner-policy", "write-policy", "configuration-policy"):
-        expected, binding = documents((INSTALL / f"{name}.yaml").read_text())
-        found = one(objects, expected["kind"], expected["metadata"]["name"])["spec"]
-        assert without_labels(one(objects, binding["kind"], binding["metadata"]["name"])) == binding
-        for spec, names in ((found, made), (expected["spec"], generated)):
-            spec["variables"] = [v for v in spec.get("variables", ()) if v["name"] not in names]
-        for rule in found["matchConstraints"]["resourceRules"]:
-            assert rule.pop("scope") == "*"
-        assert (
-            found["matchConstraints"].pop("namespaceSelector") == found["matchConstraints"].pop("objectSelector") == {}
-        )
-        for validation in found["validations"]:
-            if "messageExpression" in validation:  # the API server leaves one out that has a line break
-                assert validation.pop("message", None) or "dyn(" in validation["messageExpression"]
-        if name == "write-policy":
-            (owner,) = [
-                v for v in expected["spec"]["validations"] if "another owner than" in v.get("messageExpression", "")
-            ]
-            owner["expression"] = "!variables.writes || (variables.owner != '' && variables.isOwner)"
-        assert found == expected["spec"]
-
-
-def test_no_role_is_wide(helm: Helm, ci_values: list[Path]) -> None:
-    for file in ci_values:
-        for role in helm.render(None, "--values", file):
+def test_no_role_is_wide(rendered: dict[str, list[Object]]) -> None:
+    for objects in rendered.values():
+        for role in objects:
             if role["kind"] not in ("Role", "ClusterRole"):
                 continue
             for rule in role["rules"]:

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from controlplane import crds
 from controlplane.api import ApiError, Object
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
+from controlplane.errors import HarnessError
 from controlplane.helm import CHART, NAMESPACE, Helm, documents, one
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
@@ -23,11 +23,10 @@ BUNDLE = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1PPT0KLS0tLS1FTkQgQ0VSVElGSUNBVE
 
 
 @pytest.fixture(scope="module")
-def own(binaries: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane of its own: what is installed here has the names of what other tests use."""
-    with ControlPlane.start(tmp_path_factory.mktemp("examples")) as cluster:
-        crds.install(cluster)
-        yield cluster
+def own(alone: ControlPlane) -> ControlPlane:
+    """With the kinds of others."""
+    crds.install(alone)
+    return alone
 
 
 def example(name: str) -> list[Object]:
@@ -99,6 +98,24 @@ def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(own: ControlPlane,
     helm.run("rollback", "pullsecret-webhook", "1", "--namespace", NAMESPACE)
     assert standing(own)["webhooks"] == first["webhooks"]
     helm.run("uninstall", "pullsecret-webhook", "--namespace", NAMESPACE, "--no-hooks", "--wait")
+    assert left(own) == []
+
+
+@pytest.mark.slow
+def test_certificates_from_files_after_the_webhooks_own(own: ControlPlane, tmp_path: Path) -> None:
+    """What values.yaml says of --force-conflicts."""
+    helm = Helm(4, tmp_path, own.kubeconfig)
+    helm.run("install", "r", CHART, "--namespace", NAMESPACE, "--create-namespace")
+    publish(own)
+    other = (CHART / "ci" / "files-values.yaml").read_text().partition("caBundle: ")[2].rstrip("}\n")
+    assert other != BUNDLE
+    files: Object = {"tls": {"mode": "files", "files": {"secretName": "x", "caBundle": other}}}
+    upgrade = ("upgrade", "r", CHART, "--namespace", NAMESPACE)
+    with pytest.raises(HarnessError, match="caBundle"):
+        helm.run(*upgrade, values=files)
+    helm.run(*upgrade, "--force-conflicts", values=files)
+    assert standing(own)["webhooks"][0]["clientConfig"]["caBundle"] == other
+    helm.run("uninstall", "r", "--namespace", NAMESPACE, "--no-hooks", "--wait")
     assert left(own) == []
 
 

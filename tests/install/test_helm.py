@@ -3,97 +3,51 @@
 Under the chart's own RBAC and policies. One story, told in order; `make test-install`."""
 
 import secrets
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
+from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
-from controlplane.helm import CHART, NAMESPACE, Helm
-from controlplane.image import Layout
+from controlplane.helm import NAMESPACE
 from controlplane.networked import Networked
+from controlplane.release import NAME, OWNER, SECRET, HelmRelease, Release, Traffic, pod, references
 from controlplane.waiting import until
-from controlplane.webhookimage import Pushed, pushed
 
-pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node_binaries")]
-RELEASE = "pullsecret-webhook"
-PULL = "webhook-image"
-SECRET = "ghcr-secret"
-REFERENCE = [{"name": SECRET}]
-OWNER = "pullsecret-webhook/owner"
+pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("node_binaries")]
 
 
 @dataclass
 class Installed:
-    networked: Networked
-    helm: Helm
-    image: Pushed
-    values: Object = field(default_factory=dict)
+    release: Release
+    helm: HelmRelease
+
+    @property
+    def networked(self) -> Networked:
+        return self.release.networked
 
     @property
     def cluster(self) -> ControlPlane:
-        return self.networked.cluster
+        return self.release.cluster
 
     @property
     def api(self) -> Api:
-        return self.networked.cluster.api
-
-    def call(self, *words: str, values: Object | None = None) -> str:
-        return self.helm.run(*words, "--namespace", NAMESPACE, values=values, within=300)
-
-    def pods(self) -> list[Object]:
-        labels = "app.kubernetes.io/component=webhook"
-        return [pod for pod in self.api.list("Pod", NAMESPACE, labels=labels) if _ready(pod)]
-
-
-def _ready(pod: Object) -> bool:
-    if "deletionTimestamp" in pod["metadata"]:
-        return False
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
-
-
-def values_for(image: Pushed) -> Object:
-    repository, _, _ = image.name.rpartition(":")
-    return {
-        "image": {"repository": repository, "tag": "test", "digest": image.digest},
-        "imagePullSecrets": [{"name": PULL}],
-        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-    }
+        return self.release.api
 
 
 @pytest.fixture(scope="module")
-def installed(networked: Networked, image_layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def installed(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """Helm 4, two replicas, everything as the chart has it but the image and small requests."""
-    image = pushed(networked.registry, secrets.token_urlsafe())
-    networked.cluster.namespace(NAMESPACE)
-    secret = {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": image.pull_secret}}
-    metadata = {"name": PULL, "namespace": NAMESPACE}
-    networked.cluster.api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata} | secret)
-    helm = Helm(4, tmp_path_factory.mktemp("helm"), networked.cluster.kubeconfig)
-    found = Installed(networked, helm, image, values_for(image))
-    found.call("install", RELEASE, str(CHART), "--wait", "--timeout", "120s", values=found.values)
-    return found
-
-
-def give(api: Api, owner: str, token: str) -> None:
-    metadata = {"name": owner, "namespace": NAMESPACE, "labels": {OWNER: owner}}
-    secret = {"type": "kubernetes.io/basic-auth", "stringData": {"username": owner, "password": token}}
-    api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata} | secret)
-
-
-def pod(name: str, space: str, image: str = "ghcr.io/alice/app:none") -> Object:
-    spec = {"containers": [{"name": "app", "image": image}], "terminationGracePeriodSeconds": 0}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": space}, "spec": spec}
-
-
-def references(obj: Object) -> list[Object]:
-    found: list[Object] = obj["spec"].get("imagePullSecrets", [])
-    return found
+    found = Installed(release, release.helm(4, tmp_path_factory.mktemp("helm")))
+    found.helm.install()
+    yield found
+    if release.left():  # the story was not told to its end
+        found.helm.uninstall()
+        until(lambda: not release.left(), "nothing is left", within=60)
 
 
 def refused(do: Callable[[], object]) -> str:
@@ -106,31 +60,28 @@ def refused(do: Callable[[], object]) -> str:
 
 
 def test_two_replicas_are_ready_and_called_through_the_service(installed: Installed) -> None:
-    assert len(installed.pods()) == 2
+    assert len(installed.release.pods()) == 2
     (hook,) = installed.api.list("MutatingWebhookConfiguration")
     (entry,) = hook["webhooks"]
     assert entry["clientConfig"]["service"]["name"] == "pullsecret-webhook"
     assert entry["clientConfig"]["caBundle"]
     slices = installed.api.list("EndpointSlice", NAMESPACE)
     addresses = {address for one in slices for end in one["endpoints"] for address in end["addresses"]}
-    assert addresses == {one["status"]["podIP"] for one in installed.pods()}
+    assert addresses == {one["status"]["podIP"] for one in installed.release.pods()}
+
+
+def test_the_pods_are_restricted_and_run_the_image_by_its_digest(installed: Installed) -> None:
+    """The API server refuses any other pods in the namespace: test_ways.py shows it."""
+    space = installed.api.get("Namespace", NAMESPACE)
+    assert space
+    assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    digest = installed.release.image.digest
+    pulls = [one for one in installed.networked.registry.log() if one.path.endswith(f"/manifests/{digest}")]
+    assert {one.user for one in pulls if one.status == 200 and one.method == "GET"} == {"pullsecret-webhook"}
 
 
 def test_a_private_image_runs_without_a_word_about_credentials(installed: Installed) -> None:
-    registry = installed.networked.registry
-    image = registry.push("alice/app", "install")
-    give(installed.api, "alice", registry.users["alice"])
-    installed.cluster.namespace("team-a", labels={OWNER: "alice"})
-    until(lambda: installed.api.get("Secret", SECRET, "team-a"), "the pull secret stands", within=10)
-    until(lambda: references(installed.api.create(pod("probe", "team-a"), dry_run=True)), "it is called", within=10)
-    created = installed.api.create(pod("app", "team-a", image))
-    assert references(created) == REFERENCE
-
-    def runs() -> bool:
-        found = installed.api.get("Pod", "app", "team-a")
-        return found is not None and found["status"].get("phase") == "Running"
-
-    installed.cluster.wait(runs, "the pod runs")
+    installed.release.runs_without_a_word_about_credentials("alice", "team-a")
 
 
 def test_without_the_secret_the_same_registry_refuses(installed: Installed) -> None:
@@ -149,7 +100,7 @@ def test_without_the_secret_the_same_registry_refuses(installed: Installed) -> N
 
 def test_helm_test(installed: Installed) -> None:
     try:
-        said = installed.call("test", RELEASE, "--logs")
+        said = installed.helm("test", NAME, "--logs")
     except HarnessError:
         print(installed.cluster.kubectl("-n", NAMESPACE, "logs", "pullsecret-webhook-test", check=False))
         raise
@@ -160,7 +111,7 @@ def test_helm_test(installed: Installed) -> None:
 def test_a_token_that_changes_is_everywhere_soon(installed: Installed) -> None:
     before = installed.api.get("Secret", SECRET, "team-a")
     installed.networked.registry.set_password("alice", changed := secrets.token_urlsafe())
-    give(installed.api, "alice", changed)
+    deployed.give(installed.api, "alice", changed)
 
     def rewritten() -> bool:
         now = installed.api.get("Secret", SECRET, "team-a")
@@ -171,57 +122,21 @@ def test_a_token_that_changes_is_everywhere_soon(installed: Installed) -> None:
     until(rewritten, "the pull secret has the new token", within=10)
 
 
-class Applying:
-    """Pods made one after the other for as long as it lasts; those that came out without the reference."""
-
-    def __init__(self, installed: Installed) -> None:
-        self._installed, self._end = installed, threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.made = 0
-        self.missed: list[int] = []
-
-    def _run(self) -> None:
-        api = self._installed.cluster.user("traffic", ("system:masters",))
-        while not self._end.is_set():
-            self.made += 1
-            if references(api.create(pod(f"traffic-{self.made}", "team-a"), dry_run=True)) != REFERENCE:
-                self.missed.append(self.made)
-            time.sleep(0.01)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-
 def test_an_upgrade_and_a_rollback_lose_no_admission(installed: Installed) -> None:
-    before = {one["metadata"]["name"] for one in installed.pods()}
-    changed = installed.values | {"verbose": True, "config": {"excludedNamespaces": ["kube-system", "kube-public"]}}
-    with Applying(installed) as traffic:
-        installed.call("upgrade", RELEASE, str(CHART), "--wait", "--timeout", "120s", values=changed)
-        upgraded = {one["metadata"]["name"] for one in installed.pods()}
-        installed.call("rollback", RELEASE, "1", "--wait", "--timeout", "120s")
-        settled(installed)
-    after = {one["metadata"]["name"] for one in installed.pods()}
+    before = {one["metadata"]["name"] for one in installed.release.pods()}
+    changed: Object = {"verbose": True, "config": {"excludedNamespaces": ["kube-system", "kube-public"]}}
+    with Traffic(installed.release, "team-a") as traffic:
+        installed.helm.upgrade(changed)
+        upgraded = {one["metadata"]["name"] for one in installed.release.pods()}
+        installed.helm.rollback()
+        installed.release.settled()
+    after = {one["metadata"]["name"] for one in installed.release.pods()}
     assert before.isdisjoint(upgraded)
     assert upgraded.isdisjoint(after)
     assert traffic.made > 100
     assert traffic.missed == []
     (hook,) = installed.api.list("MutatingWebhookConfiguration")
     assert hook["webhooks"][0]["clientConfig"]["caBundle"]
-
-
-def settled(installed: Installed) -> None:
-    """Until the pods of before are gone too."""
-
-    def two() -> bool:
-        labels = "app.kubernetes.io/component=webhook"
-        return len(installed.api.list("Pod", NAMESPACE, labels=labels)) == 2 == len(installed.pods())
-
-    until(two, "two pods and no others", within=60)
 
 
 def test_upgrading_to_the_same_changes_nothing(installed: Installed) -> None:
@@ -234,7 +149,7 @@ def test_upgrading_to_the_same_changes_nothing(installed: Installed) -> None:
         }
 
     before = generations()
-    installed.call("upgrade", RELEASE, str(CHART), "--wait", "--timeout", "120s", values=installed.values)
+    installed.helm.upgrade()
     assert generations() == before
 
 
@@ -311,38 +226,34 @@ def test_the_webhooks_own_account_writes_only_what_it_must(installed: Installed)
         lambda: us.apply(secret("kube-system")),
         lambda: us.apply(secret("stranger")),
         lambda: us.apply(token),
-        lambda: us.patch("MutatingWebhookConfiguration", RELEASE, {"webhooks": [entry | {"namespaceSelector": {}}]}),
-        lambda: us.patch("MutatingWebhookConfiguration", RELEASE, {"webhooks": []}),
+        lambda: us.patch("MutatingWebhookConfiguration", NAME, {"webhooks": [entry | {"namespaceSelector": {}}]}),
+        lambda: us.patch("MutatingWebhookConfiguration", NAME, {"webhooks": []}),
         lambda: us.patch("Namespace", "team-a", {"metadata": {"labels": {OWNER: "bob"}}}),
         lambda: us.create(pod("x", "team-a")),
         lambda: us.patch("Secret", "alice", {"stringData": {"password": "x"}}, NAMESPACE),
-        lambda: us.delete("MutatingWebhookConfiguration", RELEASE),
+        lambda: us.delete("MutatingWebhookConfiguration", NAME),
     ]
     for number, attempt in enumerate(tries):
         assert refused(attempt), number
 
 
+@pytest.mark.slow
 def test_one_replica_less_is_enough(installed: Installed) -> None:
-    gone = installed.pods()[0]["metadata"]["name"]
-    with Applying(installed) as traffic:
+    installed.cluster.namespace("spared", labels={OWNER: "alice"})
+    deployed.wait_called(installed.api, 443, "spared")
+    gone = installed.release.pods()[0]["metadata"]["name"]
+    with Traffic(installed.release, "spared") as traffic:
         installed.api.delete("Pod", gone, NAMESPACE)
         time.sleep(3)
-        settled(installed)
+        installed.release.settled()
+    assert traffic.made > 100
     assert traffic.missed == []
 
 
 def test_an_uninstallation_leaves_nothing_that_blocks(installed: Installed) -> None:
-    installed.call("uninstall", RELEASE, "--wait", "--timeout", "120s")
-    cluster_wide = ("MutatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ClusterRole", "ClusterRoleBinding")
-
-    def left() -> list[str]:
-        own = [one for kind in cluster_wide for one in installed.api.list(kind)]
-        own = [one for one in own if one["metadata"]["name"].startswith("pullsecret-webhook")]
-        own += [one for kind in ("Pod", "Job", "Deployment") for one in installed.api.list(kind, NAMESPACE)]
-        return [f"{one['kind']} {one['metadata']['name']}" for one in own]
-
-    assert [name for name in left() if not name.startswith("Pod ")] == []
-    until(lambda: not left(), "the pods have drained", within=30)
+    installed.helm.uninstall()
+    assert [name for name in installed.release.left() if not name.startswith("Pod ")] == []
+    until(lambda: not installed.release.left(), "the pods have drained", within=30)
     assert installed.api.get("Secret", SECRET, "team-a"), "what runs can restart: pull secrets are kept by default"
     assert references(installed.api.create(pod("after", "team-a"))) == []
     assert installed.cluster.kubectl("-n", "team-a", "get", "pod", "app", "-o", "jsonpath={.status.phase}") == "Running"

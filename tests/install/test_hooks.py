@@ -1,6 +1,6 @@
 """The webhook under the chart's own roles and policies, and what the chart's hooks do, each under its own account.
 
-A control plane of its own, because uninstalling takes away what other tests need.
+In a control plane of its own, because uninstalling takes away what other tests need.
 """
 
 import asyncio
@@ -51,11 +51,11 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def chart(binaries: None, helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+def chart(alone: ControlPlane, helm: Helm) -> Iterator[Installed]:
     """All that the chart has but pods; one replica runs as a process under its account."""
-    objects = helm.render(VALUES)
-    with ControlPlane.start(tmp_path_factory.mktemp("chart")) as cluster, ExitStack() as running:
-        cluster.namespace(NAMESPACE)
+    objects, cluster = helm.render(VALUES), alone
+    with ExitStack() as running:
+        cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         hook = one(objects, "MutatingWebhookConfiguration")
         for obj in objects:
             if obj["kind"] not in PODS and obj is not hook:
@@ -118,7 +118,7 @@ def test_helm_test_says_what_is_wrong(chart: Installed) -> None:
     assert "the API server refuses it (403 Forbidden)" in done.stderr  # its role is for one namespace
     opted_out = {"metadata": {"labels": {"pullsecret-webhook/inject": "disabled"}}}
     chart.cluster.api.patch("Namespace", "pullsecret-webhook-test", opted_out)
-    done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "pullsecret-webhook-test", "--within", "3")
+    done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "pullsecret-webhook-test", "--within", "1")
     assert done.returncode == 1
     assert "does not get ghcr-secret: has the namespace an owner" in done.stderr
 

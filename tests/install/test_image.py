@@ -1,4 +1,7 @@
-"""The container image: what is in it, and that it runs as strictly as a cluster may ask for."""
+"""The container image: what is in it, and that it runs as strictly as a cluster may ask for.
+
+The chart's pods in test_helm.py are as strict; here each way of calling it is tried alone, which takes its time.
+"""
 
 import json
 import re
@@ -278,6 +281,7 @@ def logs(cluster: ControlPlane, namespace: str) -> str:
 
 
 @pytest.mark.node
+@pytest.mark.slow
 def test_it_runs_under_the_restricted_profile(
     cluster: ControlPlane, webhook_image: Pushed, registry: Registry, node: Node
 ) -> None:
@@ -290,6 +294,7 @@ def test_it_runs_under_the_restricted_profile(
 
 
 @pytest.mark.node
+@pytest.mark.slow
 def test_it_checks_a_configuration(cluster: ControlPlane, webhook_image: Pushed, node: Node) -> None:
     call = ("config", "check", "/etc/pullsecret/config.yaml")
     config = "ownerRules:\n- {from: annotation, key: example.com/tenant}\n"
@@ -302,6 +307,7 @@ def test_it_checks_a_configuration(cluster: ControlPlane, webhook_image: Pushed,
 
 
 @pytest.mark.node
+@pytest.mark.slow
 def test_serve_is_what_it_does_and_needs_a_cluster(cluster: ControlPlane, webhook_image: Pushed, node: Node) -> None:
     """Without arguments: the server, which gets as far as looking for its service account."""
     state = run(cluster, "image-serve", webhook_image)
@@ -310,6 +316,7 @@ def test_serve_is_what_it_does_and_needs_a_cluster(cluster: ControlPlane, webhoo
 
 
 @pytest.mark.node
+@pytest.mark.slow
 def test_it_serves_on_a_read_only_file_system(
     installed: ControlPlane, webhook_image: Pushed, node: Node, tmp_path: Path
 ) -> None:

@@ -221,6 +221,24 @@ def test_calm_lets_a_namespace_start_afresh(pause: float, delay: float, scene: S
     assert scene.gaps[-1] == pytest.approx(delay)
 
 
+def test_another_namespace_of_that_name_starts_afresh(scene: Scene) -> None:
+    answers = iter([*[FAILED] * 5, OK])
+    scene.answer = lambda _: next(answers, OK)
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(8)  # fails at 0, 0.5, 1.5, 3.5 and 7.5 or earlier; the next look would be seconds away
+        scene.refresh.anew("b")  # one that nothing is known of: nobody needs to look
+        scene.refresh.anew("a")
+        scene.refresh.look("a")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert scene.seen[-1] == ("a", asyncio.get_running_loop().time())
+        assert set(scene.names) == {"a"}
+
+    scene.play(script())
+
+
 def test_one_that_is_well_is_forgotten_after_calm_only(scene: Scene) -> None:
     answers = iter([WROTE, OK, OK])
     scene.answer = lambda _: next(answers)

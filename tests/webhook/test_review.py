@@ -395,7 +395,7 @@ DEEP = 100_000
 )
 def test_malformed(data: bytes) -> None:
     with pytest.raises(MalformedReview) as error:
-        decode(data)
+        target(decode(data))
     assert error.value.status == 400
     assert error.value.__cause__ is None
 
@@ -405,7 +405,7 @@ def test_nothing_of_a_malformed_review_is_in_the_message(wrong: str) -> None:
     pod: Any = json.loads(json.dumps(POD))
     (pod["metadata"] if wrong in pod["metadata"] else pod["spec"])[wrong] = [[planted.token()]]
     with pytest.raises(MalformedReview) as error:
-        decode(body(review(pod)))
+        target(decode(body(review(pod))))
     assert str(error.value) in ("not a valid Pod", "imagePullSecrets is no list of references")
 
 

@@ -17,7 +17,7 @@ from webhook.credential import Credential, Credentials
 from webhook.names import ENFORCE_MOUNTABLE, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
 from webhook.owner import by_label
 from webhook.pullsecret import Fingerprint, Namespace, Planner, Write
-from webhook.state import Account, Namespaces, Reader, State
+from webhook.state import Account, Accounts, Namespaces, Reader, State
 
 KEYS = ("a", "b")
 
@@ -160,6 +160,38 @@ def test_a_list_is_believed_however_old() -> None:
     view.told(20)
     assert view.replace({"a": TEAM}, TEAM.version) == {"a"}
     assert view.learn("b", replace(TEAM, version=TEAM.version + 1))
+
+
+def test_another_uid_or_owner_is_another_namespace() -> None:
+    view, heard = Namespaces(), list[int]()
+    view.anew = lambda _name: heard.append(number)
+    for number, item in enumerate(
+        [
+            TEAM,
+            replace(TEAM, enabled=False),
+            replace(TEAM, owner="bob"),
+            replace(TEAM, owner="bob", terminating=True),
+            replace(TEAM, owner="bob", uid="u2"),
+            replace(TEAM, owner=None, uid="u2"),
+        ]
+    ):
+        view.learn("team", replace(item, version=20 + number))
+    view.forget("team", 30)
+    number = 99
+    view.learn("team", replace(TEAM, version=31))
+    assert heard == [0, 2, 4, 5, 99]
+
+
+def test_accounts_that_begin_to_enforce_are_told_of() -> None:
+    view, heard = Accounts(), list[tuple[str, int]]()
+    view.tightened = lambda key, account: heard.append((key, account.version))
+    view.replace({"team/a": Account(1, (), enforced=True), "team/b": Account(1, (), enforced=False)}, 1)
+    for version, enforced in ((2, False), (3, True), (4, True), (5, False)):
+        for key in ("team/a", "team/b"):
+            view.learn(key, Account(version, ("x",), enforced=enforced))
+    view.forget("team/a", 6)
+    view.learn("team/a", Account(7, (), enforced=True))  # a new one: it has no pods yet
+    assert heard == [("team/a", 3), ("team/b", 3)]
 
 
 def test_synced_once_all_views_had_a_list() -> None:

@@ -1,0 +1,73 @@
+"""The example for Flux, by the real source- and helm-controller: installed, looked at again, and nothing drifts."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from controlplane.cluster import ControlPlane
+from controlplane.flux import Flux
+from controlplane.helm import CHART, NAMESPACE
+from controlplane.image import Artifact
+from controlplane.registry import Registry
+from controlplane.waiting import until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+EXAMPLE = CHART.parents[1] / "docs" / "examples" / "install" / "flux.yaml"
+NAME = "pullsecret-webhook"
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[Flux]:
+    folder = tmp_path_factory.mktemp("flux-install")
+    with (
+        ControlPlane.start(folder / "cluster") as cluster,
+        Flux.start(folder / "flux", cluster, registry) as started,
+    ):
+        yield started
+
+
+def chart() -> Artifact:
+    files = {str(file.relative_to(CHART)): file.read_text() for file in CHART.rglob("*") if file.is_file()}
+    version = yaml.safe_load(files["Chart.yaml"])["version"]
+    return Artifact.of_chart(NAME, version, files)
+
+
+def events(flux: Flux, reason: str) -> list[str]:
+    about = [e for e in flux.cluster.api.list("Event", NAMESPACE) if e.get("regarding", {}).get("name") == NAME]
+    assert about, "helm-controller has said nothing"
+    return [event.get("note", "") for event in about if event.get("reason") == reason]
+
+
+def test_the_example_installs_and_does_not_drift(flux: Flux) -> None:
+    """Its registry is the tests' own, and nothing waits for pods: there is no node. All else is as it stands there."""
+    cluster = flux.cluster
+    flux.push(NAME, chart(), tag="0.1.0")
+    objects: list[Any] = list(yaml.safe_load_all(EXAMPLE.read_text()))
+    for obj in objects:
+        if obj["kind"] == "OCIRepository":
+            flux.credentials(NAMESPACE)
+            obj["spec"] |= {"url": flux.url(NAME), **flux.reach}
+        if obj["kind"] == "HelmRelease":
+            obj["spec"]["install"] = {"disableWait": True}
+        cluster.api.create(obj)
+    flux.reconcile("OCIRepository", NAME, NAMESPACE)
+    flux.reconcile("HelmRelease", NAME, NAMESPACE)
+    assert cluster.api.get("Deployment", NAME, NAMESPACE)
+
+    # As the webhook publishes its CA.
+    bundle = base64.b64encode(cluster.ca.read_bytes()).decode()
+    entry = {"name": "mutate.pullsecret-webhook.io", "clientConfig": {"caBundle": bundle}}
+    cluster.api.patch("MutatingWebhookConfiguration", NAME, {"webhooks": [entry]}, how="strategic")
+    for _ in range(2):
+        flux.reconcile("HelmRelease", NAME, NAMESPACE)
+    assert events(flux, "DriftDetected") == []
+    published = cluster.api.get("MutatingWebhookConfiguration", NAME)
+    assert published is not None
+    assert published["webhooks"][0]["clientConfig"]["caBundle"] == bundle
+    # And drift that is none of its doing, to see that it would be found.
+    cluster.api.patch("MutatingWebhookConfiguration", NAME, {"metadata": {"labels": {"helm.sh/chart": "other"}}})
+    flux.reconcile("HelmRelease", NAME, NAMESPACE)
+    until(lambda: events(flux, "DriftDetected"), "drift is found", within=20)

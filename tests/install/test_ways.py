@@ -1,0 +1,117 @@
+"""The other ways in, and values that change how the pods run, each with real pods and the main job.
+
+One after the other into the same cluster, and each leaves nothing behind."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from controlplane.api import Object
+from controlplane.binaries import need
+from controlplane.errors import HarnessError
+from controlplane.helm import CHART, NAMESPACE, Helm, documents
+from controlplane.release import NAME, PODS, SECRET, Release, Traffic
+from controlplane.waiting import until
+
+pytestmark = [
+    pytest.mark.node,
+    pytest.mark.helm,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("node_binaries"),
+]
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "install"
+CA = "pullsecret-webhook-ca"
+
+
+def gone(release: Release) -> None:
+    until(lambda: not release.left(), f"nothing is left (still: {release.left()})", within=60)
+
+
+def test_helm_3_and_pull_secrets_deleted_in_the_end(release: Release, tmp_path: Path) -> None:
+    helm = release.helm(3, tmp_path)
+    delete: Object = {"uninstall": {"pullSecrets": "delete"}}
+    helm.install(delete)
+    release.runs_without_a_word_about_credentials("dave", "by-helm-3")
+    assert "Succeeded" in helm("test", NAME)
+    with Traffic(release, "by-helm-3") as traffic:
+        helm.upgrade(delete | {"verbose": True})
+        helm.rollback()
+        release.settled()
+    assert traffic.made > 100
+    assert traffic.missed == []
+    assert release.api.get("Secret", CA, NAMESPACE)
+    helm.uninstall()
+    gone(release)
+    assert release.api.list("Secret", fields=f"metadata.name={SECRET}") == []
+    assert release.api.get("Secret", CA, NAMESPACE) is None
+    assert release.api.get("Secret", "dave", NAMESPACE), "what the platform gave is the platform's"
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_a_failed_helm_test_says_why_and_leaves_no_role(release: Release, tmp_path: Path, major: int) -> None:
+    """Nor another account: only the pod, until the next one."""
+    helm, space = release.helm(major, tmp_path), f"nobodys-{major}"
+    release.cluster.namespace(space)
+    helm.install({"test": {"namespace": space}})
+    with pytest.raises(HarnessError, match=f"a pod in {space} does not get {SECRET}: has the namespace an owner"):
+        helm("test", NAME, "--logs")
+    assert release.api.list("Role", space) == release.api.list("RoleBinding", space) == []
+    assert release.api.get("ServiceAccount", f"{NAME}-test", NAMESPACE) is None
+    helm.uninstall()
+    until(lambda: release.left() == [f"Pod {NAME}-test"], "only the pod of the test is left", within=60)
+    release.api.delete("Pod", f"{NAME}-test", NAMESPACE, wait=True)
+
+
+def test_helm_template_and_kubectl_apply(release: Release, tmp_path: Path) -> None:
+    for command, program in (("helm", "helm4"), ("kubectl", "kubectl")):
+        (tmp_path / command).symlink_to(need(program)[program])
+    values = tmp_path / "values.yaml"
+    values.write_text(str(release.values))
+    env = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "KUBECONFIG": str(release.cluster.kubeconfig),
+        "CHART": str(CHART),
+    }
+    call = [str(EXAMPLES / "kubectl-apply.sh"), "--values", str(values)]
+    subprocess.run(call, check=True, capture_output=True, timeout=120, env=env)
+    until(lambda: len(release.pods()) == 2, "two pods are ready", within=60)
+    release.runs_without_a_word_about_credentials("erin", "by-kubectl")
+    # As the script says: the registration first, so that nobody calls what is going away.
+    release.api.delete("MutatingWebhookConfiguration", NAME)
+    text = Helm(4, tmp_path).run("template", NAME, CHART, "--namespace", NAMESPACE, "--no-hooks", "--values", values)
+    release.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", input=text)
+    gone(release)
+    assert len(documents(text)) > 10
+
+
+def test_a_single_node_on_its_own_network(release: Release, tmp_path: Path) -> None:
+    """values-k3s.yaml with hostNetwork: the one pod has the node's address and ports, and gives them up to the next."""
+    helm = release.helm(4, tmp_path)
+    values: Object = {"hostNetwork": True, "replicas": 1, "ports": {"https": 10443, "metrics": 10080}}
+    single = (str(CHART), "--values", str(CHART / "values-k3s.yaml"))
+    helm("install", NAME, *single, values=release.values | values)
+    until(lambda: "host namespaces" in refusal(release), "the restricted namespace does not take it", within=20)
+    release.allow("privileged")
+    helm.upgrade(values | {"verbose": True})
+    (pod,) = release.pods()
+    assert pod["status"]["podIP"] == pod["status"]["hostIP"]
+    (slice_,) = release.api.list("EndpointSlice", NAMESPACE)
+    assert [port["port"] for port in slice_["ports"] if port["name"] == "https"] == [10443]
+    release.runs_without_a_word_about_credentials("frank", "on-the-node")
+    helm.upgrade(values)
+    release.settled(1)
+    (after,) = release.api.list("Pod", NAMESPACE, labels=PODS)
+    assert after["metadata"]["uid"] != pod["metadata"]["uid"]
+    release.runs_without_a_word_about_credentials("frank", "on-the-node-too")
+    helm.uninstall()
+    gone(release)
+    release.allow("restricted")
+
+
+def refusal(release: Release) -> str:
+    """Why the ReplicaSet has no pods."""
+    sets = release.api.list("ReplicaSet", NAMESPACE)
+    return " ".join(one["message"] for found in sets for one in found["status"].get("conditions", ()))
