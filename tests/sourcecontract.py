@@ -5,8 +5,8 @@ A test module of a kind of source brings a `Place`: the source, and where its cr
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import pytest
 import structlog
@@ -92,6 +92,17 @@ class Place(ABC):
 
     def was_called(self, owner: str) -> bool:
         return owner in self.heard or None in self.heard
+
+
+@asynccontextmanager
+async def running(place: Place) -> AsyncIterator[Place]:
+    run = asyncio.create_task(place.source.run())
+    try:
+        yield place
+    finally:
+        run.cancel()
+        with suppress(asyncio.CancelledError):
+            await run
 
 
 class Contract:

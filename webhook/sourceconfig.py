@@ -66,10 +66,50 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
         return "{owner}" in urlsplit(self.url).path
 
 
-# The model of the SQL source has its place here: SqlSource, tag="sql".
+class Decrypt(Model, frozen=True):
+    """Files with what opens encrypted tokens, read again when they change; `webhook/sealed.py` has the two layouts.
+
+    `passphraseFile`: for `ivHex:tagHex:cipherHex`. `keysFile`: for `v1.KEYID.BASE64`, a line for each key.
+    """
+
+    passphrase_file: str | None = None
+    keys_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.passphrase_file or self.keys_file):
+            raise ValueError("decrypt names no file; set passphraseFile or keysFile, or leave decrypt out")
 
 
-Source = SecretsSource | HttpSource
+class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
+    """PostgreSQL, asked with one query.
+
+    `urlFile`: holds the connection string, `postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full`.
+    `query`: with `%(owner)s` once; its columns are registry, username, password, and perhaps expires, status and
+    namespaces (a list). `preset`: instead of it, for a table of Git connections, with the owner as user or as project.
+    `registries`: for the presets, the registry of a Git server's host or of a provider.
+    `listen`: a channel on which NOTIFY says whose credentials have changed. `maxAge`: seconds that an answer is used.
+    `plain`: allows a server other than this host that is not verified; tokens then go where they should not.
+    """
+
+    url_file: str
+    query: str | None = None
+    preset: Literal["git-connections", "git-connections-by-project"] | None = None
+    registries: dict[str, str] = msgspec.field(default_factory=dict)
+    decrypt: Decrypt | None = None
+    listen: Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
+    max_age: Age = 300.0
+    timeout: Seconds = 2.0
+    connections: Annotated[int, msgspec.Meta(ge=1, le=50)] = 4
+    plain: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.query is None) == (self.preset is None):
+            raise ValueError("query and preset: set one of them")
+        if self.query is not None and self.query.count("%(owner)s") != 1:
+            raise ValueError("query must have %(owner)s once, without quotes; it is sent apart from the query")
+
+
+Source = SecretsSource | HttpSource | SqlSource
 
 
 EXAMPLE = "https://tokens.example.com/v1/owners/{owner}"

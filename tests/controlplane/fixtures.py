@@ -15,6 +15,7 @@ from controlplane.image import Layout
 from controlplane.network import Network
 from controlplane.networked import Networked
 from controlplane.node import Node
+from controlplane.postgres import Postgres
 from controlplane.registry import Registry
 
 T = TypeVar("T")
@@ -78,6 +79,12 @@ def networked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """A cluster apart from `cluster`, with node, registry (alice and bob) and pods that have addresses."""
     users = {name: secrets.token_urlsafe() for name in ("alice", "bob")}
     with _shown(request, Networked.start(tmp_path_factory.mktemp("networked"), users)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
+    with _shown(request, Postgres.start()) as started:
         yield started
 
 

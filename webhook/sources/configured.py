@@ -8,7 +8,7 @@ from webhook.cluster import Cluster
 from webhook.config import Config
 from webhook.metrics import Metrics
 from webhook.notice import Notice, Tell
-from webhook.sourceconfig import HttpSource, SecretsSource
+from webhook.sourceconfig import HttpSource, SecretsSource, SqlSource
 from webhook.sources import Changed, Source
 from webhook.sources.cached import Cached, Remote
 from webhook.sources.combined import Combined
@@ -36,5 +36,10 @@ def configured(
     return sources[0][1] if len(sources) == 1 else Combined(sources, say)
 
 
-def _remote(model: HttpSource, now: Callable[[], datetime]) -> Remote:
-    return HttpRemote(model, now)
+def _remote(model: HttpSource | SqlSource, now: Callable[[], datetime]) -> Remote:
+    if isinstance(model, HttpSource):
+        return HttpRemote(model, now)
+    # Late: the driver is some MiB that nobody else needs.
+    from webhook.sources.sql import SqlRemote  # noqa: PLC0415
+
+    return SqlRemote(model)

@@ -3,14 +3,14 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import cast
 
 import msgspec
 
-from sourcecontract import Contract, Place
+from sourcecontract import Contract, Place, running
 from webhook.cluster import Cluster, ClusterError, SecretObject
 from webhook.credential import Credential, Credentials
 from webhook.errors import SourceUnavailable
@@ -22,17 +22,6 @@ from webhook.sources.secret import SecretSource
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-@asynccontextmanager
-async def running(place: Place) -> AsyncIterator[Place]:
-    run = asyncio.create_task(place.source.run())
-    try:
-        yield place
-    finally:
-        run.cancel()
-        with suppress(asyncio.CancelledError):
-            await run
 
 
 class Unwatched:

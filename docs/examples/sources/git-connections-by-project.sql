@@ -1,0 +1,21 @@
+-- For the preset git-connections-by-project, where an owner is a project: after git-connections.sql, beside its trigger.
+GRANT SELECT (id) ON projects TO pullsecret;
+GRANT SELECT (project_id, user_id) ON project_git_auth TO pullsecret;
+
+-- A project's credentials change with its user's connections, and when it gets another user.
+CREATE FUNCTION pullsecret_project_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE changed record;
+BEGIN
+  IF TG_TABLE_NAME = 'git_connections' THEN
+    FOR changed IN SELECT DISTINCT project_id FROM project_git_auth WHERE user_id = COALESCE(NEW.user_id, OLD.user_id)
+    LOOP PERFORM pg_notify('pullsecret_owner_changed', changed.project_id::text); END LOOP;
+  ELSE
+    IF TG_OP <> 'INSERT' THEN PERFORM pg_notify('pullsecret_owner_changed', OLD.project_id::text); END IF;
+    IF TG_OP <> 'DELETE' THEN PERFORM pg_notify('pullsecret_owner_changed', NEW.project_id::text); END IF;
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER pullsecret_project_changed AFTER INSERT OR UPDATE OR DELETE ON git_connections
+  FOR EACH ROW EXECUTE FUNCTION pullsecret_project_changed();
+CREATE TRIGGER pullsecret_project_changed AFTER INSERT OR UPDATE OR DELETE ON project_git_auth
+  FOR EACH ROW EXECUTE FUNCTION pullsecret_project_changed();

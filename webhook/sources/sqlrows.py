@@ -1,0 +1,110 @@
+"""From the rows of a SQL source to credentials, by the names of columns. Pure.
+
+A row that cannot be read makes its owner unanswerable, instead of having fewer credentials: what stands, stays.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from webhook.credential import Credential, CredentialError, Credentials, canonical_registry
+from webhook.errors import PullsecretError
+from webhook.sealed import Keys, SealedError, is_sealed, unseal
+
+REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com"}
+HOSTED = frozenset({"github.com", "gitlab.com"})
+"""Where `server_url` says no more than the provider."""
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+BY_USER = """\
+SELECT provider, server_url, username, access_token AS password, expires_at AS expires, status
+FROM git_connections WHERE user_id::text = %(owner)s"""
+BY_PROJECT = """\
+SELECT c.provider, c.server_url, c.username, c.access_token AS password, c.expires_at AS expires, c.status
+FROM projects p JOIN project_git_auth a ON a.project_id = p.id JOIN git_connections c ON c.user_id = a.user_id
+WHERE p.id::text = %(owner)s"""
+
+Row = Mapping[str, Any]
+
+
+class RowError(PullsecretError):
+    """What is wrong with an owner's rows; never with their content."""
+
+
+def credentials(rows: Sequence[Row], owner: str, keys: Keys | None, registries: Mapping[str, str]) -> Credentials:
+    """Of rows that are active, or expired (the last token stays until it is replaced). Raises RowError."""
+    found = []
+    for number, row in enumerate(rows, 1):
+        try:
+            if (one := _credential(row, owner, keys, registries)) is not None:
+                found.append(one)
+        except (CredentialError, SealedError, RowError) as e:
+            raise RowError(f"row {number}: {e}") from None
+    return Credentials(tuple(sorted(found, key=lambda c: (c.registry, c.namespaces))))
+
+
+def _credential(row: Row, owner: str, keys: Keys | None, registries: Mapping[str, str]) -> Credential | None:
+    """None: a row that is revoked, or of a provider without a registry."""
+    status = row.get("status")
+    if status not in (None, "active", "expired", "revoked"):
+        raise RowError("its status is none of active, expired and revoked")
+    registry = _registry(row, registries)
+    if status == "revoked" or registry is None:
+        return None
+    password = _text(row, "password")
+    if keys is not None:
+        password = unseal(password, owner, keys)
+    elif is_sealed(password):
+        raise RowError("its token is encrypted; set decrypt")
+    expires = _time(row, "expires")
+    if status == "expired" and expires is None:
+        expires = LONG_AGO
+    return Credential(canonical_registry(registry), _text(row, "username"), password, expires, _namespaces(row))
+
+
+def _registry(row: Row, registries: Mapping[str, str]) -> str | None:
+    """The column `registry`; or, of a connection to a Git server, what goes with its host or its provider."""
+    if "registry" in row or "provider" not in row:
+        return _text(row, "registry")
+    host = _host(row["server_url"]) if row.get("server_url") else None
+    if host is not None and host not in HOSTED:
+        return registries.get(host, host)
+    provider = _text(row, "provider")
+    return registries.get(provider, REGISTRIES.get(provider))
+
+
+def _host(url: Any) -> str:
+    try:
+        host = urlsplit(url if "//" in str(url) else f"//{url}").hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise RowError("its server_url has no host")
+    return host
+
+
+def _text(row: Row, name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise RowError(f"there is no text in its column {name}")
+    return value
+
+
+def _time(row: Row, name: str) -> datetime | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise RowError(f"its column {name} is no time")
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _namespaces(row: Row) -> tuple[str, ...]:
+    """Null, or no such column: all of the owner's. An empty list is a mistake, and never all."""
+    value = row.get("namespaces")
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+        raise RowError("its column namespaces is no list of names; write some, or null for all")
+    return tuple(value)
