@@ -105,7 +105,7 @@ class _Pause:
         if now >= self.until:  # those who asked at the same time fail at the same time: that counts once
             self.delay = min(max(self.delay * 2, FIRST), longest)
             self.until = now + self.delay * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
-        self.until = max(self.until, now + min(e.retry_after, LONGEST_ASKED))
+        self.until = max(self.until, now + max(FIRST * 0.75, min(e.retry_after, LONGEST_ASKED)))
         self.why = str(e)
 
 
@@ -297,6 +297,7 @@ class Cached:
             self._pauses.popitem(last=False)
         asyncio.get_running_loop().call_at(pause.until, self._changed, owner)
         if not e.everybody:
+            self._failing.discard(owner)
             self._is_back()  # it answered, if only with a refusal
             self._say("SourceUnavailable", f"source {self._name}: nobody can say what owner {owner} has: {e}")
             return
