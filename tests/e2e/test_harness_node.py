@@ -45,11 +45,12 @@ def container(cluster: ControlPlane, namespace: str) -> dict[str, Any]:
 
 
 def refused(cluster: ControlPlane, namespace: str) -> str:
-    """The first error of the pull."""
+    """The first error of the pull; the back-off after it, which a slow watcher sees instead, repeats it."""
 
     def message() -> str | None:
         waiting = container(cluster, namespace).get("waiting", {})
-        return waiting.get("message") if waiting.get("reason") == "ErrImagePull" else None
+        text: str = waiting.get("message", "")
+        return text if waiting.get("reason") == "ErrImagePull" or "ErrImagePull: " in text else None
 
     return cluster.wait(message, f"the pod in {namespace} cannot pull")
 

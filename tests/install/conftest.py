@@ -53,10 +53,8 @@ def release(networked: Networked, image_layout: Layout) -> Release:
     return Release(networked, pushed(networked.registry, secrets.token_urlsafe()))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def alone(binaries: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane that no other tests use: what is installed here has the names of what they use.
-
-    test_examples.py leaves nothing behind that test_hooks.py minds, which comes after it."""
+    """A control plane that no other file's tests use: what is installed here has the names of what they use."""
     with ControlPlane.start(tmp_path_factory.mktemp("alone")) as cluster:
         yield cluster
