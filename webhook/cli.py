@@ -3,17 +3,23 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from webhook import config as configuration
 from webhook.config import Config, ConfigError
 from webhook.errors import PullsecretError
+
+if TYPE_CHECKING:
+    from webhook.outside import Outside
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -55,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _inject_command(commands)
     _config_command(commands)
     _try_command(commands)
+    _adopt_command(commands)
     _uninstall_command(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
@@ -125,6 +132,38 @@ def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     _reach(trial)
     trial.set_defaults(run=_try)
+
+
+def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
+    adopt = commands.add_parser(
+        "adopt",
+        help="take over pull secrets that something else wrote",
+        description="Makes existing dockerconfigjson Secrets of the pull secret's name, in namespaces that have an "
+        "owner, the webhook's own. Each keeps UID and content; the webhook then writes the owner's credentials into "
+        "it. One is refused, with what to do, if something still writes it, or if its owner's credentials are unknown "
+        "or lack a registry that the Secret has. Only credentials in source Secrets can be seen from here.",
+        epilog="Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong. "
+        "Example: pullsecret adopt --all --dry-run",
+    )
+    where = adopt.add_mutually_exclusive_group(required=True)
+    where.add_argument("-n", "--namespace", metavar="NAME", help="the namespace of the Secret")
+    where.add_argument("--all", action="store_true", help="in all namespaces that have an owner")
+    adopt.add_argument("--dry-run", action="store_true", help="say what would be done; the API server checks it too")
+    adopt.add_argument(
+        "--anyway",
+        action="store_true",
+        help="although the owner's credentials are not known, have ended or lack a registry; the webhook deletes what "
+        "its sources know nothing of",
+    )
+    _outside(adopt)
+    adopt.set_defaults(run=_adopt)
+
+
+def _outside(parser: argparse.ArgumentParser) -> None:
+    """For an administrator, who has a kubeconfig and need not know where the configuration is."""
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="default: the ConfigMap that the chart made")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config, or as a pod")
 
 
 def _uninstall_command(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -241,6 +280,44 @@ def _try(arguments: argparse.Namespace) -> int:
     asyncio.run(run())
     print(f"a pod in {name} gets {config.pull_secret.name}")
     return OK
+
+
+def _adopt(arguments: argparse.Namespace) -> int:
+    from webhook import adopt  # noqa: PLC0415
+
+    async def run() -> list[adopt.Outcome]:
+        async with _administrator(arguments) as outside:
+            asked = {"dry_run": arguments.dry_run, "anyway": arguments.anyway}
+            outcomes = []
+            async for outcome in adopt.run(outside, arguments.namespace, datetime.now(UTC), **asked):
+                outcomes.append(outcome)
+                if arguments.output == "text":
+                    print(_plain(adopt.line(outcome, dry_run=arguments.dry_run)), flush=True)
+            return outcomes
+
+    outcomes = asyncio.run(run())
+    if arguments.output == "json":
+        print(json.dumps([msgspec.to_builtins(outcome) for outcome in outcomes], indent=2))
+    else:
+        print(adopt.summary(outcomes, dry_run=arguments.dry_run))
+    return FAILED if any(outcome.result == "refused" for outcome in outcomes) else OK
+
+
+@asynccontextmanager
+async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[Outside]":
+    from webhook.cluster import Cluster  # noqa: PLC0415
+    from webhook.outside import Outside, deployed_config  # noqa: PLC0415
+
+    own = Path.home() / ".kube" / "config"
+    kubeconfig = arguments.kubeconfig or os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
+    config = configuration.load(arguments.config) if arguments.config else None
+    async with Cluster.connect(kubeconfig) as cluster:
+        yield Outside(cluster, config or await deployed_config(cluster))
+
+
+def _plain(text: str) -> str:
+    """What tenants write may not steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:

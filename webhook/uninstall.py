@@ -4,27 +4,18 @@ import asyncio
 
 import msgspec
 
-from webhook.cluster import METADATA_ONLY, Cluster, ClusterError, Meta
+from webhook.cluster import Cluster, ClusterError, Meta
 from webhook.config import Config
 from webhook.errors import PullsecretError
+from webhook.listing import listed
 from webhook.names import MANAGED_BY, MANAGER
 
-PAGE = "500"
 AT_ONCE = 16
 """Deletions under way; the API server has others to serve."""
 
 
 class _Item(msgspec.Struct):
     metadata: Meta
-
-
-class _ListMeta(msgspec.Struct, rename={"more": "continue"}):
-    more: str = ""
-
-
-class _List(msgspec.Struct):
-    items: list[_Item]
-    metadata: _ListMeta
 
 
 async def registration(cluster: Cluster, config: Config) -> str:
@@ -37,7 +28,9 @@ async def registration(cluster: Cluster, config: Config) -> str:
 async def secrets(cluster: Cluster, config: Config) -> str:
     """Only those with our label; a Secret of that name without it is somebody else's."""
     name = config.pull_secret.name
-    found = [item.metadata for item in await _secrets(cluster, name)]
+    query = {"fieldSelector": f"metadata.name={name}"}
+    secrets = listed(cluster, f"the Secrets {name}", "/api/v1/secrets", _Item, query=query, metadata_only=True)
+    found = [item.metadata async for item in secrets]
     ours = [meta for meta in found if (meta.labels or {}).get(MANAGED_BY) == MANAGER]
     slots = asyncio.Semaphore(AT_ONCE)
 
@@ -48,22 +41,6 @@ async def secrets(cluster: Cluster, config: Config) -> str:
     gone = sum(await asyncio.gather(*map(delete, ours)))
     await _delete(cluster, f"/api/v1/namespaces/{config.namespace}/secrets/{config.tls.ca_secret}")
     return f"{gone} Secrets {name} deleted, {len(found) - len(ours)} of others left; {config.tls.ca_secret} deleted"
-
-
-async def _secrets(cluster: Cluster, name: str) -> list[_Item]:
-    found: list[_Item] = []
-    query = {"fieldSelector": f"metadata.name={name}", "limit": PAGE}
-    while True:
-        accept = METADATA_ONLY.format("List")
-        try:
-            raw = await cluster.call("GET", "/api/v1/secrets", query=query, accept=accept, within=30.0)
-        except ClusterError as e:
-            raise PullsecretError(f"the Secrets {name} cannot be listed ({e})") from None
-        page = msgspec.json.decode(raw, type=_List)
-        found += page.items
-        if not page.metadata.more:
-            return found
-        query["continue"] = page.metadata.more
 
 
 async def _delete(cluster: Cluster, path: str, uid: str = "") -> bool:

@@ -17,8 +17,8 @@ from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.helm import Helm, one
 from controlplane.waiting import until
-from webhook import uninstall
-from webhook.cluster import Cluster
+from webhook import listing, uninstall
+from webhook.cluster import Cluster, SecretObject
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
@@ -155,12 +155,14 @@ def test_uninstalling_removes_the_registration(chart: Installed) -> None:
 def test_pages_are_followed_and_only_what_was_seen_is_deleted(
     chart: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uninstall, "PAGE", "1")
+    monkeypatch.setattr(listing, "PAGE", 1)
     kubeconfig = chart.cluster.service_account(NAMESPACE, "pullsecret-webhook-cleanup")
 
     async def listed() -> tuple[set[str], bool]:
         async with Cluster.connect(str(kubeconfig)) as cluster:
-            found = {item.metadata.namespace for item in await uninstall._secrets(cluster, SECRET)}
+            query = {"fieldSelector": f"metadata.name={SECRET}"}
+            secrets = listing.listed(cluster, "secrets", "/api/v1/secrets", SecretObject, query=query)
+            found = {item.metadata.namespace async for item in secrets}
             path = f"/api/v1/namespaces/team-a/secrets/{SECRET}"
             return found, await uninstall._delete(cluster, path, "00000000-0000-0000-0000-000000000000")
 
