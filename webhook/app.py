@@ -26,6 +26,7 @@ from webhook.cluster import Cluster, NamespaceObject
 from webhook.config import Config
 from webhook.errors import PullsecretError
 from webhook.events import Events
+from webhook.expiry import Expiry
 from webhook.metrics import Metrics
 from webhook.notice import Notice
 from webhook.pullsecret import Fingerprint, Planner
@@ -93,6 +94,7 @@ class App:
             self._refresh.look,
             self._events.tell,
         )
+        self._expiry = Expiry(self._state.standing, name, now, self._events.tell, self._metrics)
         self._mutate = Mutate(admission, self._metrics)
         self._measure()
 
@@ -155,6 +157,7 @@ class App:
             *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, look),
             self._source.run(),
             self._events.run(self._cluster),
+            self._expiry.run(),
             self._begin(),
         ]
 

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _inject_command(commands)
     _config_command(commands)
     _try_command(commands)
+    _status_command(commands)
     _adopt_command(commands)
     _uninstall_command(commands)
     version = commands.add_parser("version", help="print the version")
@@ -132,6 +133,21 @@ def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     _reach(trial)
     trial.set_defaults(run=_try)
+
+
+def _status_command(commands: "Commands[argparse.ArgumentParser]") -> None:
+    status = commands.add_parser(
+        "status",
+        help="show whether each namespace has what it should have",
+        description="For each namespace that has an owner: the state of its pull secret, when the first of its "
+        "credentials ends, when it was written, its registries, and below that what is wrong and which running pods "
+        "have no reference to it. Reads from the cluster and writes nothing; prints no token and no user name. "
+        "SECRET is right, wrong, or none: no credential of the owner is known, so there is nothing to write.",
+        epilog="Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong.",
+    )
+    status.add_argument("-n", "--namespace", metavar="NAME", help="only this one")
+    _outside(status)
+    status.set_defaults(run=_status)
 
 
 def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -280,6 +296,21 @@ def _try(arguments: argparse.Namespace) -> int:
     asyncio.run(run())
     print(f"a pod in {name} gets {config.pull_secret.name}")
     return OK
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from webhook import status  # noqa: PLC0415
+
+    async def run() -> list[status.Line]:
+        async with _administrator(arguments) as outside:
+            return await status.run(outside, arguments.namespace, datetime.now(UTC))
+
+    lines = asyncio.run(run())
+    if arguments.output == "json":
+        print(json.dumps([msgspec.to_builtins(line) for line in lines], indent=2))
+    else:
+        print(_plain(status.text(lines)))
+    return FAILED if any(line.needs_a_human for line in lines) else OK
 
 
 def _adopt(arguments: argparse.Namespace) -> int:

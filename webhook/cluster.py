@@ -80,6 +80,8 @@ class NamespaceObject(msgspec.Struct):
 
 class OwnerReference(msgspec.Struct):
     uid: str = ""
+    kind: str = ""
+    name: str = ""
 
 
 class SecretMeta(Meta):

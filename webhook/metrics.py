@@ -84,6 +84,18 @@ class Metrics:
         self.expired = Flags(
             "source_secret_expired", "1 for each source Secret whose credentials have ended", self.registry
         )
+        self.ending = Gauge(
+            "pull_secrets_ending",
+            "Pull secrets with a credential that ends within a week and was given for more than a day",
+            namespace=_PREFIX,
+            registry=self.registry,
+        )
+        self.ended = Gauge(
+            "pull_secrets_ended",
+            "Pull secrets with a credential that has ended",
+            namespace=_PREFIX,
+            registry=self.registry,
+        )
         self.asked = Counter(
             "source_questions",
             "Questions to a source for one owner, by result: answered, unavailable",

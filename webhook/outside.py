@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from webhook import config as configuration
-from webhook.cluster import Cluster, ClusterError, Meta, NamespaceObject, SecretObject, is_name
+from webhook.cluster import Cluster, ClusterError, Meta, NamespaceObject, SecretMeta, SecretObject, is_name
 from webhook.config import Config, ConfigError
 from webhook.credential import Credential, Credentials, canonical_registry
 from webhook.dockerconfig import DockerConfigError, Parsed, parse
@@ -25,13 +25,9 @@ from webhook.sources.secret import SourceSecret, read
 from webhook.state import Reader
 
 CONFIG_KEY = "config.yaml"
+FINGERPRINT = Fingerprint(b"")
+"""Compares within one run and is never shown, so it needs no key."""
 CHART = {"labelSelector": f"app.kubernetes.io/name={MANAGER}"}
-
-
-class Referrer(msgspec.Struct):
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
 
 
 class Manager(msgspec.Struct, rename="camel"):
@@ -47,18 +43,14 @@ class Manager(msgspec.Struct, rename="camel"):
         return b'"f:data"' in bytes(self.fields_v1)
 
 
-class PullSecretMeta(Meta):
-    owner_references: list[Referrer] | None = None
+class PullSecretMeta(SecretMeta):
     managed_fields: list[Manager] | None = None
 
 
-class PullSecretObject(msgspec.Struct):
+class PullSecretObject(SecretObject):
     """A Secret of our name, whoever wrote it."""
 
     metadata: PullSecretMeta
-    type: str = ""
-    data: dict[str, str] | None = None
-    immutable: bool | None = None
 
     @property
     def ours(self) -> bool:
@@ -119,8 +111,9 @@ class Outside:
     cluster: Cluster
     config: Config
 
-    def _reader(self) -> Reader:
-        return Reader(self.config.rules, self.config.excluded, Fingerprint(b""))
+    @property
+    def reader(self) -> Reader:
+        return Reader(self.config.rules, self.config.excluded, FINGERPRINT)
 
     async def namespace(self, name: str) -> Namespace:
         """Raises PullsecretError when there is none."""
@@ -130,12 +123,12 @@ class Outside:
             raw = await self.cluster.call("GET", f"/api/v1/namespaces/{name}", within=30.0)
         except ClusterError as e:
             raise PullsecretError(f"namespace {name} cannot be read ({e})") from None
-        return self._reader().namespace(msgspec.json.decode(raw, type=NamespaceObject))
+        return self.reader.namespace(msgspec.json.decode(raw, type=NamespaceObject))
 
     async def served(self) -> dict[str, Namespace]:
         """All namespaces that the webhook serves and that stay."""
         objects = listed(self.cluster, "namespaces", "/api/v1/namespaces", NamespaceObject, metadata_only=True)
-        reader = self._reader()
+        reader = self.reader
         read = [reader.namespace(one) async for one in objects]
         return {one.name: one for one in sorted(read, key=lambda one: one.name) if one.served and not one.terminating}
 

@@ -9,12 +9,15 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from webhook.credential import Credential, Credentials
 from webhook.dockerconfig import render
-from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
+from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
+
+SOON = timedelta(days=7)
+"""An end of a credential that is nearer than this is mentioned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Standing:
     terminating: bool
     owner: str | None
     digest: bytes
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,12 @@ class Planner:
         return Write(body, standing, in_place)
 
     def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
-        """The whole Secret as it is applied. The owner reference lets the garbage collector end what was misplaced."""
+        """The whole Secret as it is applied. The owner reference lets the garbage collector end what was misplaced.
+
+        When the first of its credentials ends stands in it for `pullsecret status`, which cannot ask the sources.
+        """
+        ends = min((c.expires for c in items if c.expires is not None), default=None)
+        expires = {} if ends is None else {EXPIRES: f"{ends.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         return {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -145,7 +154,7 @@ class Planner:
                 "name": self.name,
                 "namespace": namespace.name,
                 "labels": {MANAGED_BY: MANAGER},
-                "annotations": {OWNER: namespace.owner, NAMESPACE_UID: namespace.uid},
+                "annotations": {OWNER: namespace.owner, NAMESPACE_UID: namespace.uid, **expires},
                 "ownerReferences": [
                     {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}
                 ],
@@ -165,6 +174,7 @@ def fields(secret: Mapping[str, Any]) -> list[str | None]:
         (metadata.get("labels") or {}).get(MANAGED_BY),
         annotations.get(OWNER),
         annotations.get(NAMESPACE_UID),
+        annotations.get(EXPIRES),
         *sorted(reference.get("uid", "") for reference in metadata.get("ownerReferences") or ()),
     ]
 

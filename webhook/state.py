@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from webhook.cluster import AccountObject, Meta, NamespaceObject, SecretObject
@@ -15,6 +16,7 @@ from webhook.names import (
     DOCKERCONFIG_KEY,
     DOCKERCONFIG_TYPE,
     ENFORCE_MOUNTABLE,
+    EXPIRES,
     INJECT,
     MANAGED_BY,
     MANAGER,
@@ -191,6 +193,7 @@ class Reader:
     def standing(self, seen: SecretObject) -> Standing:
         meta = seen.metadata
         labels, annotations = meta.labels or {}, meta.annotations or {}
+        expires = annotations.get(EXPIRES)
         return Standing(
             namespace=meta.namespace,
             uid=meta.uid,
@@ -207,9 +210,11 @@ class Reader:
                     labels.get(MANAGED_BY),
                     annotations.get(OWNER),
                     annotations.get(NAMESPACE_UID),
+                    expires,
                     *sorted(reference.uid for reference in meta.owner_references or ()),
                 ]
             ),
+            expires=_time(expires) if expires is not None else None,
         )
 
     @staticmethod
@@ -219,6 +224,15 @@ class Reader:
             pull_secrets=seen.pull_secrets,
             enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) == "true",
         )
+
+
+def _time(text: str) -> datetime | None:
+    """As we write it; anything else is not ours to understand."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else None
 
 
 def version(meta: Meta) -> int:

@@ -85,6 +85,7 @@ def refused(ran: Ran, code: int) -> str:
         (["config", "check"], "json: all values, defaults too"),
         (["config", "schema"], "usage: pullsecret config schema"),
         (["try"], "Creates a pod by dry run in an owned namespace"),
+        (["status"], "Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong."),
         (["adopt"], "Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong."),
         (["uninstall"], "Stop the webhook first: it would write them anew."),
         (["version"], "usage: pullsecret version"),

@@ -2,7 +2,7 @@
 
 import base64
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -77,7 +77,7 @@ FOREIGN_SECRET = standing(ours=False, owner=None)
         (TEAM, HERS, FOREIGN_SECRET, Leave(FOREIGN)),
         (UNOWNED, Credentials(), FOREIGN_SECRET, Leave(FOREIGN)),
         (TEAM, Credentials((EXPIRED,)), None, Leave(NO_CREDENTIAL)),
-        (TEAM, Credentials((EXPIRED,)), standing(), Leave()),  # the last one stays until it is replaced
+        (TEAM, Credentials((EXPIRED,)), standing(items=(EXPIRED,)), Leave()),  # the last one stays until it is replaced
         (BOB, Credentials((EXPIRED,)), standing(), Delete(standing(), NO_CREDENTIAL)),
         (TEAM, Credentials((replace(GHCR, namespaces=("other",)),)), None, Leave(NO_CREDENTIAL)),
     ],
@@ -110,10 +110,31 @@ def test_write(
     assert auths(made) == registries
     assert isinstance(made, Write)
     assert (made.in_place, made.over) == (in_place, seen)
-    assert made.body["metadata"]["annotations"] == {
+    annotations = dict(made.body["metadata"]["annotations"])
+    annotations.pop("pullsecret-webhook/expires", None)
+    assert annotations == {
         "pullsecret-webhook/owner": namespace.owner,
         "pullsecret-webhook/namespace-uid": namespace.uid,
     }
+
+
+def test_when_the_first_of_its_credentials_ends_stands_in_it() -> None:
+    def written(*items: Credential) -> str | None:
+        annotations: dict[str, str] = PLANNER.body(TEAM, items)["metadata"]["annotations"]
+        return annotations.get("pullsecret-webhook/expires")
+
+    later = replace(HARBOR, expires=datetime(2030, 5, 1, 2, 0, 0, 7, tzinfo=timezone(timedelta(hours=2))))
+    assert written(GHCR, HARBOR) is None
+    assert written(GHCR, later) == "2030-05-01T00:00:00Z"
+    assert written(EXPIRED, later) == "2029-12-31T23:59:59Z"
+
+
+def test_an_end_that_moved_is_written_once() -> None:
+    longer = replace(GHCR, expires=NOW + timedelta(days=30))
+    made = plan(TEAM, Credentials((longer,)), standing())
+    assert isinstance(made, Write)
+    assert made.in_place
+    assert plan(TEAM, Credentials((longer,)), standing(items=(longer,))) == Leave()
 
 
 def test_keep_leaves_what_is_unowned() -> None:

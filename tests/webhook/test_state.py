@@ -287,7 +287,7 @@ def test_one_that_we_wrote_is_what_we_planned() -> None:
     assert token not in repr(read)
     assert not planted.leaks(repr(read))
     assert read.digest == FINGERPRINT(
-        ["kubernetes.io/dockerconfigjson", token, "pullsecret-webhook", "alice", "u1", "u1"]
+        ["kubernetes.io/dockerconfigjson", token, "pullsecret-webhook", "alice", "u1", None, "u1"]
     )
     assert (
         read.digest

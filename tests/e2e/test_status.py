@@ -1,0 +1,209 @@
+"""`pullsecret status` of a real cluster in which some things are as they should be and some are not."""
+
+import base64
+import json
+import re
+import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+
+import planted
+from controlplane import webhook as deployed
+from controlplane.cluster import ControlPlane
+from controlplane.command import Ran, command
+from controlplane.objects import SECRET, pod, stands
+from controlplane.webhook import NAMESPACE, Webhook
+from webhook.names import INJECT, NAMESPACE_UID, OWNER
+
+pytestmark = pytest.mark.cluster
+_numbers = count(1)
+
+
+def status(cluster: ControlPlane, owners: str, *arguments: str) -> Ran:
+    """Of these owners only: others' namespaces in the cluster are other tests'."""
+    rule = {"from": "label", "key": OWNER, "pattern": f"(?P<owner>{owners}.*)"}
+    config = cluster.folder / "status.yaml"
+    config.write_text(json.dumps({"ownerRules": [rule]}))
+    return command(cluster, "status", *arguments, "--config", str(config))
+
+
+def lines(ran: Ran) -> dict[str, dict[str, Any]]:
+    assert ran.err == ""
+    return {line["namespace"]: line for line in json.loads(ran.out)}
+
+
+def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane, webhook: Webhook) -> None:
+    api, group = cluster.api, f"shown{next(_numbers)}"
+    good, poor, ended, moved = (f"{group}-{name}" for name in ("good", "poor", "ended", "moved"))
+    token = planted.token()
+    deployed.give(api, good, token, expires="2099-01-31T12:00:00Z")
+    deployed.give(api, ended, planted.token())
+    for owner in (good, poor, ended):
+        cluster.namespace(owner, labels={OWNER: owner})
+    written = stands(cluster, good, token)
+    assert written
+    cluster.wait(lambda: api.get("Secret", SECRET, ended), "the Secret that is about to end")
+    deployed.give(api, ended, planted.token(), expires="2020-01-01T00:00:00Z")
+
+    cluster.namespace(moved)  # its pod and its Secret are from before it had an owner
+    api.create(pod(moved, "before"))
+    out = pod(moved, "out")
+    out["metadata"]["labels"] = {INJECT: "disabled"}
+    api.create(out)
+    foreign = {"name": SECRET, "namespace": moved}
+    data = {".dockerconfigjson": base64.b64encode(b'{"auths":{}}').decode()}
+    kind = "kubernetes.io/dockerconfigjson"
+    api.create({"apiVersion": "v1", "kind": "Secret", "metadata": foreign, "type": kind, "data": data})
+    api.patch("Namespace", moved, {"metadata": {"labels": {OWNER: moved}}})
+    api.create(pod(good, "with"))
+
+    def shown() -> dict[str, dict[str, Any]] | None:
+        found = lines(status(cluster, group, "-o", "json"))
+        return found if found[ended]["expires"] else None
+
+    found = cluster.wait(shown, "the end stands in the Secret")
+    assert set(found) == {good, poor, ended, moved}
+    when = found[good].pop("written")
+    assert when == next(
+        one["time"] for one in written["metadata"]["managedFields"] if one["manager"] == "pullsecret-webhook"
+    )
+    assert found[good] == {
+        "namespace": good,
+        "owner": good,
+        "state": "right",
+        "registries": ["ghcr.io"],
+        "expires": "2099-01-31T12:00:00Z",
+        "problem": "",
+        "note": "",
+        "pods_without": [],
+    }
+    assert (found[poor]["state"], found[poor]["note"]) == ("none", "no credential is known")
+    assert found[ended]["problem"] == f"a credential of {ended} ended 2020-01-01 00:00; renew it"
+    assert found[moved]["problem"].startswith("the Secret is not the webhook's")
+    assert found[moved]["pods_without"] == ["before"]
+
+    told = status(cluster, group)
+    assert told.code == 1
+    assert told.out.splitlines()[-1] == (
+        "4 namespaces: 1 right, 1 without a known credential, 2 wrong; 1 pods without the reference; 2 for a human"
+    )
+    assert status(cluster, group, "-n", good).code == 0
+    assert status(cluster, group, "-n", moved).code == 1
+    unserved = status(cluster, group, "-n", "default")
+    assert (unserved.code, "the namespace has no owner" in unserved.out) == (0, True)
+
+
+def test_what_stops_the_webhook_is_said(cluster: ControlPlane, webhook: Webhook) -> None:
+    owner = f"stopped{next(_numbers)}"
+    cluster.namespace(owner)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": owner}}
+    cluster.api.create(quota | {"spec": {"hard": {"count/secrets": "0"}}})
+    cluster.wait(
+        lambda: cluster.api.get("ResourceQuota", "none", owner)["status"].get("hard"),  # type: ignore[index]
+        "the quota counts",
+    )
+    deployed.give(cluster.api, owner, planted.token())
+    cluster.api.patch("Namespace", owner, {"metadata": {"labels": {OWNER: owner}}})
+
+    def problem() -> str:
+        text = str(lines(status(cluster, owner, "-o", "json"))[owner]["problem"])
+        return text if "said" in text else ""
+
+    words = "the Secret is missing; the webhook said: the pull secret is not up to date: a quota"
+    assert cluster.wait(problem, "the Event is there").startswith(words)
+
+
+def test_an_end_is_shown_before_it_comes(cluster: ControlPlane, webhook: Webhook) -> None:
+    owner = f"ending{next(_numbers)}"
+    end = (datetime.now(UTC) + timedelta(days=3)).replace(microsecond=0)
+    token = planted.token()
+    deployed.give(cluster.api, owner, token, expires=end.isoformat())
+    cluster.namespace(owner, labels={OWNER: owner})
+    stands(cluster, owner, token)
+    shown = lines(status(cluster, owner, "-n", owner, "-o", "json"))[owner]
+    assert (shown["state"], shown["note"]) == ("right", "a credential ends soon")
+    assert datetime.fromisoformat(shown["expires"]) == end
+
+    def told() -> str | None:
+        events = cluster.api.list("Event", owner)
+        return next((e.get("note") or e["message"] for e in events if e["reason"] == "CredentialEnds"), None)
+
+    assert f"ends at {end:%Y-%m-%d %H:%M} UTC" in cluster.wait(told, "the Event")
+    [shown_there] = re.findall(r"^pullsecret_webhook_pull_secrets_ending (.*)$", webhook.metrics(), re.MULTILINE)
+    assert float(shown_there) >= 1
+
+
+def test_the_configuration_is_found_in_the_cluster(cluster: ControlPlane, webhook: Webhook) -> None:
+    owner = f"found{next(_numbers)}"
+    nothing = command(cluster, "status")
+    assert (nothing.code, nothing.out) == (2, "")
+    assert "found in: none; name a file with --config" in nothing.err
+    chart = {"name": "pullsecret-webhook", "namespace": NAMESPACE}
+    labels = {"app.kubernetes.io/name": "pullsecret-webhook"}
+    rules = {"ownerRules": [{"from": "name", "pattern": f"(?P<owner>{owner})"}]}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": chart | {"labels": labels}}
+    cluster.api.create(config | {"data": {"config.yaml": json.dumps(rules)}})
+    try:
+        cluster.namespace(owner)
+        ran = command(cluster, "status")
+    finally:
+        cluster.api.delete("ConfigMap", "pullsecret-webhook", NAMESPACE)
+    assert ran.code == 0
+    assert ran.out.splitlines()[-1].startswith("1 namespaces: 0 right, 1 without a known credential")
+
+
+def test_it_only_reads(cluster: ControlPlane, webhook: Webhook) -> None:
+    """As a user who may read these and nothing else."""
+    rules = [{"apiGroups": [""], "resources": ["namespaces", "secrets", "events", "pods"], "verbs": ["get", "list"]}]
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+    cluster.api.apply(rbac | {"kind": "ClusterRole", "metadata": {"name": "status"}, "rules": rules})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "status"}
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "onlooker"}]
+    binding = rbac | {"kind": "ClusterRoleBinding", "metadata": {"name": "status"}}
+    cluster.api.apply(binding | {"roleRef": reference, "subjects": subjects})
+    kubeconfig = str(cluster.user_kubeconfig("onlooker"))
+    assert status(cluster, "nobody-at-all", "--kubeconfig", kubeconfig).code == 0
+    nobody = status(cluster, "nobody-at-all", "--kubeconfig", str(cluster.user_kubeconfig("stranger")))
+    assert (nobody.code, nobody.err) == (1, "pullsecret: namespaces cannot be listed (403 Forbidden)\n")
+
+
+SPACES, PODS = 2000, 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_two_thousand_namespaces(cluster: ControlPlane) -> None:
+    """Written here as the webhook writes them; each has pods, half of them without the reference."""
+    api = cluster.api
+
+    def make(number: int) -> None:
+        name = f"many-{number}"
+        labels = {OWNER: f"many{number % 500}"}
+        uid = api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        annotations = {OWNER: labels[OWNER], NAMESPACE_UID: uid["metadata"]["uid"]}
+        ours = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
+        metadata = {"name": SECRET, "namespace": name, "labels": ours, "annotations": annotations}
+        data = {".dockerconfigjson": base64.b64encode(b'{"auths":{"ghcr.io":{"auth":"YTpi"}}}').decode()}
+        kind = "kubernetes.io/dockerconfigjson"
+        api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": data})
+        for which in range(PODS):
+            listed = {"imagePullSecrets": [{"name": SECRET}]} if which % 2 == 0 else {}
+            api.create(pod(name, f"p{which}", automountServiceAccountToken=False, **listed))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(make, range(SPACES)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.monotonic()
+    found = lines(status(cluster, "many", "-o", "json"))
+    took = time.monotonic() - began
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert len(found) == SPACES
+    assert {line["state"] for line in found.values()} == {"right"}
+    assert all(line["pods_without"] == ["p1"] for line in found.values())
+    assert took < 30, took
+    assert grown < 64, grown

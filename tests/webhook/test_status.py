@@ -1,0 +1,138 @@
+"""What `status` makes of what it sees of one namespace, and how it says it."""
+
+import base64
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+import planted
+from webhook.credential import Credential, Credentials
+from webhook.outside import FINGERPRINT, PullSecretObject
+from webhook.pullsecret import Namespace, Planner, Standing, fields
+from webhook.state import Reader
+from webhook.status import Judge, Line, Seen, text
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SPACE = Namespace("team", "space-uid", 1, "alice")
+GHCR = Credentials((Credential("ghcr.io", "alice", "x"),))
+ENDED = Credentials((Credential("ghcr.io", "alice", "x", NOW - timedelta(days=1)),))
+PLANNER = Planner("ghcr-secret", FINGERPRINT)
+JUDGE = Judge(PLANNER, NOW)
+STANDING = Standing(
+    "team", "uid", 1, True, True, False, False, "alice", FINGERPRINT(fields(PLANNER.body(SPACE, GHCR.items)))
+)
+RIGHT = Seen(STANDING, "kubernetes.io/dockerconfigjson", "space-uid", None, NOW, ("ghcr.io",), "")
+
+
+def but(**changes: Any) -> Seen:
+    return replace(RIGHT, standing=replace(STANDING, **changes))
+
+
+def test_a_secret_as_the_webhook_writes_it() -> None:
+    auths = {"quay.io": {"username": "alice", "password": planted.token()}, "ghcr.io": {"auth": "YTpi"}}
+    data = base64.b64encode(json.dumps({"auths": auths}).encode()).decode()
+    annotations = {
+        "pullsecret-webhook/owner": "alice",
+        "pullsecret-webhook/namespace-uid": "space-uid",
+        "pullsecret-webhook/expires": "2030-05-01T00:00:00Z",
+    }
+    wrote = {"manager": "pullsecret-webhook", "time": "2029-12-31T10:00:00Z", "fieldsV1": {"f:data": {}}}
+    meta: dict[str, Any] = {"name": "s", "annotations": annotations, "managedFields": [wrote]}
+    meta["labels"] = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
+    whole = {"metadata": meta, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": data}}
+    reader = Reader((), lambda _: False, FINGERPRINT)
+    seen = Seen.of(msgspec.json.decode(json.dumps(whole), type=PullSecretObject), reader)
+    assert seen == replace(
+        RIGHT,
+        standing=seen.standing,
+        expires=datetime(2030, 5, 1, tzinfo=UTC),
+        written=datetime(2029, 12, 31, 10, tzinfo=UTC),
+        registries=("ghcr.io", "quay.io"),
+    )
+    line = Judge(PLANNER, NOW, asked=False)(SPACE, seen, Credentials())
+    assert (line.state, line.problem, line.note, line.needs_a_human) == ("right", "", "", False)
+    assert not planted.leaks(repr(seen) + text([line]))
+
+
+@pytest.mark.parametrize(
+    ("seen", "problem"),
+    [
+        (but(ours=False), "not the webhook's; see pullsecret adopt -n team --dry-run"),
+        (but(terminating=True), "something holds it"),
+        (replace(but(dockerconfig=False), type="Opaque"), "type is Opaque"),
+        (but(owner="bob"), "the Secret is bob's"),
+        (but(owner=None), "the Secret is nobody's"),
+        (replace(RIGHT, namespace_uid="before"), "earlier namespace"),
+        (replace(RIGHT, unreadable="it is not JSON"), "not usable: it is not JSON"),
+        (but(digest=b"other"), "the Secret is not what alice's source Secrets say"),
+        (replace(RIGHT, expires=NOW), "ended 2030-01-01 00:00; renew it"),
+    ],
+)
+def test_what_is_wrong(seen: Seen, problem: str) -> None:
+    line = JUDGE(SPACE, seen, GHCR, "a quota of the namespace forbids it")
+    assert (line.state, line.needs_a_human) == ("wrong", True)
+    assert problem in line.problem
+    assert line.problem.endswith("; the webhook said: a quota of the namespace forbids it")
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "problem"),
+    [
+        (Credentials(), "", ""),
+        (Credentials(), "a quota forbids it", "there is no Secret; the webhook said: a quota forbids it"),
+        (GHCR, "", "the Secret is missing; is the webhook running?"),
+        (GHCR, "a quota forbids it", "the Secret is missing; the webhook said: a quota forbids it"),
+        (ENDED, "", "there is no Secret: the credential of alice has ended; renew it"),
+        (None, "", "there is no Secret, and a source Secret of alice is broken"),
+    ],
+)
+def test_why_there_is_none(known: Credentials | None, said: str, problem: str) -> None:
+    line = JUDGE(SPACE, None, known, said)
+    assert (line.problem, line.state) == (problem, "wrong" if problem else "none")
+    assert line.needs_a_human is bool(problem)
+
+
+def test_an_end_that_comes_is_said_before_it_comes() -> None:
+    assert JUDGE(SPACE, replace(RIGHT, expires=NOW + timedelta(days=8)), GHCR).note == ""
+    soon = JUDGE(SPACE, replace(RIGHT, expires=NOW + timedelta(days=6)), GHCR)
+    assert (soon.note, soon.needs_a_human) == ("a credential ends soon", False)
+
+
+def test_a_source_that_is_not_asked_from_here() -> None:
+    """Nothing is claimed of what it would say."""
+    elsewhere = Judge(PLANNER, NOW, asked=False)
+    assert elsewhere(SPACE, but(digest=b"other"), Credentials()).state == "right"
+    missing = elsewhere(SPACE, None, Credentials())
+    assert (missing.state, missing.note) == ("none", "sources other than Secrets are not asked from here")
+
+
+def test_a_broken_source_secret_is_said_while_the_last_one_stands() -> None:
+    line = JUDGE(SPACE, RIGHT, None)
+    assert (line.state, line.problem) == ("wrong", "a source Secret of alice is broken; what stood before stays")
+
+
+def test_pods_without_the_reference_need_a_human() -> None:
+    line = JUDGE(SPACE, RIGHT, GHCR, "", tuple("abcdefg"))
+    assert (line.state, line.needs_a_human) == ("right", True)
+    assert "  pods without the reference, to be created anew: a, b, c, d, e and 2 more" in text([line]).splitlines()
+
+
+def test_the_table() -> None:
+    lines = [
+        Line("a", "alice", "right", ("ghcr.io",), NOW, NOW),
+        Line("long-name", "bob", "none", note="no credential is known"),
+        Line("b", "carol", "wrong", problem="the Secret is bob's"),
+    ]
+    assert text(lines).splitlines() == [
+        "NAMESPACE  OWNER  SECRET  ENDS              WRITTEN           REGISTRIES",
+        "a          alice  right   2030-01-01 00:00  2030-01-01 00:00  ghcr.io",
+        "long-name  bob    none    -                 -                 -",
+        "  no credential is known",
+        "b          carol  wrong   -                 -                 -",
+        "  the Secret is bob's",
+        "3 namespaces: 1 right, 1 without a known credential, 1 wrong; 0 pods without the reference; 1 for a human",
+    ]
