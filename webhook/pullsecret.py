@@ -16,6 +16,8 @@ from webhook.credential import Credential, Credentials
 from webhook.dockerconfig import render
 from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
 
+LARGEST = 1024 * 1024
+"""Bytes of data that the API server takes in a Secret."""
 SOON = timedelta(days=7)
 """An end of a credential that is nearer than this is mentioned."""
 
@@ -54,7 +56,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
+    """`problem`: nothing can be done, and a human must know."""
+
     why: str = ""
+    problem: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ class Delete:
 Plan = Leave | Write | Delete
 
 NO_CREDENTIAL = "the owner has no credential yet"
+TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
 UNAVAILABLE = "the source of credentials is unavailable"
 FOREIGN = "a Secret of this name is not managed by pullsecret-webhook"
 
@@ -132,9 +138,11 @@ class Planner:
     ) -> Plan:
         if not items:
             return Delete(standing, NO_CREDENTIAL) if standing else Leave(NO_CREDENTIAL)
-        if standing is None:
-            return Write(self.body(namespace, items))
         body = self.body(namespace, items)
+        if len(body["data"][DOCKERCONFIG_KEY]) > LARGEST * 4 // 3:  # of base64
+            return Leave(TOO_LARGE, problem=True) if same or standing is None else Delete(standing, TOO_LARGE)
+        if standing is None:
+            return Write(body)
         in_place = same and standing.dockerconfig and not standing.immutable and not standing.terminating
         if in_place and standing.digest == self.fingerprint(fields(body)):
             return Leave()

@@ -129,7 +129,7 @@ class Supply:
                 await asyncio.wait({running[1]})  # older knowledge is being written: let it finish, look again
                 continue
             if isinstance(step, Leave):
-                return Supplied(wrote)
+                return Supplied(wrote, step.why if step.problem else "")
             done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
             if done is None:  # the world is newer than we are
                 continue

@@ -75,7 +75,8 @@ def locked() -> dict[str, str]:
     entries = re.findall(
         r"^([a-z0-9-]+)==(\S+)(?: ; (.*?))? \\$", (ROOT / "requirements.lock").read_text(), re.MULTILINE
     )
-    conditions = {"platform_python_implementation != 'PyPy'", "implementation_name != 'PyPy'"}
+    names = ("platform_python_implementation", "implementation_name")
+    conditions = {f"{name} != '{pypy}'" for name in names for pypy in ("PyPy", "pypy")}
     for name, _version, marker in entries:
         assert not marker or set(marker.split(" and ")) <= conditions, f"{name}: {marker}: is it for this image?"
     assert len(entries) > 30

@@ -15,6 +15,7 @@ from webhook.dockerconfig import parse
 from webhook.pullsecret import (
     FOREIGN,
     NO_CREDENTIAL,
+    TOO_LARGE,
     UNAVAILABLE,
     Delete,
     Fingerprint,
@@ -57,6 +58,7 @@ def plan(namespace: Namespace, known: Credentials | None, seen: Standing | None)
 
 UNOWNED = replace(TEAM, owner=None)
 BOB = replace(TEAM, owner="bob")
+TOO_MUCH = Credentials((GHCR, replace(HARBOR, password="x" * 500_000)))
 FOREIGN_SECRET = standing(ours=False, owner=None)
 
 
@@ -80,6 +82,9 @@ FOREIGN_SECRET = standing(ours=False, owner=None)
         (TEAM, Credentials((EXPIRED,)), standing(items=(EXPIRED,)), Leave()),  # the last one stays until it is replaced
         (BOB, Credentials((EXPIRED,)), standing(), Delete(standing(), NO_CREDENTIAL)),
         (TEAM, Credentials((replace(GHCR, namespaces=("other",)),)), None, Leave(NO_CREDENTIAL)),
+        (TEAM, TOO_MUCH, None, Leave(TOO_LARGE, problem=True)),
+        (TEAM, TOO_MUCH, standing(), Leave(TOO_LARGE, problem=True)),  # what stands stays
+        (BOB, TOO_MUCH, standing(), Delete(standing(), TOO_LARGE)),
     ],
 )
 def test_no_write(namespace: Namespace, known: Credentials | None, seen: Standing | None, expected: Plan) -> None:

@@ -1,0 +1,212 @@
+"""From a row in the platform's database, and from its token service, to the Secret in a namespace: by the running
+webhook, which has both as sources, and without polling."""
+
+import base64
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import planted
+import tokenservice
+from controlplane import webhook as deployed
+from controlplane.cluster import ControlPlane
+from controlplane.objects import SECRET, names, password, pod, stands
+from controlplane.postgres import Postgres
+from controlplane.waiting import until
+from controlplane.webhook import Webhook
+from tokenservice import TokenService
+from webhook.credential import Credential
+
+pytestmark = pytest.mark.cluster
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "sources" / "git-connections.sql"
+DATABASE = "platform_e2e"
+TABLE = """
+CREATE TABLE git_connections (
+  id serial PRIMARY KEY, user_id text NOT NULL, provider text NOT NULL, username text, access_token text,
+  expires_at timestamptz, status text NOT NULL DEFAULT 'active', server_url text NOT NULL DEFAULT '')
+"""
+
+
+@pytest.fixture(scope="module")
+def url_file(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    given, file = secrets.token_urlsafe(), tmp_path_factory.mktemp("sql") / "url"
+    with postgres.admin() as admin:
+        admin.execute(f"CREATE DATABASE {DATABASE}")
+    with postgres.admin(DATABASE) as admin:
+        admin.execute(TABLE)
+        admin.execute(EXAMPLE.read_bytes())
+        admin.execute(f"ALTER ROLE pullsecret PASSWORD '{given}'")
+    file.write_text(postgres.url("pullsecret", given, DATABASE))
+    yield file
+    with postgres.admin(DATABASE) as admin:
+        admin.execute("DROP OWNED BY pullsecret")
+    with postgres.admin() as admin:
+        admin.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+        admin.execute("DROP ROLE pullsecret")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, binaries: None) -> Iterator[ControlPlane]:
+    """Apart from the session's cluster: a replica there knows nothing of this source, and would take Secrets away."""
+    with ControlPlane.start(tmp_path_factory.mktemp("remote")) as cluster:
+        deployed.install(cluster)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenService]:
+    """It lets nobody in without a certificate, and answers nobody without its token."""
+    with tokenservice.serving(tmp_path_factory.mktemp("service"), mutual=True, token=planted.token()) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def replica(own: ControlPlane, url_file: Path, service: TokenService) -> Iterator[Webhook]:
+    assert service.token
+    (token_file := service.folder / "token").write_text(service.token)
+    certificate, key = service.client
+    files = {"tokenFile": str(token_file), "caFile": service.ca_file, "certFile": certificate, "keyFile": key}
+    database = {"urlFile": str(url_file), "preset": "git-connections", "listen": "pullsecret_owner_changed"}
+    sources = [
+        {"from": "http", "url": service.url, "maxAge": 0} | files,
+        {"from": "sql", "maxAge": 86400} | database,
+    ]
+    with deployed.running(own, settings={"sources": sources}, name="remote") as started:
+        deployed.register(own, started.port)
+        own.namespace("called", labels=label("nobody"))
+        deployed.wait_called(own.api, started.port, "called")
+        yield started
+
+
+def run(postgres: Postgres, query: str, *values: str) -> None:
+    with postgres.admin(DATABASE) as admin:
+        admin.execute(query.encode(), values)
+
+
+def connect(postgres: Postgres, user: str, token: str) -> None:
+    columns = "user_id, provider, username, access_token"
+    run(postgres, f"INSERT INTO git_connections ({columns}) VALUES (%s, 'github', 'u', %s)", user, token)
+
+
+def label(owner: str) -> dict[str, str]:
+    return {"pullsecret-webhook/owner": owner}
+
+
+def registries(cluster: ControlPlane, namespace: str) -> dict[str, str]:
+    """Registries and user names in the pull secret."""
+    secret = cluster.api.get("Secret", SECRET, namespace)
+    config = base64.b64decode(secret["data"][".dockerconfigjson"]) if secret else b'{"auths": {}}'
+    return {registry: entry["username"] for registry, entry in json.loads(config)["auths"].items()}
+
+
+def look(cluster: ControlPlane, namespace: str) -> None:
+    """A pod is created, which is when an answer that is no longer fresh is asked for anew."""
+    time.sleep(1.1)  # what an answer is good for at least
+    name = f"p{secrets.token_hex(4)}"
+    assert names(cluster.api.create(pod(namespace, name))) == [SECRET]
+
+
+def test_what_the_service_says_becomes_a_secret(own: ControlPlane, replica: Webhook, service: TokenService) -> None:
+    owner, first, second = "team-1", planted.token(), planted.token()
+    service.give(owner, Credential("ghcr.io", "bot", first))
+    own.namespace("from-http", labels=label(owner))
+    stands(own, "from-http", first)
+    assert service.asked[-1].raw_path == "/v1/owners/team-1"
+    service.give(owner, Credential("ghcr.io", "bot", second))
+    look(own, "from-http")
+    stands(own, "from-http", second, within=5)
+    service.up = False
+    try:
+        look(own, "from-http")
+        assert password(own, "from-http") == second
+    finally:
+        service.up = True
+    service.give(owner)  # known to have none
+    look(own, "from-http")
+    stands(own, "from-http", None, within=5)
+
+
+def test_two_sources_stand_side_by_side_and_a_conflict_is_told(
+    own: ControlPlane, replica: Webhook, postgres: Postgres, service: TokenService
+) -> None:
+    user = "user-20"
+    connect(postgres, user, planted.token())
+    service.give(user, Credential("ghcr.io/acme", "acme", planted.token()))
+    own.namespace("both", labels=label(user))
+    own.wait(lambda: registries(own, "both") == {"ghcr.io": "u", "ghcr.io/acme": "acme"}, "one of each")
+    service.give(user, Credential("ghcr.io", "other", planted.token()))
+    look(own, "both")
+    own.wait(lambda: registries(own, "both") == {"ghcr.io": "other"}, "the first source's")
+
+    def told() -> bool:
+        events = [event for event in own.api.list("Event", deployed.NAMESPACE) if event["reason"] == "SourceConflict"]
+        words = f"sources http and sql have different credentials of owner {user} for ghcr.io; that of http is used"
+        return words in {event["note"] for event in events}
+
+    own.wait(told, "an Event says so")
+
+
+def test_more_than_a_secret_holds_is_not_written_and_said(
+    own: ControlPlane, replica: Webhook, service: TokenService
+) -> None:
+    owner, token = "hoarder", planted.token()
+    service.give(owner, Credential("ghcr.io", "bot", token))
+    own.namespace("large", labels=label(owner))
+    before = stands(own, "large", token)
+    service.give(owner, Credential("ghcr.io", "bot", planted.token() + "x" * 600_000))
+    look(own, "large")
+
+    def told() -> bool:
+        return any("larger than 1 MiB" in event["note"] for event in own.api.list("Event", "large"))
+
+    own.wait(told, "an Event says so")
+    assert own.api.get("Secret", SECRET, "large") == before
+
+
+def test_a_row_becomes_a_secret_and_a_change_is_there_at_once(
+    own: ControlPlane, replica: Webhook, postgres: Postgres
+) -> None:
+    def asked() -> int:
+        lines = replica.metrics().splitlines()
+        return sum(int(float(line.split()[-1])) for line in lines if "source_questions_total{" in line)
+
+    user, first, second = "user-17", planted.token(), planted.token()
+    connect(postgres, user, first)
+    own.namespace("from-sql", labels=label(user))
+    stands(own, "from-sql", first)
+    assert names(own.api.create(pod("from-sql"))) == [SECRET]
+    settled = asked()
+    time.sleep(2)
+    assert asked() == settled, "nothing polls"
+    began = time.monotonic()
+    run(postgres, "UPDATE git_connections SET access_token = %s WHERE user_id = %s", second, user)
+    stands(own, "from-sql", second, within=2)
+    assert time.monotonic() - began < 2
+    run(postgres, "UPDATE git_connections SET status = 'revoked' WHERE user_id = %s", user)
+    stands(own, "from-sql", None, within=5)
+    run(postgres, "UPDATE git_connections SET status = 'active' WHERE user_id = %s", user)
+    stands(own, "from-sql", second, within=15)  # the fourth write in a row waits a little
+
+
+def test_while_the_database_is_down_what_stands_stays(own: ControlPlane, replica: Webhook, postgres: Postgres) -> None:
+    user, token, newer = "user-18", planted.token(), planted.token()
+
+    connect(postgres, user, token)
+    own.namespace("sql-down", labels=label(user))
+    before = stands(own, "sql-down", token)
+    postgres.down()
+    try:
+        own.namespace("sql-down-new", labels=label(user))
+        assert names(own.api.create(pod("sql-down-new"))) == [SECRET]
+        assert names(own.api.create(pod("sql-down"))) == [SECRET]
+        time.sleep(1)
+        assert own.api.get("Secret", SECRET, "sql-down") == before
+    finally:
+        postgres.up()
+    run(postgres, "UPDATE git_connections SET access_token = %s WHERE user_id = %s", newer, user)
+    until(lambda: password(own, "sql-down") == newer, "the newer token is there", within=40)
+    until(lambda: password(own, "sql-down-new") == newer, "there too", within=40)
