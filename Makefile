@@ -52,9 +52,10 @@ lint: $(VENV)/.installed
 test-fast: lint
 	$(RUN)/pytest -q -m "not cluster and not node and not helm and not slow"
 
-# Two files at a time, each of the two with a cluster of its own: much of a test is waiting.
+# Two files at a time, each of the two with a cluster of its own: much of a test is waiting. In the order of the folders,
+# so that the small files come last and both end together.
 test: lint build
-	$(RUN)/pytest -q -n 2 --dist loadfile -m "not slow"
+	$(RUN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-install: build
 	$(RUN)/pytest -q -m "not slow" tests/install

@@ -58,7 +58,7 @@ SLOW = pytest.mark.slow
 TOOLS: dict[str, list[pytest.MarkDecorator]] = {
     "kubectl apply": [],
     "kubectl apply --server-side": [SLOW],
-    "kubectl replace": [],
+    "kubectl replace": [SLOW],
     "server-side apply with force (Argo CD)": [SLOW],
     "Helm 4": [pytest.mark.helm],
     "Helm 4 --server-side=false": [pytest.mark.helm, SLOW],
