@@ -102,6 +102,7 @@ def write_kubelet(folder: Path, *, cgroup: str, port: int, ca: Path, serving: Pa
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "nodeStatusUpdateFrequency": "4s",
         "syncFrequency": "10s",
+        "registryPullQPS": 0,  # no limit: tests ask for many images at once
         # A full disk of the machine is none of the node's business.
         "evictionHard": {
             "memory.available": "0%",
