@@ -89,7 +89,7 @@ class World:
 
     def owned(self, owner: str, source: Object, images: Iterable[str]) -> None:
         """A namespace of the owner, with a pod for each image once its pull secret is there."""
-        name = f"registries-{owner}"
+        name = f"registries-{owner}"  # the cluster is shared, so the owners are not those of the examples
         source["metadata"] |= {"name": name, "labels": {OWNER: name}}
         self.cluster.api.apply(source)
         self.cluster.namespace(name, labels={OWNER: name})
