@@ -21,15 +21,21 @@ class CredentialError(PullsecretError):
 
 
 def canonical_registry(registry: str) -> str:
-    """The key under which the kubelet looks: Docker Hub has one odd name, all others are host[:port][/path]."""
-    bare = registry.strip().removeprefix("https://").removeprefix("http://").rstrip("/")
+    """The key under which the kubelet looks: Docker Hub has one odd name, all others are host[:port][/path].
+
+    As the kubelet does, it leaves out the version of the API (https://ghcr.io/v2/). A slash after a path stays: it
+    makes `ghcr.io/acme/` something else than the beginning of ghcr.io/acme-labs/app.
+    """
+    bare = registry.strip().removeprefix("https://").removeprefix("http://")
     if "@" in bare:  # https://user:password@host: not even to be quoted
         raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
-    if bare and not _REGISTRY.fullmatch(bare):  # nor is this: somebody may have put the token here
+    if bare and not _REGISTRY.fullmatch(bare.rstrip("/")):  # nor is this: somebody may have put the token here
         raise CredentialError("the name of a registry is none; write a host and perhaps a path, such as ghcr.io/acme")
-    if bare.removesuffix("/v1").removesuffix("/v2") in _DOCKER_HUB_NAMES:
-        return DOCKER_HUB
-    return bare
+    host, _, path = bare.partition("/")
+    path = re.sub("^v[12]/", "", path)
+    if host in _DOCKER_HUB_NAMES:
+        return f"docker.io/{path}" if path.strip("/") not in {"", "v1", "v2"} else DOCKER_HUB
+    return f"{host}/{path}" if path.strip("/") else host
 
 
 @dataclass(frozen=True, slots=True)

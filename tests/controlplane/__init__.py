@@ -12,7 +12,7 @@ Where things are:
 
     cluster       ControlPlane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler; users and their access
     node          Node: containerd and kubelet; inside is its process 1, nodefiles its configuration, cgroups its cgroup
-    registry      Registry: private, with TLS and passwords, called ghcr.io; image makes and pushes what lies in it
+    registry      Registry: private, with TLS and passwords; image makes and pushes what lies in it
     network       Network: instead of this machine's loopback one of the cluster's own, where pods have addresses
     networked     Networked: all of these in such a network
     webhookimage  the webhook's own image, built by `make image` with an unpacked buildah

@@ -20,7 +20,7 @@ from controlplane.cgroups import cgroup
 from controlplane.cluster import ControlPlane
 from controlplane.image import Image
 from controlplane.machine import check_machine
-from controlplane.nodefiles import PAUSE, write_containerd, write_kubelet
+from controlplane.nodefiles import PAUSE, write_containerd, write_hosts, write_kubelet
 from controlplane.ports import free_port
 from controlplane.process import Child, Command
 from controlplane.progress import step
@@ -55,6 +55,10 @@ class Node:
                 child.until(node._is_ready, "the node is ready; see kubelet.log and containerd.log there", within=60)
             yield node
 
+    def knows(self, registry: Registry) -> None:
+        """One more, from the next pull on."""
+        write_hosts(self.folder, registry)
+
     def _make_folder(self, stack: ExitStack) -> None:
         images = self.folder / "containerd"
         images.mkdir(parents=True)
@@ -63,7 +67,9 @@ class Node:
     def _write(self, cgroup_name: str, registries: Sequence[Registry]) -> None:
         pki, programs, folder, network = self._cluster.pki, self._programs, self.folder, self._cluster.network
         (folder / "pause.tar").write_bytes(Image.of(programs["pause"]).archive(PAUSE))
-        write_containerd(folder, programs["runc"], registries, network.pods)
+        write_containerd(folder, programs["runc"], network.pods)
+        for registry in registries:
+            self.knows(registry)
         serving = pki.server("kubelet", self.name, "127.0.0.1")
         write_kubelet(folder, cgroup=cgroup_name, port=free_port(), ca=pki.ca, serving=serving)
         kubeconfig = self._cluster.user_kubeconfig(f"system:node:{self.name}", ("system:nodes",))
@@ -76,7 +82,7 @@ class Node:
             *([f"--node-ip={network.address}"] if network.pods else []),
         ]
         keep = {self._cluster.folder, _TESTS, *(program.parent for program in programs.values())}
-        keep |= {registry.ca.parent for registry in registries} | ({network.pods.plugins} if network.pods else set())
+        keep |= {network.pods.plugins} if network.pods else set()
         spec = {
             "folder": str(folder),
             "keep": sorted(map(str, keep)),

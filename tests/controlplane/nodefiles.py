@@ -4,7 +4,7 @@ Inside the node /run and /var are its own, so everything that must have a short 
 (volumes, logs of pods) lies there under its usual name."""
 
 import json
-from collections.abc import Iterable
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ esac
 """  # noqa: E501
 
 
-def write_containerd(folder: Path, runc: Path, registries: Iterable[Registry], pods: Pods | None) -> None:
+def write_containerd(folder: Path, runc: Path, pods: Pods | None) -> None:
     plugins = pods.plugins if pods else folder / "cni"
     config = _CONTAINERD.format(folder=folder, runc=runc, socket=SOCKET, pause=PAUSE, plugins=plugins)
     (folder / "containerd.toml").write_text(config)
@@ -65,11 +65,15 @@ def write_containerd(folder: Path, runc: Path, registries: Iterable[Registry], p
     (folder / "cni" / "none").chmod(0o755)
     network = {"cniVersion": "1.0.0", "name": "pods", "plugins": [pods.config() if pods else {"type": "none"}]}
     (folder / "cni" / "pods.conflist").write_text(json.dumps(network))
-    for registry in registries:
-        hosts = folder / "certs.d" / registry.name / "hosts.toml"
-        hosts.parent.mkdir(parents=True)
-        # No [host] table: then containerd passes on the credentials that the kubelet has for the image's own name.
-        hosts.write_text(f'server = "{registry.url}"\nca = "{registry.ca}"\n')
+
+
+def write_hosts(folder: Path, registry: Registry) -> None:
+    """Images whose names begin with the registry's come from there. containerd reads this at every pull."""
+    hosts = folder / "certs.d" / registry.name
+    hosts.mkdir(parents=True)
+    shutil.copy(registry.ca, hosts / "ca.crt")
+    # No [host] table: then containerd passes on the credentials that the kubelet has for the image's own name.
+    (hosts / "hosts.toml").write_text(f'server = "{registry.url}"\nca = "ca.crt"\n')
 
 
 def write_kubelet(folder: Path, *, cgroup: str, port: int, ca: Path, serving: Pair) -> None:
@@ -98,6 +102,7 @@ def write_kubelet(folder: Path, *, cgroup: str, port: int, ca: Path, serving: Pa
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "nodeStatusUpdateFrequency": "4s",
         "syncFrequency": "10s",
+        "registryPullQPS": 0,  # no limit: tests ask for many images at once
         # A full disk of the machine is none of the node's business.
         "evictionHard": {
             "memory.available": "0%",

@@ -1,5 +1,5 @@
 """A private registry that stands in for ghcr.io: the distribution registry behind TLS and passwords, where each user
-reaches only the repositories under its own name (go/registry)."""
+reaches only the repositories of one owner (go/registry)."""
 
 import json
 import os
@@ -42,11 +42,13 @@ class Registry:
     def __init__(self, folder: Path, name: str, app: Path, network: Network) -> None:
         self.name = name
         self.users: dict[str, str] = {}
+        self.owners: dict[str, str] = {}
         self.address = f"{network.address}:{free_port()}"
         self.url = f"https://{self.address}"
         self._app = app
         self._network = network
         self._htpasswd = folder / "htpasswd"
+        self._owners = folder / "owners.json"
         self._log = folder / "registry.log"
         self._pki = Pki(folder / "pki")
         self.ca = self._pki.ca
@@ -62,23 +64,27 @@ class Registry:
         folder.mkdir(parents=True, exist_ok=True)
         registry = cls(folder, name, programs["app"], network)
         registry._write_users(users)
+        registry._write_owners({})
         with ExitStack() as stack:
             with step(f"registry ({name})"):
                 stack.enter_context(registry._serve(programs["registry"], folder / "storage"))
             yield registry
 
-    def set_password(self, user: str, password: str) -> None:
-        """Also adds a user. The next request is measured by it."""
+    def set_password(self, user: str, password: str, *, owner: str | None = None) -> None:
+        """Also adds a user, of repositories under its own name or under `owner`. The next request is measured by it."""
+        if owner is not None:
+            self._write_owners(self.owners | {user: owner})
         self._write_users(self.users | {user: password})
 
     def remove_user(self, user: str) -> None:
         self._write_users({name: password for name, password in self.users.items() if name != user})
 
     def push(self, repository: str, tag: str, image: Stored | None = None) -> str:
-        """Stores an image as the user that the repository's name begins with, and returns its full name.
+        """Stores an image as the user whose repositories these are, and returns its full name.
 
         Without `image` it is the test app with content of its own, so that no node can have it already."""
-        user = repository.partition("/")[0]
+        owner = repository.partition("/")[0]
+        user = next((user for user, other in self.owners.items() if other == owner), owner)
         with self.client(user, self.users[user]) as client:
             push(client, repository, tag, image or Image.of(self._app, f"{repository}:{tag} {secrets.token_hex(8)}"))
         return f"{self.name}/{repository}:{tag}"
@@ -106,7 +112,7 @@ class Registry:
     @contextmanager
     def _serve(self, program: Path, storage: Path) -> Iterator[None]:
         pair = self._pki.server("registry", self.name, "localhost", self._network.address)
-        command: Command = [program, self.address, pair.certificate, pair.key, self._htpasswd, storage]
+        command: Command = [program, self.address, pair.certificate, pair.key, self._htpasswd, self._owners, storage]
         with Child("registry", [*self._network.enter, *command], log=self._log) as child:
             child.until(self._answers, "the registry answers", within=20)
             yield
@@ -120,13 +126,18 @@ class Registry:
 
     def _write_users(self, users: Mapping[str, str]) -> None:
         self.users = dict(users)
-        lines = [f"{user}:{_hashed(password)}\n" for user, password in users.items()]
         draft = self._htpasswd.with_suffix(".new")
-        draft.write_text("".join(lines))
+        draft.write_text("".join(f"{user}:{_hashed(password)}\n" for user, password in users.items()))
         # The registry reads the file again when its time differs; the file system's own clock ticks in milliseconds.
         now = time.time_ns()
         os.utime(draft, ns=(now, now))
         draft.rename(self._htpasswd)
+
+    def _write_owners(self, owners: Mapping[str, str]) -> None:
+        self.owners = dict(owners)
+        draft = self._owners.with_suffix(".new")
+        draft.write_text(json.dumps(self.owners))
+        draft.rename(self._owners)
 
 
 def _hashed(password: str) -> str:

@@ -114,6 +114,11 @@ def test_a_bad_entry_among_good_ones_is_named_and_left_out() -> None:
         ("index.docker.io", DOCKER_HUB),
         ("registry-1.docker.io/v2", DOCKER_HUB),
         ("docker.io/acme", "docker.io/acme"),
+        ("https://index.docker.io/v1/acme/", "docker.io/acme/"),
+        ("ghcr.io/acme/", "ghcr.io/acme/"),
+        ("https://ghcr.io/v2/", "ghcr.io"),
+        ("https://ghcr.io/v2/acme", "ghcr.io/acme"),
+        ("ghcr.io/v2-tools", "ghcr.io/v2-tools"),
     ],
 )
 def test_registries_have_one_name(key: str, registry: str) -> None:

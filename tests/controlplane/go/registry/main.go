@@ -1,9 +1,9 @@
 // Command registry is the distribution registry behind a guard that stands in for ghcr.io: HTTP Basic
 // authentication against a bcrypt htpasswd file (read again whenever it changes), and each user reaches only
-// the repositories under its own name. Every request is one line of JSON on standard output, written before
+// the repositories under its own name, or under the one that OWNERS, a JSON object, has for it. Every request is one line of JSON on standard output, written before
 // its answer leaves, so that whoever has seen the answer finds it in the log.
 //
-// usage: registry ADDRESS CERTIFICATE KEY HTPASSWD STORAGE
+// usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE
 package main
 
 import (
@@ -21,15 +21,16 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 6 {
-		log.Fatal("usage: registry ADDRESS CERTIFICATE KEY HTPASSWD STORAGE")
+	if len(os.Args) != 7 {
+		log.Fatal("usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE")
 	}
-	address, certificate, key, htpasswd, storage := os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5]
+	address, certificate, key := os.Args[1], os.Args[2], os.Args[3]
+	htpasswd, owners, storage := os.Args[4], os.Args[5], os.Args[6]
 	users, err := auth.GetAccessController("htpasswd", map[string]any{"realm": "registry", "path": htpasswd})
 	if err != nil {
 		log.Fatal(err)
 	}
-	guarded := guard{users: users, registry: handlers.NewApp(context.Background(), configure(storage))}
+	guarded := guard{users: users, owners: owners, registry: handlers.NewApp(context.Background(), configure(storage))}
 	log.Fatal(http.ListenAndServeTLS(address, certificate, key, logged(guarded)))
 }
 
