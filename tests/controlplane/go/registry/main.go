@@ -1,7 +1,8 @@
 // Command registry is the distribution registry behind a guard that stands in for ghcr.io: HTTP Basic
 // authentication against a bcrypt htpasswd file (read again whenever it changes), and each user reaches only
-// the repositories under its own name, or under the one that OWNERS, a JSON object, has for it. Every request is one line of JSON on standard output, written before
-// its answer leaves, so that whoever has seen the answer finds it in the log.
+// the repositories under its own name, or under the one that OWNERS, a JSON object, has for it. Every request is
+// one line of JSON on standard output, written before its answer leaves, so that whoever has seen the answer finds
+// it in the log.
 //
 // usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE
 package main
