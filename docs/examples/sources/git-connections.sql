@@ -3,6 +3,8 @@
 -- A role that can do nothing but read what the query reads. Its password goes into the file of the connection string.
 CREATE ROLE pullsecret LOGIN CONNECTION LIMIT 20;
 ALTER ROLE pullsecret SET default_transaction_read_only = on;
+-- Should a policy of row-level security hide rows, that is an error, and not an owner without credentials.
+ALTER ROLE pullsecret SET row_security = off;
 GRANT SELECT (user_id, provider, server_url, username, access_token, expires_at, status)
   ON git_connections TO pullsecret;
 

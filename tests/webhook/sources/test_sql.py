@@ -195,6 +195,16 @@ def test_the_role_can_do_no_more(database: Database) -> None:
         assert sqlstate in str(database.refused("1", query=query))
 
 
+def test_rows_that_a_policy_hides_are_not_missing(database: Database) -> None:
+    database.connect("7", planted.token())
+    database.run("ALTER TABLE git_connections ENABLE ROW LEVEL SECURITY")
+    assert "42501" in str(database.refused("7"))
+    database.run("CREATE POLICY seen ON git_connections FOR SELECT TO pullsecret USING (true)")
+    assert "42501" in str(database.refused("7")), "a policy that hides nothing is still one"
+    database.run("ALTER ROLE pullsecret BYPASSRLS")
+    assert len(database.ask("7")) == 1
+
+
 @pytest.mark.parametrize("owner", ["' OR '1'='1", "7; DROP TABLE git_connections", "7'--", "%(owner)s", "$1", "7\x00"])
 def test_an_owner_that_looks_like_sql(database: Database, owner: str) -> None:
     database.connect("7", planted.token())
