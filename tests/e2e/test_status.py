@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from controlplane.cluster import ControlPlane
 from controlplane.command import Ran, command
 from controlplane.objects import SECRET, pod, stands
 from controlplane.webhook import NAMESPACE, Webhook
-from webhook.names import INJECT, NAMESPACE_UID, OWNER
+from webhook.credential import Credential
+from webhook.names import INJECT, OWNER
+from webhook.pullsecret import Fingerprint, Namespace, Planner
 
 pytestmark = pytest.mark.cluster
 _numbers = count(1)
@@ -172,25 +175,30 @@ def test_it_only_reads(cluster: ControlPlane, webhook: Webhook) -> None:
     assert (nobody.code, nobody.err) == (1, "pullsecret: namespaces cannot be listed (403 Forbidden)\n")
 
 
-SPACES, PODS = 2000, 2
+SPACES, OWNERS, PODS = 2000, 500, 2
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_two_thousand_namespaces(cluster: ControlPlane) -> None:
-    """Written here as the webhook writes them; each has pods, half of them without the reference."""
-    api = cluster.api
+def test_two_thousand_namespaces(binaries: None, tmp_path: Path) -> None:
+    """Written here as the webhook writes them; each has pods, half of them without the reference. A cluster of its own,
+    for no scheduler should have to go through them for other tests."""
+    with ControlPlane.start(tmp_path) as cluster:
+        cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        _many(cluster)
+
+
+def _many(cluster: ControlPlane) -> None:
+    api, token, planner = cluster.api, planted.token(), Planner(SECRET, Fingerprint(b""))
 
     def make(number: int) -> None:
-        name = f"many-{number}"
-        labels = {OWNER: f"many{number % 500}"}
-        uid = api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-        annotations = {OWNER: labels[OWNER], NAMESPACE_UID: uid["metadata"]["uid"]}
-        ours = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
-        metadata = {"name": SECRET, "namespace": name, "labels": ours, "annotations": annotations}
-        data = {".dockerconfigjson": base64.b64encode(b'{"auths":{"ghcr.io":{"auth":"YTpi"}}}').decode()}
-        kind = "kubernetes.io/dockerconfigjson"
-        api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": data})
+        name, owner = f"many-{number}", f"many{number % OWNERS}"
+        if number < OWNERS:
+            deployed.give(api, owner, token)
+        metadata = {"name": name, "labels": {OWNER: owner}}
+        made = api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        space = Namespace(name, made["metadata"]["uid"], 1, owner)
+        api.create(dict(planner.body(space, [Credential("ghcr.io", owner, token)])))
         for which in range(PODS):
             listed = {"imagePullSecrets": [{"name": SECRET}]} if which % 2 == 0 else {}
             api.create(pod(name, f"p{which}", automountServiceAccountToken=False, **listed))
