@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contenders import REVIEW, published_ca
+from bench.contenders import REVIEW, go, published_ca
 from bench.figures import Chunk
 from bench.measure import Steady, Target, cpu_seconds, rss_mib, steadily
 from bench.platform import CONTENT, FIRST_TOKEN, REVIEWED, Platform, everybody, owner, spaces
@@ -20,6 +20,7 @@ from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
 from controlplane.objects import SECRET
+from controlplane.ports import free_port
 from controlplane.webhook import Webhook
 from webhook.credential import Credential
 from webhook.dockerconfig import render
@@ -56,11 +57,19 @@ class Writes:
 
 
 @dataclass(frozen=True)
+class Reviews:
+    """`control`: at the same time and rate a server that knows nothing of rotations, on the same core."""
+
+    ours: Chunk
+    control: Chunk
+
+
+@dataclass(frozen=True)
 class Spread:
     """`seconds`: until it was everywhere. CPU in seconds: of the replicas, of the API server."""
 
     seconds: float
-    reviews: Chunk
+    reviews: Reviews
     writes: Writes
     replicas: float
     apiserver: float
@@ -72,6 +81,7 @@ class Rotations:
     def __init__(self, made: Platform) -> None:
         self._made, self._starts = made, 0
         self.replicas: list[Webhook] = []
+        self._control = 0
         for child in made.cluster.children:
             _pin(child.pid, SERVER)
         _pin(os.getpid(), CLIENT)  # and what we start from here on
@@ -83,6 +93,8 @@ class Rotations:
         self._starts += 1
         with ExitStack() as stack:
             names = [f"replica-{number}-start-{self._starts}" for number in range(REPLICAS)]
+            self._control = free_port()
+            stack.enter_context(go(self._made.cluster, "bench-handmade", self._control))
             self.replicas = [stack.enter_context(self._made.replica(name)) for name in names]
             yield
 
@@ -91,10 +103,11 @@ class Rotations:
         self._made.fill(tick)
         self._made.onlooker.arrived([REVIEWED, *EVERYBODY], FIRST_TOKEN, 300, tick)
 
-    def calm(self, tick: Tick) -> Chunk:
-        with self._reviews() as steady:
+    def calm(self, tick: Tick) -> Reviews:
+        _sleep(QUIET, tick)  # after a start each owner is asked for once
+        with self._reviews() as (ours, control):
             _sleep(CALM, tick)
-        return steady.chunk
+        return Reviews(ours.chunk, control.chunk)
 
     def one(self, number: int, tick: Tick) -> Spread:
         return self._spread(spaces(number), owner(number), 0.5, tick)
@@ -132,14 +145,14 @@ class Rotations:
     def _spread(self, where: list[str], of: str | None, quiet: float, tick: Tick) -> Spread:
         self._made.audit.writes()
         changes, mine, theirs = self._made.onlooker.changes, self._cpu(), cpu_seconds(self._apiserver)
-        with self._reviews() as steady:
+        with self._reviews() as (ours, control):
             began = time.monotonic()
             token = self._made.database.rotate(of)
             took = self._made.onlooker.arrived(where, token, 300, tick) - began
         mine, theirs = self._cpu() - mine, cpu_seconds(self._apiserver) - theirs
         _sleep(quiet, tick)
         writes = Writes.of(self._made.audit.writes(), self._made.onlooker.changes - changes)
-        return Spread(took, steady.chunk, writes, mine, theirs)
+        return Spread(took, Reviews(ours.chunk, control.chunk), writes, mine, theirs)
 
     def _applies(self, token: str) -> Iterator[dict[str, object]]:
         content = base64.b64encode(render([Credential("ghcr.io", "u", token)])).decode()
@@ -153,15 +166,20 @@ class Rotations:
                 yield {"path": path, "body": body | {"data": {CONTENT: content}}}
 
     @contextmanager
-    def _reviews(self) -> Iterator[Steady]:
+    def _reviews(self) -> Iterator[tuple[Steady, Steady]]:
         cluster = self._made.cluster
         ca = published_ca(cluster, cluster.folder / "published.crt")
-        url = f"https://127.0.0.1:{self.replicas[0].port}/mutate?timeout=3s"
-        with steadily(Target(url, REVIEW, ca), CONNECTIONS, EVERY) as steady:
-            yield steady
+        ours = Target(_url(self.replicas[0].port), REVIEW, ca)
+        control = Target(_url(self._control), REVIEW, cluster.ca)
+        with steadily(ours, CONNECTIONS, EVERY) as one, steadily(control, CONNECTIONS, EVERY) as other:
+            yield one, other
 
     def _cpu(self) -> float:
         return sum(cpu_seconds(replica.child.pid) for replica in self.replicas)
+
+
+def _url(port: int) -> str:
+    return f"https://127.0.0.1:{port}/mutate?timeout=3s"
 
 
 def _sleep(seconds: float, tick: Tick) -> None:
