@@ -4,6 +4,7 @@
 # make chart   writes what is generated in charts/                make test-install  image and chart, alone
 # make test-sources  the contract of sources of credentials, kept by each kind
 # make bench   beside other webhooks; make bench-quick the same in two minutes
+# make bench-scale  how a changed token spreads over 2,000 namespaces, with PostgreSQL and two replicas
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo cluster build bench bench-quick image chart test test-fast test-install test-gitops test-sources test-all lint format lock clean
+.PHONY: help demo cluster build bench bench-quick bench-scale image chart test test-fast test-install test-gitops test-sources test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -37,6 +38,9 @@ bench: $(VENV)/.installed
 
 bench-quick: $(VENV)/.installed
 	@$(RUN)/python -m bench --quick
+
+bench-scale: $(VENV)/.installed
+	@$(RUN)/python -m bench.scale
 
 # BUILD_FLAGS go to the build command, such as --platform or --volume.
 image:

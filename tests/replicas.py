@@ -153,12 +153,12 @@ class Replica:
         namespaces: Feed[NamespaceObject, Namespace] = Feed(
             cast(Watch[NamespaceObject, tuple[str, Namespace]], self.mails["namespaces"]),
             self.state.namespaces,
-            self.refresh.look,
+            self.refresh.news,
         )
         secrets: Feed[SecretObject, Standing] = Feed(
             cast(Watch[SecretObject, tuple[str, Standing]], self.mails["secrets"]),
             self.state.standing,
-            self.refresh.look,
+            self.refresh.news,
         )
         self.background = [self.loop.create_task(run) for run in (namespaces.run(), secrets.run())]
         for what in FEEDS:

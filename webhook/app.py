@@ -5,6 +5,7 @@ that looks alive and knows nothing new.
 """
 
 import asyncio
+import gc
 import secrets
 import signal
 import socket
@@ -152,9 +153,9 @@ class App:
         log.info("stopped")
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
-        name, look = self._config.pull_secret.name, self._refresh.look
+        name, news = self._config.pull_secret.name, self._refresh.news
         return [
-            *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, look),
+            *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, news),
             self._source.run(),
             self._events.run(self._cluster),
             self._expiry.run(),
@@ -168,6 +169,7 @@ class App:
         self._source.settled.set()
         await self._state.wait_synced()
         log.info("synced", namespaces=len(self._state.namespaces), secrets=len(self._state.standing))
+        gc.freeze()  # what is known by now lives long: a full collection would look through it, for up to 0.2 s
         await self._refresh.run()
 
     async def _certificates(self) -> list[Coroutine[None, None, None]]:

@@ -1,7 +1,10 @@
 """Load from the client in go/cmd/load, and what processes cost, as the kernel counts it."""
 
 import json
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,22 +37,61 @@ def load(
 ) -> Chunk:
     """One chunk. `pid`: the process whose CPU time counts; `core`: where the client runs."""
     command = ["taskset", "-c", str(core)] if core is not None else []
-    command += [str(need("bench-load")["bench-load"])]
-    command += ["-url", target.url, "-body", str(target.body), "-ca", str(target.ca), "-part", target.part]
-    command += ["-connections", str(connections), "-seconds", str(seconds), "-status", str(target.status)]
-    command += ["-cert", str(target.pair.certificate), "-key", str(target.pair.key)] if target.pair else []
+    command += [*_load(target, connections), "-seconds", str(seconds)]
     command += ["-count", str(count)] if count is not None else []
     before = cpu_seconds(pid) if pid is not None else 0.0
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HarnessError(f"the load client failed: {done.stderr.strip()}")
-    seen = json.loads(done.stdout)
-    if seen["errors"]:
-        raise HarnessError(f"of {seen['requests']} answers {seen['errors']} were wrong: {seen['status_counts']}")
+    seen = _summary(done.stdout)
     used = cpu_seconds(pid) - before if pid is not None else 0.0
     # Each connection asks once more, uncounted, at its start.
     asked = seen["requests"] + connections
     return Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"], used / asked * 1e6)
+
+
+@dataclass
+class Steady:
+    """`seen` is there when it has ended. Nothing is known of CPU time here."""
+
+    seen: Chunk | None = None
+
+    @property
+    def chunk(self) -> Chunk:
+        assert self.seen is not None
+        return self.seen
+
+
+@contextmanager
+def steadily(target: Target, connections: int, every: float) -> Iterator[Steady]:
+    """While it lasts each connection asks once in so many seconds. An answer's time counts from when it was due."""
+    command = [*_load(target, connections), "-seconds", "600", "-every", f"{every}s"]
+    found = Steady()
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield found
+        child.send_signal(signal.SIGINT)
+        said, _ = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    if child.returncode:
+        raise HarnessError("the load client failed")
+    seen = _summary(said)
+    found.seen = Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"], 0.0)
+
+
+def _load(target: Target, connections: int) -> list[str]:
+    command = [str(need("bench-load")["bench-load"]), "-connections", str(connections), "-status", str(target.status)]
+    command += ["-url", target.url, "-body", str(target.body), "-ca", str(target.ca), "-part", target.part]
+    return command + (["-cert", str(target.pair.certificate), "-key", str(target.pair.key)] if target.pair else [])
+
+
+def _summary(said: str) -> dict[str, float]:
+    seen: dict[str, float] = json.loads(said)
+    if seen["errors"]:
+        raise HarnessError(f"of {seen['requests']} answers {seen['errors']} were wrong: {seen['status_counts']}")
+    return seen
 
 
 def cpu_seconds(pid: int) -> float:

@@ -124,7 +124,7 @@ def _table() -> dict[str, Tool]:
         Tool("bridge", network, f"{plugins}/main/bridge"),
         Tool("host-local", network, f"{plugins}/ipam/host-local"),
         Tool("loopback", network, f"{plugins}/main/loopback"),
-        *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load")),
+        *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load", "apply")),
         *(_helm(major) for major in (3, 4)),
         *(Tool(f"{name}-controller", flux, f"github.com/fluxcd/{name}-controller") for name in _FLUX),
         Tool("certmanager", Module("certmanager", "3 to 6 min", rare=True), "."),

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 import planted
 from webhook import refresh
 from webhook.notice import Notice
-from webhook.refresh import CALM, FIGHT, FIRST, LONGEST, WORKERS, Refresh
+from webhook.refresh import CALM, FIGHT, FIRST, LONGEST, PART, WORKERS, Refresh
 from webhook.supply import Supplied
 
 OK, WROTE, FAILED = Supplied(), Supplied(wrote=True), Supplied(problem="quota exceeded")
@@ -115,12 +115,51 @@ def test_an_owners_namespaces_and_everybodys(scene: Scene) -> None:
         scene.refresh.owner("alice")
         scene.refresh.owner("nobody")
         await asyncio.sleep(1)
-        assert scene.names == ["a", "b"]
+        assert sorted(scene.names) == ["a", "b"]
         scene.refresh.owner(None)
         await asyncio.sleep(1)
 
     scene.play(script())
-    assert scene.names == ["a", "b", "a", "b", "c"]
+    assert sorted(scene.names) == ["a", "a", "b", "b", "c"]
+
+
+def test_news_is_looked_at_at_a_moment_of_its_own_by_each_replica(scene: Scene) -> None:
+    spaces = [f"a{number}" for number in range(100)]
+    scene.known = {"alice": spaces}
+    other = Scene()
+    other.known = scene.known
+
+    async def script() -> None:
+        for one in (scene, other):
+            one.refresh.owner("alice")
+            one.refresh.news("a0")
+        await asyncio.sleep(PART)
+
+    async def both() -> None:
+        running = asyncio.create_task(other.refresh.run())
+        await script()
+        running.cancel()
+
+    scene.play(both())
+    first, second = dict(scene.seen), dict(other.seen)
+    assert len(scene.seen) == len(other.seen) == len(first) == len(second) == len(spaces)
+    assert max(*first.values(), *second.values()) <= PART
+    together = [space for space in spaces if abs(first[space] - second[space]) < 0.01]
+    assert len(together) < 20, "about four of a hundred"
+    assert scene.names != other.names
+
+
+def test_who_waits_for_news_does_not_look_sooner_than_its_pace(scene: Scene) -> None:
+    scene.answer = lambda _: FAILED
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(0)
+        scene.refresh.news("a")
+        await asyncio.sleep(FIRST)
+
+    scene.play(script())
+    assert scene.gaps[0] >= 0.75 * FIRST - 1e-6
 
 
 def test_a_change_during_the_work_queues_it_once_more(scene: Scene) -> None:

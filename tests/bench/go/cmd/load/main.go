@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -16,6 +17,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +35,7 @@ type target struct {
 	head, body []byte
 	config     *tls.Config
 	left       atomic.Int64
+	every      time.Duration
 }
 
 type result struct {
@@ -61,12 +64,14 @@ func main() {
 	count := flag.Int64("count", 1<<62, "of requests in all, if that comes first")
 	ca := flag.String("ca", "", "file of the CA certificates")
 	connections := flag.Int("connections", 1, "requests at a time, each on a connection of its own")
-	seconds := flag.Float64("seconds", 1, "how long")
+	seconds := flag.Float64("seconds", 1, "how long; an interrupt ends it earlier")
+	every := flag.Duration("every", 0, "each connection asks so often, and not as fast as it can")
 	flag.Parse()
 	target, err := prepare(*to, *body, *ca, *cert, *key)
 	if err == nil {
 		target.status, target.part = *status, []byte(*part)
 		target.left.Store(*count)
+		target.every = *every
 		err = run(target, *connections, time.Duration(*seconds*float64(time.Second)))
 	}
 	if err != nil {
@@ -85,9 +90,11 @@ func run(target *target, connections int, length time.Duration) error {
 	}
 	results, failures := make([]result, connections), make([]error, connections)
 	var all sync.WaitGroup
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	began := time.Now()
 	for i := range opened {
-		all.Go(func() { results[i], failures[i] = opened[i].ask(began.Add(length)) })
+		all.Go(func() { results[i], failures[i] = opened[i].ask(interrupted, began.Add(length)) })
 	}
 	all.Wait()
 	took := time.Since(began)
@@ -160,11 +167,13 @@ func (t *target) open() (*connection, error) {
 	return opened, nil
 }
 
-// ask goes on until then. A connection that breaks is an error and opened again, if the server still answers.
-func (c *connection) ask(until time.Time) (result, error) {
+// ask goes on until then. A connection that breaks is an error and opened again, if the server still answers. What is
+// asked at fixed times counts from the time at which it was due: who had to wait for the answer before, waited.
+func (c *connection) ask(interrupted context.Context, until time.Time) (result, error) {
 	found := result{latencies: make([]time.Duration, 0, 1<<17), statuses: map[int]int{}}
 	defer func() { _ = c.conn.Close() }()
-	for began := time.Now(); began.Before(until) && c.target.left.Add(-1) >= 0; {
+	for began := time.Now(); began.Before(until) && interrupted.Err() == nil && c.target.left.Add(-1) >= 0; {
+		time.Sleep(time.Until(began))
 		status, err := c.once(io.Discard)
 		ended := time.Now()
 		if err != nil {
@@ -183,7 +192,11 @@ func (c *connection) ask(until time.Time) (result, error) {
 		if status != c.target.status {
 			found.errors++
 		}
-		began = ended
+		if c.target.every == 0 {
+			began = ended
+		} else {
+			began = began.Add(c.target.every)
+		}
 	}
 	return found, nil
 }

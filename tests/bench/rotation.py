@@ -1,0 +1,193 @@
+"""One rotation: how long it takes, what it writes, and how reviews fare meanwhile."""
+
+import base64
+import json
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contenders import REVIEW, go, published_ca
+from bench.figures import Chunk
+from bench.measure import Steady, Target, cpu_seconds, rss_mib, steadily
+from bench.platform import CONTENT, FIRST_TOKEN, REVIEWED, Platform, everybody, owner, spaces
+from controlplane import webhook as deployed
+from controlplane.binaries import need
+from controlplane.errors import HarnessError
+from controlplane.kubeconfig import Access
+from controlplane.objects import SECRET
+from controlplane.ports import free_port
+from controlplane.webhook import Webhook
+from webhook.credential import Credential
+from webhook.dockerconfig import render
+from webhook.names import MANAGER
+from webhook.refresh import WORKERS
+
+Tick = Callable[[], None]
+REPLICAS = 2
+SERVER, CLIENT = 0, 1
+"""Cores: the control plane has one for itself, as it has machines for itself; all else shares the other one."""
+QUIET = 3.0
+"""Seconds in which what is written once too often would be written."""
+CALM = 10.0
+"""Seconds of reviews while nothing else happens."""
+CONNECTIONS, EVERY = 2, 0.02
+"""Of the reviews: 100 a second."""
+EVERYBODY = everybody()
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Requests of the webhook's account. `again`: of a Secret that another one had just written. `refused`: conflicts,
+    mostly. `changes`: of what stands; an apply of what stands already is none.
+    """
+
+    again: int
+    refused: int
+    changes: int
+
+    @classmethod
+    def of(cls, requests: Sequence[tuple[str, int]], changes: int) -> "Writes":
+        taken = Counter(space for space, status in requests if status < 300)
+        return cls(taken.total() - len(taken), len(requests) - taken.total(), changes)
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """`control`: at the same time and rate a server that knows nothing of rotations, on the same core."""
+
+    ours: Chunk
+    control: Chunk
+
+
+@dataclass(frozen=True)
+class Spread:
+    """`seconds`: until it was everywhere. CPU in seconds: of the replicas, of the API server."""
+
+    seconds: float
+    reviews: Reviews
+    writes: Writes
+    replicas: float
+    apiserver: float
+
+
+class Rotations:
+    """The replicas, `up` and down again, and what is done to them."""
+
+    def __init__(self, made: Platform) -> None:
+        self._made, self._starts = made, 0
+        self.replicas: list[Webhook] = []
+        self._control = 0
+        for child in made.cluster.children:
+            _pin(child.pid, SERVER)
+        _pin(os.getpid(), CLIENT)  # and what we start from here on
+        (self._apiserver,) = (child.pid for child in made.cluster.children if child.name == "kube-apiserver")
+        self._access = Access.read(made.cluster.service_account(deployed.NAMESPACE, deployed.ACCOUNT))
+
+    @contextmanager
+    def up(self) -> Iterator[None]:
+        self._starts += 1
+        with ExitStack() as stack:
+            names = [f"replica-{number}-start-{self._starts}" for number in range(REPLICAS)]
+            self._control = free_port()
+            stack.enter_context(go(self._made.cluster, "bench-handmade", self._control))
+            self.replicas = [stack.enter_context(self._made.replica(name)) for name in names]
+            yield
+
+    def fill(self, tick: Tick) -> None:
+        self._made.namespace(REVIEWED)
+        self._made.fill(tick)
+        self._made.onlooker.arrived([REVIEWED, *EVERYBODY], FIRST_TOKEN, 300, tick)
+
+    def calm(self, tick: Tick) -> Reviews:
+        _sleep(QUIET, tick)  # after a start each owner is asked for once
+        with self._reviews() as (ours, control):
+            _sleep(CALM, tick)
+        return Reviews(ours.chunk, control.chunk)
+
+    def one(self, number: int, tick: Tick) -> Spread:
+        return self._spread(spaces(number), owner(number), 0.5, tick)
+
+    def all(self, tick: Tick) -> Spread:
+        return self._spread(EVERYBODY, None, QUIET, tick)
+
+    def plain(self, tick: Tick) -> tuple[float, float]:
+        """A client that knows what to write, with the webhook's account and the concurrency of all replicas together:
+        seconds, and the API server's CPU. It writes what the database then says.
+        """
+        token, file = self._made.database.rotate(), self._made.cluster.folder / "applies"
+        file.write_text("".join(json.dumps(one) + "\n" for one in self._applies(token)))
+        command: list[str | Path] = [need("bench-apply")["bench-apply"], "-in", file, "-manager", MANAGER]
+        command += ["-server", self._access.server, "-ca", self._access.ca]
+        command += ["-token-file", str(self._access.token_file), "-workers", str(REPLICAS * WORKERS)]
+        before = cpu_seconds(self._apiserver)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        used = cpu_seconds(self._apiserver) - before
+        if done.returncode:
+            raise HarnessError(f"the plain client failed: {done.stderr.strip()[-1000:]}")
+        self._made.onlooker.arrived(EVERYBODY, token, 60, tick)
+        return float(json.loads(done.stdout)["seconds"]), used
+
+    def restart(self, tick: Tick) -> int:
+        """What all replicas write when all is right."""
+        self._made.audit.writes()
+        with self.up():
+            _sleep(QUIET, tick)
+            return len(self._made.audit.writes())
+
+    def rss(self) -> float:
+        return max(rss_mib(replica.child.pid) for replica in self.replicas)
+
+    def _spread(self, where: list[str], of: str | None, quiet: float, tick: Tick) -> Spread:
+        self._made.audit.writes()
+        changes, mine, theirs = self._made.onlooker.changes, self._cpu(), cpu_seconds(self._apiserver)
+        with self._reviews() as (ours, control):
+            began = time.monotonic()
+            token = self._made.database.rotate(of)
+            took = self._made.onlooker.arrived(where, token, 300, tick) - began
+        mine, theirs = self._cpu() - mine, cpu_seconds(self._apiserver) - theirs
+        _sleep(quiet, tick)
+        writes = Writes.of(self._made.audit.writes(), self._made.onlooker.changes - changes)
+        return Spread(took, Reviews(ours.chunk, control.chunk), writes, mine, theirs)
+
+    def _applies(self, token: str) -> Iterator[dict[str, object]]:
+        content = base64.b64encode(render([Credential("ghcr.io", "u", token)])).decode()
+        for secret in self._made.cluster.api.list("Secret", fields=f"metadata.name={SECRET}"):
+            found = secret["metadata"]
+            kept = ("name", "namespace", "uid", "labels", "annotations", "ownerReferences")
+            metadata = {key: found[key] for key in kept}
+            body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": secret["type"]}
+            if found["namespace"] != REVIEWED:
+                path = f"/api/v1/namespaces/{found['namespace']}/secrets/{SECRET}"
+                yield {"path": path, "body": body | {"data": {CONTENT: content}}}
+
+    @contextmanager
+    def _reviews(self) -> Iterator[tuple[Steady, Steady]]:
+        cluster = self._made.cluster
+        ca = published_ca(cluster, cluster.folder / "published.crt")
+        ours = Target(_url(self.replicas[0].port), REVIEW, ca)
+        control = Target(_url(self._control), REVIEW, cluster.ca)
+        with steadily(ours, CONNECTIONS, EVERY) as one, steadily(control, CONNECTIONS, EVERY) as other:
+            yield one, other
+
+    def _cpu(self) -> float:
+        return sum(cpu_seconds(replica.child.pid) for replica in self.replicas)
+
+
+def _url(port: int) -> str:
+    return f"https://127.0.0.1:{port}/mutate?timeout=3s"
+
+
+def _sleep(seconds: float, tick: Tick) -> None:
+    for _ in range(round(seconds * 10)):
+        time.sleep(0.1)
+        tick()
+
+
+def _pin(pid: int, core: int) -> None:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {core})

@@ -1,0 +1,173 @@
+"""`make bench-scale`: how a changed token spreads, with two replicas, PostgreSQL and 2,000 namespaces of 500 owners."""
+
+import os
+import signal
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bench.figures import Chunk, Figure, Goal, goals, table, write
+from bench.platform import EACH, OWNERS, Platform, platform
+from bench.rotation import EVERYBODY, Reviews, Rotations, Spread, Tick
+from controlplane.binaries import need
+from controlplane.errors import HarnessError
+from controlplane.progress import say, step
+
+T = TypeVar("T")
+ROUNDS = 3
+SINGLE = 20
+"""Owners whose rotation is measured alone, one after the other."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """`plain`: seconds and the API server's CPU of as many plain applies. `restart`: writes."""
+
+    calm: Reviews
+    all: Spread
+    plain: tuple[float, float]
+    restart: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """`rss`: MiB, of the larger replica."""
+
+    singles: Sequence[Spread]
+    rounds: Sequence[Round]
+    rss: float
+
+    def figures(self) -> list[Figure]:
+        single = sorted(one.seconds * 1000 for one in self.singles)
+        together, alone = self._median(lambda r: r.all.seconds), self._median(lambda r: r.plain[0])
+        size = len(EVERYBODY)
+        return [
+            Figure("one owner's rotation", statistics.median(single), single[-1]),
+            Figure(
+                "everybody's rotation",
+                together * 1000,
+                ratio=self.slower,
+                cpu_us=self._median(lambda r: r.all.replicas) / size * 1e6,
+                rps=size / together,
+                rss_mib=self.rss,
+            ),
+            Figure("as many plain applies", alone * 1000, rps=size / alone),
+            Figure(
+                "the API server, rotation",
+                ratio=self._median(lambda r: r.all.apiserver / r.plain[1]),
+                cpu_us=self._median(lambda r: r.all.apiserver) / size * 1e6,
+            ),
+            Figure("the API server, plain applies", cpu_us=self._median(lambda r: r.plain[1]) / size * 1e6),
+            _reviews("a review, in calm", [r.calm.ours for r in self.rounds]),
+            _reviews("a review, in one owner's rotation", [one.reviews.ours for one in self.singles]),
+            _reviews(
+                "a review, in everybody's rotation", [r.all.reviews.ours for r in self.rounds], self._waits(_ours)
+            ),
+            _reviews("hand-made Go, in calm", [r.calm.control for r in self.rounds]),
+            _reviews(
+                "hand-made Go, in everybody's rotation",
+                [r.all.reviews.control for r in self.rounds],
+                self._waits(_control),
+            ),
+        ]
+
+    def goals(self) -> list[Goal]:
+        writes = [one.writes for one in (*self.singles, *(r.all for r in self.rounds))]
+        due = len(self.singles) * EACH + len(self.rounds) * len(EVERYBODY)
+        return [
+            Goal("seconds until one owner's rotation is everywhere", max(one.seconds for one in self.singles), 2),
+            Goal("everybody's rotation, to as many plain applies", self.slower, 1.3),
+            Goal("writes at a restart of all replicas", max(r.restart for r in self.rounds), 0),
+            Goal("Secrets that were changed twice", sum(one.changes for one in writes) - due, 0),
+            Goal("conflicts and refusals", sum(one.refused for one in writes), 0),
+            Goal("applies that changed nothing, to those that did", sum(one.again for one in writes) / due, 0.05),
+            Goal("p99 of a review in everybody's rotation, to calm", self._waits(_ours), 1.5),
+            Goal("the same, to the hand-made Go's at the same time", self._median(_beside), 1.5),
+            Goal("MiB of memory", self.rss, 100),
+        ]
+
+    @property
+    def slower(self) -> float:
+        return self._median(lambda r: r.all.seconds / r.plain[0])
+
+    def _waits(self, whose: Callable[[Reviews], Chunk]) -> float:
+        return self._median(lambda r: whose(r.all.reviews).p99_ms / whose(r.calm).p99_ms)
+
+    def _median(self, what: Callable[[Round], float]) -> float:
+        return statistics.median(what(one) for one in self.rounds)
+
+
+def _ours(reviews: Reviews) -> Chunk:
+    return reviews.ours
+
+
+def _control(reviews: Reviews) -> Chunk:
+    return reviews.control
+
+
+def _beside(one: Round) -> float:
+    ours, control = one.all.reviews.ours.p99_ms / one.calm.ours.p99_ms, one.all.reviews.control.p99_ms
+    return ours / (control / one.calm.control.p99_ms)
+
+
+def _reviews(name: str, chunks: Sequence[Chunk], ratio: float | None = None) -> Figure:
+    p50, p99 = statistics.median(c.p50_ms for c in chunks), statistics.median(c.p99_ms for c in chunks)
+    return Figure(name, p50, p99, ratio=ratio)
+
+
+def measured(made: Platform) -> Found:
+    rotations, rounds = Rotations(made), []
+    with rotations.up():
+        _step(f"{len(EVERYBODY):,} namespaces of {OWNERS} owners", rotations.fill)
+        singles = _step(
+            f"rotations of {SINGLE} owners, one at a time",
+            lambda tick: [rotations.one(number, tick) for number in range(SINGLE)],
+        )
+        rss = rotations.rss()
+    for number in range(1, ROUNDS + 1):
+        with rotations.up():
+            calm = _step(f"round {number}: reviews and nothing else", rotations.calm)
+            together = _step(f"round {number}: everybody's rotation", rotations.all)
+            rss = max(rss, rotations.rss())
+        plain = _step(f"round {number}: as many plain applies", rotations.plain)
+        rounds.append(Round(calm, together, plain, _step(f"round {number}: a restart", rotations.restart)))
+    return Found(singles, rounds, rss)
+
+
+def _step(what: str, measure: Callable[[Tick], T]) -> T:
+    with step(what, "took") as progress:
+        progress.announce()
+        return measure(progress.tick)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        need("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+        need("bench-load", "bench-apply", "bench-handmade")
+        with (
+            tempfile.TemporaryDirectory(prefix="pullsecret-bench-", ignore_cleanup_errors=True) as folder,
+            platform(Path(folder)) as made,
+        ):
+            found = measured(made)
+    except HarnessError as e:
+        say(f"bench: {e}")
+        return 1
+    except KeyboardInterrupt:
+        say("bench: interrupted; everything that was started has ended")
+        return 130
+    print(table(found.figures()))
+    print()
+    print(goals(found.goals()))
+    if file := os.environ.get("JSON"):
+        write(found.figures(), Path(file))
+        say(f"written to {file}")
+    return 0 if all(goal.reached for goal in found.goals()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
