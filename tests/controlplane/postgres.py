@@ -130,7 +130,8 @@ class Postgres:
 
 
 def _as_nobody(*command: str | Path) -> list[str | Path]:
-    return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--", *command]
+    bound = ["--pdeathsig", "KILL"]  # a change of user clears what `Child` has set
+    return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", *bound, "--", *command]
 
 
 def _connects(url: str) -> bool:
