@@ -63,7 +63,7 @@ class Credential:
             raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic cannot carry")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Credentials:
     """One owner's. Empty: *known to have none*; that nobody could say is SourceUnavailable, never an empty value."""
 

@@ -2,7 +2,9 @@
 
 Anybody in the cluster may connect. Without these a silent connection, or half a request, stays open for ever; a head of
 megabytes, or trailers without end, are kept; and a client that sends without reading is read from without end.
-One timer a connection, running from the connection or the first byte of a request until the request is whole.
+A request must be whole within a time that runs from its first byte, and its answer be read. A connection on which
+nothing is asked may rest as long as one that was kept alive: the API server opens some that it only needs later, and a
+POST on one that we close at that moment is lost.
 """
 
 import asyncio
@@ -21,6 +23,8 @@ ARRIVING = 64 * 1024 * 1024
 """Bytes of requests that are not whole yet, on all connections together: a hundred times what is usual."""
 WHOLE_REQUEST = 10.0
 """Seconds. The API server writes a review in one go."""
+UNREAD = 10.0
+"""Seconds for a client to take what it was answered, once that piles up."""
 HANDSHAKE = 10.0
 """Seconds."""
 
@@ -98,12 +102,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head = self._body = 0
         self._in_head = True
         self._whole = Deadline(self.loop, WHOLE_REQUEST, self._too_slow)
+        self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._unread = Deadline(self.loop, UNREAD, self._hang_up)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._whole.begin()
+        self._idle.begin()
 
     def data_received(self, data: bytes) -> None:
+        self._idle.end()
         if self._in_head:
             self._whole.begin()  # if it does not run: the next request on a connection that was kept alive
             self._head += len(data)
@@ -124,6 +131,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
             raise ValueError("too many requests that wait")
         self._whole.begin()  # one that begins in the same read in which another one ended
+        self._idle.end()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -161,13 +169,25 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head, self._head = True, 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._whole.close()
+        for deadline in (self._whole, self._idle, self._unread):
+            deadline.close()
         self._gone()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._unread.begin()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._unread.end()
+        super().resume_writing()
 
     def _gone(self) -> None:
         self.arriving.bytes -= self._body
         self._body = 0
+
+    def _hang_up(self) -> None:
+        self.transport.abort()
 
     def _too_slow(self) -> None:
         if not self.transport.is_closing():

@@ -12,7 +12,7 @@ from typing import Any, cast
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from webhook.limits import Deadline, LimitedProtocol
+from webhook.limits import LimitedProtocol
 from webhook.review import Request
 
 AtOnce = Callable[[bytes], bytes | Request | None]
@@ -40,15 +40,6 @@ class ReviewProtocol(LimitedProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._at_once = at_once
         self._held: list[bytes] | None = None
-        self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def data_received(self, data: bytes) -> None:
-        self._idle.end()
-        super().data_received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._idle.close()
-        super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         if self._is_ordinary():
@@ -66,18 +57,30 @@ class ReviewProtocol(LimitedProtocol):
 
     def on_message_complete(self) -> None:
         if self._held is not None:
-            body, self._held = b"".join(self._held), None
+            body = b"".join(self._held)
             answer = self._at_once(body)
             if isinstance(answer, bytes):
+                self._held = None
                 self.message_is_complete()
                 self.transport.write(answer)
                 self._rest()
                 return
-            super().on_headers_complete()
+            self._hand_over(body)
             if isinstance(answer, Request):
                 cast(dict[str, Any], self.scope)[DECODED] = answer  # ASGI allows keys of one's own
-            super().on_body(body)
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """uvicorn waits for requests that it knows of; one that is held is not lost for being half here."""
+        if self._held is not None:
+            self._hand_over(b"".join(self._held))
+        super().shutdown()
+
+    def _hand_over(self, body: bytes) -> None:
+        self._held = None
+        self._gone()  # it is counted again
+        super().on_headers_complete()
+        super().on_body(body)
 
     def _is_ordinary(self) -> bool:
         if self.parser.get_method() != b"POST" or self.url.partition(b"?")[0] != PATH:
@@ -89,6 +92,7 @@ class ReviewProtocol(LimitedProtocol):
         length = headers.get(b"content-length", b"")
         return (
             length.isdigit()
+            and len(length) < 10  # Python reads no numbers of thousands of digits
             and int(length) <= LARGEST_HELD
             and headers.get(b"content-type") == b"application/json"
             and _ODD.isdisjoint(headers)

@@ -118,8 +118,8 @@ async def _body(scope: Scope, receive: Receive) -> bytearray | None:
     headers = dict(scope["headers"])
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
         raise MalformedReview("the content type must be application/json", 415)
-    told = headers.get(b"content-length", b"0")
-    if told.isdigit() and int(told) > LARGEST:
+    told = headers.get(b"content-length", b"0").lstrip(b"0")
+    if told.isdigit() and (len(told) > 9 or int(told) > LARGEST):
         raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
     body = bytearray()
     while True:

@@ -5,6 +5,7 @@ namespace, joined by all who come while the plan is still the same; no locks, an
 """
 
 import asyncio
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,10 +48,13 @@ class Supplied:
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """For these very values the plan was to leave the Secret as it stands; `until` a credential among them ends."""
+    """For these very values the plan was to leave the Secret as it stands; `until` a credential among them ends.
+
+    The credentials only for as long as a source keeps them: tokens that were withdrawn are not to live on here.
+    """
 
     namespace: Namespace
-    known: Credentials
+    known: "weakref.ref[Credentials]"
     standing: Standing | None
     until: datetime | None
 
@@ -85,7 +89,7 @@ class Supply:
         if (
             right is not None
             and right.namespace is namespace
-            and right.known is known
+            and right.known() is known
             and right.standing is standing
             and (right.until is None or self._now() < right.until)
         ):
@@ -93,7 +97,7 @@ class Supply:
         now = self._now()
         if not isinstance(self._planner(namespace, known, standing, now), Leave):
             return False
-        self._right[namespace.name] = Right(namespace, known, standing, known.next_end(now))
+        self._right[namespace.name] = Right(namespace, weakref.ref(known), standing, known.next_end(now))
         return True
 
     async def plan(self, name: str) -> Plan:

@@ -54,6 +54,7 @@ class Running:
         self.admission, self.metrics, self.port = Admission(), Metrics(), port
         self.mutate = Mutate(self.admission, self.metrics)  # type: ignore[arg-type]  # the part of it that is used
         self.missing = ""
+        self.server: uvicorn.Server
         self.trust = ssl.create_default_context()
         CA.configure_trust(self.trust)
         self.url = f"https://127.0.0.1:{port}"
@@ -94,7 +95,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     CA.issue_cert("127.0.0.1").configure_cert(context)
     app = admission_app(running.mutate, lambda: running.missing)
     running.admission.waits = request.param == "waiting"
-    with serving(server(app, context=context, at_once=running.mutate.at_once), bound):
+    running.server = server(app, context=context, at_once=running.mutate.at_once)
+    with serving(running.server, bound):
         yield running
 
 
@@ -204,7 +206,9 @@ def test_what_is_on_its_way_is_bounded(running: Running, monkeypatch: pytest.Mon
         second.sendall(half)
         assert second.recv(1000).startswith(b"HTTP/1.1 400 ")
     time.sleep(0.1)
-    assert running.post(review()).status_code == 200
+    with running.connection() as connection:
+        connection.sendall(whole("a" * 600))  # and is counted once, whichever way it goes
+        assert answers(connection, 1) == ["a" * 600]
     assert limits.LimitedProtocol.arriving.bytes == 0
 
 
@@ -235,8 +239,8 @@ def test_a_large_head_is_refused(running: Running) -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"POST /mutate HT", b"POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"],
-    ids=["silent", "half a head", "half a body"],
+    [b"POST /mutate HT", b"POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"],
+    ids=["half a head", "half a body"],
 )
 def test_a_request_that_does_not_come_whole_is_ended(
     running: Running, sent: bytes, monkeypatch: pytest.MonkeyPatch
@@ -264,6 +268,34 @@ def test_a_kept_connection_may_rest_and_each_request_has_its_own_time(
         time.sleep(0.5)
         connection.sendall(b"GET /hea")
         assert b"HTTP/1.1 408 " in read_all(connection)
+
+
+def test_a_connection_may_be_opened_long_before_it_is_used(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the API server does: what it dials in a burst and does not need at once it keeps for the next one."""
+    monkeypatch.setattr(limits, "WHOLE_REQUEST", 0.3)
+    with running.connection() as connection:
+        time.sleep(0.6)
+        connection.sendall(whole("a"))
+        assert answers(connection, 1) == ["a"]
+
+
+def test_a_connection_that_is_never_used_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = listen("127.0.0.1", 0)
+    web = server(metrics_app(Metrics()))
+    web.config.timeout_keep_alive = 0.3  # type: ignore[assignment]  # whole seconds would be long for a test
+    with serving(web, bound), closing(socket.create_connection(bound.getsockname(), timeout=5)) as connection:
+        assert connection.recv(100) == b""
+
+
+def test_a_review_that_is_half_here_at_the_end_is_answered(running: Running) -> None:
+    data = whole("a")
+    with running.connection() as connection:
+        connection.sendall(data[:-40])
+        time.sleep(0.1)
+        running.server.should_exit = True
+        time.sleep(0.3)
+        connection.sendall(data[-40:])
+        assert b'"uid":"a"' in read_all(connection)
 
 
 def test_while_closing_each_answer_ends_its_connection(running: Running) -> None:
@@ -373,6 +405,7 @@ def test_a_review_may_come_in_pieces(running: Running) -> None:
         ([b"content-length: 5", b"transfer-encoding: chunked"], 400),
         ([b"transfer-encoding: chunked"], 400),
         ([], 400),  # no body at all
+        ([b"content-length: " + b"0" * 5000 + b"5"], 400),  # more digits than Python makes a number of
     ],
 )
 def test_odd_lengths(running: Running, headers: list[bytes], status: int) -> None:
@@ -410,3 +443,14 @@ def test_unread_answers_do_not_pile_up(running: Running) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with pytest.raises(OSError, match=r"timed out|reset|[Bb]roken pipe|EOF"):
             only_send(connection)
+
+
+def test_who_does_not_read_is_hung_up_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UNREAD", 0.3)
+    with running.connection() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(whole("a" * 900_000) * 8)
+        deadline = time.monotonic() + 5
+        while running.server.server_state.connections and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not running.server.server_state.connections
