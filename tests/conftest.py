@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -5,6 +6,12 @@ import pytest
 import planted
 
 pytest_plugins = ["controlplane.fixtures"]
+
+
+def pytest_configure() -> None:
+    """A shell that runs us in the background has made us ignore Ctrl-C, and what we start would ignore it too."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -203,6 +203,10 @@ class Live:
 
 async def run(case: Case) -> Outcome:
     """As app.py puts it together, without a server and without a cluster."""
+
+    async def policed() -> bool:
+        return True
+
     config, fingerprint = configuration.convert(case.config), Fingerprint(b"k" * 32)
     reader, state, out, metrics = (
         Reader(config.rules, config.excluded, fingerprint),
@@ -216,7 +220,7 @@ async def run(case: Case) -> Outcome:
     planner = Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
-    supply = Supply(state, source, store, live.namespace, planner, lambda: NOW, metrics, tell)
+    supply = Supply(state, source, store, live.namespace, policed, planner, lambda: NOW, metrics, tell)
     settings = Settings(config.pull_secret.name, config.deployments)
     admission = Admission(settings, state, supply, live.namespace, live.account, out.later.append, tell)
     if case.review is None:

@@ -64,10 +64,14 @@ class Mail:
 
 
 class Careful(Wire):
-    """Notices what must never even be asked for, though the API server would refuse it."""
+    """Notices what must never even be asked for, though the API server would refuse it.
+
+    `policed`: the replica knows that the write policy is in force.
+    """
 
     looked = False
     view: Namespaces
+    policed: bool
 
     async def call(self, method: str, path: str, **options: Any) -> bytes:
         if method == "DELETE":
@@ -77,13 +81,15 @@ class Careful(Wire):
         return answer
 
     async def apply(self, path: str, body: Object, **options: Any) -> bytes:
-        assert self.looked, "nothing is written without a look at the namespace"
-        self.looked = False
+        in_place = "uid" in body["metadata"]
+        if not (self.policed and in_place):
+            assert self.looked, "nothing is written without a look at the namespace"
+            self.looked = False
         namespace = self.view.get(NAMESPACE)
         assert namespace is not None
         assert body["metadata"]["annotations"] == {OWNER: namespace.owner, UID_OF: namespace.uid}
         assert (token_in(body) or "").startswith(f"{namespace.owner}-")
-        assert "uid" in body["metadata"] or not options.get("force"), "by force only onto one that was seen"
+        assert in_place or not options.get("force"), "by force only onto one that was seen"
         return await super().apply(path, body, **options)
 
 
@@ -120,7 +126,7 @@ class SlowSource:
 class Replica:
     """`troubles`: errors that nobody handled, or that the webhook calls its own."""
 
-    def __init__(self, name: str, server: Server, under_way: list[Exchange], *, slow: bool) -> None:
+    def __init__(self, name: str, server: Server, under_way: list[Exchange], *, slow: bool, policed: bool) -> None:
         self.name, self.server, self.slow = name, server, slow
         self.loop = Stepping()
         self.troubles: list[str] = []
@@ -130,7 +136,7 @@ class Replica:
         self.position = dict.fromkeys(FEEDS, 0)
         self.state = State.empty()
         self.wire = Careful(server, under_way, name)
-        self.wire.view = self.state.namespaces
+        self.wire.view, self.wire.policed = self.state.namespaces, policed
         cluster, metrics, fingerprint = cast(Cluster, self.wire), Metrics(), Fingerprint(name.encode())
         reader = Reader((by_label(OWNER),), lambda _: False, fingerprint)
         self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics, lambda: NOW)
@@ -139,6 +145,7 @@ class Replica:
             SlowSource(self.source, self.wire, self._changed) if slow else self.source,
             PullSecrets(cluster, reader, SECRET),
             Lookup(cluster, reader, self.state).namespace,
+            self._is_policed,
             Planner(SECRET, fingerprint),
             lambda: NOW,
             metrics,
@@ -165,6 +172,9 @@ class Replica:
             self.list(what)
         self.background.append(self.loop.create_task(self.refresh.run()))  # when all is known
         self.loop.settle()
+
+    async def _is_policed(self) -> bool:
+        return self.wire.policed
 
     def _of_owner(self, owner: str | None) -> list[str]:
         return [NAMESPACE] if owner is None else sorted(self.state.namespaces.of_owner(owner))
@@ -252,8 +262,10 @@ class World:
     `note`: told of all that happens by itself, for people who read a failed test.
     """
 
-    def __init__(self, names: str, *, slow: bool = False, note: Callable[[str], None] = lambda _: None) -> None:
-        self.slow, self.note = slow, note
+    def __init__(
+        self, names: str, *, slow: bool = False, policed: bool = True, note: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.slow, self.policed, self.note = slow, policed, note
         self.server = Server(self._wrote)
         self.under_way: list[Exchange] = []
         self.tokens: dict[str, str] = {}  # of whom
@@ -267,7 +279,7 @@ class World:
         self.replicas = [self.replica(name) for name in names]
 
     def replica(self, name: str) -> Replica:
-        return Replica(name, self.server, self.under_way, slow=self.slow)
+        return Replica(name, self.server, self.under_way, slow=self.slow, policed=self.policed)
 
     def end(self) -> None:
         for replica in self.replicas:
@@ -399,9 +411,9 @@ def is_ours(secret: Object) -> bool:
 
 
 @contextmanager
-def settled(names: str) -> Iterator[World]:
+def settled(names: str, *, policed: bool = True) -> Iterator[World]:
     """A world in which alice's Secret stands and everybody knows."""
-    world = World(names)
+    world = World(names, policed=policed)
     try:
         world.all_is_told()
         for replica in world.replicas:

@@ -36,7 +36,7 @@ from webhook.server import CLOSING, LINGER, Mutate, admission_app, listen, metri
 from webhook.sources import Source
 from webhook.sources.configured import configured
 from webhook.state import Account, Reader, State
-from webhook.store import Lookup, PullSecrets
+from webhook.store import Lookup, PullSecrets, WritePolicy
 from webhook.supply import Supply
 from webhook.watch import Watch, whole
 
@@ -79,6 +79,7 @@ class App:
             self._source,
             PullSecrets(cluster, self._reader, name),
             lookup.namespace,
+            WritePolicy(cluster, name, config.namespace).holds,
             Planner(name, fingerprint, config.pull_secret.when_unowned),
             now,
             self._metrics,

@@ -194,9 +194,13 @@ class Cluster:
             except BROKEN as e:
                 raise ClusterError(0, type(e).__name__) from None
 
-    async def apply(self, path: str, body: Any, *, manager: str, force: bool = False, within: float = 2.0) -> bytes:
+    async def apply(
+        self, path: str, body: Any, *, manager: str, force: bool = False, dry_run: bool = False, within: float = 2.0
+    ) -> bytes:
         """Server-side apply. JSON is YAML, and the client dumps JSON for this content type too."""
-        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        query = {"fieldManager": manager, "force": "true" if force else "false"} | (
+            {"dryRun": "All"} if dry_run else {}
+        )
         return await self.call(
             "PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml", within=within
         )

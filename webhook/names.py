@@ -29,3 +29,6 @@ DOCKERCONFIG_KEY = ".dockerconfigjson"
 
 ENFORCE_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 MIRROR = "kubernetes.io/config.mirror"
+
+WRITE_POLICY = "pullsecret-webhook-writes"
+"""The chart's ValidatingAdmissionPolicy on what our account writes."""

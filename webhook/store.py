@@ -8,15 +8,20 @@ import msgspec
 
 from webhook.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
 from webhook.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
-from webhook.names import MANAGER
+from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
 from webhook.pullsecret import Namespace, Standing
 from webhook.state import Account, Reader, State, account_key
 
 RECENT = 0.2
 """Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that
 was created anew since is the write policy's to refuse, as it is between any read and its write."""
+IN_FORCE, NOT_IN_FORCE = 300.0, 30.0
+"""Seconds for which one answer about the write policy holds. One that was just installed takes some to act."""
 WATCH_LAG = 0.05
 """Seconds that an object which was just created is waited for; 1 to 5 ms is usual."""
+
+EMPTY = {DOCKERCONFIG_KEY: "e30="}
+"""As little as the API server takes: {}."""
 
 _SECRET = msgspec.json.Decoder(SecretObject)
 _NAMESPACE = msgspec.json.Decoder(NamespaceObject)
@@ -73,6 +78,37 @@ class PullSecrets:
                 return None
             raise _meaning(e) from None
         return self._reader.standing(_SECRET.decode(raw))
+
+
+class WritePolicy:
+    """Does the chart's write policy hold our account to the owner that a namespace has at the moment of a write?
+
+    Found out by trying, without effect, what it refuses: a pull secret in our own namespace, which is nobody's. That a
+    policy and its binding are there would not tell.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, namespace: str) -> None:
+        self._cluster, self._name, self._namespace = cluster, name, namespace
+        self._holds, self._until = False, 0.0
+
+    async def holds(self) -> bool:
+        """False also when nobody could say. Asked now and then, and only while there is something to write."""
+        clock = asyncio.get_running_loop().time
+        if clock() >= self._until:
+            self._until = clock() + NOT_IN_FORCE  # who asks meanwhile is told what was true before
+            self._holds = await self._refused()
+            self._until = clock() + (IN_FORCE if self._holds else NOT_IN_FORCE)
+        return self._holds
+
+    async def _refused(self) -> bool:
+        path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._name}"
+        metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": EMPTY}
+        try:
+            await self._cluster.apply(path, body, manager=MANAGER, force=True, dry_run=True)
+        except ClusterError as e:
+            return e.status in (403, 422) and f"ValidatingAdmissionPolicy '{WRITE_POLICY}'" in e.message
+        return False
 
 
 class Lookup:

@@ -24,12 +24,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One contender's turn in one round."""
+    """One contender's turn in one round. `cpu_us` None: it has no process of its own, or it was not looked at."""
 
     p50_ms: float
     p99_ms: float
     rps: float
-    cpu_us: float
+    cpu_us: float | None = None
+
+    @property
+    def cpu(self) -> float:
+        assert self.cpu_us is not None
+        return self.cpu_us
 
 
 class Rounds:
@@ -53,6 +58,15 @@ class Rounds:
     def ratio(self, contender: str, other: str, what: Callable[[Chunk], float]) -> float:
         return self.paired(contender, other, what, lambda mine, others: mine / others if others else float("nan"))
 
+    def added(self, contender: str, other: str, to: str) -> float:
+        """What `contender` adds to the median of `to`, to what `other` adds; the median of the rounds' own."""
+        three = zip(self._of[contender], self._of[other], self._of[to], strict=True)
+        return statistics.median((mine.p50_ms - bare.p50_ms) / (its.p50_ms - bare.p50_ms) for mine, its, bare in three)
+
+    def _cpu(self, contender: str) -> float | None:
+        known = [chunk.cpu_us for chunk in self._of[contender] if chunk.cpu_us is not None]
+        return statistics.median(known) if known else None
+
     def figures(self, what: str, against: str) -> list[Figure]:
         return [
             Figure(
@@ -61,7 +75,7 @@ class Rounds:
                 p99_ms=self.median(contender, lambda c: c.p99_ms),
                 added_ms=self.paired(contender, against, lambda c: c.p50_ms, lambda mine, others: mine - others),
                 ratio=self.ratio(contender, against, lambda c: c.p50_ms),
-                cpu_us=self.median(contender, lambda c: c.cpu_us),
+                cpu_us=self._cpu(contender),
                 rps=self.median(contender, lambda c: c.rps),
             )
             for contender in self._of

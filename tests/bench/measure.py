@@ -16,7 +16,7 @@ from controlplane.pki import Pair
 
 @dataclass(frozen=True)
 class Target:
-    """`part`: text that each connection's first answer must hold; every answer must have `status`."""
+    """`part`: text that every answer must hold, beside its `status`: who answers without a patch is not measured."""
 
     url: str
     body: Path
@@ -44,10 +44,9 @@ def load(
     if done.returncode:
         raise HarnessError(f"the load client failed: {done.stderr.strip()}")
     seen = _summary(done.stdout)
-    used = cpu_seconds(pid) - before if pid is not None else 0.0
-    # Each connection asks once more, uncounted, at its start.
-    asked = seen["requests"] + connections
-    return Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"], used / asked * 1e6)
+    asked = seen["requests"] + connections  # each asks once more, uncounted, at its start
+    used = (cpu_seconds(pid) - before) / asked * 1e6 if pid is not None else None
+    return Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"], used)
 
 
 @dataclass
@@ -78,7 +77,7 @@ def steadily(target: Target, connections: int, every: float) -> Iterator[Steady]
     if child.returncode:
         raise HarnessError("the load client failed")
     seen = _summary(said)
-    found.seen = Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"], 0.0)
+    found.seen = Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"])
 
 
 def _load(target: Target, connections: int) -> list[str]:
@@ -90,7 +89,9 @@ def _load(target: Target, connections: int) -> list[str]:
 def _summary(said: str) -> dict[str, float]:
     seen: dict[str, float] = json.loads(said)
     if seen["errors"]:
-        raise HarnessError(f"of {seen['requests']} answers {seen['errors']} were wrong: {seen['status_counts']}")
+        raise HarnessError(
+            f"of {seen['requests']} answers {seen['errors']} were wrong, or had no patch: {seen['status_counts']}"
+        )
     return seen
 
 
@@ -101,7 +102,16 @@ def cpu_seconds(pid: int) -> float:
 
 
 def rss_mib(pid: int) -> float:
+    return _memory(pid, "VmRSS:")
+
+
+def peak_mib(pid: int) -> float:
+    """The most that it ever had."""
+    return _memory(pid, "VmHWM:")
+
+
+def _memory(pid: int, what: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(what):
             return int(line.split()[1]) / 1024
     raise HarnessError(f"process {pid} has ended")

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from bench.contenders import Arena
+from bench.contenders import Arena, go
 from bench.measure import Target, load, rss_mib
 from controlplane import webhook as deployed
+from controlplane.ports import free_port
 from controlplane.waiting import until
 
 MANY = 10_000
@@ -40,6 +41,17 @@ def started(arena: Arena, times: int, tick: Callable[[], None]) -> Start:
             writes += sum(verb != "get" for verb, _, _ in arena.calls()[before:])
         tick()
     return Start(statistics.median(seconds), statistics.median(memory), writes)
+
+
+def started_go(arena: Arena, program: str, times: int) -> float:
+    """Seconds from exec until one of the Go contenders takes connections, the median."""
+    seconds = []
+    for _ in range(times):
+        port = free_port()
+        began = time.perf_counter()
+        with go(arena.cluster, program, port):
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def fill(arena: Arena, tick: Callable[[], None]) -> None:

@@ -23,10 +23,23 @@ def rounds() -> Rounds:
 
 def test_ratios_are_those_of_rounds() -> None:
     assert rounds().ratio("b", "a", lambda c: c.p50_ms) == 3
-    assert rounds().ratio("b", "a", lambda c: c.cpu_us) == 0.5
+    assert rounds().ratio("b", "a", lambda c: c.cpu) == 0.5
     first, second = rounds().figures("what", "a")
     assert first == Figure("what: a", 2.0, 4.0, 0.0, 1.0, 100.0, 500.0)
     assert (second.p50_ms, second.added_ms, second.ratio) == (6.0, 4.0, 3.0)
+
+
+def test_what_one_adds_to_what_another_adds() -> None:
+    found = rounds()
+    for slower in (1, 2, 1):
+        found.add("bare", chunk(1.0 * slower))
+    assert found.added("b", "a", "bare") == 5
+
+
+def test_what_has_no_process_has_no_cpu() -> None:
+    found = Rounds()
+    found.add("policy", Chunk(1.0, 1.0, 1.0))
+    assert found.figures("what", "policy")[0].cpu_us is None
 
 
 def test_rounds_that_are_not_whole_are_refused() -> None:

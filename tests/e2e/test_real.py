@@ -2,6 +2,7 @@
 
 The golden cases show one review each; here are the rows that need a sequence of events."""
 
+import asyncio
 import base64
 import json
 import signal
@@ -20,6 +21,8 @@ from controlplane.cluster import ControlPlane
 from controlplane.objects import SECRET, deployment, names, password, pod, stands
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
+from webhook.cluster import Cluster
+from webhook.store import WritePolicy
 
 pytestmark = pytest.mark.cluster
 _numbers = count(1)
@@ -478,3 +481,27 @@ def test_metrics_stand_on_their_own_port(cluster: ControlPlane, webhook: Webhook
     assert answer.status_code == 200
     assert 'pullsecret_webhook_known_objects{resource="namespaces"}' in answer.text
     assert httpx.get(f"http://127.0.0.1:{webhook.metrics_port}/mutate", trust_env=False).status_code == 404
+
+
+def test_whether_the_write_policy_is_in_force_is_found_out_by_trying(cluster: ControlPlane, webhook: Webhook) -> None:
+    """Without its binding the policy stands there and holds nobody."""
+    account = str(cluster.service_account(NAMESPACE, deployed.ACCOUNT))
+
+    async def holds() -> bool:
+        async with Cluster.connect(account) as connected:
+            return await WritePolicy(connected, SECRET, NAMESPACE).holds()
+
+    def in_force() -> bool:
+        return asyncio.run(holds())
+
+    assert in_force()
+    kind, name = "ValidatingAdmissionPolicyBinding", "pullsecret-webhook-writes"
+    binding = cluster.api.get(kind, name)
+    assert binding is not None
+    cluster.api.delete(kind, name)
+    try:
+        until(lambda: not in_force(), "the policy holds nobody", within=20)
+    finally:
+        cluster.api.create(binding | {"metadata": {"name": name}})
+    until(in_force, "the policy holds again", within=20)
+    assert cluster.api.get("Secret", SECRET, NAMESPACE) is None  # to try leaves nothing

@@ -41,7 +41,7 @@ def empty_cluster() -> Mutate:
     """Nobody has an owner, so nothing is supplied."""
     state, metrics, planner = State.empty(), Metrics(), Planner("ghcr-secret", Fingerprint(b"k"))
     none = cast(Any, None)
-    supply = Supply(state, none, none, cast(Any, nothing), planner, lambda: datetime.now(UTC), metrics, none)
+    supply = Supply(state, none, none, cast(Any, nothing), nothing, planner, lambda: datetime.now(UTC), metrics, none)
     return Mutate(Admission(Settings("ghcr-secret"), state, supply, nothing, nothing, none, none), metrics)
 
 

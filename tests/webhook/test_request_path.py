@@ -53,7 +53,9 @@ def mutate() -> tuple[Mutate, Metrics]:
     state.standing.learn("team", standing)
     state.accounts.learn(account_key("team", "default"), Account(1, (), enforced=False))
     unused = cast(Any, None)
-    supply = Supply(state, Source(), unused, cast(Any, no_io), PLANNER, lambda: datetime.now(UTC), metrics, unused)
+    supply = Supply(
+        state, Source(), unused, cast(Any, no_io), no_io, PLANNER, lambda: datetime.now(UTC), metrics, unused
+    )
     return Mutate(Admission(Settings("ghcr-secret"), state, supply, no_io, no_io, unused, unused), metrics), metrics
 
 

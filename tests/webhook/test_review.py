@@ -85,6 +85,9 @@ class Scene:
         async def namespace(name: str, *, recent: bool = False) -> Namespace | None:
             return state.namespaces.get(name)
 
+        async def unpoliced() -> bool:
+            return False
+
         async def account_of(namespace: str, name: str) -> Account | None:
             return None
 
@@ -93,6 +96,7 @@ class Scene:
             Source(),
             self.store,
             namespace,
+            unpoliced,
             Planner(SECRET, FINGERPRINT),
             lambda: NOW,
             Metrics(),

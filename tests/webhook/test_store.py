@@ -14,7 +14,7 @@ from webhook.names import MANAGER, OWNER
 from webhook.owner import by_label
 from webhook.pullsecret import Fingerprint, Namespace, Standing
 from webhook.state import Account, Reader, State, account_key
-from webhook.store import Lookup, PullSecrets
+from webhook.store import IN_FORCE, NOT_IN_FORCE, Lookup, PullSecrets, WritePolicy
 
 READER = Reader((by_label(OWNER),), lambda _: False, Fingerprint(b"k"))
 OVER = Standing("team", "uid-1", 3, True, True, False, False, "alice", b"")
@@ -239,3 +239,43 @@ def test_a_read_that_failed_is_not_shared() -> None:
 
     asyncio.run(asked())
     assert len(says.calls) == 4
+
+
+DENIED = "... is forbidden: ValidatingAdmissionPolicy 'pullsecret-webhook-writes' with binding 'x' denied request: no"
+
+
+@pytest.mark.parametrize(
+    ("answer", "holds"),
+    [
+        (ClusterError(422, "Invalid", DENIED), True),
+        (ClusterError(403, "Forbidden", DENIED), True),
+        (ClusterError(422, "Invalid", DENIED.replace("-writes", "-others")), False),
+        (ClusterError(403, "Forbidden", "cannot patch resource"), False),
+        (ClusterError(0, "ClientConnectorError"), False),
+        (SEEN, False),
+    ],
+)
+def test_the_write_policy_holds_when_it_refuses(answer: object, holds: bool) -> None:
+    says = Says(answer)
+    assert asyncio.run(WritePolicy(cast(Cluster, says), "ghcr-secret", "release").holds()) is holds
+    ((method, path, options),) = says.calls
+    assert (method, path) == ("APPLY", "/api/v1/namespaces/release/secrets/ghcr-secret")
+    assert (options["dry_run"], options["force"]) == (True, True)
+
+
+def test_the_write_policy_is_asked_for_again_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    says = Says(ClusterError(422, "Invalid", DENIED))
+
+    async def asked(after: float) -> int:
+        times = [0.0]
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: times[-1])
+        policy = WritePolicy(cast(Cluster, says), "ghcr-secret", "release")
+        says.calls.clear()
+        await policy.holds()
+        times.append(after)
+        await policy.holds()
+        return len(says.calls)
+
+    assert [asyncio.run(asked(after)) for after in (IN_FORCE - 1, IN_FORCE + 1)] == [1, 2]
+    says.answer = SEEN
+    assert [asyncio.run(asked(after)) for after in (NOT_IN_FORCE - 1, NOT_IN_FORCE + 1)] == [1, 2]

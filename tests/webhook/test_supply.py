@@ -60,9 +60,9 @@ def quiet() -> Iterator[None]:
 
 
 class TwoReplicas(RuleBasedStateMachine):
-    @initialize(slow=st.booleans(), standing=st.booleans())
-    def start(self, slow: bool, standing: bool) -> None:
-        self.world = World("AB", slow=slow, note=note)
+    @initialize(slow=st.booleans(), policed=st.booleans(), standing=st.booleans())
+    def start(self, slow: bool, policed: bool, standing: bool) -> None:
+        self.world = World("AB", slow=slow, policed=policed, note=note)
         self.server = self.world.server
         if standing:
             self.world.all_is_told()
@@ -189,9 +189,9 @@ def secret_of(world: World) -> Object:
     return world.server.secret
 
 
-def after(change: Callable[[World], object]) -> list[str]:
+def after(change: Callable[[World], object], *, policed: bool) -> list[str]:
     """What the one replica asks the API server for, until all is right again."""
-    with settled("A") as world:
+    with settled("A", policed=policed) as world:
         change(world)
         world.all_is_told()
         world.check_settled()
@@ -268,7 +268,24 @@ DENIED = ["GET team", "APPLY", "GET", "GET team"]
     ],
 )
 def test_what_is_asked_for(change: Callable[[World], object], asked: list[str]) -> None:
-    assert after(change) == asked
+    assert after(change, policed=False) == asked
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        (lambda world: world.set_token("alice"), ["APPLY"]),
+        (edited("metadata", "ownerReferences", to=None), ["APPLY"]),
+        (edited("data", KEY, to=dockerconfig("mine")), [*DENIED[1:], "FORCE"]),
+        (is_bobs, ["GET team", "DELETE", "GET", "APPLY"]),
+        (is_nobodys, ["GET team", "DELETE", "GET"]),
+        (not_ours_and_a_new_token, DENIED[1:]),
+        (lambda world: world.server.delete_secret(), ["GET team", "APPLY"]),
+    ],
+)
+def test_what_the_write_policy_spares(change: Callable[[World], object], asked: list[str]) -> None:
+    """It compares the namespace with what is written in place; what is made anew or deleted needs a look before."""
+    assert after(change, policed=True) == asked
 
 
 def test_a_new_token_keeps_the_secrets_uid_and_another_owner_does_not() -> None:
@@ -306,7 +323,7 @@ def test_many_callers_are_one_write_and_one_that_goes_takes_nobody_with_it() -> 
         world.all_is_told()
 
         assert all(caller.done() and not caller.cancelled() for caller in callers)
-        assert replica.wire.asked == ["GET team", "APPLY"]
+        assert replica.wire.asked == ["APPLY"]
 
 
 # -- answers that come late --
@@ -342,14 +359,14 @@ def test_a_secret_that_was_deleted_while_our_write_was_on_its_way_back_is_made_a
 
 
 def test_a_namespace_that_was_deleted_while_our_look_was_on_its_way_back_stays_away() -> None:
-    with settled("A") as world:
+    with settled("A", policed=False) as world:
         world.set_token("alice")
         until(world, "GET team")
         answered_late(world, lambda: is_gone(world))
 
 
 def test_a_namespace_that_was_made_while_our_look_was_on_its_way_back_is_seen() -> None:
-    with settled("A") as world:
+    with settled("A", policed=False) as world:
         world.set_token("alice")
         until(world, "GET team")
         is_gone(world)

@@ -30,7 +30,7 @@ const patience = 30 * time.Second // for one answer: a server that hangs ends th
 
 type target struct {
 	status     int
-	part       []byte // of each connection's first answer
+	part       []byte // of every answer
 	address    string
 	head, body []byte
 	config     *tls.Config
@@ -41,7 +41,7 @@ type target struct {
 type result struct {
 	latencies []time.Duration
 	statuses  map[int]int
-	errors    int // answers of another status, or cut
+	errors    int // answers of another status, without the part, or cut
 }
 
 type summary struct {
@@ -60,7 +60,7 @@ func main() {
 	cert := flag.String("cert", "", "file of a client certificate")
 	key := flag.String("key", "", "file of its key")
 	status := flag.Int("status", 200, "of every answer")
-	part := flag.String("part", `"patch"`, "text in each connection's first answer")
+	part := flag.String("part", `"patch"`, "text in every answer")
 	count := flag.Int64("count", 1<<62, "of requests in all, if that comes first")
 	ca := flag.String("ca", "", "file of the CA certificates")
 	connections := flag.Int("connections", 1, "requests at a time, each on a connection of its own")
@@ -172,9 +172,11 @@ func (t *target) open() (*connection, error) {
 func (c *connection) ask(interrupted context.Context, until time.Time) (result, error) {
 	found := result{latencies: make([]time.Duration, 0, 1<<17), statuses: map[int]int{}}
 	defer func() { _ = c.conn.Close() }()
+	var answer bytes.Buffer
 	for began := time.Now(); began.Before(until) && interrupted.Err() == nil && c.target.left.Add(-1) >= 0; {
 		time.Sleep(time.Until(began))
-		status, err := c.once(io.Discard)
+		answer.Reset()
+		status, err := c.once(&answer)
 		ended := time.Now()
 		if err != nil {
 			found.errors++
@@ -189,7 +191,7 @@ func (c *connection) ask(interrupted context.Context, until time.Time) (result, 
 		}
 		found.latencies = append(found.latencies, ended.Sub(began))
 		found.statuses[status]++
-		if status != c.target.status {
+		if status != c.target.status || !bytes.Contains(answer.Bytes(), c.target.part) {
 			found.errors++
 		}
 		if c.target.every == 0 {
