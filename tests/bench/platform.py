@@ -1,7 +1,10 @@
-"""A platform of some size: its database with every user's token, their namespaces in a cluster, and who looks on."""
+"""A platform of some size: its database with every user's token, their namespaces in a cluster with a pod in each, and
+who looks on."""
 
 import base64
+import itertools
 import json
+import os
 import secrets
 import ssl
 import threading
@@ -17,7 +20,9 @@ import httpx
 from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
+from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
+from controlplane.kwok import Nodes, nodes
 from controlplane.objects import SECRET
 from controlplane.postgres import Postgres
 from controlplane.waiting import until
@@ -35,6 +40,9 @@ CONTENT = ".dockerconfigjson"
 FIRST_TOKEN = "token-0"
 WRITERS = 16
 """Threads that make namespaces."""
+NODES = 8
+ASIDE = 10
+"""Niceness of what runs on machines of its own elsewhere: here it takes what is left."""
 
 
 def owner(number: int) -> str:
@@ -60,6 +68,7 @@ class Database:
     def __init__(self, postgres: Postgres, folder: Path) -> None:
         self._postgres, self._rotations = postgres, 0
         self.url_file = folder / "url"
+        self.pid = int((postgres.folder / "data" / "postmaster.pid").read_text().split()[0])
         given = secrets.token_urlsafe()
         with postgres.admin() as admin:
             admin.execute(f"CREATE DATABASE {DATABASE}".encode())
@@ -112,6 +121,10 @@ class Onlooker:
         return max(self._seen[space][1] for space in where)
 
     def _watch(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, ASIDE)  # of this thread
+        self._follow()
+
+    def _follow(self) -> None:
         """A watch that the API server ends, since we were too slow for it, begins anew with all that there is."""
         query = {"fieldSelector": f"metadata.name={SECRET}", "watch": "1", "resourceVersion": "0"}
         while True:
@@ -139,7 +152,7 @@ class Audit:
         self._file, self._at = file, 0
 
     def writes(self) -> list[tuple[str, int]]:
-        """Since the last call, all requests that are no reads: namespace and status."""
+        """Since the last call, all requests that are no reads and no dry runs: namespace and status."""
         with self._file.open() as file:
             file.seek(self._at)
             lines = file.readlines()
@@ -148,7 +161,7 @@ class Audit:
         return [
             (event["objectRef"].get("namespace", ""), event["responseStatus"]["code"])
             for event in events
-            if event["verb"] not in ("get", "list", "watch")
+            if event["verb"] not in ("get", "list", "watch") and "dryRun=" not in event["requestURI"]
         ]
 
 
@@ -158,6 +171,7 @@ class Platform:
     database: Database
     onlooker: Onlooker
     audit: Audit
+    nodes: Nodes
 
     @contextmanager
     def replica(self, name: str) -> Iterator[deployed.Webhook]:
@@ -171,10 +185,41 @@ class Platform:
         self.cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
     def fill(self, tick: Callable[[], None]) -> None:
-
         with ThreadPoolExecutor(WRITERS) as workers:
             for _ in workers.map(self.namespace, everybody()):
                 tick()
+
+    def populate(self, port: int, tick: Callable[[], None]) -> None:
+        """A pod in each namespace, Running on one of the nodes, with the reference from the replica at this port."""
+        deployed.register(self.cluster, port)
+        deployed.wait_called(self.cluster.api, port, everybody()[0])
+        with ThreadPoolExecutor(WRITERS) as workers:
+            for created in workers.map(self._pod, everybody(), itertools.cycle(self.nodes.names)):
+                if created["spec"]["imagePullSecrets"] != [{"name": SECRET}]:
+                    raise HarnessError(f"a pod came without its reference: {created['metadata']['namespace']}")
+                tick()
+        registered_for_nobody(self.cluster)
+
+        def all_run() -> bool:
+            tick()
+            return len(self.pods()) == OWNERS * EACH
+
+        until(all_run, "all pods are Running", within=120, every=1)
+
+    def pods(self) -> set[tuple[str, int]]:
+        """Those that run: UID, and how often a container was started anew."""
+        running = (pod for pod in self.cluster.api.list("Pod") if pod["status"]["phase"] == "Running")
+        return {(pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in running}
+
+    def _pod(self, space: str, node: str) -> Object:
+        spec = {"nodeName": node, "containers": [{"name": "app", "image": "ghcr.io/shop/app"}]}
+        metadata = {"name": "app", "namespace": space}
+        return self.cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+def registered_for_nobody(cluster: ControlPlane) -> None:
+    """For the caBundle: what the API server would ask of a replica is asked by the load client."""
+    deployed.register(cluster, 1, namespaceSelector={"matchLabels": {"bench": "none"}})
 
 
 @contextmanager
@@ -187,8 +232,12 @@ def platform(folder: Path) -> Iterator[Platform]:
         json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": stages, "rules": rules})
     )
     flags = (f"--audit-policy-file={policy}", f"--audit-log-path={audit}", "--audit-log-mode=blocking")
-    with Postgres.start() as postgres, ControlPlane.start(folder / "cluster", extra_flags=flags) as cluster:
+    with (
+        Postgres.start() as postgres,
+        ControlPlane.start(folder / "cluster", extra_flags=flags) as cluster,
+        nodes(folder / "kwok", cluster, NODES) as made,
+    ):
         deployed.install(cluster)
-        deployed.register(cluster, 1, namespaceSelector={"matchLabels": {"bench": "none"}})  # for the caBundle
+        registered_for_nobody(cluster)
         onlooker = Onlooker(Access.read(cluster.kubeconfig))
-        yield Platform(cluster, Database(postgres, folder), onlooker, Audit(audit))
+        yield Platform(cluster, Database(postgres, folder), onlooker, Audit(audit), made)

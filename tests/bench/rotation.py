@@ -7,20 +7,21 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contenders import REVIEW, go, published_ca
 from bench.figures import Chunk
-from bench.measure import Steady, Target, cpu_seconds, rss_mib, steadily
-from bench.platform import CONTENT, FIRST_TOKEN, REVIEWED, Platform, everybody, owner, spaces
+from bench.measure import Steady, Target, cpu_seconds, peak_mib, steadily
+from bench.platform import ASIDE, CONTENT, FIRST_TOKEN, OWNERS, REVIEWED, Platform, everybody, owner, spaces
 from controlplane import webhook as deployed
 from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
 from controlplane.objects import SECRET
 from controlplane.ports import free_port
+from controlplane.waiting import until
 from controlplane.webhook import Webhook
 from webhook.credential import Credential
 from webhook.dockerconfig import render
@@ -30,7 +31,8 @@ from webhook.refresh import WORKERS
 Tick = Callable[[], None]
 REPLICAS = 2
 SERVER, CLIENT = 0, 1
-"""Cores: the control plane has one for itself, as it has machines for itself; all else shares the other one."""
+"""Cores: the control plane has one for itself, as it has machines for itself; all else shares the other one, in which
+the replica that is asked, who asks it and the control come first: the rest would be elsewhere (platform.ASIDE)."""
 QUIET = 3.0
 """Seconds in which what is written once too often would be written."""
 CALM = 10.0
@@ -75,16 +77,29 @@ class Spread:
     apiserver: float
 
 
+@dataclass(frozen=True)
+class Restart:
+    """`writes`: requests of all replicas that are no reads. `peak`: MiB, of the largest."""
+
+    writes: int
+    reviews: Reviews
+    peak: float
+
+
 class Rotations:
     """The replicas, `up` and down again, and what is done to them."""
 
     def __init__(self, made: Platform) -> None:
         self._made, self._starts = made, 0
         self.replicas: list[Webhook] = []
+        self._pods: set[tuple[str, int]] = set()
         self._control = 0
         for child in made.cluster.children:
             _pin(child.pid, SERVER)
         _pin(os.getpid(), CLIENT)  # and what we start from here on
+        for pid in (made.nodes.child.pid, made.database.pid):
+            _pin(pid, CLIENT)  # before it has children
+            _aside(pid)
         (self._apiserver,) = (child.pid for child in made.cluster.children if child.name == "kube-apiserver")
         self._access = Access.read(made.cluster.service_account(deployed.NAMESPACE, deployed.ACCOUNT))
 
@@ -96,12 +111,20 @@ class Rotations:
             self._control = free_port()
             stack.enter_context(go(self._made.cluster, "bench-handmade", self._control))
             self.replicas = [stack.enter_context(self._made.replica(name)) for name in names]
+            for replica in self.replicas[1:]:
+                _aside(replica.child.pid)
             yield
 
     def fill(self, tick: Tick) -> None:
         self._made.namespace(REVIEWED)
         self._made.fill(tick)
         self._made.onlooker.arrived([REVIEWED, *EVERYBODY], FIRST_TOKEN, 300, tick)
+        self._made.populate(self.replicas[0].port, tick)
+        self._pods = self._made.pods()
+
+    def disturbed(self) -> int:
+        """Pods that are not what they were when they were made."""
+        return len(self._pods ^ self._made.pods())
 
     def calm(self, tick: Tick) -> Reviews:
         _sleep(QUIET, tick)  # after a start each owner is asked for once
@@ -132,15 +155,34 @@ class Rotations:
         self._made.onlooker.arrived(EVERYBODY, token, 60, tick)
         return float(json.loads(done.stdout)["seconds"]), used
 
-    def restart(self, tick: Tick) -> int:
-        """What all replicas write when all is right."""
+    def restart(self, tick: Tick) -> "Restart":
+        """Of all replicas when all is right, and of one while another one is asked."""
         self._made.audit.writes()
         with self.up():
-            _sleep(QUIET, tick)
-            return len(self._made.audit.writes())
+            self._looked(self.replicas, tick)
+            with self._reviews() as (ours, control), self._made.replica(f"again-{self._starts}") as again:
+                _aside(again.child.pid)
+                self._looked([again], tick)
+                self.replicas.append(again)  # for the memory
+                peak = self.peak()
+            return Restart(len(self._made.audit.writes()), Reviews(ours.chunk, control.chunk), peak)
 
-    def rss(self) -> float:
-        return max(rss_mib(replica.child.pid) for replica in self.replicas)
+    def _looked(self, replicas: Sequence[Webhook], tick: Tick) -> None:
+        """Each owner was asked for, so each namespace was looked at; and then what would be written is."""
+
+        def asked(replica: Webhook) -> int:
+            lines = replica.metrics().splitlines()
+            return sum(int(float(line.split()[-1])) for line in lines if "source_questions_total{" in line)
+
+        def all_asked() -> bool:
+            tick()
+            return all(asked(one) >= OWNERS for one in replicas)
+
+        until(all_asked, "all is looked at", within=120)
+        _sleep(QUIET, tick)
+
+    def peak(self) -> float:
+        return max(peak_mib(replica.child.pid) for replica in self.replicas)
 
     def _spread(self, where: list[str], of: str | None, quiet: float, tick: Tick) -> Spread:
         self._made.audit.writes()
@@ -189,5 +231,19 @@ def _sleep(seconds: float, tick: Tick) -> None:
 
 
 def _pin(pid: int, core: int) -> None:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {core})
+    for task in _threads(pid):
+        with suppress(ProcessLookupError):  # it may have ended
+            os.sched_setaffinity(task, {core})
+
+
+def _aside(pid: int) -> None:
+    """With its children: PostgreSQL has one a connection."""
+    for task in _threads(pid):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            os.setpriority(os.PRIO_PROCESS, task, ASIDE)
+            for child in Path(f"/proc/{task}/task/{task}/children").read_text().split():
+                _aside(int(child))
+
+
+def _threads(pid: int) -> list[int]:
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]

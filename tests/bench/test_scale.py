@@ -1,12 +1,12 @@
 """What bench-scale says is what it saw."""
 
 from bench.figures import Chunk
-from bench.rotation import EVERYBODY, Reviews, Spread, Writes
+from bench.rotation import EVERYBODY, Restart, Reviews, Spread, Writes
 from bench.scale import Found, Round
 
 
 def reviews(ms: float) -> Reviews:
-    return Reviews(Chunk(ms / 2, ms, 100, 0), Chunk(1, 2, 100, 0))
+    return Reviews(Chunk(ms / 2, ms, 100), Chunk(1, 2, 100))
 
 
 def spread(seconds: float, changes: int, ms: float = 1.0, again: int = 0) -> Spread:
@@ -16,8 +16,10 @@ def spread(seconds: float, changes: int, ms: float = 1.0, again: int = 0) -> Spr
 def found(**changes: float) -> Found:
     all_of_them = int(changes.get("changes", len(EVERYBODY)))
     together = spread(changes.get("seconds", 12.0), all_of_them, 15.0, int(changes.get("again", 0)))
-    one = Round(reviews(10.0), together, (10.0, 5.0), int(changes.get("restart", 0)))
-    return Found([spread(changes.get("single", 0.4), 4)], [one], 90)
+    restart = Restart(int(changes.get("restart", 0)), reviews(changes.get("starting", 10.0)), 90.0)
+    one = Round(reviews(10.0), together, (10.0, 5.0), restart)
+    single = spread(changes.get("single", 0.4), 4, changes.get("meanwhile", 10.0))
+    return Found([single], [one], 80, changes.get("peak", 90), int(changes.get("disturbed", 0)))
 
 
 def missed(what: Found) -> list[str]:
@@ -36,6 +38,10 @@ def test_goals() -> None:
     assert missed(found(changes=2001)) == ["Secrets that were changed twice"]
     assert missed(found(again=500)) == ["applies that changed nothing, to those that did"]
     assert missed(found(restart=1)) == ["writes at a restart of all replicas"]
+    assert missed(found(starting=16)) == ["p99 of a review while another replica starts, to calm"]
+    assert missed(found(meanwhile=16)) == ["p99 of a review in one owner's rotation, to calm"]
+    assert missed(found(peak=101)) == ["MiB of memory, at most"]
+    assert missed(found(disturbed=1)) == ["pods that were disturbed"]
 
 
 def test_figures() -> None:

@@ -242,7 +242,7 @@ def test_ctrl_c_leaves_nothing_of_a_network(started: subprocess.Popen[str], tmp_
         until((tmp_path / "cluster" / "kube-apiserver.log").exists, "the API server starts")
     (holder,) = children(started.pid, "sleep")
     namespace = namespace_of(Path("/proc", holder))
-    assert len(left(namespace)) > 3
+    until(lambda: len(left(namespace)) > 3, "what is to be left behind by nobody is there", within=10)
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=60)
     assert said.rstrip().endswith("KeyboardInterrupt")
