@@ -10,13 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
 
 from webhook import watch
 from webhook.cluster import Cluster, ClusterError, NamespaceObject
-from webhook.watch import Changed, Replaced, Watch, whole
+from webhook.watch import AT_A_TIME, Changed, Replaced, Watch, lines, whole
 
 PATH = "/api/v1/namespaces"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,8 +31,9 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        await asyncio.sleep(0.001)
+        if seconds:
+            pauses.append(seconds)
+        await asyncio.sleep(0.001 if seconds else 0)
 
     only = SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
     monkeypatch.setattr(watch, "asyncio", only)
@@ -325,6 +328,29 @@ def test_lines_may_be_cut_anywhere_and_be_long(tmp_path: Path) -> None:
 
     assert run(fake, tmp_path, 4).events == ["[]@10", "+a", "+long", "-b"]
     assert len(fake.asked) == 2
+
+
+def test_what_comes_all_at_once_keeps_nobody_waiting_for_long() -> None:
+    """Others, such as a review that has arrived, have their turn in between."""
+
+    async def main() -> int:
+        content = aiohttp.StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16)
+        content.feed_data(b"x\n" * 10 * AT_A_TIME)
+        content.feed_eof()
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.ensure_future(others())
+        assert [line async for line in lines(content)] == [b"x"] * 10 * AT_A_TIME
+        beside.cancel()
+        return turns
+
+    assert asyncio.run(main()) >= 10
 
 
 def test_a_proxy_that_hangs_up_at_once_is_not_called_without_a_pause(tmp_path: Path) -> None:
