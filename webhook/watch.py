@@ -23,7 +23,7 @@ LONGEST = 4.0
 """Seconds between attempts: after an outage we are right again in about 5 s, and two replicas are no storm."""
 SILENCE = 90.0
 AT_A_TIME = 16
-"""Events that are taken in without a pause: what arrives together may be hundreds, and a review must not wait for all."""
+"""Events that are taken in without a pause: hundreds may arrive together, and a review must not wait for all."""
 
 
 class HasMeta(Protocol):
