@@ -1,0 +1,110 @@
+"""`python -m bench.inside`: where the time of one review goes, inside one process and without TLS.
+
+The captured review, as the API server sends it: head and body apart. Each part is timed alone, the best of some runs;
+what does not depend on the others is measured by leaving the others out.
+"""
+
+import asyncio
+import timeit
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from bench.contenders import OURS as US
+from bench.contenders import REVIEW, SPACES
+from webhook import review
+from webhook.admission import Admission, Settings
+from webhook.credential import Credential, Credentials
+from webhook.metrics import Metrics
+from webhook.protocol import AtOnce, ReviewProtocol
+from webhook.pullsecret import Fingerprint, Namespace, Planner, Standing, fields
+from webhook.server import Mutate, admission_app
+from webhook.state import Account, State, account_key
+from webhook.supply import Supply
+
+RUNS, REVIEWS = 7, 5000
+SPACE = SPACES[US]
+BODY = REVIEW.read_bytes()
+HEAD = (
+    f"POST /mutate?timeout=3s HTTP/1.1\r\nHost: pullsecret-webhook.pullsecret-webhook.svc:443\r\n"
+    f"User-Agent: kube-apiserver-admission\r\nContent-Length: {len(BODY)}\r\nAccept: application/json, */*\r\n"
+    "Content-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n"
+).encode()
+
+
+class Known:
+    """A source that knows the one owner."""
+
+    credentials_ = Credentials((Credential("ghcr.io", "alice", "not-a-token"),))
+
+    def known(self, _owner: str) -> Credentials:
+        return self.credentials_
+
+    async def credentials(self, _owner: str) -> Credentials:
+        return self.credentials_
+
+
+def mutate() -> Mutate:
+    state, metrics, fingerprint, unused = State.empty(), Metrics(), Fingerprint(b"k"), cast(Any, None)
+    planner, namespace = Planner("ghcr-secret", fingerprint), Namespace(SPACE, "uid", 1, "alice")
+    digest = fingerprint(fields(planner.body(namespace, Known.credentials_.items)))
+    state.namespaces.learn(SPACE, namespace)
+    state.standing.learn(SPACE, Standing(SPACE, "s", 2, True, True, False, False, "alice", digest))  # as in Standing
+    state.accounts.learn(account_key(SPACE, "default"), Account(1, (), enforced=False))
+    supply = Supply(state, Known(), unused, unused, unused, planner, lambda: datetime.now(UTC), metrics, unused)
+    return Mutate(Admission(Settings("ghcr-secret"), state, supply, unused, unused, unused, unused), metrics)
+
+
+class Transport(asyncio.Transport):
+    def write(self, data: Any) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_extra_info(self, _name: str, default: Any = None) -> Any:
+        return default
+
+
+def answering(at_once: AtOnce, app: Any) -> Callable[[], None]:
+    config = uvicorn.Config(app, lifespan="off", log_config=None, proxy_headers=False)
+    protocol = ReviewProtocol(at_once, config, ServerState(), {})
+    protocol.connection_made(Transport())
+
+    def one() -> None:
+        protocol.data_received(HEAD)
+        protocol.data_received(BODY)
+
+    return one
+
+
+def microseconds(what: Callable[[], object]) -> float:
+    return min(timeit.repeat(what, number=REVIEWS, repeat=RUNS)) / REVIEWS * 1e6
+
+
+async def main() -> None:
+    ours = mutate()
+    app = admission_app(ours, str)
+    request = review.decode(BODY)
+    answer = ours.at_once(BODY)
+    assert isinstance(answer, bytes)
+    assert b'"patch"' in answer
+    whole = microseconds(answering(ours.at_once, app))
+    parts = {
+        "HTTP: head, body, what is done after the answer": microseconds(answering(lambda _: answer, app)),
+        "the review decoded (msgspec)": microseconds(lambda: review.decode(BODY)),
+        "the decision: owner, views, account, is the Secret right; the answer encoded": microseconds(
+            lambda: ours._admission.at_once(request)
+        ),
+    }
+    print(f"{whole:6.1f} us  a review, of which")
+    for what, took in parts.items():
+        print(f"{took:9.1f}  {what}")
+    print(f"{whole - sum(parts.values()):9.1f}  counters and the rest")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
