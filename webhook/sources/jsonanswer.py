@@ -64,13 +64,13 @@ def _text(item: dict[str, Any], path: str, default: str | None) -> str:
 
 
 def _expires(value: Any) -> datetime | None:
-    """RFC 3339, or seconds since 1970."""
+    """RFC 3339, or seconds since 1970; in UTC, where all that come after may print it."""
     if value is None or value is MISSING:
         return None
     try:
         if isinstance(value, str):
             when = datetime.fromisoformat(value)
-            return when if when.tzinfo else when.replace(tzinfo=UTC)
+            return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):

@@ -114,9 +114,9 @@ def _expiry(text: str | None) -> datetime | None:
         return None
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # in UTC it may be in the year 10000
         raise SourceSecretError(f"its annotation {EXPIRES} is no RFC 3339 time such as 2030-01-31T12:00:00Z") from None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 class SecretSource:

@@ -46,6 +46,7 @@ def test_fields_are_where_the_configuration_says() -> None:
 def test_an_end_is_a_time_or_a_number(end: object) -> None:
     (found,) = said([ONE | {"expires": end}], Fields())
     assert found.expires == datetime(2030, 1, 31, 12, tzinfo=UTC)
+    assert found.expires.tzinfo is UTC
     assert said([ONE | {"expires": None}], Fields())[0].expires is None
 
 
@@ -63,6 +64,7 @@ def test_an_end_is_a_time_or_a_number(end: object) -> None:
         (ONE | {"expires": True}, "its end is no RFC 3339 time"),
         (ONE | {"expires": 1e300}, "its end is no RFC 3339 time"),
         (ONE | {"expires": []}, "its end is no RFC 3339 time"),
+        (ONE | {"expires": "9999-12-31T23:59:59-05:00"}, "its end is no RFC 3339 time"),  # the year 10000 in UTC
     ],
 )
 def test_one_that_cannot_be_used_is_a_problem_among_others_and_an_error_alone(item: Any, problem: str) -> None:
