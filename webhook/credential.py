@@ -62,6 +62,9 @@ class Credential:
         if ":" in self.username:
             raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic cannot carry")
 
+    def ended(self, now: datetime) -> bool:
+        return self.expires is not None and self.expires <= now
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -78,4 +81,4 @@ class Credentials:
         return min((c.expires for c in self.items if c.expires is not None and c.expires > now), default=None)
 
     def unexpired(self, now: datetime) -> "Credentials":
-        return replace(self, items=tuple(c for c in self.items if c.expires is None or c.expires > now))
+        return replace(self, items=tuple(c for c in self.items if not c.ended(now)))

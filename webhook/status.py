@@ -137,7 +137,7 @@ async def run(outside: Outside, namespace: str | None, now: datetime) -> list[Li
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     judge = Judge(Planner(name, FINGERPRINT), now, asked=asked)
     return [
-        judge(of, seen.get(of.name), sources.usable(of), said.get(of.name, ""), tuple(without.get(of.name, ())))
+        judge(of, seen.get(of.name), sources.usable(of, now), said.get(of.name, ""), tuple(without.get(of.name, ())))
         for of in spaces.values()
     ]
 

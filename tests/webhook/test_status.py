@@ -1,20 +1,25 @@
 """What `status` makes of what it sees of one namespace, and how it says it."""
 
+import asyncio
 import base64
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 import planted
+from webhook import config as configuration
+from webhook.cluster import Cluster, SecretObject
 from webhook.credential import Credential, Credentials
-from webhook.outside import FINGERPRINT, PullSecretObject
-from webhook.pullsecret import Namespace, Planner, Standing, fields
+from webhook.metrics import Metrics
+from webhook.outside import FINGERPRINT, Outside, PullSecretObject
+from webhook.pullsecret import Namespace, Planner, Standing, Write, fields
+from webhook.sources.secret import SecretSource
 from webhook.state import Reader
-from webhook.status import Judge, Line, Seen, text
+from webhook.status import Judge, Line, Seen, run, text
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SPACE = Namespace("team", "space-uid", 1, "alice")
@@ -26,6 +31,75 @@ STANDING = Standing(
     "team", "uid", 1, True, True, False, False, "alice", FINGERPRINT(fields(PLANNER.body(SPACE, GHCR.items)))
 )
 RIGHT = Seen(STANDING, "kubernetes.io/dockerconfigjson", "space-uid", None, NOW, ("ghcr.io",), "")
+
+
+Object = dict[str, Any]
+
+
+class Lists:
+    """A cluster, as its lists are answered."""
+
+    def __init__(self, **lists: list[Object]) -> None:
+        self.lists = lists
+
+    async def call(self, method: str, path: str, *, query: dict[str, str], **_: Any) -> bytes:
+        assert method == "GET"
+        namespace, _, resource = path.removeprefix("/api/v1/").removeprefix("namespaces/").rpartition("/")
+        found = self.lists.get(resource, [])
+        if namespace:
+            found = [one for one in found if one["metadata"]["namespace"] == namespace]
+        if "labelSelector" in query:
+            found = [one for one in found if query["labelSelector"] in one["metadata"].get("labels", {})]
+        if query.get("fieldSelector", "").startswith("metadata.name="):
+            found = [one for one in found if query["fieldSelector"] == f"metadata.name={one['metadata']['name']}"]
+        return msgspec.json.encode({"metadata": {}, "items": found})
+
+
+def shown(cluster: Lists, config: Object | None = None) -> list[Line]:
+    outside = Outside(cast(Cluster, cluster), configuration.convert(config or {}))
+    return asyncio.run(run(outside, None, NOW))
+
+
+TEAM: Object = {"metadata": {"name": "team", "uid": "space-uid", "labels": {"pullsecret-webhook/owner": "alice"}}}
+
+
+def source_secret(name: str, **annotations: str) -> Object:
+    metadata = {
+        "name": name,
+        "namespace": "pullsecret-webhook",
+        "resourceVersion": "1",
+        "labels": {"pullsecret-webhook/owner": "alice"},
+        "annotations": {f"pullsecret-webhook/{key}": value for key, value in annotations.items()},
+    }
+    data = {"username": "alice", "password": planted.token()}
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {"metadata": metadata, "type": "kubernetes.io/basic-auth", "data": encoded}
+
+
+def as_the_webhook_writes(*sources: Object) -> Object:
+    source = SecretSource(cast(Cluster, None), "", lambda _: None, lambda _: None, Metrics(), lambda: NOW)
+
+    async def written() -> Object:
+        source.replace([msgspec.convert(one, SecretObject) for one in sources], 1)
+        plan = PLANNER(SPACE, await source.credentials("alice"), None, NOW)
+        assert isinstance(plan, Write)
+        return dict(plan.body)
+
+    return asyncio.run(written())
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [({}, {}), ({"namespaces": "team"}, {}), ({}, {"expires": "2031-01-01"}), ({"expires": "2020-01-01"}, {})],
+)
+def test_several_source_secrets_of_one_owner_are_merged_as_the_webhook_does(
+    annotations: tuple[dict[str, str], ...],
+) -> None:
+    sources = [source_secret(name, **each) for name, each in zip("ab", annotations, strict=True)]
+    for listed in (sources, sources[::-1]):
+        secrets = [*listed, as_the_webhook_writes(*listed)]
+        (line,) = shown(Lists(namespaces=[TEAM], secrets=secrets))
+        assert (line.state, line.problem) == ("right", "")
 
 
 def but(**changes: Any) -> Seen:

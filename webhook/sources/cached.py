@@ -86,9 +86,12 @@ Say = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class _Entry:
-    """`until`: loop time at which it stops being fresh. `ends`: wakes when one of the credentials ends."""
+    """`credentials`: what comes of the answer. `until`: loop time at which it stops being fresh. `ends`: wakes when one
+    of the credentials in the answer ends.
+    """
 
     answer: Answer
+    credentials: Credentials
     until: float
     ends: asyncio.TimerHandle | None = None
 
@@ -134,7 +137,7 @@ class Cached:
         if entry is None or _clock() >= entry.until:
             return None
         self._entries.move_to_end(owner)
-        return entry.answer.credentials
+        return entry.credentials
 
     async def credentials(self, owner: str) -> Credentials:
         if (known := self.known(owner)) is not None:
@@ -218,25 +221,27 @@ class Cached:
         self._metrics.asked.labels(self._name, "answered").inc()
         self._pauses.pop(owner, None)
         before = self._forget(owner)
-        answer = self._consistent(owner, answer)
-        if same := before is not None and before.credentials == answer.credentials:
-            answer = replace(answer, credentials=before.credentials)
-        self._remember(owner, answer, fresh_for)
+        if before is not None and before.answer.credentials == answer.credentials:
+            answer = replace(answer, credentials=before.answer.credentials)
+        credentials = self._consistent(owner, answer)
+        if same := before is not None and before.credentials == credentials:
+            credentials = before.credentials
+        self._remember(owner, answer, credentials, fresh_for)
         if not same:
-            self._say_ended(owner, answer.credentials)
+            self._say_ended(owner, credentials)
         if before is not None and not same:
             self._changed(owner)  # its other namespaces do not know yet
         self._is_back()
-        return answer.credentials
+        return credentials
 
-    def _consistent(self, owner: str, answer: Answer) -> Answer:
+    def _consistent(self, owner: str, answer: Answer) -> Credentials:
         """In one order, and with one entry a registry."""
         for problem in answer.problems:
             self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problem}")
-        credentials, conflicts = merged([(self._name, answer.credentials)])
+        credentials, conflicts = merged([(self._name, answer.credentials)], self._now())
         for conflict in conflicts:
             self._say("SourceConflict", words(owner, conflict))
-        return replace(answer, credentials=credentials)
+        return credentials
 
     def _freshness(self, answer: Answer) -> float:
         """Not longer than all its credentials last: when one ends, there may be another."""
@@ -245,27 +250,32 @@ class Cached:
         fresh_for = min(max(answer.fresh_for, LEAST), MOST)
         return min(fresh_for, (end - now).total_seconds()) if end is not None else fresh_for
 
-    def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
-        self._entries[owner] = entry = _Entry(answer, _clock() + fresh_for)
+    def _remember(self, owner: str, answer: Answer, credentials: Credentials, fresh_for: float) -> None:
+        self._entries[owner] = _Entry(answer, credentials, _clock() + fresh_for)
         self._weight += answer.weight
-        now = self._now()
-        if (end := answer.credentials.next_end(now)) is not None and (left := (end - now).total_seconds()) < MOST:
-            entry.ends = asyncio.get_running_loop().call_later(left, self._ended, owner)
+        self._watch_end(owner)
         while self._weight > BUDGET and len(self._entries) > 1:
             self._forget(next(iter(self._entries)))
 
-    def _forget(self, owner: str) -> Answer | None:
+    def _watch_end(self, owner: str) -> None:
+        entry, now = self._entries[owner], self._now()
+        if (end := entry.answer.credentials.next_end(now)) is not None:
+            left = (end - now).total_seconds()
+            wake = self._ended if left <= MOST else self._watch_end
+            entry.ends = asyncio.get_running_loop().call_later(min(left, MOST), wake, owner)
+
+    def _forget(self, owner: str) -> _Entry | None:
         entry = self._entries.pop(owner, None)
         if entry is None:
             return None
         self._weight -= entry.answer.weight
         if entry.ends is not None:
             entry.ends.cancel()
-        return entry.answer
+        return entry
 
     def _ended(self, owner: str) -> None:
         """The next look asks for the credential that came after the one that ended now."""
-        self._say_ended(owner, self._entries[owner].answer.credentials)
+        self._say_ended(owner, self._entries[owner].credentials)
         self._heard(owner)
 
     def _say_ended(self, owner: str, credentials: Credentials) -> None:

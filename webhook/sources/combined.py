@@ -14,6 +14,8 @@ the owner, the registry and the sources' names; the first of them in the configu
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from webhook.credential import Credentials
 from webhook.errors import SourceUnavailable
@@ -25,14 +27,25 @@ OWNERS = 20_000
 Parts = tuple[Credentials, ...]
 
 
-class Combined:
-    """`sources`: name and source, in order. `say` tells of contradictions."""
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """What came of the parts, `until` one of the credentials in them ends."""
 
-    def __init__(self, sources: Sequence[tuple[str, Source]], say: Callable[[str, str], None]) -> None:
+    parts: Parts
+    result: Credentials
+    until: datetime | None
+
+
+class Combined:
+    """`sources`: name and source, in order. `say` tells of contradictions; `now` is the wall clock."""
+
+    def __init__(
+        self, sources: Sequence[tuple[str, Source]], say: Callable[[str, str], None], now: Callable[[], datetime]
+    ) -> None:
         self._names = tuple(name for name, _ in sources)
         self._sources = tuple(source for _, source in sources)
-        self._say = say
-        self._merged: OrderedDict[str, tuple[Parts, Credentials]] = OrderedDict()
+        self._say, self._now = say, now
+        self._merged: OrderedDict[str, _Merged] = OrderedDict()
         self.settled = asyncio.Event()
 
     def known(self, owner: str) -> Credentials | None:
@@ -61,19 +74,25 @@ class Combined:
         if not isinstance(answer, SourceUnavailable):
             raise answer
         if (before := self._merged.get(owner)) is not None:
-            return before[0][number]
+            return before.parts[number]
         raise SourceUnavailable(f"source {self._names[number]}: {answer}", everybody=answer.everybody)
 
     def _of(self, owner: str, parts: Parts) -> Credentials:
-        """The same object as long as the parts are, or as they come to the same."""
+        """The same object as long as the parts are and none in them ends, or as they come to the same."""
         before = self._merged.get(owner)
-        if before is not None and all(one is other for one, other in zip(before[0], parts, strict=True)):
+        if (
+            before is not None
+            and all(one is other for one, other in zip(before.parts, parts, strict=True))
+            and (before.until is None or self._now() < before.until)
+        ):
             self._merged.move_to_end(owner)
-            return before[1]
-        result, conflicts = merged([*zip(self._names, parts, strict=True)])
-        if before is not None and before[1] == result:
-            result = before[1]
-        self._merged[owner] = (parts, result)
+            return before.result
+        now = self._now()
+        result, conflicts = merged([*zip(self._names, parts, strict=True)], now)
+        if before is not None and before.result == result:
+            result = before.result
+        until = min((end for part in parts if (end := part.next_end(now)) is not None), default=None)
+        self._merged[owner] = _Merged(parts, result, until)
         self._merged.move_to_end(owner)
         if len(self._merged) > OWNERS:
             self._merged.popitem(last=False)

@@ -332,6 +332,18 @@ def test_of_two_for_one_registry_the_first_by_name_wins(release: Release) -> Non
     assert release.passwords("alice") == [("ghcr.io", OTHER)]
 
 
+def test_when_it_ends_the_next_one_by_name_is_used_and_the_owner_is_called(release: Release) -> None:
+    other = {"username": b64("u"), "password": b64(OTHER)}
+    release.lists(secret("a", expires="2026-11-23T01:00:00Z"), secret("b", data=other))
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+    release.changed.clear()
+
+    assert release.loop.sleep()
+
+    assert release.passwords("alice") == [("ghcr.io", OTHER)]
+    assert release.changed == ["alice"]
+
+
 def test_one_may_be_for_some_namespaces_only(release: Release) -> None:
     special = {"username": b64("u"), "password": b64(OTHER)}
     release.lists(secret("everywhere"), secret("special", data=special, namespaces=" team-a, team-b,,"))
