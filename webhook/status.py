@@ -34,7 +34,10 @@ State = Literal["right", "none", "wrong", "unserved"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs a human."""
+    """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs a human.
+
+    `expires`: when the next of its credentials ends; if there is none, when the first one did.
+    """
 
     namespace: str
     owner: str | None
@@ -58,7 +61,6 @@ class Seen:
     standing: Standing
     type: str
     namespace_uid: str | None
-    expires: datetime | None
     written: datetime | None
     registries: tuple[str, ...]
     unreadable: str
@@ -78,7 +80,6 @@ class Seen:
             standing=standing,
             type=secret.type,
             namespace_uid=annotations.get(NAMESPACE_UID),
-            expires=standing.expires,
             written=by.time if by is not None else None,
             registries=registries,
             unreadable=unreadable,
@@ -197,16 +198,18 @@ class Judge:
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
         if problem and said:
             problem += f"; the webhook said: {said}"
-        soon = seen.expires is not None and self.now < seen.expires < self.now + SOON
+        ends = seen.standing.ends
+        next_end = min((end for end in ends if end > self.now), default=None)
+        soon = next_end is not None and next_end < self.now + SOON
         return Line(
             name,
             owner,
             "wrong" if problem else "right",
             seen.registries if seen.standing.ours else (),
-            seen.expires,
+            next_end or min(ends, default=None),
             seen.written,
             problem,
-            "a credential ends soon" if soon and not problem else "",
+            "a credential ends soon" if soon else "",
             pods_without,
         )
 
@@ -233,8 +236,8 @@ class Judge:
             return "the Secret is for an earlier namespace of this name"
         if seen.unreadable:
             return f"the Secret's content is not usable: {seen.unreadable}"
-        if seen.expires is not None and seen.expires <= self.now:
-            return f"a credential of {namespace.owner} ended {seen.expires:%Y-%m-%d %H:%M}; renew it"
+        if (first := min(standing.ends, default=self.now)) <= self.now and standing.ends:
+            return f"a credential of {namespace.owner} ended {first:%Y-%m-%d %H:%M}; renew it"
         return ""
 
     def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> str:

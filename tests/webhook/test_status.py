@@ -28,9 +28,18 @@ ENDED = Credentials((Credential("ghcr.io", "alice", "x", NOW - timedelta(days=1)
 PLANNER = Planner("ghcr-secret", FINGERPRINT)
 JUDGE = Judge(PLANNER, NOW)
 STANDING = Standing(
-    "team", "uid", 1, True, True, False, False, "alice", FINGERPRINT(fields(PLANNER.body(SPACE, GHCR.items)))
+    "team",
+    "uid",
+    1,
+    True,
+    True,
+    False,
+    False,
+    "alice",
+    FINGERPRINT(fields(PLANNER.body(SPACE, GHCR.items))),
+    ("ghcr.io",),
 )
-RIGHT = Seen(STANDING, "kubernetes.io/dockerconfigjson", "space-uid", None, NOW, ("ghcr.io",), "")
+RIGHT = Seen(STANDING, "kubernetes.io/dockerconfigjson", "space-uid", NOW, ("ghcr.io",), "")
 
 
 Object = dict[str, Any]
@@ -42,7 +51,7 @@ class Lists:
     def __init__(self, **lists: list[Object]) -> None:
         self.lists = lists
 
-    async def call(self, method: str, path: str, *, query: dict[str, str], **_: Any) -> bytes:
+    async def call(self, method: str, path: str, *, query: dict[str, str], **_more: Any) -> bytes:
         assert method == "GET"
         namespace, _, resource = path.removeprefix("/api/v1/").removeprefix("namespaces/").rpartition("/")
         found = self.lists.get(resource, [])
@@ -123,10 +132,11 @@ def test_a_secret_as_the_webhook_writes_it() -> None:
     assert seen == replace(
         RIGHT,
         standing=seen.standing,
-        expires=datetime(2030, 5, 1, tzinfo=UTC),
         written=datetime(2029, 12, 31, 10, tzinfo=UTC),
         registries=("ghcr.io", "quay.io"),
     )
+    assert seen.standing.ends == (datetime(2030, 5, 1, tzinfo=UTC),)
+    assert seen.standing.registries == ("ghcr.io", "quay.io")
     line = Judge(PLANNER, NOW, asked=False)(SPACE, seen, Credentials())
     assert (line.state, line.problem, line.note, line.needs_a_human) == ("right", "", "", False)
     assert not planted.leaks(repr(seen) + text([line]))
@@ -143,7 +153,7 @@ def test_a_secret_as_the_webhook_writes_it() -> None:
         (replace(RIGHT, namespace_uid="before"), "earlier namespace"),
         (replace(RIGHT, unreadable="it is not JSON"), "not usable: it is not JSON"),
         (but(digest=b"other"), "the Secret is not what alice's source Secrets say"),
-        (replace(RIGHT, expires=NOW), "ended 2030-01-01 00:00; renew it"),
+        (but(ends=(NOW,)), "ended 2030-01-01 00:00; renew it"),
     ],
 )
 def test_what_is_wrong(seen: Seen, problem: str) -> None:
@@ -171,9 +181,13 @@ def test_why_there_is_none(known: Credentials | None, said: str, problem: str) -
 
 
 def test_an_end_that_comes_is_said_before_it_comes() -> None:
-    assert JUDGE(SPACE, replace(RIGHT, expires=NOW + timedelta(days=8)), GHCR).note == ""
-    soon = JUDGE(SPACE, replace(RIGHT, expires=NOW + timedelta(days=6)), GHCR)
-    assert (soon.note, soon.needs_a_human) == ("a credential ends soon", False)
+    assert JUDGE(SPACE, but(ends=(NOW + timedelta(days=8),)), GHCR).note == ""
+    soon = NOW + timedelta(days=6)
+    line = JUDGE(SPACE, but(ends=(soon,)), GHCR)
+    assert (line.expires, line.note, line.needs_a_human) == (soon, "a credential ends soon", False)
+    line = JUDGE(SPACE, but(ends=(NOW - timedelta(days=1), soon)), GHCR)  # also beside one that has ended
+    assert (line.expires, line.note) == (soon, "a credential ends soon")
+    assert line.problem == "a credential of alice ended 2029-12-31 00:00; renew it"
 
 
 def test_a_source_that_is_not_asked_from_here() -> None:
