@@ -1,6 +1,7 @@
 """JSON answers by a mapping of fields: what is read, and what is said of the rest, never with its content."""
 
 import json
+from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,6 +76,26 @@ def test_one_that_cannot_be_used_is_a_problem_among_others_and_an_error_alone(it
     with pytest.raises(PullsecretError) as refused:
         read(json.dumps([item]).encode(), Fields())
     assert not planted.leaks(str(refused.value))
+
+
+SEALED = ("0" * 32 + ":" + "1" * 32 + ":" + TOKEN.encode().hex(), "v1.k1." + b64encode(TOKEN.encode() * 3).decode())
+
+
+@pytest.mark.parametrize("sealed", SEALED, ids=["padded", "versioned"])
+def test_a_password_that_nobody_decrypted_is_refused(sealed: str) -> None:
+    why = "the password for ghcr.io is encrypted; hand it out as the registry takes it"
+    entry = {"username": "alice", "password": sealed}
+    fine = {"username": "alice", "password": TOKEN}
+    for fields, alone, among in (
+        (Fields(), [ONE | {"password": sealed}], [ONE | {"password": sealed}, ONE | {"registry": "quay.io"}]),
+        ("auths", {"auths": {"ghcr.io": entry}}, {"auths": {"ghcr.io": entry, "quay.io": fine}}),
+    ):
+        with pytest.raises(PullsecretError) as refused:
+            read(json.dumps(alone).encode(), fields)  # type: ignore[arg-type]
+        assert str(refused.value) == why
+        found = read(json.dumps(among).encode(), fields)  # type: ignore[arg-type]
+        assert [c.registry for c in found.credentials] == ["quay.io"]
+        assert found.problems == (why,)
 
 
 @pytest.mark.parametrize(
