@@ -37,7 +37,7 @@ def canonical_registry(registry: str) -> str:
     if bare and not _REGISTRY.fullmatch(bare.rstrip("/")):  # nor is this: somebody may have put the token here
         raise CredentialError(_NO_REGISTRY)
     host, _, path = bare.partition("/")
-    # The first part of an image's name is a host only with a dot, a port or capitals; capitals alone are rather a token's.
+    # The first part of an image's name is a host with a dot, a port or capitals; the last alone are rather a token's.
     if host and not {".", ":"} & {*host} and host != "localhost":
         raise CredentialError(_NO_REGISTRY)
     path = re.sub("^v[12]/", "", path)
