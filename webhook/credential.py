@@ -85,6 +85,11 @@ class Credentials:
             return self
         return replace(self, items=tuple(c for c in self.items if not c.namespaces or namespace in c.namespaces))
 
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return 100 + sum(len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.items)
+
     def next_end(self, now: datetime) -> datetime | None:
         return min((c.expires for c in self.items if c.expires is not None and c.expires > now), default=None)
 

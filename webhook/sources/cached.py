@@ -11,7 +11,8 @@
   owner, or, when failures of two owners in a row say that it is everybody's, altogether; then one question at a time
   finds out if it is back. (One owner alone, whose question is perhaps what breaks it, never brings it down for others.)
   Whoever was turned away meanwhile is called by `changed` when there is hope again, and asks anew.
-- Memory is bounded: the answers that were not used for the longest time are dropped first.
+- Memory is bounded: the answers that were not used for the longest time are dropped first. Of those a digest is kept,
+  so that another answer is still known to be another one.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ OVERTAKEN = 3
 BUDGET = 32 * 1024 * 1024
 """Bytes of answers, roughly."""
 OWNERS = 100_000
-"""Owners whose failures are remembered."""
+"""Owners whose failures are remembered, and the digests of answers that were dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,7 @@ class Answer:
     @property
     def weight(self) -> int:
         """Bytes, roughly."""
-        texts = (len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.credentials.items)
-        return 500 + len(self.validator) + sum(texts)
+        return 400 + len(self.validator) + self.credentials.weight
 
 
 class Remote(Protocol):
@@ -122,6 +122,7 @@ class Cached:
         self._say, self._metrics, self._now = say, metrics, now
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._weight = 0
+        self._dropped: OrderedDict[str, int] = OrderedDict()
         self._flights: dict[str, asyncio.Task[Credentials]] = {}
         self._overtaken: set[str] = set()
         self._pause = _Pause()
@@ -220,7 +221,7 @@ class Cached:
     def _answered(self, owner: str, answer: Answer, fresh_for: float) -> Credentials:
         self._metrics.asked.labels(self._name, "answered").inc()
         self._pauses.pop(owner, None)
-        before = self._forget(owner)
+        before, dropped = self._forget(owner), self._dropped.pop(owner, None)
         if before is not None and before.answer.credentials == answer.credentials:
             answer = replace(answer, credentials=before.answer.credentials)
         credentials = self._consistent(owner, answer)
@@ -229,7 +230,7 @@ class Cached:
         self._remember(owner, answer, credentials, fresh_for)
         if not same:
             self._say_ended(owner, credentials)
-        if before is not None and not same:
+        if (before is not None and not same) or dropped not in {None, hash(credentials)}:
             self._changed(owner)  # its other namespaces do not know yet
         self._is_back()
         return credentials
@@ -255,7 +256,13 @@ class Cached:
         self._weight += answer.weight
         self._watch_end(owner)
         while self._weight > BUDGET and len(self._entries) > 1:
-            self._forget(next(iter(self._entries)))
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, owner: str) -> None:
+        if (entry := self._forget(owner)) is not None:
+            self._dropped[owner] = hash(entry.credentials)  # keyed per process
+            if len(self._dropped) > OWNERS:
+                self._dropped.popitem(last=False)
 
     def _watch_end(self, owner: str) -> None:
         entry, now = self._entries[owner], self._now()

@@ -22,8 +22,8 @@ from webhook.errors import SourceUnavailable
 from webhook.sources import Source
 from webhook.sources.merge import merged, words
 
-OWNERS = 20_000
-"""Owners whose last answers are remembered: mostly references to what the sources hold themselves."""
+BUDGET = 32 * 1024 * 1024
+"""Bytes of last answers that are remembered, roughly: mostly references to what the sources hold themselves."""
 Parts = tuple[Credentials, ...]
 
 
@@ -34,6 +34,11 @@ class _Merged:
     parts: Parts
     result: Credentials
     until: datetime | None
+
+    @property
+    def weight(self) -> int:
+        """Bytes, roughly. What came of the parts is made of them."""
+        return 400 + sum(part.weight for part in self.parts)
 
 
 class Combined:
@@ -46,6 +51,7 @@ class Combined:
         self._sources = tuple(source for _, source in sources)
         self._say, self._now = say, now
         self._merged: OrderedDict[str, _Merged] = OrderedDict()
+        self._weight = 0
         self.settled = asyncio.Event()
 
     def known(self, owner: str) -> Credentials | None:
@@ -92,10 +98,15 @@ class Combined:
         if before is not None and before.result == result:
             result = before.result
         until = min((end for part in parts if (end := part.next_end(now)) is not None), default=None)
-        self._merged[owner] = _Merged(parts, result, until)
-        self._merged.move_to_end(owner)
-        if len(self._merged) > OWNERS:
-            self._merged.popitem(last=False)
+        self._remember(owner, _Merged(parts, result, until))
         for conflict in conflicts:
             self._say("SourceConflict", words(owner, conflict))
         return result
+
+    def _remember(self, owner: str, one: _Merged) -> None:
+        if (before := self._merged.pop(owner, None)) is not None:
+            self._weight -= before.weight
+        self._merged[owner] = one
+        self._weight += one.weight
+        while self._weight > BUDGET and len(self._merged) > 1:
+            self._weight -= self._merged.popitem(last=False)[1].weight

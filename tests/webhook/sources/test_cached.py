@@ -560,6 +560,20 @@ def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     assert world.known("huge") is not None
 
 
+def test_another_answer_is_known_as_such_also_after_the_first_one_was_dropped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached, "BUDGET", 1500)
+    for owner in ("alice", "bob", "carol"):
+        world.has(owner, one(owner, 1))
+    assert world.known("alice") is world.known("bob") is None
+    assert not world.heard
+    world.has("alice", one("alice", 2))
+    assert world.heard == ["alice"]
+    world.has("bob", one("bob", 1))
+    assert world.heard == ["alice"]
+
+
 def _metrics(world: World) -> str:
     from prometheus_client import generate_latest
 

@@ -187,15 +187,23 @@ def test_all_run_and_it_is_settled_when_all_are() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhook.sources.combined.OWNERS", 3)
-    a = Told(has(("ghcr.io", 0)))
+    monkeypatch.setattr("webhook.sources.combined.BUDGET", 50_000)
+    a = Told(Credentials((Credential("ghcr.io", "u", "x" * 10_000),)))
     sides = Sides(a, Told(NOTHING))
-    for owner in "abcd":
-        sides.ask(owner)
+    for owner in "abcdef":
+        for _ in range(2):
+            sides.ask(owner)
     a.says = None
-    assert sides.ask("b").items
+    for owner in "cdef":
+        assert sides.ask(owner).items
     with pytest.raises(SourceUnavailable):
-        sides.ask("a")
+        sides.ask("b")
+    a.says = Credentials((Credential("ghcr.io", "u", "x" * 100_000),))
+    assert sides.ask("huge").items
+    a.says = None
+    with pytest.raises(SourceUnavailable):
+        sides.ask("f")
+    assert sides.ask("huge").items
 
 
 credentials = st.lists(
