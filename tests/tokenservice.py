@@ -28,6 +28,8 @@ class Asked:
     owner: str
     raw_path: str
     headers: dict[str, str]
+    client: str = ""
+    """The serial number of its certificate."""
 
 
 @dataclass
@@ -43,6 +45,7 @@ class TokenService:
     asked: list[Asked] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     port: int = 0
+    authority: trustme.CA = field(default_factory=trustme.CA)
 
     @property
     def url(self) -> str:
@@ -74,7 +77,9 @@ class TokenService:
             assert parts.path == "/v1/credentials"
             ((key, owner),) = parse_qsl(parts.query, strict_parsing=True, errors="strict")
             assert key == "owner"
-        self.asked.append(Asked(owner, request.raw_path, {k.lower(): v for k, v in request.headers.items()}))
+        client = request.get_extra_info("peercert") or {}
+        headers = {k.lower(): v for k, v in request.headers.items()}
+        self.asked.append(Asked(owner, request.raw_path, headers, client.get("serialNumber", "")))
         if not self.up:
             assert request.transport is not None
             request.transport.abort()
@@ -96,7 +101,7 @@ class TokenService:
         return (304, {"ETag": etag}, b"") if before == etag else (200, {"ETag": etag}, body)
 
     def _context(self, *, mutual: bool) -> ssl.SSLContext:
-        authority = trustme.CA()
+        authority = self.authority
         authority.cert_pem.write_to_path(self.ca_file)
         client = authority.issue_cert("webhook@example.com", common_name="webhook")
         Path(self.client[0]).write_bytes(b"".join(pem.bytes() for pem in client.cert_chain_pems))

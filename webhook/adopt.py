@@ -105,7 +105,7 @@ async def run(
     if namespace is not None:
         space = await outside.namespace(namespace)
         secret = await outside.pull_secret(namespace)
-        known = sources.usable(space)
+        known = sources.usable(space, now)
         yield await _adopt(outside, space, secret, judge(space, secret, known, now, anyway=anyway), dry_run=dry_run)
         return
     spaces, name = await outside.served(), outside.config.pull_secret.name
@@ -113,7 +113,7 @@ async def run(
     found = listed(outside.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
     async for secret in found:
         if (of := spaces.get(secret.metadata.namespace)) is not None:
-            outcome = judge(of, secret, sources.usable(of), now, anyway=anyway)
+            outcome = judge(of, secret, sources.usable(of, now), now, anyway=anyway)
             yield await _adopt(outside, of, secret, outcome, dry_run=dry_run)
 
 

@@ -301,16 +301,16 @@ def _try(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from webhook import status  # noqa: PLC0415
 
-    async def run() -> list[status.Line]:
+    async def run() -> status.Report:
         async with _administrator(arguments) as outside:
             return await status.run(outside, arguments.namespace, datetime.now(UTC))
 
-    lines = asyncio.run(run())
+    report = asyncio.run(run())
     if arguments.output == "json":
-        print(json.dumps([msgspec.to_builtins(line) for line in lines], indent=2))
+        print(json.dumps([msgspec.to_builtins(line) for line in report.lines], indent=2))
     else:
-        print(_plain(status.text(lines)))
-    return FAILED if any(line.needs_a_human for line in lines) else OK
+        print(_plain(status.text(report)))
+    return FAILED if report.needs_a_human else OK
 
 
 def _adopt(arguments: argparse.Namespace) -> int:

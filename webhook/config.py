@@ -17,7 +17,7 @@ from webhook.explain import explained
 from webhook.model import Key, Model, Name, Port
 from webhook.names import OWNER
 from webhook.owner import OwnerRule, by_annotation, by_label, by_name
-from webhook.sourceconfig import Fields, HttpSource, SecretsSource, Source
+from webhook.sourceconfig import Decrypt, Fields, HttpSource, SecretsSource, Source, SqlSource
 
 
 class ConfigError(PullsecretError):
@@ -219,6 +219,7 @@ def _by_tag(union: Any) -> dict[str, type[Model]]:
 _PARTS: Mapping[type[Model], Mapping[str, type[Model]]] = {
     Config: {"pullSecret": PullSecret, "server": Server, "tls": Tls},
     HttpSource: {"answer": Fields},
+    SqlSource: {"decrypt": Decrypt},
 }
 _LISTS: Mapping[str, tuple[str, Mapping[str, type[Model]]]] = {
     "ownerRules": ("the places to look", _by_tag(LabelRule | AnnotationRule | NameRule)),
@@ -235,7 +236,7 @@ def _known_keys(raw: Any, model: type[Model], path: str) -> None:
     if unknown := [key for key in raw if key not in known]:
         raise ConfigError("; ".join(_unknown(path, str(key), known) for key in unknown))
     for key, part in _PARTS.get(model, {}).items():
-        _known_keys(raw.get(key), part, f"{key}.")
+        _known_keys(raw.get(key), part, f"{path}{key}.")
     for key in _LISTS if model is Config else ():
         for index, item in enumerate(_sequence(raw.get(key))):
             if isinstance(item, dict):

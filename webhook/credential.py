@@ -16,6 +16,11 @@ _REGISTRY = re.compile(
 """Host, perhaps a port, perhaps a path; the kubelet takes `*` in both."""
 
 
+_NO_REGISTRY = (
+    "the name of a registry is none; write a host with a dot or a port, and perhaps a path, such as ghcr.io/acme"
+)
+
+
 class CredentialError(PullsecretError):
     """A credential that no registry could accept, with what to write instead; never with its value."""
 
@@ -30,8 +35,11 @@ def canonical_registry(registry: str) -> str:
     if "@" in bare:  # https://user:password@host: not even to be quoted
         raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
     if bare and not _REGISTRY.fullmatch(bare.rstrip("/")):  # nor is this: somebody may have put the token here
-        raise CredentialError("the name of a registry is none; write a host and perhaps a path, such as ghcr.io/acme")
+        raise CredentialError(_NO_REGISTRY)
     host, _, path = bare.partition("/")
+    # The first part of an image's name is a host with a dot, a port or capitals; the last alone are rather a token's.
+    if host and not {".", ":"} & {*host} and host != "localhost":
+        raise CredentialError(_NO_REGISTRY)
     path = re.sub("^v[12]/", "", path)
     if host in _DOCKER_HUB_NAMES:
         return f"docker.io/{path}" if path.strip("/") not in {"", "v1", "v2"} else DOCKER_HUB
@@ -62,6 +70,9 @@ class Credential:
         if ":" in self.username:
             raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic cannot carry")
 
+    def ended(self, now: datetime) -> bool:
+        return self.expires is not None and self.expires <= now
+
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Credentials:
@@ -74,8 +85,13 @@ class Credentials:
             return self
         return replace(self, items=tuple(c for c in self.items if not c.namespaces or namespace in c.namespaces))
 
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return 100 + sum(len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.items)
+
     def next_end(self, now: datetime) -> datetime | None:
         return min((c.expires for c in self.items if c.expires is not None and c.expires > now), default=None)
 
     def unexpired(self, now: datetime) -> "Credentials":
-        return replace(self, items=tuple(c for c in self.items if c.expires is None or c.expires > now))
+        return replace(self, items=tuple(c for c in self.items if not c.ended(now)))

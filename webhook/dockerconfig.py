@@ -63,6 +63,14 @@ def parse(data: bytes, *, may_be_empty: bool = False) -> Parsed:
     return Parsed(tuple(credentials), tuple(problems))
 
 
+def registries(encoded: str) -> tuple[str, ...]:
+    """The names of the entries in what a Secret holds as base64, and nothing else of it; none if it cannot be read."""
+    try:
+        return tuple(sorted(_FILE.decode(binascii.a2b_base64(encoded)).auths))
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # binascii's errors and Unicode's are ValueErrors
+        return ()
+
+
 def render(credentials: Iterable[Credential]) -> bytes:
     auths = {
         c.registry: {

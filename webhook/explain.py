@@ -42,13 +42,18 @@ def _instead(path: str, full: Mapping[str, Any]) -> str:
 
 
 def _resolved(full: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follows a reference; of alternatives (the kinds of owner rules, whose keys agree) takes all properties."""
+    """Follows a reference; of alternatives (the kinds of owner rules, whose keys agree) takes all properties.
+
+    Where one is null, the other one is meant.
+    """
     if ref := node.get("$ref"):
         return _resolved(full, full["$defs"][ref.rpartition("/")[2]])
-    alternatives = [_resolved(full, each) for each in node.get("anyOf", ())]
+    alternatives = [_resolved(full, each) for each in node.get("anyOf", ()) if each.get("type") != "null"]
+    if len(alternatives) == 1:
+        return alternatives[0]
     if not any("properties" in each for each in alternatives):
         return node
-    return {"properties": {key: value for each in alternatives for key, value in each["properties"].items()}}
+    return {"properties": {key: value for each in alternatives for key, value in each.get("properties", {}).items()}}
 
 
 def _at(raw: Any, path: str) -> Any:

@@ -15,7 +15,7 @@ NAMESPACES = PREFIX + "namespaces"
 """Annotation of a source Secret: the only namespaces in which it may be used, separated by commas."""
 
 EXPIRES = PREFIX + "expires"
-"""Annotation of a source Secret: when its credentials end (RFC 3339); of a pull secret: when the first of its does."""
+"""Annotation of a source Secret: when its credentials end (RFC 3339); of a pull secret: when each of its does."""
 
 NAMESPACE_UID = PREFIX + "namespace-uid"
 """Annotation of a pull secret: the UID of the namespace that it was written for."""

@@ -15,13 +15,13 @@ import msgspec
 from webhook import config as configuration
 from webhook.cluster import Cluster, ClusterError, Meta, NamespaceObject, SecretMeta, SecretObject, is_name
 from webhook.config import Config, ConfigError
-from webhook.credential import Credential, Credentials, canonical_registry
+from webhook.credential import Credentials, canonical_registry
 from webhook.dockerconfig import DockerConfigError, Parsed, parse
 from webhook.errors import PullsecretError
 from webhook.listing import listed
 from webhook.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
 from webhook.pullsecret import Fingerprint, Namespace
-from webhook.sources.secret import SourceSecret, read
+from webhook.sources.secret import SourceSecret, merge, read
 from webhook.state import Reader
 
 CONFIG_KEY = "config.yaml"
@@ -78,19 +78,14 @@ class _ConfigMap(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class SourceSecrets:
-    """The source Secrets, by owner."""
+    """The source Secrets, by owner and name."""
 
-    of_owner: Mapping[str, tuple[SourceSecret, ...]]
+    of_owner: Mapping[str, Mapping[str, SourceSecret]]
 
-    def usable(self, namespace: Namespace) -> Credentials | None:
+    def usable(self, namespace: Namespace, now: datetime) -> Credentials | None:
         """What the webhook would write there, ended ones too. None: a Secret is broken, so nobody can say."""
-        secrets = self.of_owner.get(namespace.owner or "", ())
-        found: list[Credential] = []
-        for secret in secrets:
-            if secret.credentials is None:
-                return None
-            found += secret.credentials
-        return Credentials(tuple(found)).usable_in(namespace.name)
+        found = merge(self.of_owner.get(namespace.owner or "", {}), now)
+        return found.usable_in(namespace.name) if isinstance(found, Credentials) else None
 
 
 async def deployed_config(cluster: Cluster) -> Config:
@@ -146,12 +141,12 @@ class Outside:
 
     async def source_secrets(self) -> SourceSecrets:
         path = f"/api/v1/namespaces/{self.config.namespace}/secrets"
-        found: dict[str, list[SourceSecret]] = {}
+        found: dict[str, dict[str, SourceSecret]] = {}
         async for one in listed(self.cluster, "the source Secrets", path, SecretObject, query={"labelSelector": OWNER}):
             secret = read(one)
             if secret.owner is not None:
-                found.setdefault(secret.owner, []).append(secret)
-        return SourceSecrets({owner: tuple(secrets) for owner, secrets in found.items()})
+                found.setdefault(secret.owner, {})[one.metadata.name] = secret
+        return SourceSecrets(found)
 
 
 def covered(registry: str, by: Iterable[str]) -> bool:

@@ -40,7 +40,10 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of the Secret of our name in one namespace. Never its content: `digest` is keyed per process."""
+    """What is known of the Secret of our name in one namespace. Never its content: `digest` is keyed per process.
+
+    `registries` and `ends`: for which its credentials are and when they end, if it is ours.
+    """
 
     namespace: str
     uid: str
@@ -51,7 +54,8 @@ class Standing:
     terminating: bool
     owner: str | None
     digest: bytes
-    expires: datetime | None = None
+    registries: tuple[str, ...] = field(default=(), repr=False)
+    ends: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +124,14 @@ class Planner:
         same = standing is not None and standing.owner == namespace.owner
         if known is None:
             return Delete(standing, "it is another owner's") if standing and not same else Leave(UNAVAILABLE)
-        # An expired credential stays where it stands (a container that restarts needs it), and goes nowhere new.
-        usable = known.usable_in(namespace.name)
-        fresh = usable.unexpired(now)
-        plan = self._written(namespace, fresh.items, standing, same=same)
-        if same and fresh != usable and not isinstance(plan, Leave):
-            plan = self._written(namespace, usable.items, standing, same=same)
-        return plan
+        # A credential that has ended stays where one for its registry stands (a container that restarts needs it) until
+        # there is another one, and goes nowhere new.
+        usable = known.usable_in(namespace.name).items
+        stands = standing.registries if standing is not None and same else ()
+        kept = [c for c in usable if c.ended(now) and c.registry in stands]
+        fresh = [c for c in usable if not c.ended(now)]
+        items = {c.registry: c for c in (*kept, *fresh)}  # of one registry the last counts
+        return self._written(namespace, tuple(items.values()), standing, same=same)
 
     def _unserved(self, standing: Standing | None) -> Plan:
         if standing is None or self.when_unowned == "keep":
@@ -151,10 +156,11 @@ class Planner:
     def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
         """The whole Secret as it is applied. The owner reference lets the garbage collector end what was misplaced.
 
-        When the first of its credentials ends stands in it for `pullsecret status`, which cannot ask the sources.
+        When its credentials end stands in it for expiry.py and `pullsecret status`, which cannot ask the sources: all
+        the ends, because which one is next depends on the time, and a restart must find what it would write.
         """
-        ends = min((c.expires for c in items if c.expires is not None), default=None)
-        expires = {} if ends is None else {EXPIRES: f"{ends.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        ends = sorted({c.expires.astimezone(UTC).replace(microsecond=0) for c in items if c.expires is not None})
+        expires = {EXPIRES: ",".join(f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in ends)} if ends else {}
         return {
             "apiVersion": "v1",
             "kind": "Secret",

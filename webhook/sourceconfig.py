@@ -62,6 +62,10 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
             raise ValueError("certFile and keyFile go together; name both or neither")
 
     @property
+    def secure(self) -> bool:
+        return urlsplit(self.url).scheme == "https"
+
+    @property
     def in_path(self) -> bool:
         return "{owner}" in urlsplit(self.url).path
 

@@ -5,13 +5,15 @@ to our own calls; the newer resourceVersion wins: a late event undoes nothing, a
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from webhook.cluster import AccountObject, Meta, NamespaceObject, SecretObject
+from webhook.dockerconfig import registries
 from webhook.names import (
     DOCKERCONFIG_KEY,
     DOCKERCONFIG_TYPE,
@@ -193,12 +195,13 @@ class Reader:
     def standing(self, seen: SecretObject) -> Standing:
         meta = seen.metadata
         labels, annotations = meta.labels or {}, meta.annotations or {}
-        expires = annotations.get(EXPIRES)
+        content, expires = (seen.data or {}).get(DOCKERCONFIG_KEY), annotations.get(EXPIRES)
+        ours = labels.get(MANAGED_BY) == MANAGER
         return Standing(
             namespace=meta.namespace,
             uid=meta.uid,
             version=version(meta),
-            ours=labels.get(MANAGED_BY) == MANAGER,
+            ours=ours,
             dockerconfig=seen.type == DOCKERCONFIG_TYPE,
             immutable=bool(seen.immutable),
             terminating=meta.deletion_timestamp is not None,
@@ -206,7 +209,7 @@ class Reader:
             digest=self.fingerprint(
                 [
                     seen.type,
-                    (seen.data or {}).get(DOCKERCONFIG_KEY),
+                    content,
                     labels.get(MANAGED_BY),
                     annotations.get(OWNER),
                     annotations.get(NAMESPACE_UID),
@@ -214,7 +217,8 @@ class Reader:
                     *sorted(reference.uid for reference in meta.owner_references or ()),
                 ]
             ),
-            expires=_time(expires) if expires is not None else None,
+            registries=tuple(map(sys.intern, registries(content))) if ours and content else (),
+            ends=_times(expires) if ours and expires else (),
         )
 
     @staticmethod
@@ -226,13 +230,13 @@ class Reader:
         )
 
 
-def _time(text: str) -> datetime | None:
-    """As we write it; anything else is not ours to understand."""
+def _times(text: str) -> tuple[datetime, ...]:
+    """As we write them; anything else is not ours to understand."""
     try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return when if when.tzinfo else None
+        ends = [datetime.fromisoformat(one) for one in text.split(",")]
+        return tuple(end.astimezone(UTC) for end in ends if end.tzinfo)
+    except (ValueError, OverflowError):
+        return ()
 
 
 def version(meta: Meta) -> int:

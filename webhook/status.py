@@ -1,40 +1,45 @@
 """`pullsecret status`: is everything as it should be, namespace by namespace, and if not, why?
 
 Read from the cluster alone, with an administrator's kubeconfig, and without writing: namespaces, the Secrets of our
-name, source Secrets, our own Events, pods. Of each object only what is shown is kept, so that thousands of namespaces
-fit; of a credential no more than its registry.
+name, source Secrets, our own Events, pods, and service accounts of those that lack the reference. Of each object only
+what is shown is kept, so that thousands of namespaces fit; of a credential no more than its registry.
+
+Sources that are no Secrets cannot be asked from here: what the webhook said of them within the hour stands in for that.
 """
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 
-from webhook.cluster import Meta
+from webhook.cluster import AccountObject, Meta
 from webhook.credential import Credentials
 from webhook.dockerconfig import DockerConfigError
 from webhook.errors import MalformedReview
 from webhook.listing import listed
-from webhook.names import INJECT, MANAGER, MIRROR, NAMESPACE_UID
+from webhook.names import INJECT, MIRROR, NAMESPACE_UID
 from webhook.outside import FINGERPRINT, Outside, PullSecretObject
 from webhook.pullsecret import SOON, Leave, Namespace, Planner, Standing
 from webhook.review import PodSpec
+from webhook.said import Said, Warned, said
 from webhook.sourceconfig import SecretsSource
 from webhook.state import Reader
 
 NAMED = 5
 """Pods of one namespace that are named in text; JSON has all."""
-LONGEST_NOTE = 200
 
 State = Literal["right", "none", "wrong", "unserved"]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs a human."""
+    """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs a human.
+
+    `expires`: when the next of its credentials ends; if there is none, when the first one did.
+    """
 
     namespace: str
     owner: str | None
@@ -45,10 +50,33 @@ class Line:
     problem: str = ""
     note: str = ""
     pods_without: tuple[str, ...] = ()
+    pods_barred: tuple[str, ...] = ()
+    accounts_barring: tuple[str, ...] = ()
 
     @property
     def needs_a_human(self) -> bool:
-        return bool(self.problem or self.pods_without)
+        return bool(self.problem or self.pods_without or self.pods_barred)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`said`: what the webhook said of its sources within the hour, and of no owner alone."""
+
+    lines: Sequence[Line]
+    said: Sequence[str] = ()
+
+    @property
+    def needs_a_human(self) -> bool:
+        return any(line.needs_a_human for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """Running pods of one namespace without the reference. `barred`: their `accounts` forbid it to them."""
+
+    without: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +86,6 @@ class Seen:
     standing: Standing
     type: str
     namespace_uid: str | None
-    expires: datetime | None
     written: datetime | None
     registries: tuple[str, ...]
     unreadable: str
@@ -78,18 +105,10 @@ class Seen:
             standing=standing,
             type=secret.type,
             namespace_uid=annotations.get(NAMESPACE_UID),
-            expires=standing.expires,
             written=by.time if by is not None else None,
             registries=registries,
             unreadable=unreadable,
         )
-
-
-class _EventObject(msgspec.Struct, rename="camel"):
-    metadata: Meta
-    event_time: str | None = None
-    reason: str = ""
-    message: str = ""
 
 
 class _Phase(msgspec.Struct, frozen=True):
@@ -114,7 +133,7 @@ class _Pod(msgspec.Struct):
             return False
 
 
-async def run(outside: Outside, namespace: str | None, now: datetime) -> list[Line]:
+async def run(outside: Outside, namespace: str | None, now: datetime) -> Report:
     """`namespace` None: all that are served."""
     config, reader = outside.config, outside.reader
     name = config.pull_secret.name
@@ -122,7 +141,7 @@ async def run(outside: Outside, namespace: str | None, now: datetime) -> list[Li
         space = await outside.namespace(namespace)
         if not space.served:
             note = "the namespace has no owner" if space.owner is None else "the namespace is opted out or excluded"
-            return [Line(namespace, space.owner, "unserved", note=note)]
+            return Report([Line(namespace, space.owner, "unserved", note=note)])
         spaces = {namespace: space}
         secret = await outside.pull_secret(namespace)
         seen = {} if secret is None else {namespace: Seen.of(secret, reader)}
@@ -132,33 +151,35 @@ async def run(outside: Outside, namespace: str | None, now: datetime) -> list[Li
         found = listed(outside.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
         seen = {one.metadata.namespace: Seen.of(one, reader) async for one in found if one.metadata.namespace in spaces}
     sources = await outside.source_secrets()
-    said = await _said(outside, namespace)
-    without = await _pods(outside, namespace, spaces, name)
+    heard = await said(outside, namespace, {of.owner for of in spaces.values() if of.owner is not None}, now)
+    pods = await _pods(outside, namespace, spaces, name)
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
-    judge = Judge(Planner(name, FINGERPRINT), now, asked=asked)
-    return [
-        judge(of, seen.get(of.name), sources.usable(of), said.get(of.name, ""), tuple(without.get(of.name, ())))
-        for of in spaces.values()
-    ]
+    judge = Judge(Planner(name, FINGERPRINT), now, heard, asked=asked)
+    lines = [judge(of, seen.get(of.name), sources.usable(of, now), pods.get(of.name, Pods())) for of in spaces.values()]
+    newest = sorted(heard.of_all.values(), key=lambda one: one.at, reverse=True)
+    return Report(lines, () if asked else [f"{_short(one.at)} the webhook said: {one.message}" for one in newest])
 
 
-async def _said(outside: Outside, namespace: str | None) -> dict[str, str]:
-    """The newest warning of the webhook's for each namespace. The API server keeps them for an hour."""
-    query = {"fieldSelector": f"reportingComponent={MANAGER},type=Warning"}
-    newest: dict[str, tuple[str, str]] = {}
-    async for event in listed(outside.cluster, "Events", _within(namespace, "events"), _EventObject, query=query):
-        if event.reason in ("SupplyFailed", "TugOfWar"):
-            at = event.event_time or ""
-            newest[event.metadata.namespace] = max(newest.get(event.metadata.namespace, ("", "")), (at, event.message))
-    return {name: message[:LONGEST_NOTE] for name, (_, message) in newest.items()}
-
-
-async def _pods(outside: Outside, namespace: str | None, served: Container[str], name: str) -> dict[str, list[str]]:
-    without: dict[str, list[str]] = {}
+async def _pods(outside: Outside, namespace: str | None, served: Container[str], name: str) -> dict[str, Pods]:
+    without: dict[str, list[tuple[str, str]]] = {}
     async for pod in listed(outside.cluster, "pods", _within(namespace, "pods"), _Pod):
         if pod.metadata.namespace in served and pod.lacks(name):
-            without.setdefault(pod.metadata.namespace, []).append(pod.metadata.name)
-    return without
+            account = pod.spec.service_account_name or "default"
+            without.setdefault(pod.metadata.namespace, []).append((pod.metadata.name, account))
+    barring: set[tuple[str, str]] = set()
+    if without:
+        path = _within(namespace, "serviceaccounts")
+        async for one in listed(outside.cluster, "service accounts", path, AccountObject):
+            if Reader.account(one).refuses(name):
+                barring.add((one.metadata.namespace, one.metadata.name))
+    return {
+        space: Pods(
+            tuple(pod for pod, account in pods if (space, account) not in barring),
+            tuple(pod for pod, account in pods if (space, account) in barring),
+            tuple(sorted({account for _, account in pods if (space, account) in barring})),
+        )
+        for space, pods in without.items()
+    }
 
 
 def _within(namespace: str | None, resource: str) -> str:
@@ -171,6 +192,7 @@ class Judge:
 
     planner: Planner
     now: datetime
+    said: Said = field(default_factory=Said)
     asked: bool = True
 
     def __call__(
@@ -178,13 +200,20 @@ class Judge:
         namespace: Namespace,
         seen: Seen | None,
         known: Credentials | None,
-        said: str = "",
-        pods_without: tuple[str, ...] = (),
+        pods: Pods = Pods(),
     ) -> Line:
-        """`known`: what the owner has here by the source Secrets, None when one is broken. `said`: the last warning."""
+        """`known`: what the owner has here by the source Secrets, None when one is broken."""
+        return replace(
+            self._line(namespace, seen, known),
+            pods_without=pods.without,
+            pods_barred=pods.barred,
+            accounts_barring=pods.accounts,
+        )
+
+    def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None) -> Line:
         name, owner = namespace.name, namespace.owner
         if seen is None:
-            problem = self._why_missing(owner, known, said)
+            problem = self._why_missing(namespace, known)
             note = (
                 ""
                 if problem
@@ -193,31 +222,39 @@ class Judge:
                 else "sources other than Secrets are not asked from here"
             )
             state: State = "wrong" if problem else "none"
-            return Line(name, owner, state, problem=problem, note=note, pods_without=pods_without)
+            return Line(name, owner, state, problem=problem, note=note)
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
-        if problem and said:
-            problem += f"; the webhook said: {said}"
-        soon = seen.expires is not None and self.now < seen.expires < self.now + SOON
+        said = self.said.of_namespace.get(name)
+        if problem and said is not None and said.since(seen.written):
+            problem += f"; the webhook said: {said.message}"
+        ends = seen.standing.ends
+        next_end = min((end for end in ends if end > self.now), default=None)
+        soon = next_end is not None and next_end < self.now + SOON
+        notes = ["a credential ends soon"] if soon else []
+        notes += [conflict.message] if (conflict := self.said.conflicts.get(owner or "")) and not self.asked else []
         return Line(
             name,
             owner,
             "wrong" if problem else "right",
             seen.registries if seen.standing.ours else (),
-            seen.expires,
+            next_end or min(ends, default=None),
             seen.written,
             problem,
-            "a credential ends soon" if soon and not problem else "",
-            pods_without,
+            "; ".join(notes),
         )
 
-    def _why_missing(self, owner: str | None, known: Credentials | None, said: str) -> str:
+    def _why_missing(self, namespace: Namespace, known: Credentials | None) -> str:
+        owner, said = namespace.owner, self.said.of_namespace.get(namespace.name)
         if known is None:
             return f"there is no Secret, and a source Secret of {owner} is broken"
         if known.unexpired(self.now).items:
-            return "the Secret is missing" + (f"; the webhook said: {said}" if said else "; is the webhook running?")
+            why = f"the webhook said: {said.message}" if said else "is the webhook running?"
+            return f"the Secret is missing; {why}"
         if known.items:
             return f"there is no Secret: the credential of {owner} has ended; renew it"
-        return said and f"there is no Secret; the webhook said: {said}"
+        if said is None and not self.asked:
+            said = self.said.of_owner.get(owner or "") or self.said.down
+        return f"there is no Secret; the webhook said: {said.message}" if said else ""
 
     def _wrong(self, namespace: Namespace, seen: Seen) -> str:
         standing = seen.standing
@@ -233,14 +270,14 @@ class Judge:
             return "the Secret is for an earlier namespace of this name"
         if seen.unreadable:
             return f"the Secret's content is not usable: {seen.unreadable}"
-        if seen.expires is not None and seen.expires <= self.now:
-            return f"a credential of {namespace.owner} ended {seen.expires:%Y-%m-%d %H:%M}; renew it"
+        if ended := [end for end in standing.ends if end <= self.now]:
+            return f"a credential of {namespace.owner} ended {min(ended):%Y-%m-%d %H:%M}; renew it"
         return ""
 
     def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> str:
-        """Would the webhook change it?"""
+        """Would the webhook change it, as far as is known here?"""
         if not self.asked:
-            return ""
+            return _stale(seen, self.said.of_owner.get(namespace.owner or ""))
         if known is None:
             return f"a source Secret of {namespace.owner} is broken; what stood before stays"
         if isinstance(self.planner(namespace, known, seen.standing, self.now), Leave):
@@ -248,8 +285,18 @@ class Judge:
         return f"the Secret is not what {namespace.owner}'s source Secrets say; is the webhook running?"
 
 
-def text(lines: Sequence[Line]) -> str:
-    """A table, and below each row what is to be said about it."""
+def _stale(seen: Seen, source: Warned | None) -> str:
+    """Could the webhook not learn what the owner has? What it cannot use of an answer is in no Secret, however new."""
+    if source is None or source.reason not in ("SourceUnavailable", "SourceAnswerBroken"):
+        return ""
+    if source.reason == "SourceUnavailable" and not source.since(seen.written):
+        return ""
+    return f"what stands may be old; the webhook said: {source.message}"
+
+
+def text(report: Report) -> str:
+    """What is said of the sources, a table, and below each row what is to be said about it."""
+    lines = report.lines
     rows = [("NAMESPACE", "OWNER", "SECRET", "ENDS", "WRITTEN", "REGISTRIES")]
     for line in lines:
         ends, written = _short(line.expires), _short(line.written)
@@ -259,13 +306,13 @@ def text(lines: Sequence[Line]) -> str:
     for row, about in zip(rows, (None, *lines), strict=True):
         out.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if about is not None:
-            out += [f"  {one}" for one in (about.problem, about.note, _pods_text(about.pods_without)) if one]
-    return "\n".join([*out, summary(lines)])
+            out += [f"  {one}" for one in (about.problem, about.note, *_pods_text(about)) if one]
+    return "\n".join([*report.said, *out, summary(lines)])
 
 
 def summary(lines: Sequence[Line]) -> str:
     states = Counter(line.state for line in lines)
-    pods = sum(len(line.pods_without) for line in lines)
+    pods = sum(len(line.pods_without) + len(line.pods_barred) for line in lines)
     human = sum(line.needs_a_human for line in lines)
     return (
         f"{len(lines)} namespaces: {states['right']} right, {states['none']} without a known credential, "
@@ -273,11 +320,21 @@ def summary(lines: Sequence[Line]) -> str:
     )
 
 
-def _pods_text(pods: Sequence[str]) -> str:
-    if not pods:
-        return ""
-    more = f" and {len(pods) - NAMED} more" if len(pods) > NAMED else ""
-    return f"pods without the reference, to be created anew: {', '.join(pods[:NAMED])}{more}"
+def _pods_text(line: Line) -> list[str]:
+    said = []
+    if line.pods_without:
+        said.append(f"pods without the reference, to be created anew: {_some(line.pods_without)}")
+    if line.pods_barred:
+        said.append(
+            f"pods without the reference, which their service account forbids: {_some(line.pods_barred)}; "
+            f"add the pull secret to the imagePullSecrets of {_some(line.accounts_barring)}, then create them anew"
+        )
+    return said
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _short(when: datetime | None) -> str:

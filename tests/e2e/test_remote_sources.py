@@ -1,28 +1,35 @@
 """From a row in the platform's database, and from its token service, to the Secret in a namespace: by the running
-webhook, which has both as sources, and without polling."""
+webhook, which has both as sources as the examples have them, and without polling."""
 
 import base64
 import json
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 import planted
 import tokenservice
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
+from controlplane.command import Ran, command
 from controlplane.objects import SECRET, names, password, pod, stands
 from controlplane.postgres import Postgres
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
 from tokenservice import TokenService
 from webhook.credential import Credential
+from webhook.sealed import Keys, seal
 
 pytestmark = pytest.mark.cluster
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "sources" / "git-connections.sql"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "sources"
+MOUNTED = "/etc/pullsecret/sources"
+KEYS = Keys(by_id={"k1": secrets.token_bytes(32)})
 DATABASE = "platform_e2e"
 TABLE = """
 CREATE TABLE git_connections (
@@ -38,7 +45,7 @@ def url_file(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> It
         admin.execute(f"CREATE DATABASE {DATABASE}")
     with postgres.admin(DATABASE) as admin:
         admin.execute(TABLE)
-        admin.execute(EXAMPLE.read_bytes())
+        admin.execute((EXAMPLES / "git-connections.sql").read_bytes())
         admin.execute(f"ALTER ROLE pullsecret PASSWORD '{given}'")
     file.write_text(postgres.url("pullsecret", given, DATABASE))
     yield file
@@ -66,20 +73,34 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenService]:
 
 @pytest.fixture(scope="module")
 def replica(own: ControlPlane, url_file: Path, service: TokenService) -> Iterator[Webhook]:
+    """Of the examples only the service's address is another one, and where the files are."""
     assert service.token
-    (token_file := service.folder / "token").write_text(service.token)
+    folder = own.folder / "sources"
+    for name in ("token-service", "database"):
+        (folder / name).mkdir(parents=True)
     certificate, key = service.client
-    files = {"tokenFile": str(token_file), "caFile": service.ca_file, "certFile": certificate, "keyFile": key}
-    database = {"urlFile": str(url_file), "preset": "git-connections", "listen": "pullsecret_owner_changed"}
-    sources = [
-        {"from": "http", "url": service.url, "maxAge": 0} | files,
-        {"from": "sql", "maxAge": 86400} | database,
-    ]
-    with deployed.running(own, settings={"sources": sources}, name="remote") as started:
+    mounted = {"ca.crt": service.ca_file, "tls.crt": certificate, "tls.key": key}
+    for name, file in mounted.items():
+        shutil.copy(file, folder / "token-service" / name)
+    (folder / "token-service" / "token").write_text(service.token)
+    shutil.copy(url_file, folder / "database" / "url")
+    encoded = base64.b64encode(KEYS.by_id["k1"]).decode()
+    (folder / "database" / "keys").write_text(f"k1 {encoded}\n")
+    (over_http, in_secrets), (in_sql,) = example("http.yaml"), example("sql.yaml")
+    text = json.dumps([over_http, in_sql, in_secrets])
+    for example_s, ours in (("tokens.platform.svc", f"localhost:{service.port}"), (MOUNTED, str(folder))):
+        assert example_s in text
+        text = text.replace(example_s, ours)
+    with deployed.running(own, settings={"sources": json.loads(text)}, name="remote") as started:
         deployed.register(own, started.port)
         own.namespace("called", labels=label("nobody"))
         deployed.wait_called(own.api, started.port, "called")
         yield started
+
+
+def example(name: str) -> list[dict[str, Any]]:
+    values: dict[str, Any] = yaml.safe_load((EXAMPLES / name).read_text())
+    return list(values["config"]["sources"])
 
 
 def run(postgres: Postgres, query: str, *values: str) -> None:
@@ -89,7 +110,11 @@ def run(postgres: Postgres, query: str, *values: str) -> None:
 
 def connect(postgres: Postgres, user: str, token: str) -> None:
     columns = "user_id, provider, username, access_token"
-    run(postgres, f"INSERT INTO git_connections ({columns}) VALUES (%s, 'github', 'u', %s)", user, token)
+    run(postgres, f"INSERT INTO git_connections ({columns}) VALUES (%s, 'github', 'u', %s)", user, sealed(user, token))
+
+
+def sealed(user: str, token: str) -> str:
+    return seal(token, user, "k1", KEYS)
 
 
 def label(owner: str) -> dict[str, str]:
@@ -101,6 +126,10 @@ def registries(cluster: ControlPlane, namespace: str) -> dict[str, str]:
     secret = cluster.api.get("Secret", SECRET, namespace)
     config = base64.b64decode(secret["data"][".dockerconfigjson"]) if secret else b'{"auths": {}}'
     return {registry: entry["username"] for registry, entry in json.loads(config)["auths"].items()}
+
+
+def status(cluster: ControlPlane, namespace: str) -> Ran:
+    return command(cluster, "status", "-n", namespace, "--config", str(cluster.folder / "remote.yaml"))
 
 
 def look(cluster: ControlPlane, namespace: str) -> None:
@@ -168,11 +197,13 @@ def test_more_than_a_secret_holds_is_not_written_and_said(
 
 
 def test_a_row_becomes_a_secret_and_a_change_is_there_at_once(
-    own: ControlPlane, replica: Webhook, postgres: Postgres
+    own: ControlPlane, replica: Webhook, postgres: Postgres, service: TokenService
 ) -> None:
-    def asked() -> int:
-        lines = replica.metrics().splitlines()
-        return sum(int(float(line.split()[-1])) for line in lines if "source_questions_total{" in line)
+    def asked() -> tuple[int, int]:
+        """The database, and the service about this user: others' Secrets may still be tried again."""
+        lines = [line for line in replica.metrics().splitlines() if "source_questions_total{" in line]
+        of_database = sum(int(float(line.split()[-1])) for line in lines if 'source="sql"' in line)
+        return of_database, [one.owner for one in service.asked].count(user)
 
     user, first, second = "user-17", planted.token(), planted.token()
     connect(postgres, user, first)
@@ -180,8 +211,9 @@ def test_a_row_becomes_a_secret_and_a_change_is_there_at_once(
     stands(own, "from-sql", first)
     assert names(own.api.create(pod("from-sql"))) == [SECRET]
     quiet_for(2, asked)  # nothing polls
+    assert min(asked()) > 0
     began = time.monotonic()
-    run(postgres, "UPDATE git_connections SET access_token = %s WHERE user_id = %s", second, user)
+    run(postgres, "UPDATE git_connections SET access_token = %s WHERE user_id = %s", sealed(user, second), user)
     stands(own, "from-sql", second, within=2)
     assert time.monotonic() - began < 2
     run(postgres, "UPDATE git_connections SET status = 'revoked' WHERE user_id = %s", user)
@@ -190,7 +222,7 @@ def test_a_row_becomes_a_secret_and_a_change_is_there_at_once(
     stands(own, "from-sql", second, within=15)  # the fourth write in a row waits a little
 
 
-def quiet_for(seconds: float, asked: Callable[[], int], within: float = 20) -> None:
+def quiet_for(seconds: float, asked: Callable[[], Any], within: float = 20) -> None:
     """What news of what came before have set off ends at some time, on a busy machine later."""
     seen, since = asked(), time.monotonic()
 
@@ -216,8 +248,15 @@ def test_while_the_database_is_down_what_stands_stays(own: ControlPlane, replica
         assert names(own.api.create(pod("sql-down"))) == [SECRET]
         time.sleep(1)
         assert own.api.get("Secret", SECRET, "sql-down") == before
+        own.namespace("sql-down-unknown", labels=label("user-19"))  # nobody said yet what that one has
+        why = "there is no Secret; the webhook said: source sql: "
+        own.wait(lambda: why in status(own, "sql-down-unknown").out, "status says why")
+        assert status(own, "sql-down-unknown").code == 1
+        above, _, table = status(own, "sql-down").out.partition("NAMESPACE ")
+        assert "the webhook said: source sql: " in above
+        assert "sql-down   user-18  right" in table
     finally:
         postgres.up()
-    run(postgres, "UPDATE git_connections SET access_token = %s WHERE user_id = %s", newer, user)
+    run(postgres, "UPDATE git_connections SET access_token = %s WHERE user_id = %s", sealed(user, newer), user)
     until(lambda: password(own, "sql-down") == newer, "the newer token is there", within=40)
     until(lambda: password(own, "sql-down-new") == newer, "there too", within=40)

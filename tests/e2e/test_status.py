@@ -84,6 +84,8 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
         "problem": "",
         "note": "",
         "pods_without": [],
+        "pods_barred": [],
+        "accounts_barring": [],
     }
     assert (found[poor]["state"], found[poor]["note"]) == ("none", "no credential is known")
     assert found[ended]["problem"] == f"a credential of {ended} ended 2020-01-01 00:00; renew it"
@@ -162,7 +164,8 @@ def test_the_configuration_is_found_in_the_cluster(cluster: ControlPlane, webhoo
 
 def test_it_only_reads(cluster: ControlPlane, webhook: Webhook) -> None:
     """As a user who may read these and nothing else."""
-    rules = [{"apiGroups": [""], "resources": ["namespaces", "secrets", "events", "pods"], "verbs": ["get", "list"]}]
+    resources = ["namespaces", "secrets", "events", "pods", "serviceaccounts"]
+    rules = [{"apiGroups": [""], "resources": resources, "verbs": ["get", "list"]}]
     rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
     cluster.api.apply(rbac | {"kind": "ClusterRole", "metadata": {"name": "status"}, "rules": rules})
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "status"}

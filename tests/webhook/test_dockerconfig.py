@@ -109,6 +109,9 @@ def test_a_bad_entry_among_good_ones_is_named_and_left_out() -> None:
         ("https://ghcr.io/", "ghcr.io"),
         ("ghcr.io/acme", "ghcr.io/acme"),
         ("registry.example.com:5000", "registry.example.com:5000"),
+        ("registry:5000/acme", "registry:5000/acme"),
+        ("localhost", "localhost"),
+        ("[::1]:5000", "[::1]:5000"),
         ("docker.io", DOCKER_HUB),
         ("https://index.docker.io/v1/", DOCKER_HUB),
         ("index.docker.io", DOCKER_HUB),
@@ -134,6 +137,14 @@ def test_a_password_is_in_no_repr() -> None:
 def test_a_password_in_a_registry_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(DockerConfigError, match="write its host alone") as refused:
         parse(json.dumps({"auths": {key: {"auth": "x"}}}).encode())
+    assert planted.leaks(str(refused.value)) == []
+
+
+@pytest.mark.parametrize("key", [TOKEN, f"https://{TOKEN}", f"{TOKEN}/acme", f"{TOKEN} ", "acme"])
+def test_a_password_in_a_registry_s_place_is_refused_and_not_shown(key: str) -> None:
+    """The kubelet takes no host without a dot or a port for one, so nothing that ever worked is lost."""
+    with pytest.raises(DockerConfigError, match=r"write a host with a dot or a port") as refused:
+        parse(json.dumps({"auths": {key: {"auth": b64("alice:x")}}}).encode())
     assert planted.leaks(str(refused.value)) == []
 
 

@@ -22,9 +22,9 @@ class Case:
         self.metrics = Metrics()
         self.expiry = Expiry(self.view, "ghcr-secret", lambda: self.now, self.told.append, self.metrics)
 
-    def stands(self, namespace: str, expires: datetime | None, *, ours: bool = True) -> None:
+    def stands(self, namespace: str, *ends: datetime) -> None:
         self.version += 1
-        standing = Standing(namespace, "uid", self.version, ours, True, False, False, "alice", b"", expires)
+        standing = Standing(namespace, "uid", self.version, True, True, False, False, "alice", b"", (), ends)
         self.view.learn(namespace, standing)
 
     def look(self) -> tuple[int, int]:
@@ -63,12 +63,20 @@ def test_what_is_given_for_hours_is_renewed_by_machines() -> None:
     assert case.told == []
 
 
-def test_only_ours_with_an_end_count_and_only_while_they_stand() -> None:
+def test_only_those_with_an_end_count_and_only_while_they_stand() -> None:
     case = Case()
-    case.stands("one", None)
-    case.stands("two", NOW + 2 * DAY, ours=False)
-    case.stands("three", NOW + 2 * DAY)
+    case.stands("one")
+    case.stands("two", NOW + 2 * DAY)
     assert case.look() == (1, 0)
-    case.view.forget("three", 99)
+    case.view.forget("two", 99)
     assert case.look() == (0, 0)
-    assert [notice.namespace for notice in case.told] == ["three"]
+    assert [notice.namespace for notice in case.told] == ["two"]
+
+
+def test_one_that_has_ended_hides_no_other_end() -> None:
+    case = Case()
+    case.stands("team", NOW - DAY, NOW + 2 * DAY, NOW + 3 * DAY)
+    assert case.look() == (1, 1)  # pull secrets, not credentials
+    assert [notice.message[:41] for notice in case.told] == [
+        f"a credential in it ends at 2030-01-0{day} 00:00"[:41] for day in (3, 4)
+    ]

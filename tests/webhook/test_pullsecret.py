@@ -35,6 +35,7 @@ PLANNER = Planner("ghcr-secret", PRINT)
 TEAM = Namespace("team", "uid-1", 7, "alice")
 GHCR = Credential("ghcr.io", "alice", planted.token())
 HARBOR = Credential("harbor.example.com", "alice", planted.token())
+ROTATED = replace(HARBOR, password=planted.token())
 EXPIRED = replace(GHCR, expires=NOW - timedelta(seconds=1))
 HERS = Credentials((GHCR,))
 
@@ -42,7 +43,18 @@ HERS = Credentials((GHCR,))
 def standing(namespace: Namespace = TEAM, items: tuple[Credential, ...] = (GHCR,), **changes: Any) -> Standing:
     """As it stands after we wrote it."""
     body = PLANNER.body(namespace, items)
-    ours = Standing(namespace.name, "s-1", 9, True, True, False, False, namespace.owner, PRINT(fields(body)))
+    ours = Standing(
+        namespace.name,
+        "s-1",
+        9,
+        True,
+        True,
+        False,
+        False,
+        namespace.owner,
+        PRINT(fields(body)),
+        registries=tuple(sorted(c.registry for c in items)),
+    )
     return replace(ours, **changes)
 
 
@@ -59,6 +71,7 @@ def plan(namespace: Namespace, known: Credentials | None, seen: Standing | None)
 UNOWNED = replace(TEAM, owner=None)
 BOB = replace(TEAM, owner="bob")
 TOO_MUCH = Credentials((GHCR, replace(HARBOR, password="x" * 500_000)))
+ONLY_HARBOR = standing(items=(HARBOR,))
 FOREIGN_SECRET = standing(ours=False, owner=None)
 
 
@@ -81,6 +94,8 @@ FOREIGN_SECRET = standing(ours=False, owner=None)
         (TEAM, Credentials((EXPIRED,)), None, Leave(NO_CREDENTIAL)),
         (TEAM, Credentials((EXPIRED,)), standing(items=(EXPIRED,)), Leave()),  # the last one stays until it is replaced
         (BOB, Credentials((EXPIRED,)), standing(), Delete(standing(), NO_CREDENTIAL)),
+        (TEAM, Credentials((EXPIRED, HARBOR)), ONLY_HARBOR, Leave()),  # it goes nowhere new
+        (TEAM, Credentials((EXPIRED,)), ONLY_HARBOR, Delete(ONLY_HARBOR, NO_CREDENTIAL)),
         (TEAM, Credentials((replace(GHCR, namespaces=("other",)),)), None, Leave(NO_CREDENTIAL)),
         (TEAM, TOO_MUCH, None, Leave(TOO_LARGE, problem=True)),
         (TEAM, TOO_MUCH, standing(), Leave(TOO_LARGE, problem=True)),  # what stands stays
@@ -99,6 +114,14 @@ def test_no_write(namespace: Namespace, known: Credentials | None, seen: Standin
         (TEAM, Credentials((HARBOR,)), standing(), {"harbor.example.com"}, True),  # one was withdrawn
         (TEAM, Credentials((EXPIRED, HARBOR)), None, {"harbor.example.com"}, False),  # goes nowhere new
         (TEAM, Credentials((EXPIRED, HARBOR)), standing(), {"ghcr.io", "harbor.example.com"}, True),  # but stays
+        (TEAM, Credentials((EXPIRED, ROTATED)), ONLY_HARBOR, {"harbor.example.com"}, True),  # nor with a change
+        (
+            TEAM,
+            Credentials((EXPIRED, ROTATED)),
+            standing(items=(GHCR, HARBOR)),
+            {"ghcr.io", "harbor.example.com"},
+            True,
+        ),
         (BOB, HERS, standing(), {"ghcr.io"}, False),  # never across owners
         (replace(TEAM, uid="uid-2"), HERS, standing(), {"ghcr.io"}, True),
         (TEAM, HERS, standing(digest=b"edited"), {"ghcr.io"}, True),
@@ -123,7 +146,12 @@ def test_write(
     }
 
 
-def test_when_the_first_of_its_credentials_ends_stands_in_it() -> None:
+def test_one_that_is_for_this_namespace_hides_no_other_once_it_has_ended() -> None:
+    here = replace(EXPIRED, namespaces=("team",))
+    assert plan(TEAM, Credentials((GHCR, here)), standing()) == Leave()
+
+
+def test_when_its_credentials_end_stands_in_it() -> None:
     def written(*items: Credential) -> str | None:
         annotations: dict[str, str] = PLANNER.body(TEAM, items)["metadata"]["annotations"]
         return annotations.get("pullsecret-webhook/expires")
@@ -131,7 +159,7 @@ def test_when_the_first_of_its_credentials_ends_stands_in_it() -> None:
     later = replace(HARBOR, expires=datetime(2030, 5, 1, 2, 0, 0, 7, tzinfo=timezone(timedelta(hours=2))))
     assert written(GHCR, HARBOR) is None
     assert written(GHCR, later) == "2030-05-01T00:00:00Z"
-    assert written(EXPIRED, later) == "2029-12-31T23:59:59Z"
+    assert written(later, EXPIRED, later) == "2029-12-31T23:59:59Z,2030-05-01T00:00:00Z"
 
 
 def test_an_end_that_moved_is_written_once() -> None:
@@ -188,6 +216,7 @@ seen = st.none() | st.builds(
     st.booleans(),
     owners,
     st.sampled_from([b"a", b"b"]),
+    st.sampled_from([(), ("ghcr.io",), ("b.example.com", "ghcr.io")]),
 )
 
 
@@ -204,7 +233,9 @@ def test_what_holds_for_every_plan(
         assert not (made.in_place and found is not None and found.owner != namespace.owner)
         # What was written stands: then there is nothing more to do.
         after = Standing("team", "s", 2, True, True, False, False, namespace.owner, PRINT(fields(made.body)))
-        again = plan(namespace, credentials, after)
-        assert again == Leave() or any(c.expires and c.expires <= NOW for c in credentials.items)
+        assert plan(namespace, credentials, replace(after, registries=tuple(auths(made)))) == Leave()
+        stood = set(found.registries) if found is not None and found.owner == namespace.owner else set()
+        fresh = {c.registry for c in credentials.unexpired(NOW).items}
+        assert auths(made) <= stood | fresh, "what has ended goes nowhere new"
     if isinstance(made, Delete):
         assert found is made.over

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import planted
 from webhook.cluster import AccountObject, NamespaceObject, SecretObject
 from webhook.credential import Credential, Credentials
-from webhook.names import ENFORCE_MOUNTABLE, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
+from webhook.names import DOCKERCONFIG_KEY, ENFORCE_MOUNTABLE, EXPIRES, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
 from webhook.owner import by_label
 from webhook.pullsecret import Fingerprint, Namespace, Planner, Write
 from webhook.state import Account, Accounts, Namespaces, Reader, State
@@ -369,7 +369,39 @@ def test_standing(path: tuple[str, ...], value: Any, field: str, read: object) -
     body = written()
     before, after = standing(body), standing(changed(body, path, value))
     assert getattr(after, field) == read
-    assert replace(after, digest=before.digest, **{field: getattr(before, field)}) == before
+    of_ours = {"registries": before.registries} if field == "ours" else {}
+    assert replace(after, digest=before.digest, **of_ours, **{field: getattr(before, field)}) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "read"),
+    [
+        (
+            ("data", DOCKERCONFIG_KEY),
+            "eyJhdXRocyI6eyJxdWF5LmlvIjp7fSwiZ2hjci5pbyI6MX19",
+            "registries",
+            ("ghcr.io", "quay.io"),
+        ),
+        (("data", DOCKERCONFIG_KEY), "e30=", "registries", ()),
+        (("data", DOCKERCONFIG_KEY), "!", "registries", ()),
+        (("data", DOCKERCONFIG_KEY), "/w==", "registries", ()),
+        (("data",), None, "registries", ()),
+        (("metadata", "annotations", EXPIRES), "2030-01-01T00:00:00Z", "ends", (datetime(2030, 1, 1, tzinfo=UTC),)),
+        (
+            ("metadata", "annotations", EXPIRES),
+            "2030-01-01T00:00:00Z,2031-01-01T00:00:00Z",
+            "ends",
+            (datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)),
+        ),
+        (("metadata", "annotations", EXPIRES), "soon", "ends", ()),
+        (("metadata", "annotations", EXPIRES), "2030-01-01", "ends", ()),
+        (("metadata", "annotations", EXPIRES), "9999-12-31T23:59:59-05:00", "ends", ()),
+    ],
+)
+def test_what_is_read_of_ours_alone(path: tuple[str, ...], value: Any, field: str, read: object) -> None:
+    body = changed(written(), path, value)
+    assert getattr(standing(body), field) == read
+    assert getattr(standing(changed(body, ("metadata", "labels", MANAGED_BY), "helm")), field) == ()
 
 
 @pytest.mark.parametrize(

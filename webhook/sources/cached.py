@@ -11,7 +11,8 @@
   owner, or, when failures of two owners in a row say that it is everybody's, altogether; then one question at a time
   finds out if it is back. (One owner alone, whose question is perhaps what breaks it, never brings it down for others.)
   Whoever was turned away meanwhile is called by `changed` when there is hope again, and asks anew.
-- Memory is bounded: the answers that were not used for the longest time are dropped first.
+- Memory is bounded: the answers that were not used for the longest time are dropped first. Of those a digest is kept,
+  so that another answer is still known to be another one.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ OVERTAKEN = 3
 BUDGET = 32 * 1024 * 1024
 """Bytes of answers, roughly."""
 OWNERS = 100_000
-"""Owners whose failures are remembered."""
+"""Owners whose failures are remembered, and the digests of answers that were dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,7 @@ class Answer:
     @property
     def weight(self) -> int:
         """Bytes, roughly."""
-        texts = (len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.credentials.items)
-        return 500 + len(self.validator) + sum(texts)
+        return 400 + len(self.validator) + self.credentials.weight
 
 
 class Remote(Protocol):
@@ -86,9 +86,12 @@ Say = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class _Entry:
-    """`until`: loop time at which it stops being fresh. `ends`: wakes when one of the credentials ends."""
+    """`credentials`: what comes of the answer. `until`: loop time at which it stops being fresh. `ends`: wakes when one
+    of the credentials in the answer ends.
+    """
 
     answer: Answer
+    credentials: Credentials
     until: float
     ends: asyncio.TimerHandle | None = None
 
@@ -119,6 +122,7 @@ class Cached:
         self._say, self._metrics, self._now = say, metrics, now
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._weight = 0
+        self._dropped: OrderedDict[str, int] = OrderedDict()
         self._flights: dict[str, asyncio.Task[Credentials]] = {}
         self._overtaken: set[str] = set()
         self._pause = _Pause()
@@ -134,7 +138,7 @@ class Cached:
         if entry is None or _clock() >= entry.until:
             return None
         self._entries.move_to_end(owner)
-        return entry.answer.credentials
+        return entry.credentials
 
     async def credentials(self, owner: str) -> Credentials:
         if (known := self.known(owner)) is not None:
@@ -217,26 +221,28 @@ class Cached:
     def _answered(self, owner: str, answer: Answer, fresh_for: float) -> Credentials:
         self._metrics.asked.labels(self._name, "answered").inc()
         self._pauses.pop(owner, None)
-        before = self._forget(owner)
-        answer = self._consistent(owner, answer)
-        if same := before is not None and before.credentials == answer.credentials:
-            answer = replace(answer, credentials=before.credentials)
-        self._remember(owner, answer, fresh_for)
+        before, dropped = self._forget(owner), self._dropped.pop(owner, None)
+        if before is not None and before.answer.credentials == answer.credentials:
+            answer = replace(answer, credentials=before.answer.credentials)
+        credentials = self._consistent(owner, answer)
+        if same := before is not None and before.credentials == credentials:
+            credentials = before.credentials
+        self._remember(owner, answer, credentials, fresh_for)
         if not same:
-            self._say_ended(owner, answer.credentials)
-        if before is not None and not same:
+            self._say_ended(owner, credentials)
+        if (before is not None and not same) or dropped not in {None, hash(credentials)}:
             self._changed(owner)  # its other namespaces do not know yet
         self._is_back()
-        return answer.credentials
+        return credentials
 
-    def _consistent(self, owner: str, answer: Answer) -> Answer:
+    def _consistent(self, owner: str, answer: Answer) -> Credentials:
         """In one order, and with one entry a registry."""
         for problem in answer.problems:
             self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problem}")
-        credentials, conflicts = merged([(self._name, answer.credentials)])
+        credentials, conflicts = merged([(self._name, answer.credentials)], self._now())
         for conflict in conflicts:
             self._say("SourceConflict", words(owner, conflict))
-        return replace(answer, credentials=credentials)
+        return credentials
 
     def _freshness(self, answer: Answer) -> float:
         """Not longer than all its credentials last: when one ends, there may be another."""
@@ -245,27 +251,38 @@ class Cached:
         fresh_for = min(max(answer.fresh_for, LEAST), MOST)
         return min(fresh_for, (end - now).total_seconds()) if end is not None else fresh_for
 
-    def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
-        self._entries[owner] = entry = _Entry(answer, _clock() + fresh_for)
+    def _remember(self, owner: str, answer: Answer, credentials: Credentials, fresh_for: float) -> None:
+        self._entries[owner] = _Entry(answer, credentials, _clock() + fresh_for)
         self._weight += answer.weight
-        now = self._now()
-        if (end := answer.credentials.next_end(now)) is not None and (left := (end - now).total_seconds()) < MOST:
-            entry.ends = asyncio.get_running_loop().call_later(left, self._ended, owner)
+        self._watch_end(owner)
         while self._weight > BUDGET and len(self._entries) > 1:
-            self._forget(next(iter(self._entries)))
+            self._drop(next(iter(self._entries)))
 
-    def _forget(self, owner: str) -> Answer | None:
+    def _drop(self, owner: str) -> None:
+        if (entry := self._forget(owner)) is not None:
+            self._dropped[owner] = hash(entry.credentials)  # keyed per process
+            if len(self._dropped) > OWNERS:
+                self._dropped.popitem(last=False)
+
+    def _watch_end(self, owner: str) -> None:
+        entry, now = self._entries[owner], self._now()
+        if (end := entry.answer.credentials.next_end(now)) is not None:
+            left = (end - now).total_seconds()
+            wake = self._ended if left <= MOST else self._watch_end
+            entry.ends = asyncio.get_running_loop().call_later(min(left, MOST), wake, owner)
+
+    def _forget(self, owner: str) -> _Entry | None:
         entry = self._entries.pop(owner, None)
         if entry is None:
             return None
         self._weight -= entry.answer.weight
         if entry.ends is not None:
             entry.ends.cancel()
-        return entry.answer
+        return entry
 
     def _ended(self, owner: str) -> None:
         """The next look asks for the credential that came after the one that ended now."""
-        self._say_ended(owner, self._entries[owner].answer.credentials)
+        self._say_ended(owner, self._entries[owner].credentials)
         self._heard(owner)
 
     def _say_ended(self, owner: str, credentials: Credentials) -> None:

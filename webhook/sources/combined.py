@@ -14,25 +14,44 @@ the owner, the registry and the sources' names; the first of them in the configu
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from webhook.credential import Credentials
 from webhook.errors import SourceUnavailable
 from webhook.sources import Source
 from webhook.sources.merge import merged, words
 
-OWNERS = 20_000
-"""Owners whose last answers are remembered: mostly references to what the sources hold themselves."""
+BUDGET = 32 * 1024 * 1024
+"""Bytes of last answers that are remembered, roughly: mostly references to what the sources hold themselves."""
 Parts = tuple[Credentials, ...]
 
 
-class Combined:
-    """`sources`: name and source, in order. `say` tells of contradictions."""
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """What came of the parts, `until` one of the credentials in them ends."""
 
-    def __init__(self, sources: Sequence[tuple[str, Source]], say: Callable[[str, str], None]) -> None:
+    parts: Parts
+    result: Credentials
+    until: datetime | None
+
+    @property
+    def weight(self) -> int:
+        """Bytes, roughly. What came of the parts is made of them."""
+        return 400 + sum(part.weight for part in self.parts)
+
+
+class Combined:
+    """`sources`: name and source, in order. `say` tells of contradictions; `now` is the wall clock."""
+
+    def __init__(
+        self, sources: Sequence[tuple[str, Source]], say: Callable[[str, str], None], now: Callable[[], datetime]
+    ) -> None:
         self._names = tuple(name for name, _ in sources)
         self._sources = tuple(source for _, source in sources)
-        self._say = say
-        self._merged: OrderedDict[str, tuple[Parts, Credentials]] = OrderedDict()
+        self._say, self._now = say, now
+        self._merged: OrderedDict[str, _Merged] = OrderedDict()
+        self._weight = 0
         self.settled = asyncio.Event()
 
     def known(self, owner: str) -> Credentials | None:
@@ -61,22 +80,33 @@ class Combined:
         if not isinstance(answer, SourceUnavailable):
             raise answer
         if (before := self._merged.get(owner)) is not None:
-            return before[0][number]
+            return before.parts[number]
         raise SourceUnavailable(f"source {self._names[number]}: {answer}", everybody=answer.everybody)
 
     def _of(self, owner: str, parts: Parts) -> Credentials:
-        """The same object as long as the parts are, or as they come to the same."""
+        """The same object as long as the parts are and none in them ends, or as they come to the same."""
         before = self._merged.get(owner)
-        if before is not None and all(one is other for one, other in zip(before[0], parts, strict=True)):
+        if (
+            before is not None
+            and all(one is other for one, other in zip(before.parts, parts, strict=True))
+            and (before.until is None or self._now() < before.until)
+        ):
             self._merged.move_to_end(owner)
-            return before[1]
-        result, conflicts = merged([*zip(self._names, parts, strict=True)])
-        if before is not None and before[1] == result:
-            result = before[1]
-        self._merged[owner] = (parts, result)
-        self._merged.move_to_end(owner)
-        if len(self._merged) > OWNERS:
-            self._merged.popitem(last=False)
+            return before.result
+        now = self._now()
+        result, conflicts = merged([*zip(self._names, parts, strict=True)], now)
+        if before is not None and before.result == result:
+            result = before.result
+        until = min((end for part in parts if (end := part.next_end(now)) is not None), default=None)
+        self._remember(owner, _Merged(parts, result, until))
         for conflict in conflicts:
             self._say("SourceConflict", words(owner, conflict))
         return result
+
+    def _remember(self, owner: str, one: _Merged) -> None:
+        if (before := self._merged.pop(owner, None)) is not None:
+            self._weight -= before.weight
+        self._merged[owner] = one
+        self._weight += one.weight
+        while self._weight > BUDGET and len(self._merged) > 1:
+            self._weight -= self._merged.popitem(last=False)[1].weight

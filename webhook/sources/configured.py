@@ -33,7 +33,7 @@ def configured(
             sources.append((name, SecretSource(cluster, config.namespace, changed, tell, metrics, now)))
         else:
             sources.append((name, Cached(name, _remote(model, now), changed, say, metrics, now)))
-    return sources[0][1] if len(sources) == 1 else Combined(sources, say)
+    return sources[0][1] if len(sources) == 1 else Combined(sources, say, now)
 
 
 def _remote(model: HttpSource | SqlSource, now: Callable[[], datetime]) -> Remote:

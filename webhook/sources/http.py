@@ -36,7 +36,7 @@ _BAD_IN_PATH = re.compile(r"[/\\%\x00-\x1f\x7f]|^\.{1,2}$")
 _TOKEN = re.compile(rb"[!-~]{1,16384}")
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,512}"')
 _DIRECTIVE = re.compile(r'([\w-]+)(?:=(?:"([^"]*)"|([^\s,"]*)))?')
-_MISSING = (401, 407, 408, 421, 425, 429)
+MISSING = (401, 407, 408, 421, 425, 429)
 """Statuses below 500 that are not about the owner who was asked for."""
 
 
@@ -93,13 +93,15 @@ class HttpRemote:
     async def _answer(self, response: aiohttp.ClientResponse, before: Answer | None) -> Answer:
         status, headers = response.status, response.headers
         if status == 304 and before is not None and before.validator:
-            return Answer(before.credentials, _fresh(headers, self._config.max_age), before.validator)
+            # Without a word about it, what the 200 said goes on (RFC 9111, 3.2).
+            default = self._config.max_age if "Cache-Control" in headers else before.fresh_for
+            return Answer(before.credentials, _fresh(response, default), before.validator)
         if status == 404:
-            return Answer(Credentials(), _fresh(headers, min(self._config.max_age, NONE_FOR)))
+            return Answer(Credentials(), _fresh(response, min(self._config.max_age, NONE_FOR)))
         if status != 200:
             raise SourceUnavailable(
                 _refusal(status),
-                everybody=status >= 500 or status < 400 or status in _MISSING,
+                everybody=status >= 500 or status < 400 or status in MISSING,
                 retry_after=self._retry_after(headers.get("Retry-After", "")),
             )
         if headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -109,10 +111,10 @@ class HttpRemote:
             found = read(body, self._config.answer)
         except PullsecretError as e:
             raise SourceUnavailable(f"its answer cannot be used: {e}") from None
-        control = _directives(headers)
+        control = _directives(response)
         etag = headers.get("ETag", "")
         validator = etag if "no-store" not in control and _ETAG.fullmatch(etag) else ""
-        return Answer(Credentials(found.credentials), _fresh(headers, self._config.max_age), validator, found.problems)
+        return Answer(Credentials(found.credentials), _fresh(response, self._config.max_age), validator, found.problems)
 
     def _retry_after(self, value: str) -> float:
         if value.isascii() and value.isdigit():
@@ -145,7 +147,7 @@ class _Files:
 
     def context(self) -> ssl.SSLContext | bool:
         """Connections of another context are not used again, so a renewed certificate counts at once."""
-        if not self._config.url.startswith("https:"):
+        if not self._config.secure:
             return True
         seen = tuple(_state(p) for p in (self._config.ca_file, self._config.cert_file, self._config.key_file))
         if self._context is None or self._context[0] != seen:
@@ -198,19 +200,19 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _directives(headers: Mapping[str, str]) -> dict[str, str]:
-    """Of Cache-Control."""
-    found = _DIRECTIVE.findall(headers.get("Cache-Control", "")[:1024])
+def _directives(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Of Cache-Control, which may stand there several times."""
+    found = _DIRECTIVE.findall(",".join(response.headers.getall("Cache-Control", ()))[:1024])
     return {name.lower(): quoted or plain for name, quoted, plain in found}
 
 
-def _fresh(headers: Mapping[str, str], default: float) -> float:
+def _fresh(response: aiohttp.ClientResponse, default: float) -> float:
     """Seconds: what max-age leaves after Age; without it, what the configuration says."""
-    control = _directives(headers)
+    control = _directives(response)
     if "no-store" in control or "no-cache" in control:
         return 0.0
     max_age = _number(control.get("max-age", ""))
-    return default if max_age is None else max(0.0, max_age - (_number(headers.get("Age", "")) or 0.0))
+    return default if max_age is None else max(0.0, max_age - (_number(response.headers.get("Age", "")) or 0.0))
 
 
 def _number(text: str) -> float | None:

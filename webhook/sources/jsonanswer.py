@@ -2,6 +2,7 @@
 
 As of source Secrets, an entry that cannot be used is a problem among others that can, and an error alone. What is
 *not there at all* where a list is expected is an error too: it may be another service's answer, or a page of words.
+A password that the service forgot to decrypt is none: no registry would take it, and the one that stands would be lost.
 """
 
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import msgspec
 from webhook.credential import Credential, CredentialError, canonical_registry
 from webhook.dockerconfig import Parsed, parse
 from webhook.errors import PullsecretError
+from webhook.sealed import is_sealed
 from webhook.sourceconfig import Fields
 
 MISSING = object()
@@ -23,8 +25,19 @@ class AnswerError(PullsecretError):
 
 def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
     """Raises AnswerError or DockerConfigError."""
-    if not isinstance(answer, Fields):
-        return parse(data, may_be_empty=True)
+    found = _fields(data, answer) if isinstance(answer, Fields) else parse(data, may_be_empty=True)
+    sealed = [c for c in found.credentials if is_sealed(c.password)]
+    if not sealed:
+        return found
+    usable = tuple(c for c in found.credentials if c not in sealed)
+    encrypted = (f"the password for {c.registry} is encrypted; hand it out as the registry takes it" for c in sealed)
+    problems = (*found.problems, *encrypted)
+    if not usable:
+        raise AnswerError("; ".join(problems[:3]))
+    return Parsed(usable, problems)
+
+
+def _fields(data: bytes, answer: Fields) -> Parsed:
     try:
         whole = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -64,13 +77,13 @@ def _text(item: dict[str, Any], path: str, default: str | None) -> str:
 
 
 def _expires(value: Any) -> datetime | None:
-    """RFC 3339, or seconds since 1970."""
+    """RFC 3339, or seconds since 1970; in UTC, where all that come after may print it."""
     if value is None or value is MISSING:
         return None
     try:
         if isinstance(value, str):
             when = datetime.fromisoformat(value)
-            return when if when.tzinfo else when.replace(tzinfo=UTC)
+            return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):

@@ -20,6 +20,7 @@ from webhook.metrics import Metrics
 from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPACES, OWNER, REGISTRY
 from webhook.notice import Notice, Tell
 from webhook.sources import Changed
+from webhook.sources.merge import merged
 from webhook.state import View, version
 from webhook.watch import Replaced, Watch, whole
 
@@ -62,6 +63,17 @@ def read(seen: SecretObject) -> SourceSecret:
         return SourceSecret(version(seen.metadata), owner, None, (str(e),))
     credentials = tuple(replace(c, expires=expires, namespaces=namespaces) for c in parsed.credentials)
     return SourceSecret(version(seen.metadata), owner, credentials, parsed.problems)
+
+
+def merge(secrets: Mapping[str, SourceSecret], now: datetime) -> Credentials | str:
+    """One owner's Secrets, by name, as one: for one registry the first by name counts. A broken one: its name."""
+    parts: list[tuple[str, Credentials]] = []
+    for name in sorted(secrets):
+        credentials = secrets[name].credentials
+        if credentials is None:
+            return name
+        parts.append((name, Credentials(credentials)))
+    return merged(parts, now)[0]
 
 
 def _owner(seen: SecretObject) -> str:
@@ -114,9 +126,9 @@ def _expiry(text: str | None) -> datetime | None:
         return None
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # in UTC it may be in the year 10000
         raise SourceSecretError(f"its annotation {EXPIRES} is no RFC 3339 time such as 2030-01-31T12:00:00Z") from None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 class SecretSource:
@@ -216,27 +228,12 @@ class SecretSource:
 
     def _merge(self, owner: str) -> None:
         if names := self._names[owner]:
-            merged = self._merged(names)
-            if merged != self._of_owner.get(owner):  # equal answers are the same object
-                self._of_owner[owner] = merged
+            found = merge({name: secret for name in names if (secret := self._secrets.get(name))}, self._now())
+            if found != self._of_owner.get(owner):  # equal answers are the same object
+                self._of_owner[owner] = found
         else:
             del self._names[owner]
             self._of_owner.pop(owner, None)
-
-    def _merged(self, names: set[str]) -> Credentials | str:
-        """Of two entries for one registry the first Secret's wins, in the order of names. A broken Secret: its name.
-
-        Sorted so that an entry which is limited to some namespaces comes after, and so wins over, one that is not.
-        """
-        by_registry: dict[tuple[str, tuple[str, ...]], Credential] = {}
-        for name in sorted(names):
-            secret = self._secrets.get(name)
-            assert secret is not None
-            if secret.credentials is None:
-                return name
-            for credential in secret.credentials:
-                by_registry.setdefault((credential.registry, credential.namespaces), credential)
-        return Credentials(tuple(by_registry[key] for key in sorted(by_registry)))
 
     def _report(self, name: str, after: SourceSecret | None) -> None:
         problems = after.problems if after else ()
@@ -256,12 +253,17 @@ class SecretSource:
         ends = [c.expires for c in (after.credentials if after else None) or () if c.expires]
         left = (min(ends) - self._now()).total_seconds() if ends else LONGEST_TIMER
         self._metrics.expired.flag(name, on=left <= 0)
-        if not ends:
+        if after is None or not ends:
             return
         if left <= 0:
             ended = "its credentials have ended; renew them"
             self._tell(Notice("CredentialExpired", ended, self._namespace, "Secret", name))
             return
-        self._timers[name] = asyncio.get_running_loop().call_later(
-            min(left, LONGEST_TIMER), self._watch_expiry, name, after
-        )
+        self._timers[name] = asyncio.get_running_loop().call_later(min(left, LONGEST_TIMER), self._wake, name, after)
+
+    def _wake(self, name: str, after: SourceSecret) -> None:
+        """Where this one has ended, another one may count from now on."""
+        self._watch_expiry(name, after)
+        if name not in self._timers and after.owner is not None:
+            self._merge(after.owner)
+            self._changed(after.owner)

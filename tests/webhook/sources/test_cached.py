@@ -516,6 +516,21 @@ def test_when_a_credential_ends_the_next_one_is_asked_for(world: World) -> None:
     assert world.heard == ["alice", "alice"]
 
 
+def test_when_it_ends_the_one_that_it_hid_is_used_also_of_an_answer_that_did_not_change(world: World) -> None:
+    """As after a 304, or a row that stands as it stood."""
+    first, second = one("alice", 1, BEGIN + timedelta(seconds=10)), one("alice", 2, BEGIN + timedelta(days=3))
+    both = Credentials(first.items + second.items)
+    assert world.has("alice", both, cached.MOST) == first
+    world.passes(10.1)
+    task = world.ask("alice")
+    world.answer("alice", world.remote.questions[0].before.credentials, cached.MOST)  # type: ignore[union-attr]
+    assert task.result() == second
+    world.heard.clear()
+    world.passes(3 * cached.MOST)
+    assert world.heard == ["alice"]  # nobody asked for two days
+    assert world.has("alice", both) == second  # the one that stands
+
+
 def test_problems_and_contradictions_are_told_and_never_their_content(world: World) -> None:
     task = world.ask("alice")
     token = planted.token()
@@ -527,7 +542,7 @@ def test_problems_and_contradictions_are_told_and_never_their_content(world: Wor
         ("SourceAnswerBroken", "source remote: of owner alice: credential 3: it has no password"),
         (
             "SourceConflict",
-            "source remote has different credentials of owner alice for ghcr.io; the first one is used",
+            "source remote has different credentials of owner alice for ghcr.io; one of them is used",
         ),
     ]
 
@@ -543,6 +558,20 @@ def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     world.has("huge", Credentials((Credential("ghcr.io", "u", "x" * 100_000),)))
     assert [number for number in range(20) if world.known(f"owner {number}") is not None] == []
     assert world.known("huge") is not None
+
+
+def test_another_answer_is_known_as_such_also_after_the_first_one_was_dropped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached, "BUDGET", 1500)
+    for owner in ("alice", "bob", "carol"):
+        world.has(owner, one(owner, 1))
+    assert world.known("alice") is world.known("bob") is None
+    assert not world.heard
+    world.has("alice", one("alice", 2))
+    assert world.heard == ["alice"]
+    world.has("bob", one("bob", 1))
+    assert world.heard == ["alice"]
 
 
 def _metrics(world: World) -> str:

@@ -124,7 +124,7 @@ class Both(Remembered):
     def __init__(self) -> None:
         super().__init__()
         nothing = Cached("nothing", Memory(), self.heard.append, self.say, self.metrics, now)
-        self.source = Combined([("nothing", nothing), ("memory", self.source)], self.say)
+        self.source = Combined([("nothing", nothing), ("memory", self.source)], self.say, now)
 
 
 class TestSecrets(Contract):

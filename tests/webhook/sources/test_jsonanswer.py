@@ -1,6 +1,7 @@
 """JSON answers by a mapping of fields: what is read, and what is said of the rest, never with its content."""
 
 import json
+from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,6 +47,7 @@ def test_fields_are_where_the_configuration_says() -> None:
 def test_an_end_is_a_time_or_a_number(end: object) -> None:
     (found,) = said([ONE | {"expires": end}], Fields())
     assert found.expires == datetime(2030, 1, 31, 12, tzinfo=UTC)
+    assert found.expires.tzinfo is UTC
     assert said([ONE | {"expires": None}], Fields())[0].expires is None
 
 
@@ -63,6 +65,7 @@ def test_an_end_is_a_time_or_a_number(end: object) -> None:
         (ONE | {"expires": True}, "its end is no RFC 3339 time"),
         (ONE | {"expires": 1e300}, "its end is no RFC 3339 time"),
         (ONE | {"expires": []}, "its end is no RFC 3339 time"),
+        (ONE | {"expires": "9999-12-31T23:59:59-05:00"}, "its end is no RFC 3339 time"),  # the year 10000 in UTC
     ],
 )
 def test_one_that_cannot_be_used_is_a_problem_among_others_and_an_error_alone(item: Any, problem: str) -> None:
@@ -73,6 +76,26 @@ def test_one_that_cannot_be_used_is_a_problem_among_others_and_an_error_alone(it
     with pytest.raises(PullsecretError) as refused:
         read(json.dumps([item]).encode(), Fields())
     assert not planted.leaks(str(refused.value))
+
+
+SEALED = ("0" * 32 + ":" + "1" * 32 + ":" + TOKEN.encode().hex(), "v1.k1." + b64encode(TOKEN.encode() * 3).decode())
+
+
+@pytest.mark.parametrize("sealed", SEALED, ids=["padded", "versioned"])
+def test_a_password_that_nobody_decrypted_is_refused(sealed: str) -> None:
+    why = "the password for ghcr.io is encrypted; hand it out as the registry takes it"
+    entry = {"username": "alice", "password": sealed}
+    fine = {"username": "alice", "password": TOKEN}
+    for fields, alone, among in (
+        (Fields(), [ONE | {"password": sealed}], [ONE | {"password": sealed}, ONE | {"registry": "quay.io"}]),
+        ("auths", {"auths": {"ghcr.io": entry}}, {"auths": {"ghcr.io": entry, "quay.io": fine}}),
+    ):
+        with pytest.raises(PullsecretError) as refused:
+            read(json.dumps(alone).encode(), fields)  # type: ignore[arg-type]
+        assert str(refused.value) == why
+        found = read(json.dumps(among).encode(), fields)  # type: ignore[arg-type]
+        assert [c.registry for c in found.credentials] == ["quay.io"]
+        assert found.problems == (why,)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import tokenservice
 from sourcecontract import credential
 from webhook.credential import Credentials
 from webhook.sourceconfig import Fields, HttpSource
+from webhook.sources import http
 from webhook.sources.http import HttpRemote
 from webhook.sources.jsonanswer import read
 
@@ -66,6 +67,11 @@ def test_the_document_is_in_form() -> None:
         for key in reference.removeprefix("#/").split("/"):
             node = node[key]
     assert {key for each in DOCUMENT["security"] for key in each} == DOCUMENT["components"]["securitySchemes"].keys()
+
+
+def test_it_names_each_status_that_is_about_the_service_and_not_the_owner() -> None:
+    for status in http.MISSING:
+        assert f" {status}," in DOCUMENT["info"]["description"]
 
 
 @pytest.mark.parametrize("name", sorted(JSON["examples"]))

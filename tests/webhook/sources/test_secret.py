@@ -181,6 +181,7 @@ NOT_BASE64 = {"username": b64("u"), "password": f"{TOKEN}!"}
         (secret(registry=f"https://u:{TOKEN}@ghcr.io"), "write its host alone"),
         (secret(expires="soon"), f"its annotation {EXPIRES} is no RFC 3339 time"),
         (secret(expires=""), f"its annotation {EXPIRES} is no RFC 3339 time"),
+        (secret(expires="9999-12-31T23:59:59-05:00"), f"its annotation {EXPIRES} is no RFC 3339 time"),
     ],
 )
 def test_a_broken_one_is_named_and_says_what_is_wrong(release: Release, seen: SecretObject, why: str) -> None:
@@ -329,6 +330,18 @@ def test_of_two_for_one_registry_the_first_by_name_wins(release: Release) -> Non
     release.lists(secret("b"), secret("a", data={"username": b64("u"), "password": b64(OTHER)}))
 
     assert release.passwords("alice") == [("ghcr.io", OTHER)]
+
+
+def test_when_it_ends_the_next_one_by_name_is_used_and_the_owner_is_called(release: Release) -> None:
+    other = {"username": b64("u"), "password": b64(OTHER)}
+    release.lists(secret("a", expires="2026-11-23T01:00:00Z"), secret("b", data=other))
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+    release.changed.clear()
+
+    assert release.loop.sleep()
+
+    assert release.passwords("alice") == [("ghcr.io", OTHER)]
+    assert release.changed == ["alice"]
 
 
 def test_one_may_be_for_some_namespaces_only(release: Release) -> None:
