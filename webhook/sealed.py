@@ -23,6 +23,8 @@ from webhook.errors import PullsecretError
 
 _PADDED = re.compile(r"([0-9a-fA-F]{32}):([0-9a-fA-F]{32}):((?:[0-9a-fA-F]{2})+)")
 _VERSIONED = re.compile(r"v1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9+/]+={0,2})")
+_LIKE_SEALED = re.compile(r"[0-9a-fA-F]{16,}:[0-9a-fA-F]{32}:[0-9a-fA-F]*|v\d+\.[^.]*\..*", re.DOTALL)
+"""Wider than what is opened: another IV, another version, cut off. (GitHub's old `v1.HEX` has one dot.)"""
 KEY, NONCE, TAG = 32, 12, 16
 """Bytes."""
 
@@ -68,8 +70,8 @@ def read_keys(text: str) -> dict[str, bytes]:
 
 
 def is_sealed(text: str) -> bool:
-    """By its shape. No registry's token looks like this."""
-    return bool(_PADDED.fullmatch(text) or _VERSIONED.fullmatch(text))
+    """Looks like ciphertext, so it is not to be handed out. By its shape: no registry's token looks like this."""
+    return bool(_LIKE_SEALED.fullmatch(text.strip()))
 
 
 def seal(text: str, owner: str, key_id: str, keys: Keys) -> str:
@@ -80,7 +82,14 @@ def seal(text: str, owner: str, key_id: str, keys: Keys) -> str:
 
 
 def unseal(text: str, owner: str, keys: Keys) -> str:
-    """Raises SealedError."""
+    """Raises SealedError; also if what comes out is sealed again."""
+    opened = _opened(text, owner, keys)
+    if is_sealed(opened):
+        raise SealedError("what is in it is encrypted once more; encrypt the token itself")
+    return opened
+
+
+def _opened(text: str, owner: str, keys: Keys) -> str:
     try:
         if match := _PADDED.fullmatch(text):
             return _open_padded(match[1], match[2], match[3], keys).decode()

@@ -90,7 +90,7 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
     `urlFile`: holds the connection string, `postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full`.
     `query`: with `%(owner)s` once; its columns are registry, username, password, and perhaps expires, status and
     namespaces (a list). `preset`: instead of it, for a table of Git connections, with the owner as user or as project.
-    `registries`: for the presets, the registry of a Git server's host or of a provider.
+    `registries`: for the presets, the registry of a Git server's host or of a provider; "": it has none.
     `listen`: a channel on which NOTIFY says whose credentials have changed. `maxAge`: seconds that an answer is used.
     `plain`: allows a server other than this host that is not verified; tokens then go where they should not.
     """
@@ -109,8 +109,11 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
     def __post_init__(self) -> None:
         if (self.query is None) == (self.preset is None):
             raise ValueError("query and preset: set one of them")
-        if self.query is not None and self.query.count("%(owner)s") != 1:
+        marks = re.findall(r"%%|%\(owner\)s|%", self.query or "%(owner)s")
+        if marks.count("%(owner)s") != 1 or re.search(r"""['"]%\(owner\)s|%\(owner\)s['"]""", self.query or ""):
             raise ValueError("query must have %(owner)s once, without quotes; it is sent apart from the query")
+        if "%" in marks:
+            raise ValueError("query has a % that is not of %(owner)s; write %% for a percent sign")
 
 
 Source = SecretsSource | HttpSource | SqlSource

@@ -36,7 +36,9 @@ def _files(sources: Any) -> list[str]:
     found: list[str | None] = []
     for source in sources:
         if isinstance(source, SqlSource):
-            found += [source.url_file, *((source.decrypt.keys_file,) if source.decrypt else ())]
+            found.append(source.url_file)
+            if source.decrypt:
+                found += [source.decrypt.keys_file, source.decrypt.passphrase_file]
         if isinstance(source, HttpSource):
             found += [source.token_file, source.ca_file, source.cert_file, source.key_file]
     assert found

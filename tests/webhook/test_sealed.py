@@ -7,7 +7,7 @@ import subprocess
 from base64 import b64encode
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import planted
@@ -75,6 +75,7 @@ def test_what_node_seals() -> None:
 
 @given(st.text(), st.text(max_size=40), st.sampled_from(["k1", "k2"]))
 def test_there_and_back(text: str, owner: str, key: str) -> None:
+    assume(not is_sealed(text))
     sealed = seal(text, owner, key, KEYS)
     assert is_sealed(sealed)
     assert unseal(sealed, owner, KEYS) == text
@@ -95,6 +96,42 @@ def test_nothing_damaged_opens(data: st.DataObject) -> None:
         with pytest.raises(SealedError) as error:
             unseal(damaged, "o", keys)
         assert "ghp_x" not in str(error.value)
+
+
+IV, TAG = "0f" * 16, "1e" * 16
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        VECTORS[0][2],
+        VECTORS[0][2].upper(),
+        f" {VECTORS[0][2]}\n",
+        f"{IV[:24]}:{TAG}:00",
+        f"{IV}:{TAG}:0",
+        f"{IV}:{TAG}:",
+        "v1.k1.AAAA",
+        "v1.k1.AA-_",
+        "v1.k1.",
+        "v2.k1.AAAA",
+        "v10.key/1.x:y",
+    ],
+)
+def test_what_looks_like_ciphertext(text: str) -> None:
+    assert is_sealed(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["ghp_x", "v1.0123abcd", "user:password", f"{IV}:{TAG}", f"{IV}:x:{TAG}", "eyJhbGciOi.eyJzdWIi.c2ln", ""]
+)
+def test_what_does_not(text: str) -> None:
+    assert not is_sealed(text)
+
+
+def test_what_is_sealed_twice_is_not_handed_out() -> None:
+    for inner in (VECTORS[0][2], seal("ghp_x", "o", "k1", KEYS)):
+        with pytest.raises(SealedError, match="encrypted once more"):
+            unseal(seal(inner, "o", "k1", KEYS), "o", KEYS)
 
 
 @pytest.mark.parametrize(

@@ -2,44 +2,39 @@
 
 A trigger that says NOTIFY with the owner's name brings a change at once; without it the answer's age decides when to
 ask again. Whatever goes wrong is *nobody could say*. Of the database's own messages only their code is shown: they may
-quote a row. The driver is imported here and nowhere else, so it costs nothing where no database is asked.
+quote a row. The driver is imported here and in sqlpool.py, so it costs nothing where no database is asked.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from webhook.errors import SourceUnavailable
 from webhook.sealed import Keys, SealedError, padded, read_keys
 from webhook.sourceconfig import LOOPBACK, SqlSource
 from webhook.sources import Changed
 from webhook.sources.cached import Answer
-from webhook.sources.sqlrows import BY_PROJECT, BY_USER, RowError, credentials
+from webhook.sources.sqlpool import Connection, Pool, connected
+from webhook.sources.sqlrows import BY_PROJECT, BY_USER, Row, RowError, credentials
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it logs may have parts of the connection string
 
 PRESETS = {"git-connections": BY_USER, "git-connections-by-project": BY_PROJECT}
 MOST_ROWS = 200
 """Of one owner."""
-IDLE = 60.0
-"""Seconds after which a connection that nobody needs is closed."""
-ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-"""For the one that only listens: a peer that is gone is noticed within half a minute."""
 _WORDS = {
     "42501": "the role may not read what the query reads",
     "42P01": "the query names a table that is not there",
     "42703": "the query names a column that is not there",
     "42601": "the query has a syntax error",
+    "42P18": "the query uses the owner where it cannot be; write %(owner)s without quotes, and compare it with a text",
     "57014": "the query took too long",
     "57P01": "it is shutting down",
 }
@@ -48,57 +43,29 @@ _REFUSALS = {
     "no pg_hba.conf entry": "the server lets nobody in from here, or not so (pg_hba.conf)",
     "too many connections": "it has no connections left",
     "remaining connection slots": "it has no connections left",
+    "too many clients": "it has no connections left",
     "the database system is": "it is starting up or shutting down",
     "certificate": "its certificate is not trusted",
     "does not exist": "there is no such database or role",
 }
 """In what libpq says when it gets no connection: that has no code."""
-Connection = psycopg.AsyncConnection[DictRow]
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A file as it stood."""
-
-    path: Path
-    what: str
-    content: str
-
-    @classmethod
-    def of(cls, path: str, what: str) -> "_Read":
-        try:
-            return cls(Path(path), what, Path(path).read_text(encoding="utf-8").strip())
-        except (OSError, UnicodeDecodeError):
-            raise _down(f"{what} cannot be read") from None
 
 
 class SqlRemote:
-    """Files are read for each question, which is rare; the pool is made anew when the connection string changes."""
+    """Files are read for each question, which is rare; a changed connection string holds from the next one on."""
 
     def __init__(self, config: SqlSource) -> None:
         self._config = config
         self._query = (config.query or PRESETS[config.preset or "git-connections"]).encode()
-        self._pool: AsyncConnectionPool[Connection] | None = None
-        self._conninfo = ""
+        self._pool = Pool(config.connections, self._address)
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:  # noqa: ARG002  # a remote's interface
         if "\0" in owner:
             raise SourceUnavailable("its name cannot be in a database")
         keys = self._keys()
+        rows = await self._rows(owner)
         try:
-            async with asyncio.timeout(self._config.timeout), self._connection() as connection:
-                cursor = await connection.execute(self._query, {"owner": owner})
-                rows = await cursor.fetchmany(MOST_ROWS + 1)
-        except (TimeoutError, PoolTimeout):
-            raise _down(await self._why()) from None
-        except psycopg.DataError as e:
-            raise SourceUnavailable(f"the database cannot read its name ({e.sqlstate})") from None
-        except psycopg.Error as e:
-            raise _down(_words(e)) from None
-        if len(rows) > MOST_ROWS:
-            raise SourceUnavailable(f"it has more than {MOST_ROWS} rows")
-        try:
-            found = credentials(rows, owner, keys, self._config.registries)
+            found = credentials(rows, owner, keys, self._config.registries, datetime.now(UTC))
         except RowError as e:
             raise SourceUnavailable(str(e)) from None
         return Answer(found, self._config.max_age)
@@ -117,63 +84,53 @@ class SqlRemote:
             await self._close()
             raise
 
+    async def _rows(self, owner: str) -> list[Row]:
+        """Within twice the time limit: when it is over, the driver asks the server to stop, until the second one."""
+        limit, connection = self._config.timeout, None
+        try:
+            async with asyncio.timeout(2 * limit), asyncio.timeout(limit), self._pool.connection() as connection:
+                return await self._fetched(connection, owner)
+        except TimeoutError:
+            raise _down(f"no {'connection' if connection is None else 'answer'} within {limit:g} s") from None
+        except psycopg.DataError as e:
+            raise SourceUnavailable(_unreadable(e)) from None
+        except psycopg.Error as e:
+            raise _down(_words(e)) from None
+
+    async def _fetched(self, connection: Connection, owner: str) -> list[Row]:
+        rows: list[Row] = []
+        answer = connection.cursor().stream(self._query, {"owner": owner}, size=MOST_ROWS + 1)
+        async with aclosing(answer):  # type: ignore[type-var]  # a generator, if not by its annotation
+            async for row in answer:
+                if len(rows) == MOST_ROWS:
+                    raise SourceUnavailable(f"it has more than {MOST_ROWS} rows")
+                rows.append(row)
+        return rows
+
     async def _listen(self, channel: str, changed: Changed) -> None:
-        async with asyncio.timeout(self._config.timeout):
-            connection = await psycopg.AsyncConnection.connect(
-                self._address(), autocommit=True, prepare_threshold=None, **ALIVE
-            )
+        async with asyncio.timeout(2 * self._config.timeout), asyncio.timeout(self._config.timeout):
+            connection = await connected(self._address())
+            try:
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            except BaseException:
+                await connection.close()
+                raise
         async with connection:
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             changed(None)  # whatever changed while nobody listened
             async for notification in connection.notifies():
                 changed(notification.payload or None)
         raise _down("its notifications have ended")
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        address = self._address()
-        if self._pool is None or address != self._conninfo:
-            await self._close()
-            self._conninfo = address
-            self._pool = AsyncConnectionPool(
-                address,
-                min_size=0,
-                max_size=self._config.connections,
-                timeout=self._config.timeout,
-                max_idle=IDLE,
-                open=False,
-                check=AsyncConnectionPool.check_connection,  # one from before a restart is not handed out
-                # No prepared statements: a pooler in between may hand out another server's connection.
-                kwargs={"autocommit": True, "prepare_threshold": None, "row_factory": dict_row},
-            )
-            await self._pool.open()
-        async with self._pool.connection() as connection:
-            yield connection
-
-    async def _why(self) -> str:
-        """The pool only says that there was none in time: one attempt of our own learns the reason."""
-        try:
-            async with asyncio.timeout(self._config.timeout):
-                async with await psycopg.AsyncConnection.connect(self._address()):
-                    return f"no answer within {self._config.timeout:g} s"
-        except TimeoutError:
-            return f"no connection within {self._config.timeout:g} s"
-        except psycopg.Error as e:
-            return _words(e)
-
     async def _close(self) -> None:
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            await pool.close(timeout=1.0)
+        await self._pool.close()
 
     def _address(self) -> str:
-        address = _Read.of(self._config.url_file, "the file with the connection string").content
+        address = _read(self._config.url_file, "the file with the connection string").strip()
         try:
             parts: dict[str, Any] = conninfo_to_dict(address)
         except psycopg.Error:
             raise _down("the connection string is none; write postgresql://USER:PASSWORD@HOST/DATABASE") from None
-        verified = parts.get("sslmode") in ("verify-full", "verify-ca")
-        if not (verified or self._config.plain or _is_local(str(parts.get("host", "")))):
+        if not (parts.get("sslmode") == "verify-full" or self._config.plain or _is_local(parts)):
             raise _down("the connection string does not verify the server; add sslmode=verify-full (and sslrootcert)")
         return address
 
@@ -183,17 +140,34 @@ class SqlRemote:
             return None
         try:
             return Keys(
-                padded(_Read.of(decrypt.passphrase_file, "the passphrase").content)
+                # A space may be part of it; the line's end is the editor's.
+                padded(_read(decrypt.passphrase_file, "the passphrase").strip("\r\n"))
                 if decrypt.passphrase_file
                 else None,
-                read_keys(_Read.of(decrypt.keys_file, "the file of keys").content) if decrypt.keys_file else {},
+                read_keys(_read(decrypt.keys_file, "the file of keys")) if decrypt.keys_file else {},
             )
         except SealedError as e:
             raise _down(str(e)) from None
 
 
-def _is_local(host: str) -> bool:
-    return host in LOOPBACK or host.startswith("/")
+def _read(path: str, what: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise _down(f"{what} cannot be read") from None
+
+
+def _is_local(parts: dict[str, Any]) -> bool:
+    """All of its hosts. `hostaddr`, and a service's file, may send it elsewhere, whatever they are called."""
+    hosts = str(parts.get("host", "")).split(",")
+    elsewhere = parts.get("hostaddr") or parts.get("service")
+    return not elsewhere and all(host in LOOPBACK or host.startswith("/") for host in hosts)
+
+
+def _unreadable(e: psycopg.DataError) -> str:
+    if e.sqlstate is None:  # the driver, of what it received
+        return "its rows have a value that cannot be read, such as a time after the year 9999; write null for no end"
+    return f"the database cannot read its name ({e.sqlstate})"
 
 
 def _words(e: psycopg.Error) -> str:
@@ -201,6 +175,8 @@ def _words(e: psycopg.Error) -> str:
         return f"{_WORDS[e.sqlstate]} ({e.sqlstate})"
     if e.sqlstate:
         return f"it refuses ({e.sqlstate})"
+    if isinstance(e, psycopg.ProgrammingError):
+        return "the query is none that is answered by rows; write one SELECT"
     said = str(e)
     return next((words for part, words in _REFUSALS.items() if part in said), "it cannot be reached")
 

@@ -3,6 +3,7 @@
 A row that cannot be read makes its owner unanswerable, instead of having fewer credentials: what stands, stays.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,8 @@ from webhook.errors import PullsecretError
 from webhook.sealed import Keys, SealedError, is_sealed, unseal
 
 REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com"}
+NONE = frozenset({"bitbucket"})
+"""Providers that are known to have no registry."""
 HOSTED = frozenset({"github.com", "gitlab.com"})
 """Where `server_url` says no more than the provider."""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,7 +24,8 @@ BY_USER = """\
 SELECT provider, server_url, username, access_token AS password, expires_at AS expires, status
 FROM git_connections WHERE user_id::text = %(owner)s"""
 BY_PROJECT = """\
-SELECT c.provider, c.server_url, c.username, c.access_token AS password, c.expires_at AS expires, c.status
+SELECT c.provider, c.server_url, c.username, c.access_token AS password, c.expires_at AS expires, c.status,
+  c.user_id::text AS sealed_for
 FROM projects p JOIN project_git_auth a ON a.project_id = p.id JOIN git_connections c ON c.user_id = a.user_id
 WHERE p.id::text = %(owner)s"""
 
@@ -32,46 +36,63 @@ class RowError(PullsecretError):
     """What is wrong with an owner's rows; never with their content."""
 
 
-def credentials(rows: Sequence[Row], owner: str, keys: Keys | None, registries: Mapping[str, str]) -> Credentials:
-    """Of rows that are active, or expired (the last token stays until it is replaced). Raises RowError."""
-    found = []
+def credentials(
+    rows: Sequence[Row], owner: str, keys: Keys | None, registries: Mapping[str, str], now: datetime
+) -> Credentials:
+    """Of rows that are active, or expired (the last token stays until it is replaced). Raises RowError.
+
+    In an order that does not depend on the rows': of several for one registry, the one that ends last comes first.
+    """
+    called, found = {name.casefold(): registry for name, registry in registries.items()}, []
     for number, row in enumerate(rows, 1):
         try:
-            if (one := _credential(row, owner, keys, registries)) is not None:
+            if (one := _credential(row, owner, keys, called, now)) is not None:
                 found.append(one)
         except (CredentialError, SealedError, RowError) as e:
             raise RowError(f"row {number}: {e}") from None
-    return Credentials(tuple(sorted(found, key=lambda c: (c.registry, c.namespaces))))
+    return Credentials(tuple(sorted(found, key=_order)))
 
 
-def _credential(row: Row, owner: str, keys: Keys | None, registries: Mapping[str, str]) -> Credential | None:
+def _order(c: Credential) -> tuple[str, float, str, str, tuple[str, ...]]:
+    end = math.inf if c.expires is None else c.expires.timestamp()
+    return c.registry, -end, c.username, c.password, c.namespaces
+
+
+def _credential(
+    row: Row, owner: str, keys: Keys | None, registries: Mapping[str, str], now: datetime
+) -> Credential | None:
     """None: a row that is revoked, or of a provider without a registry."""
     status = row.get("status")
     if status not in (None, "active", "expired", "revoked"):
         raise RowError("its status is none of active, expired and revoked")
-    registry = _registry(row, registries)
-    if status == "revoked" or registry is None:
+    if status == "revoked" or not (registry := _registry(row, registries)):
         return None
     password = _text(row, "password")
     if keys is not None:
-        password = unseal(password, owner, keys)
+        password = unseal(password, _text(row, "sealed_for") if "sealed_for" in row else owner, keys)
     elif is_sealed(password):
         raise RowError("its token is encrypted; set decrypt")
     expires = _time(row, "expires")
-    if status == "expired" and expires is None:
+    if status == "expired" and (expires is None or expires > now):
         expires = LONG_AGO
     return Credential(canonical_registry(registry), _text(row, "username"), password, expires, _namespaces(row))
 
 
-def _registry(row: Row, registries: Mapping[str, str]) -> str | None:
-    """The column `registry`; or, of a connection to a Git server, what goes with its host or its provider."""
+def _registry(row: Row, registries: Mapping[str, str]) -> str:
+    """The column `registry`; or, of a connection to a Git server, what goes with its host or its provider.
+
+    Empty: it is known to have none. Of one that nobody has heard of that cannot be said.
+    """
     if "registry" in row or "provider" not in row:
         return _text(row, "registry")
     host = _host(row["server_url"]) if row.get("server_url") else None
     if host is not None and host not in HOSTED:
         return registries.get(host, host)
-    provider = _text(row, "provider")
-    return registries.get(provider, REGISTRIES.get(provider))
+    provider = _text(row, "provider").casefold()
+    registry = registries.get(provider, "" if provider in NONE else REGISTRIES.get(provider))
+    if registry is None:
+        raise RowError('its provider is unknown; name its registry under registries, or "" if it has none')
+    return registry
 
 
 def _host(url: Any) -> str:
@@ -97,7 +118,10 @@ def _time(row: Row, name: str) -> datetime | None:
         return None
     if not isinstance(value, datetime):
         raise RowError(f"its column {name} is no time")
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError:
+        raise RowError(f"its column {name} is out of range; write null for no end") from None
 
 
 def _namespaces(row: Row) -> tuple[str, ...]:

@@ -1,13 +1,17 @@
--- For the preset git-connections-by-project, where an owner is a project: after git-connections.sql, beside its trigger.
+-- For the preset git-connections-by-project, where an owner is a project: after git-connections.sql, beside its triggers.
+-- To be run by the tables' owner.
 GRANT SELECT (id) ON projects TO pullsecret;
 GRANT SELECT (project_id, user_id) ON project_git_auth TO pullsecret;
 
--- A project's credentials change with its user's connections, and when it gets another user.
-CREATE FUNCTION pullsecret_project_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+-- A project's credentials change with its user's connections, and when it gets another user. The function reads
+-- project_git_auth with its owner's rights: whoever writes a connection need not be allowed to. `public` is the tables'
+-- schema here; name yours.
+CREATE FUNCTION pullsecret_project_changed() RETURNS trigger LANGUAGE plpgsql
+  SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE changed record;
 BEGIN
   IF TG_TABLE_NAME = 'git_connections' THEN
-    FOR changed IN SELECT DISTINCT project_id FROM project_git_auth WHERE user_id = COALESCE(NEW.user_id, OLD.user_id)
+    FOR changed IN SELECT DISTINCT project_id FROM project_git_auth WHERE user_id IN (OLD.user_id, NEW.user_id)
     LOOP PERFORM pg_notify('pullsecret_owner_changed', changed.project_id::text); END LOOP;
   ELSE
     IF TG_OP <> 'INSERT' THEN PERFORM pg_notify('pullsecret_owner_changed', OLD.project_id::text); END IF;
@@ -19,3 +23,5 @@ CREATE TRIGGER pullsecret_project_changed AFTER INSERT OR UPDATE OR DELETE ON gi
   FOR EACH ROW EXECUTE FUNCTION pullsecret_project_changed();
 CREATE TRIGGER pullsecret_project_changed AFTER INSERT OR UPDATE OR DELETE ON project_git_auth
   FOR EACH ROW EXECUTE FUNCTION pullsecret_project_changed();
+CREATE TRIGGER pullsecret_everybody_changed AFTER TRUNCATE ON project_git_auth
+  FOR EACH STATEMENT EXECUTE FUNCTION pullsecret_everybody_changed();

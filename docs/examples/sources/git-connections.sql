@@ -11,7 +11,7 @@ GRANT SELECT (user_id, provider, server_url, username, access_token, expires_at,
 -- The query compares ids as text, so that an owner that is no id finds nothing instead of failing.
 CREATE INDEX git_connections_owner ON git_connections ((user_id::text));
 
--- Who changed is said, never what. For the preset by project, say the projects' ids here instead.
+-- Who changed is said, never what; no name stands for everybody.
 CREATE FUNCTION pullsecret_owner_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP <> 'INSERT' THEN PERFORM pg_notify('pullsecret_owner_changed', OLD.user_id::text); END IF;
@@ -20,3 +20,10 @@ BEGIN
 END $$;
 CREATE TRIGGER pullsecret_owner_changed AFTER INSERT OR UPDATE OR DELETE ON git_connections
   FOR EACH ROW EXECUTE FUNCTION pullsecret_owner_changed();
+CREATE FUNCTION pullsecret_everybody_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('pullsecret_owner_changed', '');
+  RETURN NULL;
+END $$;
+CREATE TRIGGER pullsecret_everybody_changed AFTER TRUNCATE ON git_connections
+  FOR EACH STATEMENT EXECUTE FUNCTION pullsecret_everybody_changed();

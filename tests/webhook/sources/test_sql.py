@@ -1,18 +1,21 @@
 """The SQL source on a real PostgreSQL, as the least privileged role of docs/examples/sources, over verified TLS."""
 
 import asyncio
+import os
 import secrets
+import signal
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+import yaml
 
 import planted
 from controlplane.postgres import Postgres
@@ -22,7 +25,7 @@ from webhook.errors import SourceUnavailable
 from webhook.sealed import Keys, seal
 from webhook.sourceconfig import Decrypt, SqlSource
 from webhook.sources.cached import Cached
-from webhook.sources.sql import SqlRemote
+from webhook.sources.sql import MOST_ROWS, SqlRemote
 
 pytestmark = pytest.mark.cluster
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "sources"
@@ -312,6 +315,12 @@ def test_many_owners_at_once_through_few_connections(database: Database) -> None
         ("not a url", "the connection string is none"),
         ("postgresql://pullsecret:x@db.example.com/p", "does not verify the server"),
         ("postgresql://pullsecret:x@db.example.com/p?sslmode=require", "does not verify the server"),
+        ("postgresql://pullsecret:x@db.example.com/p?sslmode=verify-ca", "does not verify the server"),
+        ("host=localhost hostaddr=10.0.0.5 dbname=p", "does not verify the server"),
+        ("host=/run/postgresql,db.example.com dbname=p", "does not verify the server"),
+        ("host=localhost, dbname=p", "does not verify the server"),
+        ("host=localhost service=other dbname=p", "does not verify the server"),
+        ("dbname=p", "does not verify the server"),
     ],
 )
 def test_connection_strings_that_are_refused(database: Database, url: str, said: str) -> None:
@@ -351,7 +360,7 @@ def test_through_a_pooler(database: Database) -> None:
     """Sessions are pooled: questions, and notifications by a session of their own."""
     with database.server.pooler("pullsecret", database.password) as port:
         url = f"postgresql://pullsecret:{database.password}@127.0.0.1:{port}/{database.name}"
-        database.url_file.write_text(f"{url}?sslmode=verify-ca&sslrootcert={database.server.pki.ca}")
+        database.url_file.write_text(f"{url}?sslmode=verify-full&sslrootcert={database.server.pki.ca}")
         heard: list[str | None] = []
 
         async def asked(remote: SqlRemote) -> None:
@@ -367,3 +376,345 @@ def test_through_a_pooler(database: Database) -> None:
             listening.cancel()
 
         database.tried(asked, listen=CHANNEL)
+
+
+def test_connection_strings_to_this_host(database: Database) -> None:
+    database.connect("7", planted.token())
+    port = database.server.port
+    for host in (database.server.folder, f"{database.server.folder},localhost"):
+        ports = ",".join([str(port)] * (str(host).count(",") + 1))
+        database.url_file.write_text(f"host={host} port={ports} user=pullsecret dbname={database.name}")
+        assert len(database.ask("7")) == 1
+
+
+def test_which_of_two_connections_counts_does_not_change_with_the_rows(database: Database) -> None:
+    tokens = [planted.token() for _ in range(2)]
+    database.connect("7", tokens[0], server_url="https://github.com", expires_at=datetime(2031, 1, 1, tzinfo=UTC))
+    database.connect("7", tokens[1], server_url="", expires_at=datetime(2032, 1, 1, tzinfo=UTC))
+    for changed in ("", "https://github.com"):
+        assert [c.password for c in database.ask("7")] == [tokens[1], tokens[0]]
+        database.run("UPDATE git_connections SET purpose = 'x' WHERE server_url = %s", changed)
+    database.run("UPDATE git_connections SET status = 'expired' WHERE server_url = ''")
+    assert [c.password for c in database.ask("7")] == [*tokens]
+
+
+def test_a_provider_that_nobody_knows_takes_nothing_away(database: Database) -> None:
+    database.connect("7", token := planted.token(), "GitHub")
+    assert [c.password for c in database.ask("7")] == [token]
+    database.connect("7", planted.token(), "slack")
+    assert "row 2: its provider is unknown" in str(database.refused("7"))
+    assert [c.password for c in database.ask("7", registries={"Slack": ""})] == [token]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/Los_Angeles"])
+def test_ends_whatever_the_roles_settings_are(database: Database, zone: str) -> None:
+    database.run(f"ALTER ROLE pullsecret SET TimeZone = '{zone}'")
+    database.run("ALTER ROLE pullsecret SET DateStyle = 'German'")
+    database.run("ALTER ROLE pullsecret SET client_encoding = 'LATIN1'")
+    database.connect("山田", planted.token(), expires_at=datetime(2031, 1, 1, tzinfo=timezone(timedelta(hours=8))))
+    for written, read in [
+        ("2031-01-01 00:00+08", datetime(2030, 12, 31, 16, tzinfo=UTC)),
+        ("9999-12-31 23:59:59+00", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("infinity", None),
+    ]:
+        database.run("UPDATE git_connections SET expires_at = %s", written)
+        (found,) = database.ask("山田")
+        assert found.expires == read
+    naive = "SELECT 'ghcr.io' AS registry, 'u' AS username, 'p' AS password, 'infinity'::timestamp AS expires"
+    assert database.ask("7", query=f"{naive} WHERE %(owner)s <> ''")[0].expires is None
+    database.run("UPDATE git_connections SET expires_at = '9999-12-31 23:59:59-08'")
+    late = database.refused("山田")
+    assert "a value that cannot be read, such as a time after the year 9999; write null" in str(late)
+    assert not late.everybody
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("SELECT nothing FROM git_connections WHERE user_id = %(owner)s", "a column that is not there (42703)"),
+        ("SELECT 1 FROM nowhere WHERE owner = %(owner)s", "a table that is not there (42P01)"),
+        ("SELEC %(owner)s", "a syntax error (42601)"),
+        ("SELECT 1 FROM git_connections --%(owner)s", "uses the owner where it cannot be"),
+        ("CALL nothing(%(owner)s)", "none that is answered by rows; write one SELECT"),
+        ("SELECT 1 FROM git_connections WHERE user_id::int = %(owner)s", "cannot read its name (22P02)"),
+    ],
+)
+def test_queries_that_cannot_be_asked(database: Database, query: str, said: str) -> None:
+    database.run("CREATE PROCEDURE nothing(text) LANGUAGE sql AS ''")
+    assert said in str(database.refused("x", query=query))
+
+
+def test_no_more_rows_are_fetched_than_an_owner_may_have(database: Database) -> None:
+    endless = "SELECT 'ghcr.io' AS registry, %(owner)s AS username, 'p' AS password, generate_series(1, {}) AS n"
+
+    async def asked(remote: SqlRemote) -> None:
+        began = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(SourceUnavailable, match=f"more than {MOST_ROWS} rows"):
+                await remote.ask("7", None)
+        assert time.monotonic() - began < 2
+
+    database.tried(asked, query=endless.format(100_000_000), timeout=10.0)
+    assert len(database.ask("7", query=endless.format(MOST_ROWS))) == MOST_ROWS
+    assert "more than" in str(database.refused("7", query=endless.format(MOST_ROWS + 1)))
+
+
+class Relay:
+    """Between source and server; it counts who comes, and may stop to forward anything without a word."""
+
+    def __init__(self, port: int) -> None:
+        self.server_port, self.came, self.silent = port, 0, False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def running(self, database: Database) -> AsyncIterator[None]:
+        async with await asyncio.start_server(self._accepted, "127.0.0.1", 0) as server:
+            database.url_file.write_text(database.url(port=server.sockets[0].getsockname()[1]))
+            yield
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # in which the transports close
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came += 1
+        theirs, ours = await asyncio.open_connection("127.0.0.1", self.server_port)
+        self._tasks |= {asyncio.create_task(self._pump(*pair)) for pair in ((reader, ours), (theirs, writer))}
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                if not self.silent:
+                    writer.write(data)
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+def test_a_server_that_falls_silent(database: Database) -> None:
+    """Neither the question, nor that it be cancelled, nor a new connection is answered."""
+    database.connect("7", planted.token())
+    relay = Relay(database.server.port)
+
+    async def asked(remote: SqlRemote) -> None:
+        async with relay.running(database):
+            await remote.ask("7", None)
+            relay.silent = True
+            for said in ("no connection within 0.5 s", "no connection within 0.5 s"):
+                began = time.monotonic()
+                with pytest.raises(SourceUnavailable, match=said):
+                    await remote.ask("7", None)
+                assert time.monotonic() - began < 1.5
+            relay.silent = False
+            assert (await remote.ask("7", None)).credentials.items
+
+    database.tried(asked, timeout=0.5)
+
+
+def test_a_backend_that_stands_still(database: Database) -> None:
+    slow = "SELECT 'ghcr.io' AS registry, %(owner)s AS username, 'p' AS password FROM pg_sleep(20)"
+
+    async def asked(remote: SqlRemote) -> None:
+        question = asyncio.create_task(remote.ask("7", None))
+        await asyncio.sleep(0.7)
+        ((pid,),) = database.run("SELECT pid FROM pg_stat_activity WHERE usename = 'pullsecret' AND state = 'active'")
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            with pytest.raises(SourceUnavailable, match="no answer within 1 s"):
+                await question
+            assert time.monotonic() - began < 2
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    database.tried(asked, query=slow, timeout=1.0)
+
+
+def test_who_is_left_alone_hears_nothing(database: Database) -> None:
+    """One attempt a question, none without, and never more than there may be."""
+    relay = Relay(database.server.port)
+    database.run("ALTER ROLE pullsecret CONNECTION LIMIT 0")
+
+    async def asked(remote: SqlRemote) -> None:
+        async with relay.running(database):
+            with pytest.raises(SourceUnavailable, match="no connections left"):
+                await remote.ask("7", None)
+            assert relay.came == 1
+            await asyncio.sleep(2.5)
+            assert relay.came == 1
+
+    database.tried(asked)
+
+
+def test_a_connection_string_that_changes_under_questions(database: Database) -> None:
+    tokens = {str(number): planted.token() for number in range(40)}
+    for owner, token in tokens.items():
+        database.connect(owner, token)
+
+    async def asked(remote: SqlRemote) -> None:
+        questions = []
+        for number, owner in enumerate(tokens):
+            database.url_file.write_text(database.url(more=f"&application_name=n{number // 8}"))
+            questions.append(asyncio.create_task(remote.ask(owner, None)))
+            await asyncio.sleep(0.002)
+        found = await asyncio.gather(*questions)
+        assert [one.credentials.items[0].password for one in found] == [*tokens.values()]
+        for owner in tokens:  # those of before are closed as others are needed
+            await remote.ask(owner, None)
+        used = database.run("SELECT application_name FROM pg_stat_activity WHERE usename = 'pullsecret'")
+        assert {*used} == {("n4",)}
+        assert len(used) <= 2
+
+    database.tried(asked, connections=2)
+
+
+def test_a_connection_that_nobody_needs_is_closed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhook.sources.sqlpool.IDLE", 0.2)
+
+    async def asked(remote: SqlRemote) -> None:
+        await remote.ask("7", None)
+        async with asyncio.timeout(5):
+            while database.run("SELECT 1 FROM pg_stat_activity WHERE usename = 'pullsecret'"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    database.tried(asked)
+
+
+def test_a_server_without_connections_for_anybody(database: Database) -> None:
+    ((most,),) = database.run("SELECT current_setting('max_connections')::int")
+    with ExitStack() as held:
+        with suppress(Exception):
+            for _ in range(most):
+                held.enter_context(database.server.admin())
+        full = database.refused("7", timeout=1.0)
+        assert "it has no connections left" in str(full)
+        held.pop_all().close()
+    with ExitStack() as held:
+        for _ in range(most - 4):
+            held.enter_context(database.server.admin())
+        with suppress(Exception):
+            held.enter_context(database.server.admin())
+        full = database.refused("7", timeout=1.0)
+        assert full.everybody
+        assert "it has no connections left" in str(full)
+
+
+def test_a_project_has_its_users_encrypted_connections(database: Database, tmp_path: Path) -> None:
+    """Sealed for the user; the owner is the project."""
+    keys = Keys(by_id={name: secrets.token_bytes(32) for name in ("old", "new")})
+    tokens = [planted.token() for _ in range(2)]
+    database.connect("7", seal(tokens[0], "7", "old", keys))
+    database.connect("7", seal(tokens[1], "7", "new", keys), "gitlab")
+    (project, other) = database.run("INSERT INTO projects (name) VALUES ('p'), ('q') RETURNING id")
+    database.run("INSERT INTO project_git_auth VALUES (%s, '7'), (%s, '8')", *project, *other)
+    (file := tmp_path / "keys").write_text("".join(f"{k} {b64encode(v).decode()}\n" for k, v in keys.by_id.items()))
+    by_project: dict[str, Any] = {
+        "preset": "git-connections-by-project",
+        "decrypt": Decrypt(keys_file=str(file)),
+    }
+    assert [c.password for c in database.ask(str(*project), **by_project)] == tokens
+    database.run("UPDATE git_connections SET user_id = '8'")
+    assert "another owner's" in str(database.refused(str(*other), **by_project))
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_tokens_that_node_has_encrypted(database: Database, tmp_path: Path, end: str) -> None:
+    """By Node.js 20 with the passphrase " with spaces ", which the file has as it is."""
+    database.connect("7", "b3351772f212fdf727b8f4a0abc07e30:2c51cd33eeb20dc2f619d7e93e537a19:2d2ed0fc5e")
+    (file := tmp_path / "passphrase").write_bytes(f" with spaces {end}".encode())
+    decrypt = Decrypt(passphrase_file=str(file))
+    assert [c.password for c in database.ask("7", decrypt=decrypt)] == ["ghp_x"]
+    file.write_text("with spaces")
+    assert "does not open: another key" in str(database.refused("7", decrypt=decrypt))
+    file.unlink()
+    down = database.refused("7", decrypt=decrypt)
+    assert down.everybody
+    assert "the passphrase cannot be read" in str(down)
+
+
+def heard_of(database: Database, *changes: str) -> list[set[str | None]]:
+    """Who is called by each of them."""
+
+    async def listening(remote: SqlRemote) -> list[set[str | None]]:
+        heard: list[str | None] = []
+        running = asyncio.create_task(remote.run(heard.append))
+        found = []
+        for number, change in enumerate(("SELECT 1", *changes)):
+            await asyncio.to_thread(database.run, change)
+            async with asyncio.timeout(5):
+                while None not in heard if not number else f"mark{number}" not in heard:
+                    await asyncio.sleep(0.01)
+                    await asyncio.to_thread(database.run, f"NOTIFY {CHANNEL}, 'mark{number}'")
+            found.append({one for one in heard if not (one or "").startswith("mark")})
+            heard.clear()
+        running.cancel()
+        return found[1:]
+
+    answer: list[set[str | None]] = database.tried(listening, listen=CHANNEL)
+    return answer
+
+
+def test_projects_hear_of_their_users_changes(database: Database) -> None:
+    database.run("INSERT INTO projects SELECT generate_series(101, 103)")
+    database.run("INSERT INTO project_git_auth VALUES (101, 'a'), (102, 'a'), (103, 'b')")
+    assert heard_of(
+        database,
+        "INSERT INTO git_connections (user_id, provider, access_token) VALUES ('a', 'github', 't')",
+        "UPDATE git_connections SET user_id = 'b'",
+        "UPDATE git_connections SET access_token = 'u'",
+        "DELETE FROM git_connections",
+        "UPDATE project_git_auth SET project_id = 103 WHERE project_id = 102",
+        "UPDATE project_git_auth SET user_id = 'c' WHERE project_id = 101",
+        "DELETE FROM project_git_auth WHERE project_id = 101",
+        "TRUNCATE project_git_auth",
+        "TRUNCATE git_connections",
+    ) == [
+        {"a", "101", "102"},
+        {"a", "b", "101", "102", "103"},
+        {"b", "103"},
+        {"b", "103"},
+        {"102", "103"},
+        {"101"},
+        {"101"},
+        {None},
+        {None},
+    ]
+
+
+def test_who_writes_connections_need_not_read_the_projects(database: Database) -> None:
+    """And what a name of its own hides, it hides from itself."""
+    database.run("INSERT INTO projects VALUES (101)")
+    database.run("INSERT INTO project_git_auth VALUES (101, 'a')")
+    writes = """SET ROLE pg_database_owner;
+CREATE TEMP TABLE project_git_auth AS SELECT 666 AS project_id, 'a' AS user_id;
+INSERT INTO git_connections (user_id, provider, access_token) VALUES ('a', 'github', 't')"""
+    database.run("GRANT INSERT ON git_connections TO pg_database_owner")
+    database.run("GRANT USAGE ON SEQUENCE git_connections_id_seq TO pg_database_owner")
+    assert heard_of(database, writes) == [{"a", "101"}]
+
+
+def test_a_view_and_nothing_of_the_table(database: Database) -> None:
+    database.connect("7", token := planted.token(), expires_at=datetime(2031, 1, 1, tzinfo=UTC))
+    file = EXAMPLES / "git-connections-view.sql"
+    database.run(file.read_text().replace("%(owner)s", ""))
+    (query,) = [line.removeprefix("--").strip() for line in file.read_text().splitlines() if "%(owner)s" in line]
+    assert database.ask("7", query=query) == (Credential("ghcr.io", "robot", token, datetime(2031, 1, 1, tzinfo=UTC)),)
+    assert database.ask("8", query=query) == ()
+    assert "42501" in str(database.refused("7")), "the table itself"
+    database.run("ALTER TABLE git_connections ENABLE ROW LEVEL SECURITY")
+    assert len(database.ask("7", query=query)) == 1
+
+
+def test_the_query_of_the_example(database: Database) -> None:
+    (source,) = yaml.safe_load((EXAMPLES / "sql-query.yaml").read_text())["config"]["sources"]
+    database.run(
+        "CREATE TABLE registry_tokens (owner text, registry text, username text, password text, expires_at timestamptz,"
+        " revoked boolean NOT NULL DEFAULT false)"
+    )
+    database.run("GRANT SELECT ON registry_tokens TO pullsecret")
+    token = planted.token()
+    database.run("INSERT INTO registry_tokens VALUES ('7', 'ghcr.io', 'u', %s, '2031-01-01 00:00+00', false)", token)
+    database.run("INSERT INTO registry_tokens VALUES ('7', 'quay.io', 'u', %s, null, true)", planted.token())
+    found = database.ask("7", query=source["query"], max_age=float(source["maxAge"]))
+    assert found == (Credential("ghcr.io", "u", token, datetime(2031, 1, 1, tzinfo=UTC)),)

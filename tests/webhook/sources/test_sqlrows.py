@@ -1,17 +1,25 @@
 """Rows to credentials, by the names of their columns."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 import planted
-from webhook.credential import Credential
+from webhook.credential import Credential, Credentials
 from webhook.sealed import Keys, padded, seal
-from webhook.sources.sqlrows import LONG_AGO, RowError, credentials
+from webhook.sources import sqlrows
+from webhook.sources.sqlrows import LONG_AGO, RowError
 
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 END = datetime(2031, 1, 1, tzinfo=UTC)
 KEYS = Keys(padded("x"), {"k": bytes(32)})
+
+
+def credentials(rows: Sequence[Any], owner: str, keys: Keys | None, registries: Mapping[str, str]) -> Credentials:
+    return sqlrows.credentials(rows, owner, keys, registries, NOW)
 
 
 def row(**columns: Any) -> dict[str, Any]:
@@ -33,7 +41,9 @@ def connection(**columns: Any) -> dict[str, Any]:
         (row(namespaces=["a", "b"]), {}, Credential("ghcr.io", "u", "p", namespaces=("a", "b"))),
         (row(namespaces=None, expires=None, more="x"), {}, Credential("ghcr.io", "u", "p")),
         (row(status="expired"), {}, Credential("ghcr.io", "u", "p", LONG_AGO)),
-        (row(status="expired", expires=END), {}, Credential("ghcr.io", "u", "p", END)),
+        (row(status="expired", expires=END), {}, Credential("ghcr.io", "u", "p", LONG_AGO)),
+        (row(status="expired", expires=NOW), {}, Credential("ghcr.io", "u", "p", NOW)),
+        (row(sealed_for="7"), {}, Credential("ghcr.io", "u", "p")),
         (row(status="revoked"), {}, None),
         (connection(), {}, Credential("ghcr.io", "u", "p")),
         (connection(server_url="https://github.com"), {}, Credential("ghcr.io", "u", "p")),
@@ -50,7 +60,20 @@ def connection(**columns: Any) -> dict[str, Any]:
             Credential("registry.example.com:5050", "u", "p"),
         ),
         (connection(provider="gitea", server_url="git.example.com"), {}, Credential("git.example.com", "u", "p")),
-        (connection(provider="bitbucket"), {}, None),
+        (connection(provider="GitHub"), {}, Credential("ghcr.io", "u", "p")),
+        (
+            connection(provider="GitLab"),
+            {"GITLAB": "registry.example.com"},
+            Credential("registry.example.com", "u", "p"),
+        ),
+        (
+            connection(server_url="https://Git.example.com"),
+            {"Git.Example.com": "registry.example.com"},
+            Credential("registry.example.com", "u", "p"),
+        ),
+        (connection(provider="Bitbucket"), {}, None),
+        (connection(provider="slack"), {"slack": ""}, None),
+        (connection(provider="gitlab", server_url="git.example.com"), {"git.example.com": ""}, None),
         (connection(status="revoked", password=None), {}, None),
     ],
 )
@@ -85,6 +108,8 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
         ({"namespaces": "a"}, None, "no list of names"),
         ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, None, "its token is encrypted; set decrypt"),
         ({"password": "v1.k.AAAA"}, None, "its token is encrypted; set decrypt"),
+        ({"password": "v2.k.AAAA"}, None, "its token is encrypted; set decrypt"),
+        ({"registry": None, "provider": "github"}, None, "no text in its column registry"),
         ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, KEYS, "does not open"),
         ({"password": "in the clear"}, KEYS, "not encrypted in a layout"),
     ],
@@ -93,6 +118,47 @@ def test_one_bad_row_leaves_nobody_able_to_say(wrong: dict[str, Any], keys: Keys
     good = row(registry="other.example.com", password="p" if keys is None else seal("p", "o", "k", KEYS))
     with pytest.raises(RowError, match=f"row 2: .*{said}"):
         credentials([good, row(**wrong)], "o", keys, {})
+
+
+def test_tokens_are_opened_for_whom_they_were_sealed() -> None:
+    token = planted.token()
+    sealed = row(password=seal(token, "7", "k", KEYS), sealed_for="7")
+    assert credentials([sealed], "a-project", KEYS, {}).items[0].password == token
+    for other in ("8", None):
+        with pytest.raises(RowError, match=r"row 1: (it does not open|there is no text in its column sealed_for)"):
+            credentials([sealed | {"sealed_for": other}], "7", KEYS, {})
+
+
+def test_of_several_for_one_registry_the_same_one_comes_first_whatever_their_order() -> None:
+    best_first = [
+        row(username="z"),
+        row(username="y", expires=END + timedelta(days=1)),
+        row(username="x", expires=END, password="1"),
+        row(username="x", expires=END, password="2"),
+        row(username="a", status="expired", expires=END + timedelta(days=2)),
+    ]
+    for rows in permutations(best_first):
+        found = credentials(rows, "o", None, {}).items
+        assert [(c.username, c.password) for c in found] == [(r["username"], r["password"]) for r in best_first]
+
+
+def test_an_end_in_another_zone() -> None:
+    east = END.astimezone(timezone(timedelta(hours=8)))
+    (found,) = credentials([row(expires=east)], "o", None, {}).items
+    assert found.expires is not None
+    assert (found.expires, found.expires.tzinfo) == (END, UTC)
+    for odd in (
+        datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=8))),
+        datetime.min.replace(tzinfo=east.tzinfo),
+    ):
+        with pytest.raises(RowError, match="out of range; write null"):
+            credentials([row(expires=odd)], "o", None, {})
+
+
+@pytest.mark.parametrize("provider", ["github-enterprise", "", "git hub"])
+def test_of_an_unknown_provider_nobody_can_say(provider: str) -> None:
+    with pytest.raises(RowError, match="row 2: its provider is unknown; name its registry under registries"):
+        credentials([connection(), connection(provider=provider)], "o", None, {})
 
 
 @pytest.mark.parametrize("server", ["https://", "http://[::1"])
