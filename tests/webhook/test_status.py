@@ -293,6 +293,9 @@ class Remote:
     async def run(self, changed: Changed) -> None:
         raise SourceUnavailable("hung up")
 
+    async def close(self) -> None:
+        pass
+
 
 OWNERS = [BROKEN, REFUSED, CONFLICT, "ended", "everybody"]
 

@@ -79,6 +79,10 @@ class Remote(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Gives up its connections, at the end."""
+        ...
+
 
 Say = Callable[[str, str], None]
 """Tells a reason (as in Events) and a message about a source."""
@@ -150,6 +154,12 @@ class Cached:
         return await asyncio.shield(flight)  # a cancelled caller cancels nothing but itself
 
     async def run(self) -> None:
+        try:
+            await self._listen()
+        finally:
+            await self._remote.close()
+
+    async def _listen(self) -> None:
         delay = 0.0
         while True:
             began = _clock()

@@ -50,12 +50,12 @@ class HttpRemote:
 
     async def run(self, changed: Changed) -> None:  # noqa: ARG002  # a remote's interface
         """There is nothing to hear of: an answer's age decides when to ask again."""
-        try:
-            await asyncio.Future()
-        finally:
-            if self._session is not None:
-                await self._session.close()
-                self._session = None
+        await asyncio.Future()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:
         url, headers = self._address(owner), self._files.headers()

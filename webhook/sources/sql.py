@@ -80,9 +80,9 @@ class SqlRemote:
             raise _down(f"its notifications break off: {_words(e)}") from None
         except TimeoutError:
             raise _down("its notifications cannot be had in time") from None
-        except asyncio.CancelledError:
-            await self._close()
-            raise
+
+    async def close(self) -> None:
+        await self._pool.close()
 
     async def _rows(self, owner: str) -> list[Row]:
         """Within twice the time limit: when it is over, the driver asks the server to stop, until the second one."""
@@ -120,9 +120,6 @@ class SqlRemote:
             async for notification in connection.notifies():
                 changed(notification.payload or None)
         raise _down("its notifications have ended")
-
-    async def _close(self) -> None:
-        await self._pool.close()
 
     def _address(self) -> str:
         address = _read(self._config.url_file, "the file with the connection string").strip()

@@ -50,6 +50,7 @@ class Remote:
     step: int = 0
     hear: Changed | None = None
     broken: Exception | None = None
+    closed: bool = False
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:
         loop = asyncio.get_running_loop()
@@ -65,6 +66,9 @@ class Remote:
         if self.broken is not None:
             raise self.broken
         await asyncio.Future()
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 class World:
@@ -500,6 +504,8 @@ def test_a_feed_that_breaks_is_told_and_begun_again() -> None:
             assert {reason for reason, _ in world.said} == {"SourceFeedBroken"}
             assert not planted.leaks(repr(world.said))
             assert world.has("alice", one("alice", 1))  # questions go on
+            assert not world.remote.closed
+        assert world.remote.closed  # though it ended while nobody listened
 
 
 def test_when_a_credential_ends_the_next_one_is_asked_for(world: World) -> None:

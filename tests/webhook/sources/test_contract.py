@@ -97,6 +97,9 @@ class Memory:
     async def run(self, changed: Changed) -> None:
         await asyncio.Future()
 
+    async def close(self) -> None:
+        pass
+
 
 class Remembered(Place):
     def __init__(self) -> None:

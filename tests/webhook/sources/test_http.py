@@ -83,14 +83,10 @@ class TestHttp(Contract):
 def ask(config: HttpSource, owner: str = "alice", before: Answer | None = None) -> Answer:
     async def asked() -> Answer:
         remote = HttpRemote(config, now)
-        running = asyncio.create_task(remote.run(lambda _: None))
-        await asyncio.sleep(0)
         try:
             return await remote.ask(owner, before)
         finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+            await remote.close()
 
     return asyncio.run(asked())
 
@@ -286,18 +282,10 @@ def test_files_are_read_again(tmp_path: Path) -> None:
             assert "certificate" in await why()
             shutil.copy(service.ca_file, files["ca_file"])
             assert (await remote.ask("alice", None)).credentials.items == (given,)
-            await _closed(remote)
+            await remote.close()
 
         asyncio.run(scenario())
         assert "handshake" in str(refused(to(service))) or "cannot be asked" in str(refused(to(service)))
-
-
-async def _closed(remote: HttpRemote) -> None:
-    running = asyncio.create_task(remote.run(lambda _: None))
-    await asyncio.sleep(0)
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
 
 
 def test_a_key_with_a_password_is_named_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
@@ -366,7 +354,7 @@ async def sent(write: Writes, **changes: object) -> AsyncIterator[HttpRemote]:
     try:
         yield remote
     finally:
-        await _closed(remote)
+        await remote.close()
         server.close()
         for writer in writers:
             writer.transport.abort()

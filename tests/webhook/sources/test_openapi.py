@@ -86,12 +86,10 @@ def test_each_example_is_an_answer_by_its_schema_and_for_the_source(name: str) -
 def test_what_is_asked_and_answered_is_in_the_document(tmp_path: Path) -> None:
     async def scenario(service: tokenservice.TokenService) -> None:
         remote = HttpRemote(HttpSource(url=service.url, ca_file=service.ca_file, token_file=str(token)), _never)
-        running = asyncio.create_task(remote.run(lambda _: None))
         first = await remote.ask("alice", None)
         assert (await remote.ask("alice", first)).credentials is first.credentials
         assert (await remote.ask("nobody", None)).credentials == Credentials()
-        running.cancel()
-        await asyncio.wait({running})
+        await remote.close()
 
     token = tmp_path / "token"
     token.write_text("not-planted")

@@ -106,7 +106,7 @@ class Database:
             try:
                 return await what(remote)
             finally:
-                await remote._close()
+                await remote.close()
 
         return asyncio.run(main())
 
