@@ -164,7 +164,8 @@ def test_air_gapped_values_name_no_other_registry(helm: Helm, tmp_path: Path) ->
     (package,) = tmp_path.glob("*.tgz")
     text = (EXAMPLES / "air-gapped-values.yaml").read_text()
     assert package.name in text
-    objects = documents(helm.run("template", "r", package, "--values", EXAMPLES / "air-gapped-values.yaml"))
+    values = ("--values", EXAMPLES / "air-gapped-values.yaml")
+    objects = documents(helm.run("template", "r", package, "--namespace", NAMESPACE, *values))
     images = set(re.findall(r"'image': '([^']+)'", str(objects)))
     assert {image.partition("/")[0] for image in images} == {"registry.internal.example"}
     assert all("@sha256:" in image for image in images)

@@ -209,7 +209,7 @@ def test_the_webhooks_own_account_writes_only_what_it_must(installed: Installed)
     space = installed.api.get("Namespace", "team-a")
     assert space is not None
     (hook,) = installed.api.list("MutatingWebhookConfiguration")
-    entry = hook["webhooks"][0]
+    entry, evil = hook["webhooks"][0], {"name": "evil", "namespace": "tinas"}
 
     def secret(namespace: str, **changes: Object | str) -> Object:
         notes = {OWNER: "alice", "pullsecret-webhook/namespace-uid": space["metadata"]["uid"]}
@@ -227,6 +227,9 @@ def test_the_webhooks_own_account_writes_only_what_it_must(installed: Installed)
         lambda: us.apply(secret("stranger")),
         lambda: us.apply(token),
         lambda: us.patch("MutatingWebhookConfiguration", NAME, {"webhooks": [entry | {"namespaceSelector": {}}]}),
+        lambda: us.patch(
+            "MutatingWebhookConfiguration", NAME, {"webhooks": [entry | {"clientConfig": {"service": evil}}]}
+        ),
         lambda: us.patch("MutatingWebhookConfiguration", NAME, {"webhooks": []}),
         lambda: us.patch("Namespace", "team-a", {"metadata": {"labels": {OWNER: "bob"}}}),
         lambda: us.create(pod("x", "team-a")),
