@@ -1,6 +1,8 @@
 """What the chart comes to with which values; needs Helm, but no cluster."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 import yaml
 
 from controlplane.api import Object
+from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.helm import CHART, Helm, documents, one
 from controlplane.webhook import INSTALLED
@@ -481,6 +484,31 @@ def test_monitoring_finds_the_service(helm: Helm) -> None:
     groups = one(helm.render(fail), "PrometheusRule")["spec"]["groups"]
     stopping = {rule["alert"] for group in groups for rule in group["rules"]}
     assert stopping ^ alerts == {"PullsecretWebhookPassedBy", "PullsecretWebhookStopsWorkloads"}
+
+
+def test_every_expression_is_promql(helm: Helm) -> None:
+    """By the parser of Prometheus itself."""
+    dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
+    expressions = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    for policy in ("Ignore", "Fail"):
+        values = {"failurePolicy": policy, "config": {"excludedNamespaces": ["x"]}, "prometheusRule": {"enabled": True}}
+        groups = one(helm.render(values), "PrometheusRule")["spec"]["groups"]
+        expressions |= {rule["expr"] for group in groups for rule in group["rules"]}
+    assert not_promql(*expressions) == ""
+    assert "sum(1" in not_promql("sum(1", "sum(x)")
+
+
+def not_promql(*expressions: str) -> str:
+    done = subprocess.run(
+        [need("promql")["promql"]],
+        input=json.dumps(expressions),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
 
 
 def hooks(objects: list[Object], hook: str) -> list[Object]:

@@ -13,6 +13,7 @@ from controlplane.api import ApiError, Object
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
+from controlplane.gitops import Forced, as_list
 from controlplane.helm import CHART, NAMESPACE, Helm, documents, one
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
@@ -129,6 +130,21 @@ def test_template_and_kubectl_apply(own: ControlPlane) -> None:
     assert own.api.get("Pod", "pullsecret-webhook-test", NAMESPACE) is None
     text = Helm(4, own.folder).run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, "--no-hooks")
     own.kubectl("delete", "-f", "-", input=text)
+    assert left(own) == []
+
+
+def test_applied_as_argo_cd_does_it_nothing_drifts(own: ControlPlane, helm: Helm) -> None:
+    """Forced, by a manager of its own; the hooks are for Argo CD to run."""
+    argo = Forced(own, NAMESPACE)
+    objects = helm.render({}, "--no-hooks")
+    argo.apply(objects)
+    publish(own)
+    assert argo.drift(objects) == ""
+    argo.apply(objects)
+    assert standing(own)["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
+    changed = helm.render({"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}, "--no-hooks")
+    assert "failurePolicy: Fail" in argo.drift(changed)  # drift would be seen
+    own.kubectl("delete", "-f", "-", input=as_list(objects))
     assert left(own) == []
 
 

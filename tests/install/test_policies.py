@@ -13,6 +13,7 @@ from controlplane import crds
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.helm import Helm, one
+from controlplane.tools import TOOLS, parse_version
 from controlplane.waiting import until
 from webhook import config
 from webhook.owner import find_owner
@@ -123,6 +124,23 @@ def test_a_type_error_would_be_found(ready: ControlPlane, helm: Helm) -> None:
     policy["spec"]["validations"][0]["expression"] = "object.type.names == 'x'"
     ((warning,),) = type_warnings(ready, policy)
     assert "names" in warning["warning"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("binaries")
+def test_the_oldest_version_that_can_be_emulated_finds_none_either(
+    tmp_path: Path, rendered: dict[str, list[Object]]
+) -> None:
+    """Three minor versions back. What is older, down to 1.30, is untested."""
+    minor = parse_version(TOOLS["kube-apiserver"].expected())
+    assert minor
+    flag = f"--emulated-version=kube={minor[0]}.{minor[1] - 3}"
+    with ControlPlane.start(tmp_path / "old", extra_flags=(flag,)) as old:
+        version = old.api.raw("GET", "/version").json()
+        assert (version["emulationMajor"], version["emulationMinor"]) == (str(minor[0]), str(minor[1] - 3))
+        for objects in rendered.values():
+            policies = [typed(one["spec"], n) for n, one in enumerate(o for o in objects if o["kind"] == POLICY)]
+            assert [said for said in type_warnings(old, *policies) if said] == []
 
 
 def typed(spec: Object, number: int) -> Object:
