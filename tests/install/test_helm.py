@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -231,26 +232,36 @@ def test_a_tenant_wins_no_race(installed: Installed, tina: Api) -> None:
             tina.replace(found, sub=sub)
 
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tinas", "labels": {OWNER: "tina"}}}
-    moves = [{"metadata": {"labels": {OWNER: owner}}} for owner in ("bob", "tina")]
+    to_bob, to_tina = (
+        partial(admin.patch, "Namespace", "tinas", {"metadata": {"labels": {OWNER: owner}}})
+        for owner in ("bob", "tina")
+    )
+    pause = partial(time.sleep, 0.2)
     threads = [
         threading.Thread(target=repeat, args=attempts)
         for attempts in (
-            (lambda: tina.create(space), lambda: time.sleep(0.5), lambda: tina.delete("Namespace", "tinas")),
+            (lambda: tina.create(space), partial(time.sleep, 1), lambda: tina.delete("Namespace", "tinas")),
             (lambda: claim("status"), lambda: claim("finalize")),
-            tuple(lambda move=move: admin.patch("Namespace", "tinas", move) for move in moves),
+            (to_bob, pause, to_tina, pause),
         )
     ]
     for thread in threads:
         thread.start()
-    owner = f"jsonpath={{.metadata.annotations['{OWNER}']}}{{'\n'}}"
+    owner = f"jsonpath=owner {{.metadata.annotations['{OWNER}']}}" + r'{"\n"}'
     watch = ("-n", "tinas", "get", "secrets", "--field-selector", f"metadata.name={SECRET}", "--watch", "-o", owner)
-    seen = installed.cluster.kubectl(*watch, "--request-timeout=6s", check=False).split()
+    lines = installed.cluster.kubectl(*watch, "--request-timeout=6s", check=False).splitlines()
+    seen = {line.removeprefix("owner ") for line in lines if line.startswith("owner ")}
     over.set()
     for thread in threads:
         thread.join()
-    assert {"tina", "bob"} <= {*seen} <= {"tina", "bob"}
+    assert seen == {"tina", "bob"}, lines
     assert [line for line in said if "(alice)" in line], "she was refused"
-    until(lambda: refused(lambda: claim("status")), "she still is", within=30)
+
+    def stands() -> bool:
+        found = installed.api.get("Namespace", "tinas") or tina.create(space)
+        return "deletionTimestamp" not in found["metadata"]
+
+    until(stands, "her namespace is there for others", within=30)
 
 
 def test_the_webhooks_own_account_writes_only_what_it_must(installed: Installed) -> None:
