@@ -110,10 +110,9 @@ def test_a_forced_upgrade_has_its_bundle_again_within_seconds(release: Release, 
         (hook,) = release.api.list("MutatingWebhookConfiguration")
         return str(hook["webhooks"][0]["clientConfig"].get("caBundle", ""))
 
-    before, flag = bundle(), {3: "--force", 4: "--force-replace"}[major]
+    before, flags = bundle(), {3: ("--force",), 4: ("--force-replace", "--server-side=false")}[major]
     version = release.api.list("MutatingWebhookConfiguration")[0]["metadata"]["resourceVersion"]
-    # Of the Service, IP addresses cannot be replaced by none.
-    helm("upgrade", NAME, str(CHART), flag, values=release.values | {"verbose": True})
+    helm("upgrade", NAME, str(CHART), *flags, values=release.values | {"verbose": True})
     until(lambda: bundle() == before, "the bundle is published again", within=5)
     assert release.api.list("MutatingWebhookConfiguration")[0]["metadata"]["resourceVersion"] != version
     helm.uninstall()
