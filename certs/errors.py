@@ -18,4 +18,4 @@ class Conflict(ApiTrouble):
 
 
 class NotOurs(ApiTrouble):
-    """A Secret of that name stands there and isn't managed by us: it is never overwritten, a human has to look."""
+    """A Secret of that name stands there that isn't managed by us, or cannot be changed: a human has to look."""

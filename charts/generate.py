@@ -20,7 +20,7 @@ KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
 """What the chart fills in: it stands in no values file."""
 NAMES = {"pull-secret": "ghcr-secret", "name": "pullsecret-webhook", "ca-secret": "pullsecret-webhook-ca"}
 """What the chart's helpers say by default."""
-POLICIES = ("rbac", "owner-policy", "write-policy", "configuration-policy")
+POLICIES = ("owner-policy", "write-policy", "configuration-policy")
 OWNER_RULES = [
     {"from": "label", "key": "pullsecret-webhook/owner"},
     {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"},
@@ -52,7 +52,7 @@ def _decided(by: dict[str, Any]) -> dict[str, Any]:
 
 def readme() -> str:
     text = (CHART / "README.md").read_text()
-    for name, rows in {"values": _values(), "permissions": _permissions()}.items():
+    for name, rows in {"values": _values(), "policies": _policies(), "permissions": _permissions()}.items():
         before, mark, rest = text.partition(f"<!-- {name}:")
         first, _, rest = rest.partition("\n")
         _, end, after = rest.partition("<!-- end -->")
@@ -80,6 +80,22 @@ def _values() -> Iterator[str]:
         comment = [*comment, words.removeprefix("# ")] if words.startswith("#") else []
 
 
+def _policies() -> Iterator[str]:
+    """A row for each validation: its message, with the comment above it."""
+    yield from ("| policy | what it says when it refuses | why |", "| --- | --- | --- |")
+    for name in POLICIES:
+        text = (CHART / "templates" / f"{name}.yaml").read_text().partition("\n  validations:\n")[2]
+        rule = r"((?:^  # .*\n)+)(?:^  \{\{- range .*\n)?^  - expression:(?:.*\n)+?^    message: (.+?)(?:  # .*)?\n"
+        for reason, message in re.findall(rule, text, re.MULTILINE):
+            why = " ".join(line.removeprefix("  # ") for line in reason.splitlines())
+            yield f"| {name.removesuffix('-policy')} | {_named(message)} | {why} |"
+
+
+def _named(text: str) -> str:
+    """With what the chart's helpers say by default."""
+    return re.sub(r'\{\{ include "([\w-]+)" [.$](?: \| quote)? \}\}', lambda match: NAMES[match[1]], text)
+
+
 def _permissions() -> Iterator[str]:
     """A row for each rule of a role, with the comment above it."""
     yield from ("| may | on | why |", "| --- | --- | --- |")
@@ -88,9 +104,7 @@ def _permissions() -> Iterator[str]:
         for reason, rule in re.findall(r"((?:^# .*\n)+)(- apiGroups: .*\n(?:  .*\n)+)", text, re.MULTILINE):
             fields = dict(re.findall(r"^[- ] (\w+): \[(.*)\]$", rule, re.MULTILINE))
             group = fields["apiGroups"].strip('"')
-            names = re.sub(
-                r'\{\{ include "([\w-]+)" [.$] \}\}', lambda match: NAMES[match[1]], fields.get("resourceNames", "")
-            )
+            names = _named(fields.get("resourceNames", ""))
             what = ", ".join(
                 f"{resource}.{group}" if group else resource for resource in fields["resources"].split(", ")
             )
@@ -102,7 +116,7 @@ def installed(helm: Helm) -> str:
     """The registration with the default owner rule, which is what the webhook runs with there."""
     made = "# Made from the chart by `make chart`: policies for two owner rules, a label and project names.\n"
     values = {"config": {"ownerRules": OWNER_RULES}}
-    return made + _rendered(helm, values, *POLICIES) + _rendered(helm, {}, "webhook")
+    return made + _rendered(helm, values, "rbac", *POLICIES) + _rendered(helm, {}, "webhook")
 
 
 def _rendered(helm: Helm, values: dict[str, Any], *templates: str) -> str:

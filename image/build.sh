@@ -11,6 +11,12 @@ if [ -z "$builder" ]; then
     exit 1
 fi
 
+case $BASE in
+*@sha256:*) set -- --label "org.opencontainers.image.base.digest=${BASE#*@}" "$@" ;;
+localhost/*) ;;
+*) echo "make image: BASE=$BASE may be another image tomorrow; name it by digest: $BASE@sha256:..." >&2 ;;
+esac
+
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 case $builder in
 buildah) set -- --layers --timestamp "$epoch" "$@" ;;

@@ -12,6 +12,7 @@ from certs.store import Published, Stored
 from webhook.cluster import Cluster, ClusterError, Meta, SecretObject
 from webhook.names import MANAGED_BY, MANAGER
 
+TYPE = "Opaque"
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 
 
@@ -39,6 +40,12 @@ class CaSecret:
                 f"the Secret {self._namespace}/{self._name} is not managed by {MANAGER}; rename it, "
                 "or set tls.caSecret to another name"
             )
+        if seen.type != TYPE or seen.immutable:
+            wrong = "is immutable" if seen.immutable else f"is of the type {seen.type}, not {TYPE}"
+            raise NotOurs(
+                f"the Secret {self._namespace}/{self._name} {wrong}, and cannot be changed; delete it, "
+                "and a new CA is made"
+            )
         return Stored({key: _bytes(text) for key, text in (seen.data or {}).items()}, seen.metadata.resource_version)
 
     async def write(self, data: Mapping[str, bytes], over: Stored | None) -> None:
@@ -61,7 +68,7 @@ class CaSecret:
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}},
-            "type": "Opaque",
+            "type": TYPE,
             "data": data,
         }
         await self._cluster.apply(self._path, body, manager=self._once)

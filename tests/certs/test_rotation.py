@@ -61,7 +61,7 @@ def accepted(replica: Replica, by: bytes) -> bool:
     return VERIFIES(replica.leaf, by, HOST, replica.api.time)
 
 
-# -- every interleaving of two looks, with a failure at any point of either --------------------------------------------
+# -- every interleaving of two looks, with a failure at any point of either, and one crash -----------------------------
 
 OLD, NEXT, GONE = Authority.create(START), Authority.create(START), Authority.create(START - CA_LIFE - 2 * SKEW)
 
@@ -76,27 +76,32 @@ ROTATING = partial(holding, NEXT, OLD, signing=OLD, following=NEXT)
 
 
 class Stage:
-    """The Secret, what is published, and the time: two replicas look at it at once, both with a leaf of OLD's.
+    """The Secret, what is published, and the time: two replicas look at it at once.
 
-    `lossless`: also the slowest client accepts both at any time.
+    Both have a leaf of OLD's, or none where there is no Secret yet. `lossless`: also the slowest client accepts what
+    they serve, at any time. After a loss that is not so for one that begins without a leaf: `renewed`.
     """
 
     def __init__(
         self,
-        standing: Bundle,
+        standing: Bundle | None,
         published: bytes | None,
         now: datetime,
         *,
         lost: tuple[str, ...] = (),
         lossless: bool = True,
+        renewed: bool = True,
     ) -> None:
-        self.published, self.now, self.lossless = published, now, lossless
-        self.leaf = OLD.issue([HOST], now)
-        self.data = {key: b"" if key in lost else value for key, value in standing.data().items()}
+        self.published, self.now, self.lossless, self.renewed = published, now, lossless, renewed
+        self.leaf = OLD.issue([HOST], now) if standing else None
+        data = standing.data() if standing else None
+        self.data = None if data is None else {key: b"" if key in lost else value for key, value in data.items()}
 
 
 ONE = holding(OLD, signing=OLD, at=START)
 STAGES = {
+    "first start": Stage(None, b"", START),
+    "first start, not installed": Stage(None, None, START),
     "in order": Stage(ONE, ONE.ca_bundle(), START),
     "caBundle emptied": Stage(ONE, b"", START),
     "due": Stage(ONE, ONE.ca_bundle(), DUE),
@@ -109,7 +114,7 @@ STAGES = {
     "an old one is over": Stage(
         holding(OLD, GONE, signing=OLD, at=START), holding(OLD, GONE, signing=OLD, at=START).ca_bundle(), START
     ),
-    "key lost": Stage(ONE, ONE.ca_bundle(), START, lost=("tls.key",)),
+    "key lost": Stage(ONE, ONE.ca_bundle(), START, lost=("tls.key",), renewed=False),
     "key lost while the next one soaks": Stage(
         ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, lost=("tls.key",)
     ),
@@ -120,14 +125,14 @@ STAGES = {
         ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, lost=("next.key",)
     ),
     "both keys lost": Stage(
-        ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, lost=("tls.key", "next.key")
+        ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, lost=("tls.key", "next.key"), renewed=False
     ),
     "emptied": Stage(ONE, ONE.ca_bundle(), START, lost=("ca.crt", "tls.crt", "tls.key"), lossless=False),
 }
 
 
 class Duel:
-    """Two replicas that look at a stage, step by step; `path` is what happened: (who, whether that call failed)."""
+    """Two replicas that look at a stage, step by step."""
 
     made = itertools.count()
 
@@ -140,16 +145,25 @@ class Duel:
             self.api.rebundle(stage.published, ours=True)
         self.replicas = [Replica(self.api, CLOCKS), Replica(self.api, -CLOCKS)]
         for replica in self.replicas:
-            replica.serving.serve(stage.leaf)
+            if stage.leaf:
+                replica.serving.serve(stage.leaf)
             replica.step()
         self.seen = [ca.certificate for ca in (OLD, NEXT, GONE)]
+        self.crashed: int | None = None
 
-    def happen(self, who: int, *, fails: bool) -> None:
-        self.replicas[who].step(ApiTrouble("no answer") if fails else None)
+    def happen(self, who: int, event: str) -> None:
+        replica = self.replicas[who]
+        if event == "crash":
+            replica.crash()
+            self.crashed, self.replicas[who] = who, Replica(self.api, replica.skew)
+            self.replicas[who].step()
+        else:
+            replica.step(ApiTrouble("no answer") if event == "fail" else None)
 
     def state(self) -> object:
         """Alike for two ways that lead to the same, whatever random keys were made on them."""
         return (
+            self.crashed,
             tuple(sorted(self.api.data or {})),
             (self.api.data or {}).get(CONFIRMED),
             *(self._names((self.api.data or {}).get(name, b"")) for name in ("ca.crt", "tls.crt", "next.crt")),
@@ -164,7 +178,8 @@ class Duel:
         return tuple(self.seen.index(certificate) for certificate in found)
 
     def _local(self, replica: Replica) -> object:
-        issuer = next((n for n, c in enumerate(self.seen) if authority.is_issuer(c, replica.leaf.chain[0])), None)
+        leaf = replica.serving.pair
+        issuer = leaf and next((n for n, c in enumerate(self.seen) if authority.is_issuer(c, leaf.chain[0])), "?")
         look = replica.looking
         if look is None:
             return issuer
@@ -181,15 +196,17 @@ class Duel:
             meant and (self._names(meant.ca_bundle()), bool(meant.signing), bool(meant.following), meant.confirmed),
         )
 
-    def lossless(self) -> bool:
-        return all(accepted(replica, held.bundle) for replica in self.replicas for held in self.api.history)
+    def lossless(self, *, renewed: bool) -> bool:
+        """Of those that have a leaf; `renewed`: also of one that has lost its first."""
+        live = [r for n, r in enumerate(self.replicas) if r.serving.pair and (renewed or n != self.crashed)]
+        return all(accepted(replica, held.bundle) for replica in live for held in self.api.history)
 
     def settle(self) -> None:
         for replica in self.replicas * 2:
             replica.settle()
 
 
-Path = tuple[tuple[int, bool], ...]
+Path = tuple[tuple[int, str], ...]
 
 
 def all_interleavings(stage: Stage, at_most: int) -> int:
@@ -199,18 +216,19 @@ def all_interleavings(stage: Stage, at_most: int) -> int:
     while paths:
         path = paths.popleft()
         duel = Duel(stage)
-        for who, fails in path:
-            duel.happen(who, fails=fails)
-        assert not stage.lossless or duel.lossless(), path
+        for who, event in path:
+            duel.happen(who, event)
+        assert not stage.lossless or duel.lossless(renewed=stage.renewed), path
         if (state := duel.state()) in met:
             continue
         met.add(state)
         assert len(met) < at_most
         looking = [who for who, replica in enumerate(duel.replicas) if replica.looking]
-        paths += [(*path, (who, fails)) for who in looking for fails in (False, True)]
+        events = ("step", "fail") if duel.crashed is not None else ("step", "fail", "crash")
+        paths += [(*path, (who, event)) for who in looking for event in events]
         if not looking:
             duel.settle()
-            assert not stage.lossless or duel.lossless(), path
+            assert not stage.lossless or duel.lossless(renewed=stage.renewed), path
             in_order(duel.api, duel.replicas)
     return len(met)
 

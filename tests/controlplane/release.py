@@ -21,8 +21,10 @@ SECRET = "ghcr-secret"
 REFERENCE = [{"name": SECRET}]
 OWNER = "pullsecret-webhook/owner"
 PODS = "app.kubernetes.io/component=webhook"
-_CLUSTER_WIDE = ("MutatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ClusterRole", "ClusterRoleBinding")
-_IN_NAMESPACE = ("Pod", "Job", "Deployment", "Role", "Service", "ConfigMap")
+_POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+_CLUSTER_WIDE = ("Namespace", "MutatingWebhookConfiguration", *_POLICIES, "ClusterRole", "ClusterRoleBinding")
+_ACCOUNTS = ("ServiceAccount", "Role", "RoleBinding")
+_IN_NAMESPACE = ("Pod", "Job", "Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "ResourceQuota", *_ACCOUNTS)
 
 
 @dataclass
@@ -97,10 +99,11 @@ class Release:
         self.cluster.wait(runs, "the pod runs", within=60)
 
     def left(self) -> list[str]:
-        """What is there of an installation."""
+        """What is there of an installation, but for its namespace and the Secrets in it."""
         own = [one for kind in _CLUSTER_WIDE for one in self.api.list(kind)]
         own += [one for kind in _IN_NAMESPACE for one in self.api.list(kind, NAMESPACE)]
-        return [f"{one['kind']} {one['metadata']['name']}" for one in own if one["metadata"]["name"].startswith(NAME)]
+        found = [f"{one['kind']} {one['metadata']['name']}" for one in own if one["metadata"]["name"].startswith(NAME)]
+        return [one for one in found if one != f"Namespace {NAMESPACE}"]
 
 
 @dataclass

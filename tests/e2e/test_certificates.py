@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 
 from certs.authority import Authority
 from certs.bundle import SOAK
-from certs.errors import ApiTrouble, Conflict, NotOurs
+from certs.errors import Conflict, NotOurs
 from certs.store import Published, Stored
 from controlplane import webhook as deployed
 from controlplane.api import Object
@@ -90,15 +91,31 @@ def test_a_secret_that_is_not_ours_is_left_alone(installed: ControlPlane) -> Non
     run(installed, test)
 
 
-def test_an_immutable_secret_is_named(installed: ControlPlane) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"immutable": True}, "is immutable, and cannot be changed; delete it"),
+        (
+            {"type": "kubernetes.io/tls"},
+            "is of the type kubernetes.io/tls, not Opaque, and cannot be changed; delete it",
+        ),
+    ],
+    ids=["immutable", "type"],
+)
+def test_a_secret_that_cannot_be_changed_is_named(installed: ControlPlane, wrong: Object, message: str) -> None:
+    """It was made from ours, by hand."""
     name = f"ca-{next(_numbers)}"
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app.kubernetes.io/managed-by": "pullsecret-webhook"}}
+    data = {"stringData": {"tls.crt": "1", "tls.key": "1"}}
+    installed.api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata} | data | wrong)
 
     async def test(cluster: Cluster) -> None:
         secret = CaSecret(cluster, NAMESPACE, name)
+        with pytest.raises(NotOurs, match=f"{NAMESPACE}/{name} {message}"):
+            await secret.read()
+        installed.api.delete("Secret", name, NAMESPACE)
+        assert await secret.read() is None
         await secret.write({"ca.crt": b"1"}, over=None)
-        installed.api.patch("Secret", name, {"immutable": True}, NAMESPACE)
-        with pytest.raises(ApiTrouble, match=f"{NAMESPACE}/{name} cannot be written \\(422"):
-            await secret.write({"ca.crt": b"2"}, over=await secret.read())
 
     run(installed, test)
 
@@ -255,4 +272,17 @@ def test_a_deleted_ca_secret_is_made_anew_at_once(cluster: ControlPlane, webhook
     until(lambda: cluster.api.get("Secret", CA, NAMESPACE) is not None, "it is there again", within=15)
     until(lambda: published(cluster) == secret(cluster)["ca.crt"], "it is published", within=15)
     assert secret(cluster)["ca.crt"] == secret(cluster)["tls.crt"] != before
+    deployed.wait_called(cluster.api, webhook.port, "called")
+
+
+def test_a_replaced_registration_has_its_bundle_again_within_seconds(cluster: ControlPlane, webhook: Webhook) -> None:
+    """As the chart renders it, which has no caBundle."""
+    found = cluster.api.get("MutatingWebhookConfiguration", CONFIGURATION)
+    assert found
+    rendered = deployed.registration()
+    rendered["webhooks"][0]["clientConfig"] = {"url": found["webhooks"][0]["clientConfig"]["url"]}
+    before = published(cluster)
+    cluster.kubectl("replace", "-f", "-", input=json.dumps(rendered))
+    assert published(cluster) == b""
+    until(lambda: published(cluster) == before, "it is published again", within=5)
     deployed.wait_called(cluster.api, webhook.port, "called")

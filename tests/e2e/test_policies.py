@@ -131,3 +131,11 @@ def test_a_label_that_hides_what_a_name_claims_is_not_taken_away(account: Api, i
     assert other in refused(lambda: tina.patch("Namespace", other, claimed))
     installed.namespace("tinas", labels={"pullsecret-webhook/owner": "tina"})
     assert refused(lambda: tina.patch("Namespace", "tinas", removed)) == ""
+
+
+def test_who_may_assign_every_owner_changes_any(account: Api, installed: ControlPlane) -> None:
+    """Of three claims, the name's and the owners' before and after, each is asked about."""
+    name = "project-79-production"
+    installed.namespace(name, labels={"pullsecret-webhook/owner": "alice"})
+    for owner in ("bob", None):
+        installed.api.patch("Namespace", name, {"metadata": {"labels": {"pullsecret-webhook/owner": owner}}})

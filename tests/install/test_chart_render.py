@@ -1,6 +1,8 @@
 """What the chart comes to with which values; needs Helm, but no cluster."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,8 +11,9 @@ import pytest
 import yaml
 
 from controlplane.api import Object
+from controlplane.binaries import need
 from controlplane.errors import HarnessError
-from controlplane.helm import CHART, Helm, one
+from controlplane.helm import CHART, Helm, documents, one
 from controlplane.webhook import INSTALLED
 from webhook import config
 from webhook.server import CLOSING, LINGER
@@ -92,6 +95,38 @@ def test_only_hooks_are_left_out_with_no_hooks(helm: Helm) -> None:
     left_out = {o["kind"] for o in helm.render() if "helm.sh/hook" in o["metadata"].get("annotations", {})}
     assert {"Job", "Pod"} <= left_out
     assert not [o for o in helm.render({}, "--no-hooks") if o["kind"] in ("Job", "Pod")]
+
+
+TEXTS = {"name", "namespace", "secretName", "priorityClassName", "serviceAccountName", "image", "key", "interval"}
+"""Fields with what the user chose in them, one text or several, whatever object they are in."""
+LISTS = {"resourceNames", "values", "matchNames", "dnsNames", "args"}
+
+
+def not_texts(value: Any, path: str = "") -> list[str]:
+    """Where one of these, a label or an annotation is a number or a boolean to YAML."""
+    if isinstance(value, list):
+        return [found for number, part in enumerate(value) for found in not_texts(part, f"{path}[{number}]")]
+    if not isinstance(value, dict):
+        return []
+    found = [where for key, part in value.items() for where in not_texts(part, f"{path}.{key}")]
+    alone = {key: value[key] for key in TEXTS & value.keys()}
+    several = {f"{key}[]": part for key in LISTS & value.keys() for part in value[key]}
+    mapped = {
+        key: text for name in ("labels", "annotations", "matchLabels") for key, text in value.get(name, {}).items()
+    }
+    every = {**alone, **several, **mapped}
+    return found + [f"{path}.{key}" for key, text in every.items() if not isinstance(text, str | dict)]
+
+
+def test_names_that_are_numbers_to_yaml(helm: Helm) -> None:
+    """Release and namespace too; all of the values are in ci/numbers-values.yaml."""
+    for text, mode in (("123", "files"), ("true", "cert-manager")):
+        values = (CHART / "ci" / "numbers-values.yaml").read_text().replace("123", text).replace("files,", f"{mode},")
+        said = helm.run("template", text, CHART, "--namespace", text, values=yaml.safe_load(values))
+        objects = documents(said)
+        assert [where for obj in objects for where in not_texts(obj, obj["kind"])] == []
+        assert text in entry(objects)["namespaceSelector"]["matchExpressions"][-1]["values"]
+        assert one(objects, "ClusterRole", "pullsecret-webhook")["rules"][0]["resourceNames"] == [text]
 
 
 # -- the configuration --
@@ -292,6 +327,12 @@ def test_excluded_namespaces(helm: Helm) -> None:
     assert set(found["namespaceSelector"]["matchExpressions"][-1]["values"]) == {"kube-system", "psw", "monitoring"}
 
 
+@pytest.mark.parametrize("namespace", ["default", "kube-system", "kube-public", "kube-node-lease"])
+def test_a_namespace_of_its_own(helm: Helm, namespace: str) -> None:
+    with pytest.raises(HarnessError, match=f"namespace {namespace} is not for this: .* --namespace pullsecret-webhook"):
+        helm.render(namespace=namespace)
+
+
 def test_fail_needs_exclusions(helm: Helm) -> None:
     assert entry(helm.render())["failurePolicy"] == "Ignore"
     assert "set config.excludedNamespaces to the namespaces" in refused(helm, {"failurePolicy": "Fail"})
@@ -437,7 +478,37 @@ def test_monitoring_finds_the_service(helm: Helm) -> None:
     for obj in (monitor, one(objects, "PrometheusRule"), dashboard):
         assert obj["metadata"]["labels"]["release"] == "p"
     alerts = {rule["alert"] for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]}
-    assert {"PullsecretWebhookPassedBy", "PullsecretCredentialExpired", "PullsecretWebhookCertificateEnds"} <= alerts
+    always = {"PullsecretCredentialExpired", "PullsecretWebhookCertificateEnds", "PullsecretWebhookConditionsFail"}
+    assert alerts >= {"PullsecretWebhookPassedBy", *always}
+    fail = values | {"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}
+    groups = one(helm.render(fail), "PrometheusRule")["spec"]["groups"]
+    stopping = {rule["alert"] for group in groups for rule in group["rules"]}
+    assert stopping ^ alerts == {"PullsecretWebhookPassedBy", "PullsecretWebhookStopsWorkloads"}
+
+
+def test_every_expression_is_promql(helm: Helm) -> None:
+    """By the parser of Prometheus itself."""
+    dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
+    expressions = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    for policy in ("Ignore", "Fail"):
+        values = {"failurePolicy": policy, "config": {"excludedNamespaces": ["x"]}, "prometheusRule": {"enabled": True}}
+        groups = one(helm.render(values), "PrometheusRule")["spec"]["groups"]
+        expressions |= {rule["expr"] for group in groups for rule in group["rules"]}
+    assert not_promql(*expressions) == ""
+    assert "sum(1" in not_promql("sum(1", "sum(x)")
+
+
+def not_promql(*expressions: str) -> str:
+    done = subprocess.run(
+        [need("promql")["promql"]],
+        input=json.dumps(expressions),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
 
 
 def hooks(objects: list[Object], hook: str) -> list[Object]:

@@ -36,6 +36,12 @@ def refused(helm: Helm, values: Object) -> str:
         ({"ports": {"https": 443}}, "at '/ports/https': minimum: got 443, want 1,024"),
         ({"ports": {"https": 8080}}, "ports.https and ports.metrics are both 8080"),
         ({"imagePullSecrets": ["registry"]}, "at '/imagePullSecrets/0': got string, want object"),
+        (
+            {"tls": {"certManager": {"issuerRef": {"kind": "ClusterIssuer"}}}},
+            "at '/tls/certManager/issuerRef': missing property 'name'",
+        ),
+        ({"tls": {"files": {"secretName": "a/b"}}}, "at '/tls/files/secretName': 'a/b' does not match pattern"),
+        ({"test": {"namespace": "a.b"}}, "at '/test/namespace': 'a.b' does not match pattern"),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "'10.0.0.1' does not match pattern"),
     ],
 )

@@ -13,6 +13,7 @@ from controlplane.api import ApiError, Object
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
+from controlplane.gitops import Forced, as_list
 from controlplane.helm import CHART, NAMESPACE, Helm, documents, one
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
@@ -132,6 +133,21 @@ def test_template_and_kubectl_apply(own: ControlPlane) -> None:
     assert left(own) == []
 
 
+def test_applied_as_argo_cd_does_it_nothing_drifts(own: ControlPlane, helm: Helm) -> None:
+    """Forced, by a manager of its own; the hooks are for Argo CD to run."""
+    argo = Forced(own, NAMESPACE)
+    objects = helm.render({}, "--no-hooks")
+    argo.apply(objects)
+    publish(own)
+    assert argo.drift(objects) == ""
+    argo.apply(objects)
+    assert standing(own)["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
+    changed = helm.render({"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}, "--no-hooks")
+    assert "failurePolicy: Fail" in argo.drift(changed)  # drift would be seen
+    own.kubectl("delete", "-f", "-", input=as_list(objects))
+    assert left(own) == []
+
+
 @pytest.mark.parametrize("name", ["flux.yaml", "k3s.yaml", "delegate-owner.yaml"])
 def test_manifests_pass_the_strict_dry_run(own: ControlPlane, name: str) -> None:
     said = own.kubectl(
@@ -164,7 +180,8 @@ def test_air_gapped_values_name_no_other_registry(helm: Helm, tmp_path: Path) ->
     (package,) = tmp_path.glob("*.tgz")
     text = (EXAMPLES / "air-gapped-values.yaml").read_text()
     assert package.name in text
-    objects = documents(helm.run("template", "r", package, "--values", EXAMPLES / "air-gapped-values.yaml"))
+    values = ("--values", EXAMPLES / "air-gapped-values.yaml")
+    objects = documents(helm.run("template", "r", package, "--namespace", NAMESPACE, *values))
     images = set(re.findall(r"'image': '([^']+)'", str(objects)))
     assert {image.partition("/")[0] for image in images} == {"registry.internal.example"}
     assert all("@sha256:" in image for image in images)

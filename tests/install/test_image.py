@@ -213,19 +213,32 @@ def test_without_a_builder_make_image_says_so(tmp_path: Path) -> None:
 )
 def test_other_builders_are_called_alike(builder: str, time: str, tmp_path: Path) -> None:
     """Their commands only: neither is here to build."""
+    base, digest = "registry.example/python:3.11", f"sha256:{'a' * 64}"
+    for named, label in ((base, ""), (f"{base}@{digest}", f"--label org.opencontainers.image.base.digest={digest} ")):
+        said, build, sbom = called(builder, named, tmp_path)
+        arguments = f"--build-arg BASE={named} --build-arg VERSION=1.2.3 --build-arg REVISION=r"
+        assert build == f"build {time} {label}--quiet --file Containerfile --tag i {arguments} ."
+        assert sbom == f"run --rm --entrypoint cat i /{HOME}/sbom.cdx.json"
+        assert (f"name it by digest: {base}@sha256:..." in said) is (named == base)
+    assert called(builder, "localhost/base:1", tmp_path)[0] == ""
+
+
+def called(builder: str, base: str, tmp_path: Path) -> tuple[str, str, str]:
+    """What `make image` says of itself on stderr, and the two commands that it gives the builder."""
     program = tmp_path / "bin" / builder
-    program.parent.mkdir()
+    program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
     program.chmod(0o755)
+    (tmp_path / "calls").unlink(missing_ok=True)
     for tool in ("sed", "mkdir"):
-        (tmp_path / "bin" / tool).symlink_to(f"/bin/{tool}")
+        if not (tmp_path / "bin" / tool).exists():
+            (tmp_path / "bin" / tool).symlink_to(f"/bin/{tool}")
     (tmp_path / "pyproject.toml").write_text('version = "1.2.3"\n')
-    env = {"PATH": str(program.parent), "BASE": "b", "IMAGE": "i", "REVISION": "r", "SOURCE_DATE_EPOCH": "5"}
-    subprocess.run(["/bin/sh", ROOT / "image" / "build.sh", "--quiet"], cwd=tmp_path, env=env, check=True, timeout=10)
+    env = {"PATH": str(program.parent), "BASE": base, "IMAGE": "i", "REVISION": "r", "SOURCE_DATE_EPOCH": "5"}
+    command = ["/bin/sh", str(ROOT / "image" / "build.sh"), "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=10, capture_output=True, text=True)
     build, sbom = (tmp_path / "calls").read_text().splitlines()
-    arguments = "--build-arg BASE=b --build-arg VERSION=1.2.3 --build-arg REVISION=r"
-    assert build == f"build {time} --quiet --file Containerfile --tag i {arguments} ."
-    assert sbom == f"run --rm --entrypoint cat i /{HOME}/sbom.cdx.json"
+    return done.stderr, build, sbom
 
 
 def start(

@@ -64,6 +64,61 @@ def test_a_failed_helm_test_says_why_and_leaves_no_role(release: Release, tmp_pa
     release.api.delete("Pod", f"{NAME}-test", NAMESPACE, wait=True)
 
 
+def test_uninstalling_stops_nothing_where_the_webhook_must_answer(release: Release, tmp_path: Path) -> None:
+    """With failurePolicy Fail, a registration that outlived the pods would refuse all of theirs."""
+    helm = release.helm(4, tmp_path)
+    helm.install({"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}})
+    release.runs_without_a_word_about_credentials("gina", "must-answer")
+    with Traffic(release, "must-answer") as traffic:
+        helm.uninstall()
+        made = traffic.made
+        until(lambda: traffic.made > made + 20, "pods are created as before", within=10)
+    assert traffic.missed, "the webhook is not called any more"
+    gone(release)
+
+
+def test_a_failed_uninstallation_leaves_no_role(release: Release, tmp_path: Path) -> None:
+    """Its image cannot be pulled any more: the Job stays, and --no-hooks does without, as the README says."""
+    helm = release.helm(4, tmp_path)
+    helm.install()
+    lost: Object = {"image": release.values["image"] | {"digest": f"sha256:{'0' * 64}"}}
+    helm("upgrade", NAME, str(CHART), values=release.values | lost)
+    with pytest.raises(HarnessError):
+        helm("uninstall", NAME, "--timeout", "15s")
+    hook = f"{NAME}-uninstall"
+    standing = release.left()
+    assert f"Job {hook}" in standing
+    for kind in ("ServiceAccount", "ConfigMap", "ClusterRole", "ClusterRoleBinding"):
+        assert f"{kind} {hook}" not in standing
+    helm("uninstall", NAME, "--no-hooks", "--wait", "--timeout", "60s")
+
+    def others() -> list[str]:
+        return [one for one in release.left() if hook not in one]
+
+    until(lambda: not others(), f"only the Job is left (and {others()})", within=60)
+    release.api.delete("Job", hook, NAMESPACE, options={"propagationPolicy": "Foreground"}, wait=True)
+    gone(release)
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_a_forced_upgrade_has_its_bundle_again_within_seconds(release: Release, tmp_path: Path, major: int) -> None:
+    """It replaces the registration by what the chart renders, which has no caBundle."""
+    helm = release.helm(major, tmp_path)
+    helm.install()
+
+    def bundle() -> str:
+        (hook,) = release.api.list("MutatingWebhookConfiguration")
+        return str(hook["webhooks"][0]["clientConfig"].get("caBundle", ""))
+
+    before, flags = bundle(), {3: ("--force",), 4: ("--force-replace", "--server-side=false")}[major]
+    version = release.api.list("MutatingWebhookConfiguration")[0]["metadata"]["resourceVersion"]
+    helm("upgrade", NAME, str(CHART), *flags, values=release.values | {"verbose": True})
+    until(lambda: bundle() == before, "the bundle is published again", within=5)
+    assert release.api.list("MutatingWebhookConfiguration")[0]["metadata"]["resourceVersion"] != version
+    helm.uninstall()
+    gone(release)
+
+
 def test_helm_template_and_kubectl_apply(release: Release, tmp_path: Path) -> None:
     for command, program in (("helm", "helm4"), ("kubectl", "kubectl")):
         (tmp_path / command).symlink_to(need(program)[program])

@@ -6,13 +6,13 @@
 
 {{- define "selector" -}}
 app.kubernetes.io/name: {{ include "name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: webhook
 {{- end }}
 
 {{- define "labels" -}}
 app.kubernetes.io/name: {{ include "name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -104,7 +104,7 @@ securityContext: {{- include "pod-security" $root | nindent 2 }}
 {{- include "placement" $root }}
 containers:
 - name: {{ index . 1 }}
-  image: {{ include "image" $root }}
+  image: {{ include "image" $root | quote }}
   imagePullPolicy: {{ $root.Values.image.pullPolicy }}
   args: {{ concat (rest (rest .)) (list "--config" "/etc/pullsecret/config.yaml") | toJson }}
   resources:
@@ -129,4 +129,10 @@ annotations:
   helm.sh/hook: {{ index . 2 }}
   helm.sh/hook-weight: {{ index . 3 | quote }}
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* In: a selector of counters of the API server's, whose series begin with the first thing that they count: a new one has
+     risen too. */}}
+{{- define "rises" -}}
+sum(increase({{ . }}[10m]) > 0 or ({{ . }} unless {{ . }} offset 10m)) > 0
 {{- end }}

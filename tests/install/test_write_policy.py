@@ -1,0 +1,166 @@
+"""Each rule of the policies about the webhook's own account: an attempt that is right but for one thing.
+
+In a control plane of its own in which no webhook runs, so that nothing is repaired between two steps.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from controlplane import webhook as deployed
+from controlplane.api import Api, ApiError, Object
+from controlplane.cluster import ControlPlane
+from controlplane.waiting import until
+
+pytestmark = pytest.mark.cluster
+
+NAME, CA, CONFIGURATION = "ghcr-secret", "pullsecret-webhook-ca", "pullsecret-webhook"
+OWNER, UID, LABEL = "pullsecret-webhook/owner", "pullsecret-webhook/namespace-uid", "app.kubernetes.io/managed-by"
+PULL = {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}}
+TOKEN = {"type": "kubernetes.io/service-account-token"}
+OF_ACCOUNT = {"kubernetes.io/service-account.name": "default"}
+
+
+@pytest.fixture(scope="module")
+def own(alone: ControlPlane) -> ControlPlane:
+    deployed.install(alone)
+    alone.api.apply(deployed.registration())
+    return alone
+
+
+@pytest.fixture(scope="module")
+def us(own: ControlPlane) -> Api:
+    """The webhook's account; the policies are in force."""
+    api = own.access(own.service_account(deployed.NAMESPACE, deployed.ACCOUNT))
+    space = own.namespace("probe")
+    until(lambda: refused(lambda: api.apply(secret(space), dry_run=True)), "the write policy is in force", within=20)
+    until(lambda: refused(lambda: reconfigure(api, labels={"a": "b"})), "the other one too", within=20)
+    return api
+
+
+def refused(do: Callable[[], object]) -> str:
+    """The refusal, or nothing."""
+    try:
+        do()
+    except ApiError as e:
+        assert e.status in (403, 422), e
+        return e.message
+    return ""
+
+
+def secret(space: Object, owner: str = "alice", *, name: str = NAME, body: Object = PULL, **metadata: object) -> Object:
+    """What the webhook writes there for this owner, with other metadata or another body."""
+    annotations = {OWNER: owner, UID: space["metadata"]["uid"]}
+    own = {"name": name, "namespace": space["metadata"]["name"], "labels": {LABEL: "pullsecret-webhook"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": own | {"annotations": annotations} | metadata} | body
+
+
+def reconfigure(api: Api, **metadata: Object) -> None:
+    api.patch("MutatingWebhookConfiguration", CONFIGURATION, {"metadata": metadata})
+
+
+def notes(space: Object, **changed: str) -> Object:
+    return {OWNER: "alice", UID: space["metadata"]["uid"]} | {key.replace("_", "/"): v for key, v in changed.items()}
+
+
+WRONG: dict[str, tuple[str, Callable[[Object], Object]]] = {
+    "type": (
+        "only dockerconfigjson Secrets",
+        lambda space: secret(space, body=TOKEN, annotations=notes(space) | OF_ACCOUNT),
+    ),
+    "owner": ("for another owner than the namespace: bob", lambda space: secret(space, "bob")),
+    "no owner": ("for another owner than the namespace:", lambda space: secret(space, "")),
+    "UID": (
+        "for an earlier namespace of this name",
+        lambda space: secret(space, annotations={OWNER: "alice", UID: "another"}),
+    ),
+    "label": ("the managed-by label is missing", lambda space: secret(space, labels={LABEL: "Helm"})),
+    "finalizer": ("no finalizer is added", lambda space: secret(space, finalizers=["example.com/hold"])),
+}
+
+
+@pytest.mark.parametrize(("message", "made"), WRONG.values(), ids=WRONG)
+def test_what_is_new_is_right_in_everything(
+    own: ControlPlane, us: Api, message: str, made: Callable[[Object], Object]
+) -> None:
+    space = own.api.get("Namespace", "alices") or own.namespace("alices", labels={OWNER: "alice"})
+    assert refused(lambda: us.apply(secret(space), dry_run=True)) == ""
+    assert message in refused(lambda: us.apply(made(space), dry_run=True))
+
+
+def test_of_its_own_ca_secret_the_account_makes_no_token(own: ControlPlane, us: Api) -> None:
+    """While there is none: the type of one that stands cannot change anyway. The namespace has an owner for this."""
+    own.api.patch("Namespace", deployed.NAMESPACE, {"metadata": {"labels": {OWNER: "alice"}}})
+    space = own.api.get("Namespace", deployed.NAMESPACE)
+    assert space
+    body: Object = {"type": "Opaque", "data": {"ca.crt": ""}}
+    assert refused(lambda: us.apply(secret(space, name=CA, body=body), dry_run=True)) == ""
+    tried = [
+        secret(space, name=CA, body=TOKEN, annotations=notes(space) | OF_ACCOUNT),
+        secret(space, name=CA, body=body, finalizers=["example.com/hold"]),
+        secret(space, name=CA),
+    ]
+    for one in tried:
+        assert f"only the Secret {NAME}" in refused(lambda one=one: us.apply(one, dry_run=True))  # type: ignore[misc]
+
+
+def test_never_across_owners(own: ControlPlane, us: Api) -> None:
+    """The namespace has changed hands, and all of the Secret is as it should be for the new owner."""
+    space = own.namespace("changes-hands", labels={OWNER: "alice"})
+    us.apply(secret(space))
+    own.api.patch("Namespace", "changes-hands", {"metadata": {"labels": {OWNER: "bob"}}})
+    assert "another owner's Secret is deleted and created" in refused(lambda: us.apply(secret(space, "bob")))
+    us.delete("Secret", NAME, "changes-hands")
+    us.apply(secret(space, "bob"))
+
+
+def test_what_others_wrote_stays(own: ControlPlane, us: Api) -> None:
+    """Forced, with our label, and right in everything else."""
+    space = own.namespace("foreign", labels={OWNER: "alice"})
+    own.api.create(secret(space, labels={}))
+    for attempt in (lambda: us.apply(secret(space)), lambda: us.delete("Secret", NAME, "foreign")):
+        assert "only Secrets that are managed by pullsecret-webhook" in refused(attempt)
+
+
+def test_of_one_that_is_being_deleted_only_finalizers_are_taken(own: ControlPlane, us: Api) -> None:
+    """Also when the namespace is no longer its owner's."""
+    space = own.namespace("held", labels={OWNER: "alice"})
+    own.api.create(secret(space, finalizers=["example.com/hold", "example.com/too"]))
+    own.api.patch("Namespace", "held", {"metadata": {"labels": {OWNER: "bob"}}})
+    us.delete("Secret", NAME, "held")
+    changes: list[Object] = [
+        {"data": {".dockerconfigjson": "e30K"}},
+        {"metadata": {"annotations": {"a": "b"}}},
+        {"metadata": {"labels": {"a": "b"}}},
+    ]
+    for change in changes:
+        body = change | {"metadata": change.get("metadata", {}) | {"finalizers": ["example.com/hold"]}}
+        said = refused(lambda body=body: us.patch("Secret", NAME, body, "held"))  # type: ignore[misc]
+        assert "for another owner than the namespace: alice" in said
+    for left in (["example.com/hold"], None):
+        us.patch("Secret", NAME, {"metadata": {"finalizers": left}}, "held")
+    assert own.api.get("Secret", NAME, "held") is None
+
+
+CHANGES: dict[str, Object] = {
+    "service": {"clientConfig": {"service": {"name": "evil", "namespace": "tinas"}}},
+    "reinvocationPolicy": {"reinvocationPolicy": "Never"},
+    "matchPolicy": {"matchPolicy": "Exact"},
+    "sideEffects": {"sideEffects": "None"},
+    "admissionReviewVersions": {"admissionReviewVersions": ["v1", "v1beta1"]},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_no_field_but_the_bundle(own: ControlPlane, us: Api, change: Object) -> None:
+    """By strategic merge, so that all else stays; test_policies.py in tests/e2e has the other fields."""
+    body = {"webhooks": [{"name": deployed.ENTRY} | change]}
+
+    def patch(api: Api) -> Object:
+        return api.patch("MutatingWebhookConfiguration", CONFIGURATION, body, how="strategic")
+
+    assert "changes nothing but the caBundle" in refused(lambda: patch(us))
+    before = own.api.get("MutatingWebhookConfiguration", CONFIGURATION)
+    assert before
+    assert patch(own.api)["webhooks"] != before["webhooks"]  # it would have changed something
+    own.api.apply(deployed.registration())
