@@ -103,11 +103,14 @@ class App:
     def _changed(self, owner: str | None) -> None:
         self._refresh.owner(owner)
 
-    def _tightened(self, key: str, account: Account) -> None:
-        """Said now: the API server refuses the pods of templates that were patched before, without asking us."""
+    def _tightened(self, key: str, before: Account | None, account: Account) -> None:
+        """Said now: the API server refuses the pods of templates that were patched before, without asking us.
+
+        Also with `deployments: supply`: they may have been patched before that was set.
+        """
         namespace, _, name = key.partition("/")
         secret, seen = self._config.pull_secret.name, self._state.namespaces.get(namespace)
-        if self._config.deployments == "supply" or seen is None or not seen.served or not account.refuses(secret):
+        if seen is None or not seen.served or not account.refuses(secret) or (before and before.refuses(secret)):
             return
         message = (
             f"service account {name} now has enforce-mountable-secrets and does not list {secret}: pods of Deployments "

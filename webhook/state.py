@@ -142,15 +142,17 @@ class Account:
 
 
 class Accounts(View[Account]):
-    """Service accounts by `account_key`. `tightened` hears of those that begin to enforce their list."""
+    """Service accounts by `account_key`. `tightened` hears, with what was before, of each that comes or changes and
+    enforces its list. Not of the first list: who ran before us heard of those.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.tightened: Callable[[str, Account], None] = lambda _key, _account: None
+        self.tightened: Callable[[str, Account | None, Account], None] = lambda _key, _before, _after: None
 
     def _changed(self, key: str, before: Account | None, after: Account | None) -> None:
-        if before is not None and not before.enforced and after is not None and after.enforced:
-            self.tightened(key, after)
+        if self.synced.is_set() and after is not None and after.enforced:
+            self.tightened(key, before, after)
 
 
 @dataclass(frozen=True)

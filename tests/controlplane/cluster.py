@@ -111,9 +111,12 @@ class ControlPlane:
         *args: str | Path,
         input: str | None = None,  # noqa: A002 - as subprocess.run calls it
         check: bool = True,
+        fine: tuple[int, ...] = (0,),
         kubeconfig: Path | None = None,
     ) -> str:
-        """What kubectl prints; with `check=False` a failure is no error and what it says is in the result."""
+        """What kubectl prints; with `check=False` a failure is no error and what it says is in the result.
+
+        `fine`: statuses that are no failure, such as 1 of a diff that found something."""
         done = subprocess.run(
             [self._parts.programs["kubectl"], *args],
             input=input,
@@ -125,7 +128,7 @@ class ControlPlane:
             | self.network.env
             | {"KUBECONFIG": str(kubeconfig or self.kubeconfig), "HOME": str(self.folder)},
         )
-        if check and done.returncode:
+        if check and done.returncode not in fine:
             raise HarnessError(f"kubectl {' '.join(map(str, args))}: status {done.returncode}: {done.stderr.strip()}")
         return done.stdout if check else done.stdout + done.stderr
 

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +13,8 @@ from controlplane.flux import NAMESPACE, Flux
 from controlplane.helm import Helm
 from controlplane.image import Artifact
 
+REVISION = "deployment.kubernetes.io/revision"
+
 
 class Tool(ABC):
     """One namespace's workloads. `apply` returns when the tool says that it is done."""
@@ -20,21 +22,50 @@ class Tool(ABC):
     def __init__(self, cluster: ControlPlane, space: str) -> None:
         self.cluster, self.space = cluster, space
         self.applied = 0
+        self.printed: list[str] = []
+        """By the last `apply`, if the tool tells of single objects."""
 
     def apply(self, objects: Objects) -> None:
         self.applied += 1
-        self._apply([obj | {"metadata": obj["metadata"] | {"namespace": self.space}} for obj in objects])
+        self._apply(self._placed(objects))
 
     def drift(self, objects: Objects) -> str:
-        """What the tool would change, in its own words; nothing if all is as it wants it."""
-        return self._diff([obj | {"metadata": obj["metadata"] | {"namespace": self.space}} for obj in objects])
+        """What the tool would change; nothing if all is as it wants it."""
+        return self._diff(self._placed(objects))
+
+    def noticed(self) -> list[str]:
+        """Changes that the tool says it has made, since its first `apply`. Those of Flux are said some time later."""
+        return []
+
+    def _placed(self, objects: Objects) -> Objects:
+        return [self._in_space(obj) if obj["kind"] != "Namespace" else obj for obj in objects]
+
+    def _in_space(self, obj: Object) -> Object:
+        return obj | {"metadata": obj["metadata"] | {"namespace": self.space}}
 
     @abstractmethod
     def _apply(self, objects: Objects) -> None: ...
 
     def _diff(self, objects: Objects, *flags: str) -> str:
-        said = self.cluster.kubectl("diff", *flags, "-f", "-", input=as_list(objects), check=False)
+        """Of a client-side diff, fields that the last manifest did not have are not part: see `_replaced`."""
+        said = self.cluster.kubectl("diff", *flags, "-f", "-", input=as_list(objects), fine=(0, 1))
         return "\n".join(line for line in said.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+
+    def _replaced(self, objects: Objects) -> str:
+        """What would stand there after these objects had taken the place of those that stand, where it differs."""
+        command = ("replace", "--dry-run=server", "-o=json", "-f", "-")
+        changed = []
+        for obj in objects:
+            would = json.loads(self.cluster.kubectl(*command, input=json.dumps(obj)))["spec"]
+            if would != self._live(name := obj["metadata"]["name"])["spec"]:
+                changed.append(f"{name} would become {json.dumps(would)}")
+        return "\n".join(changed)
+
+    def _live(self, name: str) -> Object:
+        found = self.cluster.api.get("Deployment", name, self.space)
+        if found is None:
+            raise HarnessError(f"there is no Deployment {self.space}/{name}")
+        return found
 
 
 def as_list(objects: Objects) -> str:
@@ -47,7 +78,7 @@ class Apply(Tool):
     flags: ClassVar[tuple[str, ...]] = ()
 
     def _apply(self, objects: Objects) -> None:
-        self.cluster.kubectl("apply", *self.flags, "-f", "-", input=as_list(objects))
+        self.printed = self.cluster.kubectl("apply", *self.flags, "-f", "-", input=as_list(objects)).splitlines()
 
 
 class ServerSide(Apply):
@@ -58,20 +89,43 @@ class ServerSide(Apply):
 
 
 class Replace(Tool):
-    """kubectl create, then kubectl replace."""
+    """kubectl create, then kubectl replace.
+
+    With the revision that the Deployment controller has noted: to drop it counts as a change of the Deployment.
+    """
 
     def _apply(self, objects: Objects) -> None:
-        self.cluster.kubectl("create" if self.applied == 1 else "replace", "-f", "-", input=as_list(objects))
+        verb = "create" if self.applied == 1 else "replace"
+        given = objects if verb == "create" else [self._with_revision(obj) for obj in objects]
+        self.printed = self.cluster.kubectl(verb, "-f", "-", input=as_list(given)).splitlines()
+
+    def _with_revision(self, obj: Object) -> Object:
+        noted = {REVISION: self._live(obj["metadata"]["name"])["metadata"]["annotations"][REVISION]}
+        return obj | {"metadata": obj["metadata"] | {"annotations": noted}}
+
+    def _diff(self, objects: Objects, *flags: str) -> str:
+        return self._replaced(objects)
 
 
 class Forced(Tool):
-    """Server-side apply with force under one manager, as Argo CD does it."""
+    """As Argo CD does it: each object with its tracking id, by server-side apply with force, tried by a dry run."""
 
     _manager = "argocd-controller"
 
+    def _placed(self, objects: Objects) -> Objects:
+        return [obj | {"metadata": obj["metadata"] | self._tracked(obj)} for obj in objects]
+
+    def _tracked(self, obj: Object) -> Object:
+        name = obj["metadata"]["name"]
+        tracking = f"shop:apps/Deployment:{self.space}/{name}"
+        return {"namespace": self.space, "annotations": {"argocd.argoproj.io/tracking-id": tracking}}
+
     def _apply(self, objects: Objects) -> None:
         for obj in objects:
-            self.cluster.api.apply(obj, manager=self._manager, force=True)
+            tried = self.cluster.api.apply(obj, manager=self._manager, force=True, dry_run=True)
+            done = self.cluster.api.apply(obj, manager=self._manager, force=True)
+            if tried["spec"] != done["spec"]:
+                raise HarnessError(f"the dry run of {self.space}/{obj['metadata']['name']} had another answer")
 
     def _diff(self, objects: Objects, *flags: str) -> str:
         return super()._diff(objects, *flags, "--server-side", "--force-conflicts", f"--field-manager={self._manager}")
@@ -81,15 +135,35 @@ class HelmChart(Tool):
     def __init__(self, cluster: ControlPlane, space: str, folder: Path, major: int, *flags: str) -> None:
         super().__init__(cluster, space)
         self._chart, self._flags = folder / space, flags
+        self._applies = major == 4 and not flags
         self._helm = Helm(major, folder, cluster.kubeconfig)
 
     def _apply(self, objects: Objects) -> None:
+        self._run("install" if self.applied == 1 else "upgrade", objects, *self._flags)
+
+    def try_install(self, objects: Objects) -> None:
+        self._run("install", self._placed(objects), "--dry-run=server", *self._flags)
+
+    def _run(self, verb: str, objects: Objects, *flags: str) -> None:
         for name, text in chart(objects).items():
             file = self._chart / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-        verb = "install" if self.applied == 1 else "upgrade"
-        self._helm.run(verb, "shop", self._chart, "--namespace", self.space, *self._flags)
+        self._helm.run(verb, "shop", self._chart, "--namespace", self.space, *flags)
+
+    def _diff(self, objects: Objects, *flags: str) -> str:
+        """Helm has no diff: by the API, of the objects as Helm sends them."""
+        self._run("upgrade", objects, "--dry-run=server", *self._flags)
+        sent = [obj | {"metadata": obj["metadata"] | self._marks} for obj in objects]
+        if not self._applies:
+            return self._replaced(sent)
+        return super()._diff(sent, *flags, "--server-side", "--force-conflicts", "--field-manager=helm")
+
+    @property
+    def _marks(self) -> Object:
+        key = "meta.helm.sh/release"
+        annotations = {f"{key}-name": "shop", f"{key}-namespace": self.space}
+        return {"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": annotations}
 
 
 def chart(objects: Objects) -> Mapping[str, str]:
@@ -132,6 +206,21 @@ class Kustomization(Tool):
         own = ("--server-side", "--force-conflicts", "--field-manager=kustomize-controller")
         return super()._diff(labelled, *flags, *own)
 
+    def noticed(self) -> list[str]:
+        return notes(self, lambda event: " configured" in event.get("note", ""))
+
+
+def notes(tool: Tool, wanted: Callable[[Object], bool]) -> list[str]:
+    """Of the Events about what is called like the namespace; each line once for each time that it was said."""
+    about = [e for e in tool.cluster.api.list("Event", NAMESPACE) if e.get("regarding", {}).get("name") == tool.space]
+    times = {e["metadata"]["name"]: e.get("deprecatedCount") or 1 for e in about}
+    return sorted(
+        line.replace(tool.space, "NAMESPACE")
+        for event in about
+        if wanted(event)
+        for line in event["note"].splitlines() * times[event["metadata"]["name"]]
+    )
+
 
 class HelmRelease(Tool):
     """Flux installs a chart and corrects what drifts from it."""
@@ -157,20 +246,14 @@ class HelmRelease(Tool):
             "storageNamespace": self.space,
             "chartRef": {"kind": "OCIRepository", "name": self.space},
             "driftDetection": {"mode": "enabled"},
-            "install": {"disableWait": True},
+            "install": {"disableWait": True, "createNamespace": True},
             "upgrade": {"disableWait": True},
         }
         metadata = {"name": self.space, "namespace": NAMESPACE}
         return {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": metadata, "spec": spec}
 
-    def drift(self, objects: Objects) -> str:
-        """Of what the controller itself has found, by its Events."""
-        drifted = [e for e in self._events() if e.get("reason") == "DriftDetected"]
-        return super().drift(objects) + "".join(f"\n{one.get('note', '')}" for one in drifted)
+    def _diff(self, objects: Objects, *flags: str) -> str:
+        return self._replaced(objects)
 
-    def _events(self) -> Objects:
-        events = self.cluster.api.list("Event", NAMESPACE)
-        about = [event for event in events if event.get("regarding", {}).get("name") == self.space]
-        if not about:
-            raise HarnessError(f"helm-controller has written no Event about {self.space}")
-        return about
+    def noticed(self) -> list[str]:
+        return notes(self, lambda event: event.get("reason") == "DriftDetected")

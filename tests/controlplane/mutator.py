@@ -17,7 +17,7 @@ Rewrite = Callable[[list[str]], list[str]]
 
 
 class Mutator:
-    """`calls`: how often it was asked about a pod."""
+    """`calls`: how often it was asked about a pod or a Deployment."""
 
     def __init__(self, rewrite: Rewrite) -> None:
         self.rewrite, self.calls = rewrite, 0
@@ -27,11 +27,14 @@ class Mutator:
         with self._lock:
             self.calls += 1
         request = review["request"]
-        listed = request["object"]["spec"].get("imagePullSecrets") or []
+        spec, path = request["object"]["spec"], "/spec"
+        if request["kind"]["kind"] == "Deployment":
+            spec, path = spec["template"]["spec"], "/spec/template/spec"
+        listed = spec.get("imagePullSecrets") or []
         wanted = [{"name": name} for name in self.rewrite([one["name"] for one in listed])]
         response: Object = {"uid": request["uid"], "allowed": True}
         if wanted != listed:
-            patch = [{"op": "add", "path": "/spec/imagePullSecrets", "value": wanted}]
+            patch = [{"op": "add", "path": f"{path}/imagePullSecrets", "value": wanted}]
             response |= {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
         return {"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}
 
@@ -40,9 +43,10 @@ class Mutator:
 def mutating(
     cluster: ControlPlane, name: str, rewrite: Rewrite, *, again: bool, labels: dict[str, str]
 ) -> Iterator[Mutator]:
-    """Registered for pods in the namespaces with these labels. The API server asks webhooks in the order of `name`.
+    """Registered for pods and Deployments (their updates too) in the namespaces with these labels. The API server asks
+    webhooks in the order of `name`.
 
-    `again`: is it asked once more when a later one has changed the pod?
+    `again`: is it asked once more when a later one has changed the object?
     """
     mutator = Mutator(rewrite)
     pair = cluster.pki.server(name, "127.0.0.1")
@@ -94,7 +98,15 @@ def _registration(cluster: ControlPlane, name: str, port: int, labels: dict[str,
             "url": f"https://127.0.0.1:{port}/",
             "caBundle": base64.b64encode(cluster.ca.read_bytes()).decode(),
         },
-        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+        "rules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
+            {
+                "apiGroups": ["apps"],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"],
+                "resources": ["deployments"],
+            },
+        ],
     }
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",

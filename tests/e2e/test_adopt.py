@@ -79,7 +79,7 @@ def test_the_guide_moves_a_namespace_without_a_gap(cluster: ControlPlane, webhoo
     assert names(cluster.api.create(pod(f"{owner}-ns", "early"))) == [SECRET]  # the foreign one serves
     assert cluster.api.get("Secret", SECRET, f"{owner}-ns") == before
 
-    dry, real, *_ = re.findall(r"```sh\n\s*pullsecret (.*?)\n", GUIDE.read_text())
+    dry, real, status = re.findall(r"```sh\n\s*pullsecret (.*?)\n", GUIDE.read_text())
     done = pullsecret(cluster, *dry.split())
     assert (done.code, done.err) == (0, "")
     assert f"{owner}-ns: would be adopted: for {owner}; written so far by kubectl-client-side-apply" in done.out
@@ -105,12 +105,29 @@ def test_the_guide_moves_a_namespace_without_a_gap(cluster: ControlPlane, webhoo
     assert kept
     assert (names(kept), kept["metadata"]["generation"]) == ([SECRET], lists["metadata"]["generation"])
 
+    fine = pullsecret(cluster, *status.split(), "-n", f"{owner}-ns")
+    assert (fine.code, fine.err) == (0, ""), fine.out
+    assert f"{owner}-ns" in fine.out
+
     again = pullsecret(cluster, *real.split())
     assert (again.code, again.out.splitlines()[-1]) == (0, "0 adopted, 1 with nothing to do, 0 for a human")
     deployed.give(cluster.api, owner, newer := planted.token())
     rotated = stands(cluster, f"{owner}-ns", newer)
     assert rotated
     assert rotated["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+def test_one_namespace_is_looked_at_first(cluster: ControlPlane, webhook: Webhook, owner: str) -> None:
+    deployed.give(cluster.api, owner, token := planted.token())
+    first, second = (owned(cluster, owner, f"{owner}-{part}", planted.token()) for part in ("first", "second"))
+    done = pullsecret(cluster, "adopt", "-n", f"{owner}-first", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert f"{owner}-first: would be adopted" in done.out
+    assert f"{owner}-second" not in done.out
+    assert cluster.api.get("Secret", SECRET, f"{owner}-first") == first
+    assert pullsecret(cluster, "adopt", "-n", f"{owner}-first").code == 0
+    stands(cluster, f"{owner}-first", token)
+    assert cluster.api.get("Secret", SECRET, f"{owner}-second") == second
 
 
 def test_without_a_credential_it_stays_as_it_is(cluster: ControlPlane, webhook: Webhook, owner: str) -> None:

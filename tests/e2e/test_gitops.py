@@ -18,7 +18,18 @@ from controlplane import webhook as deployed
 from controlplane.api import Object, Objects
 from controlplane.cluster import ControlPlane
 from controlplane.flux import Flux
-from controlplane.gitops import Apply, Forced, HelmChart, HelmRelease, Kustomization, Replace, ServerSide, Tool
+from controlplane.gitops import (
+    REVISION,
+    Apply,
+    Forced,
+    HelmChart,
+    HelmRelease,
+    Kustomization,
+    Replace,
+    ServerSide,
+    Tool,
+    as_list,
+)
 from controlplane.objects import SECRET, deployment, names, pod, stands
 from controlplane.registry import Registry
 from controlplane.waiting import until
@@ -27,20 +38,21 @@ from controlplane.webhook import Webhook
 pytestmark = [pytest.mark.cluster, pytest.mark.gitops]
 MATRIX = Path(__file__).parents[2] / "docs" / "gitops-matrix.md"
 LABEL = "pullsecret-webhook/owner"
-OWN = "own-entry"
-DEPLOYMENTS: dict[str, list[str]] = {"plain": [], "listing": [OWN]}
+DEPLOYMENTS: dict[str, list[str]] = {"plain": [], "listing": ["own-z", "own-a"]}
+"""By name, each with its own entries; their order is not that of the alphabet."""
 _numbers = count(1)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Of one Deployment. `pods`: the list of the pod of its present template."""
+    """Of one Deployment. `pods`: the list of each pod of its present template; `fields`: who owns which fields."""
 
     template: tuple[str, ...]
-    pods: tuple[str, ...]
+    pods: tuple[tuple[str, ...], ...]
     generation: int
     rollouts: int
-    managers: tuple[str, ...]
+    fields: frozenset[tuple[str, str, str]]
+    version: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,12 @@ STEPS = (
     "webhook uninstalled",
     "webhook installed later",
 )
+FLUX = ("Flux Kustomization", "Flux HelmRelease")
+NO_DIFF = ("Helm 4 --server-side=false", "Helm 3", "Flux HelmRelease")
+"""They are asked what a replacement would change, which is the same only while the webhook answers."""
+SITUATIONS = ("created while it runs", "from before the webhook", "webhook uninstalled", "owner and token changed")
 _seen: dict[str, dict[str, str]] = {}
+_parts: dict[str, dict[str, str]] = {}
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +141,14 @@ def unregistered(cluster: ControlPlane) -> None:
 
 
 def manifests(tag: str) -> Objects:
+    """No pod of theirs ever becomes ready: with the strategy, those of the present template are made all the same."""
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "100%"}}
     made = []
     for name, own in DEPLOYMENTS.items():
         one = deployment("", imagePullSecrets=[{"name": entry} for entry in own]) if own else deployment("")
         labels = {"app": name}
         one["metadata"] = {"name": name}
-        one["spec"] |= {"replicas": 1, "selector": {"matchLabels": labels}}
+        one["spec"] |= {"replicas": 1, "selector": {"matchLabels": labels}, "strategy": strategy}
         one["spec"]["template"]["metadata"]["labels"] = labels
         one["spec"]["template"]["spec"]["containers"][0]["image"] = f"example.invalid/shop:{tag}"
         made.append(one)
@@ -154,26 +173,19 @@ class Pair:
 
     def compared(self, *, in_template: bool, in_pods: bool = True, extra: int = 0) -> str:
         """For the matrix. The twin is what would have been without the webhook; `extra`: rollouts on top of that."""
-        cell = ""
-        for name, own in DEPLOYMENTS.items():
-            mine, without = settled(self.cluster, self.ours.space, name), settled(self.cluster, self.twin.space, name)
-            assert without.template == without.pods == tuple(own)
-            assert mine.template == ((*own, SECRET) if in_template else tuple(own)), name
-            # Of a patched template the pod's list begins with the template's.
-            assert mine.pods == ((*own, SECRET) if in_pods else tuple(own)), name
-            assert mine.rollouts == without.rollouts + extra, name
-            assert mine.managers == without.managers, name
-            where = "template, pods" if in_template else "pods" if in_pods else "none"
-            cell = f"{where}; {mine.rollouts}/{without.rollouts}"
-            if not isinstance(
-                self.ours, Replace
-            ):  # it drops the controller's annotations, which counts too, or not yet
-                assert mine.generation == without.generation + extra, name
-                cell += f", generation {mine.generation}/{without.generation}"
-        return cell
+        spaces = self.ours.space, self.twin.space
+        return compared(self.cluster, *spaces, in_template=in_template, in_pods=in_pods, extra=extra)
+
+    def versions(self) -> list[str]:
+        return [settled(self.cluster, self.ours.space, name).version for name in DEPLOYMENTS]
+
+    def new_pods(self) -> None:
+        """In the place of those that are there."""
+        for tool in (self.ours, self.twin):
+            replaced_pods(self.cluster, tool.space)
 
     def no_drift(self) -> None:
-        """By the tool's own words; and its dry runs write nothing."""
+        """By the tool's own words, while the webhook answers; and its dry runs write nothing."""
         writes = self.written()
         assert self.ours.drift(manifests(self.tag)) == ""
         assert self.twin.drift(manifests(self.tag)) == ""
@@ -181,37 +193,72 @@ class Pair:
 
     def written(self) -> tuple[Any, list[str]]:
         secret = self.cluster.api.get("Secret", SECRET, self.ours.space)
-        lines = self.world.webhook.metrics().splitlines()
-        return secret and secret["metadata"]["resourceVersion"], [
-            line for line in lines if "secret_writes_total" in line
-        ]
+        return secret and secret["metadata"]["resourceVersion"], writes(self.world.webhook)
+
+
+def writes(webhook: Webhook) -> list[str]:
+    return [line for line in webhook.metrics().splitlines() if "secret_writes_total" in line]
+
+
+def compared(
+    cluster: ControlPlane, ours: str, twin: str, *, in_template: bool, in_pods: bool = True, extra: int = 0
+) -> str:
+    """What both namespaces have, as the tables' cells say it."""
+    cell = ""
+    for name, own in DEPLOYMENTS.items():
+        mine, without = settled(cluster, ours, name), settled(cluster, twin, name)
+        assert (without.template, set(without.pods)) == (tuple(own), {tuple(own)}), name
+        assert mine.template == ((*own, SECRET) if in_template else tuple(own)), name
+        # Of a patched template the pod's list begins with the template's.
+        assert set(mine.pods) == {(*own, SECRET) if in_pods else tuple(own)}, name
+        assert len(mine.pods) == len(without.pods), name
+        assert mine.rollouts == without.rollouts + extra, name
+        assert mine.generation == without.generation + extra, name
+        assert mine.fields == without.fields, name
+        where = "template, pods" if in_template else "pods" if in_pods else "none"
+        cell = f"{where}; {mine.rollouts}/{without.rollouts}, generation {mine.generation}/{without.generation}"
+    return cell
+
+
+def replaced_pods(cluster: ControlPlane, space: str) -> None:
+    """All new, by the hand of the ReplicaSets; no node has them, so they are gone at once."""
+    for one in cluster.api.list("Pod", space, labels="app"):
+        cluster.api.delete("Pod", one["metadata"]["name"], space, wait=True)
 
 
 def settled(cluster: ControlPlane, space: str, name: str) -> Seen:
-    """Once the controllers have made a pod of the present template."""
+    """Once the controllers have made all pods of the present template, and have said so."""
 
-    def current() -> tuple[Object, Objects, Object] | None:
+    def current() -> tuple[Object, Objects, Objects] | None:
         found = cluster.api.get("Deployment", name, space)
         assert found is not None
-        if found["status"].get("observedGeneration") != found["metadata"]["generation"]:
-            return None
         sets = cluster.api.list("ReplicaSet", space, labels=f"app={name}")
-        key = "deployment.kubernetes.io/revision"
-        revision = found["metadata"]["annotations"].get(key)
-        newest = [one for one in sets if one["metadata"]["annotations"].get(key) == revision]
-        wanted = found["spec"]["template"]["spec"]["containers"][0]["image"]
-        for one in newest:
-            label = one["metadata"]["labels"]["pod-template-hash"]
-            for made in cluster.api.list("Pod", space, labels=f"pod-template-hash={label}"):
-                if made["spec"]["containers"][0]["image"] == wanted:
-                    return found, sets, made
-        return None
+        status, wanted = found["status"], found["spec"]["replicas"]
+        revision = found["metadata"]["annotations"].get(REVISION)
+        newest = [one for one in sets if one["metadata"]["annotations"].get(REVISION) == revision]
+        image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+        if status.get("observedGeneration") != found["metadata"]["generation"] or len(newest) != 1:
+            return None
+        hashed = f"pod-template-hash={newest[0]['metadata']['labels']['pod-template-hash']}"
+        pods = [one for one in cluster.api.list("Pod", space, labels=hashed) if is_of(one, name)]
+        right = all(one["spec"]["containers"][0]["image"] == image for one in pods)
+        done = len(pods) == wanted == status.get("updatedReplicas") and right
+        return (found, sets, pods) if done else None
 
-    found, sets, made = until(current, f"the pod of {space}/{name}", within=30)
-    managers = tuple(
-        sorted({one["manager"] for one in found["metadata"]["managedFields"] if f'"{SECRET}' in json.dumps(one)})
+    found, sets, pods = until(current, f"the pods of {space}/{name}", within=30)
+    meta = found["metadata"]
+    fields = frozenset(
+        (one["manager"], one["operation"], json.dumps(one["fieldsV1"], sort_keys=True))
+        for one in meta["managedFields"]
+        if one.get("subresource") != "status"
     )
-    return Seen(tuple(names(found)), tuple(names(made)), found["metadata"]["generation"], len(sets), managers)
+    lists = tuple(tuple(names(one)) for one in pods)
+    return Seen(tuple(names(found)), lists, meta["generation"], len(sets), fields, meta["resourceVersion"])
+
+
+def is_of(made: Object, name: str) -> bool:
+    """Made by the controllers, and not a debugger's copy, which keeps labels or not as it likes."""
+    return "ownerReferences" in made["metadata"] and made["metadata"]["labels"]["app"] == name
 
 
 def test_over_its_life(world: World, tool: str) -> None:
@@ -220,14 +267,17 @@ def test_over_its_life(world: World, tool: str) -> None:
     pair.apply()
     row["created"] = pair.compared(in_template=True)
     stands(cluster, pair.ours.space, world.token)
+    assert pair.twin.drift(manifests("other")), "drift would be found"
     for _ in range(2):
-        before = pair.written()
+        before = pair.written(), pair.versions()
         pair.apply()
         row["applied again"] = pair.compared(in_template=True)
-        assert pair.written() == before
+        assert (pair.written(), pair.versions()) == before
+        assert pair.ours.printed == as_printed(tool, pair.twin.printed)
         pair.no_drift()
     pair.apply("2")
     row["image changed"] = pair.compared(in_template=True)
+    pair.no_drift()
     pair.apply()
     pair.compared(in_template=True)
     for name, own in DEPLOYMENTS.items():
@@ -242,10 +292,13 @@ def test_over_its_life(world: World, tool: str) -> None:
     deployed.give(cluster.api, other, token)
     cluster.api.patch("Namespace", pair.ours.space, {"metadata": {"labels": {LABEL: other}}})
     stands(cluster, pair.ours.space, token)
+    pair.new_pods()
     pair.apply()
     row["owner changed"] = pair.compared(in_template=True)
+    pair.no_drift()
     deployed.give(cluster.api, other, newer := planted.token())
     stands(cluster, pair.ours.space, newer)
+    pair.new_pods()
     pair.apply()
     row["token changed"] = pair.compared(in_template=True)
     pair.no_drift()
@@ -255,7 +308,36 @@ def test_over_its_life(world: World, tool: str) -> None:
     # A replace writes what stands in the manifest and nothing else: without the webhook it takes the reference away.
     kept = tool != "kubectl replace"
     row["webhook uninstalled"] = pair.compared(in_template=kept, in_pods=kept, extra=0 if kept else 1)
-    assert pair.ours.drift(manifests("2")) == ""
+    if tool not in NO_DIFF:
+        assert pair.ours.drift(manifests("2")) == ""
+    if tool in FLUX:
+        said_the_same(pair)
+
+
+def as_printed(tool: str, twin: list[str]) -> list[str]:
+    """A client-side apply names the order of the list that it wants, as the one that stands has another entry.
+
+    The API server finds nothing to change then: the resourceVersion stays."""
+    if tool != "kubectl apply":
+        return twin
+    assert twin == ["deployment.apps/plain unchanged", "deployment.apps/listing unchanged"]
+    return ["deployment.apps/plain unchanged", "deployment.apps/listing configured"]
+
+
+def said_the_same(pair: Pair) -> None:
+    """Flux tells of each change that it makes, some time later: a last one, made by hand, shows that all was said."""
+    before = pair.ours.noticed(), pair.twin.noticed()
+    container = {"name": "c", "image": "example.invalid/shop:by-hand"}
+    change = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    for tool in (pair.ours, pair.twin):
+        pair.cluster.api.patch("Deployment", "plain", change, tool.space, how="strategic")
+    pair.apply()
+    until(
+        lambda: pair.ours.noticed() != before[0] and pair.twin.noticed() != before[1],
+        "Flux says that it has found the change by hand",
+        within=30,
+    )
+    until(lambda: pair.ours.noticed() == pair.twin.noticed(), "Flux has said the same of both", within=10)
 
 
 def test_installed_when_it_was_there_already(world: World, tool: str) -> None:
@@ -269,58 +351,172 @@ def test_installed_when_it_was_there_already(world: World, tool: str) -> None:
         pair.apply()
         pair.compared(in_template=False, in_pods=False)
         pair.no_drift()
+    pair.new_pods()
+    pair.compared(in_template=False)
     pair.apply("2")
     _seen.setdefault(tool, {})["webhook installed later"] = pair.compared(in_template=False)
     pair.no_drift()
 
 
-def test_commands_that_change_a_part(installed: ControlPlane, webhook: Webhook) -> None:
-    """kubectl set image, rollout restart, rollout undo, scale, and an ephemeral container."""
-    owner = f"gitops-{next(_numbers)}"
-    deployed.give(installed.api, owner, planted.token())
+@pytest.mark.slow
+def test_flux_makes_the_namespace_and_its_first_pods(installed: ControlPlane, webhook: Webhook, flux: Flux) -> None:
+    """A Kustomization that has both, as a tenant's repository may."""
+    owner, token, space = f"gitops-{next(_numbers)}", planted.token(), f"gitops-first-{next(_numbers)}"
     registered(installed, webhook)
-    makers = {"ours": {LABEL: owner}, "twin": {}}
-    commands = [
-        ("set", "image", "deployment/plain", "deployment/listing", "c=example.invalid/shop:3"),
-        ("rollout", "restart", "deployment/plain", "deployment/listing"),
-        ("rollout", "undo", "deployment/plain"),
-        ("rollout", "undo", "deployment/listing"),
-        ("scale", "--replicas=2", "deployment/plain", "deployment/listing"),
-    ]
-    spaces = {kind: f"gitops-parts-{kind}" for kind in makers}
-    for kind, labels in makers.items():
-        installed.namespace(spaces[kind], labels=labels)
-        Apply(installed, spaces[kind]).apply(manifests("1"))
-    for command in commands:
-        for space in spaces.values():
-            installed.kubectl("-n", space, *command)
-        for name, own in DEPLOYMENTS.items():
-            mine, without = (settled(installed, space, name) for space in spaces.values())
-            assert mine.template == mine.pods == (*own, SECRET), command
-            assert (mine.generation, mine.rollouts) == (without.generation, without.rollouts), command
-    (one, *_) = installed.api.list("Pod", spaces["ours"], labels="app=plain")
-    debug = ("debug", one["metadata"]["name"], "--image=example.invalid/debug", "--target=c", "--quiet")
-    installed.kubectl("-n", spaces["ours"], *debug)
-    after = installed.api.get("Pod", one["metadata"]["name"], spaces["ours"])
-    assert after is not None
-    assert len(after["spec"]["ephemeralContainers"]) == 1
-    assert names(after) == [SECRET]
+    deployed.give(installed.api, owner, token)
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "labels": {LABEL: owner}}}
+    Kustomization(flux, space).apply([made, *manifests("1")])
+    for name, own in DEPLOYMENTS.items():
+        seen = settled(installed, space, name)
+        assert (seen.template, seen.pods) == ((*own, SECRET), ((*own, SECRET),))
+        assert (seen.generation, seen.rollouts) == (1, 1)
+    stands(installed, space, token)
 
 
-def test_the_table_in_the_docs_is_what_was_seen() -> None:
-    """For the tools of this run. With WRITE=1 it is written."""
-    written = rows(MATRIX.read_text())
+BOTH = ("deployment/plain", "deployment/listing")
+COMMANDS: dict[str, list[tuple[str, ...]]] = {
+    "set image": [("set", "image", *BOTH, "c=example.invalid/shop:3")],
+    "rollout restart": [("rollout", "restart", *BOTH)],
+    "rollout undo": [("rollout", "undo", one) for one in BOTH],
+    "scale": [("scale", "--replicas=2", *BOTH)],
+}
+DEBUG = "debug", "debug --copy-to"
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_commands_that_change_a_part(installed: ControlPlane, webhook: Webhook, situation: str) -> None:
+    """kubectl set image, rollout restart and undo, scale, and debug; a column of the second table."""
+    column, owner = _parts.setdefault(situation, {}), f"gitops-{next(_numbers)}"
+    deployed.give(installed.api, owner, planted.token())
+    ours, twin = spaces = [f"gitops-parts-{next(_numbers)}" for _ in range(2)]
+    before = situation == "from before the webhook"
+    (unregistered(installed) if before else registered(installed, webhook))
+    try:
+        for space, labels in zip(spaces, ({LABEL: owner}, {}), strict=True):
+            installed.namespace(space, labels=labels)
+            Apply(installed, space).apply(manifests("1"))
+        for space in spaces:
+            for name in DEPLOYMENTS:
+                settled(installed, space, name)
+        become(installed, webhook, situation, ours)
+        for name, commands in COMMANDS.items():
+            for space in spaces:
+                for command in commands:
+                    installed.kubectl("-n", space, *command)
+            column[name] = compared(installed, ours, twin, in_template=not before)
+        for name in DEBUG:
+            column[name] = debugged(installed, spaces, *(("--copy-to",) if name != "debug" else ()))
+    finally:
+        registered(installed, webhook)
+
+
+def become(cluster: ControlPlane, webhook: Webhook, situation: str, space: str) -> None:
+    if situation == "from before the webhook":
+        registered(cluster, webhook)
+    if situation == "webhook uninstalled":
+        unregistered(cluster)
+    if situation == "owner and token changed":
+        owner = f"gitops-{next(_numbers)}"
+        deployed.give(cluster.api, owner, planted.token())
+        cluster.api.patch("Namespace", space, {"metadata": {"labels": {LABEL: owner}}})
+        deployed.give(cluster.api, owner, newer := planted.token())
+        stands(cluster, space, newer)
+
+
+def debugged(cluster: ControlPlane, spaces: list[str], *flags: str) -> str:
+    """One pod of each Deployment, in both namespaces; with --copy-to, the copies."""
+    for name, own in DEPLOYMENTS.items():
+        for space, expected in zip(spaces, ([*own, SECRET], own), strict=True):
+            pods = cluster.api.list("Pod", space, labels=f"app={name}")
+            target = min(one["metadata"]["name"] for one in pods if names(one) == expected)
+            copied = f"{name}-copy" if flags else target
+            how = [f"{flag}={copied}" for flag in flags] or ["--target=c"]
+            cluster.kubectl("-n", space, "debug", target, "--image=example.invalid/debug", "--quiet", *how)
+            after = cluster.api.get("Pod", copied, space)
+            assert after is not None
+            kind = "containers" if flags else "ephemeralContainers"
+            assert [one["image"] for one in after["spec"][kind]][-1] == "example.invalid/debug"
+            assert names(after) == expected
+    return "copies" if flags else "pods, as they were"
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize("major", [4, pytest.param(3, marks=SLOW)])
+def test_no_dry_run_writes_the_secret(installed: ControlPlane, webhook: Webhook, tmp_path: Path, major: int) -> None:
+    """Not even when it is missing, can be written, and is waited for by nothing but the next real review."""
+    owner, token, space = f"gitops-{next(_numbers)}", planted.token(), f"gitops-dry-{next(_numbers)}"
+    registered(installed, webhook)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": space}}
+    installed.namespace(space)
+    installed.api.create(quota | {"spec": {"hard": {"count/secrets": "0"}}})
+    installed.wait(lambda: (installed.api.get("ResourceQuota", "none", space) or {}).get("status"), "it is counted")
+    deployed.give(installed.api, owner, token)
+    installed.api.patch("Namespace", space, {"metadata": {"labels": {LABEL: owner}}})
+    # Each time it is tried again later: until there is time for all that follows.
+    until(lambda: waits(webhook, space) >= 15, "the background waits for long", within=60)
+    installed.api.delete("ResourceQuota", "none", space, wait=True)
+    assert names(installed.api.create(pod(space), dry_run=True)) == [SECRET]
+    before = writes(webhook)
+    assert any("apply" in line for line in before)
+    given = manifests("1")
+    text = as_list([one | {"metadata": one["metadata"] | {"namespace": space}} for one in given])
+    for command in (("apply",), ("apply", "--server-side"), ("create",)):
+        installed.kubectl(*command, "--dry-run=server", "-f", "-", input=text)
+    for tool in (Apply(installed, space), ServerSide(installed, space), Forced(installed, space)):
+        assert SECRET in tool.drift(given), "the webhook has answered, and the tool shows what it would get"
+    for one in given:
+        tried = one | {"metadata": one["metadata"] | {"namespace": space}}
+        assert SECRET in names(installed.api.apply(tried, dry_run=True))
+    HelmChart(installed, space, tmp_path, major).try_install(given)
+    assert installed.api.get("Secret", SECRET, space) is None
+    assert writes(webhook) == before
+    installed.api.create(pod(space))
+    assert installed.api.get("Secret", SECRET, space) is not None, "a real one writes at once"
+    assert writes(webhook) != before
+    stands(installed, space, token)
+
+
+def waits(webhook: Webhook, space: str) -> float:
+    """Seconds that the background lets this namespace wait, by the log."""
+    said = [json.loads(line) for line in webhook.log.splitlines() if "a namespace waits" in line]
+    return max((line["seconds"] for line in said if line["namespace"] == space), default=0.0)
+
+
+def test_the_tables_in_the_docs_are_what_was_seen() -> None:
+    """For the tools of this run. With WRITE=1 they are written."""
+    text = MATRIX.read_text()
     complete = {tool: [row[step] for step in STEPS] for tool, row in _seen.items() if set(row) == set(STEPS)}
-    assert set(written) == set(TOOLS)
+    text = checked(text, "tool", STEPS, list(TOOLS), complete)
+    commands = (*COMMANDS, *DEBUG)
+    columns = {name: column for name, column in _parts.items() if set(column) == set(commands)}
+    written = rows(text, "command")
+    merged = {
+        command: [
+            columns[situation][command] if situation in columns else cell
+            for situation, cell in zip(SITUATIONS, written.get(command, [""] * len(SITUATIONS)), strict=True)
+        ]
+        for command in commands
+    }
+    text = checked(text, "command", SITUATIONS, list(commands), merged)
     if os.environ.get("WRITE"):
-        merged = written | complete
-        head = MATRIX.read_text().partition("| tool |")[0]
-        lines = [["tool", *STEPS], ["---"] * (len(STEPS) + 1), *([tool, *cells] for tool, cells in merged.items())]
-        MATRIX.write_text(head + "".join(f"| {' | '.join(line)} |\n" for line in lines))
-    for tool, cells in complete.items():
-        assert rows(MATRIX.read_text())[tool] == cells, tool
+        MATRIX.write_text(text)
 
 
-def rows(text: str) -> dict[str, list[str]]:
-    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if line[:2] == "| "]
-    return {line[0]: line[1:] for line in lines if line[0] not in ("tool", "---")}
+def checked(text: str, corner: str, heads: tuple[str, ...], firsts: list[str], seen: dict[str, list[str]]) -> str:
+    """The text with these rows in the table with this corner; they must be there already unless they are written."""
+    written = rows(text, corner)
+    if not os.environ.get("WRITE"):
+        assert list(written) == firsts
+        assert {first: written[first] for first in seen} == seen
+    merged = {first: seen.get(first) or written[first] for first in firsts}
+    lines = [[corner, *heads], ["---"] * (len(heads) + 1), *([first, *cells] for first, cells in merged.items())]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    before, _, rest = text.partition(f"| {corner} |")
+    after = rest.partition("\n\n")[1:] if "\n\n" in rest else ("", "")
+    return before + table + after[0].removeprefix("\n") + after[1]
+
+
+def rows(text: str, corner: str) -> dict[str, list[str]]:
+    table = text.partition(f"| {corner} |")[2].partition("\n\n")[0].splitlines()[2:]
+    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+    return {line[0]: line[1:] for line in lines}

@@ -1,14 +1,16 @@
 """Webhooks of others that rewrite the same list, before and after ours: what the real API server makes of both."""
 
+from collections.abc import Callable
 from itertools import count
 
 import pytest
 
 import planted
 from controlplane import webhook as deployed
+from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.mutator import Rewrite, mutating
-from controlplane.objects import SECRET, names, pod
+from controlplane.objects import SECRET, deployment, names, pod
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
 
@@ -40,15 +42,15 @@ EXPECTED = {
     (BEFORE, "prepend"): ["theirs", "own", SECRET],
     (BEFORE, "append"): ["own", "theirs", SECRET],
     (BEFORE, "sorted"): ["own", SECRET],
-    (BEFORE, "fill"): ["own", SECRET],
+    (BEFORE, "fill"): ["theirs", SECRET],
     (BEFORE, "replace"): ["theirs", SECRET],
     (AFTER, "prepend"): ["theirs", "own", SECRET],
     (AFTER, "append"): ["own", SECRET, "theirs"],
     (AFTER, "sorted"): [SECRET, "own"],
-    (AFTER, "fill"): ["own", SECRET],
+    (AFTER, "fill"): [SECRET],
     (AFTER, "replace"): ["theirs", SECRET],
 }
-"""Of a pod that lists `own`, when the other webhook is not asked again."""
+"""Of a pod that lists `own` (none, for `fill`), when the other webhook is not asked again."""
 AGAIN = EXPECTED | {
     (BEFORE, "sorted"): [SECRET, "own"],
     (BEFORE, "replace"): ["theirs", SECRET],
@@ -71,7 +73,7 @@ def test_the_reference_is_there_at_the_end(
     space = f"others-{next(_numbers)}"
     labels = {"others": space}
     installed.namespace(space, labels=labels | {"pullsecret-webhook/owner": OWNER})
-    one = pod(space, imagePullSecrets=[{"name": "own"}])
+    one = pod(space) if rewrite is fill else pod(space, imagePullSecrets=[{"name": "own"}])
     with mutating(installed, place, rewrite, again=again, labels=labels) as other:
         until(lambda: installed.api.create(one, dry_run=True) and other.calls, "the other one is called", within=10)
         theirs, ours = other.calls, webhook.answered()
@@ -96,6 +98,43 @@ def test_one_before_and_one_after(installed: ControlPlane, webhook: Webhook, *, 
             "both are called",
             within=10,
         )
-        ours = webhook.answered()
+        ours, theirs = webhook.answered(), (first.calls, last.calls)
         assert names(installed.api.create(pod(space))) == [SECRET, "theirs"]
         assert webhook.answered() - ours <= 2
+        assert first.calls - theirs[0] <= 2
+        assert last.calls - theirs[1] <= 2
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "again", "created", "updated"),
+    [
+        pytest.param(sorted, False, [SECRET, "own"], [SECRET, "own"], id="sorted, asked once"),
+        pytest.param(sorted, True, [SECRET, "own"], [SECRET, "own"], id="sorted, asked again"),
+        pytest.param(replace, False, ["theirs", SECRET], ["theirs"], id="replace, asked once"),
+        pytest.param(replace, True, ["theirs"], ["theirs"], id="replace, asked again"),
+    ],
+)
+def test_a_template_that_another_one_rewrites_after_us(
+    installed: ControlPlane, webhook: Webhook, rewrite: Rewrite, again: bool, created: list[str], updated: list[str]
+) -> None:
+    """At its creation and at each update. What the two of them come to stays: applied again, nothing is rolled out.
+
+    An update that comes with our entry is not ours to look at, so one that replaces the list then wins, once.
+    """
+    space = f"others-{next(_numbers)}"
+    labels = {"others": space}
+    installed.namespace(space, labels=labels | {"pullsecret-webhook/owner": OWNER})
+    manifest = deployment(space, imagePullSecrets=[{"name": "own"}])
+    again_and_again: list[Callable[[], Object]] = [lambda: installed.api.apply(manifest)] * 3
+    steps = [lambda: installed.api.create(manifest, manager="tests"), *again_and_again]
+    with mutating(installed, AFTER, rewrite, again=again, labels=labels) as other:
+        until(lambda: installed.api.create(pod(space), dry_run=True) and other.calls, "it is called", within=10)
+        seen = []
+        for step in steps:
+            theirs, ours = other.calls, webhook.answered()
+            done = step()
+            seen.append((names(done), done["metadata"]["generation"]))
+            assert other.calls - theirs <= 2
+            assert webhook.answered() - ours <= 2
+    after = 1 if updated == created else 2
+    assert seen == [(created, 1), (updated, after), (updated, after), (updated, after)]

@@ -13,10 +13,13 @@ import planted
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
-from controlplane.helm import Helm
-from controlplane.objects import SECRET, names, password, pod, stands
+from controlplane.flux import Flux
+from controlplane.gitops import HelmRelease
+from controlplane.helm import Helm, one
+from controlplane.objects import SECRET, deployment, names, password, pod, stands
+from controlplane.registry import Registry
 from controlplane.waiting import until
-from controlplane.webhook import NAMESPACE, Webhook
+from controlplane.webhook import NAMESPACE
 from webhook import config
 from webhook.names import OWNER
 from webhook.owner import find_owner
@@ -84,8 +87,11 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         tokens = {space.owner: planted.token() for space in SPACES.values()}
         for number, (owner, token) in enumerate(tokens.items()):
             cluster.api.create(source(f"source-{number}", owner, token))
+        entry = one(rendered, "MutatingWebhookConfiguration")["webhooks"][0]
         with deployed.running(cluster, settings=values["config"]) as replica:
-            register(cluster, replica)
+            deployed.register(cluster, replica.port, namespaceSelector=entry["namespaceSelector"])
+            cluster.namespace("called", labels={OWNER: "nobody"})
+            deployed.wait_called(cluster.api, replica.port, "called")
             yield Platform(cluster, tokens)
 
 
@@ -94,14 +100,6 @@ def source(name: str, owner: str, token: str) -> Object:
     content = {"username": "robot", "password": token}
     kind = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/basic-auth"}
     return kind | {"stringData": content}
-
-
-def register(cluster: ControlPlane, replica: Webhook) -> None:
-    """For all namespaces but the webhook's own, as the chart does with several rules."""
-    theirs = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", NAMESPACE]}
-    deployed.register(cluster, replica.port, namespaceSelector={"matchExpressions": [theirs]})
-    cluster.namespace("called", labels={OWNER: "nobody"})
-    deployed.wait_called(cluster.api, replica.port, "called")
 
 
 def test_there_is_a_case_for_each_example() -> None:
@@ -160,9 +158,12 @@ def test_each_alone_is_a_configuration_that_finds_its_owner(name: str, tmp_path:
     assert {obj["kind"] for obj in rendered} >= POLICIES
 
 
-def test_helm_makes_the_namespace_and_its_first_pods(platform: Platform, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("major", "stage"), [(4, "development"), pytest.param(3, "staging", marks=pytest.mark.slow)])
+def test_helm_makes_the_namespace_and_its_first_pods(
+    platform: Platform, tmp_path: Path, major: int, stage: str
+) -> None:
     """`--create-namespace` gives no labels, so the name says whose it is."""
-    cluster, name = platform.cluster, "project-42-development"
+    cluster, name = platform.cluster, f"project-42-{stage}"
     chart = tmp_path / "app"
     (chart / "templates").mkdir(parents=True)
     (chart / "Chart.yaml").write_text("{apiVersion: v2, name: app, version: 1.0.0}\n")
@@ -170,9 +171,25 @@ def test_helm_makes_the_namespace_and_its_first_pods(platform: Platform, tmp_pat
     spec = {"replicas": 1, "selector": {"matchLabels": {"app": "app"}}, "template": template}
     made = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app"}, "spec": spec}
     (chart / "templates" / "app.yaml").write_text(json.dumps(made))
-    helm = Helm(4, tmp_path, cluster.kubeconfig)
+    helm = Helm(major, tmp_path, cluster.kubeconfig)
     helm.run("install", "app", chart, "--namespace", name, "--create-namespace")
-    (one,) = until(lambda: cluster.api.list("Pod", name), "the pod", within=30)
-    assert names(one) == [SECRET]
+    (first,) = until(lambda: cluster.api.list("Pod", name), "the pod", within=30)
+    assert names(first) == [SECRET]
     assert password(cluster, name) == platform.tokens["42"]
     assert cluster.api.get("Deployment", "app", name)["metadata"]["generation"] == 1  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_flux_makes_the_namespace_and_its_first_pods(platform: Platform, registry: Registry, tmp_path: Path) -> None:
+    """A HelmRelease with `install.createNamespace`."""
+    cluster, name = platform.cluster, "project-43-production"
+    cluster.api.create(source("source-43", "43", token := planted.token()))
+    app = deployment(name)
+    app["spec"]["replicas"] = 1
+    with Flux.start(tmp_path / "flux", cluster, registry) as flux:
+        HelmRelease(flux, name).apply([app])
+    (first,) = until(lambda: cluster.api.list("Pod", name), "the pod", within=30)
+    made = cluster.api.get("Deployment", "d", name)
+    assert made is not None
+    assert (names(first), names(made), made["metadata"]["generation"]) == ([SECRET], [SECRET], 1)
+    assert password(cluster, name) == token

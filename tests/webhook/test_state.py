@@ -182,16 +182,20 @@ def test_another_uid_or_owner_is_another_namespace() -> None:
     assert heard == [0, 2, 4, 5, 99]
 
 
-def test_accounts_that_begin_to_enforce_are_told_of() -> None:
-    view, heard = Accounts(), list[tuple[str, int]]()
-    view.tightened = lambda key, account: heard.append((key, account.version))
-    view.replace({"team/a": Account(1, (), enforced=True), "team/b": Account(1, (), enforced=False)}, 1)
-    for version, enforced in ((2, False), (3, True), (4, True), (5, False)):
-        for key in ("team/a", "team/b"):
-            view.learn(key, Account(version, ("x",), enforced=enforced))
-    view.forget("team/a", 6)
-    view.learn("team/a", Account(7, (), enforced=True))  # a new one: it has no pods yet
-    assert heard == [("team/a", 3), ("team/b", 3)]
+def test_accounts_that_enforce_are_told_of_when_they_come_or_change() -> None:
+    """With what was before; but not those of the first list."""
+    view, heard = Accounts(), list[tuple[str, int | None, int]]()
+    view.tightened = lambda key, before, after: heard.append((key, before.version if before else None, after.version))
+    view.learn("team/a", Account(1, (), enforced=True))
+    view.replace({"team/a": Account(2, (), enforced=True), "team/b": Account(2, (), enforced=False)}, 2)
+    assert heard == []
+    for version, enforced in ((3, False), (4, True), (5, True), (6, False)):
+        view.learn("team/b", Account(version, ("x",), enforced=enforced))
+    view.forget("team/a", 7)
+    view.learn("team/a", Account(8, (), enforced=True))
+    view.forget("team/a", 9)
+    view.replace({"team/c": Account(10, (), enforced=True)}, 10)
+    assert heard == [("team/b", 3, 4), ("team/b", 4, 5), ("team/a", None, 8), ("team/c", None, 10)]
 
 
 def test_synced_once_all_views_had_a_list() -> None:
