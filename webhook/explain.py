@@ -16,12 +16,15 @@ def explained(message: str, raw: Any, schema: Mapping[str, Any]) -> str:
     what = match["what"][:1].lower() + match["what"][1:]
     for json, yaml_word in (
         ("`object`", "a mapping"),
+        ("`object | null`", "a mapping"),
         ("`array`", "a list"),
         ("`str`", "a text"),
         ("`int`", "a number"),
     ):
         what = what.replace(json, yaml_word)
-    shown = "" if isinstance(value, dict | list) or not path else f" (it is {value!r})"
+    # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
+    hidden = isinstance(value, dict | list) or "`object" in match["what"]
+    shown = "" if hidden or not path else f" (it is {value!r})"
     if not path:
         return f"the whole file: {what}; write keys such as ownerRules: and pullSecret:"
     return f"{path}: {_instead(path, schema) or what}{shown}"

@@ -71,6 +71,7 @@ def http(url: str, **changes: object) -> dict[str, Any]:
         (PRESET | {"decrypt": {}}, "decrypt names no file; set passphraseFile or keysFile, or leave decrypt out"),
         (PRESET | {"decrypt": {"keysFile": ""}}, "decrypt names no file"),
         (PRESET | {"decrypt": {"passphrase": TOKEN}}, "sources[0].decrypt"),
+        (PRESET | {"decrypt": TOKEN}, "sources[0].decrypt: expected a mapping, got a text"),
         (PRESET | {"connections": 0}, "sources[0].connections: write a number from 1 to 50 (it is 0)"),
         ({"from": "sql", "query": "%(owner)s"}, "sources[0]: object missing required field `urlFile`"),
         ({"from": "ldap"}, "sources[0].from: 'ldap' is none of the kinds of sources; write one of"),
