@@ -213,6 +213,7 @@ class Supply:
             await self._fresh(name)
             force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
             if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
+                await self._fresh(name, recent=True)  # the look of just now: no later write is to make use of it
                 again = await self.plan(name)
                 if isinstance(again, Write) and again.in_place:
                     self._learn(name, await self._store.apply(again.body, seen, force=True))
