@@ -18,7 +18,8 @@ from webhook.notice import Notice, Tell
 from webhook.supply import Supplied
 
 log = structlog.get_logger()
-WORKERS = 8
+WORKERS = 4
+"""One process cannot write faster than these do when each write takes 5 ms; more would only make reviews wait."""
 PART = 0.5
 """Seconds in which a replica chooses its moment. Two of them write at the same time if they choose the same one to
 within the time of a write, 10 ms: one time in twenty-five. The later write then changes nothing.

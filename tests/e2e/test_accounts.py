@@ -19,6 +19,22 @@ OWNER = "accounts"
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 LISTS: list[list[str]] = [[], ["a"], ["b", "a"], [SECRET], ["a", SECRET]]
 _numbers = count(1)
+DEAF = """
+import asyncio
+from webhook import cli, watch
+
+hear = watch.Watch._frames
+
+async def frames(self, version):
+    if self.path.endswith("/serviceaccounts"):
+        await asyncio.Future()
+    async for frame in hear(self, version):
+        yield frame
+
+watch.Watch._frames = frames
+cli.main()
+"""
+"""A webhook whose watch of service accounts says nothing after the list, as one that has stalled."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,6 +56,23 @@ def supplying(installed: ControlPlane, webhook: Webhook) -> Iterator[None]:
         yield
         deployed.register(installed, webhook.port)
         until(lambda: template_names(installed, "called"), "the first replica is called again", within=10)
+
+
+@pytest.fixture
+def deaf(installed: ControlPlane, webhook: Webhook) -> Iterator[None]:
+    """A replica that has not seen any account of the test answers instead."""
+    with deployed.running(installed, name="deaf", program=("-c", DEAF)) as replica:
+        deployed.register(installed, replica.port)
+        until(lambda: answers(installed, replica), "the other replica is called", within=10)
+        yield
+        deployed.register(installed, webhook.port)
+        until(lambda: answers(installed, webhook), "the first replica is called again", within=10)
+
+
+def answers(cluster: ControlPlane, replica: Webhook) -> bool:
+    before = replica.answered()
+    template_names(cluster, "called")
+    return replica.answered() > before
 
 
 def template_names(cluster: ControlPlane, space: str) -> list[str]:
@@ -120,6 +153,19 @@ def test_an_account_that_changes_later(installed: ControlPlane, space: str) -> N
     generation = installed.api.get("Deployment", "d", space)
     assert generation is not None
     assert generation["metadata"]["generation"] == 1
+
+
+@pytest.mark.usefixtures("deaf")
+def test_an_account_that_was_never_seen_is_looked_at(installed: ControlPlane) -> None:
+    account(installed, space := owned(installed), ["b", "a"])
+    one = deployment(space, serviceAccountName="sa")
+    assert names(installed.api.create(one | {"spec": one["spec"] | {"replicas": 1}})) == [SECRET]
+    assert of_deployment(installed, space) == [SECRET, "b", "a"]
+
+    account(installed, space := owned(installed), ["a"], enforced=True)
+    created = until(lambda: made(installed, pod(space, serviceAccountName="sa")), "the account is known", within=10)
+    assert names(created) == ["a"]
+    assert "AccountRefuses" in reasons(installed, space)
 
 
 def test_an_account_that_enforces_gets_no_reference_it_does_not_list(installed: ControlPlane, space: str) -> None:
