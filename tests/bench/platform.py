@@ -4,7 +4,6 @@ who looks on."""
 import base64
 import itertools
 import json
-import os
 import secrets
 import ssl
 import threading
@@ -41,7 +40,7 @@ FIRST_TOKEN = "token-0"
 WRITERS = 16
 """Threads that make namespaces."""
 NODES = 8
-ASIDE = 10
+ASIDE = 19
 """Niceness of what runs on machines of its own elsewhere: here it takes what is left."""
 
 
@@ -121,10 +120,6 @@ class Onlooker:
         return max(self._seen[space][1] for space in where)
 
     def _watch(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, 0, ASIDE)  # of this thread
-        self._follow()
-
-    def _follow(self) -> None:
         """A watch that the API server ends, since we were too slow for it, begins anew with all that there is."""
         query = {"fieldSelector": f"metadata.name={SECRET}", "watch": "1", "resourceVersion": "0"}
         while True:
