@@ -132,7 +132,9 @@ class Forced(Tool):
 
 
 def _content(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    """Without what each request is given anew: a Service's address."""
+    spec = {key: value for key, value in obj.get("spec", {}).items() if key not in ("clusterIP", "clusterIPs")}
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")} | {"spec": spec}
 
 
 class HelmChart(Tool):
