@@ -9,17 +9,20 @@ the next write.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from webhook.notice import Notice, Tell
 from webhook.supply import Supplied
+from webhook.turns import Turns
 
 log = structlog.get_logger()
 WORKERS = 4
 """One process cannot write faster than these do when each write takes 5 ms; more would only make reviews wait."""
+AT_A_TIME = 16
+"""Namespaces of one owner that are noted without a pause: thousands may be, and a review must not wait for all."""
 PART = 0.5
 """Seconds in which a replica chooses its moment. Two of them write at the same time if they choose the same one to
 within the time of a write, 10 ms: one time in twenty-five. The later write then changes nothing.
@@ -53,14 +56,17 @@ class Refresh:
     def __init__(
         self,
         supply: Callable[[str], Awaitable[Supplied]],
-        of_owner: Callable[[str | None], Iterable[str]],
+        of_owner: Callable[[str | None], Sequence[str]],
         tell: Tell,
         secret: str,
     ) -> None:
         self._supply, self._of_owner, self._tell, self._secret = supply, of_owner, tell, secret
+        self._owners: dict[str | None, None] = {}
+        self._some = asyncio.Event()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: set[str] = set()
         self._paces: dict[str, _Pace] = {}
+        self._turn = Turns()
 
     def look(self, namespace: str) -> None:
         self._look(namespace, 0.0)
@@ -88,18 +94,32 @@ class Refresh:
             self._queue.put_nowait(namespace)  # a timer may put it there once more, which does no harm
 
     def owner(self, owner: str | None) -> None:
-        for namespace in self._of_owner(owner):
-            self.news(namespace)
+        """All that is an owner's; None: everybody's."""
+        self._owners[owner] = None
+        self._some.set()
 
     async def run(self) -> None:
         """Start it when the views are synced: before, what stands right would be written again."""
         async with asyncio.TaskGroup() as workers:
+            workers.create_task(self._note())
             for _ in range(WORKERS):
                 workers.create_task(self._work())
+
+    async def _note(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            owners, self._owners = self._owners, {}
+            for owner in owners:
+                for number, namespace in enumerate(self._of_owner(owner)):
+                    if number % AT_A_TIME == 0:
+                        await asyncio.sleep(0)
+                    self.news(namespace)
 
     async def _work(self) -> None:
         while True:
             namespace = await self._queue.get()
+            await self._turn()
             self._waiting.discard(namespace)  # before looking: a change from here on queues it again
             try:
                 supplied = await self._supply(namespace)

@@ -40,8 +40,6 @@ FIRST_TOKEN = "token-0"
 WRITERS = 16
 """Threads that make namespaces."""
 NODES = 8
-ASIDE = 19
-"""Niceness of what runs on machines of its own elsewhere: here it takes what is left."""
 
 
 def owner(number: int) -> str:

@@ -11,16 +11,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contenders import REVIEW, go, published_ca
+from bench.contenders import REVIEW, published_ca
 from bench.figures import Chunk
 from bench.measure import Steady, Target, cpu_seconds, peak_mib, steadily
-from bench.platform import ASIDE, CONTENT, FIRST_TOKEN, OWNERS, REVIEWED, Platform, everybody, owner, spaces
+from bench.platform import CONTENT, FIRST_TOKEN, OWNERS, REVIEWED, Platform, everybody, owner, spaces
 from controlplane import webhook as deployed
 from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
 from controlplane.objects import SECRET
-from controlplane.ports import free_port
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
 from webhook.credential import Credential
@@ -31,8 +30,10 @@ from webhook.refresh import WORKERS
 Tick = Callable[[], None]
 REPLICAS = 2
 SERVER, CLIENT = 0, 1
-"""Cores: the control plane has one for itself, as it has machines for itself; all else shares the other one, in which
-the replica that is asked, who asks it and the control come first: the rest would be elsewhere (platform.ASIDE)."""
+"""Cores: the control plane has one for itself, as it has machines for itself; all else shares the other one. There the
+replica that is asked comes first, and who asks it before that: the rest would be elsewhere."""
+FIRST = -20
+"""Niceness. Linux weighs sessions first, and then what is in them."""
 QUIET = 3.0
 """Seconds in which what is written once too often would be written."""
 CALM = 10.0
@@ -59,19 +60,11 @@ class Writes:
 
 
 @dataclass(frozen=True)
-class Reviews:
-    """`control`: at the same time and rate a server that knows nothing of rotations, on the same core."""
-
-    ours: Chunk
-    control: Chunk
-
-
-@dataclass(frozen=True)
 class Spread:
     """`seconds`: until it was everywhere. CPU in seconds: of the replicas, of the API server."""
 
     seconds: float
-    reviews: Reviews
+    reviews: Chunk
     writes: Writes
     replicas: float
     apiserver: float
@@ -82,7 +75,7 @@ class Restart:
     """`writes`: requests of all replicas that are no reads. `peak`: MiB, of the largest."""
 
     writes: int
-    reviews: Reviews
+    reviews: Chunk
     peak: float
 
 
@@ -93,14 +86,11 @@ class Rotations:
         self._made, self._starts = made, 0
         self.replicas: list[Webhook] = []
         self._pods: set[tuple[str, int]] = set()
-        self._control = 0
         for child in made.cluster.children:
             _pin(child.pid, SERVER)
         _pin(os.getpid(), CLIENT)  # and what we start from here on
         for pid in (made.nodes.child.pid, made.database.pid):
             _pin(pid, CLIENT)  # before it has children
-            _aside(pid)
-        _session_aside(os.getpid())  # who looks on; what is measured is in sessions of its own
         (self._apiserver,) = (child.pid for child in made.cluster.children if child.name == "kube-apiserver")
         self._access = Access.read(made.cluster.service_account(deployed.NAMESPACE, deployed.ACCOUNT))
 
@@ -109,11 +99,8 @@ class Rotations:
         self._starts += 1
         with ExitStack() as stack:
             names = [f"replica-{number}-start-{self._starts}" for number in range(REPLICAS)]
-            self._control = free_port()
-            stack.enter_context(go(self._made.cluster, "bench-handmade", self._control))
             self.replicas = [stack.enter_context(self._made.replica(name)) for name in names]
-            for replica in self.replicas[1:]:
-                _aside(replica.child.pid)
+            _first(self.replicas[0].child.pid)
             yield
 
     def fill(self, tick: Tick) -> None:
@@ -127,11 +114,11 @@ class Rotations:
         """Pods that are not what they were when they were made."""
         return len(self._pods ^ self._made.pods())
 
-    def calm(self, tick: Tick) -> Reviews:
+    def calm(self, tick: Tick) -> Chunk:
         _sleep(QUIET, tick)  # after a start each owner is asked for once
-        with self._reviews() as (ours, control):
+        with self._reviews() as asked:
             _sleep(CALM, tick)
-        return Reviews(ours.chunk, control.chunk)
+        return asked.chunk
 
     def one(self, number: int, tick: Tick) -> Spread:
         return self._spread(spaces(number), owner(number), 0.5, tick)
@@ -161,12 +148,11 @@ class Rotations:
         self._made.audit.writes()
         with self.up():
             self._looked(self.replicas, tick)
-            with self._reviews() as (ours, control), self._made.replica(f"again-{self._starts}") as again:
-                _aside(again.child.pid)
+            with self._reviews() as asked, self._made.replica(f"again-{self._starts}") as again:
                 self._looked([again], tick)
                 self.replicas.append(again)  # for the memory
                 peak = self.peak()
-            return Restart(len(self._made.audit.writes()), Reviews(ours.chunk, control.chunk), peak)
+            return Restart(len(self._made.audit.writes()), asked.chunk, peak)
 
     def _looked(self, replicas: Sequence[Webhook], tick: Tick) -> None:
         """Each owner was asked for, so each namespace was looked at; and then what would be written is."""
@@ -188,14 +174,14 @@ class Rotations:
     def _spread(self, where: list[str], of: str | None, quiet: float, tick: Tick) -> Spread:
         self._made.audit.writes()
         changes, mine, theirs = self._made.onlooker.changes, self._cpu(), cpu_seconds(self._apiserver)
-        with self._reviews() as (ours, control):
+        with self._reviews() as asked:
             began = time.monotonic()
             token = self._made.database.rotate(of)
             took = self._made.onlooker.arrived(where, token, 300, tick) - began
         mine, theirs = self._cpu() - mine, cpu_seconds(self._apiserver) - theirs
         _sleep(quiet, tick)
         writes = Writes.of(self._made.audit.writes(), self._made.onlooker.changes - changes)
-        return Spread(took, Reviews(ours.chunk, control.chunk), writes, mine, theirs)
+        return Spread(took, asked.chunk, writes, mine, theirs)
 
     def _applies(self, token: str) -> Iterator[dict[str, object]]:
         content = base64.b64encode(render([Credential("ghcr.io", "u", token)])).decode()
@@ -209,21 +195,15 @@ class Rotations:
                 yield {"path": path, "body": body | {"data": {CONTENT: content}}}
 
     @contextmanager
-    def _reviews(self) -> Iterator[tuple[Steady, Steady]]:
+    def _reviews(self) -> Iterator[Steady]:
         cluster = self._made.cluster
         ca = published_ca(cluster, cluster.folder / "published.crt")
-        ours = Target(_url(self.replicas[0].port), REVIEW, ca)
-        control = Target(_url(self._control), REVIEW, cluster.ca)
-        _aside(self._made.database.pid)  # connections that came since
-        with steadily(ours, CONNECTIONS, EVERY) as one, steadily(control, CONNECTIONS, EVERY) as other:
-            yield one, other
+        asked = Target(f"https://127.0.0.1:{self.replicas[0].port}/mutate?timeout=3s", REVIEW, ca)
+        with steadily(asked, CONNECTIONS, EVERY) as reviews:
+            yield reviews
 
     def _cpu(self) -> float:
         return sum(cpu_seconds(replica.child.pid) for replica in self.replicas)
-
-
-def _url(port: int) -> str:
-    return f"https://127.0.0.1:{port}/mutate?timeout=3s"
 
 
 def _sleep(seconds: float, tick: Tick) -> None:
@@ -238,18 +218,12 @@ def _pin(pid: int, core: int) -> None:
             os.sched_setaffinity(task, {core})
 
 
-def _aside(pid: int) -> None:
-    """With its children: PostgreSQL has one a connection. Linux weighs sessions first, and then what is in them."""
-    with suppress(ProcessLookupError, FileNotFoundError):
-        _session_aside(pid)
-        for task in _threads(pid):
-            os.setpriority(os.PRIO_PROCESS, task, ASIDE)
-            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-                _aside(int(child))
-
-
-def _session_aside(pid: int) -> None:
-    Path(f"/proc/{pid}/autogroup").write_text(str(ASIDE))
+def _first(pid: int) -> None:
+    for task in _threads(pid):
+        os.setpriority(os.PRIO_PROCESS, task, FIRST)
+    session = Path(f"/proc/{pid}/autogroup")
+    if session.exists():
+        session.write_text(str(FIRST))
 
 
 def _threads(pid: int) -> list[int]:

@@ -1,12 +1,12 @@
 """What bench-scale says is what it saw."""
 
 from bench.figures import Chunk
-from bench.rotation import EVERYBODY, Restart, Reviews, Spread, Writes
+from bench.rotation import EVERYBODY, Restart, Spread, Writes
 from bench.scale import Found, Round
 
 
-def reviews(ms: float) -> Reviews:
-    return Reviews(Chunk(ms / 2, ms, 100), Chunk(1, 2, 100))
+def reviews(ms: float) -> Chunk:
+    return Chunk(ms / 2, ms, 100)
 
 
 def spread(seconds: float, changes: int, ms: float = 1.0, again: int = 0) -> Spread:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 import planted
 from webhook import refresh
 from webhook.notice import Notice
-from webhook.refresh import CALM, FIGHT, FIRST, LONGEST, PART, WORKERS, Refresh
+from webhook.refresh import AT_A_TIME, CALM, FIGHT, FIRST, LONGEST, PART, WORKERS, Refresh
 from webhook.supply import Supplied
 
 OK, WROTE, FAILED = Supplied(), Supplied(wrote=True), Supplied(problem="quota exceeded")
@@ -96,6 +96,39 @@ def said() -> Iterator[list[MutableMapping[str, Any]]]:
 @pytest.fixture
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+
+
+class Counted(list[str]):
+    taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for name in super().__iter__():
+            self.taken += 1
+            yield name
+
+
+def test_however_many_are_concerned_others_have_their_turn_in_between(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a review that has arrived."""
+    monkeypatch.setattr(random, "uniform", lambda low, _high: low)
+    everybody = Counted(f"ns-{number}" for number in range(100 * AT_A_TIME))
+    scene.known = {None: everybody}
+    noted: list[int] = []
+    looked: list[int] = []
+
+    async def script() -> None:
+        scene.refresh.owner(None)
+        for _ in range(20 * len(everybody)):
+            noted.append(everybody.taken)
+            looked.append(len(scene.seen))
+            await asyncio.sleep(0)
+
+    scene.play(script())
+    assert set(scene.names) == set(everybody)
+    assert len(scene.seen) == len(everybody)
+    assert max(after - before for before, after in pairwise(noted)) <= AT_A_TIME
+    assert max(after - before for before, after in pairwise(looked)) <= 1
 
 
 def test_a_namespace_waits_once(scene: Scene) -> None:
@@ -251,7 +284,8 @@ def test_calm_lets_a_namespace_start_afresh(pause: float, delay: float, scene: S
         scene.refresh.look("a")  # fails at 0 and at 0.5, is well at 1.5
         await asyncio.sleep(0.5 + pause)
         scene.refresh.look("a")
-        await asyncio.sleep(0)
+        for _ in range(10):  # until it is looked at
+            await asyncio.sleep(0)
         scene.refresh.look("a")
         await asyncio.sleep(60)
 

@@ -18,7 +18,7 @@ from aiohttp.base_protocol import BaseProtocol
 
 from webhook import watch
 from webhook.cluster import Cluster, ClusterError, NamespaceObject
-from webhook.watch import AT_A_TIME, Changed, Replaced, Watch, lines, whole
+from webhook.watch import Changed, Replaced, Watch, lines, whole
 
 PATH = "/api/v1/namespaces"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -335,7 +335,7 @@ def test_what_comes_all_at_once_keeps_nobody_waiting_for_long() -> None:
 
     async def main() -> int:
         content = aiohttp.StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16)
-        content.feed_data(b"x\n" * 10 * AT_A_TIME)
+        content.feed_data(b"x\n" * 100)
         content.feed_eof()
         turns = 0
 
@@ -346,7 +346,7 @@ def test_what_comes_all_at_once_keeps_nobody_waiting_for_long() -> None:
                 await asyncio.sleep(0)
 
         beside = asyncio.ensure_future(others())
-        assert [line async for line in lines(content)] == [b"x"] * 10 * AT_A_TIME
+        assert [line async for line in lines(content)] == [b"x"] * 100
         beside.cancel()
         return turns
 

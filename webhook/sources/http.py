@@ -24,6 +24,7 @@ from webhook.errors import PullsecretError, SourceUnavailable
 from webhook.sourceconfig import HttpSource
 from webhook.sources import Changed
 from webhook.sources.cached import Answer
+from webhook.sources.files import Made
 from webhook.sources.jsonanswer import read
 
 LARGEST = 1024 * 1024
@@ -131,7 +132,7 @@ class _Files:
 
     def __init__(self, config: HttpSource) -> None:
         self._config = config
-        self._context: tuple[object, ssl.SSLContext] | None = None
+        self._context = Made((config.ca_file, config.cert_file, config.key_file), self._made)
 
     def headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pullsecret-webhook"}
@@ -147,12 +148,7 @@ class _Files:
 
     def context(self) -> ssl.SSLContext | bool:
         """Connections of another context are not used again, so a renewed certificate counts at once."""
-        if not self._config.secure:
-            return True
-        seen = tuple(_state(p) for p in (self._config.ca_file, self._config.cert_file, self._config.key_file))
-        if self._context is None or self._context[0] != seen:
-            self._context = seen, self._made()
-        return self._context[1]
+        return self._context() if self._config.secure else True
 
     def _made(self) -> ssl.SSLContext:
         config = self._config
@@ -177,17 +173,6 @@ def _why(e: Exception) -> str:
     if isinstance(e, ssl.SSLError):
         return "not PEM, or they do not belong together"
     return e.strerror or type(e).__name__ if isinstance(e, OSError) else str(e)
-
-
-def _state(path: str | None) -> object:
-    """What changes when a file does, also when only a symlink on the way to it is put elsewhere."""
-    if path is None:
-        return None
-    try:
-        found = Path(path).stat()
-    except OSError as e:
-        return e.errno
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

@@ -21,6 +21,7 @@ from webhook.sealed import Keys, SealedError, padded, read_keys
 from webhook.sourceconfig import LOOPBACK, SqlSource
 from webhook.sources import Changed
 from webhook.sources.cached import Answer
+from webhook.sources.files import Made
 from webhook.sources.sqlpool import Connection, Pool, connected
 from webhook.sources.sqlrows import BY_PROJECT, BY_USER, Row, RowError, credentials
 
@@ -52,11 +53,14 @@ _REFUSALS = {
 
 
 class SqlRemote:
-    """Files are read for each question, which is rare; a changed connection string holds from the next one on."""
+    """Files are looked at for each question: a changed connection string holds from the next one on."""
 
     def __init__(self, config: SqlSource) -> None:
         self._config = config
         self._query = (config.query or PRESETS[config.preset or "git-connections"]).encode()
+        decrypt = config.decrypt
+        self._address = Made((config.url_file,), self._read_address)
+        self._keys = Made((decrypt.passphrase_file, decrypt.keys_file) if decrypt else (), self._read_keys)
         self._pool = Pool(config.connections, self._address)
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:  # noqa: ARG002  # a remote's interface
@@ -88,8 +92,17 @@ class SqlRemote:
         """Within twice the time limit: when it is over, the driver asks the server to stop, until the second one."""
         limit, connection = self._config.timeout, None
         try:
-            async with asyncio.timeout(2 * limit), asyncio.timeout(limit), self._pool.connection() as connection:
-                return await self._fetched(connection, owner)
+            async with asyncio.timeout(2 * limit), asyncio.timeout(limit):
+                try:
+                    async with self._pool.connection() as connection:
+                        return await self._fetched(connection, owner)
+                except psycopg.OperationalError:
+                    # One that was kept may have ended since: a question that only reads can be asked again.
+                    if connection is None or not connection.closed:
+                        raise
+                connection = None
+                async with self._pool.connection() as connection:
+                    return await self._fetched(connection, owner)
         except TimeoutError:
             raise _down(f"no {'connection' if connection is None else 'answer'} within {limit:g} s") from None
         except psycopg.DataError as e:
@@ -119,9 +132,10 @@ class SqlRemote:
             changed(None)  # whatever changed while nobody listened
             async for notification in connection.notifies():
                 changed(notification.payload or None)
+                await asyncio.sleep(0)  # thousands may come together, and a review must not wait for all
         raise _down("its notifications have ended")
 
-    def _address(self) -> str:
+    def _read_address(self) -> str:
         address = _read(self._config.url_file, "the file with the connection string").strip()
         try:
             parts: dict[str, Any] = conninfo_to_dict(address)
@@ -131,7 +145,7 @@ class SqlRemote:
             raise _down("the connection string does not verify the server; add sslmode=verify-full (and sslrootcert)")
         return address
 
-    def _keys(self) -> Keys | None:
+    def _read_keys(self) -> Keys | None:
         decrypt = self._config.decrypt
         if decrypt is None:
             return None

@@ -73,7 +73,9 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Whoever is cancelled with one, or breaks off, closes it."""
+        """Perhaps one that has ended since it was last used: then all that were kept are given up, and the next one is
+        new. Whoever is cancelled with one, or breaks off, closes it.
+        """
         async with self._free:
             address = self._address()
             connection = await self._one(address)
@@ -81,6 +83,8 @@ class Pool:
                 yield connection
             except psycopg.Error:
                 await self._give_back(connection, address)
+                if connection.closed:  # the server was restarted, or is another one: the others are no better
+                    await self._clear()
                 raise
             except BaseException:
                 await connection.close()
@@ -99,10 +103,9 @@ class Pool:
     async def _one(self, address: str) -> Connection:
         while self._idle:
             idle = self._idle.pop()
-            if idle.address == address and await _works(idle.connection):
+            if idle.address == address:
                 return idle.connection
             await idle.connection.close()
-            await self._clear()  # the server was restarted, or is another one: the others are no better
         return await connected(address)
 
     async def _give_back(self, connection: Connection, address: str) -> None:
@@ -122,14 +125,3 @@ class Pool:
             idle = self._idle.popleft()
             idle.connection.pgconn.finish()
         self._wait()
-
-
-async def _works(connection: Connection) -> bool:
-    try:
-        await connection.execute("")
-    except psycopg.Error:
-        return False
-    except BaseException:
-        await connection.close()
-        raise
-    return True

@@ -23,6 +23,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -174,7 +175,7 @@ func (c *connection) ask(interrupted context.Context, until time.Time) (result, 
 	defer func() { _ = c.conn.Close() }()
 	var answer bytes.Buffer
 	for began := time.Now(); began.Before(until) && interrupted.Err() == nil && c.target.left.Add(-1) >= 0; {
-		time.Sleep(time.Until(began))
+		sleep(time.Until(began))
 		answer.Reset()
 		status, err := c.once(&answer)
 		ended := time.Now()
@@ -201,6 +202,14 @@ func (c *connection) ask(interrupted context.Context, until time.Time) (result, 
 		}
 	}
 	return found, nil
+}
+
+// sleep is exact to some 50 us; time.Sleep is late by up to a millisecond in a program that waits for the network.
+func sleep(length time.Duration) {
+	if length > 0 {
+		left := syscall.NsecToTimespec(length.Nanoseconds())
+		_ = syscall.Nanosleep(&left, nil) // an interrupt ends it earlier
+	}
 }
 
 func (c *connection) once(body io.Writer) (int, error) {
