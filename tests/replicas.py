@@ -101,9 +101,14 @@ class SlowSource:
 
     def __init__(self, source: SecretSource, wire: Wire, changed: Callable[[str], None]) -> None:
         self._source, self._wire, self._changed = source, wire, changed
+        self.doubted: list[str] = []
 
     def known(self, owner: str) -> None:
         """Nothing without asking."""
+
+    def doubt(self, owner: str) -> None:
+        """It is asked each time anyway."""
+        self.doubted.append(owner)
 
     async def credentials(self, owner: str) -> Credentials:
         def ask() -> Credentials:
@@ -165,7 +170,7 @@ class Replica:
         secrets: Feed[SecretObject, Standing] = Feed(
             cast(Watch[SecretObject, tuple[str, Standing]], self.mails["secrets"]),
             self.state.standing,
-            self.refresh.news,
+            self._secret_changed,
         )
         self.background = [self.loop.create_task(run) for run in (namespaces.run(), secrets.run())]
         for what in FEEDS:
@@ -178,6 +183,10 @@ class Replica:
 
     def _of_owner(self, owner: str | None) -> list[str]:
         return [NAMESPACE] if owner is None else sorted(self.state.namespaces.of_owner(owner))
+
+    def _secret_changed(self, namespace: str) -> None:
+        self.supply.heard(namespace)
+        self.refresh.news(namespace)
 
     def _changed(self, owner: str | None) -> None:
         self.refresh.owner(owner)

@@ -74,7 +74,7 @@ class App:
         self._events = Events(self._metrics, now, socket.gethostname())
         lookup = Lookup(cluster, self._reader, self._state)
         self._source: Source = configured(config, cluster, self._changed, self._events.tell, self._metrics, now)
-        supply = Supply(
+        self._supply = supply = Supply(
             self._state,
             self._source,
             PullSecrets(cluster, self._reader, name),
@@ -158,8 +158,13 @@ class App:
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
         name, news = self._config.pull_secret.name, self._refresh.news
+
+        def secret_changed(namespace: str) -> None:
+            self._supply.heard(namespace)
+            news(namespace)
+
         return [
-            *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, news),
+            *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, news, secret_changed),
             self._source.run(),
             self._events.run(self._cluster),
             self._expiry.run(),

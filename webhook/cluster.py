@@ -1,7 +1,7 @@
 """The Kubernetes API as bytes and Structs. The only module that imports `kubernetes`.
 
-Uses ApiClient.param_serialize and call_api, never the generated API classes: those import thousands of models (+26 MiB
-of memory) and cost two to three times the CPU of a call.
+Uses what the client has of credentials, TLS and connections, never the generated API classes: those import thousands
+of models (+26 MiB of memory) and cost two to three times the CPU of a call.
 """
 
 import importlib.util
@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -141,7 +142,10 @@ class Cluster:
         """In a pod without an argument. Raises ClusterError with what to do when there is no usable configuration."""
         # trust_env, the client's default, doubles the CPU of a call (netrc and proxies are looked up each time) and
         # sends API traffic to HTTPS_PROXY, since Python knows no CIDRs in NO_PROXY.
-        settings = client.Configuration(connection_pool_maxsize=64, client_session_kwargs={"trust_env": False})
+        settings = client.Configuration(
+            connection_pool_maxsize=64,
+            client_session_kwargs={"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()},
+        )
         try:
             if kubeconfig is None:
                 config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # re-reads the token once a minute
@@ -168,15 +172,14 @@ class Cluster:
     ) -> aiohttp.ClientResponse:
         """One request; the response is open, its body unread. Anything but 2xx is raised as ClusterError."""
         try:
-            # The body is plain already: to have it looked through once more is a tenth of the CPU of a call.
-            method, url, headers, _, form = await self._api.param_serialize(
-                method,
-                path,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": accept, "Content-Type": content_type},
-                auth_settings=["BearerToken"],
+            # Not by param_serialize and call_api: all here is plain already, and to have it looked through again is a
+            # tenth of the CPU of a call.
+            headers = {**self._api.default_headers, "Accept": accept, "Content-Type": content_type}
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+            rest = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers=headers, body=body, _request_timeout=timeout
             )
-            rest = await self._api.call_api(method, url, headers, body, form, _request_timeout=timeout)
         except (*BROKEN, config.ConfigException) as e:  # ConfigException: the token file is empty or gone
             raise ClusterError(0, type(e).__name__) from None
         response: aiohttp.ClientResponse = rest.response

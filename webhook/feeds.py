@@ -55,9 +55,18 @@ def failures(resource: str, metrics: Metrics) -> Callable[[ClusterError], None]:
 
 
 def runs(
-    cluster: Cluster, state: State, reader: Reader, secret: str, metrics: Metrics, look: Callable[[str], None]
+    cluster: Cluster,
+    state: State,
+    reader: Reader,
+    secret: str,
+    metrics: Metrics,
+    look: Callable[[str], None],
+    secret_changed: Callable[[str], None],
 ) -> tuple[Coroutine[None, None, None], ...]:
-    """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces."""
+    """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces.
+
+    `secret_changed`: in this namespace, and not by us, or we have not heard of that yet.
+    """
     namespaces = Feed(
         Watch(
             cluster,
@@ -80,7 +89,7 @@ def runs(
             query={"fieldSelector": f"metadata.name={secret}"},  # also what RBAC by name asks for
         ),
         state.standing,
-        look,
+        secret_changed,
     )
     accounts = Feed(
         Watch(

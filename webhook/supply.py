@@ -104,6 +104,17 @@ class Supply:
         self._right[namespace.name] = Right(namespace, weakref.ref(known), standing, known.next_end(now))
         return True
 
+    def heard(self, name: str) -> None:
+        """Somebody wrote or deleted the Secret here. If it is not as it should be by what is known, that is perhaps
+        because another replica asked its source later than we did: we ask again before we undo that.
+        """
+        namespace = self._state.namespaces.get(name)
+        if namespace is None or namespace.owner is None:
+            return
+        known, standing = self._source.known(namespace.owner), self._state.standing.get(name)
+        if known is None or not isinstance(self._planner(namespace, known, standing, self._now()), Leave):
+            self._source.doubt(namespace.owner)
+
     async def plan(self, name: str) -> Plan:
         """From the newest knowledge. No I/O of its own; a source may wait for its own."""
         namespace = self._state.namespaces.get(name)

@@ -43,6 +43,9 @@ class Known:
     def known(self, _owner: str) -> Credentials:
         return self.credentials_
 
+    def doubt(self, _owner: str) -> None:
+        pass
+
     async def credentials(self, _owner: str) -> Credentials:
         return self.credentials_
 

@@ -6,7 +6,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,43 @@ def test_what_the_service_says_becomes_a_secret(own: ControlPlane, replica: Webh
     service.give(owner)  # known to have none
     look(own, "from-http")
     stands(own, "from-http", None, within=5)
+
+
+def versions(cluster: ControlPlane, owners: Iterable[str]) -> dict[str, str | None]:
+    found = {owner: cluster.api.get("Secret", SECRET, f"of-{owner}") for owner in owners}
+    return {owner: str(secret["metadata"]["resourceVersion"]) if secret else None for owner, secret in found.items()}
+
+
+def test_a_replica_whose_answer_is_the_older_one_undoes_nothing(
+    own: ControlPlane, replica: Webhook, service: TokenService
+) -> None:
+    """What was there at first is good for an hour, it was told; the other replica asked again since."""
+    old, new, given = planted.token(), planted.token(), planted.token()
+    before, after = (
+        {"rotated": old, "revoked": given, "linked": None},
+        {"rotated": new, "revoked": None, "linked": given},
+    )
+    for owner, token in before.items():
+        service.give(owner, *([Credential("ghcr.io", "bot", token)] if token else []))
+        own.namespace(f"of-{owner}", labels=label(owner))
+        stands(own, f"of-{owner}", token)
+    sources = json.loads((own.folder / "remote.yaml").read_text())["sources"]
+    quiet_for(1, lambda: len(service.asked))
+    asked = len(service.asked)
+    usual, service.headers = service.headers, {"Cache-Control": "max-age=3600"}
+    try:
+        with deployed.running(own, settings={"sources": sources}, name="other"):
+            own.wait(lambda: {*before} <= {one.owner for one in service.asked[asked:]}, "it has asked")
+            service.headers = usual
+            for owner, token in after.items():
+                service.give(owner, *([Credential("ghcr.io", "bot", token)] if token else []))
+                look(own, f"of-{owner}")
+                stands(own, f"of-{owner}", token, within=5)
+            seen = versions(own, after)
+            time.sleep(3)
+            assert versions(own, after) == seen
+    finally:
+        service.headers = usual
 
 
 def test_two_sources_stand_side_by_side_and_a_conflict_is_told(

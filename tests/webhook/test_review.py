@@ -47,6 +47,9 @@ class Source:
     def known(self, owner: str) -> Credentials | None:
         return self.owners.get(owner)
 
+    def doubt(self, owner: str) -> None:
+        pass
+
     async def credentials(self, owner: str) -> Credentials:
         return self.owners.get(owner, Credentials())
 

@@ -422,3 +422,33 @@ def test_a_plan_is_of_what_is_known_when_the_source_has_answered() -> None:
         assert asked == ["alice", "bob"]
         assert isinstance(plan, Write)
         assert (token_in(dict(plan.body)), plan.body["metadata"]["annotations"][UID_OF]) == ("bob-1", "another")
+
+
+# -- what others write --
+
+
+@pytest.mark.parametrize(
+    ("edit", "doubted"),
+    [
+        ((("metadata", "labels", "example.org/seen"), "yes"), []),  # a field of theirs
+        ((("data", KEY), dockerconfig("another replica's")), ["alice"]),
+        ((("metadata", "annotations", OWNER), "bob"), ["alice"]),
+        (None, ["alice"]),  # deleted
+    ],
+)
+def test_before_what_others_did_is_undone_the_source_is_asked_again(edit: Any, doubted: list[str]) -> None:
+    """An answer that is good for long may be older than the one that another replica went by."""
+    with settled("A") as world:
+        (replica,) = world.replicas
+        heard: list[str] = []
+
+        def doubt(owner: str) -> None:
+            heard.append(owner)
+
+        replica.source.doubt = doubt  # type: ignore[method-assign]
+        if edit is None:
+            world.server.delete_secret()
+        else:
+            world.tenant(*edit)
+        world.all_is_told()
+        assert heard == doubted

@@ -153,6 +153,12 @@ class Cached:
             flight = self._start(owner)
         return await asyncio.shield(flight)  # a cancelled caller cancels nothing but itself
 
+    def doubt(self, owner: str) -> None:
+        if (entry := self._entries.get(owner)) is not None:
+            entry.until = 0.0
+        if owner in self._flights:
+            self._overtaken.add(owner)
+
     async def run(self) -> None:
         try:
             await self._listen()
@@ -304,10 +310,8 @@ class Cached:
 
     def _heard(self, owner: str | None) -> None:
         """News, of one owner or of everybody: what is known is no longer fresh, and reasons to wait may be gone."""
-        for one in [owner] if owner is not None else [*self._entries]:
-            if (entry := self._entries.get(one)) is not None:
-                entry.until = 0.0
-        self._overtaken.update({owner} & self._flights.keys() if owner is not None else self._flights)
+        for one in [owner] if owner is not None else {*self._entries, *self._flights}:
+            self.doubt(one)
         if owner is not None:
             self._pauses.pop(owner, None)
         else:

@@ -59,6 +59,10 @@ class Combined:
         known = tuple(part for part in parts if part is not None)
         return self._of(owner, known) if len(known) == len(parts) else None
 
+    def doubt(self, owner: str) -> None:
+        for source in self._sources:
+            source.doubt(owner)
+
     async def credentials(self, owner: str) -> Credentials:
         """All are asked at once, so that it takes no longer than the slowest."""
         answers = await asyncio.gather(*(one.credentials(owner) for one in self._sources), return_exceptions=True)

@@ -52,7 +52,7 @@ def merged(parts: Sequence[tuple[str, Credentials]], now: datetime) -> tuple[Cre
 def words(owner: str, conflict: Conflict) -> str:
     winner, loser = conflict.winner, conflict.loser
     who = f"source {winner} has" if winner == loser else f"sources {winner} and {loser} have"
-    which = "one of them" if winner == loser else f"that of {winner}"
+    which = "one that has not ended, and of those the first by username," if winner == loser else f"that of {winner}"
     return f"{who} different credentials of owner {owner} for {conflict.registry}; {which} is used"
 
 

@@ -158,6 +158,9 @@ class SecretSource:
         found = self._of_owner.get(owner, NOTHING)
         return found if isinstance(found, Credentials) else None
 
+    def doubt(self, owner: str) -> None:
+        """It is never asked; what its watch is late by is milliseconds."""
+
     async def credentials(self, owner: str) -> Credentials:
         if (known := self.known(owner)) is not None:
             return known

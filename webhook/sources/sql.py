@@ -28,6 +28,8 @@ from webhook.sources.sqlrows import BY_PROJECT, BY_USER, Row, RowError, credenti
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it logs may have parts of the connection string
 
 PRESETS = {"git-connections": BY_USER, "git-connections-by-project": BY_PROJECT}
+AT_A_TIME = 64
+"""Notifications that are heard without a pause: thousands may come together, and a review must not wait for all."""
 MOST_ROWS = 200
 """Of one owner."""
 _WORDS = {
@@ -130,9 +132,11 @@ class SqlRemote:
                 raise
         async with connection:
             changed(None)  # whatever changed while nobody listened
+            number = 0
             async for notification in connection.notifies():
                 changed(notification.payload or None)
-                await asyncio.sleep(0)  # thousands may come together, and a review must not wait for all
+                if (number := number + 1) % AT_A_TIME == 0:
+                    await asyncio.sleep(0)
         raise _down("its notifications have ended")
 
     def _read_address(self) -> str:

@@ -387,6 +387,22 @@ def test_a_question_overtaken_by_news_is_asked_again(world: World) -> None:
     assert task.result() == one("alice", 2)
 
 
+def test_what_is_doubted_is_asked_for_again_and_is_no_news(world: World) -> None:
+    """Of others nothing is doubted; and of whom nothing is known, nothing can be."""
+    first = world.has("alice", one("alice", 1))
+    world.has("bob", one("bob", 1))
+    for owner in ("alice", "carol"):
+        world.cached.doubt(owner)
+    assert (world.known("alice"), world.known("bob")) == (None, one("bob", 1))
+    again = world.ask("alice")
+    world.cached.doubt("alice")  # of that question too
+    world.answer("alice", one("alice", 2))
+    assert not again.done()
+    world.answer("alice", one("alice", 1))
+    assert again.result() is first
+    assert not world.heard
+
+
 def test_news_faster_than_answers_do_not_starve_anybody(world: World) -> None:
     task = world.ask("alice")
     for number in range(cached.OVERTAKEN):
@@ -548,7 +564,10 @@ def test_problems_and_contradictions_are_told_and_never_their_content(world: Wor
         ("SourceAnswerBroken", "source remote: of owner alice: credential 3: it has no password"),
         (
             "SourceConflict",
-            "source remote has different credentials of owner alice for ghcr.io; one of them is used",
+            (
+                "source remote has different credentials of owner alice for ghcr.io; "
+                "one that has not ended, and of those the first by username, is used"
+            ),
         ),
     ]
 

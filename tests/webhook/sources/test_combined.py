@@ -28,9 +28,13 @@ class Told:
         self.settled = asyncio.Event()
         self.before: Callable[[], Awaitable[None]] | None = None
         self.ran = False
+        self.doubted: list[str] = []
 
     def known(self, owner: str) -> Credentials | None:
         return self.says if self.knows else None
+
+    def doubt(self, owner: str) -> None:
+        self.doubted.append(owner)
 
     async def credentials(self, owner: str) -> Credentials:
         if self.before is not None:
@@ -67,6 +71,12 @@ def test_registries_and_paths_of_all_are_there() -> None:
     sides = Sides(a, b)
     assert [c.registry for c in sides.ask().items] == ["ghcr.io", "ghcr.io/acme", "ghcr.io/al", "ghcr.io/alice"]
     assert not sides.said
+
+
+def test_all_are_doubted() -> None:
+    a, b = Told(has(("ghcr.io", 0))), Told(has())
+    Sides(a, b).combined.doubt("alice")
+    assert a.doubted == b.doubted == ["alice"]
 
 
 def test_of_two_for_one_registry_the_first_is_taken_and_the_other_reported() -> None:
