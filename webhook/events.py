@@ -1,6 +1,6 @@
 """Notices become a log line, a metric and an Event in the namespace that they are about.
 
-Events are sent in the background, each text at most once an hour and never more than a few hundred waiting: they are
+Events are sent in the background, each text at most as often as `again` says and never more than a few hundred waiting: they are
 for people, and a tenant who provokes them must not be able to load the API server.
 """
 
@@ -18,11 +18,18 @@ from webhook.names import MANAGER
 from webhook.notice import Notice
 
 log = structlog.get_logger()
-AGAIN = timedelta(hours=1)
+_AGAIN = {"SourceUnavailable": timedelta(minutes=10), "SourceFeedBroken": timedelta(minutes=10)}
 WAITING = 256
 REMEMBERED = 4096
 LONGEST_NOTE, LONGEST_NAME = 1024, 253
 """Bytes and characters that the API takes."""
+
+
+def again(reason: str) -> timedelta:
+    """What goes on being wrong is said again after that. What is over soon by itself is so soon no longer said, and
+    `pullsecret status` takes what is said for what is.
+    """
+    return _AGAIN.get(reason, timedelta(hours=1))
 
 
 class Events:
@@ -32,10 +39,10 @@ class Events:
         self._queue: asyncio.Queue[Notice] = asyncio.Queue(WAITING)
 
     def tell(self, notice: Notice) -> None:
-        """Never waits, never fails. A notice that was said within the hour is only counted."""
+        """Never waits, never fails. A notice that was said a short while ago is only counted."""
         self._metrics.notices.labels(notice.reason).inc()
         now = self._now()
-        if (last := self._said.get(notice)) is not None and now - last < AGAIN:
+        if (last := self._said.get(notice)) is not None and now - last < again(notice.reason):
             return
         self._said[notice] = now
         self._said.move_to_end(notice)

@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 import msgspec
 
 from webhook.cluster import Meta
-from webhook.events import AGAIN
+from webhook.events import again
 from webhook.listing import listed
 from webhook.names import MANAGER
 from webhook.outside import Outside
 
-RECENT = AGAIN + timedelta(minutes=5)
-"""What goes on being wrong is said again within that time."""
+LATE = timedelta(minutes=5)
+"""By which what goes on being wrong is said again at the latest, after `again`: it is tried that often."""
 SECOND = timedelta(seconds=1)
 LONGEST = 200
 SUPPLY = frozenset({"SupplyFailed", "TugOfWar"})
@@ -82,7 +82,7 @@ async def said(outside: Outside, namespace: str | None, owners: Container[str], 
     for path in paths:
         async for event in listed(outside.cluster, "Events", path, _Event, query=query):
             where, at = event.metadata.namespace, event.event_time
-            if at is None or now - at > RECENT:
+            if at is None or now - at > again(event.reason) + LATE:
                 continue
             one = Warned(at, event.reason, event.message[:LONGEST])
             if one.reason in SUPPLY:

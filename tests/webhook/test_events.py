@@ -84,6 +84,15 @@ def test_said_once_an_hour_and_always_counted(scene: Scene, said: Lines) -> None
     assert scene.sent() == []
 
 
+def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> None:
+    """What is no longer said is over."""
+    down = Notice("SourceUnavailable", "source sql: it cannot be reached", "release", "Service", "webhook")
+    for minutes, times in ((0, 1), (9, 1), (1, 2), (9, 2)):
+        scene.now += timedelta(minutes=minutes)
+        scene.events.tell(down)
+        assert len(said) == times, minutes
+
+
 @pytest.mark.parametrize(
     "other",
     [

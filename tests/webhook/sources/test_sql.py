@@ -273,6 +273,10 @@ def test_down_slow_and_restarted(database: Database) -> None:
         finally:
             await asyncio.to_thread(database.server.up)
         assert (await remote.ask("7", None)).credentials.items  # by a new connection, without a word
+        await asyncio.gather(*(remote.ask("7", None) for _ in range(3)))  # several are kept
+        await asyncio.to_thread(database.server.down)
+        await asyncio.to_thread(database.server.up)
+        assert (await remote.ask("7", None)).credentials.items  # so also when none was asked for meanwhile
 
     database.tried(asked)
     slow = "SELECT 'a' AS registry, %(owner)s AS username, 'p' AS password FROM pg_sleep(30)"
