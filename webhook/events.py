@@ -1,7 +1,7 @@
 """Notices become a log line, a metric and an Event in the namespace that they are about.
 
-Events are sent in the background, each text at most as often as `again` says and never more than a few hundred waiting: they are
-for people, and a tenant who provokes them must not be able to load the API server.
+Events are sent in the background, each text at most as often as `again` says and never more than a few hundred
+waiting: they are for people, and a tenant who provokes them must not be able to load the API server.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ Read from the cluster alone, with an administrator's kubeconfig, and without wri
 name, source Secrets, our own Events, pods, and service accounts of those that lack the reference. Of each object only
 what is shown is kept, so that thousands of namespaces fit; of a credential no more than its registry.
 
-Sources that are no Secrets cannot be asked from here: what the webhook said of them lately (said.py) stands in for that.
+Sources that are no Secrets cannot be asked from here: what the webhook said of them lately stands in for that.
 """
 
 from collections import Counter
