@@ -159,7 +159,7 @@ class SecretSource:
         return found if isinstance(found, Credentials) else None
 
     def doubt(self, owner: str) -> None:
-        """It is never asked; what its watch is late by is milliseconds."""
+        """It cannot be asked. Replicas contradict each other while the watch of one is late, and no longer."""
 
     async def credentials(self, owner: str) -> Credentials:
         if (known := self.known(owner)) is not None:
