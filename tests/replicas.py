@@ -101,14 +101,12 @@ class SlowSource:
 
     def __init__(self, source: SecretSource, wire: Wire, changed: Callable[[str], None]) -> None:
         self._source, self._wire, self._changed = source, wire, changed
-        self.doubted: list[str] = []
 
     def known(self, owner: str) -> None:
         """Nothing without asking."""
 
     def doubt(self, owner: str) -> None:
         """It is asked each time anyway."""
-        self.doubted.append(owner)
 
     async def credentials(self, owner: str) -> Credentials:
         def ask() -> Credentials:

@@ -1,5 +1,6 @@
 """From watches into views: what is learned, and which namespaces are to be looked at because of it."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -31,6 +32,7 @@ class Feed(Generic[W, V]):
             if isinstance(event, Replaced):
                 for key in self.view.replace(dict(event.items), event.version):
                     self.changed(key)
+                    await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
             else:
                 self._hear(*event.item, gone=event.gone)
 

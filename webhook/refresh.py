@@ -111,10 +111,11 @@ class Refresh:
             self._some.clear()
             owners, self._owners = self._owners, {}
             for owner in owners:
-                for number, namespace in enumerate(self._of_owner(owner)):
+                await asyncio.sleep(0)
+                for number, namespace in enumerate(self._of_owner(owner), 1):
+                    self.news(namespace)
                     if number % AT_A_TIME == 0:
                         await asyncio.sleep(0)
-                    self.news(namespace)
 
     async def _work(self) -> None:
         while True:

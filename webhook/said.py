@@ -16,8 +16,8 @@ from webhook.listing import listed
 from webhook.names import MANAGER
 from webhook.outside import Outside
 
-LATE = timedelta(minutes=5)
-"""By which what goes on being wrong is said again at the latest, after `again`: it is tried that often."""
+LATE = timedelta(minutes=10)
+"""By which what goes on being wrong is said again at the latest, after `again`: `cached.LONGEST_ASKED`."""
 SECOND = timedelta(seconds=1)
 LONGEST = 200
 SUPPLY = frozenset({"SupplyFailed", "TugOfWar"})

@@ -108,12 +108,17 @@ class Supply:
         """Somebody wrote or deleted the Secret here. If it is not as it should be by what is known, that is perhaps
         because another replica asked its source later than we did: we ask again before we undo that.
         """
-        namespace = self._state.namespaces.get(name)
-        if namespace is None or namespace.owner is None:
+        namespace, standing = self._state.namespaces.get(name), self._state.standing.get(name)
+        if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name, standing):
             return
-        known, standing = self._source.known(namespace.owner), self._state.standing.get(name)
-        if known is None or not isinstance(self._planner(namespace, known, standing, self._now()), Leave):
+        if not self.is_right(namespace):
             self._source.doubt(namespace.owner)
+
+    def _deletes(self, name: str, standing: Standing | None) -> bool:
+        """Is it we who just delete it, perhaps to create it anew?"""
+        step, _ = self._running.get(name, (None, None))
+        deletes = isinstance(step, Delete) or (isinstance(step, Write) and step.over is not None and not step.in_place)
+        return deletes and (standing is None or standing.terminating)
 
     async def plan(self, name: str) -> Plan:
         """From the newest knowledge. No I/O of its own; a source may wait for its own."""
@@ -208,7 +213,7 @@ class Supply:
             await self._store.release(seen)  # somebody's finalizer holds it; it is ours, and it must go
             seen = await self._store.read(name)
         if seen is not None:
-            self._learn(name, seen)
+            self._find(name, seen)
             raise WriteConflict("another Secret took its place")
         self._state.standing.forget(name, max(over.version, self._known_version(name, over.uid)))
 
@@ -222,9 +227,9 @@ class Supply:
         try:
             seen = await self._store.read(name)
             if seen is not None:
-                self._learn(name, seen)
-            elif known is not None:
-                self._state.standing.forget(name, known.version)
+                self._find(name, seen)
+            elif known is not None and self._state.standing.forget(name, known.version):
+                self.heard(name)
             await self._fresh(name)
             force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
             if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
@@ -240,5 +245,10 @@ class Supply:
             return Supplied(problem=str(e))
         return None
 
-    def _learn(self, name: str, seen: Standing) -> None:
-        self._state.standing.learn(name, seen)
+    def _learn(self, name: str, ours: Standing) -> None:
+        self._state.standing.learn(name, ours)
+
+    def _find(self, name: str, others: Standing) -> None:
+        """Before the watch tells, which is then no news."""
+        if self._state.standing.learn(name, others):
+            self.heard(name)

@@ -7,6 +7,7 @@ tenant does what tenants do to the Secret.
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -427,8 +428,28 @@ def test_a_plan_is_of_what_is_known_when_the_source_has_answered() -> None:
 # -- what others write --
 
 
+@contextmanager
+def doubts() -> Iterator[tuple[World, list[str]]]:
+    """One replica, and the owners of whom its source is to be asked again."""
+    with settled("A") as world:
+        doubted: list[str] = []
+
+        def doubt(owner: str) -> None:
+            doubted.append(owner)
+
+        world.replicas[0].source.doubt = doubt  # type: ignore[method-assign]
+        yield world, doubted
+
+
+def made_by_another(world: World) -> None:
+    world.server.delete_secret()
+    metadata = {"labels": {MANAGED_BY: MANAGER}, "annotations": {OWNER: "alice"}}
+    data = {KEY: dockerconfig("another replica's")}
+    world.server.create_secret({"metadata": metadata, "type": DOCKERCONFIG, "data": data})
+
+
 @pytest.mark.parametrize(
-    ("edit", "doubted"),
+    ("edit", "expected"),
     [
         ((("metadata", "labels", "example.org/seen"), "yes"), []),  # a field of theirs
         ((("data", KEY), dockerconfig("another replica's")), ["alice"]),
@@ -436,19 +457,44 @@ def test_a_plan_is_of_what_is_known_when_the_source_has_answered() -> None:
         (None, ["alice"]),  # deleted
     ],
 )
-def test_before_what_others_did_is_undone_the_source_is_asked_again(edit: Any, doubted: list[str]) -> None:
+def test_before_what_others_did_is_undone_the_source_is_asked_again(edit: Any, expected: list[str]) -> None:
     """An answer that is good for long may be older than the one that another replica went by."""
-    with settled("A") as world:
-        (replica,) = world.replicas
-        heard: list[str] = []
-
-        def doubt(owner: str) -> None:
-            heard.append(owner)
-
-        replica.source.doubt = doubt  # type: ignore[method-assign]
+    with doubts() as (world, doubted):
         if edit is None:
             world.server.delete_secret()
         else:
             world.tenant(*edit)
         world.all_is_told()
-        assert heard == doubted
+        assert doubted == expected
+
+
+def test_also_when_a_write_that_fails_finds_it_out() -> None:
+    """The watch tells it later, as no news."""
+    with doubts() as (world, doubted):
+        world.set_token("alice")
+        until(world, "APPLY")
+        made_by_another(world)
+        world.remember_foreign()
+        world.all_is_told()
+        assert doubted == ["alice"]
+
+
+@pytest.mark.parametrize("change", [is_bobs, held_and_bobs, is_nobodys])
+@pytest.mark.parametrize("late", ["DELETE ghcr-secret", "GET ghcr-secret"])
+def test_what_we_do_ourselves_is_nothing_to_ask_about(change: Callable[[World], None], late: str) -> None:
+    """The watch tells of it before the API server has answered us."""
+    with doubts() as (world, doubted):
+        change(world)
+        until(world, "DELETE ghcr-secret")
+        if late != "DELETE ghcr-secret":
+            until(world, late)
+        doubted.clear()
+        answered_late(world, lambda: None)
+        assert doubted == []
+
+
+def test_who_is_not_served_is_not_asked_about() -> None:
+    with doubts() as (world, doubted):
+        world.server.label_namespace({OWNER: "alice", "pullsecret-webhook/inject": "disabled"})
+        world.all_is_told()
+        assert doubted == []

@@ -2,6 +2,8 @@
 
 - An answer is handed out while it is fresh, as long as the remote said (at least LEAST, so that the writing of one
   Secret, which looks several times, asks once). After that the next admission or look asks again; nothing polls.
+- One that is contradicted by what somebody wrote into the cluster is asked for again first (`doubt`): another replica
+  may have asked later. While nobody can say, what was written stays.
 - One question an owner at a time, joined by all who want to know. A question that was overtaken by news of its owner
   is asked again before anybody is told the answer.
 - **An answer that is no longer fresh is never handed out.** While nobody can say, SourceUnavailable is raised: what
@@ -46,7 +48,7 @@ OVERTAKEN = 3
 BUDGET = 32 * 1024 * 1024
 """Bytes of answers, roughly."""
 OWNERS = 100_000
-"""Owners whose failures are remembered, and the digests of answers that were dropped."""
+"""Owners whose failures and vain doubts are remembered, and the digests of answers that were dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +93,29 @@ Say = Callable[[str, str], None]
 @dataclass(slots=True)
 class _Entry:
     """`credentials`: what comes of the answer. `until`: loop time at which it stops being fresh. `ends`: wakes when one
-    of the credentials in the answer ends.
+    of the credentials in the answer ends. `doubted`: by what the cluster shows, it may be old.
     """
 
     answer: Answer
     credentials: Credentials
     until: float
     ends: asyncio.TimerHandle | None = None
+    doubted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Vain:
+    """Doubts of one owner that were answered as before. `until`: loop time to which there are no more."""
+
+    delay: float = 0.0
+    until: float = 0.0
+
+    def again(self, now: float) -> "_Vain":
+        delay = min(self.delay * 2, LONGEST) if self.delay and now < self.until + LONGEST else LEAST
+        return _Vain(delay, now + delay)
+
+
+_NEVER = _Vain()
 
 
 @dataclass(slots=True)
@@ -132,6 +150,7 @@ class Cached:
         self._pause = _Pause()
         self._pauses: OrderedDict[str, _Pause] = OrderedDict()
         self._failing: set[str] = set()
+        self._vain: OrderedDict[str, _Vain] = OrderedDict()
         self._turned_away: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.settled = asyncio.Event()
@@ -154,6 +173,14 @@ class Cached:
         return await asyncio.shield(flight)  # a cancelled caller cancels nothing but itself
 
     def doubt(self, owner: str) -> None:
+        """Not again so soon if the last one was in vain: it takes no more than the edits of one tenant."""
+        if _clock() < self._vain.get(owner, _NEVER).until:
+            return
+        if (entry := self._entries.get(owner)) is not None:
+            entry.doubted = True
+        self._is_old(owner)
+
+    def _is_old(self, owner: str) -> None:
         if (entry := self._entries.get(owner)) is not None:
             entry.until = 0.0
         if owner in self._flights:
@@ -243,6 +270,8 @@ class Cached:
         credentials = self._consistent(owner, answer)
         if same := before is not None and before.credentials == credentials:
             credentials = before.credentials
+        if before is not None and before.doubted:
+            self._weigh_doubt(owner, vain=same)
         self._remember(owner, answer, credentials, fresh_for)
         if not same:
             self._say_ended(owner, credentials)
@@ -259,6 +288,13 @@ class Cached:
         for conflict in conflicts:
             self._say("SourceConflict", words(owner, conflict))
         return credentials
+
+    def _weigh_doubt(self, owner: str, *, vain: bool) -> None:
+        before = self._vain.pop(owner, _NEVER)
+        if vain:
+            self._vain[owner] = before.again(_clock())
+            if len(self._vain) > OWNERS:
+                self._vain.popitem(last=False)
 
     def _freshness(self, answer: Answer) -> float:
         """Not longer than all its credentials last: when one ends, there may be another."""
@@ -311,7 +347,7 @@ class Cached:
     def _heard(self, owner: str | None) -> None:
         """News, of one owner or of everybody: what is known is no longer fresh, and reasons to wait may be gone."""
         for one in [owner] if owner is not None else {*self._entries, *self._flights}:
-            self.doubt(one)
+            self._is_old(one)
         if owner is not None:
             self._pauses.pop(owner, None)
         else:

@@ -60,6 +60,9 @@ class Combined:
         return self._of(owner, known) if len(known) == len(parts) else None
 
     def doubt(self, owner: str) -> None:
+        """Nor does what a source said last stand in for it until all could say again."""
+        if (before := self._merged.pop(owner, None)) is not None:
+            self._weight -= before.weight
         for source in self._sources:
             source.doubt(owner)
 

@@ -94,17 +94,8 @@ class SqlRemote:
         """Within twice the time limit: when it is over, the driver asks the server to stop, until the second one."""
         limit, connection = self._config.timeout, None
         try:
-            async with asyncio.timeout(2 * limit), asyncio.timeout(limit):
-                try:
-                    async with self._pool.connection() as connection:
-                        return await self._fetched(connection, owner)
-                except psycopg.OperationalError:
-                    # One that was kept may have ended since: a question that only reads can be asked again.
-                    if connection is None or not connection.closed:
-                        raise
-                connection = None
-                async with self._pool.connection() as connection:
-                    return await self._fetched(connection, owner)
+            async with asyncio.timeout(2 * limit), asyncio.timeout(limit), self._pool.connection() as connection:
+                return await self._fetched(connection, owner)
         except TimeoutError:
             raise _down(f"no {'connection' if connection is None else 'answer'} within {limit:g} s") from None
         except psycopg.DataError as e:

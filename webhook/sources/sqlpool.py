@@ -5,6 +5,7 @@ as long as whoever asks leaves it alone.
 """
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -73,9 +74,7 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Perhaps one that has ended since it was last used: then all that were kept are given up, and the next one is
-        new. Whoever is cancelled with one, or breaks off, closes it.
-        """
+        """Whoever is cancelled with one, or breaks off, closes it."""
         async with self._free:
             address = self._address()
             connection = await self._one(address)
@@ -83,8 +82,6 @@ class Pool:
                 yield connection
             except psycopg.Error:
                 await self._give_back(connection, address)
-                if connection.closed:  # the server was restarted, or is another one: the others are no better
-                    await self._clear()
                 raise
             except BaseException:
                 await connection.close()
@@ -103,7 +100,7 @@ class Pool:
     async def _one(self, address: str) -> Connection:
         while self._idle:
             idle = self._idle.pop()
-            if idle.address == address:
+            if idle.address == address and not _has_ended(idle.connection):
                 return idle.connection
             await idle.connection.close()
         return await connected(address)
@@ -125,3 +122,13 @@ class Pool:
             idle = self._idle.popleft()
             idle.connection.pgconn.finish()
         self._wait()
+
+
+def _has_ended(connection: Connection) -> bool:
+    """Has the server said something that it was not asked for? A connection that rests hears of nothing but its end.
+
+    Without a round trip, and without waiting for a server that is gone to be told to stop, as a question would.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

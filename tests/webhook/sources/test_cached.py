@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 import structlog
@@ -104,6 +105,10 @@ class World:
         self.loop.call_soon(lambda: found.append(self.cached.known(owner)))
         self.loop.settle()
         return found[0]
+
+    def doubt(self, owner: str) -> None:
+        self.loop.call_soon(self.cached.doubt, owner)
+        self.loop.settle()
 
     def answer(self, owner: str, found: Credentials, fresh_for: float = FRESH) -> None:
         self._of(owner).reply.set_result(Answer(found, fresh_for))
@@ -392,15 +397,34 @@ def test_what_is_doubted_is_asked_for_again_and_is_no_news(world: World) -> None
     first = world.has("alice", one("alice", 1))
     world.has("bob", one("bob", 1))
     for owner in ("alice", "carol"):
-        world.cached.doubt(owner)
+        world.doubt(owner)
     assert (world.known("alice"), world.known("bob")) == (None, one("bob", 1))
     again = world.ask("alice")
-    world.cached.doubt("alice")  # of that question too
+    world.doubt("alice")  # of that question too
     world.answer("alice", one("alice", 2))
     assert not again.done()
     world.answer("alice", one("alice", 1))
     assert again.result() is first
     assert not world.heard
+
+
+def test_doubts_in_vain_are_ever_rarer(world: World) -> None:
+    """Who edits a Secret again and again must not have the source asked as often."""
+    world.has("alice", one("alice", 1), 10**6)
+    asked_at: list[float] = []
+    for _ in range(2000):
+        world.passes(0.1)
+        world.doubt("alice")
+        if world.known("alice") is None:
+            asked_at.append(world.loop.time())
+            world.has("alice", one("alice", 1), 10**6)
+    gaps = [later - earlier for earlier, later in pairwise(asked_at)]
+    assert gaps == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.2)
+    world.passes(300)
+    world.doubt("alice")
+    world.has("alice", one("alice", 2), 10**6)  # with reason
+    world.doubt("alice")
+    assert world.known("alice") is None
 
 
 def test_news_faster_than_answers_do_not_starve_anybody(world: World) -> None:

@@ -73,10 +73,18 @@ def test_registries_and_paths_of_all_are_there() -> None:
     assert not sides.said
 
 
-def test_all_are_doubted() -> None:
-    a, b = Told(has(("ghcr.io", 0))), Told(has())
-    Sides(a, b).combined.doubt("alice")
+def test_what_is_doubted_no_longer_stands_in_for_a_source_that_cannot_say() -> None:
+    a, b = Told(has(("ghcr.io", 0))), Told(has(("ghcr.io/acme", 1)))
+    sides = Sides(a, b)
+    both = sides.ask()
+    a.says = None
+    assert sides.ask() is both
+    sides.combined.doubt("alice")
     assert a.doubted == b.doubted == ["alice"]
+    with pytest.raises(SourceUnavailable):
+        sides.ask()
+    a.says = has(("ghcr.io", 2))
+    assert sides.ask().items[0].password == TOKENS[2]
 
 
 def test_of_two_for_one_registry_the_first_is_taken_and_the_other_reported() -> None:

@@ -206,9 +206,9 @@ func (c *connection) ask(interrupted context.Context, until time.Time) (result, 
 
 // sleep is exact to some 50 us; time.Sleep is late by up to a millisecond in a program that waits for the network.
 func sleep(length time.Duration) {
-	if length > 0 {
+	for due := time.Now().Add(length); length > 0; length = time.Until(due) {
 		left := syscall.NsecToTimespec(length.Nanoseconds())
-		_ = syscall.Nanosleep(&left, nil) // an interrupt ends it earlier
+		_ = syscall.Nanosleep(&left, nil) // a signal ends it early
 	}
 }
 
