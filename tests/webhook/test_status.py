@@ -359,8 +359,8 @@ def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:
     line = judged(warnings())["fine"]
     assert (line.state, line.problem) == ("wrong", f"there is no Secret; the webhook said: {down}")
     assert line.needs_a_human
-    assert judged([event("SourceUnavailable", down, NOW - timedelta(minutes=14))])["fine"].state == "wrong"
-    old = NOW - timedelta(minutes=16)  # it would have been said again
+    assert judged([event("SourceUnavailable", down, NOW - timedelta(minutes=19))])["fine"].state == "wrong"
+    old = NOW - timedelta(minutes=21)  # it would have been said again
     for other in (
         event("SourceUnavailable", down, old),
         event("SourceFeedBroken", "source sql: changes are not heard of"),
