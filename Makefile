@@ -72,7 +72,7 @@ test-gitops: build
 	$(RUN)/pytest -q -m gitops tests/e2e
 
 test-all: lint build
-	$(RUN)/pytest -q
+	$(RUN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 build: $(VENV)/.installed
 	@$(RUN)/python -m controlplane build
