@@ -168,7 +168,8 @@ class Replica:
         secrets: Feed[SecretObject, Standing] = Feed(
             cast(Watch[SecretObject, tuple[str, Standing]], self.mails["secrets"]),
             self.state.standing,
-            self._secret_changed,
+            self.refresh.news,
+            self.supply.heard,
         )
         self.background = [self.loop.create_task(run) for run in (namespaces.run(), secrets.run())]
         for what in FEEDS:
@@ -181,10 +182,6 @@ class Replica:
 
     def _of_owner(self, owner: str | None) -> list[str]:
         return [NAMESPACE] if owner is None else sorted(self.state.namespaces.of_owner(owner))
-
-    def _secret_changed(self, namespace: str) -> None:
-        self.supply.heard(namespace)
-        self.refresh.news(namespace)
 
     def _changed(self, owner: str | None) -> None:
         self.refresh.owner(owner)

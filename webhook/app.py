@@ -158,13 +158,8 @@ class App:
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
         name, news = self._config.pull_secret.name, self._refresh.news
-
-        def secret_changed(namespace: str) -> None:
-            self._supply.heard(namespace)
-            news(namespace)
-
         return [
-            *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, news, secret_changed),
+            *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, news, self._supply.heard),
             self._source.run(),
             self._events.run(self._cluster),
             self._expiry.run(),

@@ -20,17 +20,21 @@ V = TypeVar("V", bound=Versioned)
 @dataclass(frozen=True)
 class Feed(Generic[W, V]):
     """What the watch keeps of an object is its key and its value. `changed` is called with the key of each object that
-    is not what it was.
+    is not what it was; before that `heard`, but not of the first list.
     """
 
     watch: Watch[W, tuple[str, V]]
     view: View[V]
     changed: Callable[[str], None]
+    heard: Callable[[str], None] = lambda _key: None
 
     async def run(self) -> None:
         async for event in self.watch.events():
             if isinstance(event, Replaced):
+                first = not self.view.synced.is_set()
                 for key in self.view.replace(dict(event.items), event.version):
+                    if not first:
+                        self.heard(key)
                     self.changed(key)
                     await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
             else:
@@ -38,6 +42,7 @@ class Feed(Generic[W, V]):
 
     def _hear(self, key: str, item: V, *, gone: bool) -> None:
         if self.view.forget(key, item.version) if gone else self.view.learn(key, item):
+            self.heard(key)
             self.changed(key)
         self.view.told(item.version)
 
@@ -63,11 +68,11 @@ def runs(
     secret: str,
     metrics: Metrics,
     look: Callable[[str], None],
-    secret_changed: Callable[[str], None],
+    heard: Callable[[str], None],
 ) -> tuple[Coroutine[None, None, None], ...]:
     """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces.
 
-    `secret_changed`: in this namespace, and not by us, or we have not heard of that yet.
+    `heard`: somebody wrote or deleted the Secret in this namespace; perhaps we, whose answer is still on its way.
     """
     namespaces = Feed(
         Watch(
@@ -91,7 +96,8 @@ def runs(
             query={"fieldSelector": f"metadata.name={secret}"},  # also what RBAC by name asks for
         ),
         state.standing,
-        secret_changed,
+        look,
+        heard,
     )
     accounts = Feed(
         Watch(

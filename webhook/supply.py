@@ -111,7 +111,8 @@ class Supply:
         namespace, standing = self._state.namespaces.get(name), self._state.standing.get(name)
         if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name, standing):
             return
-        if not self.is_right(namespace):
+        known = self._source.known(namespace.owner)
+        if known is None or not isinstance(self._planner(namespace, known, standing, self._now()), Leave):
             self._source.doubt(namespace.owner)
 
     def _deletes(self, name: str, standing: Standing | None) -> bool:
