@@ -174,6 +174,19 @@ class Contract:
 
         self._in(scenario)
 
+    def test_what_is_doubted_is_said_as_before_if_it_is_as_before(self) -> None:
+        async def scenario(place: Place) -> None:
+            given = credential()
+            await place.gives("alice", given)
+            before = await place.has("alice", given)
+            place.source.doubt("alice")
+            place.source.doubt("nobody")
+            assert await place.source.credentials("alice") is before
+            place.source.doubt("alice")  # so soon that it may not count
+            assert await place.source.credentials("alice") is before
+
+        self._in(scenario)
+
     def test_owners_are_opaque(self) -> None:
         async def scenario(place: Place) -> None:
             given = {owner: credential() for owner in OWNERS}
@@ -224,6 +237,8 @@ class Contract:
             await place.gives("alice", given)
             await place.has("alice", given)
             await place.goes_down()
+            await self._says_nothing_else(place, given)
+            place.source.doubt("alice")
             await self._says_nothing_else(place, given)
             await place.comes_back()
             await place.gives("alice", second)

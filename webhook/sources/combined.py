@@ -14,7 +14,7 @@ the owner, the registry and the sources' names; the first of them in the configu
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from webhook.credential import Credentials
@@ -29,11 +29,12 @@ Parts = tuple[Credentials, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Merged:
-    """What came of the parts, `until` one of the credentials in them ends."""
+    """What came of the parts, `until` one of the credentials in them ends. `doubted`: by what the cluster shows."""
 
     parts: Parts
     result: Credentials
     until: datetime | None
+    doubted: bool = False
 
     @property
     def weight(self) -> int:
@@ -61,8 +62,8 @@ class Combined:
 
     def doubt(self, owner: str) -> None:
         """Nor does what a source said last stand in for it until all could say again."""
-        if (before := self._merged.pop(owner, None)) is not None:
-            self._weight -= before.weight
+        if (before := self._merged.get(owner)) is not None:
+            self._merged[owner] = replace(before, doubted=True)
         for source in self._sources:
             source.doubt(owner)
 
@@ -86,7 +87,7 @@ class Combined:
             return answer
         if not isinstance(answer, SourceUnavailable):
             raise answer
-        if (before := self._merged.get(owner)) is not None:
+        if (before := self._merged.get(owner)) is not None and not before.doubted:
             return before.parts[number]
         raise SourceUnavailable(f"source {self._names[number]}: {answer}", everybody=answer.everybody)
 
@@ -95,6 +96,7 @@ class Combined:
         before = self._merged.get(owner)
         if (
             before is not None
+            and not before.doubted
             and all(one is other for one, other in zip(before.parts, parts, strict=True))
             and (before.until is None or self._now() < before.until)
         ):
