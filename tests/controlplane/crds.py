@@ -8,7 +8,7 @@ from tempfile import gettempdir
 
 import yaml
 
-from controlplane.api import Object
+from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
 
@@ -40,21 +40,25 @@ _FILES = {
 def install(cluster: ControlPlane) -> None:
     """All of them, and waits until they are served."""
     for kind in _FILES:
-        definition = _read(kind)
-        name, path = definition["metadata"]["name"], "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        cluster.api.raw("POST", path, json=definition)
-        cluster.wait(partial(_established, cluster, f"{path}/{name}"), f"{kind} is served")
+        _serve(cluster, _read(kind))
 
 
 def install_flux(cluster: ControlPlane) -> None:
     """All that its controllers watch."""
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for module, digest in (_SOURCE_CONTROLLER, _KUSTOMIZE_CONTROLLER, _HELM_CONTROLLER):
         for file in sorted((_downloaded(module, digest) / "config" / "crd" / "bases").glob("*.yaml")):
-            definition = yaml.safe_load(file.read_text())
-            cluster.api.raw("POST", path, json=definition)
-            name = definition["metadata"]["name"]
-            cluster.wait(partial(_established, cluster, f"{path}/{name}"), f"{name} is served")
+            _serve(cluster, yaml.safe_load(file.read_text()))
+
+
+def _serve(cluster: ControlPlane, definition: Object) -> None:
+    """Unless it is served already, for other tests in the same cluster."""
+    path, name = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition["metadata"]["name"]
+    try:
+        cluster.api.raw("POST", path, json=definition)
+    except ApiError as e:
+        if e.status != 409:
+            raise
+    cluster.wait(partial(_established, cluster, f"{path}/{name}"), f"{name} is served")
 
 
 def _established(cluster: ControlPlane, path: str) -> bool:
