@@ -16,7 +16,7 @@ import structlog
 
 from webhook.notice import Notice, Tell
 from webhook.supply import Supplied
-from webhook.turns import Turns
+from webhook.turns import turn
 
 log = structlog.get_logger()
 WORKERS = 4
@@ -66,7 +66,6 @@ class Refresh:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: set[str] = set()
         self._paces: dict[str, _Pace] = {}
-        self._turn = Turns()
 
     def look(self, namespace: str) -> None:
         self._look(namespace, 0.0)
@@ -120,7 +119,7 @@ class Refresh:
     async def _work(self) -> None:
         while True:
             namespace = await self._queue.get()
-            await self._turn()
+            await turn()
             self._waiting.discard(namespace)  # before looking: a change from here on queues it again
             try:
                 supplied = await self._supply(namespace)

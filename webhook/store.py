@@ -11,6 +11,7 @@ from webhook.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRe
 from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
 from webhook.pullsecret import Namespace, Standing
 from webhook.state import Account, Reader, State, account_key
+from webhook.turns import turn
 
 RECENT = 0.2
 """Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that
@@ -49,6 +50,7 @@ class PullSecrets:
             )
         except ClusterError as e:
             raise _meaning(e) from None
+        await turn()
         return self._reader.standing(_SECRET.decode(raw))
 
     async def delete(self, over: Standing) -> None:

@@ -18,7 +18,7 @@ from webhook.notice import Notice, Tell
 from webhook.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Write
 from webhook.sources import Answers
 from webhook.state import State
-from webhook.turns import Turns
+from webhook.turns import turn
 
 ATTEMPTS = 6
 """Lost races in a row before we let others go first; the background comes back."""
@@ -78,7 +78,6 @@ class Supply:
         self._planner, self._now, self._metrics, self._tell = planner, now, metrics, tell
         self._running: dict[str, tuple[Plan, asyncio.Task[Supplied | None]]] = {}
         self._right: dict[str, Right] = {}
-        self._turn = Turns()
 
     def is_right(self, namespace: Namespace) -> bool:
         """Is there nothing to write, by what is known at this moment? False also means: it takes asking to tell.
@@ -172,7 +171,7 @@ class Supply:
     async def _do(self, name: str, step: Write | Delete) -> Supplied | None:
         """One step. None: plan anew."""
         action = "apply" if isinstance(step, Write) else "delete"
-        await self._turn()
+        await turn()
         try:
             # A stale view must not put a token into a namespace that was created anew, or changed hands. With the
             # policy in force one in place cannot: the UID makes it this very Secret, and so this very namespace, and
@@ -203,7 +202,6 @@ class Supply:
             if await self.plan(name) != Write(step.body):
                 return False
         self._learn(name, await self._store.apply(step.body, step.over if step.in_place else None))
-        await self._turn()
         return True
 
     async def _delete(self, name: str, over: Standing) -> None:

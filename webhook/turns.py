@@ -1,17 +1,19 @@
-"""Work in the background in pieces that a review can wait for."""
+"""Work in the background in steps that a review can wait for."""
 
 import asyncio
+from weakref import WeakKeyDictionary
+
+_locks: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDictionary()
 
 
-class Turns:
-    """`await turn()`: one at a time goes on, in a pass of the event loop of its own; in between reviews are answered.
+async def turn() -> None:
+    """One at a time goes on from here, each in a pass of the event loop of its own; in between reviews are answered.
 
     Without it what arrives together is done in one go. Answers to writes do: etcd commits several at a time.
     """
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-
-    async def __call__(self) -> None:
-        async with self._lock:
-            await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    lock = _locks.get(loop)
+    if lock is None:
+        lock = _locks[loop] = asyncio.Lock()
+    async with lock:
+        await asyncio.sleep(0)

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from webhook.cluster import BROKEN, METADATA_ONLY, Cluster, ClusterError, Meta, Status
+from webhook.turns import turn
 
 PAGE = 200
 """Objects. Each may have 1.5 MiB, and a page is in memory as a whole."""
@@ -155,5 +156,5 @@ async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     async for chunk in content.iter_any():
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
+            await turn()  # hundreds may arrive together
             yield line
-            await asyncio.sleep(0)  # hundreds may arrive together, and a review must not wait for all
