@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -47,12 +47,14 @@ class Feed(Generic[W, V]):
         self.view.told(item.version)
 
 
-def failures(resource: str, metrics: Metrics) -> Callable[[ClusterError], None]:
-    """Counts each failure, and logs one line for a row of equal ones."""
+def failures(resource: str, metrics: Metrics, view: View[Any] | None = None) -> Callable[[ClusterError], None]:
+    """Counts each failure, and logs one line for a row of equal ones. `view`: what knows no better from then on."""
     said = ""
 
     def failed(error: ClusterError) -> None:
         nonlocal said
+        if view is not None:
+            view.out_of_touch()
         metrics.watch_failures.labels(resource).inc()
         if str(error) != said and error.status != 410:
             log.warning("cannot watch; trying again", resource=resource, error=str(error))
@@ -80,7 +82,8 @@ def runs(
             "/api/v1/namespaces",
             NamespaceObject,
             lambda seen: (seen.metadata.name, reader.namespace(seen)),
-            failures("namespaces", metrics),
+            failures("namespaces", metrics, state.namespaces),
+            works=state.namespaces.in_touch,
             metadata_only=True,
         ),
         state.namespaces,
@@ -92,7 +95,8 @@ def runs(
             "/api/v1/secrets",
             SecretObject,
             lambda seen: (seen.metadata.namespace, reader.standing(seen)),
-            failures("secrets", metrics),
+            failures("secrets", metrics, state.standing),
+            works=state.standing.in_touch,
             query={"fieldSelector": f"metadata.name={secret}"},  # also what RBAC by name asks for
         ),
         state.standing,
@@ -105,7 +109,8 @@ def runs(
             "/api/v1/serviceaccounts",
             AccountObject,
             lambda seen: (account_key(seen.metadata.namespace, seen.metadata.name), reader.account(seen)),
-            failures("serviceaccounts", metrics),
+            failures("serviceaccounts", metrics, state.accounts),
+            works=state.accounts.in_touch,
         ),
         state.accounts,
         lambda _key: None,

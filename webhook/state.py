@@ -5,7 +5,9 @@ to our own calls; the newer resourceVersion wins: a late event undoes nothing, a
 """
 
 import asyncio
+import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,13 +38,18 @@ class Versioned(Protocol):
 
 V = TypeVar("V", bound=Versioned)
 
+BEHIND = 12.0
+"""Seconds without a word of the watch after which a view may miss something: a little more than a watch lives."""
+
 
 class View(Generic[V]):
-    """One kind of object by key. `synced` once a first list is in."""
+    """One kind of object by key. `synced` once a first list is in. `clock`: in seconds, never set back."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._items: dict[str, V] = {}
         self._told = 0
+        self._in_touch = -math.inf
         self._awaited: dict[str, list[asyncio.Event]] = {}
         self.synced = asyncio.Event()
 
@@ -65,6 +72,18 @@ class View(Generic[V]):
             awaited.set()
         self._changed(key, known, item)
         return True
+
+    def in_touch(self) -> None:
+        """The watch works: it has just told something, or was opened and accepted."""
+        self._in_touch = self._clock()
+
+    def out_of_touch(self) -> None:
+        """The watch has failed."""
+        self._in_touch = -math.inf
+
+    def behind(self) -> bool:
+        """May there be something that the watch has not told?"""
+        return self._clock() - self._in_touch >= BEHIND
 
     async def arrival(self, key: str, within: float) -> V | None:
         """What the watch is about to tell, if it does so in time (seconds)."""

@@ -1,7 +1,7 @@
 """List, then watch, for ever: one stream of events that never ends and lists again only when it must (410).
 
-A watch is a chunked response of JSON lines. Bookmarks keep its position fresh; the server sends one about once a
-minute, so a longer silence is a dead connection. Until then a silently stalled watch goes unnoticed.
+A watch is a chunked response of JSON lines. The server is asked to end each after a few seconds, and sends a bookmark
+shortly before, so that a longer silence is a dead connection. Until then a silently stalled watch goes unnoticed.
 """
 
 import asyncio
@@ -18,11 +18,12 @@ from webhook.turns import turn
 
 PAGE = 200
 """Objects. Each may have 1.5 MiB, and a page is in memory as a whole."""
-LIFE = 300.0
+LIFE = 5.0
 """Seconds that the server is asked to keep a watch open, jittered up to twice that."""
 LONGEST = 4.0
 """Seconds between attempts: after an outage we are right again in about 5 s, and two replicas are no storm."""
-SILENCE = 90.0
+SILENCE = 12.0
+"""Seconds without a word, after which a watch is given up."""
 
 
 class HasMeta(Protocol):
@@ -75,7 +76,7 @@ class _Frame(msgspec.Struct):
 @dataclass(frozen=True)
 class Watch(Generic[T, R]):
     """`item`: the Struct that is decoded; `keep`: what stays of it, page by page, so that a list of tens of thousands
-    is never there as a whole. `failed`: told of each failed attempt.
+    is never there as a whole. `failed`: told of each failed attempt; `works`: of each word of the server.
     """
 
     cluster: Cluster
@@ -85,6 +86,7 @@ class Watch(Generic[T, R]):
     failed: Callable[[ClusterError], None]
     query: Mapping[str, str] | None = None
     metadata_only: bool = False
+    works: Callable[[], None] = lambda: None
 
     async def events(self) -> AsyncIterator[Replaced[R] | Changed[R]]:
         version, delay = "", 0.0
@@ -95,6 +97,7 @@ class Watch(Generic[T, R]):
                 if not version:
                     replaced = await self._list()
                     version = str(replaced.version)
+                    self.works()
                     yield replaced
                 began = clock()
                 async for kind, raw in self._frames(version):
@@ -102,6 +105,7 @@ class Watch(Generic[T, R]):
                         status = msgspec.json.decode(raw, type=Status)
                         raise ClusterError(status.code, status.reason)
                     delay = 0.0
+                    self.works()
                     version = msgspec.json.decode(raw, type=_Versioned).metadata.resource_version
                     if kind != "BOOKMARK":
                         yield Changed(self.keep(decode(raw)), gone=kind == "DELETED")
@@ -139,6 +143,7 @@ class Watch(Generic[T, R]):
         frame = msgspec.json.Decoder(_Frame).decode
         response = await self.cluster.open("GET", self.path, query=query, accept=self._accept(""), timeout=timeout)
         async with response:
+            self.works()
             try:
                 async for line in lines(response.content):
                     event = frame(line)

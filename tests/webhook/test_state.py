@@ -17,7 +17,8 @@ from webhook.credential import Credential, Credentials
 from webhook.names import DOCKERCONFIG_KEY, ENFORCE_MOUNTABLE, EXPIRES, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
 from webhook.owner import by_label
 from webhook.pullsecret import Fingerprint, Namespace, Planner, Write
-from webhook.state import Account, Accounts, Namespaces, Reader, State
+from webhook.state import BEHIND, Account, Accounts, Namespaces, Reader, State, View
+from webhook.watch import LIFE, SILENCE
 
 KEYS = ("a", "b")
 
@@ -429,3 +430,22 @@ def test_account(seen: dict[str, Any], read: Account) -> None:
 @pytest.mark.parametrize(("enforced", "name", "refuses"), [(True, "a", False), (True, "b", True), (False, "b", False)])
 def test_refuses(enforced: bool, name: str, refuses: bool) -> None:
     assert Account(1, ("a",), enforced=enforced).refuses(name) is refuses
+
+
+def test_a_view_is_behind_until_its_watch_works_and_when_it_says_nothing_more() -> None:
+    now = 0.0
+    view: View[Namespace] = View(lambda: now)
+    assert view.behind()
+    view.in_touch()
+    now += BEHIND - 0.1
+    assert not view.behind()
+    now += 0.1
+    assert view.behind()
+    view.in_touch()
+    assert not view.behind()
+    view.out_of_touch()
+    assert view.behind()
+
+
+def test_a_watch_that_works_says_something_before_its_view_is_behind() -> None:
+    assert 2 * LIFE < BEHIND <= SILENCE
