@@ -68,7 +68,8 @@ class SelfManaged:
         """For ever: a look every minute, and one whenever poked."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), EVERY)
+                async with asyncio.timeout(EVERY):
+                    await self._poked.wait()
             self._poked.clear()
             await self._look_until_done()
             await asyncio.sleep(AT_MOST_EVERY)

@@ -209,7 +209,7 @@ async def run(case: Case) -> Outcome:
 
     config, fingerprint = configuration.convert(case.config), Fingerprint(b"k" * 32)
     reader, state, out, metrics = (
-        Reader(config.rules, config.excluded, fingerprint),
+        Reader(config.rules, config.excluded, fingerprint, config.pull_secret.name),
         State.empty(),
         Outcome(),
         Metrics(),

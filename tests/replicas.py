@@ -141,7 +141,7 @@ class Replica:
         self.wire = Careful(server, under_way, name)
         self.wire.view, self.wire.policed = self.state.namespaces, policed
         cluster, metrics, fingerprint = cast(Cluster, self.wire), Metrics(), Fingerprint(name.encode())
-        reader = Reader((by_label(OWNER),), lambda _: False, fingerprint)
+        reader = Reader((by_label(OWNER),), lambda _: False, fingerprint, SECRET)
         self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics, lambda: NOW)
         self.supply = Supply(
             self.state,

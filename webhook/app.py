@@ -70,7 +70,7 @@ class App:
         self._state.accounts.tightened = self._tightened
         self._draining = False
         fingerprint = Fingerprint(secrets.token_bytes(32))
-        self._reader = Reader(config.rules, config.excluded, fingerprint)
+        self._reader = Reader(config.rules, config.excluded, fingerprint, name)
         self._events = Events(self._metrics, now, socket.gethostname())
         lookup = Lookup(cluster, self._reader, self._state)
         self._source: Source = configured(config, cluster, self._changed, self._events.tell, self._metrics, now)
@@ -159,7 +159,16 @@ class App:
     def _runs(self) -> list[Coroutine[None, None, None]]:
         name, news = self._config.pull_secret.name, self._refresh.news
         return [
-            *feeds.runs(self._cluster, self._state, self._reader, name, self._metrics, news, self._supply.heard),
+            *feeds.runs(
+                self._cluster,
+                self._state,
+                self._reader,
+                name,
+                self._metrics,
+                self._events.tell,
+                news,
+                self._supply.heard,
+            ),
             self._source.run(),
             self._events.run(self._cluster),
             self._expiry.run(),
@@ -169,7 +178,8 @@ class App:
     async def _begin(self) -> None:
         """The background starts when all is known: before, what stands right would be written again."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._source.settled.wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):  # wait_for of Python 3.11 may swallow a cancellation
+                await self._source.settled.wait()
         self._source.settled.set()
         await self._state.wait_synced()
         log.info("synced", namespaces=len(self._state.namespaces), secrets=len(self._state.standing))
@@ -208,7 +218,7 @@ class App:
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             NamespaceObject,
             whole,
-            feeds.failures("mutatingwebhookconfigurations", self._metrics),
+            feeds.Health("mutatingwebhookconfigurations", self._metrics, self._events.tell),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,
         )

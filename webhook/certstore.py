@@ -11,6 +11,7 @@ from certs.errors import ApiTrouble, Conflict, NotOurs
 from certs.store import Published, Stored
 from webhook.cluster import Cluster, ClusterError, Meta, SecretObject
 from webhook.names import MANAGED_BY, MANAGER
+from webhook.wire import Unreadable, decode
 
 TYPE = "Opaque"
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
@@ -30,9 +31,9 @@ class CaSecret:
 
     async def read(self) -> Stored | None:
         try:
-            seen = msgspec.json.decode(await self._cluster.call("GET", self._path), type=SecretObject)
-        except ClusterError as e:
-            if e.status == 404:
+            seen = await decode(_SECRET, await self._cluster.call("GET", self._path))
+        except (ClusterError, Unreadable) as e:
+            if isinstance(e, ClusterError) and e.status == 404:
                 return None
             raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be read ({e})") from None
         if (seen.metadata.labels or {}).get(MANAGED_BY) != MANAGER:
@@ -88,6 +89,9 @@ class _Configuration(msgspec.Struct):
     webhooks: list[_Entry] | None = None
 
 
+_SECRET, _CONFIGURATION = msgspec.json.Decoder(SecretObject), msgspec.json.Decoder(_Configuration)
+
+
 class CaBundle:
     """Strategic merge patch, keyed by the entry's name: the chart's owner of the other fields never notices."""
 
@@ -97,9 +101,9 @@ class CaBundle:
 
     async def published(self) -> Published | None:
         try:
-            seen = msgspec.json.decode(await self._cluster.call("GET", self._path), type=_Configuration)
-        except ClusterError as e:
-            if e.status == 404:
+            seen = await decode(_CONFIGURATION, await self._cluster.call("GET", self._path))
+        except (ClusterError, Unreadable) as e:
+            if isinstance(e, ClusterError) and e.status == 404:
                 return None
             raise ApiTrouble(f"the MutatingWebhookConfiguration {self._name} cannot be read ({e})") from None
         for entry in seen.webhooks or ():

@@ -41,6 +41,9 @@ from kubernetes.aio import client, config  # noqa: E402  # see _bare
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """What a call may raise on its way; ValueError: a line break in the token file."""
 
+LARGEST, LARGEST_REFUSAL = 32 * 1024 * 1024, 64 * 1024
+"""Bytes of an answer. An object has some 1.5 MiB; etcd takes no more."""
+
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 """Accept header for metadata only; `{}` is `List` for lists."""
 
@@ -53,6 +56,13 @@ class ClusterError(PullsecretError):
         self.status, self.reason, self.retry_after = status, reason, retry_after
         self.message = message
         """The server's own words: for telling cases apart, never for showing (they may quote what was sent)."""
+
+
+class TooLarge(ClusterError):
+    """The answer is larger than was allowed; it was not kept."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "AnswerTooLarge")
 
 
 _SEGMENT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -100,20 +110,11 @@ class LocalReference(msgspec.Struct):
     name: str = ""
 
 
-_REFERENCES = msgspec.json.Decoder(list[LocalReference] | None)
-LONGEST_LIST = 64 * 1024
-"""Bytes of a list of references that are looked at: hundreds of entries. An account may hold 75,000."""
-
-
 class AccountObject(msgspec.Struct, rename="camel"):
-    metadata: Meta
-    image_pull_secrets: msgspec.Raw = msgspec.Raw(b"null")
+    """Its list may hold 75,000 references; `Reader.account` says what is kept of them."""
 
-    @property
-    def pull_secrets(self) -> tuple[str, ...]:
-        """None of a list that is longer than anybody's who does no harm."""
-        raw = bytes(self.image_pull_secrets) if len(self.image_pull_secrets) <= LONGEST_LIST else b"null"
-        return tuple(reference.name for reference in _REFERENCES.decode(raw) or () if reference.name)
+    metadata: Meta
+    image_pull_secrets: list[LocalReference] | None = None
 
 
 class Status(msgspec.Struct):
@@ -189,11 +190,16 @@ class Cluster:
         async with response:
             raise await _refusal(response)
 
-    async def call(self, method: str, path: str, *, within: float = 2.0, **options: Any) -> bytes:
-        """One request and its whole body; `within` seconds for all of it, the wait for a connection included."""
+    async def call(
+        self, method: str, path: str, *, within: float = 2.0, at_most: int = LARGEST, **options: Any
+    ) -> bytes:
+        """One request and its whole body; `within` seconds for all of it, the wait for a connection included.
+
+        Raises TooLarge beyond `at_most` bytes.
+        """
         async with await self.open(method, path, timeout=aiohttp.ClientTimeout(total=within), **options) as response:
             try:
-                return await response.read()
+                return await _body(response, at_most)
             except BROKEN as e:
                 raise ClusterError(0, type(e).__name__) from None
 
@@ -209,10 +215,21 @@ class Cluster:
         )
 
 
+async def _body(response: aiohttp.ClientResponse, at_most: int) -> bytes:
+    chunks, size = list[bytes](), 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > at_most:
+            response.close()
+            raise TooLarge
+    return b"".join(chunks)
+
+
 async def _refusal(response: aiohttp.ClientResponse) -> ClusterError:
     try:
-        status = msgspec.json.decode(await response.read(), type=Status)
-    except (msgspec.MsgspecError, *BROKEN):
+        status = msgspec.json.decode(await _body(response, LARGEST_REFUSAL), type=Status)
+    except (msgspec.MsgspecError, RecursionError, TooLarge, *BROKEN):
         status = Status()
     after = response.headers.get("Retry-After", "")
     reason = status.reason or response.reason or ""

@@ -113,6 +113,13 @@ class Metrics:
             namespace=_PREFIX,
             registry=self.registry,
         )
+        self.unreadable = Counter(
+            "unreadable_objects",
+            "Objects of the API server that could not be read and were left out",
+            ["resource"],
+            namespace=_PREFIX,
+            registry=self.registry,
+        )
         self.known = Gauge(
             "known_objects", "Objects in the views", ["resource"], namespace=_PREFIX, registry=self.registry
         )

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+About = Literal["Secret", "ServiceAccount", "Service", "Namespace"]
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -12,7 +14,7 @@ class Notice:
     reason: str
     message: str
     namespace: str
-    kind: Literal["Secret", "ServiceAccount", "Service"]
+    kind: About
     name: str
     type: Literal["Warning", "Normal"] = "Warning"
 

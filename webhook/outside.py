@@ -23,6 +23,7 @@ from webhook.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
 from webhook.pullsecret import Fingerprint, Namespace
 from webhook.sources.secret import SourceSecret, merge, read
 from webhook.state import Reader
+from webhook.wire import Unreadable, decode
 
 CONFIG_KEY = "config.yaml"
 FINGERPRINT = Fingerprint(b"")
@@ -71,6 +72,9 @@ class PullSecretObject(SecretObject):
         return max(wrote, key=lambda manager: manager.time.timestamp() if manager.time else 0.0, default=None)
 
 
+_NAMESPACE, _PULL_SECRET = msgspec.json.Decoder(NamespaceObject), msgspec.json.Decoder(PullSecretObject)
+
+
 class _ConfigMap(msgspec.Struct):
     metadata: Meta
     data: dict[str, str] | None = None
@@ -108,7 +112,7 @@ class Outside:
 
     @property
     def reader(self) -> Reader:
-        return Reader(self.config.rules, self.config.excluded, FINGERPRINT)
+        return Reader(self.config.rules, self.config.excluded, FINGERPRINT, self.config.pull_secret.name)
 
     async def namespace(self, name: str) -> Namespace:
         """Raises PullsecretError when there is none."""
@@ -116,9 +120,9 @@ class Outside:
             raise PullsecretError(f"{name} is no name of a namespace")
         try:
             raw = await self.cluster.call("GET", f"/api/v1/namespaces/{name}", within=30.0)
-        except ClusterError as e:
+            return self.reader.namespace(await decode(_NAMESPACE, raw))
+        except (ClusterError, Unreadable) as e:
             raise PullsecretError(f"namespace {name} cannot be read ({e})") from None
-        return self.reader.namespace(msgspec.json.decode(raw, type=NamespaceObject))
 
     async def served(self) -> dict[str, Namespace]:
         """All namespaces that the webhook serves and that stay."""
@@ -132,12 +136,11 @@ class Outside:
 
     async def pull_secret(self, namespace: str) -> PullSecretObject | None:
         try:
-            raw = await self.cluster.call("GET", self.path(namespace), within=30.0)
-        except ClusterError as e:
-            if e.status == 404:
+            return await decode(_PULL_SECRET, await self.cluster.call("GET", self.path(namespace), within=30.0))
+        except (ClusterError, Unreadable) as e:
+            if isinstance(e, ClusterError) and e.status == 404:
                 return None
             raise PullsecretError(f"the Secret {self.config.pull_secret.name} cannot be read ({e})") from None
-        return msgspec.json.decode(raw, type=PullSecretObject)
 
     async def source_secrets(self) -> SourceSecrets:
         path = f"/api/v1/namespaces/{self.config.namespace}/secrets"

@@ -18,6 +18,8 @@ from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_
 
 LARGEST = 1024 * 1024
 """Bytes of data that the API server takes in a Secret."""
+MOST_ENDS = 50
+"""That a pull secret carries: the first ones."""
 SOON = timedelta(days=7)
 """An end of a credential that is nearer than this is mentioned."""
 
@@ -160,6 +162,7 @@ class Planner:
         the ends, because which one is next depends on the time, and a restart must find what it would write.
         """
         ends = sorted({c.expires.astimezone(UTC).replace(microsecond=0) for c in items if c.expires is not None})
+        ends = ends[:MOST_ENDS]
         expires = {EXPIRES: ",".join(f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in ends)} if ends else {}
         return {
             "apiVersion": "v1",

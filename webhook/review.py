@@ -10,6 +10,7 @@ import msgspec
 
 from webhook.errors import MalformedReview
 from webhook.names import INJECT, MIRROR
+from webhook.wire import cut, decode_at_once
 
 API_VERSION = "admission.k8s.io/v1"
 
@@ -20,6 +21,10 @@ checked them, and a tenant's pod may have a million."""
 
 
 _NULL = msgspec.Raw(b"null")
+
+
+class TooDeep(MalformedReview):
+    """`decode` cannot read it: `decode_cut` can."""
 
 
 class Reference(msgspec.Struct):
@@ -133,17 +138,24 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def decode(body: bytes | bytearray) -> Request:
-    """Lists of imagePullSecrets are not looked into yet. Raises MalformedReview."""
+    """Lists of imagePullSecrets are not looked into yet. Raises MalformedReview, and of that TooDeep."""
     try:
-        review = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        review = decode_at_once(_DECODER, body)
+    except RecursionError:
+        raise TooDeep("it nests too deep") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return _other_kind(body)
     return _checked(review.api_version, review.kind, review.request)
 
 
+async def decode_cut(body: bytes | bytearray) -> Request:
+    """A review that is TooDeep for `decode`, without what makes it so. Raises MalformedReview."""
+    return decode(await cut(body))
+
+
 def _other_kind(body: bytes | bytearray) -> Request:
     try:
-        review = _BARE.decode(body)
+        review = decode_at_once(_BARE, body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MalformedReview("not an AdmissionReview") from None
     kind = review.request.kind

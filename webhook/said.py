@@ -20,7 +20,7 @@ LATE = timedelta(minutes=10)
 """By which what goes on being wrong is said again at the latest, after `again`: `cached.LONGEST_ASKED`."""
 SECOND = timedelta(seconds=1)
 LONGEST = 200
-SUPPLY = frozenset({"SupplyFailed", "TugOfWar"})
+SUPPLY = frozenset({"SupplyFailed", "TugOfWar", "Unreadable"})
 SOURCE = frozenset(
     {"SourceUnavailable", "SourceAnswerBroken", "SourceConflict", "SourceFeedBroken", "CredentialExpired"}
 )

@@ -85,7 +85,7 @@ class Mutate:
             return
         began = time.perf_counter()
         try:
-            request = scope.get(DECODED) or review.decode(body)
+            request = scope.get(DECODED) or await _decoded(body)
             deadline = asyncio.get_running_loop().time() + seconds_left(scope["query_string"])
             answer = await self._admission(request, deadline)
         except MalformedReview as e:
@@ -111,6 +111,13 @@ class Mutate:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _decoded(body: bytearray) -> review.Request:
+    try:
+        return review.decode(body)
+    except review.TooDeep:
+        return await review.decode_cut(body)
 
 
 async def _body(scope: Scope, receive: Receive) -> bytearray | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate, islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from webhook.cluster import AccountObject, Meta, NamespaceObject, SecretObject
@@ -27,8 +28,9 @@ from webhook.names import (
     NAMESPACE_UID,
     OWNER,
 )
+from webhook.owner import LONGEST as LONGEST_OWNER
 from webhook.owner import OwnerRule, find_owner
-from webhook.pullsecret import Fingerprint, Namespace, Standing
+from webhook.pullsecret import MOST_ENDS, Fingerprint, Namespace, Standing
 
 
 class Versioned(Protocol):
@@ -37,6 +39,11 @@ class Versioned(Protocol):
 
 
 V = TypeVar("V", bound=Versioned)
+
+MOST_SECRETS, LONGEST_NAMES = 50, 2048
+"""That are kept of an account's own pull secrets, and characters of all their names. An account may list 75,000."""
+LONGEST_CONTENT, LONGEST_REGISTRIES = 256 * 1024, 4096
+"""Characters of a pull secret that is looked into, and of the registries' names that are kept of it: a hundred."""
 
 BEHIND = 12.0
 """Seconds without a word of the watch after which a view may miss something: a little more than a watch lives."""
@@ -65,13 +72,7 @@ class View(Generic[V]):
     def learn(self, key: str, item: V) -> bool:
         """False: something as new was known already, be it the end of the object."""
         known = self._items.get(key)
-        if item.version <= (self._told if known is None else known.version):
-            return False
-        self._items[key] = item
-        for awaited in self._awaited.get(key, ()):
-            awaited.set()
-        self._changed(key, known, item)
-        return True
+        return item.version > (self._told if known is None else known.version) and self._put(key, item)
 
     def in_touch(self) -> None:
         """The watch works: it has just told something, or was opened and accepted."""
@@ -92,7 +93,8 @@ class View(Generic[V]):
             self._awaited.setdefault(key, []).append(arrived)
             try:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(arrived.wait(), within)
+                    async with asyncio.timeout(within):
+                        await arrived.wait()
             finally:
                 self._awaited[key].remove(arrived)
                 if not self._awaited[key]:
@@ -102,24 +104,37 @@ class View(Generic[V]):
     def forget(self, key: str, version: int) -> bool:
         """`version`: that of the deletion, or of the object that is known to be gone."""
         known = self._items.get(key)
-        if known is None or known.version > version:
-            return False
-        del self._items[key]
-        self._changed(key, known, None)
-        return True
+        return known is not None and known.version <= version and self._put(key, None)
 
     def told(self, version: int) -> None:
         """The watch has told all up to here: what is not in the view, and no newer, has ended."""
         self._told = max(self._told, version)
 
     def replace(self, items: Mapping[str, V], version: int) -> set[str]:
-        """After a list as of `version`: the keys that changed. What we wrote after it stays."""
-        gone = {key for key in [*self._items] if key not in items and self.forget(key, version)}
-        self._told = 0
-        changed = gone | {key for key, item in items.items() if self.learn(key, item)}
-        self.told(version)
+        """After a list as of `version`: the keys that changed. What we wrote after it stays.
+
+        Versions of objects do not matter for the rest: after a restore of etcd from a backup they are older than what
+        is known. If the list is, too, nothing that was known counts.
+        """
+        later = {key for key, known in self._items.items() if known.version > version >= self._told}
+        changed = {key for key in {*self._items, *items} - later if self._put(key, items.get(key))}
+        self._told = version
         self.synced.set()
         return changed
+
+    def _put(self, key: str, item: V | None) -> bool:
+        """Whether that is anything new."""
+        known = self._items.get(key)
+        if known == item:
+            return False
+        if item is None:
+            del self._items[key]
+        else:
+            self._items[key] = item
+            for awaited in self._awaited.get(key, ()):
+                awaited.set()
+        self._changed(key, known, item)
+        return True
 
     def _changed(self, key: str, before: V | None, after: V | None) -> None:
         """For an index beside the view."""
@@ -150,7 +165,10 @@ class Namespaces(View[Namespace]):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A service account: its own pull secrets, and whether its pods may refer to no others."""
+    """A service account: its own pull secrets, or the first of many, and whether its pods may refer to no others.
+
+    Ours is among them whenever the account lists it.
+    """
 
     version: int
     pull_secrets: tuple[str, ...]
@@ -200,6 +218,7 @@ class Reader:
     rules: Sequence[OwnerRule]
     excluded: Callable[[str], bool]
     fingerprint: Fingerprint
+    secret: str
 
     def namespace(self, seen: NamespaceObject) -> Namespace:
         meta = seen.metadata
@@ -217,6 +236,7 @@ class Reader:
         meta = seen.metadata
         labels, annotations = meta.labels or {}, meta.annotations or {}
         content, expires = (seen.data or {}).get(DOCKERCONFIG_KEY), annotations.get(EXPIRES)
+        owner = annotations.get(OWNER)
         ours = labels.get(MANAGED_BY) == MANAGER
         return Standing(
             namespace=meta.namespace,
@@ -226,33 +246,43 @@ class Reader:
             dockerconfig=seen.type == DOCKERCONFIG_TYPE,
             immutable=bool(seen.immutable),
             terminating=meta.deletion_timestamp is not None,
-            owner=annotations.get(OWNER),
+            owner=owner if owner is not None and len(owner) <= LONGEST_OWNER else None,
             digest=self.fingerprint(
                 [
                     seen.type,
                     content,
                     labels.get(MANAGED_BY),
-                    annotations.get(OWNER),
+                    owner,
                     annotations.get(NAMESPACE_UID),
                     expires,
                     *sorted(reference.uid for reference in meta.owner_references or ()),
                 ]
             ),
-            registries=tuple(map(sys.intern, registries(content))) if ours and content else (),
+            registries=_registries(content) if ours and content else (),
             ends=_times(expires) if ours and expires else (),
         )
 
-    @staticmethod
-    def account(seen: AccountObject) -> Account:
+    def account(self, seen: AccountObject) -> Account:
+        names = dict.fromkeys(reference.name for reference in seen.image_pull_secrets or () if reference.name)
+        lengths = zip(islice(names, MOST_SECRETS), accumulate(map(len, names)), strict=False)
+        first = [sys.intern(name) for name, together in lengths if together <= LONGEST_NAMES]
         return Account(
             version=version(seen.metadata),
-            pull_secrets=seen.pull_secrets,
+            pull_secrets=(*first, *({self.secret} & names.keys() - first)),
             enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) == "true",
         )
 
 
+def _registries(content: str) -> tuple[str, ...]:
+    """None of what is longer than anybody's who does no harm."""
+    found = registries(content) if len(content) <= LONGEST_CONTENT else ()
+    return tuple(map(sys.intern, found)) if sum(map(len, found)) <= LONGEST_REGISTRIES else ()
+
+
 def _times(text: str) -> tuple[datetime, ...]:
     """As we write them; anything else is not ours to understand."""
+    if len(text) > MOST_ENDS * len("2030-01-31T12:00:00Z,"):
+        return ()
     try:
         ends = [datetime.fromisoformat(one) for one in text.split(",")]
         return tuple(end.astimezone(UTC) for end in ends if end.tzinfo)

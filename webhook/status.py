@@ -170,7 +170,7 @@ async def _pods(outside: Outside, namespace: str | None, served: Container[str],
     if without:
         path = _within(namespace, "serviceaccounts")
         async for one in listed(outside.cluster, "service accounts", path, AccountObject):
-            if Reader.account(one).refuses(name):
+            if outside.reader.account(one).refuses(name):
                 barring.add((one.metadata.namespace, one.metadata.name))
     return {
         space: Pods(

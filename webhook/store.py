@@ -12,6 +12,7 @@ from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAG
 from webhook.pullsecret import Namespace, Standing
 from webhook.state import Account, Reader, State, account_key
 from webhook.turns import turn
+from webhook.wire import Unreadable, decode
 
 RECENT = 0.2
 """Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that
@@ -51,7 +52,7 @@ class PullSecrets:
         except ClusterError as e:
             raise _meaning(e) from None
         await turn()
-        return self._reader.standing(_SECRET.decode(raw))
+        return await self._standing(raw)
 
     async def delete(self, over: Standing) -> None:
         """Exactly this object: a Secret that took its place since stays. It is fine when it is gone already."""
@@ -79,7 +80,13 @@ class PullSecrets:
             if e.status == 404:
                 return None
             raise _meaning(e) from None
-        return self._reader.standing(_SECRET.decode(raw))
+        return await self._standing(raw)
+
+    async def _standing(self, raw: bytes) -> Standing:
+        try:
+            return self._reader.standing(await decode(_SECRET, raw))
+        except (Unreadable, ValueError) as e:
+            raise WriteRefused(f"the Secret that stands cannot be read ({type(e).__name__})") from None
 
 
 class WritePolicy:
@@ -155,7 +162,10 @@ class Lookup:
                     view.forget(name, known.version)
                 return
             raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
-        view.learn(name, self._reader.namespace(_NAMESPACE.decode(raw)))
+        try:
+            view.learn(name, self._reader.namespace(await decode(_NAMESPACE, raw)))
+        except Unreadable as e:
+            raise NamespaceUnknown(f"namespace {name} could not be read: {e}") from None
 
     async def account(self, namespace: str, name: str) -> Account | None:
         """Now, from the API server; None when there is none, or it cannot be read: then nothing is known against it."""
@@ -167,9 +177,9 @@ class Lookup:
             return known
         try:
             raw = await self._cluster.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", within=0.5)
-        except ClusterError:
+            account = self._reader.account(await decode(_ACCOUNT, raw))
+        except (ClusterError, Unreadable):
             return None
-        account = self._reader.account(_ACCOUNT.decode(raw))
         view.learn(key, account)
         return account
 

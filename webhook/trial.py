@@ -9,6 +9,7 @@ from webhook.cluster import Cluster, ClusterError
 from webhook.config import Config
 from webhook.errors import PullsecretError
 from webhook.review import PodSpec
+from webhook.wire import decode
 
 AGAIN = 1.0
 """Seconds between two tries: a namespace that has just been made has no account yet, and selectors lag."""
@@ -16,6 +17,9 @@ AGAIN = 1.0
 
 class _Pod(msgspec.Struct):
     spec: PodSpec
+
+
+_POD = msgspec.json.Decoder(_Pod)
 
 
 async def run(cluster: Cluster, config: Config, namespace: str, within: float) -> None:
@@ -35,7 +39,7 @@ async def _problem(cluster: Cluster, namespace: str, name: str) -> str | None:
         raw = await cluster.call("POST", path, query={"dryRun": "All"}, body=_pod(), within=15.0)
     except ClusterError as e:
         return f"the API server refuses it ({e})"
-    if name in (msgspec.json.decode(raw, type=_Pod).spec.names or []):
+    if name in ((await decode(_POD, raw)).spec.names or []):
         return None
     return "has the namespace an owner, and are the webhook's pods ready?"
 

@@ -14,6 +14,7 @@ from webhook.credential import Credential, Credentials
 from webhook.dockerconfig import parse
 from webhook.pullsecret import (
     FOREIGN,
+    MOST_ENDS,
     NO_CREDENTIAL,
     TOO_LARGE,
     UNAVAILABLE,
@@ -160,6 +161,13 @@ def test_when_its_credentials_end_stands_in_it() -> None:
     assert written(GHCR, HARBOR) is None
     assert written(GHCR, later) == "2030-05-01T00:00:00Z"
     assert written(later, EXPIRED, later) == "2029-12-31T23:59:59Z,2030-05-01T00:00:00Z"
+
+
+def test_of_many_ends_the_first_stand_in_it() -> None:
+    many = [replace(GHCR, registry=f"{n}.example", expires=NOW + timedelta(days=60 - n)) for n in range(60)]
+    written = PLANNER.body(TEAM, many)["metadata"]["annotations"]["pullsecret-webhook/expires"].split(",")
+    assert len(written) == MOST_ENDS
+    assert written[0] == f"{NOW + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_an_end_that_moved_is_written_once() -> None:

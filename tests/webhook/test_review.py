@@ -38,7 +38,7 @@ ACCOUNTS = {
     "enforces": Account(1, ENFORCED, enforced=True),
 }
 FINGERPRINT = Fingerprint(b"key")
-READER = Reader((), lambda _: False, FINGERPRINT)
+READER = Reader((), lambda _: False, FINGERPRINT, SECRET)
 
 
 class Source:

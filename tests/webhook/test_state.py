@@ -1,7 +1,9 @@
 """What is known of the cluster: however its news is delivered, the newest wins; and how objects are read."""
 
 import asyncio
+import base64
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -163,6 +165,20 @@ def test_a_list_is_believed_however_old() -> None:
     assert view.learn("b", replace(TEAM, version=TEAM.version + 1))
 
 
+def test_after_a_restore_from_a_backup_a_list_is_the_truth() -> None:
+    """etcd counts on from the backup, or, as its guide has it, from a number far above: then objects have old ones."""
+    view = Namespaces()
+    view.replace({"a": replace(TEAM, version=90), "b": replace(TEAM, name="b", version=95)}, 100)
+    view.learn("c", replace(TEAM, name="c", version=101))
+    before = replace(TEAM, version=40, owner="bob")
+    assert view.replace({"a": before}, 50) == {"a", "b", "c"}
+    assert dict(view.items()) == {"a": before}
+    assert view.learn("a", replace(TEAM, version=51))
+    assert view.replace({"a": before}, 10**9) == {"a"}
+    assert view.replace({"a": before}, 10**9) == set()
+    assert view.learn("b", replace(TEAM, name="b", version=10**9 + 1))
+
+
 def test_another_uid_or_owner_is_another_namespace() -> None:
     view, heard = Namespaces(), list[int]()
     view.anew = lambda _name: heard.append(number)
@@ -199,6 +215,19 @@ def test_accounts_that_enforce_are_told_of_when_they_come_or_change() -> None:
     assert heard == [("team/b", 3, 4), ("team/b", 4, 5), ("team/a", None, 8), ("team/c", None, 10)]
 
 
+def test_who_waits_for_an_arrival_can_be_ended_in_the_moment_of_it() -> None:
+    async def main() -> None:
+        view = Namespaces()
+        waiting = asyncio.create_task(view.arrival("team", 60.0))
+        await asyncio.sleep(0)
+        view.learn("team", TEAM)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(main())
+
+
 def test_synced_once_all_views_had_a_list() -> None:
     async def main() -> list[bool]:
         state = State.empty()
@@ -218,7 +247,7 @@ def test_synced_once_all_views_had_a_list() -> None:
 
 
 FINGERPRINT = Fingerprint(b"key")
-READER = Reader((by_label("owner"), by_label(OWNER)), lambda name: name == "kube-system", FINGERPRINT)
+READER = Reader((by_label("owner"), by_label(OWNER)), lambda name: name == "kube-system", FINGERPRINT, "ghcr-secret")
 
 
 def namespace(**metadata: Any) -> Namespace:
@@ -296,7 +325,9 @@ def test_one_that_we_wrote_is_what_we_planned() -> None:
     )
     assert (
         read.digest
-        != Reader((), lambda _: False, Fingerprint(b"another")).standing(msgspec.convert(body, SecretObject)).digest
+        != Reader((), lambda _: False, Fingerprint(b"another"), "ghcr-secret")
+        .standing(msgspec.convert(body, SecretObject))
+        .digest
     )
 
 
@@ -367,6 +398,7 @@ def test_the_order_of_owner_references_does_not_count() -> None:
         (("metadata", "labels"), None, "ours", False),
         (("metadata", "annotations", OWNER), "bob", "owner", "bob"),
         (("metadata", "annotations"), None, "owner", None),
+        (("metadata", "annotations", OWNER), "x" * 254, "owner", None),
         (("metadata", "resourceVersion"), "21", "version", 21),
     ],
 )
@@ -376,6 +408,10 @@ def test_standing(path: tuple[str, ...], value: Any, field: str, read: object) -
     assert getattr(after, field) == read
     of_ours = {"registries": before.registries} if field == "ours" else {}
     assert replace(after, digest=before.digest, **of_ours, **{field: getattr(before, field)}) == before
+
+
+def encoded(registries: Iterable[str]) -> str:
+    return base64.b64encode(json.dumps({"auths": dict.fromkeys(registries, 1)}).encode()).decode()
 
 
 @pytest.mark.parametrize(
@@ -399,6 +435,9 @@ def test_standing(path: tuple[str, ...], value: Any, field: str, read: object) -
             (datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)),
         ),
         (("metadata", "annotations", EXPIRES), "soon", "ends", ()),
+        (("metadata", "annotations", EXPIRES), ",".join(["2030-01-01T00:00:00Z"] * 51), "ends", ()),
+        (("data", DOCKERCONFIG_KEY), encoded(f"{number}.example" for number in range(5_000)), "registries", ()),
+        (("data", DOCKERCONFIG_KEY), encoded(["x" * 300_000]), "registries", ()),
         (("metadata", "annotations", EXPIRES), "2030-01-01", "ends", ()),
         (("metadata", "annotations", EXPIRES), "9999-12-31T23:59:59-05:00", "ends", ()),
     ],
@@ -409,6 +448,13 @@ def test_what_is_read_of_ours_alone(path: tuple[str, ...], value: Any, field: st
     assert getattr(standing(changed(body, ("metadata", "labels", MANAGED_BY), "helm")), field) == ()
 
 
+MANY = tuple(f"s{number}" for number in range(5_000))
+
+
+def references(*names: str) -> list[dict[str, str]]:
+    return [{"name": name} for name in names]
+
+
 @pytest.mark.parametrize(
     ("seen", "read"),
     [
@@ -417,6 +463,15 @@ def test_what_is_read_of_ours_alone(path: tuple[str, ...], value: Any, field: st
         (
             {"metadata": {}, "imagePullSecrets": [{"name": "b"}, {}, {"name": ""}, {"name": "a"}]},
             Account(0, ("b", "a"), enforced=False),
+        ),
+        ({"metadata": {}, "imagePullSecrets": references(*MANY)}, Account(0, MANY[:50], enforced=False)),
+        (
+            {"metadata": {}, "imagePullSecrets": references(*MANY, "ghcr-secret")},
+            Account(0, (*MANY[:50], "ghcr-secret"), enforced=False),
+        ),
+        (
+            {"metadata": {}, "imagePullSecrets": references("a", "a", "x" * 2000, "y" * 253, "ghcr-secret", "b")},
+            Account(0, ("a", "x" * 2000, "ghcr-secret"), enforced=False),
         ),
         ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, (), enforced=True)),
         ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "True"}}}, Account(0, (), enforced=False)),

@@ -136,7 +136,7 @@ def test_a_secret_as_the_webhook_writes_it() -> None:
     meta: dict[str, Any] = {"name": "s", "annotations": annotations, "managedFields": [wrote]}
     meta["labels"] = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
     whole = {"metadata": meta, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": data}}
-    reader = Reader((), lambda _: False, FINGERPRINT)
+    reader = Reader((), lambda _: False, FINGERPRINT, "ghcr-secret")
     seen = Seen.of(msgspec.json.decode(json.dumps(whole), type=PullSecretObject), reader)
     assert seen == replace(
         RIGHT,

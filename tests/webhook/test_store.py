@@ -16,7 +16,7 @@ from webhook.pullsecret import Fingerprint, Namespace, Standing
 from webhook.state import Account, Reader, State, account_key
 from webhook.store import IN_FORCE, NOT_IN_FORCE, Lookup, PullSecrets, WritePolicy
 
-READER = Reader((by_label(OWNER),), lambda _: False, Fingerprint(b"k"))
+READER = Reader((by_label(OWNER),), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 OVER = Standing("team", "uid-1", 3, True, True, False, False, "alice", b"")
 BODY = {"metadata": {"name": "ghcr-secret", "namespace": "team"}, "type": "x"}
 SEEN = {"metadata": {"name": "ghcr-secret", "namespace": "team", "uid": "uid-1", "resourceVersion": "4"}, "type": "x"}

@@ -18,6 +18,7 @@ from aiohttp.base_protocol import BaseProtocol
 
 from webhook import watch
 from webhook.cluster import Cluster, ClusterError, NamespaceObject
+from webhook.listing import PAGE, Unread
 from webhook.watch import Changed, Replaced, Watch, lines, whole
 
 PATH = "/api/v1/namespaces"
@@ -67,6 +68,7 @@ def frame(kind: str, obj: Object) -> bytes:
 
 ADDED_A = frame("ADDED", namespace("a", 11))
 BOOKMARK = frame("BOOKMARK", namespace("", 15))
+ADDED_C = frame("ADDED", namespace("c", 16))
 
 
 def stream(*chunks: bytes, then: str = "stay") -> Answer:
@@ -119,6 +121,19 @@ class Seen:
 
     events: list[str]
     failures: list[str]
+    unread: list[str] = field(default_factory=list)
+    worked: int = field(default=0, compare=False)
+    fails: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
+
+    def works(self) -> None:
+        self.worked += 1
+
+    def failed(self, error: ClusterError) -> None:
+        self.failures.append(str(error))
+        self.fails.set()
+
+    def left_out(self, one: Unread) -> None:
+        self.unread.append(str(one))
 
 
 async def follow(fake: Fake, folder: Path, events: int, *, metadata_only: bool = False) -> Seen:
@@ -136,7 +151,7 @@ async def follow(fake: Fake, folder: Path, events: int, *, metadata_only: bool =
                 PATH,
                 NamespaceObject,
                 whole,
-                lambda error: seen.failures.append(str(error)),
+                seen,
                 query={"labelSelector": "x"},
                 metadata_only=metadata_only,
             )
@@ -190,7 +205,7 @@ def test_a_list_then_what_changes(tmp_path: Path) -> None:
     seen = run(fake, tmp_path, 4)
 
     assert seen == Seen(["[a b]@10", "+a", "+a", "-b"], [])
-    assert fake.asked[0] == {"labelSelector": "x", "limit": str(watch.PAGE)}
+    assert fake.asked[0] == {"labelSelector": "x", "limit": str(PAGE)}
     asked = fake.asked[1]
     assert (asked["labelSelector"], asked["resourceVersion"], asked["allowWatchBookmarks"]) == ("x", "10", "true")
     assert watch.LIFE <= int(asked["timeoutSeconds"]) <= 2 * watch.LIFE
@@ -264,21 +279,24 @@ def test_only_410_makes_it_list_again(tmp_path: Path, gone: Answer) -> None:
     assert (fake.list_calls, fake.since) == (2, ["10", "10", "10", "20"])
 
 
-def test_retry_after_is_heeded(tmp_path: Path, slept: list[float]) -> None:
+def test_retry_after_is_heeded_for_as_long_as_a_view_may_be_blind(tmp_path: Path, slept: list[float]) -> None:
     fake = Fake(
-        [status(429, "TooManyRequests", **{"Retry-After": "7"}), listed(version=10)],
-        [status(429, "TooManyRequests", **{"Retry-After": "soon"}), stream(ADDED_A)],
+        [status(429, "TooManyRequests", **{"Retry-After": "3"}), listed(version=10)],
+        [
+            status(429, "TooManyRequests", **{"Retry-After": "3600"}),
+            status(429, "TooManyRequests", **{"Retry-After": "soon"}),
+            stream(ADDED_A),
+        ],
     )
 
-    assert run(fake, tmp_path, 2) == Seen(["[]@10", "+a"], ["429 TooManyRequests"] * 2)
-    assert slept[0] == 7
-    assert slept[1] < 1
+    assert run(fake, tmp_path, 2) == Seen(["[]@10", "+a"], ["429 TooManyRequests"] * 3)
+    assert slept[:2] == [3, watch.LONGEST]
+    assert slept[2] < 1
 
 
 GARBAGE = {
     "HTML": b"<html>captive portal</html>",
     "other JSON": b'{"kind": "Status"}',
-    "no UTF-8": b'{"metadata": {"resourceVersion": "10"}, "items": [{"metadata": {"name": "\xff"}}]}',
     "no version": b'{"metadata": {}, "items": []}',
     "no number": b'{"metadata": {"resourceVersion": "x"}, "items": []}',
     "half of it": b'{"metadata": {"resourceVersion": "10"}, "ite',
@@ -316,6 +334,108 @@ def test_a_frame_that_is_none_ends_the_watch_but_not_the_stream(tmp_path: Path, 
     assert len(seen.failures) == 1
     assert "captive" not in seen.failures[0]
     assert fake.list_calls == 1
+
+
+@pytest.mark.parametrize("chunk", [FRAMES["HTML"], FRAMES["no object"]], ids=["HTML", "no object"])
+def test_what_comes_again_and_cannot_be_read_is_passed_by_listing(tmp_path: Path, chunk: bytes) -> None:
+    fake = Fake(
+        [listed(version=10), listed(namespace("a", 12), version=12)],
+        [stream(ADDED_A, chunk), stream(chunk), stream(frame("ADDED", namespace("b", 13)))],
+    )
+
+    assert run(fake, tmp_path, 4) == Seen(["[]@10", "+a", "[a]@12", "+b"], ["NotKubernetes"] * 2)
+    assert fake.since == ["10", "11", "12"]
+
+
+ODD = {
+    "labels that are a list": b'{"metadata": {"name": "odd", "resourceVersion": "12", "labels": ["x"]}}',
+    "labels that are no text": b'{"metadata": {"name": "odd", "resourceVersion": "12", "labels": {"a": 1}}}',
+    "no UTF-8": b'{"metadata": {"name": "odd", "resourceVersion": "12", "labels": {"a": "\xff"}}}',
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_object_that_cannot_be_read_is_left_out_and_said(tmp_path: Path, odd: bytes) -> None:
+    a, b = (json.dumps(namespace(name, 7)).encode() for name in "ab")
+    page = b'{"metadata": {"resourceVersion": "10"}, "items": [' + b",".join((a, odd, b"null", b)) + b"]}"
+    fake = Fake([text(page)], [stream(b'{"type": "MODIFIED", "object": ' + odd + b"}\n" + ADDED_C, then="cut")])
+
+    seen = run(fake, tmp_path, 2)
+
+    assert (seen.events, seen.failures, fake.since) == (["[a b]@10", "+c"], [], ["10"])
+    assert [one.partition(":")[0] for one in seen.unread] == ["odd", "one without a name", "odd"]
+
+
+@pytest.mark.parametrize("levels", [500, 9_990, 20_000])
+def test_however_deep_an_object_is_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: int) -> None:
+    monkeypatch.setattr(watch, "SILENCE", 5.0)
+    fields = '{"f:a":' * levels + "{}" + "}" * levels
+    deep = json.dumps(namespace("deep", 12, managedFields=[{"fieldsV1": "FIELDS"}])).replace('"FIELDS"', fields)
+    page = '{"metadata": {"resourceVersion": "12"}, "items": [' + deep + ', {"metadata": {"name": "b"}}]}'
+    fake = Fake([text(page)], [stream(f'{{"type": "MODIFIED", "object": {deep}}}\n'.encode() + BOOKMARK, ADDED_C)])
+
+    assert run(fake, tmp_path, 3) == Seen(["[deep b]@12", "+deep", "+c"], [])
+
+
+def test_a_version_that_is_no_number_moves_nothing(tmp_path: Path) -> None:
+    odd = frame("ADDED", {"metadata": {"name": "odd", "resourceVersion": "x" * 5000}})
+    fake = Fake([listed(version=10)], [stream(odd + ADDED_A, then="cut"), stream(ADDED_C)])
+
+    assert run(fake, tmp_path, 4).events == ["[]@10", "+odd", "+a", "+c"]
+    assert fake.since == ["10", "11"]
+
+
+TOO_LARGE = "Timeout: Too large resource version: 900, current: 20"
+RESTORED = {
+    "a change from before": stream(frame("ADDED", namespace("x", 3))),
+    "a bookmark from before": stream(frame("BOOKMARK", namespace("", 3))),
+    "a position that is not there yet": text(json.dumps({"code": 504, "reason": "Timeout", "message": TOO_LARGE}), 504),
+    "an error": stream(frame("ERROR", {"code": 504, "reason": "Timeout", "message": TOO_LARGE})),
+}
+
+
+@pytest.mark.parametrize("answer", RESTORED.values(), ids=RESTORED)
+def test_a_server_that_went_back_is_listed_anew(tmp_path: Path, answer: Answer) -> None:
+    fake = Fake(
+        [listed(namespace("a", 9), version=900), listed(namespace("b", 7), version=20)],
+        [answer, stream(frame("ADDED", namespace("c", 21)))],
+    )
+
+    assert run(fake, tmp_path, 3).events == ["[a]@900", "[b]@20", "+c"]
+    assert fake.since == ["900", "20"]
+
+
+@pytest.mark.parametrize(("newest", "lists"), [(899, 3), (900, 2), (None, 2)])
+def test_a_watch_that_ends_without_a_word_is_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newest: int | None, lists: int
+) -> None:
+    """A server that was set back keeps quiet until it is where it was."""
+    monkeypatch.setattr(watch, "AT_ONCE", 0.0)
+    now = text(json.dumps({"metadata": {"resourceVersion": str(newest) if newest else ""}, "items": []}))
+    fake = Fake(
+        [listed(version=900), now, listed(version=899)],
+        [stream(then="end"), stream(frame("ADDED", namespace("c", 901)))],
+    )
+
+    seen = run(fake, tmp_path, 3 if lists == 3 else 2)
+
+    assert seen.events == (["[]@900", "[]@899", "+c"] if lists == 3 else ["[]@900", "+c"])
+    assert [query["limit"] for query in fake.asked if "watch" not in query][:2] == [str(PAGE), "1"]
+    assert fake.list_calls == lists
+    assert seen.failures == ["VersionsWentBack"] * (lists - 2)
+
+
+def test_it_works_with_each_word_but_after_a_failure_not_by_being_accepted(tmp_path: Path) -> None:
+    fake = Fake([listed(version=10)], [stream(ADDED_A, then="cut"), stream(BOOKMARK + ADDED_C)])
+
+    assert run(fake, tmp_path, 3).worked == 5  # list, accepted, a, bookmark, c
+
+
+def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LONGEST_LINE", 1000)
+    fake = Fake([listed(version=10)], [stream(ADDED_A, b"x" * 1001), stream(ADDED_C)])
+
+    assert run(fake, tmp_path, 3) == Seen(["[]@10", "+a", "+c"], ["NotKubernetes"])
 
 
 def test_lines_may_be_cut_anywhere_and_be_long(tmp_path: Path) -> None:
@@ -366,7 +486,14 @@ def test_attempts_are_ever_farther_apart_until_something_comes(
     down, error = status(503, "ServiceUnavailable"), frame("ERROR", {"code": 500, "reason": "InternalError"})
     fake = Fake(
         [listed(version=10)],
-        [down, *[stream(error)] * 2, *[down] * 4, stream(ADDED_A, then="cut"), down, stream(BOOKMARK + ADDED_A)],
+        [
+            down,
+            *[stream(error)] * 2,
+            *[down] * 4,
+            stream(ADDED_A, then="cut"),
+            down,
+            stream(BOOKMARK + frame("ADDED", namespace("b", 16))),
+        ],
     )
 
     run(fake, tmp_path, 3)
@@ -375,21 +502,15 @@ def test_attempts_are_ever_farther_apart_until_something_comes(
 
 
 def test_nothing_listens(tmp_path: Path) -> None:
-    async def main() -> list[ClusterError]:
-        failures: list[ClusterError] = []
-        enough = asyncio.Event()
-
-        def failed(error: ClusterError) -> None:
-            failures.append(error)
-            enough.set()
-
+    async def main() -> list[str]:
+        seen = Seen([], [])
         async with Cluster.connect(str(kubeconfig(tmp_path, 1))) as cluster:
-            events: AsyncIterator[object] = Watch(cluster, PATH, NamespaceObject, whole, failed).events()
+            events: AsyncIterator[object] = Watch(cluster, PATH, NamespaceObject, whole, seen).events()
             first = asyncio.ensure_future(anext(events))
-            await asyncio.wait_for(enough.wait(), 5)
+            async with asyncio.timeout(5):
+                await seen.fails.wait()
             assert not first.done()
             first.cancel()
-        return failures
+        return seen.failures
 
-    (failure, *_) = asyncio.run(main())
-    assert (failure.status, str(failure)) == (0, "ClientConnectorError")
+    assert asyncio.run(main())[0] == "ClientConnectorError"

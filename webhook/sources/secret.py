@@ -16,6 +16,7 @@ from webhook.cluster import Cluster, ClusterError, SecretObject
 from webhook.credential import Credential, CredentialError, Credentials, canonical_registry
 from webhook.dockerconfig import DockerConfigError, Parsed, parse
 from webhook.errors import SourceUnavailable
+from webhook.listing import Unread
 from webhook.metrics import Metrics
 from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPACES, OWNER, REGISTRY
 from webhook.notice import Notice, Tell
@@ -149,6 +150,7 @@ class SecretSource:
         self._of_owner: dict[str, Credentials | str] = {}
         self._names: dict[str, set[str]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._unread: set[str] = set()
         self._failure = "the source Secrets have not been listed yet"
         self.settled = asyncio.Event()
 
@@ -173,7 +175,7 @@ class SecretSource:
             f"/api/v1/namespaces/{self._namespace}/secrets",
             SecretObject,
             whole,
-            self.failed,
+            self,
             query={"labelSelector": OWNER},
         )
         async for event in watch.events():
@@ -184,13 +186,25 @@ class SecretSource:
             else:
                 self.learn(event.item)
 
+    def works(self) -> None:
+        """As `replace` and `learn` tell."""
+
+    def left_out(self, one: Unread) -> None:
+        """It stays what it was: whose it is now, nobody can say."""
+        self._unread.add(one.name)
+        self._metrics.broken_sources.flag(one.name, on=True)
+        self._metrics.unreadable.labels("source secrets").inc()
+        self._tell(Notice("SourceSecretBroken", one.why, self._namespace, "Secret", one.name))
+
     def failed(self, error: ClusterError) -> None:
         self._failure = f"the source Secrets cannot be listed ({error})"
         self._metrics.watch_failures.labels("source secrets").inc()
         self.settled.set()
 
     def replace(self, items: list[SecretObject], at: int) -> None:
-        read_items = {item.metadata.name: read(item) for item in items}
+        unread = {name: known for name in self._unread if (known := self._secrets.get(name)) is not None}
+        read_items = unread | {item.metadata.name: read(item) for item in items}
+        self._unread.clear()
         first, before = not self._secrets.synced.is_set(), dict(self._secrets.items())
         changed = self._secrets.replace(read_items, at)
         self._apply({name: (before.get(name), self._secrets.get(name)) for name in changed})

@@ -1,0 +1,40 @@
+"""The start: a part that ends, ends the process, also in the first moments."""
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+from typing import cast
+
+import pytest
+
+from webhook.app import App
+from webhook.cluster import Cluster
+from webhook.config import Config
+
+
+class Broken(App):
+    """A feed ends in the same moment in which the source is settled, while the start waits for both."""
+
+    async def _certificates(self) -> list[Coroutine[None, None, None]]:
+        return []
+
+    def _runs(self) -> list[Coroutine[None, None, None]]:
+        return [self._begin(), self._ends()]
+
+    async def _ends(self) -> None:
+        await asyncio.sleep(0)
+        self._source.settled.set()
+        raise LookupError
+
+
+def test_a_feed_that_ends_while_the_start_waits_ends_the_process() -> None:
+    async def main() -> None:
+        with socket.socket() as tls, socket.socket() as plain:
+            for each in (tls, plain):
+                each.bind(("127.0.0.1", 0))
+            async with asyncio.timeout(10):
+                await Broken(Config(), cast(Cluster, object())).run(tls, plain)
+
+    with pytest.raises(ExceptionGroup) as error:
+        asyncio.run(main())
+    assert error.group_contains(LookupError)
