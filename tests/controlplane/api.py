@@ -123,11 +123,12 @@ class Api:
         path: str,
         *,
         json: Object | Objects | None = None,
+        content: bytes | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Any request; an answer from 400 up is an ApiError."""
-        answer = self._client.request(method, path, json=json, params=params, headers=headers)
+        answer = self._client.request(method, path, json=json, content=content, params=params, headers=headers)
         warnings = [text for line in answer.headers.get_list("warning") for text in _WARNING.findall(line)]
         with self._lock:
             self.warnings += [re.sub(r"\\(.)", r"\1", text) for text in warnings]

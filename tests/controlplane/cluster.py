@@ -38,6 +38,7 @@ class ControlPlane:
         self.children: list[Child] = []
         self._parts = parts
         self._stack = stack
+        self._flags: tuple[str, ...] = ()
         admin = parts.access("admin", "admin", _MASTERS)
         self.kubeconfig = admin.write(folder / "admin.kubeconfig")
         self.api = self._client(admin)
@@ -142,14 +143,28 @@ class ControlPlane:
 
         return until(asked, what, within=within)
 
+    @contextmanager
+    def without_etcd(self) -> Iterator[Path]:
+        """etcd and the API server end, and start again afterwards: the folder of etcd's data is given meanwhile."""
+        for name in ("kube-apiserver", "etcd"):
+            (child,) = (child for child in self.children if child.name == name)
+            self.children.remove(child)
+            child.stop()
+        yield self.folder / "etcd"
+        self._serve()
+
     def _start(self, extra_flags: tuple[str, ...]) -> None:
-        etcd = self._run("etcd", self._parts.etcd())
-        etcd.until(lambda: _answers(f"{self._parts.etcd_url}/health"), "etcd answers", within=30)
-        apiserver = self._run("kube-apiserver", self._parts.apiserver(extra_flags))
-        apiserver.until(self._is_ready, "kube-apiserver is ready", within=60)
+        self._flags = extra_flags
+        self._serve()
         manager = self._run("kube-controller-manager", self._parts.controller_manager())
         account = "the controllers have made the default service account"
         manager.until(lambda: self.api.get("ServiceAccount", "default", "default"), account, within=60)
+
+    def _serve(self) -> None:
+        etcd = self._run("etcd", self._parts.etcd())
+        etcd.until(lambda: _answers(f"{self._parts.etcd_url}/health"), "etcd answers", within=30)
+        apiserver = self._run("kube-apiserver", self._parts.apiserver(self._flags))
+        apiserver.until(self._is_ready, "kube-apiserver is ready", within=60)
 
     def _run(self, name: str, command: Command) -> Child:
         # The stack ends its children last started first: the API server before etcd, without which it hangs.
