@@ -2,15 +2,23 @@
 
 import asyncio
 import json
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from webhook import listing
-from webhook.cluster import Cluster, ClusterError, NamespaceObject, TooLarge
+from webhook.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, TooLarge
 from webhook.errors import PullsecretError
-from webhook.listing import PAGE, Listing, listed, number
+from webhook.listing import PAGE, Listing, Unread, kept, listed, number
+from webhook.names import DOCKERCONFIG_KEY, EXPIRES, MANAGED_BY, MANAGER, OWNER
+from webhook.owner import by_annotation, by_label
+from webhook.pullsecret import Fingerprint
+from webhook.sources.secret import read
+from webhook.state import Reader
 
 
 class Sized:
@@ -92,3 +100,36 @@ def test_what_is_no_list_is_said(body: bytes) -> None:
 )
 def test_number(text: str, value: int | None) -> None:
     assert number(text) == value
+
+
+KEYS = ("metadata", "labels", "annotations", "resourceVersion", "name", "namespace", "uid", "type", "data", "spec")
+MORE_KEYS = ("imagePullSecrets", "ownerReferences", "immutable", "deletionTimestamp", OWNER, EXPIRES, MANAGED_BY)
+TEXTS = st.sampled_from(["a", MANAGER, DOCKERCONFIG_KEY, "9" * 5_000, "\ud800", "2030-01-31T12:00:00Z", "e30=", "\0"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS)), inner, max_size=6)
+    ),
+    max_leaves=25,
+)
+READER = Reader((by_label(OWNER), by_annotation("a")), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
+READS: dict[type[msgspec.Struct], Callable[[Any], object]] = {
+    NamespaceObject: READER.namespace,
+    SecretObject: lambda seen: (READER.standing(seen), read(seen)),
+    AccountObject: READER.account,
+}
+
+
+@pytest.mark.parametrize("item", READS)
+@settings(max_examples=60)
+@given(
+    st.fixed_dictionaries({"metadata": st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS)), VALUES)}) | VALUES,
+    st.dictionaries(st.sampled_from((*KEYS[4:], *MORE_KEYS)), VALUES),
+)
+def test_whatever_an_object_is_it_is_kept_or_left_out(item: type[msgspec.Struct], value: Any, more: Any) -> None:
+    left = list[Unread]()
+    raw = json.dumps({**more, **value} if isinstance(value, dict) else value).encode()
+    one = asyncio.run(kept(raw, msgspec.json.Decoder(item), READS[item], left.append))
+    assert (one is None) == (len(left) == 1)
+    for unread in left:
+        assert str(unread).isprintable()
