@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from webhook.cluster import ClusterError
+from webhook.cluster import ClusterError, Meta, OwnerReference, is_name
 from webhook.credential import Credentials
 from webhook.dockerconfig import DockerConfigError
 from webhook.listing import listed
 from webhook.names import DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
 from webhook.outside import Outside, PullSecretObject, covered
 from webhook.pullsecret import Namespace
+from webhook.shown import command, quoted, shown, some
 
 FIELD_MANAGER = "pullsecret-adopt"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -67,6 +68,13 @@ _WRITERS: tuple[tuple[str, str, str, str], ...] = (
 )
 """Who writes such Secrets, how that is seen, and how to make them stop without taking the Secret along."""
 
+_MAKERS = frozenset({"configmap", "externalsecret", "sealedsecret", "secret", "sopssecret"})
+"""Kinds that live in a namespace, so that a command to delete one reaches no further. Whoever may write the Secret says
+what owns it: any kind, any name.
+"""
+KEYS = 20
+"""Signs that a command takes away; more are nobody's who means no harm."""
+
 Result = Literal["adopted", "fine", "refused"]
 
 
@@ -85,7 +93,7 @@ class Outcome:
 def line(outcome: Outcome, *, dry_run: bool) -> str:
     """For people."""
     said = {"adopted": "would be adopted" if dry_run else "adopted", "fine": "nothing to do", "refused": "refused"}
-    why = [outcome.why] if outcome.why else [f"for {outcome.owner}"]
+    why = [outcome.why] if outcome.why else [f"for {quoted(outcome.owner or '')}"]
     why += [f"written so far by {outcome.before}"] if outcome.before else []
     todo = f"\n  to do: {outcome.todo}" if outcome.todo else ""
     return f"{outcome.namespace}: {said[outcome.result]}: {'; '.join(why)}{todo}"
@@ -147,24 +155,33 @@ def judge(
 def _unfit(namespace: Namespace, secret: PullSecretObject) -> tuple[str, str]:
     """Why the webhook could not take it over in place, or would have to fight for it; empty when nothing is wrong."""
     meta = secret.metadata
-    call = f"kubectl -n {namespace.name}"
-    anew = f"{call} delete secret {meta.name}; the webhook makes its own at once"
+    call = "kubectl -n {} delete secret {}"
+    anew = f"{command(call, namespace.name, meta.name) or 'delete it'}; the webhook makes its own at once"
     if meta.deletion_timestamp is not None:
         return "the Secret is being deleted", "nothing: the webhook makes its own when it is gone"
     if secret.type != DOCKERCONFIG_TYPE:
-        return f"its type is {secret.type}, which cannot be changed", anew
+        return f"its type is {quoted(secret.type)}, which cannot be changed", anew
     if secret.immutable:
         return "it is immutable", anew
     for other in meta.owner_references or ():
         if other.uid != namespace.uid:
-            stop = f"{call} delete {other.kind.lower()} {other.name} --cascade=orphan"
-            return f"{other.kind} {other.name} owns it", f"end that so that the Secret stays: {stop}"
-    return _written_by(meta.labels or {}, meta.annotations or {}, call, meta.name)
+            return f"{quoted(other.kind)} {quoted(other.name)} owns it", _orphaned(namespace.name, other)
+    return _written_by(namespace.name, meta)
 
 
-def _written_by(labels: Mapping[str, str], annotations: Mapping[str, str], call: str, name: str) -> tuple[str, str]:
+def _orphaned(namespace: str, maker: OwnerReference) -> str:
+    kind, call = maker.kind.lower(), "kubectl -n {} delete {} {} --cascade=orphan"
+    stop = command(call, namespace, kind, maker.name) if kind in _MAKERS and is_name(maker.name) else ""
+    what = stop or "if it is what it should be, delete it with --cascade=orphan"
+    return f"end that so that the Secret stays: {what}"
+
+
+def _written_by(namespace: str, meta: Meta) -> tuple[str, str]:
     """Signs of a writer. They stay when it is stopped, so a human who has done that takes them away, all at once."""
-    places: dict[str, Mapping[str, str]] = {"label": labels, "annotate": annotations}  # as kubectl calls it
+    places: dict[str, Mapping[str, str]] = {
+        "label": meta.labels or {},  # as kubectl calls it
+        "annotate": meta.annotations or {},
+    }
     signs: list[tuple[str, str, str, str]] = [
         (where, key, who, stop)
         for where, prefix, who, stop in _WRITERS
@@ -173,11 +190,15 @@ def _written_by(labels: Mapping[str, str], annotations: Mapping[str, str], call:
     ]
     for where, metadata in places.items():
         if by := metadata.get(MANAGED_BY):
-            signs.append((where, MANAGED_BY, f"its {MANAGED_BY} is {by}", "make that stop writing it"))
+            signs.append((where, MANAGED_BY, f"its {MANAGED_BY} is {quoted(by)}", "make that stop writing it"))
     if not signs:
         return "", ""
-    keys = {where: [f"{key}-" for place, key, _, _ in signs if place == where] for where in places}
-    away = " && ".join(f"{call} {where} secret {name} {' '.join(found)}" for where, found in keys.items() if found)
+    commands = []
+    for where in places:
+        if keys := [key for place, key, _, _ in signs if place == where]:
+            call = f"kubectl -n {{}} {where} secret {{}}{' {}-' * len(keys)}"
+            commands.append(command(call, namespace, meta.name, *keys))
+    away = " && ".join(commands) if all(commands) and len(signs) <= KEYS else "take these signs of it off the Secret"
     _, _, who, stop = signs[0]
     return who, f"{stop}; then {away}"
 
@@ -185,11 +206,14 @@ def _written_by(labels: Mapping[str, str], annotations: Mapping[str, str], call:
 def _lost(secret: PullSecretObject, known: Credentials | None, owner: str, now: datetime) -> tuple[str, str] | None:
     """What would be lost when the webhook writes what it knows."""
     if known is None:
-        return f"a source Secret of {owner} is broken", "mend it"
+        return f"a source Secret of {quoted(owner)} is broken", "mend it"
     fresh = known.unexpired(now)
     if not fresh.items:
         have = "has ended" if known.items else "is in no source Secret"
-        return f"the credential of {owner} {have}; the webhook would not keep this one", "give the owner one first"
+        return (
+            f"the credential of {quoted(owner)} {have}; the webhook would not keep this one",
+            "give the owner one first",
+        )
     try:
         had = [credential.registry for credential in secret.parsed.credentials]
     except DockerConfigError:
@@ -197,13 +221,13 @@ def _lost(secret: PullSecretObject, known: Credentials | None, owner: str, now: 
     registries = [credential.registry for credential in fresh.items]
     missing = [registry for registry in had if not covered(registry, registries)]
     if missing:
-        return f"{owner} has no credential for {', '.join(missing)}, which is in the Secret", "add it to the owner's"
+        return f"{quoted(owner)} has no credential for {some(missing)}, which is in the Secret", "add it to the owner's"
     return None
 
 
 def _before(secret: PullSecretObject) -> str:
     wrote = secret.written
-    return f"{wrote.manager}, {wrote.time:%Y-%m-%d %H:%M}" if wrote is not None and wrote.time else ""
+    return f"{quoted(wrote.manager)}, {wrote.time:%Y-%m-%d %H:%M}" if wrote is not None and wrote.time else ""
 
 
 async def _adopt(
@@ -222,7 +246,7 @@ async def _adopt(
             within=30.0,
         )
     except ClusterError as e:
-        what = "it changed meanwhile" if e.status == 409 else f"the API server does not take it ({e})"
+        what = "it changed meanwhile" if e.status == 409 else f"the API server does not take it ({shown(str(e))})"
         return Outcome(outcome.namespace, outcome.owner, "refused", what, "run this again")
     return outcome
 

@@ -17,11 +17,14 @@ import msgspec
 from webhook import config as configuration
 from webhook.config import Config, ConfigError
 from webhook.errors import PullsecretError
+from webhook.shown import shown
 
 if TYPE_CHECKING:
     from webhook.outside import Outside
 
 OK, FAILED, USAGE = 0, 1, 2
+LONGEST_COMPLAINT = 2000
+"""Characters of an error: what is said of a file or by the API server may quote anything."""
 
 
 class UsageError(Exception):
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _complain(e: Exception, code: int) -> int:
-    print(f"pullsecret: {e}", file=sys.stderr)
+    print(f"pullsecret: {shown(str(e), LONGEST_COMPLAINT)}", file=sys.stderr)
     return code
 
 
@@ -309,7 +312,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(json.dumps([msgspec.to_builtins(line) for line in report.lines], indent=2))
     else:
-        print(_plain(status.text(report)))
+        print(status.text(report))
     return FAILED if report.needs_a_human else OK
 
 
@@ -323,7 +326,7 @@ def _adopt(arguments: argparse.Namespace) -> int:
             async for outcome in adopt.run(outside, arguments.namespace, datetime.now(UTC), **asked):
                 outcomes.append(outcome)
                 if arguments.output == "text":
-                    print(_plain(adopt.line(outcome, dry_run=arguments.dry_run)), flush=True)
+                    print(adopt.line(outcome, dry_run=arguments.dry_run), flush=True)
             return outcomes
 
     outcomes = asyncio.run(run())
@@ -344,11 +347,6 @@ async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[Outsid
     config = configuration.load(arguments.config) if arguments.config else None
     async with Cluster.connect(kubeconfig) as cluster:
         yield Outside(cluster, config or await deployed_config(cluster))
-
-
-def _plain(text: str) -> str:
-    """What tenants write may not steer a terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,10 @@
 """What the webhook said lately, read back from its Events for `pullsecret status`: of pull secrets, and of its sources.
 
 Sources that are no Secrets cannot be asked by an administrator's command; what the webhook heard of them can.
+
+Whoever may create Events in a namespace may forge one there, in our name too. So what is read is shown as what an Event
+says, and where. One in a tenant's namespace never makes anything look better than it is; those about sources count in
+the webhook's own namespace only.
 """
 
 import re
@@ -15,11 +19,11 @@ from webhook.events import again
 from webhook.listing import listed
 from webhook.names import MANAGER
 from webhook.outside import Outside
+from webhook.shown import quoted
 
 LATE = timedelta(minutes=10)
 """By which what goes on being wrong is said again at the latest, after `again`: `cached.LONGEST_ASKED`."""
 SECOND = timedelta(seconds=1)
-LONGEST = 200
 SUPPLY = frozenset({"SupplyFailed", "TugOfWar", "Unreadable"})
 SOURCE = frozenset(
     {"SourceUnavailable", "SourceAnswerBroken", "SourceConflict", "SourceFeedBroken", "CredentialExpired"}
@@ -29,11 +33,15 @@ _AFTER_OWNER = re.compile(": | has: | for ")
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """What the webhook warned of."""
+    """What an Event in the namespace `where` warns of."""
 
+    where: str
     at: datetime
     reason: str
     message: str
+
+    def __str__(self) -> str:
+        return f"an Event in {self.where} says: {quoted(self.message)}"
 
     def since(self, written: datetime | None) -> bool:
         """Not before the Secret was written? That time is in whole seconds."""
@@ -58,6 +66,7 @@ class Said:
 
 class _Object(msgspec.Struct, frozen=True):
     kind: str = ""
+    name: str = ""
 
 
 class _Event(msgspec.Struct, rename="camel"):
@@ -71,7 +80,7 @@ class _Event(msgspec.Struct, rename="camel"):
 async def said(outside: Outside, namespace: str | None, owners: Container[str], now: datetime) -> Said:
     """In one namespace or in all, and of these owners. What it says of sources stands beside its own Service."""
     query = {"fieldSelector": f"reportingComponent={MANAGER},type=Warning"}
-    own = outside.config.namespace
+    own, secret = outside.config.namespace, _Object("Secret", outside.config.pull_secret.name)
     paths = (
         ["/api/v1/events"] if namespace is None else [f"/api/v1/namespaces/{each}/events" for each in {namespace, own}]
     )
@@ -84,16 +93,21 @@ async def said(outside: Outside, namespace: str | None, owners: Container[str], 
             where, at = event.metadata.namespace, event.event_time
             if at is None or now - at > again(event.reason) + LATE:
                 continue
-            one = Warned(at, event.reason, event.message[:LONGEST])
-            if one.reason in SUPPLY:
+            message, about = _first_line(event.message), event.involved_object
+            one = Warned(where, at, event.reason, message)
+            if one.reason in SUPPLY and about == secret:
                 _keep(of_namespace, where, one)
-            elif where == own and one.reason in SOURCE and event.involved_object.kind == "Service":
-                _, about_one, rest = event.message.partition("owner ")
+            elif where == own and one.reason in SOURCE and about.kind == "Service":
+                _, about_one, rest = message.partition("owner ")
                 if not about_one:
                     _keep(of_all, one.message, one)
                 elif (owner := _owner(rest, owners)) is not None:
                     _keep(conflicts if one.reason == "SourceConflict" else of_owner, owner, one)
     return Said(of_namespace, of_owner, conflicts, of_all)
+
+
+def _first_line(message: str) -> str:
+    return next(iter(message.splitlines()), "")
 
 
 def _keep(found: dict[str, Warned], key: str, one: Warned) -> None:

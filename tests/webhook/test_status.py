@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import planted
 from webhook import config as configuration
@@ -152,12 +154,12 @@ def test_a_secret_as_the_webhook_writes_it() -> None:
 
 
 def told(message: str, at: datetime = NOW + timedelta(minutes=5)) -> Judge:
-    said = {"team": Warned(at, "SupplyFailed", message)} if message else {}
+    said = {"team": Warned("team", at, "SupplyFailed", message)} if message else {}
     return replace(JUDGE, said=Said(of_namespace=said))
 
 
 def test_what_was_said_before_the_secret_was_written_is_no_reason() -> None:
-    for seconds, problem in ((2, "; the webhook said: a quota"), (0.5, ""), (-1, "")):
+    for seconds, problem in ((2, '; an Event in team says: "a quota"'), (0.5, ""), (-1, "")):
         line = told("a quota", NOW + timedelta(seconds=seconds))(SPACE, but(owner="bob"), GHCR)
         assert line.problem == "the Secret is bob's" + problem
 
@@ -180,16 +182,16 @@ def test_what_is_wrong(seen: Seen, problem: str) -> None:
     line = told("a quota of the namespace forbids it")(SPACE, seen, GHCR)
     assert (line.state, line.needs_a_human) == ("wrong", True)
     assert problem in line.problem
-    assert line.problem.endswith("; the webhook said: a quota of the namespace forbids it")
+    assert line.problem.endswith('; an Event in team says: "a quota of the namespace forbids it"')
 
 
 @pytest.mark.parametrize(
     ("known", "said", "problem"),
     [
         (Credentials(), "", ""),
-        (Credentials(), "a quota forbids it", "there is no Secret; the webhook said: a quota forbids it"),
+        (Credentials(), "a quota forbids it", 'there is no Secret; an Event in team says: "a quota forbids it"'),
         (GHCR, "", "the Secret is missing; is the webhook running?"),
-        (GHCR, "a quota forbids it", "the Secret is missing; the webhook said: a quota forbids it"),
+        (GHCR, "a quota forbids it", 'the Secret is missing; an Event in team says: "a quota forbids it"'),
         (ENDED, "", "there is no Secret: the credential of alice has ended; renew it"),
         (None, "", "there is no Secret, and a source Secret of alice is broken"),
     ],
@@ -297,6 +299,7 @@ class Remote:
         pass
 
 
+OWN = "an Event in pullsecret-webhook"
 OWNERS = [BROKEN, REFUSED, CONFLICT, "ended", "everybody"]
 
 
@@ -343,9 +346,9 @@ def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
     refused = f"source sql: nobody can say what owner {REFUSED} has: row 1: its token is encrypted; set decrypt"
     broken = f"source sql: of owner {BROKEN}: credential 1: it has no text at username"
     missing, standing = judged(warnings()), judged(warnings(), standing=True)
-    assert missing[REFUSED].problem == f"there is no Secret; the webhook said: {refused}"
-    assert standing[REFUSED].problem == f"what stands may be old; the webhook said: {refused}"
-    assert standing[BROKEN].problem == f"what stands may be old; the webhook said: {broken}"
+    assert missing[REFUSED].problem == f'there is no Secret; {OWN} says: "{refused}"'
+    assert standing[REFUSED].problem == f'what stands may be old; {OWN} says: "{refused}"'
+    assert standing[BROKEN].problem == f'what stands may be old; {OWN} says: "{broken}"'
     assert "the credential of owner ended for ghcr.io has ended; renew it" in missing["ended"].problem
     assert "different credentials of owner a for b has: c for ghcr.io" in standing[CONFLICT].note
     assert not standing[CONFLICT].problem
@@ -357,7 +360,7 @@ def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
 def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:
     down = "source sql: row 1: its token is encrypted; set decrypt; what stands in the namespaces stays"
     line = judged(warnings())["fine"]
-    assert (line.state, line.problem) == ("wrong", f"there is no Secret; the webhook said: {down}")
+    assert (line.state, line.problem) == ("wrong", f'there is no Secret; {OWN} says: "{down}"')
     assert line.needs_a_human
     assert judged([event("SourceUnavailable", down, NOW - timedelta(minutes=19))])["fine"].state == "wrong"
     old = NOW - timedelta(minutes=21)  # it would have been said again
@@ -375,10 +378,10 @@ def test_what_is_said_of_a_source_as_a_whole_stands_above_the_table() -> None:
     ]
     said = report(Lists(namespaces=[TEAM], events=warnings() + elsewhere), ELSEWHERE)
     assert text(said).splitlines()[:2] == [
-        "2030-01-01 00:00 the webhook said: source sql: changes are not heard of: hung up; trying again",
+        f'2030-01-01 00:00 {OWN} says: "source sql: changes are not heard of: hung up; trying again"',
         (
-            "2030-01-01 00:00 the webhook said: source sql: row 1: its token is encrypted; set decrypt; "
-            "what stands in the namespaces stays"
+            f'2030-01-01 00:00 {OWN} says: "source sql: row 1: its token is encrypted; set decrypt; '
+            'what stands in the namespaces stays"'
         ),
     ]
     assert text(said).splitlines()[2].startswith("NAMESPACE ")
@@ -400,3 +403,60 @@ def test_the_table() -> None:
         "  the Secret is bob's",
         "3 namespaces: 1 right, 1 without a known credential, 1 wrong; 0 pods without the reference; 1 for a human",
     ]
+
+
+# -- text of others --
+
+ROW = "x\nkube-system  admin  right  2030-01-01 00:00"
+hostile = st.text(max_size=20) | st.sampled_from(
+    [ROW, "\x1b[2J", "\u202eevil", "\u200b", "x" * 9999, "a\u2028b", "$(id)"]
+)
+
+
+@given(hostile, hostile, hostile)
+def test_what_others_wrote_is_one_cell_or_in_quotes(owner: str, said: str, kind: str) -> None:
+    space = Namespace("team", "space-uid", 1, owner or "x")
+    judge = told(said)
+    found = [
+        judge(space, replace(seen, type=kind, registries=(kind,) * 9), known)
+        for seen in (RIGHT, but(dockerconfig=False), but(owner=said), but(ends=(NOW,)))
+        for known in (GHCR, ENDED, None)
+    ]
+    found += [judge(space, None, known) for known in (GHCR, ENDED, None, Credentials())]
+    shown = text(Report(found, [str(Warned("team", NOW, "SupplyFailed", said))])).splitlines()
+    rows = [line for line in shown if not line.startswith("  ")][2:-1]  # what is said, the head, and the summary
+    assert len(rows) == len(found)
+    assert all(row.startswith("team  ") for row in rows)
+    assert all(line.isprintable() and len(line) < 2500 for line in shown)
+
+
+def forged(reason: str, message: str, at: datetime = NOW, **about: str) -> Object:
+    involved = {"involvedObject": {"kind": "Secret", "name": "ghcr-secret"} | about}
+    made = event(reason, message, at) | involved
+    return made | {"metadata": {"name": "forged", "namespace": "team"}}
+
+
+def test_an_event_that_a_tenant_may_have_made_makes_nothing_better() -> None:
+    source = source_secret("alice")
+    right, wrong = as_the_webhook_writes(source), {"metadata": {"name": "ghcr-secret", "namespace": "team"}}
+    soothing = [
+        forged(reason, "all is well\nteam  alice  right", at)
+        for reason in ("SupplyFailed", "TugOfWar", "SourceUnavailable", "SourceConflict", "CredentialExpired", "x")
+        for at in (NOW, NOW + timedelta(days=999))
+    ]
+    for secrets in ([source], [source, wrong], [source, right]):
+        for config in ({}, ELSEWHERE):
+            before = report(Lists(namespaces=[TEAM], secrets=secrets), config)
+            after = report(Lists(namespaces=[TEAM], secrets=secrets, events=soothing), config)
+            assert [line.state for line in after.lines] == [line.state for line in before.lines]
+            assert after.needs_a_human == before.needs_a_human
+            assert not after.said
+    (line,) = shown(Lists(namespaces=[TEAM], secrets=[source], events=soothing))
+    assert line.problem == 'the Secret is missing; an Event in team says: "all is well"'
+
+
+@pytest.mark.parametrize("about", [{"kind": "Pod"}, {"name": "other"}])
+def test_an_event_about_something_else_is_not_shown(about: Object) -> None:
+    made = forged("SupplyFailed", "all is well", **about)
+    (line,) = shown(Lists(namespaces=[TEAM], secrets=[source_secret("alice")], events=[made]))
+    assert line.problem == "the Secret is missing; is the webhook running?"
