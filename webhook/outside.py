@@ -9,18 +9,20 @@ import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from webhook import config as configuration
-from webhook.cluster import Cluster, ClusterError, Meta, NamespaceObject, SecretMeta, SecretObject, is_name
-from webhook.config import Config, ConfigError
+from webhook.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, is_name
+from webhook.config import Config, ConfigError, Tls
 from webhook.credential import Credentials, canonical_registry
 from webhook.dockerconfig import DockerConfigError, Parsed, parse
 from webhook.errors import PullsecretError
 from webhook.listing import listed
 from webhook.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
 from webhook.pullsecret import Fingerprint, Namespace
+from webhook.shown import quoted
 from webhook.sources.secret import SourceSecret, merge, read
 from webhook.state import Reader
 from webhook.wire import Unreadable, decode
@@ -28,7 +30,10 @@ from webhook.wire import Unreadable, decode
 CONFIG_KEY = "config.yaml"
 FINGERPRINT = Fingerprint(b"")
 """Compares within one run and is never shown, so it needs no key."""
-CHART = {"labelSelector": f"app.kubernetes.io/name={MANAGER}"}
+REGISTRATION = Tls().webhook_configuration
+"""The chart's names are fixed, whatever the release is called."""
+BY_HAND = "name the configuration with --config FILE"
+T = TypeVar("T")
 
 
 class Manager(msgspec.Struct, rename="camel"):
@@ -72,11 +77,29 @@ class PullSecretObject(SecretObject):
         return max(wrote, key=lambda manager: manager.time.timestamp() if manager.time else 0.0, default=None)
 
 
+class _Service(msgspec.Struct, frozen=True):
+    namespace: str = ""
+    name: str = ""
+
+
+class _Client(msgspec.Struct, frozen=True):
+    service: _Service | None = None
+
+
+class _Called(msgspec.Struct, rename="camel"):
+    client_config: _Client = _Client()
+
+
+class _Registration(msgspec.Struct):
+    """A MutatingWebhookConfiguration: whom the API server calls."""
+
+    webhooks: list[_Called] | None = None
+
+
 _NAMESPACE, _PULL_SECRET = msgspec.json.Decoder(NamespaceObject), msgspec.json.Decoder(PullSecretObject)
 
 
 class _ConfigMap(msgspec.Struct):
-    metadata: Meta
     data: dict[str, str] | None = None
 
 
@@ -93,16 +116,34 @@ class SourceSecrets:
 
 
 async def deployed_config(cluster: Cluster) -> Config:
-    """The configuration of the running webhook: the chart's ConfigMap. Raises ConfigError."""
-    path = "/api/v1/configmaps"
-    maps = [one async for one in listed(cluster, "ConfigMaps", path, _ConfigMap, query=CHART)]
-    found = [one for one in maps if CONFIG_KEY in (one.data or {})]
-    if len(found) != 1:
-        places = ", ".join(one.metadata.namespace for one in found) or "none"
-        raise ConfigError(
-            f"the owner rules stand in the chart's ConfigMap; found in: {places}; name a file with --config"
-        )
-    return configuration.parse((found[0].data or {})[CONFIG_KEY])
+    """The configuration of the running webhook, by its registration: beside the Service that the API server calls.
+
+    Only a cluster's administrators write registrations; whoever has a namespace can label a ConfigMap. Raises
+    ConfigError.
+    """
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{REGISTRATION}"
+    registration = await _there(cluster, path, f"the MutatingWebhookConfiguration {REGISTRATION}", _Registration)
+    services = {webhook.client_config.service for webhook in registration.webhooks or ()}
+    if len(services) != 1 or (service := services.pop()) is None:
+        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} does not call one Service; {BY_HAND}")
+    if not (is_name(service.namespace) and is_name(service.name)):
+        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} names no Service; {BY_HAND}")
+    what = f"the ConfigMap {service.name} in namespace {service.namespace}, where the webhook's Service is,"
+    path = f"/api/v1/namespaces/{service.namespace}/configmaps/{service.name}"
+    data = (await _there(cluster, path, what, _ConfigMap)).data or {}
+    if CONFIG_KEY not in data:
+        raise ConfigError(f"{what} has no {CONFIG_KEY}; {BY_HAND}")
+    return configuration.parse(data[CONFIG_KEY])
+
+
+async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await cluster.call("GET", path, within=30.0), type=kind)
+    except ClusterError as e:
+        why = "is not there: is the chart installed?" if e.status == 404 else f"cannot be read ({e});"
+        raise ConfigError(f"{what} {why} {BY_HAND}") from None
+    except msgspec.MsgspecError:
+        raise ConfigError(f"{what} is not what it should be; {BY_HAND}") from None
 
 
 @dataclass(frozen=True)
@@ -117,7 +158,7 @@ class Outside:
     async def namespace(self, name: str) -> Namespace:
         """Raises PullsecretError when there is none."""
         if not is_name(name):
-            raise PullsecretError(f"{name} is no name of a namespace")
+            raise PullsecretError(f"{quoted(name)} is no name of a namespace")
         try:
             raw = await self.cluster.call("GET", f"/api/v1/namespaces/{name}", within=30.0)
             return self.reader.namespace(await decode(_NAMESPACE, raw))

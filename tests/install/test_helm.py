@@ -14,6 +14,7 @@ import pytest
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
 from controlplane.cluster import ControlPlane
+from controlplane.command import command
 from controlplane.errors import HarnessError
 from controlplane.helm import NAMESPACE
 from controlplane.networked import Networked
@@ -73,6 +74,11 @@ def test_two_replicas_are_ready_and_called_through_the_service(installed: Instal
     slices = installed.api.list("EndpointSlice", NAMESPACE)
     addresses = {address for one in slices for end in one["endpoints"] for address in end["addresses"]}
     assert addresses == {one["status"]["podIP"] for one in installed.release.pods()}
+
+
+def test_an_administrators_command_finds_the_configuration(installed: Installed) -> None:
+    ran = command(installed.cluster, "status")
+    assert (ran.code, ran.err) == (0, ""), ran.out
 
 
 def test_the_pods_are_restricted_and_run_the_image_by_its_digest(installed: Installed) -> None:
