@@ -21,6 +21,13 @@ _NO_REGISTRY = (
 )
 
 
+_TOO_WIDE = (
+    "the name of a registry has * where it would be for others' hosts too; write the last two parts of the host, as in "
+    "*.example.com"
+)
+"""A token goes to every host that matches, and a pod names any: `*.io` is for evil.io too."""
+
+
 class CredentialError(PullsecretError):
     """A credential that no registry could accept, with what to write instead; never with its value."""
 
@@ -30,6 +37,9 @@ def canonical_registry(registry: str) -> str:
 
     As the kubelet does, it leaves out the version of the API (https://ghcr.io/v2/). A slash after a path stays: it
     makes `ghcr.io/acme/` something else than the beginning of ghcr.io/acme-labs/app.
+
+    The kubelet takes `*` for a part of a host's name, and each part alone. It is refused in the last two, and in an
+    address.
     """
     bare = registry.strip().removeprefix("https://").removeprefix("http://")
     if "@" in bare:  # https://user:password@host: not even to be quoted
@@ -40,10 +50,17 @@ def canonical_registry(registry: str) -> str:
     # The first part of an image's name is a host with a dot, a port or capitals; the last alone are rather a token's.
     if host and not {".", ":"} & {*host} and host != "localhost":
         raise CredentialError(_NO_REGISTRY)
+    if "*" in host and _too_wide(host):
+        raise CredentialError(_TOO_WIDE)
     path = re.sub("^v[12]/", "", path)
     if host in _DOCKER_HUB_NAMES:
         return f"docker.io/{path}" if path.strip("/") not in {"", "v1", "v2"} else DOCKER_HUB
     return f"{host}/{path}" if path.strip("/") else host
+
+
+def _too_wide(host: str) -> bool:
+    labels = [label for label in host.partition(":")[0].split(".") if label]
+    return "*" in "".join(labels[-2:]) or labels[-1].isdigit()
 
 
 @dataclass(frozen=True, slots=True)

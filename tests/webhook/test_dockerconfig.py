@@ -148,6 +148,63 @@ def test_a_password_in_a_registry_s_place_is_refused_and_not_shown(key: str) -> 
     assert planted.leaks(str(refused.value)) == []
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "*.example.com",
+            "*.azurecr.io",
+            "*.dkr.ecr.*.amazonaws.com",
+            "registry.*.aliyuncs.com",
+            "my*.example.com:5000",
+        ),
+        *("*.*.example.com/acme", "https://*.example.com/v2/"),
+    ],
+)
+def test_a_wildcard_for_the_parts_of_one_domain_is_taken(key: str) -> None:
+    assert "*" in canonical_registry(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "*.*",
+            "*.io",
+            "ghcr.*",
+            "*:443",
+            "*.*:443",
+            "*.*.*",
+            "*.com.",
+            "*..com",
+            "*.",
+            "a.*.io",
+            "g*r.io",
+            "ghcr.i*",
+        ),
+        *(
+            "https://*.io/v1/",
+            "*.io/acme",
+            "*.1",
+            "10.0.*.1",
+            "*.0.0.1:5000",
+            "docker.*",
+            "*.*./x",
+            "a.b*.c",
+            "*..",
+            "**.**",
+        ),
+    ],
+)
+def test_a_wildcard_for_others_hosts_is_refused(key: str) -> None:
+    with pytest.raises(CredentialError, match=r"write the last two parts of the host, as in \*\.example\.com"):
+        canonical_registry(key)
+    auths = {"ghcr.io": {"username": "alice", "password": TOKEN}, key: {"username": "alice", "password": TOKEN}}
+    parsed = parse(json.dumps({"auths": auths}).encode())
+    assert [credential.registry for credential in parsed.credentials] == ["ghcr.io"]
+    assert len(parsed.problems) == 1
+
+
 @pytest.mark.parametrize("registry", ["", "ghcr.io x", " "])
 def test_a_registry_without_a_host_is_refused(registry: str) -> None:
     with pytest.raises(CredentialError, match=r"write a host such as ghcr\.io"):
