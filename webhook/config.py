@@ -13,15 +13,27 @@ import msgspec
 import yaml
 
 from webhook.errors import PullsecretError
-from webhook.explain import explained
+from webhook.explain import explained, value_shown
 from webhook.model import Key, Model, Name, Port
 from webhook.names import OWNER
 from webhook.owner import OwnerRule, by_annotation, by_label, by_name
+from webhook.shown import shown
 from webhook.sourceconfig import Decrypt, Fields, HttpSource, SecretsSource, Source, SqlSource
+
+LARGEST = 1024 * 1024
+"""Characters. A ConfigMap has no more bytes."""
+DEEPEST = 20
+"""Levels. The configuration has six."""
+LONGEST = 1000
+"""Characters of a message, which names keys and values as they stand in the file."""
+NAMED = 3
 
 
 class ConfigError(PullsecretError):
     """One line: path, what is wrong there, what to write instead."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message, LONGEST))
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
@@ -29,10 +41,12 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
         return None
     try:
         compiled = re.compile(pattern)
-    except re.error as e:
-        raise ValueError(f"pattern {pattern!r} is no regular expression: {e}") from None
+    except (re.error, OverflowError, RecursionError) as e:
+        raise ValueError(f"pattern {value_shown(pattern)} is no regular expression: {e}") from None
     if "owner" not in compiled.groupindex:
-        raise ValueError(f"pattern {pattern!r} has no group named owner; write (?P<owner>...) around the owner")
+        raise ValueError(
+            f"pattern {value_shown(pattern)} has no group named owner; write (?P<owner>...) around the owner"
+        )
     return compiled
 
 
@@ -170,12 +184,12 @@ def load(path: Path | None) -> Config:
 
 
 def parse(text: str) -> Config:
+    if len(text) > LARGEST:
+        raise ConfigError(f"it has more than {LARGEST} characters; write fewer")
     try:
-        raw = yaml.load(text, _UniqueKeys)  # noqa: S506  # a SafeLoader
+        raw = yaml.load(text, _Plain)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as e:
         raise ConfigError(_yaml_problem(e)) from None
-    except RecursionError:
-        raise ConfigError("nested too deeply") from None
     return Config() if raw is None else convert(raw)
 
 
@@ -193,17 +207,50 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Config)}
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets the second of two equal keys win in silence."""
+class _Plain(yaml.SafeLoader):
+    """YAML as JSON has it. Not what makes more of a text than stands in it (aliases; merge keys live on them), nor what
+    loses something: of two equal keys the second one would win in silence, and what looks like a date would be one.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if event.anchor is not None:
+            raise _refused(event, "an anchor or an alias; write out what it stands for")
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _refused(event, f"nested deeper than {DEEPEST}; flatten it")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refused(key, "a key that is no text; write a name")
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
-            if isinstance(key.value, str):
-                seen.add(key.value)
+                raise _refused(key, f"{shown(key.value, 60)} is there twice")
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]  # typeshed's gap
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+            raise _refused(node, "a value that is none of its kind; put it in quotes if it is a text") from None
+
+
+_Plain.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _refused(at: Any, what: str) -> yaml.MarkedYAMLError:
+    """`at`: an event or a node of YAML's."""
+    return yaml.constructor.ConstructorError(None, None, what, at.start_mark)
 
 
 def _yaml_problem(e: yaml.YAMLError) -> str:
@@ -234,7 +281,8 @@ def _known_keys(raw: Any, model: type[Model], path: str) -> None:
     tag = model.__struct_config__.tag_field
     known = [*([tag] if tag else []), *model.__struct_encode_fields__]
     if unknown := [key for key in raw if key not in known]:
-        raise ConfigError("; ".join(_unknown(path, str(key), known) for key in unknown))
+        more = f"; and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        raise ConfigError("; ".join(_unknown(path, key, known) for key in unknown[:NAMED]) + more)
     for key, part in _PARTS.get(model, {}).items():
         _known_keys(raw.get(key), part, f"{path}{key}.")
     for key in _LISTS if model is Config else ():
@@ -248,7 +296,7 @@ def _kind(key: str, tag: Any, index: int) -> type[Model]:
     try:
         return models[tag]
     except (KeyError, TypeError):
-        wrong = "missing" if tag is None else f"{tag!r} is none of {what}"
+        wrong = "missing" if tag is None else f"{value_shown(tag)} is none of {what}"
         raise ConfigError(f"{key}[{index}].from: {wrong}; write one of {', '.join(models)}") from None
 
 
@@ -256,7 +304,8 @@ def _sequence(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _unknown(path: str, key: str, known: Iterable[str]) -> str:
+def _unknown(path: str, found: Any, known: Iterable[str]) -> str:
+    key = shown(found, 60) if isinstance(found, str) else value_shown(found)
     near = difflib.get_close_matches(key, list(known), 1, 0.6)
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
     return f"{path}{key}: no such key; {hint}"

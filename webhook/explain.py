@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from webhook.shown import shown
+
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*?)`)?$", re.DOTALL)
 
 
@@ -24,10 +26,19 @@ def explained(message: str, raw: Any, schema: Mapping[str, Any]) -> str:
         what = what.replace(json, yaml_word)
     # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
     hidden = isinstance(value, dict | list) or "`object" in match["what"]
-    shown = "" if hidden or not path else f" (it is {value!r})"
+    shown = "" if hidden or not path else f" (it is {value_shown(value)})"
     if not path:
         return f"the whole file: {what}; write keys such as ownerRules: and pullSecret:"
     return f"{path}: {_instead(path, schema) or what}{shown}"
+
+
+def value_shown(value: Any) -> str:
+    """A text, or what else is short. Python's own words for others can be far longer than the file."""
+    if isinstance(value, bool | float | None):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if abs(value) < 1 << 64 else "a large number"
+    return repr(shown(value, 60)) if isinstance(value, str) else "something that is no text"
 
 
 def _instead(path: str, full: Mapping[str, Any]) -> str:

@@ -82,7 +82,15 @@ def test_everything_can_be_set() -> None:
         ("a:\n- [", "line 2: "),
         ("namespace: a\nnamespace: b", "line 2: namespace is there twice"),
         ("server: {port: 1, port: 2}", "line 1: port is there twice"),
-        ("{" * 3000, ""),
+        ("{[a]: b}", "line 1: a key that is no text; write a name"),
+        ("server: {port: 0x_}", "line 1: a value that is none of its kind"),
+        ("namespace: !!timestamp x", "line 1: a value that is none of its kind"),
+        ("namespace: 2001-99-99_", "namespace: write the name of an object"),
+        ("ownerRules: [{from: [a], key: x}]", "ownerRules[0].from: something that is no text is none of the places"),
+        (
+            "ownerRules: [{from: name, pattern: 'a{99999999999}'}]",
+            "ownerRules[0]: pattern 'a{99999999999}' is no regular",
+        ),
         ("!!python/object:os.system {}", "line 1: could not determine a constructor"),
     ],
 )
@@ -91,6 +99,45 @@ def test_what_is_wrong_is_said_in_one_line(text: str, message: str) -> None:
         parse(text)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a, *a]\n" for n in range(9))
+MERGES = "m: &m {x: 1}\n" + "".join(f"m{n}:\n  <<: [*m, *m, *m]\n" for n in range(9))
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "line 1: an anchor or an alias; write out what it stands for"),
+        (MERGES, "line 1: an anchor or an alias; write out what it stands for"),
+        ("a: 1\nb: *a", "line 2: an anchor or an alias; write out what it stands for"),
+        ("&a [*a]", "line 1: an anchor or an alias; write out what it stands for"),
+        *((deep, "line 1: nested deeper than 20; flatten it") for deep in ("[" * DEEP, "- " * DEEP, "? " * DEEP)),
+        ('{"a":' * DEEP + "1" + "}" * DEEP, "line 1: nested deeper than 20; flatten it"),
+        ("server: {port: " + "9" * 5000 + "}", "line 1: a value that is none of its kind"),
+        ("server: {port: 0x" + "f" * 5000 + "}", "server.port: write a number from 1 to 65535 (it is a large number)"),
+        ("deployments: " + "x" * DEEP, "deployments: write one of inject, supply (it is 'xxx"),
+        ("x" * 1000 + ": 1", "...: no such key"),
+        ("".join(f"k{n}: 1\n" for n in range(5000)), "; and 4997 more"),
+        ("ownerRules: [{from: name, pattern: '" + "(" * DEEP + "'}]", "((...' is no regular expression"),
+        ("ownerRules: [{from: name, pattern: '" + "a" * DEEP + "'}]", "has no group named owner"),
+        ("? " + "x" * 9999 + "\n: 1\n? " + "x" * 9999 + "\n: 1\n", "line 3: xxx"),
+        ("#" * 1_100_000, "it has more than 1048576 characters"),
+    ],
+    ids=range(17),
+)
+def test_nothing_is_long_or_takes_long_that_is_said_of_a_file(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(text)
+    said = str(refused.value)
+    assert message in said
+    assert said.isprintable()
+    assert len(said) < 1010
+
+
+def test_what_looks_like_a_date_is_a_text() -> None:
+    assert parse("excludedNamespaces: [2030-01-01]").excluded("2030-01-01")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -118,7 +165,10 @@ values = st.recursive(
 )
 
 
-@given(st.text(max_size=60) | st.dictionaries(keys, values, max_size=4).map(json.dumps))
+odd = st.text(max_size=60) | st.text("{}[],:&*!|>?-<\"' \nax0_1%#", max_size=60)
+
+
+@given(odd | st.dictionaries(keys, values, max_size=4).map(json.dumps))
 def test_any_text_is_a_configuration_or_refused_in_one_line(text: str) -> None:
     try:
         parse(text)
