@@ -215,7 +215,7 @@ class _Plain(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # typeshed's gap
         if event.anchor is not None:
             raise _refused(event, "an anchor or an alias; write out what it stands for")
         self.depth += 1
@@ -237,7 +237,7 @@ class _Plain(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]  # typeshed's gap
+            return super().construct_object(node, deep)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
             raise _refused(node, "a value that is none of its kind; put it in quotes if it is a text") from None
 

@@ -64,6 +64,7 @@ class Editor:
         self._manifest, self._text, self._secret = manifest, manifest.text, secret
         self._reference = [OPEN, _scalar("name"), _scalar(secret), CLOSE]
         self._list = [OPEN_LIST, *self._reference, CLOSE_LIST]
+        self._lists: dict[int, bool] = {}
 
     def edit(self, key: Node, value: Node) -> Edit | None:
         """`key`, `value`: a pod's spec. None: it has the reference."""
@@ -75,7 +76,7 @@ class Editor:
             edit = self._replace_null(field[1].real, self._words(*field))
         elif field[1].real.type is not yaml.SequenceStartEvent:
             raise field[0].start.wrong(f"{FIELD} is no list; write a list, or leave it out")
-        elif any(entry.real.text("name") == self._secret for entry in field[1].real.children):
+        elif self._has_ours(field[1].real):
             return None
         else:
             edit = self._append(field[1].real, self._words(*field))
@@ -84,6 +85,12 @@ class Editor:
                 f"{FIELD} cannot be added, because an anchor and its aliases share this part; write the part out"
             )
         return edit
+
+    def _has_ours(self, entries: Node) -> bool:
+        """Looked at once, however many aliases the list has."""
+        if id(entries) not in self._lists:
+            self._lists[id(entries)] = any(entry.real.text("name") == self._secret for entry in entries.children)
+        return self._lists[id(entries)]
 
     def _words(self, key: Node, value: Node) -> Words:
         quoted = key.start.style == '"'
@@ -164,8 +171,10 @@ class Editor:
 
     def _head(self, start: int) -> str | None:
         """What stands before this position in its line, if it is white space only."""
-        head = self._text[self._text.rfind("\n", 0, start) + 1 : start]
-        return None if head.strip(" \t") else head
+        before = start
+        while before and self._text[before - 1] in " \t":
+            before -= 1
+        return self._text[before:start] if not before or self._text[before - 1] == "\n" else None
 
     def _above_comments(self, start: int) -> int:
         """A comment above a key speaks of that key and stays with it."""

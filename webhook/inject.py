@@ -14,6 +14,7 @@ from webhook.edit import Edit, Editor
 from webhook.manifest import Manifest, ManifestError, Meaning, Node, events
 from webhook.names import INJECT, MIRROR
 from webhook.patch import FIELD
+from webhook.shown import LONGEST
 
 __all__ = ["Injected", "ManifestError", "inject"]
 
@@ -63,7 +64,9 @@ def _objects(documents: Sequence[Node]) -> Iterator[tuple[Kind, Node]]:
         if kind in (POD, DEPLOYMENT):
             yield kind, node
         elif kind in LISTS and (items := node.get("items")) and items.type is yaml.SequenceStartEvent:
-            waiting += [(LISTS[kind], item.real) for item in reversed(items.children)]
+            if id(items) not in seen:  # an alias for all items of another list
+                waiting += [(LISTS[kind], item.real) for item in reversed(items.children)]
+            seen.add(id(items))
 
 
 def _pod_spec(kind: Kind, item: Node) -> tuple[Node, Node] | None:
@@ -84,7 +87,7 @@ def _opted_out(item: Node) -> bool:
 def _title(kind: Kind, item: Node) -> str:
     name = item.text("metadata", "name") or item.text("metadata", "generateName") or "without a name"
     namespace = item.text("metadata", "namespace")
-    title = f"{kind[1]} {namespace}/{name}" if namespace else f"{kind[1]} {name}"
+    title = f"{kind[1]} {namespace[:LONGEST]}/{name[:LONGEST]}" if namespace else f"{kind[1]} {name[:LONGEST]}"
     return title if title.isprintable() else ascii(title)
 
 

@@ -1,12 +1,13 @@
 """YAML and JSON as nodes that know their places in the text, so that text can be inserted where others re-dump.
 
-Made of libyaml's events, without recursion; an alias stays a reference to its anchor. So neither deep nesting nor
-aliases of aliases ("billion laughs") cost more than their own length.
+Made of libyaml's events, without recursion; an alias stays a reference to its anchor, and what was looked up in a node
+is remembered. So neither deep nesting nor aliases of aliases ("billion laughs") cost more than their own length.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -56,9 +57,13 @@ class Event:
         return ManifestError.at(self.document, self.line, what)
 
 
-@dataclass(slots=True, eq=False)
+Pair = tuple["Node", "Node"]
+"""Key and value."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Node:
-    """`first`, `last`: the events it is made of. `target`: what an alias stands for."""
+    """`first`, `last`: the events it is made of. `target`: what an alias stands for. `found`: what `pair` has found."""
 
     start: Event
     stop: Event
@@ -66,6 +71,8 @@ class Node:
     last: int
     children: list["Node"] = field(default_factory=list)
     target: "Node | None" = None
+    found: dict[str, Pair | None] = field(default_factory=dict)
+    _pairs: dict[str, Pair] | None = None
 
     @property
     def real(self) -> "Node":
@@ -80,25 +87,42 @@ class Node:
         """A scalar's text; None for null and for collections."""
         return None if self.start.same[2] == NULL else self.start.same[3]
 
-    def pair(self, name: str) -> tuple["Node", "Node"] | None:
-        """Key and value, maybe an alias, as Kubernetes' tools read them: with YAML's merge keys."""
-        waiting, seen = [self], set[int]()
-        while waiting:
-            mapping = waiting.pop()
-            if mapping.type is not yaml.MappingStartEvent or id(mapping) in seen:
-                continue
-            seen.add(id(mapping))
-            pairs = mapping.pairs()
-            if name in pairs:
-                return pairs[name]
-            if "<<" in pairs and not pairs["<<"][0].start.style:
-                merged = pairs["<<"][1].real
-                several = merged.type is yaml.SequenceStartEvent
-                waiting += [child.real for child in reversed(merged.children)] if several else [merged]
-        return None
+    def pair(self, name: str) -> Pair | None:
+        """Key and value, maybe an alias, as Kubernetes' tools read them: with YAML's merge keys, the first one wins."""
+        if self.type is not yaml.MappingStartEvent:
+            return None
+        opened, within = [(self, self.merged())], {id(self)}
+        while opened:
+            node, merged = opened[-1]
+            if name in node.found:
+                opened.pop()
+                within.remove(id(node))
+                if opened and node.found[name]:
+                    opened[-1][0].found[name] = node.found[name]
+            elif (own := node.pairs().get(name)) or (following := next(merged, None)) is None:
+                node.found[name] = own
+            elif id(following) in within:
+                raise following.start.wrong("what stands here merges itself (<<); write it out")
+            else:
+                opened.append((following, following.merged()))
+                within.add(id(following))
+        return self.found[name]
 
-    def pairs(self) -> dict[str, tuple["Node", "Node"]]:
-        found: dict[str, tuple[Node, Node]] = {}
+    def merged(self) -> Iterator["Node"]:
+        """What stands under `<<` of a mapping: another one, or a list of them."""
+        if self.type is yaml.SequenceStartEvent:
+            yield from (child.real for child in self.children if child.real.type is yaml.MappingStartEvent)
+        elif (merge := self.pairs().get("<<")) and not merge[0].start.style:
+            yield merge[1].real
+
+    def pairs(self) -> dict[str, Pair]:
+        """Of a mapping; none of anything else."""
+        if self._pairs is None:
+            self._pairs = self._read_pairs() if self.type is yaml.MappingStartEvent else {}
+        return self._pairs
+
+    def _read_pairs(self) -> dict[str, Pair]:
+        found: dict[str, Pair] = {}
         for key, value in zip(self.children[::2], self.children[1::2], strict=True):
             name = key.real.start.same[3]
             if name in found:
@@ -128,16 +152,17 @@ class Manifest:
     events: list[Event]
     documents: list[Node]
     anchors: list[Node]
-    """Those that have an alias: to edit one would edit several places."""
+    """Those that have an alias, and are in no other such, in order: to edit one would edit several places."""
 
     @classmethod
     def read(cls, text: str) -> Self:
         manifest = cls(text, list(events(text)), [], [])
-        manifest._build()
+        manifest.anchors.extend(_outermost(manifest._build()))
         return manifest
 
-    def _build(self) -> None:
-        known: dict[str | None, Node] = {}
+    def _build(self) -> list[Node]:
+        """All that have an alias."""
+        anchors, known = list[Node](), dict[str | None, Node]()
         opened: list[Node] = []
         for index, event in enumerate(self.events):
             kind, anchor = event.same[:2]
@@ -153,14 +178,25 @@ class Manifest:
                     if anchor not in known:
                         raise event.wrong("an alias without its anchor; anchors do not reach beyond their document")
                     node.target = known[anchor]
-                    self.anchors.append(known[anchor])
+                    anchors.append(known[anchor])
                 elif anchor is not None:
                     known[anchor] = node
                 if issubclass(kind, yaml.CollectionStartEvent):
                     opened.append(node)
+        return anchors
 
     def shared(self, node: Node) -> bool:
-        return any(anchor.first <= node.first <= anchor.last for anchor in self.anchors)
+        before = bisect_right(self.anchors, node.first, key=lambda anchor: anchor.first)
+        return before > 0 and node.first <= self.anchors[before - 1].last
+
+
+def _outermost(nodes: Iterable[Node]) -> list[Node]:
+    """Nodes lie within one another or apart."""
+    kept = list[Node]()
+    for node in sorted(nodes, key=lambda node: (node.first, -node.last)):
+        if not kept or node.first > kept[-1].last:
+            kept.append(node)
+    return kept
 
 
 def events(text: str) -> Iterator[Event]:

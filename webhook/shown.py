@@ -16,7 +16,7 @@ NAMED = 5
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-_PLAIN = re.compile(r"[A-Za-z0-9*\[](?:[\w.:@/+=*~\]-]*[\w/*\]])?", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9*\[](?:[\w.:@/+=*~\]-]*[\w/*\]-])?", re.ASCII)
 _QUOTED = str.maketrans({'"': "'", "`": "?", "$": "?", "\\": "?"})
 _WORD = re.compile(r"[A-Za-z0-9](?:[\w./-]{0,315}[A-Za-z0-9])?", re.ASCII)
 """Names of objects and keys of labels: no option, nothing that a shell reads, no longer than Kubernetes' longest."""
