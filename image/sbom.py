@@ -1,11 +1,13 @@
 """Prints what is in the image, as CycloneDX JSON: `python3 sbom.py ENVIRONMENT`, by the base's own Python.
 
-Python packages of the environment and of the base, the interpreter, and the packages of a Debian base. No time and no
-serial number: the same image has the same document.
+Python packages of the environment and of the base, what their wheels bundle (what they say of it themselves, as PEP 770
+has it, and the shared libraries beside them), the interpreter, and the packages of a Debian base. No time and no serial
+number: the same image has the same document.
 """
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
@@ -16,6 +18,8 @@ Component = dict[str, object]
 
 _OURS = "pullsecret-webhook"
 _DPKG = Path("/var/lib/dpkg/status")
+_LIBRARY = re.compile(r"(?P<name>[\w.+-]+?)(?:-[0-9a-f]{8})?\.so(?:\.(?P<version>[\w.]+))?", re.ASCII)
+_OPENSSL = re.compile(rb"OpenSSL (\d+\.\d+\.\d+[a-z]?) \d")
 
 
 def document(components: Iterable[Component]) -> Component:
@@ -33,8 +37,53 @@ def document(components: Iterable[Component]) -> Component:
 def python_packages(path: list[str]) -> Iterator[Component]:
     for package in metadata.distributions(path=path):
         name, version = package.metadata["Name"], package.version
-        purl_name = name.lower().replace("_", "-").replace(".", "-")
-        yield _component(name, version, f"pkg:pypi/{purl_name}@{quote(version)}") | _licences(package.metadata)
+        yield _component(name, version, f"pkg:pypi/{_plain(name)}@{quote(version)}") | _licences(package.metadata)
+
+
+def bundled(path: list[str]) -> Iterator[Component]:
+    """What is in the wheels: a scanner that knows the packages alone would miss OpenSSL in them."""
+    for package in metadata.distributions(path=path):
+        for file in sorted(package.files or ()):
+            place = Path(str(package.locate_file(file)))
+            if file.parent.name == "sboms" and file.suffix == ".json":
+                yield from told(json.loads(place.read_text()), package.metadata["Name"])
+            elif file.parent.name.endswith(".libs") and (found := _LIBRARY.fullmatch(file.name)):
+                yield _library(file.parent.name, found, place.read_bytes())
+
+
+def told(sbom: Mapping[str, object], package: str) -> Iterator[Component]:
+    """A wheel's own document, if it is CycloneDX: its components, and theirs, but not the package itself."""
+    waiting = list(_list(sbom.get("components"))) if sbom.get("bomFormat") == "CycloneDX" else []
+    while waiting:
+        one = waiting.pop(0)
+        waiting += _list(one.get("components"))
+        name, version = str(one["name"]), str(one.get("version", ""))
+        if _plain(name) == _plain(package):
+            continue
+        at = f"@{quote(version)}" if version else ""
+        purl = str(one.get("purl") or f"pkg:generic/{quote(name, safe='')}{at}")
+        kept = {key: one[key] for key in ("type", "version", "cpe", "licenses", "hashes") if key in one}
+        yield {"type": "library", "bom-ref": purl, "name": name, "purl": purl} | kept
+
+
+def _library(folder: str, found: re.Match[str], content: bytes) -> Component:
+    """A shared library, as auditwheel renames them: libpq-e9b5c9ac.so.5.18. Of OpenSSL the name tells too little."""
+    name, version = found["name"], found["version"] or ""
+    if name in ("libcrypto", "libssl") and (openssl := _OPENSSL.search(content)):
+        version = openssl[1].decode()
+        return _component("openssl", version, f"pkg:generic/openssl@{version}") | {
+            "cpe": f"cpe:2.3:a:openssl:openssl:{version}:*:*:*:*:*:*:*"
+        }
+    purl = f"pkg:generic/{quote(folder)}/{quote(name)}" + (f"@{quote(version)}" if version else "")
+    return {key: value for key, value in _component(name, version, purl).items() if value}
+
+
+def _list(found: object) -> list[Mapping[str, object]]:
+    return found if isinstance(found, list) else []
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
 
 
 def interpreter() -> Iterator[Component]:
@@ -70,8 +119,10 @@ def _licences(fields: metadata.PackageMetadata) -> Component:
 
 def main() -> None:
     (environment,) = (Path(argument) for argument in sys.argv[1:])
+    ours = [str(path) for path in environment.glob("lib/*/site-packages")]
     components = [
-        *python_packages([str(path) for path in environment.glob("lib/*/site-packages")]),
+        *bundled(ours),
+        *python_packages(ours),
         *python_packages(sys.path[1:]),
         *interpreter(),
     ]

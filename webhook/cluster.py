@@ -48,6 +48,21 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 """Accept header for metadata only; `{}` is `List` for lists."""
 
 
+class Redirected(aiohttp.ClientError):
+    """The API server sends nobody elsewhere; whoever does so in its place gets no token, and no body."""
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """aiohttp follows redirects unless each call says no, which the client's do not let us say."""
+
+    async def refuse(*_: object) -> None:
+        raise Redirected
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(refuse)
+    return tracing
+
+
 class ClusterError(PullsecretError):
     """What the API server said, without body and headers (an ApiException prints both). Status 0: no answer."""
 
@@ -145,7 +160,11 @@ class Cluster:
         # sends API traffic to HTTPS_PROXY, since Python knows no CIDRs in NO_PROXY.
         settings = client.Configuration(
             connection_pool_maxsize=64,
-            client_session_kwargs={"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()},
+            client_session_kwargs={
+                "trust_env": False,
+                "cookie_jar": aiohttp.DummyCookieJar(),
+                "trace_configs": [_no_redirects()],
+            },
         )
         try:
             if kubeconfig is None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -406,6 +407,14 @@ REFUSED = {
         "a: &a b\n---\na: *a\n",
         "document 2, line 3: an alias without its anchor; anchors do not reach beyond their document",
     ),
+    "many declarations of tags": (
+        "".join(f"%TAG !a{i}! tag:x,2000:\n" for i in range(101)) + "--- a\n",
+        "document 1, line 1: more than 100 lines begin with %TAG; leave them out",
+    ),
+    "a mapping that merges itself": (
+        f"x: &x {{<<: *x}}\n{POD}spec: {{<<: *x}}\n",
+        "document 1, line 1: what stands here merges itself (<<); write it out",
+    ),
     "a template": (
         f"{POD}spec:\n{{{{ .Values.spec }}}}\n",
         f"document 1, line 7: {UNREADABLE} (while scanning a simple key could not find expected ':'); correct it",
@@ -464,6 +473,55 @@ def test_aliases_are_not_expanded() -> None:
 
     assert injected(text) == Injected(text, ())
     assert injected(f"{laughs}{merges}{POD}spec:\n  <<: *m99\n").changed == ("Pod app",)
+
+
+LIST = "apiVersion: v1\nkind: List\n"
+POD_ITEM = "- {apiVersion: v1, kind: Pod, spec: {a: b}}\n"
+JSON_POD = '{"apiVersion":"v1","kind":"Pod","spec":{"a":1}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda n: LIST + "x:\n" + "".join(f"- &a{i} 1\n- *a{i}\n" for i in range(n)) + f"items:\n{POD_ITEM * n}",
+        lambda n: (
+            LIST
+            + "x: &x\n"
+            + "".join(f"  k{i}: 1\n" for i in range(n))
+            + "items:\n"
+            + "- {<<: *x, kind: Pod, apiVersion: v1, spec: {a: b}}\n" * n
+        ),
+        lambda n: (
+            LIST
+            + "x:\n- &e0 {apiVersion: v1, kind: Pod}\n"
+            + "".join(f"- &e{i + 1} {{<<: *e{i}}}\n" for i in range(n))
+            + "items:\n"
+            + f"- {{<<: *e{n}, spec: {{a: b}}}}\n" * n
+        ),
+        lambda n: (
+            LIST
+            + "x: &x\n"
+            + "- {name: a}\n" * n
+            + "- {name: ghcr-secret}\nitems:\n"
+            + "- {apiVersion: v1, kind: Pod, spec: {imagePullSecrets: *x}}\n" * n
+        ),
+        lambda n: LIST + "x: &x\n" + "- {}\n" * n + "items:\n" + "- {apiVersion: v1, kind: List, items: *x}\n" * n,
+        lambda n: f'{{"apiVersion":"v1","kind":"List","items":[{",".join([JSON_POD] * n)}]}}',
+        lambda n: " " * (50 * n) + f'{{"apiVersion":"v1","kind":"List","items":[{",".join([JSON_POD] * n)}]}}',
+        lambda n: JSON_POD * n,
+        lambda n: f"---\n{POD}spec:\n  a: b\n" * n,
+    ],
+    ids=["aliases", "a merge", "merges", "a list", "lists", "a line", "blanks", "JSON", "documents"],
+)
+def test_twice_the_text_takes_twice_the_time(text: Callable[[int], str]) -> None:
+    def took(many: int) -> float:
+        whole = text(many)
+        began = time.process_time()
+        injected(whole)
+        return time.process_time() - began
+
+    few = min(took(250) for _ in range(2))
+    assert took(2000) < 3 * 8 * few
 
 
 def test_titles_are_one_line() -> None:
