@@ -138,11 +138,11 @@ async def deployed_config(cluster: Cluster) -> Config:
 
 async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(await cluster.call("GET", path, within=30.0), type=kind)
+        return await decode(msgspec.json.Decoder(kind), await cluster.call("GET", path, within=30.0))
     except ClusterError as e:
         why = "is not there: is the chart installed?" if e.status == 404 else f"cannot be read ({e});"
         raise ConfigError(f"{what} {why} {BY_HAND}") from None
-    except msgspec.MsgspecError:
+    except Unreadable:
         raise ConfigError(f"{what} is not what it should be; {BY_HAND}") from None
 
 
