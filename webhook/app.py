@@ -71,7 +71,7 @@ class App:
         self._draining = False
         fingerprint = Fingerprint(secrets.token_bytes(32))
         self._reader = Reader(config.rules, config.excluded, fingerprint, name)
-        self._events = Events(self._metrics, now, socket.gethostname())
+        self._events = Events(self._metrics, now, socket.gethostname(), config.namespace)
         lookup = Lookup(cluster, self._reader, self._state)
         self._source: Source = configured(config, cluster, self._changed, self._events.tell, self._metrics, now)
         self._supply = supply = Supply(

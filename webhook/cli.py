@@ -205,18 +205,24 @@ def _reach(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     # Late: these bring the server and the Kubernetes client, which no other command needs.
-    from webhook import app, log  # noqa: PLC0415
+    from webhook import app, lines, log, secrecy  # noqa: PLC0415
     from webhook.limits import Loop  # noqa: PLC0415
 
     config = _with_flags(configuration.load(arguments.config), arguments)
+    secrecy.hide_memory()
+    if lines.take_over(log.taken_again):
+        log.hooks()
     log.configure(arguments.log_format, verbose=arguments.verbose)
-    sys.unraisablehook = log.unraisable
+    code = OK
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(app.serve(config, arguments.kubeconfig))
     except* PullsecretError as group:
         raise PullsecretError("; ".join(str(e) for e in group.exceptions)) from None
-    return OK
+    except* Exception as group:  # noqa: BLE001  # Python's traceback would have their texts in it
+        log.ended(group)
+        code = FAILED
+    return code
 
 
 def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:

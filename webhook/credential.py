@@ -16,6 +16,11 @@ _REGISTRY = re.compile(
 """Host, perhaps a port, perhaps a path; the kubelet takes `*` in both."""
 
 
+MOST = 200
+"""Credentials of one owner in one answer of a source, be they usable or not."""
+LONGEST_REGISTRY, LONGEST_VALUE = 600, 32 * 1024
+"""Letters; the longest tokens that registries give, with a signed document in them, have a few thousand."""
+
 _NO_REGISTRY = (
     "the name of a registry is none; write a host with a dot or a port, and perhaps a path, such as ghcr.io/acme"
 )
@@ -42,6 +47,8 @@ def canonical_registry(registry: str) -> str:
     address.
     """
     bare = registry.strip().removeprefix("https://").removeprefix("http://")
+    if len(bare) > LONGEST_REGISTRY:
+        raise CredentialError(_NO_REGISTRY)
     if "@" in bare:  # https://user:password@host: not even to be quoted
         raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
     if bare and not _REGISTRY.fullmatch(bare.rstrip("/")):  # nor is this: somebody may have put the token here
@@ -79,6 +86,8 @@ class Credential:
         for name, value in (("username", self.username), ("password", self.password)):
             if not value:
                 raise CredentialError(f"the {name} for {self.registry} is empty")
+            if len(value) > LONGEST_VALUE:
+                raise CredentialError(f"the {name} for {self.registry} has more than {LONGEST_VALUE} letters")
             if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
                 raise CredentialError(
                     f"the {name} for {self.registry} contains a line break or another control character; "

@@ -7,12 +7,13 @@ fails the whole pull, so nothing is passed on unread.
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
 
-from webhook.credential import Credential, CredentialError, canonical_registry
+from webhook.shown import few
+from webhook.credential import MOST, Credential, CredentialError, canonical_registry
 from webhook.errors import PullsecretError
 
 
@@ -22,7 +23,7 @@ class DockerConfigError(PullsecretError):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """`problems`: entries that were left out, one line each."""
+    """`problems`: entries that were left out, one line each, as `shown.few` has them."""
 
     credentials: tuple[Credential, ...]
     problems: tuple[str, ...] = ()
@@ -46,21 +47,28 @@ _FILE = msgspec.json.Decoder(_File)
 _ENTRY = msgspec.json.Decoder(_Entry)
 
 
-def parse(data: bytes, *, may_be_empty: bool = False) -> Parsed:
-    """Raises DockerConfigError when nothing can be read at all; a bad entry among good ones is a problem instead."""
+def parse(
+    data: bytes, *, may_be_empty: bool = False, check: Callable[[Credential], Credential] = lambda c: c
+) -> Parsed:
+    """Raises DockerConfigError when nothing can be read at all; a bad entry among good ones is a problem instead.
+
+    `check` hands a credential on, or raises CredentialError.
+    """
     try:
         auths = _FILE.decode(data).auths
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise DockerConfigError(_why_unreadable(data)) from None
+    if len(auths) > MOST:
+        raise DockerConfigError(f"it has {len(auths):,} entries under auths; at most {MOST} are read")
     credentials, problems = [], []
     for key in sorted(auths):
         try:
-            credentials.append(_credential(key, bytes(auths[key])))
+            credentials.append(check(_credential(key, bytes(auths[key]))))
         except CredentialError as e:
             problems.append(str(e))
     if not credentials and (problems or not may_be_empty):
-        raise DockerConfigError("; ".join(problems) or "it has no entry under auths")
-    return Parsed(tuple(credentials), tuple(problems))
+        raise DockerConfigError("; ".join(few(problems)) or "it has no entry under auths")
+    return Parsed(tuple(credentials), few(problems))
 
 
 def registries(encoded: str) -> tuple[str, ...]:

@@ -1,5 +1,10 @@
 """What can go wrong, in our own words. None of these ever carries a token, a body or a header."""
 
+from webhook.shown import short
+
+LONGEST_WHY = 512
+"""Bytes of what a source says: it is remembered for as many owners as fail."""
+
 
 class PullsecretError(Exception):
     """Base of all errors that are shown to people: one line, and what to do next."""
@@ -12,7 +17,7 @@ class SourceUnavailable(PullsecretError):
     """
 
     def __init__(self, message: str = "", *, everybody: bool = False, retry_after: float = 0.0) -> None:
-        super().__init__(message)
+        super().__init__(short(message, LONGEST_WHY))
         self.everybody, self.retry_after = everybody, retry_after
 
 

@@ -1,12 +1,14 @@
 """What /metrics shows. Labels have few values; none ever holds a token, an owner or a tenant's text."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from webhook import lines
 
 OUTCOMES = ("injected", "unchanged", "not_served", "refused", "malformed", "failed")
 _PREFIX = "pullsecret_webhook"
@@ -63,6 +65,16 @@ class Reviews(Collector):
         yield seconds
 
 
+class Total(Collector):
+    """A counter that is kept elsewhere."""
+
+    def __init__(self, name: str, text: str, count: Callable[[], int]) -> None:
+        self._name, self._text, self._count = f"{_PREFIX}_{name}", text, count
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._text, value=self._count())
+
+
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -78,6 +90,13 @@ class Metrics:
         self.notices = Counter(
             "notices", "Things that a human should look at", ["reason"], namespace=_PREFIX, registry=self.registry
         )
+        self.left_out = Counter(
+            "notices_left_out",
+            "Of these, how many were not shown because too many were of the same namespace or owner",
+            namespace=_PREFIX,
+            registry=self.registry,
+        )
+        self.registry.register(Total("log_lines_dropped", "Log lines that nobody took in time", lines.dropped))
         self.broken_sources = Flags(
             "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
         )

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 LONGEST = 200
 """Characters. Names of objects have 253 at most; those that are longer than this one are cut."""
-NAMED = 5
+NAMED, FEW = 5, 3
+"""Of a list, as names in a row and as messages; then how many more there are."""
+CUT = "..."
 
 # Letters to Unicode, and yet nothing is seen of them: fillers, blanks, selectors of variants. All else that cannot be
 # seen (controls, directions, zero widths, line breaks) is not printable.
@@ -25,7 +27,14 @@ _WORD = re.compile(r"[A-Za-z0-9](?:[\w./-]{0,315}[A-Za-z0-9])?", re.ASCII)
 def shown(text: str, longest: int = LONGEST) -> str:
     """On one line; what cannot be shown is `?`, what is cut off is `...`."""
     line = "".join(letter if letter.isprintable() else "?" for letter in _UNSEEN.sub("?", text[:longest]))
-    return line if len(text) <= longest else f"{line}..."
+    return line if len(text) <= longest else line + CUT
+
+
+def short(text: str, most: int) -> str:
+    """On one line, in at most `most` bytes."""
+    line = shown(text, most)
+    data = line.encode()
+    return line if len(data) <= most else data[: most - len(CUT)].decode(errors="ignore") + CUT
 
 
 def quoted(text: str, longest: int = LONGEST) -> str:
@@ -38,6 +47,12 @@ def some(texts: Sequence[str]) -> str:
     """The first of them."""
     more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
     return f"{', '.join(map(quoted, texts[:NAMED]))}{more}"
+
+
+def few(texts: Sequence[str]) -> tuple[str, ...]:
+    """The first messages of them."""
+    more = len(texts) - FEW
+    return (*texts[:FEW], f"and {more:,} more") if more > 0 else tuple(texts)
 
 
 def command(pattern: str, *words: str) -> str:

@@ -1,4 +1,4 @@
-"""Events: each said once an hour, all counted, and nobody can make us say too much."""
+"""Events: each said once an hour, all counted, and nobody can make us say too much or keep others from being heard."""
 
 import asyncio
 from collections.abc import Iterator, MutableMapping
@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from webhook import events
 from webhook.cluster import Cluster, ClusterError, is_name
-from webhook.events import WAITING, Events
+from webhook.events import BURST, PACE, WAITING, Events
 from webhook.metrics import Metrics
 from webhook.notice import Notice
 
@@ -36,7 +36,7 @@ class Scene:
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
         self.metrics, self.now = Metrics(), datetime(2026, 11, 23, 17, 5, 9, 120, tzinfo=UTC)
-        self.events = Events(self.metrics, lambda: self.now, "webhook-1")
+        self.events = Events(self.metrics, lambda: self.now, "webhook-1", "release")
 
     def counted(self, reason: str) -> float | None:
         return self.metrics.registry.get_sample_value("pullsecret_webhook_notices_total", {"reason": reason})
@@ -47,7 +47,7 @@ class Scene:
 
         async def main() -> None:
             running = asyncio.create_task(self.events.run(cast(Cluster, api)))
-            for _ in range(3):
+            for _ in range(3 + len(self.events._waiting)):
                 await asyncio.sleep(0)
             assert not running.done()
             running.cancel()
@@ -124,31 +124,114 @@ def test_log_line(scene: Scene, said: Lines) -> None:
     ]
 
 
-def test_no_more_than_a_few_hundred_wait(scene: Scene, said: Lines) -> None:
-    for number in range(WAITING + 50):
-        scene.events.tell(named(number))
-    assert scene.counted("ForeignSecret") == len(said) == WAITING + 50
-    assert len(scene.sent()) == WAITING
-    scene.events.tell(named(WAITING + 50))
-    assert len(scene.sent()) == 1
+def provoked(number: int, namespace: str = "mallory") -> Notice:
+    return Notice("AccountRefuses", f"account {number} refuses", namespace, "ServiceAccount", f"a-{number}")
+
+
+def source_secret(number: int) -> Notice:
+    return Notice("SourceSecretBroken", "it is empty", "release", "Secret", f"s-{number}")
+
+
+def test_one_namespace_is_said_a_few_things_and_then_ever_fewer(scene: Scene, said: Lines) -> None:
+    for number in range(1000):
+        scene.events.tell(provoked(number))
+    assert scene.counted("AccountRefuses") == 1000
+    assert [line["reason"] for line in said] == ["AccountRefuses"] * BURST + ["NoticesLeftOut"]
+    assert scene.metrics.registry.get_sample_value("pullsecret_webhook_notices_left_out_total") == 1000 - BURST
+    for _ in range(3600):
+        scene.now += timedelta(seconds=1)
+        scene.events.tell(provoked(int(scene.now.timestamp())))
+    assert len(said) <= BURST + timedelta(hours=1) / PACE + 2
+    assert len(scene.sent()) == len(said)
+
+
+def test_what_was_left_out_is_said_when_it_is_told_again(scene: Scene, said: Lines) -> None:
+    for number in range(BURST + 1):
+        scene.events.tell(provoked(number))
+    said.clear()
+    scene.now += PACE
+    scene.events.tell(provoked(0))
+    scene.events.tell(provoked(BURST))
+    assert [line["about"] for line in said] == [f"ServiceAccount mallory/a-{BURST}"]
+
+
+def test_nobody_keeps_others_from_being_heard(scene: Scene, said: Lines) -> None:
+    """Of many namespaces that provoke all they can, and owners about whom a source says ever new things."""
+    for namespace in range(100):
+        for number in range(100):
+            scene.events.tell(provoked(number, f"mallory-{namespace}"))
+    for number in range(100):
+        of = Notice("SourceAnswerBroken", f"problem {number}", "release", "Service", "webhook", owner="mallory")
+        scene.events.tell(of)
+    broken = [source_secret(number) for number in range(37)]
+    down = Notice("SourceUnavailable", "source sql: it cannot be reached", "release", "Service", "webhook")
+    for notice in (*broken, FOREIGN, down):
+        scene.events.tell(notice)
+    bodies = [body for _, _, body in scene.sent()]
+    assert len(bodies) <= WAITING
+    assert [body["reason"] for body in bodies[:38]].count("SourceSecretBroken") == 37
+    assert down.message in [body["note"] for body in bodies[:38]]
+    assert FOREIGN.message in [body["note"] for body in bodies]
+    assert len({line["about"] for line in said if line["reason"] == "SourceSecretBroken"}) == 37
+
+
+def test_an_event_that_had_to_go_is_said_again(scene: Scene, said: Lines) -> None:
+    for namespace in range(WAITING // BURST + 5):
+        for number in range(BURST):
+            scene.events.tell(provoked(number, f"mallory-{namespace}"))
+    bodies = [body for _, _, body in scene.sent()]
+    assert len(bodies) == WAITING
+    written = {(body["metadata"]["namespace"], body["regarding"]["name"]) for body in bodies}
+    lost = next(n for space in range(5) for n in [provoked(BURST - 1, f"mallory-{space}")] if _key(n) not in written)
+    said.clear()
+    scene.now += PACE
+    scene.events.tell(lost)
+    assert len(said) == 1
+
+
+def _key(notice: Notice) -> tuple[str, str]:
+    return notice.namespace, notice.name
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (ClusterError(0, "TimeoutError"), 1),
+        (ClusterError(503, "ServiceUnavailable"), 1),
+        (ClusterError(403, "Forbidden"), 0),
+    ],
+    ids=str,
+)
+def test_an_event_that_nobody_took_is_said_again(error: ClusterError, times: int, scene: Scene, said: Lines) -> None:
+    scene.events.tell(FOREIGN)
+    assert scene.sent(error) == []
+    said.clear()
+    scene.events.tell(FOREIGN)
+    assert len(said) == len(scene.sent()) == times
 
 
 def test_what_is_remembered_is_bounded(scene: Scene, said: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "REMEMBERED", 3)
-    for number, times in ((0, 1), (1, 2), (2, 3), (0, 3), (3, 4), (1, 4), (0, 5)):
+    monkeypatch.setattr(events, "PARTIES", 3)
+    for number, times in ((0, 1), (1, 2), (2, 3), (0, 3), (3, 4), (1, 5), (0, 5)):
         scene.events.tell(named(number))
         assert len(said) == times
-        assert len(scene.events._said) <= 3
+        assert len(scene.events._parties) <= 3
 
 
-def test_what_was_said_long_ago_is_forgotten_first(scene: Scene, said: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_is_what_is_remembered_of_one(scene: Scene, said: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "REMEMBERED", 2)
-    for number in (0, 1):
-        scene.events.tell(named(number))
-    scene.now += timedelta(hours=1)
-    for number, times in ((0, 3), (2, 4), (0, 4)):
-        scene.events.tell(named(number))
+    for number, times in ((0, 1), (1, 2), (2, 3), (1, 3), (0, 4)):
+        scene.events.tell(provoked(number))
         assert len(said) == times
+
+
+def test_one_does_not_make_what_is_remembered_of_others_be_forgotten(scene: Scene, said: Lines) -> None:
+    scene.events.tell(FOREIGN)
+    for number in range(10_000):
+        scene.events.tell(provoked(number))
+    said.clear()
+    scene.events.tell(FOREIGN)
+    assert said == []
 
 
 def test_event(scene: Scene) -> None:
@@ -185,12 +268,31 @@ def test_the_same_again_gets_a_name_of_its_own(scene: Scene) -> None:
     assert len(names) == 3
 
 
-@pytest.mark.parametrize(("text", "note"), [("x" * 1025, "x" * 1024), ("x" + "é" * 600, "x" + "é" * 511), ("é", "é")])
-def test_a_long_note_is_cut(text: str, note: str, scene: Scene, said: Lines) -> None:
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("x" * 1025, "x" * 1021 + "..."),
+        ("x" * 1024, "x" * 1024),
+        ("x" + "\u00e9" * 600, "x" + "\u00e9" * 510 + "..."),
+        ("\u00e9", "\u00e9"),
+        ("a\nb\x1b[31m\u202e", "a?b?[31m?"),
+        ("\ud800", "?"),
+        ("y" * 5_000_000, "y" * 1021 + "..."),
+    ],
+    ids=range(7),
+)
+def test_a_message_is_one_line_and_bounded_wherever_it_is_shown(
+    text: str, note: str, scene: Scene, said: Lines
+) -> None:
     scene.events.tell(Notice("ForeignSecret", text, "team", "Secret", "ghcr-secret"))
     ((_, _, body),) = scene.sent()
-    assert body["note"] == note
-    assert said[0]["event"] == text
+    assert body["note"] == said[0]["event"] == note
+
+
+def test_so_is_a_name_that_somebody_made_up(scene: Scene, said: Lines) -> None:
+    scene.events.tell(Notice("AccountRefuses", "x", "team", "ServiceAccount", "a\n" * 1000))
+    assert len(said[0]["about"]) < 300
+    assert "\n" not in said[0]["about"]
 
 
 @pytest.mark.parametrize("name", ["a" * 253, "a" * 235 + ".-" + "a" * 16])

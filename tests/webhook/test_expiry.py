@@ -1,5 +1,6 @@
 """Ends of credentials, said before they come."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import generate_latest
@@ -29,7 +30,7 @@ class Case:
 
     def look(self) -> tuple[int, int]:
         """How many end soon, and have ended, as a scrape shows it."""
-        self.expiry.look()
+        asyncio.run(self.expiry.look())
         lines = generate_latest(self.metrics.registry).decode().splitlines()
         values = dict(line.split(" ") for line in lines if line.startswith("pullsecret_webhook_pull_secrets_"))
         ending, ended = (float(values[f"pullsecret_webhook_pull_secrets_{name}"]) for name in ("ending", "ended"))
@@ -77,6 +78,7 @@ def test_one_that_has_ended_hides_no_other_end() -> None:
     case = Case()
     case.stands("team", NOW - DAY, NOW + 2 * DAY, NOW + 3 * DAY)
     assert case.look() == (1, 1)  # pull secrets, not credentials
-    assert [notice.message[:41] for notice in case.told] == [
-        f"a credential in it ends at 2030-01-0{day} 00:00"[:41] for day in (3, 4)
-    ]
+    assert [notice.message[:43] for notice in case.told] == ["a credential in it ends at 2030-01-03 00:00"]
+    case.now += 2 * DAY
+    assert case.look() == (1, 1)
+    assert [notice.message[:43] for notice in case.told[1:]] == ["a credential in it ends at 2030-01-04 00:00"]

@@ -71,7 +71,8 @@ def plan(namespace: Namespace, known: Credentials | None, seen: Standing | None)
 
 UNOWNED = replace(TEAM, owner=None)
 BOB = replace(TEAM, owner="bob")
-TOO_MUCH = Credentials((GHCR, replace(HARBOR, password="x" * 500_000)))
+LONG = replace(HARBOR, password="x" * 32_000)
+TOO_MUCH = Credentials((GHCR, *(replace(LONG, registry=f"{number}.example.com") for number in range(16))))
 ONLY_HARBOR = standing(items=(HARBOR,))
 FOREIGN_SECRET = standing(ours=False, owner=None)
 

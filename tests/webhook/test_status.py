@@ -305,7 +305,7 @@ OWNERS = [BROKEN, REFUSED, CONFLICT, "ended", "everybody"]
 
 def warnings() -> list[Object]:
     """As the webhook writes them of a source that is asked for all of these."""
-    told: list[tuple[str, str]] = []
+    told: list[tuple[str, str, str]] = []
 
     async def asked() -> None:
         source = Cached("sql", Remote(), lambda _: None, lambda *one: told.append(one), Metrics(), lambda: NOW)
@@ -317,7 +317,7 @@ def warnings() -> list[Object]:
         await asyncio.wait({running})
 
     asyncio.run(asked())
-    return [event(reason, message) for reason, message in told]
+    return [event(reason, message) for reason, message, _ in told]
 
 
 def event(reason: str, message: str, at: datetime = NOW, kind: str = "Service") -> Object:

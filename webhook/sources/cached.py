@@ -55,7 +55,7 @@ OWNERS = 100_000
 class Answer:
     """`fresh_for`: seconds. `validator`: what the remote wants to see when it is asked again, such as an ETag.
 
-    `problems`: what was left out because it cannot be used, one line each, never with its content.
+    `problems`: what was left out because it cannot be used, as `shown.few` has it, never with its content.
     """
 
     credentials: Credentials
@@ -66,7 +66,8 @@ class Answer:
     @property
     def weight(self) -> int:
         """Bytes, roughly."""
-        return 400 + len(self.validator) + self.credentials.weight
+        texts = (self.validator, *self.problems)
+        return 400 + sum(map(len, texts)) + self.credentials.weight
 
 
 class Remote(Protocol):
@@ -86,8 +87,8 @@ class Remote(Protocol):
         ...
 
 
-Say = Callable[[str, str], None]
-"""Tells a reason (as in Events) and a message about a source."""
+Say = Callable[[str, str, str], None]
+"""Tells a reason (as in Events) and a message about a source, and of which owner it is, if of one."""
 
 
 @dataclass(slots=True)
@@ -205,7 +206,7 @@ class Cached:
                 why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
             if _clock() - began > LONGEST:
                 delay = 0.0
-            self._say("SourceFeedBroken", f"source {self._name}: changes are not heard of: {why}; trying again")
+            self._say("SourceFeedBroken", f"source {self._name}: changes are not heard of: {why}; trying again", "")
             delay = min(max(delay * 2, FIRST), LONGEST)
             await asyncio.sleep(delay * random.uniform(0.75, 1.0))  # noqa: S311  # jitter
 
@@ -282,11 +283,12 @@ class Cached:
 
     def _consistent(self, owner: str, answer: Answer) -> Credentials:
         """In one order, and with one entry a registry."""
-        for problem in answer.problems:
-            self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problem}")
+        if answer.problems:
+            problems = "; ".join(answer.problems)
+            self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problems}", owner)
         credentials, conflicts = merged([(self._name, answer.credentials)], self._now())
         for conflict in conflicts:
-            self._say("SourceConflict", words(owner, conflict))
+            self._say("SourceConflict", words(owner, conflict), owner)
         return credentials
 
     def _weigh_doubt(self, owner: str, *, vain: bool) -> None:
@@ -342,7 +344,7 @@ class Cached:
         for c in credentials.items:
             if c.expires is not None and c.expires <= now:
                 ended = f"source {self._name}: the credential of owner {owner} for {c.registry} has ended; renew it"
-                self._say("CredentialExpired", ended)
+                self._say("CredentialExpired", ended, owner)
 
     def _heard(self, owner: str | None) -> None:
         """News, of one owner or of everybody: what is known is no longer fresh, and reasons to wait may be gone."""
@@ -366,12 +368,12 @@ class Cached:
         if not e.everybody:
             self._failing.discard(owner)
             self._is_back()  # it answered, if only with a refusal
-            self._say("SourceUnavailable", f"source {self._name}: nobody can say what owner {owner} has: {e}")
+            self._say("SourceUnavailable", f"source {self._name}: nobody can say what owner {owner} has: {e}", owner)
             return
         self._failing.add(owner)
         if len(self._failing) > 1:
             self._is_down(owner, e)
-        self._say("SourceUnavailable", f"source {self._name}: {e}; what stands in the namespaces stays")
+        self._say("SourceUnavailable", f"source {self._name}: {e}; what stands in the namespaces stays", "")
 
     # -- altogether down, and back --
 

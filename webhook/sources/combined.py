@@ -20,6 +20,7 @@ from datetime import datetime
 from webhook.credential import Credentials
 from webhook.errors import SourceUnavailable
 from webhook.sources import Source
+from webhook.sources.cached import Say
 from webhook.sources.merge import merged, words
 
 BUDGET = 32 * 1024 * 1024
@@ -45,9 +46,7 @@ class _Merged:
 class Combined:
     """`sources`: name and source, in order. `say` tells of contradictions; `now` is the wall clock."""
 
-    def __init__(
-        self, sources: Sequence[tuple[str, Source]], say: Callable[[str, str], None], now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, sources: Sequence[tuple[str, Source]], say: Say, now: Callable[[], datetime]) -> None:
         self._names = tuple(name for name, _ in sources)
         self._sources = tuple(source for _, source in sources)
         self._say, self._now = say, now
@@ -109,7 +108,7 @@ class Combined:
         until = min((end for part in parts if (end := part.next_end(now)) is not None), default=None)
         self._remember(owner, _Merged(parts, result, until))
         for conflict in conflicts:
-            self._say("SourceConflict", words(owner, conflict))
+            self._say("SourceConflict", words(owner, conflict), owner)
         return result
 
     def _remember(self, owner: str, one: _Merged) -> None:

@@ -21,8 +21,8 @@ def configured(
 ) -> Source:
     """One source as it is, several of them combined. What is said of a source is about the webhook's own Service."""
 
-    def say(reason: str, message: str) -> None:
-        tell(Notice(reason, message, config.namespace, "Service", config.tls.service))
+    def say(reason: str, message: str, owner: str) -> None:
+        tell(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner))
 
     sources: list[tuple[str, Source]] = []
     names = Counter[str]()

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from webhook.credential import Credential, CredentialError, canonical_registry
+from webhook.shown import few
+from webhook.credential import MOST, Credential, CredentialError, canonical_registry
 from webhook.dockerconfig import Parsed, parse
 from webhook.errors import PullsecretError
 from webhook.sealed import is_sealed
@@ -25,16 +26,9 @@ class AnswerError(PullsecretError):
 
 def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
     """Raises AnswerError or DockerConfigError."""
-    found = _fields(data, answer) if isinstance(answer, Fields) else parse(data, may_be_empty=True)
-    sealed = [c for c in found.credentials if is_sealed(c.password)]
-    if not sealed:
-        return found
-    usable = tuple(c for c in found.credentials if c not in sealed)
-    encrypted = (f"the password for {c.registry} is encrypted; hand it out as the registry takes it" for c in sealed)
-    problems = (*found.problems, *encrypted)
-    if not usable:
-        raise AnswerError("; ".join(problems[:3]))
-    return Parsed(usable, problems)
+    if isinstance(answer, Fields):
+        return _fields(data, answer)
+    return parse(data, may_be_empty=True, check=_plain)
 
 
 def _fields(data: bytes, answer: Fields) -> Parsed:
@@ -47,15 +41,24 @@ def _fields(data: bytes, answer: Fields) -> Parsed:
         items = [items]
     if not isinstance(items, list):
         raise AnswerError(f"there is no list of credentials at {answer.items or 'its top'}")
+    if len(items) > MOST:
+        raise AnswerError(f"it has {len(items):,} credentials; at most {MOST} are read")
     credentials, problems = [], []
     for number, item in enumerate(items):
         try:
-            credentials.append(_credential(item, answer))
+            credentials.append(_plain(_credential(item, answer)))
         except CredentialError as e:
             problems.append(f"credential {number}: {e}")
     if problems and not credentials:
-        raise AnswerError("; ".join(problems[:3]))
-    return Parsed(tuple(credentials), tuple(problems))
+        raise AnswerError("; ".join(few(problems)))
+    return Parsed(tuple(credentials), few(problems))
+
+
+def _plain(credential: Credential) -> Credential:
+    if is_sealed(credential.password):
+        why = f"the password for {credential.registry} is encrypted; hand it out as the registry takes it"
+        raise CredentialError(why)
+    return credential
 
 
 def _credential(item: Any, fields: Fields) -> Credential:

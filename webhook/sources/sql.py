@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from webhook.credential import MOST
 from webhook.errors import SourceUnavailable
 from webhook.sealed import Keys, SealedError, padded, read_keys
 from webhook.sourceconfig import LOOPBACK, SqlSource
@@ -23,15 +24,13 @@ from webhook.sources import Changed
 from webhook.sources.cached import Answer
 from webhook.sources.files import Made
 from webhook.sources.sqlpool import Connection, Pool, connected
-from webhook.sources.sqlrows import BY_PROJECT, BY_USER, Row, RowError, credentials
+from webhook.sources.sqlrows import BY_PROJECT, BY_USER, LARGEST, Row, RowError, credentials, size
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it logs may have parts of the connection string
 
 PRESETS = {"git-connections": BY_USER, "git-connections-by-project": BY_PROJECT}
 AT_A_TIME = 64
 """Notifications that are heard without a pause: thousands may come together, and a review must not wait for all."""
-MOST_ROWS = 200
-"""Of one owner."""
 _WORDS = {
     "42501": "the role may not read what the query reads",
     "42P01": "the query names a table that is not there",
@@ -105,11 +104,14 @@ class SqlRemote:
 
     async def _fetched(self, connection: Connection, owner: str) -> list[Row]:
         rows: list[Row] = []
-        answer = connection.cursor().stream(self._query, {"owner": owner}, size=MOST_ROWS + 1)
+        room = LARGEST
+        answer = connection.cursor().stream(self._query, {"owner": owner})  # one row at a time is in memory
         async with aclosing(answer):  # type: ignore[type-var]  # a generator, if not by its annotation
             async for row in answer:
-                if len(rows) == MOST_ROWS:
-                    raise SourceUnavailable(f"it has more than {MOST_ROWS} rows")
+                if len(rows) == MOST:
+                    raise SourceUnavailable(f"it has more than {MOST} rows")
+                if (room := room - size(row)) < 0:
+                    raise SourceUnavailable("its rows are larger than 1 MiB")
                 rows.append(row)
         return rows
 

@@ -30,10 +30,18 @@ FROM projects p JOIN project_git_auth a ON a.project_id = p.id JOIN git_connecti
 WHERE p.id::text = %(owner)s"""
 
 Row = Mapping[str, Any]
+LARGEST = 1024 * 1024
+"""Letters of one owner's rows."""
 
 
 class RowError(PullsecretError):
     """What is wrong with an owner's rows; never with their content."""
+
+
+def size(row: Row) -> int:
+    """Letters."""
+    texts = (one for value in row.values() for one in (value if isinstance(value, list) else (value,)))
+    return sum(len(one) for one in texts if isinstance(one, str | bytes))
 
 
 def credentials(

@@ -91,7 +91,7 @@ class World:
     def changed(self, owner: str | None) -> None:
         self.heard.append(owner)
 
-    def say(self, reason: str, message: str) -> None:
+    def say(self, reason: str, message: str, _owner: str) -> None:
         self.said.append((reason, message))
 
     def ask(self, owner: str) -> "asyncio.Task[Credentials]":
@@ -597,14 +597,14 @@ def test_problems_and_contradictions_are_told_and_never_their_content(world: Wor
 
 
 def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached, "BUDGET", 50_000)
-    large = Credentials((Credential("ghcr.io", "u", "x" * 10_000),))
+    monkeypatch.setattr(cached, "BUDGET", 16_000)
+    large = Credentials((Credential("ghcr.io", "u", "x" * 3_000),))
     for number in range(20):
         world.has(f"owner {number}", large, 3600)
     known = [number for number in range(20) if world.known(f"owner {number}") is not None]
     assert known == [16, 17, 18, 19]
     world.known("owner 16")
-    world.has("huge", Credentials((Credential("ghcr.io", "u", "x" * 100_000),)))
+    world.has("huge", Credentials((Credential("ghcr.io", "u", "x" * 30_000),)))
     assert [number for number in range(20) if world.known(f"owner {number}") is not None] == []
     assert world.known("huge") is not None
 

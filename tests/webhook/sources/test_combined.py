@@ -57,7 +57,9 @@ class Sides:
         self.said: list[tuple[str, str]] = []
         named = [(name, source) for name, source in zip("abc", sources, strict=False)]
         self.now = NOW
-        self.combined = Combined(named, lambda reason, message: self.said.append((reason, message)), lambda: self.now)
+        self.combined = Combined(
+            named, lambda reason, message, _: self.said.append((reason, message)), lambda: self.now
+        )
 
     def ask(self, owner: str = "alice") -> Credentials:
         found = asyncio.run(self.combined.credentials(owner))
@@ -205,8 +207,8 @@ def test_all_run_and_it_is_settled_when_all_are() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhook.sources.combined.BUDGET", 50_000)
-    a = Told(Credentials((Credential("ghcr.io", "u", "x" * 10_000),)))
+    monkeypatch.setattr("webhook.sources.combined.BUDGET", 17_000)
+    a = Told(Credentials((Credential("ghcr.io", "u", "x" * 3_000),)))
     sides = Sides(a, Told(NOTHING))
     for owner in "abcdef":
         for _ in range(2):
@@ -216,7 +218,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sides.ask(owner).items
     with pytest.raises(SourceUnavailable):
         sides.ask("b")
-    a.says = Credentials((Credential("ghcr.io", "u", "x" * 100_000),))
+    a.says = Credentials((Credential("ghcr.io", "u", "x" * 30_000),))
     assert sides.ask("huge").items
     a.says = None
     with pytest.raises(SourceUnavailable):

@@ -86,16 +86,21 @@ def test_a_password_that_nobody_decrypted_is_refused(sealed: str) -> None:
     why = "the password for ghcr.io is encrypted; hand it out as the registry takes it"
     entry = {"username": "alice", "password": sealed}
     fine = {"username": "alice", "password": TOKEN}
-    for fields, alone, among in (
-        (Fields(), [ONE | {"password": sealed}], [ONE | {"password": sealed}, ONE | {"registry": "quay.io"}]),
-        ("auths", {"auths": {"ghcr.io": entry}}, {"auths": {"ghcr.io": entry, "quay.io": fine}}),
+    for prefix, fields, alone, among in (
+        (
+            "credential 0: ",
+            Fields(),
+            [ONE | {"password": sealed}],
+            [ONE | {"password": sealed}, ONE | {"registry": "quay.io"}],
+        ),
+        ("", "auths", {"auths": {"ghcr.io": entry}}, {"auths": {"ghcr.io": entry, "quay.io": fine}}),
     ):
         with pytest.raises(PullsecretError) as refused:
             read(json.dumps(alone).encode(), fields)  # type: ignore[arg-type]
-        assert str(refused.value) == why
+        assert str(refused.value) == prefix + why
         found = read(json.dumps(among).encode(), fields)  # type: ignore[arg-type]
         assert [c.registry for c in found.credentials] == ["quay.io"]
-        assert found.problems == (why,)
+        assert found.problems == (prefix + why,)
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ import yaml
 import planted
 from controlplane.postgres import Postgres
 from sourcecontract import Contract, Place, running
-from webhook.credential import Credential
+from webhook.credential import MOST, Credential
 from webhook.errors import SourceUnavailable
 from webhook.sealed import Keys, seal
 from webhook.sourceconfig import Decrypt, SqlSource
 from webhook.sources.cached import Cached
-from webhook.sources.sql import MOST_ROWS, SqlRemote
+from webhook.sources.sql import SqlRemote
 
 pytestmark = pytest.mark.cluster
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "sources"
@@ -454,13 +454,13 @@ def test_no_more_rows_are_fetched_than_an_owner_may_have(database: Database) -> 
     async def asked(remote: SqlRemote) -> None:
         began = time.monotonic()
         for _ in range(2):
-            with pytest.raises(SourceUnavailable, match=f"more than {MOST_ROWS} rows"):
+            with pytest.raises(SourceUnavailable, match=f"more than {MOST} rows"):
                 await remote.ask("7", None)
         assert time.monotonic() - began < 2
 
     database.tried(asked, query=endless.format(100_000_000), timeout=10.0)
-    assert len(database.ask("7", query=endless.format(MOST_ROWS))) == MOST_ROWS
-    assert "more than" in str(database.refused("7", query=endless.format(MOST_ROWS + 1)))
+    assert len(database.ask("7", query=endless.format(MOST))) == MOST
+    assert "more than" in str(database.refused("7", query=endless.format(MOST + 1)))
 
 
 class Relay:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import planted
+from webhook.credential import MOST
 from webhook.sealed import Keys, unseal
 from webhook.sources import sql
 from webhook.sources.cached import LONGEST_DOWN
@@ -31,5 +32,5 @@ def test_what_its_program_encrypts_is_opened() -> None:
 
 
 def test_the_figures() -> None:
-    assert f"more than {sql.MOST_ROWS} rows" in DOCUMENT
+    assert f"more than {MOST} rows" in DOCUMENT
     assert f"at most {LONGEST_DOWN:g} seconds apart" in DOCUMENT
