@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import planted
-from webhook.credential import Credential
+from webhook.credential import MOST, Credential
 from webhook.errors import PullsecretError
 from webhook.sourceconfig import Fields
 from webhook.sources.jsonanswer import read
@@ -141,3 +141,26 @@ def test_any_answer_is_read_or_refused(answer: bytes, items: str) -> None:
             assert str(refused)
         else:
             assert all(c.registry and c.username and c.password for c in found.credentials)
+
+
+@pytest.mark.parametrize("answer", [Fields(), "auths"])
+@pytest.mark.parametrize("good", [True, False])
+def test_of_many_problems_few_are_named_and_of_too_many_entries_none_is_read(answer: Any, good: bool) -> None:
+    def answered(bad: int) -> bytes:
+        if answer == "auths":
+            entries: dict[str, Any] = {f"r{number}.io": {} for number in range(bad)}
+            return json.dumps(
+                {"auths": entries | ({"ghcr.io": {"username": "a", "password": TOKEN}} if good else {})}
+            ).encode()
+        return json.dumps([*([ONE] if good else []), *[{}] * bad]).encode()
+
+    if good:
+        problems = "; ".join(read(answered(100), answer).problems)
+    else:
+        with pytest.raises(PullsecretError) as refused:
+            read(answered(100), answer)
+        problems = str(refused.value)
+    assert problems.endswith("; and 97 more")
+    assert problems.count(";") == 3
+    with pytest.raises(PullsecretError, match=rf"349,00\d .*at most {MOST} are read"):
+        read(answered(349_000), answer)

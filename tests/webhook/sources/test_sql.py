@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import time
@@ -461,6 +462,20 @@ def test_no_more_rows_are_fetched_than_an_owner_may_have(database: Database) -> 
     database.tried(asked, query=endless.format(100_000_000), timeout=10.0)
     assert len(database.ask("7", query=endless.format(MOST))) == MOST
     assert "more than" in str(database.refused("7", query=endless.format(MOST + 1)))
+
+
+def test_no_more_is_fetched_than_an_answer_may_have(database: Database) -> None:
+    large = "SELECT 'ghcr.io' AS registry, %(owner)s AS username, repeat('x', {}) AS password, generate_series(1, {})"
+
+    async def asked(remote: SqlRemote) -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(SourceUnavailable, match="larger than 1 MiB"):
+            await remote.ask("7", None)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+    database.tried(asked, query=large.format(2_000_000, MOST))
+    assert "more than 32768 letters" in str(database.refused("7", query=large.format(40_000, 1)))
+    assert len(database.ask("7", query=large.format(5_000, MOST))) == MOST
 
 
 class Relay:
