@@ -235,3 +235,10 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         assert parse(data).credentials
     except DockerConfigError as refused:
         assert "\n" not in str(refused)
+
+
+@pytest.mark.parametrize("key", ["ghcr.io/a" + "/" * 1_000_000, "a" * 1_000_000, "ghcr.io" + "/a" * 500_000])
+def test_a_name_without_end_is_none(key: str) -> None:
+    with pytest.raises(DockerConfigError, match="the name of a registry is none") as refused:
+        parse(json.dumps({"auths": {key: {"username": "a", "password": "b"}}}).encode())
+    assert len(str(refused.value)) < 200

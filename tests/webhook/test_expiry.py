@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import generate_latest
 
-from webhook.expiry import Expiry
+from webhook.expiry import AT_A_TIME, Expiry
 from webhook.metrics import Metrics
 from webhook.notice import Notice
 from webhook.pullsecret import Standing
@@ -82,3 +82,22 @@ def test_one_that_has_ended_hides_no_other_end() -> None:
     case.now += 2 * DAY
     assert case.look() == (1, 1)
     assert [notice.message[:43] for notice in case.told[1:]] == ["a credential in it ends at 2030-01-04 00:00"]
+
+
+def test_a_look_at_many_lets_others_go_on() -> None:
+    """One tenant wrote thousands of ends: one notice, and no pass of the loop that looks at more than a part."""
+    case = Case()
+    for number in range(20):
+        case.stands(f"team-{number}", *(NOW + 2 * DAY + timedelta(seconds=second) for second in range(AT_A_TIME)))
+
+    async def passes() -> int:
+        count, look = 0, asyncio.create_task(case.expiry.look())
+        while not look.done():
+            count += 1
+            await asyncio.sleep(0)
+        return count
+
+    assert asyncio.run(passes()) >= 10
+    assert len(case.told) == 20
+    assert case.look() == (20, 0)
+    assert len(case.told) == 20
