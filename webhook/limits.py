@@ -2,6 +2,7 @@
 
 Anybody in the cluster may connect. Without these a silent connection, or half a request, stays open for ever; a head of
 megabytes, or trailers without end, are kept; and a client that sends without reading is read from without end.
+How many may connect is in places.py and door.py.
 A request must be whole within a time that runs from its first byte, and its answer be read. A connection on which
 nothing is asked may rest as long as one that was kept alive: the API server opens some that it only needs later, and a
 POST on one that we close at that moment is lost.
@@ -9,42 +10,53 @@ POST on one that we close at that moment is lost.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-import uvloop
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from webhook.places import Guest
+
 HEAD_BYTES = 16 * 1024
 UNANSWERED = 8
 """Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
-ARRIVING = 64 * 1024 * 1024
-"""Bytes of requests that are not whole yet, on all connections together: a hundred times what is usual."""
-WHOLE_REQUEST = 10.0
-"""Seconds. The API server writes a review in one go."""
+SMALL, ORDINARY = 32 * 1024, 256 * 1024
+"""Bytes of a body. Smaller than the first it is not counted, and up to the second it never has to go for its size."""
+ARRIVING = 16 * 1024 * 1024
+"""Bytes of bodies that are not whole yet, on all connections together: two of the largest."""
+WHOLE_REQUEST = 3.0
+"""Seconds. The API server writes a review in one go, and by default waits no longer for its answer."""
 UNREAD = 10.0
 """Seconds for a client to take what it was answered, once that piles up."""
-HANDSHAKE = 10.0
-"""Seconds."""
-
-
-class Loop(uvloop.Loop):
-    """uvloop gives a TLS handshake 60 seconds, and uvicorn has no say in it."""
-
-    async def create_server(self, *args: Any, ssl: Any = None, **options: Any) -> Any:
-        if ssl is not None:
-            options["ssl_handshake_timeout"] = HANDSHAKE
-        return await super().create_server(*args, ssl=ssl, **options)
+HANDSHAKE = 3.0
+"""Seconds for a client to say something, and then for the handshake."""
 
 
 class Arriving:
-    """Not a number on the class: to change that makes Python look every method of a connection up anew, each time."""
-
-    __slots__ = ("bytes",)
+    """The bodies that are not whole yet. Over the bound the largest goes, whoever comes last: else a few that never
+    become whole would keep all others out. If all are of ordinary size, the one goes that began first.
+    """
 
     def __init__(self) -> None:
         self.bytes = 0
+        self._held: dict[Guest, int] = {}
+        """In the order in which they began."""
+
+    def holds(self, guest: Guest, count: int) -> bool:
+        """Whether it may go on."""
+        self.bytes += count - self._held.get(guest, 0)
+        self._held[guest] = count
+        while self.bytes > ARRIVING:
+            going = max(self._held, key=self._held.__getitem__)
+            if self._held[going] <= ORDINARY:
+                going = next(iter(self._held))
+            self.gone(going)
+            going.cut()
+        return guest in self._held
+
+    def gone(self, guest: Guest) -> None:
+        self.bytes -= self._held.pop(guest, 0)
 
 
 class Deadline:
@@ -55,7 +67,8 @@ class Deadline:
     __slots__ = ("_at", "_loop", "_missed", "_seconds", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, missed: Callable[[], None]) -> None:
-        self._loop, self._seconds, self._missed = loop, seconds, missed
+        self._loop, self._seconds = loop, seconds
+        self._missed: Callable[[], None] | None = missed
         self._at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -70,8 +83,8 @@ class Deadline:
         self._at = None
 
     def close(self) -> None:
-        """For good."""
-        self._at = None
+        """For good. What it would call holds it in turn, and would be kept until Python looks for such circles."""
+        self._at = self._missed = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -84,7 +97,16 @@ class Deadline:
             self._timer = self._loop.call_at(self._at, self._look)
         else:
             self._at = None
-            self._missed()
+            if self._missed is not None:
+                self._missed()
+
+
+class Seen(Protocol):
+    """The connection, as its door sees it."""
+
+    def sent_review(self) -> None: ...
+
+    def ended(self) -> None: ...
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -101,9 +123,13 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._head = self._body = 0
         self._in_head = True
+        self.connection: Seen | None = None
         self._whole = Deadline(self.loop, WHOLE_REQUEST, self._too_slow)
         self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
         self._unread = Deadline(self.loop, UNREAD, self._hang_up)
+
+    def cut(self) -> None:
+        self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -159,9 +185,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def arrives(self, count: int) -> None:
         self._body += count
-        self.arriving.bytes += count
-        if self.arriving.bytes > ARRIVING:
+        if self._body > SMALL and not self.arriving.holds(self, self._body):
             raise ValueError("too much at once")
+
+    def review_came(self) -> None:
+        if self.connection is not None:
+            self.connection.sent_review()
 
     def message_is_complete(self) -> None:
         self._whole.end()
@@ -172,6 +201,9 @@ class LimitedProtocol(HttpToolsProtocol):
         for deadline in (self._whole, self._idle, self._unread):
             deadline.close()
         self._gone()
+        if self.connection is not None:
+            self.connection.ended()
+            self.connection = None
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -183,7 +215,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def _gone(self) -> None:
-        self.arriving.bytes -= self._body
+        if self._body > SMALL:
+            self.arriving.gone(self)
         self._body = 0
 
     def _hang_up(self) -> None:

@@ -56,6 +56,8 @@ class ReviewProtocol(LimitedProtocol):
             self._held.append(body)
 
     def on_message_complete(self) -> None:
+        if self._held is not None or self.url.partition(b"?")[0] == PATH:
+            self.review_came()
         if self._held is not None:
             body = b"".join(self._held)
             answer = self._at_once(body)

@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from typing import cast
 from urllib.parse import parse_qs
 
 import structlog
@@ -25,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from webhook import review
 from webhook.admission import Admission
+from webhook.door import Door
 from webhook.errors import MalformedReview, NamespaceUnknown, PullsecretError
 from webhook.limits import LimitedProtocol
 from webhook.metrics import Metrics
@@ -37,6 +39,12 @@ KEEP_ALIVE = 120
 """Seconds. The API server drops idle connections after 90; were we first, a POST could be lost and is not repeated."""
 DEFAULT_TIMEOUT, MARGIN = 3.0, 0.7
 """Seconds: the timeout when the URL has none (the API server always sends its own); kept back for the way home."""
+CONNECTIONS = 256
+"""To the TLS port. An API server keeps 25 that rest and has one for each review under way; one costs up to 0.2 MiB."""
+SCRAPERS = 32
+"""Connections to the metrics port."""
+PAGE_LASTS = 1.0
+"""Seconds that a page of metrics is shown."""
 LINGER, CLOSING = 5.0, 1.0
 """Seconds: accepting on after SIGTERM, because endpoints lag; then answering with `Connection: close`."""
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
@@ -150,24 +158,49 @@ def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Starlette:
         missing = ready()
         return PlainTextResponse(f"not ready: {missing}\n" if missing else "ok\n", 503 if missing else 200)
 
-    return Starlette(
-        routes=[
-            Route("/mutate", mutate, methods=["POST"]),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-        ]
+    return _app(
+        Route("/mutate", mutate, methods=["POST"]),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
     )
 
 
 def metrics_app(metrics: Metrics) -> Starlette:
-    async def show(_: Request) -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """The page is made at most once in `PAGE_LASTS`, however many ask for it: reviews are answered by the same loop."""
+    page, made = b"", -PAGE_LASTS
 
-    return Starlette(routes=[Route("/metrics", show)])
+    async def show(_: Request) -> Response:
+        nonlocal page, made
+        if time.monotonic() >= made + PAGE_LASTS:
+            page, made = generate_latest(metrics.registry), time.monotonic()
+        return Response(page, media_type=CONTENT_TYPE_LATEST)
+
+    return _app(Route("/metrics", show))
+
+
+def _app(*routes: Route) -> Starlette:
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False  # to the host that the client named
+    return app
 
 
 class _Server(uvicorn.Server):
-    """Signals are the app's: it keeps accepting for a while after SIGTERM."""
+    """Signals are the app's: it keeps accepting for a while after SIGTERM. Connections come through a Door."""
+
+    def __init__(self, config: uvicorn.Config, connections: int, context: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self._connections, self._context = connections, context
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        made: functools.partial[LimitedProtocol] = functools.partial(
+            self.config.http_protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state={},
+        )
+        doors = [Door(bound, made, self._connections, self._context) for bound in sockets or ()]
+        self.servers = cast(list[asyncio.Server], doors)  # uvicorn closes them, and asks nothing else of them
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -190,6 +223,7 @@ def listen(address: str, port: int) -> socket.socket:
 def server(app: Starlette, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
     """`at_once`: what may answer a review before the app is asked (protocol.py)."""
     protocol: object = functools.partial(ReviewProtocol, at_once) if at_once else LimitedProtocol
+    most = CONNECTIONS if at_once else SCRAPERS
     return _Server(
         uvicorn.Config(
             app,
@@ -203,6 +237,7 @@ def server(app: Starlette, *, context: ssl.SSLContext | None = None, at_once: At
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=5,
-            ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
-        )
+        ),
+        most,
+        context,
     )

@@ -15,6 +15,7 @@ import pytest
 import structlog
 import trustme
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import planted
@@ -75,7 +76,7 @@ class Running:
 
 @contextmanager
 def serving(web: uvicorn.Server, bound: socket.socket) -> Iterator[None]:
-    thread = threading.Thread(target=lambda: asyncio.Runner(loop_factory=limits.Loop).run(web.serve([bound])))
+    thread = threading.Thread(target=lambda: asyncio.Runner(loop_factory=uvloop.new_event_loop).run(web.serve([bound])))
     thread.start()
     while not web.started:
         assert thread.is_alive()
@@ -138,6 +139,16 @@ def test_other_content_types_are_415(running: Running, content_type: str) -> Non
     assert running.post(review(), content_type).status_code == 415
 
 
+@pytest.mark.parametrize("path", ["/mutate/", "/healthz/", "//evil.example", "/"])
+def test_nobody_is_sent_elsewhere(running: Running, path: str) -> None:
+    """Least of all to a host that the client named."""
+    with running.connection() as connection:
+        connection.sendall(b"POST %b HTTP/1.1\r\nhost: evil.example\r\ncontent-length: 0\r\n\r\n" % path.encode())
+        answered = connection.recv(1000)
+        assert answered.startswith(b"HTTP/1.1 404 ")
+        assert b"evil.example" not in answered
+
+
 def test_content_type_may_have_parameters(running: Running) -> None:
     assert running.post(review(), "Application/JSON; charset=utf-8").status_code == 200
 
@@ -197,19 +208,35 @@ def test_a_request_that_begins_where_another_ends_has_its_time_too(
         assert b" 408 " in read_all(connection)
 
 
-def test_what_is_on_its_way_is_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_the_bound_the_largest_that_is_on_its_way_goes(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SMALL", 100)
+    monkeypatch.setattr(limits, "ORDINARY", 500)
     monkeypatch.setattr(limits, "ARRIVING", 1000)
-    half = asked("x" * 800, b"content-length: 100000")
-    with running.connection() as first, running.connection() as second:
-        first.sendall(half)
-        time.sleep(0.1)
-        second.sendall(half)
-        assert second.recv(1000).startswith(b"HTTP/1.1 400 ")
-    time.sleep(0.1)
+    with running.connection() as large, running.connection() as ordinary, suppress(OSError):
+        large.sendall(asked("x" * 800, b"content-length: 100000"))
+        ordinary.sendall(asked("x" * 300, b"content-length: 301"))  # newer, but smaller
+        assert read_all(large) == b""
+        ordinary.sendall(b"x")
+        assert ordinary.recv(1000).startswith(b"HTTP/1.1 400 ")  # it is no review, but it was taken
     with running.connection() as connection:
-        connection.sendall(whole("a" * 600))  # and is counted once, whichever way it goes
-        assert answers(connection, 1) == ["a" * 600]
+        connection.sendall(whole("a" * 500))  # and is counted once, whichever way it goes
+        assert answers(connection, 1) == ["a" * 500]
     assert limits.LimitedProtocol.arriving.bytes == 0
+
+
+def test_if_all_are_of_ordinary_size_the_one_goes_that_began_first(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SMALL", 100)
+    monkeypatch.setattr(limits, "ARRIVING", 1000)
+    with running.connection() as first, running.connection() as second, suppress(OSError):
+        first.sendall(asked("x" * 400, b"content-length: 401"))
+        while limits.LimitedProtocol.arriving.bytes < 400:
+            time.sleep(0.01)
+        second.sendall(asked("x" * 700, b"content-length: 701"))
+        assert read_all(first) == b""
+        second.sendall(b"x")
+        assert second.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_handshake_that_does_not_come_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
