@@ -42,6 +42,6 @@ async def main() -> None:
 
 if __name__ == "__main__":
     log.configure("json")
-    sys.unraisablehook = log.unraisable
+    log.hooks()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

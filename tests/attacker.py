@@ -162,4 +162,4 @@ def main(kind: str, port: int, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

@@ -128,6 +128,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
         self._unread = Deadline(self.loop, UNREAD, self._hang_up)
 
+    def is_made(self) -> bool:
+        """Not before the end of the handshake."""
+        return self in self.connections
+
     def cut(self) -> None:
         self.transport.abort()
 
@@ -200,6 +204,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         for deadline in (self._whole, self._idle, self._unread):
             deadline.close()
+        self._unset_keepalive_if_required()  # uvicorn keeps its timer, and this with it, when a client hangs up rudely
         self._gone()
         if self.connection is not None:
             self.connection.ended()

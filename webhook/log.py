@@ -4,9 +4,12 @@
 """
 
 import logging
+import math
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import structlog
@@ -96,7 +99,7 @@ def _libraries(before: list[structlog.typing.Processor], renderer: structlog.typ
 
 def hooks() -> None:
     """What nobody catches is told by its type and place too, not by Python's own traceback."""
-    sys.unraisablehook = _unraisable
+    sys.unraisablehook = Unraisable()
     threading.excepthook = _of_thread
     sys.excepthook = lambda _type, e, _trace: ended(e)
 
@@ -120,9 +123,26 @@ def _each(e: BaseException) -> Iterator[BaseException]:
         yield e
 
 
-def _unraisable(said: "sys.UnraisableHookArgs") -> None:
-    """What happens where nothing can be raised, such as a server name in a handshake that is no ASCII."""
-    structlog.get_logger().warning("an error was dropped", type=said.exc_type.__qualname__)
+class Unraisable:
+    """What happens where nothing can be raised, such as a server name in a handshake that is no ASCII: anybody who
+    reaches the port can cause it thousands of times in a second. So each type is said once a minute, with its count.
+    """
+
+    EVERY = 60.0
+    """Seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: Counter[str] = Counter()
+        self._said: dict[str, float] = {}
+
+    def __call__(self, said: "sys.UnraisableHookArgs") -> None:
+        name = said.exc_type.__qualname__
+        self._counts[name] += 1
+        now = self._clock()
+        if now - self._said.get(name, -math.inf) >= self.EVERY:
+            self._said[name] = now
+            structlog.get_logger().warning("errors were dropped", type=name, count=self._counts.pop(name))
 
 
 def _of_thread(said: threading.ExceptHookArgs) -> None:

@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import structlog
@@ -192,14 +192,10 @@ class _Server(uvicorn.Server):
         self._connections, self._context = connections, context
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        made: functools.partial[LimitedProtocol] = functools.partial(
-            self.config.http_protocol_class,
-            config=self.config,
-            server_state=self.server_state,
-            app_state={},
-        )
+        make = cast(Callable[..., LimitedProtocol], self.config.http_protocol_class)
+        made = functools.partial(make, config=self.config, server_state=self.server_state, app_state={})
         doors = [Door(bound, made, self._connections, self._context) for bound in sockets or ()]
-        self.servers = cast(list[asyncio.Server], doors)  # uvicorn closes them, and asks nothing else of them
+        self.servers = cast(Any, doors)  # uvicorn closes them, and asks nothing else of them
         self.started = True
 
     @contextlib.contextmanager

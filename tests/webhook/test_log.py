@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -47,6 +47,24 @@ def test_an_exception_shows_its_type_and_place(capsys: pytest.CaptureFixture[str
     assert re.fullmatch("ValueError" + place, line.pop("exception"))
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "our own bug", "namespace": "team", "level": "error"}
+
+
+class Dropped:
+    exc_type = UnicodeDecodeError
+
+
+def test_errors_that_cannot_be_raised_are_counted_and_said_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("json")
+    now = 0.0
+    unraisable = log.Unraisable(lambda: now)
+    for _ in range(1000):
+        unraisable(cast(Any, Dropped))
+    now = 61.0
+    unraisable(cast(Any, Dropped))
+    assert [(line["type"], line["count"]) for line in lines(capsys)] == [
+        ("UnicodeDecodeError", 1),
+        ("UnicodeDecodeError", 1000),
+    ]
 
 
 def test_of_an_exception_with_causes_only_the_last_shows(capsys: pytest.CaptureFixture[str]) -> None:

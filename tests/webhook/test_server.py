@@ -1,6 +1,7 @@
 """The real server over real TLS: limits, health, keep-alive, and what it says when something is wrong."""
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -16,9 +17,12 @@ import structlog
 import trustme
 import uvicorn
 import uvloop
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import planted
+import webhook.server
 from webhook import limits, log
 from webhook.admission import Answer
 from webhook.errors import NamespaceUnknown
@@ -251,6 +255,27 @@ def test_a_handshake_that_does_not_come_is_ended(monkeypatch: pytest.MonkeyPatch
         assert time.monotonic() - began < 3
 
 
+def test_connections_are_freed_when_they_end(running: Running) -> None:
+    """At once, and not when Python looks for objects that hold each other."""
+
+    def alive() -> int:
+        return sum(isinstance(thing, limits.LimitedProtocol | limits.Deadline) for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            with running.connection() as connection:
+                connection.sendall(whole("a") + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                answers(connection, 1)
+        deadline = time.monotonic() + 5
+        while alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert alive() == 0
+    finally:
+        gc.enable()
+
+
 def test_a_review_of_eight_mib_is_answered(running: Running) -> None:
     text = review(object={"metadata": {"annotations": {"a": "x" * (LARGEST - 2000)}}, "spec": {}})
     assert running.post(text).status_code == 200
@@ -356,11 +381,20 @@ def test_an_unknown_namespace_is_500_so_that_the_failure_policy_decides(running:
     assert (response.status_code, response.text.count("\n")) == (500, 1)
 
 
-def test_metrics_page() -> None:
+def test_metrics_page(monkeypatch: pytest.MonkeyPatch) -> None:
     bound = listen("127.0.0.1", 0)
     web = server(metrics_app(Metrics()))
-    with serving(web, bound):
-        response = httpx.get(f"http://127.0.0.1:{bound.getsockname()[1]}/metrics", trust_env=False)
+    made: list[bytes] = []
+
+    def make(registry: CollectorRegistry) -> bytes:
+        made.append(generate_latest(registry))
+        return made[-1]
+
+    monkeypatch.setattr(webhook.server, "generate_latest", make)
+    with serving(web, bound), httpx.Client(trust_env=False) as client:
+        for _ in range(20):
+            response = client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/metrics")
+    assert len(made) <= 2  # once a second
     assert response.headers["content-type"].startswith("text/plain")
     assert "pullsecret_webhook_review_seconds_count 0.0" in response.text
 
