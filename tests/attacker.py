@@ -7,6 +7,7 @@ import itertools
 import selectors
 import socket
 import ssl
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -57,6 +58,14 @@ def tls(port: int, data: bytes = b"") -> ssl.SSLSocket:
     return connection
 
 
+def reset(port: int) -> socket.socket:
+    """In the middle of the handshake."""
+    connection = raw(port, HELLO)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    return connection
+
+
 def half(port: int) -> socket.socket:
     return tls(port, HEAD[:40])
 
@@ -86,6 +95,7 @@ KINDS: dict[str, Callable[[int], socket.socket]] = {
     "raw": raw,
     "hello": lambda port: raw(port, HELLO),
     "odd name": lambda port: raw(port, ODD_HELLO),
+    "reset": reset,
     "idle": tls,
     "half a request": half,
     "half a body": half_body,

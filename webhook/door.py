@@ -80,7 +80,7 @@ class Connection:
                 ssl=context,
                 ssl_handshake_timeout=limits.HANDSHAKE if context else None,
             )
-        except OSError:  # all that can go wrong in a handshake
+        except Exception:  # noqa: BLE001  # the handshake failed, an OSError; whatever it was, the place is free again
             protocol.connection = None
             self.ended()
 

@@ -219,7 +219,7 @@ def listen(address: str, port: int) -> socket.socket:
 def server(app: Starlette, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
     """`at_once`: what may answer a review before the app is asked (protocol.py)."""
     protocol: object = functools.partial(ReviewProtocol, at_once) if at_once else LimitedProtocol
-    most = CONNECTIONS if at_once else SCRAPERS
+    most = CONNECTIONS if context is not None else SCRAPERS
     return _Server(
         uvicorn.Config(
             app,
