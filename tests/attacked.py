@@ -5,11 +5,11 @@ import ssl
 import sys
 
 import trustme
-import uvloop
 
 from webhook import app as _all_that_the_webhook_loads  # noqa: F401  # its memory counts
 from webhook import log
 from webhook.admission import Answer
+from webhook.loop import Loop
 from webhook.metrics import Metrics
 from webhook.review import Request, answer
 from webhook.server import Mutate, admission_app, listen, metrics_app, server
@@ -43,5 +43,5 @@ async def main() -> None:
 if __name__ == "__main__":
     log.configure("json")
     log.hooks()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(main())

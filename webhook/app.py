@@ -91,7 +91,7 @@ class App:
             Settings(name, config.deployments),
             self._state,
             supply,
-            lookup.namespace,
+            lookup.namespace_in_review,
             lookup.account,
             self._refresh.look,
             self._events.tell,

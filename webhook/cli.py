@@ -205,9 +205,8 @@ def _reach(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     # Late: these bring the server and the Kubernetes client, which no other command needs.
-    import uvloop  # noqa: PLC0415
-
     from webhook import app, lines, log, secrecy  # noqa: PLC0415
+    from webhook.loop import Loop  # noqa: PLC0415
 
     config = _with_flags(configuration.load(arguments.config), arguments)
     secrecy.hide_memory()
@@ -216,7 +215,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     log.configure(arguments.log_format, verbose=arguments.verbose)
     code = OK
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(app.serve(config, arguments.kubeconfig))
     except* PullsecretError as group:
         raise PullsecretError("; ".join(str(e) for e in group.exceptions)) from None

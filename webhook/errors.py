@@ -42,4 +42,11 @@ class WriteDenied(PullsecretError):
 
 
 class WriteRefused(PullsecretError):
-    """Refused for a reason that planning anew does not change (RBAC, quota, a terminating namespace, no answer)."""
+    """Refused for a reason that planning anew does not change (RBAC, quota, a terminating namespace, no answer).
+
+    `passing`: the reason lies with the API server, not in the namespace: all namespaces meet it, and it passes for all.
+    """
+
+    def __init__(self, message: str = "", *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing

@@ -2,9 +2,15 @@
 
 Watch feeds and sources say where something changed. They say it to all replicas at once, so each looks at a moment of
 its own: the first one writes, and the others hear of that before it is their turn. Who has to wait for the Secret, a
-review, does not come here. A namespace waits in the queue at most once. One whose Secret cannot be written is tried
-again later and later; one whose Secret is written again and again (somebody fights us) waits longer and longer before
-the next write.
+review, does not come here. A namespace waits in the queue at most once, and keeps at most one worker busy.
+
+How long a namespace waits before the next look depends on what happened to it:
+
+- Its Secret was *undone*: what stood right was changed or deleted by somebody, and is written again. Longer and longer,
+  as is one that cannot be written for a reason of its own (a quota, a finalizer). Whoever does that costs us little.
+- The API server failed (`passing`): for seconds only, and as soon as one write succeeds all that failed are looked at.
+- There are *news*, another token or another owner: never longer than FIRST. They may come as often as they like, also
+  amid a tug-of-war; only what is undone counts for that.
 """
 
 import asyncio
@@ -29,25 +35,37 @@ within the time of a write, 10 ms: one time in twenty-five. The later write then
 """
 FIRST, LONGEST = 0.5, 300.0
 """Seconds: a namespace's first and its longest delay."""
+PASSING = 3.0
+"""Seconds: the longest delay while the API server fails. After an outage we are to be right again in about 5."""
+RETRIES = 50
+"""A second, of all namespaces together while the API server fails: with many failing each waits longer."""
 CALM = 10.0
 """Seconds without a write, or twice the last delay if that is more, after which a namespace starts afresh."""
 SWEEP = 1024
 """So many paces more, and those of calm (or long gone) namespaces are dropped."""
 FIGHT = 5
-"""Writes without calm between them that make a tug-of-war."""
+"""Times that a Secret is undone, without calm between them, that make a tug-of-war."""
 
 
 @dataclass(slots=True)
 class _Pace:
-    """How a namespace behaved lately. `until`: not to be looked at before."""
+    """How a namespace behaved lately. `delay`: the last one for a reason of its own; `passing`: the last one because of
+    the API server. `undone`: how often. `stands`: what was right at the last look. `until`: not to be looked at before.
+    """
 
     delay: float = 0.0
-    writes: int = 0
+    passing: float = 0.0
+    undone: int = 0
+    stands: bytes | None = None
     last: float = 0.0
     until: float = 0.0
 
     def calm(self, now: float) -> bool:
-        return now - self.last > max(CALM, 2 * self.delay)
+        return now - self.last > max(CALM, 2 * self.delay, 2 * self.passing)
+
+    def wait(self, now: float, seconds: float) -> None:
+        self.last = now
+        self.until = now + seconds * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
 
 
 class Refresh:
@@ -64,36 +82,52 @@ class Refresh:
         self._owners: dict[str | None, None] = {}
         self._some = asyncio.Event()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, asyncio.TimerHandle | None] = {}
+        """None: in the queue."""
+        self._working: dict[str, bool | None] = {}
+        """Was it asked for meanwhile, and because of news?"""
         self._paces: dict[str, _Pace] = {}
+        self._failing: set[str] = set()
+        """Those that wait for the API server."""
+        self._well, self._woken = False, 0.0
 
     def look(self, namespace: str) -> None:
         self._look(namespace, 0.0)
 
     def news(self, namespace: str) -> None:
-        """Of which the other replicas hear too."""
+        """From a watch: of which the other replicas hear too, and which the namespace's tenant may have caused."""
         self._look(namespace, random.uniform(0.0, PART))  # noqa: S311  # jitter
 
-    def _look(self, namespace: str, delay: float) -> None:
-        if namespace in self._waiting:
+    def _look(self, namespace: str, delay: float, *, news: bool = False) -> None:
+        if namespace in self._working:
+            self._working[namespace] = self._working[namespace] or news
             return
-        self._waiting.add(namespace)
         loop = asyncio.get_running_loop()
         now, pace = loop.time(), self._paces.get(namespace)
-        at = max(now + delay, pace.until if pace is not None else 0.0)
+        at = now + delay
+        if pace is not None:
+            at = max(at, min(pace.until, pace.last + FIRST) if news else pace.until)
+        if namespace in self._waiting:
+            timer = self._waiting[namespace]
+            if timer is None or timer.when() <= at:
+                return
+            timer.cancel()
         if at > now:
-            loop.call_at(at, self._queue.put_nowait, namespace)
+            self._waiting[namespace] = loop.call_at(at, self._enqueue, namespace)
         else:
-            self._queue.put_nowait(namespace)
+            self._enqueue(namespace)
+
+    def _enqueue(self, namespace: str) -> None:
+        self._waiting[namespace] = None
+        self._queue.put_nowait(namespace)
 
     def anew(self, namespace: str) -> None:
         """It is another namespace of that name, or another owner's: what went before does not count."""
         if self._paces.pop(namespace, None) is not None:
-            self._waiting.add(namespace)
-            self._queue.put_nowait(namespace)  # a timer may put it there once more, which does no harm
+            self._look(namespace, 0.0, news=True)
 
     def owner(self, owner: str | None) -> None:
-        """All that is an owner's; None: everybody's."""
+        """All that is an owner's, about whom a source has news; None: everybody's."""
         self._owners[owner] = None
         self._some.set()
 
@@ -108,55 +142,93 @@ class Refresh:
         while True:
             await self._some.wait()
             self._some.clear()
+            if self._well:
+                self._well = False
+                await self._soon([*self._failing])
             owners, self._owners = self._owners, {}
             for owner in owners:
                 await asyncio.sleep(0)
-                for number, namespace in enumerate(self._of_owner(owner), 1):
-                    self.news(namespace)
-                    if number % AT_A_TIME == 0:
-                        await asyncio.sleep(0)
+                await self._soon(self._of_owner(owner))
+
+    async def _soon(self, namespaces: Sequence[str]) -> None:
+        for number, namespace in enumerate(namespaces, 1):
+            self._look(namespace, random.uniform(0.0, PART), news=True)  # noqa: S311  # jitter
+            if number % AT_A_TIME == 0:
+                await asyncio.sleep(0)
 
     async def _work(self) -> None:
         while True:
             namespace = await self._queue.get()
             await turn()
-            self._waiting.discard(namespace)  # before looking: a change from here on queues it again
+            self._waiting.pop(namespace, None)
+            self._working[namespace] = None
             try:
                 supplied = await self._supply(namespace)
             except Exception:
                 log.exception("our own bug: a namespace could not be supplied", namespace=namespace)
                 supplied = Supplied(problem="an error in pullsecret-webhook itself; its log says more")
             self._judge(namespace, supplied)
+            asked = self._working.pop(namespace)
+            if asked is not None or supplied.problem:
+                moment = random.uniform(0.0, PART)  # noqa: S311  # jitter
+                self._look(namespace, moment, news=bool(asked))
 
     def _judge(self, namespace: str, supplied: Supplied) -> None:
         now = asyncio.get_running_loop().time()
         if supplied.problem:
-            pace = self._slower(namespace, now)
-            self._say(namespace, "SupplyFailed", f"the pull secret is not up to date: {supplied.problem}")
-            log.debug("a namespace waits", namespace=namespace, seconds=round(pace.delay, 1))
-            self.look(namespace)
-        elif supplied.wrote:
-            pace = self._slower(namespace, now)
-            if pace.writes == FIGHT:
-                self._say(
-                    namespace,
-                    "TugOfWar",
-                    "somebody keeps changing or deleting the pull secret; it is restored, ever later",
-                )
-        elif (known := self._paces.get(namespace)) and known.calm(now):
-            del self._paces[namespace]
+            self._failed(namespace, supplied, now)
+            return
+        self._failing.discard(namespace)
+        if supplied.wrote:
+            self._wrote(namespace, supplied.stands, now)
+            self._is_well(now)
+        elif known := self._paces.get(namespace):
+            known.passing, known.stands = 0.0, supplied.stands
+            if known.calm(now):
+                del self._paces[namespace]
 
-    def _slower(self, namespace: str, now: float) -> _Pace:
+    def _failed(self, namespace: str, supplied: Supplied, now: float) -> None:
+        pace = self._pace(namespace, now)
+        if supplied.passing:
+            self._failing.add(namespace)
+            pace.passing = min(max(pace.passing * 2, FIRST), max(PASSING, len(self._failing) / RETRIES))
+            pace.wait(now, pace.passing)
+        else:
+            self._failing.discard(namespace)
+            self._slower(pace, now)
+        self._say(namespace, "SupplyFailed", f"the pull secret is not up to date: {supplied.problem}")
+        log.debug("a namespace waits", namespace=namespace, seconds=round(pace.until - now, 1))
+
+    def _wrote(self, namespace: str, stands: bytes, now: float) -> None:
+        pace = self._pace(namespace, now)
+        pace.passing = 0.0
+        if pace.stands != stands:  # news, which nobody is to wait for
+            pace.stands, pace.last = stands, now
+            pace.until = max(pace.until, now + FIRST)
+            return
+        self._slower(pace, now)
+        pace.undone += 1
+        if pace.undone == FIGHT:
+            message = "somebody keeps changing or deleting the pull secret; it is restored, ever later"
+            self._say(namespace, "TugOfWar", message)
+
+    def _is_well(self, now: float) -> None:
+        """The API server took a write: whoever waits for it need not wait on. Not at every success of a few."""
+        if self._failing and now >= self._woken + PASSING:
+            self._woken, self._well = now, True
+            self._some.set()
+
+    def _pace(self, namespace: str, now: float) -> _Pace:
         if namespace not in self._paces and len(self._paces) % SWEEP == SWEEP - 1:
             self._paces = {name: pace for name, pace in self._paces.items() if not pace.calm(now)}
         pace = self._paces.setdefault(namespace, _Pace())
         if pace.calm(now):
-            pace.delay, pace.writes = 0.0, 0
-        pace.delay = min(max(pace.delay * 2, FIRST), LONGEST)
-        pace.writes += 1
-        pace.last = now
-        pace.until = now + pace.delay * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
+            pace.delay, pace.passing, pace.undone = 0.0, 0.0, 0
         return pace
+
+    def _slower(self, pace: _Pace, now: float) -> None:
+        pace.delay = min(max(pace.delay * 2, FIRST), LONGEST)
+        pace.wait(now, pace.delay)
 
     def _say(self, namespace: str, reason: str, message: str) -> None:
         self._tell(Notice(reason, message, namespace, "Secret", self._secret))

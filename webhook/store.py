@@ -1,6 +1,7 @@
 """Pull secrets, namespaces and accounts in the API server: the calls, and what their refusals mean for us."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +23,14 @@ IN_FORCE, NOT_IN_FORCE = 300.0, 30.0
 WATCH_LAG = 0.05
 """Seconds that an object which was just created is waited for; 1 to 5 ms is usual."""
 
+IN_REVIEW, ACCOUNT_IN_REVIEW = 1.0, 0.5
+"""Seconds that a review waits for a namespace or an account to be read."""
+
 EMPTY = {DOCKERCONFIG_KEY: "e30="}
 """As little as the API server takes: {}."""
+
+_BY_RBAC = re.compile(r'" cannot [a-z]+ resource "')
+"""In what the API server says when roles are missing: withdrawn, or not known yet as it has just started."""
 
 _SECRET = msgspec.json.Decoder(SecretObject)
 _NAMESPACE = msgspec.json.Decoder(NamespaceObject)
@@ -143,6 +150,14 @@ class Lookup:
         await asyncio.shield(read)
         return self._state.namespaces.get(name)
 
+    async def namespace_in_review(self, name: str) -> Namespace | None:
+        """The same for a review, which cannot wait for long. The read goes on, for whoever asks next."""
+        try:
+            async with asyncio.timeout(IN_REVIEW):
+                return await self.namespace(name)
+        except TimeoutError:
+            raise NamespaceUnknown(f"namespace {name} could not be read within {IN_REVIEW:g} s") from None
+
     def _keep(self, name: str, read: asyncio.Task[None]) -> None:
         failed = read.cancelled() or read.exception() is not None
         read.get_loop().call_later(0.0 if failed else RECENT, self._drop, name, read)
@@ -155,7 +170,7 @@ class Lookup:
         view = self._state.namespaces
         known = view.get(name)  # before asking: what is learned until the answer is here may be newer than it
         try:
-            raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}", within=1.0)
+            raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}")
         except ClusterError as e:
             if e.status == 404:
                 if known is not None:
@@ -176,7 +191,8 @@ class Lookup:
         if view.synced.is_set() and (known := await view.arrival(key, WATCH_LAG)) is not None:
             return known
         try:
-            raw = await self._cluster.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", within=0.5)
+            path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
+            raw = await self._cluster.call("GET", path, within=ACCOUNT_IN_REVIEW)
             account = self._reader.account(await decode(_ACCOUNT, raw))
         except (ClusterError, Unreadable):
             return None
@@ -196,7 +212,9 @@ def _meaning(e: ClusterError) -> WriteConflict | WriteDenied | WriteRefused:
     if e.status == 403 and "because it is being terminated" in e.message:
         return WriteRefused("the namespace is being terminated")
     if e.status == 403:
-        return WriteRefused("the API server forbids it; compare the webhook's RBAC with its chart")
+        why = "the API server forbids it; compare the webhook's RBAC with its chart"
+        return WriteRefused(why, passing=_BY_RBAC.search(e.message) is not None)
     if e.status == 404:
         return WriteRefused("the namespace is gone")
-    return WriteRefused(f"the API server did not take it ({e})")
+    passing = e.status in (0, 401, 408, 429) or e.status >= 500
+    return WriteRefused(f"the API server did not take it ({e})", passing=passing)

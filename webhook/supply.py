@@ -41,10 +41,14 @@ class Fresh(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Supplied:
-    """`problem`: why the Secret is not yet what it should be, in words for the tenant; empty when it is."""
+    """`problem`: why the Secret is not yet what it should be, in words for the tenant; empty when it is. `passing`:
+    that lies with the API server, not in the namespace. `stands`: the digest of what is right here; empty: no Secret.
+    """
 
     wrote: bool = False
     problem: str = ""
+    passing: bool = False
+    stands: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,9 @@ class Supply:
                 await asyncio.wait({running[1]})  # older knowledge is being written: let it finish, look again
                 continue
             if isinstance(step, Leave):
-                return Supplied(wrote, step.why if step.problem else "")
+                standing = self._state.standing.get(name)
+                stands = standing.digest if standing is not None and standing.ours else b""
+                return Supplied(wrote, step.why if step.problem else "", stands=stands)
             done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
             if done is None:  # the world is newer than we are
                 continue
@@ -191,7 +197,7 @@ class Supply:
             return await self._look_again(name, step, conflict=isinstance(e, WriteConflict))
         except (WriteRefused, NamespaceUnknown) as e:
             self._metrics.writes.labels(action, type(e).__name__).inc()
-            return Supplied(problem=str(e))
+            return _refused(e)
         self._metrics.writes.labels(action, "ok").inc()
         return Supplied(wrote=True)
 
@@ -241,7 +247,7 @@ class Supply:
         except (WriteConflict, WriteDenied):
             return None
         except (WriteRefused, NamespaceUnknown) as e:
-            return Supplied(problem=str(e))
+            return _refused(e)
         return None
 
     def _learn(self, name: str, ours: Standing) -> None:
@@ -251,3 +257,7 @@ class Supply:
         """Before the watch tells, which is then no news."""
         if self._state.standing.learn(name, others):
             self.heard(name)
+
+
+def _refused(e: WriteRefused | NamespaceUnknown) -> Supplied:
+    return Supplied(problem=str(e), passing=isinstance(e, NamespaceUnknown) or e.passing)

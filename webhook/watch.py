@@ -15,7 +15,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import aiohttp
 import msgspec
 
-from webhook.cluster import BROKEN, Cluster, ClusterError, Meta, Status
+from webhook.cluster import Cluster, ClusterError, Meta, Status
 from webhook.listing import ANY, PAGE, Listing, Unread, accept, kept
 from webhook.turns import turn
 from webhook.wire import Unreadable, decode
@@ -200,11 +200,8 @@ class Watch(Generic[T, R]):
         async with response:
             if not position.pause:  # after a failure there may be much to tell before all is known
                 self.health.works()
-            try:
-                async for line in lines(response.content):
-                    yield await decode(_FRAME, line)
-            except BROKEN as e:
-                raise ClusterError(0, type(e).__name__) from None
+            async for line in lines(response.content):
+                yield await decode(_FRAME, line)
 
     def _listing(self, most: int = PAGE) -> Listing:
         return Listing(self.cluster, self.path, self.query, accept("List", metadata_only=self.metadata_only), most=most)

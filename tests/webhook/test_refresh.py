@@ -9,15 +9,18 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 import planted
 from webhook import refresh
 from webhook.notice import Notice
-from webhook.refresh import AT_A_TIME, CALM, FIGHT, FIRST, LONGEST, PART, WORKERS, Refresh
+from webhook.refresh import AT_A_TIME, CALM, FIGHT, FIRST, LONGEST, PART, PASSING, RETRIES, WORKERS, Refresh
 from webhook.supply import Supplied
 
 OK, WROTE, FAILED = Supplied(), Supplied(wrote=True), Supplied(problem="quota exceeded")
+AWAY = Supplied(problem="the API server did not take it", passing=True)
 
 
 class Waiting(selectors.DefaultSelector):
@@ -339,7 +342,7 @@ def test_a_tug_of_war_gets_slower_and_is_said_once(scene: Scene) -> None:
 
     async def script() -> None:
         await fight(200)
-        assert len(scene.seen) == 9
+        assert len(scene.seen) == 10
         assert all(late > early for early, late in pairwise(scene.gaps[2:]))
         assert scene.reasons() == ["TugOfWar"]
         assert (scene.told[0].namespace, scene.told[0].type) == ("a", "Warning")
@@ -354,15 +357,15 @@ def test_few_writes_are_no_tug_of_war(scene: Scene) -> None:
     scene.answer = lambda _: WROTE
 
     async def script() -> None:
-        for _ in range(FIGHT - 1):
+        for _ in range(FIGHT):
             scene.refresh.look("a")
             await asyncio.sleep(LONGEST)
-        for _ in range(FIGHT - 1):
+        for _ in range(FIGHT):
             scene.refresh.look("b")
             await asyncio.sleep(0)
 
     scene.play(script())
-    assert scene.names.count("a") == FIGHT - 1
+    assert scene.names.count("a") == FIGHT
     assert scene.told == []
 
 
@@ -413,3 +416,214 @@ def test_paces_of_calm_namespaces_are_dropped(scene: Scene, monkeypatch: pytest.
 
     scene.play(script())
     assert scene.names == ["a", "b", "c", "c", "d"]
+
+
+def written(token: int) -> Supplied:
+    return Supplied(wrote=True, stands=b"%d" % token)
+
+
+def test_tokens_that_change_are_no_tug_of_war_and_written_soon(scene: Scene) -> None:
+    token, stands = 0, 0
+    late: list[float] = []
+    scene.known = {"alice": ["a"]}
+
+    def answer(_: str) -> Supplied:
+        nonlocal stands
+        wrote, stands = stands != token, token
+        return Supplied(wrote=wrote, stands=b"%d" % token)
+
+    scene.answer = answer
+
+    async def script() -> None:
+        nonlocal token
+        for pause in [0.01] * 100 + [2.0] * 100 + [6.0] * 100:
+            token += 1
+            scene.refresh.owner("alice")
+            await asyncio.sleep(pause)
+            late.append(pause if stands == token else 0.0)
+        assert all(late[200:])
+        assert late[99:200].count(0.0) == 1, "right after the burst"
+
+    scene.play(script())
+    assert not scene.told
+
+
+def test_news_are_written_at_once_amid_a_tug_of_war(scene: Scene) -> None:
+    scene.known = {"alice": ["a"]}
+    token = 0
+    scene.answer = lambda _: written(token)
+
+    async def script() -> None:
+        nonlocal token
+        for _ in range(1000):
+            scene.refresh.look("a")
+            await asyncio.sleep(1)
+        before = len(scene.seen)
+        assert scene.gaps[-1] > 100
+        token = 1
+        scene.refresh.owner("alice")
+        await asyncio.sleep(PART + 0.1)
+        assert len(scene.seen) == before + 1
+        for _ in range(200):
+            scene.refresh.look("a")
+            await asyncio.sleep(1)
+        assert len(scene.seen) <= before + 2, "the tug-of-war goes on where it was"
+
+    scene.play(script())
+    assert scene.reasons() == ["TugOfWar"]
+
+
+def test_while_the_api_server_fails_it_is_tried_often_and_by_few(scene: Scene) -> None:
+    scene.answer = lambda _: AWAY
+    many = 40 * RETRIES
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(600)
+        assert max(scene.gaps) <= PASSING + 1e-6
+        scene.seen.clear()
+        for number in range(many):
+            scene.refresh.look(f"a{number}")
+        await asyncio.sleep(300)
+        scene.seen.clear()
+        await asyncio.sleep(100)
+        assert len(scene.seen) <= 1.5 * 100 * RETRIES
+
+    scene.play(script())
+
+
+def test_when_one_write_succeeds_all_that_failed_are_looked_at(scene: Scene) -> None:
+    away, many = True, 40 * RETRIES
+    scene.answer = lambda _: AWAY if away else WROTE
+
+    async def script() -> None:
+        nonlocal away
+        for number in range(many):
+            scene.refresh.look(f"a{number}")
+        await asyncio.sleep(300)
+        away = False
+        scene.seen.clear()
+        await asyncio.sleep(5)
+        assert len(set(scene.names)) == many
+        assert len(scene.names) == many
+
+    scene.play(script())
+
+
+def test_a_few_successes_are_no_storm(scene: Scene) -> None:
+    """An API server that takes some writes and refuses most."""
+    left = 0
+
+    def answer(_: str) -> Supplied:
+        nonlocal left
+        left += 1
+        return AWAY if left % 100 else WROTE
+
+    scene.answer = answer
+    many = 20 * RETRIES
+
+    async def script() -> None:
+        for number in range(many):
+            scene.refresh.look(f"a{number}")
+        await asyncio.sleep(10)
+        for _ in range(10):
+            before = len(scene.seen)
+            await asyncio.sleep(PASSING)
+            assert len(scene.seen) - before <= 2 * many
+
+    scene.play(script())
+
+
+def test_a_namespace_that_is_slow_keeps_one_worker(scene: Scene) -> None:
+    async def slow() -> Supplied:
+        await asyncio.sleep(100)
+        return OK
+
+    scene.answer = lambda name: OK if name == "quick" else slow()
+
+    async def script() -> None:
+        for _ in range(WORKERS):
+            scene.refresh.look("slow")
+            await asyncio.sleep(1)
+        scene.refresh.look("quick")
+        await asyncio.sleep(1)
+        assert scene.names == ["slow", "quick"]
+        await asyncio.sleep(100)
+        assert scene.names == ["slow", "quick", "slow"]
+
+    scene.play(script())
+
+
+class Everything:
+    """One namespace and all that happens to it. `right`: the token that should stand; `stands`: the one that does."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.right, self.stands, self.away, self.undone = scene, 0, -1, False, 0
+        self.since = 0.0
+        scene.answer, scene.known = self.answer, {"alice": ["a"]}
+
+    def answer(self, _: str) -> Supplied:
+        if self.away and self.stands != self.right:
+            return AWAY
+        wrote, self.stands = self.stands != self.right, self.right
+        return Supplied(wrote=wrote, stands=b"%d" % self.right)
+
+    async def happens(self, what: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if what == "undone" and self.stands == self.right:
+            self.stands, self.undone = -1, self.undone + 1
+            self.scene.refresh.news("a")
+        elif what == "token":
+            self.right, self.since = self.right + 1, now
+            self.scene.refresh.owner("alice")
+        elif what == "hand-over":
+            self.right, self.since = self.right + 1, now
+            self.scene.refresh.anew("a")
+            self.scene.refresh.news("a")
+        elif what in ("away", "back"):
+            self.away, self.since = what == "away", now
+        await asyncio.sleep({"moment": 0.3, "while": 4.0, "long": 60.0}.get(what, 0.01))
+
+    def holds(self, now: float) -> None:
+        """News are written within 5 s of their coming or of the API server's return, whatever the tenant does."""
+        if not self.away and now - self.since > 5:
+            assert self.stands in (self.right, -1)
+        if self.undone < FIGHT:
+            assert "TugOfWar" not in self.scene.reasons()
+
+
+WHAT = ("undone", "undone", "token", "hand-over", "away", "back", "moment", "while", "long")
+
+
+@given(st.lists(st.sampled_from(WHAT), min_size=20, max_size=120))
+def test_whatever_happens_news_are_written_soon(what: list[str]) -> None:
+    scene = Scene()
+    everything = Everything(scene)
+
+    async def script() -> None:
+        clock = asyncio.get_running_loop().time
+        scene.refresh.look("a")
+        for one in what:
+            await everything.happens(one)
+            everything.holds(clock())
+        await everything.happens("back")
+        await everything.happens("token")
+        await asyncio.sleep(5)
+        assert everything.stands == everything.right
+
+    scene.play(script())
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_who_undoes_all_the_time_costs_little() -> None:
+    scene = Scene()
+    everything = Everything(scene)
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        for _ in range(3600):
+            await everything.happens("undone")
+            await asyncio.sleep(0.99)
+
+    scene.play(script())
+    assert len(scene.seen) < 30

@@ -16,7 +16,6 @@ import pytest
 import structlog
 import trustme
 import uvicorn
-import uvloop
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -26,6 +25,7 @@ import webhook.server
 from webhook import limits, log
 from webhook.admission import Answer
 from webhook.errors import NamespaceUnknown
+from webhook.loop import Loop
 from webhook.metrics import Metrics
 from webhook.review import Request, answer
 from webhook.server import LARGEST, Mutate, admission_app, listen, metrics_app, seconds_left, server
@@ -80,7 +80,7 @@ class Running:
 
 @contextmanager
 def serving(web: uvicorn.Server, bound: socket.socket) -> Iterator[None]:
-    thread = threading.Thread(target=lambda: asyncio.Runner(loop_factory=uvloop.new_event_loop).run(web.serve([bound])))
+    thread = threading.Thread(target=lambda: asyncio.Runner(loop_factory=Loop).run(web.serve([bound])))
     thread.start()
     while not web.started:
         assert thread.is_alive()
