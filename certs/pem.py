@@ -13,7 +13,8 @@ BROKEN = (ValueError, x509.InvalidVersion)
 """What reading a certificate, or a part of it that is parsed late, may raise."""
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
-_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+"""Base64 has no hyphen. Were one allowed, each of many beginnings would be looked for its end through all of the rest."""
 
 
 def certificates(data: bytes, name: str) -> tuple[x509.Certificate, ...]:

@@ -5,16 +5,19 @@ that looks alive and knows nothing new.
 """
 
 import asyncio
+import functools
 import gc
+import random
 import secrets
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
+import uvicorn
 
 from certs.errors import Unusable
 from certs.files import Files
@@ -46,6 +49,9 @@ CLOCKS = timedelta(minutes=5)
 PATIENCE = 5.0
 """Seconds that the start waits for the sources. Without them the webhook serves on: the references are what counts."""
 
+AGAIN = 2.0
+"""Seconds at most before what failed by an error of ours begins anew."""
+
 
 def now() -> datetime:
     return datetime.now(UTC)
@@ -56,7 +62,6 @@ async def serve(config: Config, kubeconfig: str | None) -> None:
     address = config.server.address
     with listen(address, config.server.port) as tls, listen(address, config.server.metrics_port) as plain:
         async with Cluster.connect(kubeconfig) as cluster:
-            await preflight.check(cluster, config)
             await App(config, cluster).run(tls, plain)
 
 
@@ -145,16 +150,26 @@ class App:
         web = server(admission_app(mutate, self._missing), context=self._serving.listening, at_once=mutate.at_once)
         numbers = server(metrics_app(self._metrics))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run) for run in (*await self._certificates(), *self._runs())]
-            servers = [group.create_task(web.serve([tls])), group.create_task(numbers.serve([plain]))]
-            log.info("listening", address=self._config.server.address, port=self._config.server.port)
-            if await stop == signal.SIGTERM:  # Ctrl-C is a person who does not want to wait
+            group.create_task(numbers.serve([plain]))  # first: the kubelet asks whether we live, however long we wait
+            working = group.create_task(self._work(group, web, tls))
+            last = await stop
+            if not web.started:
+                working.cancel()
+            elif last == signal.SIGTERM:  # Ctrl-C is a person who does not want to wait
                 await self._drain()
             web.should_exit = numbers.should_exit = True
-            await asyncio.wait(servers)
+        log.info("stopped")
+
+    async def _work(self, group: asyncio.TaskGroup, web: uvicorn.Server, tls: socket.socket) -> None:
+        """Until `web` should exit."""
+        await preflight.check(self._cluster, self._config)
+        tasks = [group.create_task(run) for run in (*await self._certificates(), *self._runs())]
+        log.info("listening", address=self._config.server.address, port=self._config.server.port)
+        try:
+            await web.serve([tls])
+        finally:
             for task in tasks:
                 task.cancel()
-        log.info("stopped")
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
         name, news = self._config.pull_secret.name, self._refresh.news
@@ -170,8 +185,8 @@ class App:
                 self._supply.heard,
             ),
             self._source.run(),
-            self._events.run(self._cluster),
-            self._expiry.run(),
+            _for_ever("events", functools.partial(self._events.run, self._cluster)),
+            _for_ever("expiry", self._expiry.run),
             self._begin(),
         ]
 
@@ -203,7 +218,10 @@ class App:
             now=self._cluster.now,
             report=_report,
         )
-        return [self._self_managed(manager), self._configuration(manager)]
+        return [
+            _for_ever("certificates", functools.partial(self._self_managed, manager)),
+            _for_ever("configuration", functools.partial(self._configuration, manager)),
+        ]
 
     async def _self_managed(self, manager: SelfManaged) -> None:
         await manager.start()
@@ -232,6 +250,16 @@ class App:
         await asyncio.sleep(LINGER)
         self._mutate.closing = True
         await asyncio.sleep(CLOSING)
+
+
+async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
+    """For what may begin anew as if nothing had been: an error of a library, or of ours, ends nothing."""
+    while True:
+        try:
+            return await run()
+        except Exception:
+            log.exception("our own bug: it begins anew", what=what)
+        await asyncio.sleep(random.uniform(AGAIN / 2, AGAIN))  # noqa: S311  # jitter
 
 
 def _once(stop: asyncio.Future[signal.Signals], number: signal.Signals) -> None:

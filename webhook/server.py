@@ -151,22 +151,26 @@ async def _body(scope: Scope, receive: Receive) -> bytearray | None:
 def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Starlette:
     """`ready`: what is still missing; nothing when all is there."""
 
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
     async def readyz(_: Request) -> Response:
         missing = ready()
         return PlainTextResponse(f"not ready: {missing}\n" if missing else "ok\n", 503 if missing else 200)
 
     return _app(
         Route("/mutate", mutate, methods=["POST"]),
-        Route("/healthz", healthz),
+        Route("/healthz", _healthz),
         Route("/readyz", readyz),
     )
 
 
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
 def metrics_app(metrics: Metrics) -> Starlette:
-    """The page is made at most once in `PAGE_LASTS`, however many ask for it: reviews are answered by the same loop."""
+    """Over plain HTTP, so that it answers before there is a certificate: to /healthz too.
+
+    The page is made at most once in `PAGE_LASTS`, however many ask for it: reviews are answered by the same loop.
+    """
     page, made = b"", -PAGE_LASTS
 
     async def show(_: Request) -> Response:
@@ -175,7 +179,7 @@ def metrics_app(metrics: Metrics) -> Starlette:
             page, made = generate_latest(metrics.registry), time.monotonic()
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
-    return _app(Route("/metrics", show))
+    return _app(Route("/metrics", show), Route("/healthz", _healthz))
 
 
 def _app(*routes: Route) -> Starlette:
@@ -201,6 +205,14 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also one that is cancelled leaves nothing open, for which uvloop would wait at its end."""
+        try:
+            await super().serve(sockets)
+        finally:
+            for listening in getattr(self, "servers", ()):
+                listening.close()
 
 
 def listen(address: str, port: int) -> socket.socket:

@@ -223,13 +223,10 @@ def test_the_drain_is_waited_for(helm: Helm) -> None:
 
 def test_probes_ask_what_the_server_answers(helm: Helm) -> None:
     (container,) = pod(helm.render())["containers"]
-    asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
-    assert {kind: probe["path"] for kind, probe in asked.items()} == {
-        "startup": "/healthz",
-        "liveness": "/healthz",
-        "readiness": "/readyz",
-    }
-    assert all((probe["port"], probe["scheme"]) == ("https", "HTTPS") for probe in asked.values())
+    asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness")}
+    assert asked["readiness"] == {"path": "/readyz", "port": "https", "scheme": "HTTPS"}
+    assert asked["liveness"] == {"path": "/healthz", "port": "metrics"}, "answered while the API server is waited for"
+    assert "startupProbe" not in container
 
 
 def test_image(helm: Helm) -> None:

@@ -39,10 +39,12 @@ LEAST, MOST = 1.0, 86400.0
 """Seconds that an answer is fresh, whatever the remote says."""
 PATIENCE = 60.0
 """Seconds for one question. A remote has shorter limits of its own; this is for one that forgot."""
-FIRST, LONGEST, LONGEST_DOWN = 0.5, 60.0, 15.0
-"""Seconds: the first and the longest pause after failures, of one owner and altogether."""
-LONGEST_ASKED = 600.0
-"""Seconds that a remote may ask us to wait."""
+FIRST, LONGEST, LONGEST_DOWN = 0.5, 60.0, 3.0
+"""Seconds: the first pause after failures, and the longest: of one owner who is refused, and while the remote is down.
+It is asked by one question at a time then, and when it is back we are to be right again in about 5.
+"""
+LONGEST_ASKED = 60.0
+"""Seconds that a remote may ask us to wait. A proxy in front of one that restarts may say an hour."""
 OVERTAKEN = 3
 """Times that a question is asked anew because of news; then the next look must do."""
 BUDGET = 32 * 1024 * 1024
@@ -204,10 +206,10 @@ class Cached:
                 why = str(e)
             except Exception as e:  # noqa: BLE001  # whatever it is, the other sources go on; its text may be a token
                 why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
-            if _clock() - began > LONGEST:
+            if _clock() - began > LONGEST_DOWN:
                 delay = 0.0
             self._say("SourceFeedBroken", f"source {self._name}: changes are not heard of: {why}; trying again", "")
-            delay = min(max(delay * 2, FIRST), LONGEST)
+            delay = min(max(delay * 2, FIRST), LONGEST_DOWN)
             await asyncio.sleep(delay * random.uniform(0.75, 1.0))  # noqa: S311  # jitter
 
     # -- one question --
@@ -360,7 +362,7 @@ class Cached:
     def _failed(self, owner: str, e: SourceUnavailable) -> None:
         self._metrics.asked.labels(self._name, "unavailable").inc()
         pause = self._pauses.pop(owner, _Pause())
-        pause.longer(_clock(), e, LONGEST)
+        pause.longer(_clock(), e, LONGEST_DOWN if e.everybody else LONGEST)
         self._pauses[owner] = pause
         if len(self._pauses) > OWNERS:
             self._pauses.popitem(last=False)
