@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import sys
 
 import trustme
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from webhook.shown import few
 from webhook.credential import MOST, Credential, CredentialError, canonical_registry
 from webhook.errors import PullsecretError
+from webhook.shown import few
 
 
 class DockerConfigError(PullsecretError):

@@ -14,8 +14,8 @@ from typing import Literal
 
 import structlog
 
-from webhook.shown import CUT
 from webhook.lines import LONGEST, Seldom
+from webhook.shown import CUT
 
 Format = Literal["text", "json"]
 LONG = (256, 32)

@@ -32,7 +32,7 @@ CALLS, AT_A_TIME = 500, 10
 
 def test_no_connection_that_is_reset_ends_the_process_or_is_a_bug_of_ours() -> None:
     """Nor are connections of others touched: libuv and Python both closed the descriptor of one that was reset."""
-    done = subprocess.run(  # noqa: S603  # ourselves
+    done = subprocess.run(  # ourselves
         [sys.executable, "-X", "faulthandler", __file__], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -136,10 +136,10 @@ async def main(folder: Path) -> None:
 
             await call(0), await ask(0), await right(0)
             await asyncio.sleep(0.1)
-            before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208, ASYNC240
+            before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
             said = await asyncio.gather(many(call), many(ask), many(right))
             await asyncio.sleep(0.5)
-            after = len(os.listdir("/proc/self/fd"))  # noqa: PTH208, ASYNC240
+            after = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
             await source.close()
         healthy.close()
     for who, each in zip(("the API server", "the source", "others"), said, strict=True):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.shown import LONGEST, command, quoted, shown, some
+from webhook.shown import CUT, FEW, LONGEST, command, few, quoted, short, shown, some
 
 UNSEEN = "\u200b\u2060\ufeff\u00ad\u034f\u3164\ufe0f\u2800\u180e\U000e0041"
 STEERING = "\n\r\t\v\f\x00\x07\x1b\x7f\x85\u2028\u2029\u202e\u2066\u061c\ud800"
@@ -70,3 +70,24 @@ def test_of_many_the_first_are_named() -> None:
 def test_a_command_is_made_of_words_only(word: str) -> None:
     assert command("kubectl delete {} {}", "pod", word) == ""
     assert command("kubectl delete {} {}-", "pod", "example.com/a_B.c") == "kubectl delete pod example.com/a_B.c-"
+
+
+@given(st.text(alphabet=st.characters(codec=None)), st.integers(8, 64))
+def test_in_so_many_bytes(text: str, most: int) -> None:
+    made = short(text, most)
+    assert made.isprintable()
+    assert len(made.encode()) <= most
+    if not made.endswith(CUT):
+        assert len(made) == len(text)
+        assert all(one in {other, "?"} for one, other in zip(made, text, strict=True))
+
+
+@given(st.text(alphabet=st.characters(categories=["L", "N"]), max_size=16))
+def test_what_is_short_stays(text: str) -> None:
+    assert short(text, 64) == text
+
+
+def test_few() -> None:
+    assert few(["a", "b", "c"]) == ("a", "b", "c")
+    assert few(["x"] * 350_000) == ("x", "x", "x", "and 349,997 more")
+    assert FEW == 3

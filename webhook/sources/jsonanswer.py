@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from webhook.shown import few
 from webhook.credential import MOST, Credential, CredentialError, canonical_registry
 from webhook.dockerconfig import Parsed, parse
 from webhook.errors import PullsecretError
 from webhook.sealed import is_sealed
+from webhook.shown import few
 from webhook.sourceconfig import Fields
 
 MISSING = object()

@@ -1,33 +1,11 @@
-"""Texts of others are one line, bounded, and whole where they are short; a queue in which all have their turn."""
+"""A queue in which all have their turn."""
 
 from collections import Counter, deque
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.brief import CUT, NAMED, few, line
 from webhook.fair import Fair
-
-
-@given(st.text(alphabet=st.characters(codec=None)), st.integers(8, 64))
-def test_a_line(text: str, most: int) -> None:
-    shown = line(text, most)
-    assert shown.isprintable()
-    assert len(shown.encode()) <= most
-    if not shown.endswith(CUT):
-        assert len(shown) == len(text)
-        assert all(one in {other, "?"} for one, other in zip(shown, text, strict=True))
-
-
-@given(st.text(alphabet=st.characters(categories=["L", "N"]), max_size=16))
-def test_what_is_short_stays(text: str) -> None:
-    assert line(text, 64) == text
-
-
-def test_few() -> None:
-    assert few(["a", "b", "c"]) == ("a", "b", "c")
-    assert few(["x"] * 350_000) == ("x", "x", "x", "and 349,997 more")
-    assert NAMED == 3
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=60), st.integers(1, 20))
