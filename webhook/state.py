@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from webhook.cluster import AccountObject, Meta, NamespaceObject, SecretObject
 from webhook.dockerconfig import registries
+from webhook.listing import number
 from webhook.names import (
     DOCKERCONFIG_KEY,
     DOCKERCONFIG_TYPE,
@@ -31,6 +32,7 @@ from webhook.names import (
 from webhook.owner import LONGEST as LONGEST_OWNER
 from webhook.owner import OwnerRule, find_owner
 from webhook.pullsecret import MOST_ENDS, Fingerprint, Namespace, Standing
+from webhook.wire import Unreadable
 
 
 class Versioned(Protocol):
@@ -111,10 +113,8 @@ class View(Generic[V]):
         self._told = max(self._told, version)
 
     def replace(self, items: Mapping[str, V], version: int) -> set[str]:
-        """After a list as of `version`: the keys that changed. What we wrote after it stays.
-
-        Versions of objects do not matter for the rest: after a restore of etcd from a backup they are older than what
-        is known. If the list is, too, nothing that was known counts.
+        """After a list as of `version`: the keys that changed. Of what is known only what we wrote after it stays: after
+        a restore of etcd from a backup the truth is older, and if the list itself is, nothing that was known counts.
         """
         later = {key for key, known in self._items.items() if known.version > version >= self._told}
         changed = {key for key in {*self._items, *items} - later if self._put(key, items.get(key))}
@@ -165,10 +165,7 @@ class Namespaces(View[Namespace]):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A service account: its own pull secrets, or the first of many, and whether its pods may refer to no others.
-
-    Ours is among them whenever the account lists it.
-    """
+    """A service account: its pull secrets (of many the first, and ours), and whether its pods may refer to no others."""
 
     version: int
     pull_secrets: tuple[str, ...]
@@ -263,7 +260,7 @@ class Reader:
         )
 
     def account(self, seen: AccountObject) -> Account:
-        names = dict.fromkeys(reference.name for reference in seen.image_pull_secrets or () if reference.name)
+        names = dict.fromkeys(one.name for one in seen.image_pull_secrets or () if one.name)
         lengths = zip(islice(names, MOST_SECRETS), accumulate(map(len, names)), strict=False)
         first = [sys.intern(name) for name, together in lengths if together <= LONGEST_NAMES]
         return Account(
@@ -291,8 +288,11 @@ def _times(text: str) -> tuple[datetime, ...]:
 
 
 def version(meta: Meta) -> int:
-    """resourceVersions of one resource are comparable as numbers (KEP-5504)."""
-    return int(meta.resource_version or 0)
+    """0 without one. Raises Unreadable."""
+    at = number(meta.resource_version or "0")
+    if at is None:
+        raise Unreadable("its resourceVersion is no number")
+    return at
 
 
 def account_key(namespace: str, name: str) -> str:

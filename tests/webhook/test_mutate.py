@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, cast
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -136,3 +137,10 @@ def test_a_client_that_goes_gets_no_answer(cuts: list[int]) -> None:
 def test_any_query_leaves_some_time(query: bytes) -> None:
     assert 0 <= seconds_left(query) < 9999 * 60 + 60
     assert post(pieces(VALID, []), query)[0] == 200
+
+
+@pytest.mark.parametrize("levels", [990, 9_990, 30_000])
+def test_a_pod_with_fields_that_nest_deep_is_answered_like_any(levels: int) -> None:
+    deep = b'[{"fieldsV1":' + b'{"f:a":' * levels + b"{}" + b"}" * levels + b"}]"
+    body = VALID.replace(b'"metadata": {', b'"metadata": {"managedFields": ' + deep + b", ")
+    assert post(pieces(body, [])) == post(pieces(VALID, []))

@@ -279,3 +279,18 @@ def test_the_write_policy_is_asked_for_again_now_and_then(monkeypatch: pytest.Mo
     assert [asyncio.run(asked(after)) for after in (IN_FORCE - 1, IN_FORCE + 1)] == [1, 2]
     says.answer = SEEN
     assert [asyncio.run(asked(after)) for after in (NOT_IN_FORCE - 1, NOT_IN_FORCE + 1)] == [1, 2]
+
+
+@pytest.mark.parametrize("answer", [{"metadata": {"labels": []}}, {"metadata": {"resourceVersion": "x"}}, []], ids=str)
+def test_an_answer_that_cannot_be_read_is_said(answer: object) -> None:
+    for write in ("apply", "read"):
+        with pytest.raises(WriteRefused, match="the Secret that stands cannot be read"):
+            asyncio.run(resolved(WRITES[write](secrets(Says(answer)))))
+    lookup = Lookup(cast(Cluster, Says(answer)), READER, State.empty())
+    with pytest.raises(NamespaceUnknown):
+        asyncio.run(resolved(lookup.namespace("team")))
+    assert asyncio.run(resolved(lookup.account("team", "default"))) is None
+
+
+async def resolved(some: Awaitable[object]) -> object:
+    return await some
