@@ -113,8 +113,8 @@ class View(Generic[V]):
         self._told = max(self._told, version)
 
     def replace(self, items: Mapping[str, V], version: int) -> set[str]:
-        """After a list as of `version`: the keys that changed. Of what is known only what we wrote after it stays: after
-        a restore of etcd from a backup the truth is older, and if the list itself is, nothing that was known counts.
+        """After a list as of `version`: the keys that changed. Of what is known only what we wrote later stays: after a
+        restore of etcd from a backup the truth is older, and if the list itself is, nothing that was known counts.
         """
         later = {key for key, known in self._items.items() if known.version > version >= self._told}
         changed = {key for key in {*self._items, *items} - later if self._put(key, items.get(key))}
@@ -165,7 +165,7 @@ class Namespaces(View[Namespace]):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A service account: its pull secrets (of many the first, and ours), and whether its pods may refer to no others."""
+    """A service account: its pull secrets (of many the first, and ours), and whether its pods may have no others."""
 
     version: int
     pull_secrets: tuple[str, ...]

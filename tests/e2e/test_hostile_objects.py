@@ -24,6 +24,7 @@ from webhook.state import MOST_SECRETS
 pytestmark = pytest.mark.cluster
 DEEPEST = 9_990
 LARGE = 1_300_000
+GOT = b'"imagePullSecrets":[{"name":"' + SECRET.encode() + b'"}]'
 _numbers = count(1)
 
 
@@ -93,15 +94,14 @@ def spoil(api: Api) -> str:
 
 def knows(api: Api, webhook: Webhook, space: str) -> None:
     """It is right for the victim, and for what was spoilt."""
-    got = b'"imagePullSecrets":[{"name":"' + SECRET.encode() + b'"}]'
     ask = {"dryRun": "All"}
     for namespace in ("alice-a", space):
         path = f"/api/v1/namespaces/{namespace}/pods"
         for fields in ("{}", deep(), large()):
-            assert got in post(api, path, with_fields(pod(namespace, serviceAccountName="default"), fields), **ask)
+            assert GOT in post(api, path, with_fields(pod(namespace, serviceAccountName="default"), fields), **ask)
     for account in ("deep", "large", "wide"):
         body = json.dumps(pod(space, serviceAccountName=account)).encode()
-        assert got in post(api, f"/api/v1/namespaces/{space}/pods", body, **ask)
+        assert GOT in post(api, f"/api/v1/namespaces/{space}/pods", body, **ask)
     templated = pod(space, serviceAccountName="many", imagePullSecrets=[{"name": SECRET}])
     answer = json.loads(post(api, f"/api/v1/namespaces/{space}/pods", json.dumps(templated).encode(), **ask))
     assert names(answer) == [SECRET, *(f"s{number}" for number in range(MOST_SECRETS))]
@@ -119,6 +119,21 @@ def has_account(api: Api, space: str) -> bool:
     return True
 
 
+def test_a_deep_account_and_a_deep_pod(cluster: ControlPlane, webhook: Webhook) -> None:
+    """The quick one: gone at once, as other tests share this cluster."""
+    space = f"deep-{next(_numbers)}"
+    cluster.namespace(space, labels={OWNER: "nobody"})
+    accounts = f"/api/v1/namespaces/{space}/serviceaccounts"
+    post(cluster.api, accounts, with_fields(object_of("ServiceAccount", "deep", space), deep()))
+    try:
+        body = with_fields(pod(space, serviceAccountName="deep"), deep())
+        assert GOT in post(cluster.api, f"/api/v1/namespaces/{space}/pods", body, dryRun="All")
+        assert webhook.is_ready()
+    finally:
+        cluster.api.raw("DELETE", f"{accounts}/deep")
+
+
+@pytest.mark.slow
 def test_objects_that_are_hard_to_read_keep_nobody_from_their_secret(apart: ControlPlane) -> None:
     api = apart.api
     before = spoil(api)
