@@ -14,7 +14,7 @@ BROKEN = (ValueError, x509.InvalidVersion)
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
-"""Base64 has no hyphen. With one allowed, the end of each of many beginnings would be looked for in all of the rest."""
+"""Base64 has no hyphen. If one were allowed, the end of each of many beginnings would be sought in all of the rest."""
 
 
 def certificates(data: bytes, name: str) -> tuple[x509.Certificate, ...]:

@@ -32,7 +32,7 @@ CALLS, AT_A_TIME = 500, 10
 
 def test_no_connection_that_is_reset_ends_the_process_or_is_a_bug_of_ours() -> None:
     """Nor are connections of others touched: libuv and Python both closed the descriptor of one that was reset."""
-    done = subprocess.run(  # ourselves
+    done = subprocess.run(
         [sys.executable, "-X", "faulthandler", __file__], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -52,6 +52,7 @@ class Remote:
     hear: Changed | None = None
     broken: Exception | None = None
     closed: bool = False
+    runs: list[float] = field(default_factory=list)
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:
         loop = asyncio.get_running_loop()
@@ -64,6 +65,7 @@ class Remote:
 
     async def run(self, changed: Changed) -> None:
         self.hear = changed
+        self.runs.append(asyncio.get_running_loop().time())
         if self.broken is not None:
             raise self.broken
         await asyncio.Future()
@@ -478,6 +480,28 @@ def test_two_owners_bring_it_down_and_one_question_finds_out_that_it_is_back(wor
     assert "source_down{" not in _metrics(world)
 
 
+def test_an_owner_who_is_alone_waits_no_longer_than_many(world: World) -> None:
+    for _ in range(10):
+        task = world.ask("alice")
+        world.fail("alice", everybody=True)
+        assert task.exception() is not None
+        world.heard.clear()
+        world.passes(cached.LONGEST_DOWN)
+        assert world.heard == ["alice"]
+
+
+def test_changes_are_listened_to_again_soon_after_an_outage() -> None:
+    with closing(World(SourceUnavailable("down", everybody=True))) as world:
+        world.passes(120)
+        assert max(after - before for before, after in pairwise(world.remote.runs)) <= cached.LONGEST_DOWN
+        assert len(world.remote.runs) < 60
+        world.remote.broken, before = None, len(world.remote.runs)
+        world.passes(cached.LONGEST_DOWN)
+        assert len(world.remote.runs) == before + 1
+        world.passes(120)
+        assert len(world.remote.runs) == before + 1
+
+
 def test_a_refusal_shows_that_it_is_back(world: World) -> None:
     for owner in ("alice", "bob"):
         world.ask(owner)
@@ -490,8 +514,8 @@ def test_a_refusal_shows_that_it_is_back(world: World) -> None:
 
 def test_it_is_left_alone_for_as_long_as_it_asked(world: World) -> None:
     world.ask("alice")
-    world.fail("alice", retry_after=100)
-    world.passes(99)
+    world.fail("alice", retry_after=50)
+    world.passes(49)
     world.refused("alice")
     world.passes(1.5)
     assert world.has("alice", one("alice", 1))
