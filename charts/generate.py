@@ -18,7 +18,12 @@ from webhook import config
 CHART = Path(__file__).parent / "pullsecret-webhook"
 KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
 """What the chart fills in: it stands in no values file."""
-NAMES = {"pull-secret": "ghcr-secret", "name": "pullsecret-webhook", "ca-secret": "pullsecret-webhook-ca"}
+NAMES = {
+    "pull-secret": "ghcr-secret",
+    "name": "pullsecret-webhook",
+    "ca-secret": "pullsecret-webhook-ca",
+    "safety-net": "pullsecret-webhook-safety-net",
+}
 """What the chart's helpers say by default."""
 POLICIES = ("owner-policy", "write-policy", "configuration-policy")
 OWNER_RULES = [
@@ -116,12 +121,18 @@ def installed(helm: Helm) -> str:
     """The registration with the default owner rule, which is what the webhook runs with there."""
     made = "# Made from the chart by `make chart`: policies for two owner rules, a label and project names.\n"
     values = {"config": {"ownerRules": OWNER_RULES}}
-    return made + _rendered(helm, values, "rbac", *POLICIES) + _rendered(helm, {}, "webhook")
+    return (
+        made
+        + _rendered(helm, values, "rbac", *POLICIES)
+        + _rendered(helm, values, "safety-net")
+        + _rendered(helm, {}, "webhook")
+    )
 
 
 def _rendered(helm: Helm, values: dict[str, Any], *templates: str) -> str:
     show = [word for name in templates for word in ("--show-only", f"templates/{name}.yaml")]
-    text = helm.run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, *show, values=values)
+    served = ("--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")
+    text = helm.run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, *show, *served, values=values)
     return re.sub(r"\n\n+", "\n", text)
 
 

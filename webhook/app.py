@@ -35,6 +35,7 @@ from webhook.metrics import Metrics
 from webhook.notice import Notice
 from webhook.pullsecret import Fingerprint, Planner
 from webhook.refresh import Refresh
+from webhook.safetynet import SafetyNet
 from webhook.server import CLOSING, LINGER, Mutate, admission_app, listen, metrics_app, server
 from webhook.sources import Source
 from webhook.sources.configured import configured
@@ -173,6 +174,7 @@ class App:
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
         name, news = self._config.pull_secret.name, self._refresh.news
+        net = SafetyNet(self._cluster, self._state.accounts, self._config.namespace, name)
         return [
             *feeds.runs(
                 self._cluster,
@@ -183,7 +185,9 @@ class App:
                 self._events.tell,
                 news,
                 self._supply.heard,
+                net.heard,
             ),
+            _for_ever("safety net", net.run),
             self._source.run(),
             _for_ever("events", functools.partial(self._events.run, self._cluster)),
             _for_ever("expiry", self._expiry.run),

@@ -116,10 +116,12 @@ def runs(
     tell: Tell,
     look: Callable[[str], None],
     heard: Callable[[str], None],
+    account: Callable[[str], None],
 ) -> tuple[Coroutine[None, None, None], ...]:
     """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces.
 
     `heard`: somebody wrote or deleted the Secret in this namespace; perhaps we, whose answer is still on its way.
+    `account`: a service account is not what it was.
     """
 
     def health(view: View[V], resource: str, kind: About, key: Callable[[Unread], str]) -> Health:
@@ -168,6 +170,6 @@ def runs(
             of_accounts,
         ),
         state.accounts,
-        lambda _key: None,
+        account,
     )
     return namespaces.run(), standing.run(), accounts.run()

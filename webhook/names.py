@@ -8,6 +8,9 @@ OWNER = PREFIX + "owner"
 INJECT = PREFIX + "inject"
 """Label of a namespace or pod; the value `disabled` opts out."""
 
+WEBHOOK_ALONE = PREFIX + "safety-net"
+"""Label of a pod or Deployment; the value `disabled` leaves it to the webhook without the chart's safety net."""
+
 REGISTRY = PREFIX + "registry"
 """Annotation of a basic-auth source Secret: the registry it is for."""
 
@@ -28,7 +31,14 @@ DOCKERCONFIG_TYPE = "kubernetes.io/dockerconfigjson"
 DOCKERCONFIG_KEY = ".dockerconfigjson"
 
 ENFORCE_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
+TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+"""What the API server takes for true in that annotation."""
 MIRROR = "kubernetes.io/config.mirror"
+
+SAFETY_NET = "pullsecret-webhook-safety-net"
+"""The chart's ServiceAccount whose annotation the safety net reads."""
+REFUSING = PREFIX + "refusing"
+"""That annotation: the namespaces in which an account refuses the reference, with a comma before and after each."""
 
 WRITE_POLICY = "pullsecret-webhook-writes"
 """The chart's ValidatingAdmissionPolicy on what our account writes."""

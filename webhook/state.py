@@ -28,6 +28,7 @@ from webhook.names import (
     MANAGER,
     NAMESPACE_UID,
     OWNER,
+    TRUE,
 )
 from webhook.owner import LONGEST as LONGEST_OWNER
 from webhook.owner import OwnerRule, find_owner
@@ -266,7 +267,7 @@ class Reader:
         return Account(
             version=version(seen.metadata),
             pull_secrets=(*first, *({self.secret} & names.keys() - first)),
-            enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) == "true",
+            enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) in TRUE,
         )
 
 

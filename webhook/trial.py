@@ -8,6 +8,7 @@ import msgspec
 from webhook.cluster import Cluster, ClusterError
 from webhook.config import Config
 from webhook.errors import PullsecretError
+from webhook.names import WEBHOOK_ALONE
 from webhook.review import PodSpec
 from webhook.wire import decode
 
@@ -45,7 +46,7 @@ async def _problem(cluster: Cluster, namespace: str, name: str) -> str | None:
 
 
 def _pod() -> dict[str, Any]:
-    """One that the strictest Pod Security Standard, quotas and limits let pass."""
+    """For the webhook alone, and one that the strictest Pod Security Standard, quotas and limits let pass."""
     few = {"cpu": "1m", "memory": "8Mi"}
     container = {
         "name": "try",
@@ -56,7 +57,7 @@ def _pod() -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"generateName": "pullsecret-try-"},
+        "metadata": {"generateName": "pullsecret-try-", "labels": {WEBHOOK_ALONE: "disabled"}},
         "spec": {
             "containers": [container],
             "automountServiceAccountToken": False,

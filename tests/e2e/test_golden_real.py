@@ -14,14 +14,12 @@ from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
-from goldencase import FOLDER, AnAccount, ANamespace, Case, Review
+from goldencase import ANamespace, Case, Review
+from goldenreal import FILES, SECRET, send, set_up, within
 from goldenstore import described
-from webhook.names import DOCKERCONFIG_KEY, OWNER
-from webhook.pullsecret import Namespace
+from webhook.names import INJECT, OWNER
 
 pytestmark = pytest.mark.cluster
-FILES = [path for path in sorted(FOLDER.glob("*.yaml")) if "\nreal: true\n" in path.read_text()]
-SECRET = "ghcr-secret"
 
 
 @contextmanager
@@ -32,42 +30,6 @@ def paused(webhook: Webhook) -> Iterator[None]:
         yield
     finally:
         webhook.child.signal(signal.SIGCONT)
-
-
-def set_up(cluster: ControlPlane, case: Case, team: str) -> None:
-    """The namespace gets its labels last: until then the API server calls nobody for what is created in it."""
-    labels: Object = {}
-    for thing in case.cluster:
-        obj = goldencase.obj(thing)
-        if isinstance(thing, ANamespace):
-            cluster.namespace(team)
-            labels = obj["metadata"].get("labels", {})
-        elif isinstance(thing, AnAccount) and thing.metadata.name == "default":
-            cluster.api.patch("ServiceAccount", "default", obj, team)
-        else:
-            cluster.api.create(obj)
-    if case.stands:
-        place(cluster, case, team)
-    if case.review and case.review.old_object:
-        cluster.api.create(within(case.review.old_object, team))
-    cluster.api.patch("Namespace", team, {"metadata": {"labels": labels}})
-
-
-def place(cluster: ControlPlane, case: Case, team: str) -> None:
-    """As the webhook itself had applied it."""
-    space = cluster.api.get("Namespace", team)
-    assert space is not None
-    assert case.stands is not None
-    known = Namespace(team, space["metadata"]["uid"], 1, None)
-    cluster.api.apply(goldencase.earlier(case, known, SECRET), manager="pullsecret-webhook")
-    if case.stands.edited:
-        cluster.api.patch("Secret", SECRET, {"data": {DOCKERCONFIG_KEY: goldencase.EMPTIED}}, team)
-    if case.stands.held:
-        cluster.api.delete("Secret", SECRET, team)
-
-
-def within(obj: Object, team: str) -> Object:
-    return obj | {"metadata": obj["metadata"] | {"namespace": team}}
 
 
 def matches(now: Object | None, before: Object | None, writes: list[str]) -> bool:
@@ -107,12 +69,6 @@ def reasons(cluster: ControlPlane, team: str) -> set[str]:
     return {str(event.get("reason")) for event in cluster.api.list("Event", team)}
 
 
-def send(cluster: ControlPlane, review: Review, team: str) -> Object:
-    assert review.object is not None
-    obj = within(review.object, team)
-    return cluster.api.create(obj, dry_run=review.dry_run) if review.operation == "CREATE" else cluster.api.replace(obj)
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_golden(path: Path, cluster: ControlPlane, webhook: Webhook) -> None:
     team = f"golden-{path.stem}"
@@ -136,7 +92,8 @@ def test_golden(path: Path, cluster: ControlPlane, webhook: Webhook) -> None:
 
 
 def reviewed(cluster: ControlPlane, webhook: Webhook, case: Case, review: Review) -> None:
-    owned = any(OWNER in thing.metadata.labels for thing in case.cluster if isinstance(thing, ANamespace))
+    labels = [thing.metadata.labels for thing in case.cluster if isinstance(thing, ANamespace)]
+    owned = any(OWNER in one and one.get(INJECT) != "disabled" for one in labels)
     if owned:
         until(lambda: probed(cluster, webhook, case.team), "the API server calls us for the namespace", within=10)
     cluster.api.take_warnings()

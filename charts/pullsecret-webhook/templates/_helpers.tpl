@@ -3,6 +3,12 @@
 {{- define "entry" -}}mutate.pullsecret-webhook.io{{- end }}
 {{- define "prefix" -}}pullsecret-webhook/{{- end }}
 {{- define "ca-secret" -}}pullsecret-webhook-ca{{- end }}
+{{- define "safety-net" -}}pullsecret-webhook-safety-net{{- end }}
+
+{{/* Whether the API server can have the safety net: Kubernetes 1.36. */}}
+{{- define "has-safety-net" -}}
+{{- if and .Values.safetyNet.enabled (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") }}true{{ end -}}
+{{- end }}
 
 {{- define "selector" -}}
 app.kubernetes.io/name: {{ include "name" . }}
@@ -61,6 +67,33 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "excluded" -}}
 {{- $configured := dig "excludedNamespaces" (list "kube-system" "kube-public" "kube-node-lease") .Values.config -}}
 {{- toJson (concat (list "kube-system" .Release.Namespace) $configured | uniq) -}}
+{{- end }}
+
+{{/* -- what the API server asks about, the webhook as well as the safety net -- */}}
+
+{{/* Namespaces that may be served. The process relies on it: of one label rule, it is asked about owned namespaces only
+     (webhook/config.py); and never about one that is opted out. */}}
+{{- define "namespace-selector" -}}
+{{- $rules := include "owner-rules" . | fromJsonArray -}}
+{{- $first := first $rules -}}
+matchExpressions:
+{{- if and (eq (len $rules) 1) (eq $first.from "label") }}
+- {key: {{ $first.key | quote }}, operator: Exists}
+{{- end }}
+- {key: {{ include "prefix" . }}inject, operator: NotIn, values: [disabled]}
+- {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "excluded" . }}}
+{{- end }}
+
+{{- define "match-conditions" -}}
+{{- $has := printf "spec.?template.?spec.?imagePullSecrets.orValue([]).exists(s, s.?name.orValue('') == '%s')" (include "pull-secret" .) -}}
+- name: no-mirror-pods
+  expression: "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))"
+# An UPDATE that never had our reference must not get it: that would roll out what runs.
+- name: created-or-lost-our-reference
+  expression: >-
+    request.operation == 'CREATE' || (
+    oldObject.{{ $has }} &&
+    !object.{{ $has }})
 {{- end }}
 
 {{- define "config" -}}

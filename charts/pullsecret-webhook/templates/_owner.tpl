@@ -96,3 +96,19 @@ expression of its own, because CEL cannot take a group out of a match.
 {{ .owner }} == {{ .text }}
 {{- end -}}
 {{- end }}
+
+{{/* Variables of a policy, for each owner rule: what it looks at in the namespace, and whether it finds an owner there. */}}
+{{- define "owner-variables" -}}
+{{- range $i, $rule := include "owner-rules" . | fromJsonArray }}
+{{- if .pattern }}{{ include "read-pattern" . }}{{ end }}
+{{- if $i }}
+{{ end -}}
+- name: text{{ $i }}
+  expression: >-
+    {{ if eq .from "name" }}namespaceObject.metadata.name
+    {{- else }}{{ include "metadata-value" (dict "object" "namespaceObject" "place" (printf "%ss" .from) "key" .key) }}{{ end }}
+- name: says{{ $i }}
+  expression: >-
+    {{ include "says" (dict "rule" $rule "text" (printf "variables.text%d" $i)) | replace "\n" " " }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,221 @@
+"""The safety net: what the API server does by itself while no replica answers; it is never in the webhook's way."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import goldencase
+import planted
+from controlplane import webhook as deployed
+from controlplane.api import Object
+from controlplane.cluster import ControlPlane
+from controlplane.objects import SECRET, deployment, names, pod, stands
+from controlplane.ports import free_port
+from controlplane.waiting import until
+from controlplane.webhook import Webhook
+from goldenreal import FILES, send, set_up
+
+pytestmark = pytest.mark.cluster
+OWNER, INJECT = "pullsecret-webhook/owner", "pullsecret-webhook/inject"
+ENFORCED = {"annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}
+
+
+@pytest.fixture(scope="module")
+def net(binaries: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """The net is in force, and a replica runs. But it is registered at a port where nobody listens."""
+    with ControlPlane.start(tmp_path_factory.mktemp("net")) as cluster:
+        deployed.install(cluster, net=True)
+        with deployed.running(cluster) as replica:
+            cluster.replica = replica  # type: ignore[attr-defined]
+            deployed.register(cluster, free_port())
+            cluster.namespace("probe", labels={OWNER: "alice"})
+            until(lambda: added(cluster, "probe"), "the net is in force", within=20)
+            yield cluster
+
+
+def added(cluster: ControlPlane, namespace: str, **spec: Any) -> list[str]:
+    return names(cluster.api.create(pod(namespace, **spec), dry_run=True))
+
+
+@pytest.fixture
+def webhook(net: ControlPlane) -> Iterator[Webhook]:
+    """The same replica, called."""
+    replica: Webhook = net.replica  # type: ignore[attr-defined]
+    deployed.register(net, replica.port)
+    deployed.wait_called(net.api, replica.port, "probe")
+    yield replica
+    deployed.register(net, free_port())
+    until(lambda: not alone(net), "nobody is called any more", within=10)
+
+
+def alone(cluster: ControlPlane) -> list[str]:
+    """What the webhook adds to a pod that the net leaves to it."""
+    only = labelled(pod("probe"), "pullsecret-webhook/safety-net")
+    return names(cluster.api.create(only, dry_run=True))
+
+
+def account(namespace: str, name: str, **more: object) -> Object:
+    metadata = more.pop("metadata", {})
+    assert isinstance(metadata, dict)
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": namespace} | metadata,
+    } | more
+
+
+def labelled(obj: Object, key: str, value: str = "disabled") -> Object:
+    return obj | {"metadata": obj["metadata"] | {"labels": {key: value}}}
+
+
+# -- while nobody answers --
+
+WEBHOOK_ONLY = {
+    "pod-only-ours-union": [SECRET],
+    "pod-union-of-its-own-account": [SECRET],
+    "pod-union-without-doubles": [SECRET],
+    "secret-foreign-opaque": [SECRET],
+    "secret-foreign-opaque-deployment": [SECRET],
+    "dry-run-secret-foreign-opaque": [SECRET],
+}
+"""Golden cases in which the net alone does not do what the webhook does, and what comes of it. What the net adds too
+much, the kubelet passes over: of a Secret that is no dockerconfigjson it takes nothing."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_net_does_what_the_webhook_would(net: ControlPlane, path: Path) -> None:
+    team = f"down-{path.stem}"
+    case = goldencase.load(path, team=team, alice=f"alice-{path.stem}", bob=f"bob-{path.stem}")
+    set_up(net, case, team)
+    if case.review is None:
+        return
+    wanted = goldencase.names(goldencase.patched(case.review, case.expect.patch))
+    # The API server's view of namespaces and accounts is a watch, too.
+    review = msgspec.structs.replace(case.review, dry_run=True)
+    expected = WEBHOOK_ONLY.get(path.stem, wanted)
+    if review.operation == "CREATE":
+        until(lambda: goldencase.names(send(net, review, team)) == expected, f"{expected} is in it", within=3)
+    assert goldencase.names(send(net, case.review, team)) == expected
+
+
+def test_owners_by_name_and_what_is_excluded(net: ControlPlane) -> None:
+    """The net is rendered with two owner rules, as the policies are."""
+    for name, wanted in (("project-7-staging", [SECRET]), ("project-7-prod", []), (deployed.NAMESPACE, [])):
+        if name != deployed.NAMESPACE:
+            net.namespace(name)
+        else:
+            net.api.patch("Namespace", name, {"metadata": {"labels": {OWNER: "alice"}}})
+        until(lambda name=name, wanted=wanted: added(net, name) == wanted, f"{wanted} in {name}", within=3)  # type: ignore[misc]
+
+
+def test_nothing_else_changes_and_nothing_is_refused(net: ControlPlane) -> None:
+    """Also of a list that nobody writes by hand; what the API server adds otherwise is there without the net, too."""
+    entries = [{"name": f"own-{number}"} for number in range(10_000)]
+    lists: list[list[Object]] = [[], [{}], [{"name": "a"}, {}, {"name": "a"}], entries]
+    for given in lists:
+        one = pod("probe", imagePullSecrets=given)
+        with_net = net.api.create(one, dry_run=True)["spec"]
+        without = net.api.create(labelled(one, "pullsecret-webhook/safety-net"), dry_run=True)["spec"]
+        assert with_net.pop("imagePullSecrets") == [*without.pop("imagePullSecrets", []), {"name": SECRET}]
+        for spec in (with_net, without):  # named at random
+            spec.pop("volumes"), spec["containers"][0].pop("volumeMounts")
+        assert with_net == without
+
+
+def test_kubectl_sees_no_difference(net: ControlPlane) -> None:
+    """Applied again, with nobody to ask: no new generation, no rollout."""
+    net.namespace("gitops", labels={OWNER: "alice"})
+    app = deployment("gitops")
+    for flags in ((), ("--server-side",)):
+        app["metadata"]["name"] = "app" + "".join(flags)
+        said = [net.kubectl("apply", *flags, "-f", "-", input=json.dumps(app)) for _ in range(3)]
+        found = net.api.get("Deployment", app["metadata"]["name"], "gitops")
+        assert found
+        assert (names(found), found["metadata"]["generation"]) == ([SECRET], 1)
+        assert flags or said[1:] == ["deployment.apps/app unchanged\n"] * 2
+        net.kubectl("diff", *flags, "-f", "-", input=json.dumps(app))
+
+
+def test_pods_of_other_accounts_get_it_when_a_controller_makes_them(net: ControlPlane) -> None:
+    """And one whose account refuses it is made without: such a namespace the net leaves alone."""
+    for name, more in (("plain", {}), ("strict", {"metadata": ENFORCED})):
+        net.namespace(name, labels={OWNER: "alice"})
+        net.api.create(account(name, "own", **more))
+        app = deployment(name, serviceAccountName="own") | {"kind": "Deployment"}
+        app["spec"]["replicas"] = 1
+        net.api.create(app)
+        made = net.wait(lambda name=name: net.api.list("Pod", name), f"a pod in {name}", within=20)  # type: ignore[misc]
+        assert [names(one) for one in made] == [[] if more else [SECRET]]
+    assert added(net, "plain", serviceAccountName="own") == []  # who makes pods by hand does not try again
+    assert net.api.get("Deployment", "d", "plain")["spec"]["template"]["spec"].get("imagePullSecrets") is None  # type: ignore[index]
+
+
+@pytest.mark.parametrize("text", ["1", "t", "T", "true", "TRUE", "True"])
+def test_no_pod_is_refused_for_an_account_that_enforces(net: ControlPlane, text: str) -> None:
+    name = f"enforced-{text.encode().hex()}"
+    net.namespace(name, labels={OWNER: "alice"})
+    until(lambda: added(net, name) == [SECRET], "the net", within=3)
+    annotation = {"kubernetes.io/enforce-mountable-secrets": text}
+    net.api.patch("ServiceAccount", "default", {"metadata": {"annotations": annotation}}, name)
+    until(lambda: not names(net.api.create(deployment(name), dry_run=True)), "it has heard", within=3)
+    assert added(net, name) == []
+    net.api.patch("ServiceAccount", "default", {"imagePullSecrets": [{"name": SECRET}]}, name)
+    until(lambda: added(net, name) == [SECRET], "the account lists it", within=3)
+
+
+# -- with the webhook --
+
+
+def test_the_webhook_supplies_what_the_net_refers_to(net: ControlPlane, webhook: Webhook) -> None:
+    """An account that got pull secrets a moment ago: they are in the pod, once."""
+    token = planted.token()
+    deployed.give(net.api, "carol", token)
+    name = "carols"
+    net.namespace(name, labels={OWNER: "carol"})
+    stands(net, name, token)
+    for number in range(20):
+        own = f"own-{number}"
+        net.api.patch("ServiceAccount", "default", {"imagePullSecrets": [{"name": own}]}, name)
+        assert set(added(net, name)) in (
+            {own, SECRET},
+            {f"own-{number - 1}", own, SECRET},
+            {f"own-{number - 1}", SECRET},
+        )
+        until(lambda own=own: added(net, name) == [own, SECRET], "both", within=2)  # type: ignore[misc]
+    assert added(net, name, imagePullSecrets=[{"name": "x"}]) == ["x", SECRET]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_with_the_net_the_webhook_answers_as_without(net: ControlPlane, webhook: Webhook, path: Path) -> None:
+    team = f"up-{path.stem}"
+    case = goldencase.load(path, team=team, alice=f"up-alice-{path.stem}", bob=f"up-bob-{path.stem}")
+    if case.review is None or path.stem.startswith("enforced-account-un"):
+        return
+    set_up(net, case, team)
+    wanted = goldencase.names(goldencase.patched(case.review, case.expect.patch))
+    foreign = WEBHOOK_ONLY.get(path.stem, wanted) if "opaque" in path.stem else wanted
+    dry = msgspec.structs.replace(case.review, dry_run=True)
+    until(lambda: goldencase.names(send(net, dry, team)) == foreign, f"{foreign} is in it", within=5)
+
+
+def test_no_pod_is_lost_while_the_replica_goes_and_comes(net: ControlPlane) -> None:
+    net.namespace("busy", labels={OWNER: "alice"})
+    until(lambda: added(net, "busy"), "the net", within=3)
+    port, lost, made = free_port(), 0, 0
+    deployed.register(net, port)
+    for number in range(3):
+        with deployed.running(net, port=port, name=f"goes-{number}") as replica:
+            deployed.wait_called(net.api, port, "probe")
+            for _ in range(20):
+                lost, made = lost + (added(net, "busy") != [SECRET]), made + 1
+            replica.child.signal(signal.SIGKILL)
+            for _ in range(60):
+                lost, made = lost + (added(net, "busy") != [SECRET]), made + 1
+            replica.child.wait(5)
+    assert (lost, made) == (0, 240)
