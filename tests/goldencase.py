@@ -2,9 +2,10 @@
 
     config:    as in the configuration file
     cluster:   Namespaces, ServiceAccounts and Secrets as they stand; source Secrets are in pullsecret-webhook.
-               `unseen: true`: the webhook's watch has not shown it yet
+               `unseen: true`: the webhook's watch has not shown it yet; `seenUnowned: true`: nor its owner
     stands:    what we wrote into the namespace earlier: {owner: alice}, and how it differs from what we would write now
     source:    unavailable
+    unreachable: the API server answers nothing
     slow:      the API server takes too long to write
     refuses:   why the API server refuses to write
     review:    operation (CREATE), namespace (team), object, oldObject, dryRun, subResource.
@@ -37,7 +38,7 @@ from webhook.admission import Admission, Settings
 from webhook.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
 from webhook.config import Config
 from webhook.credential import Credential
-from webhook.errors import MalformedReview
+from webhook.errors import MalformedReview, NamespaceUnknown
 from webhook.metrics import Metrics
 from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, NAMESPACE_UID
 from webhook.notice import Notice
@@ -66,6 +67,7 @@ class Meta(_Strict):
 class ANamespace(_Strict, tag="Namespace", tag_field="kind"):
     metadata: Meta
     unseen: bool = False
+    seen_unowned: bool = False
 
 
 class AnAccount(_Strict, tag="ServiceAccount", tag_field="kind"):
@@ -125,6 +127,7 @@ class Case(_Strict):
     cluster: list[Thing] = []
     stands: Stands | None = None
     source: Literal["", "unavailable"] = ""
+    unreachable: bool = False
     slow: bool = False
     refuses: str = ""
     real: bool = False
@@ -146,7 +149,7 @@ def load(path: Path, **names: str) -> Case:
 def obj(thing: Thing) -> Object:
     """As the API server has it."""
     raw: Object = msgspec.to_builtins(thing)
-    raw.pop("unseen", None)
+    raw.pop("unseen", None), raw.pop("seenUnowned", None)
     for key, value in raw.pop("stringData", {}).items():
         text = value if isinstance(value, str) else json.dumps(value)
         raw.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
@@ -191,8 +194,11 @@ class Live:
     state: State
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
+    unreachable: bool = False
 
     async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
+        if self.unreachable:
+            raise NamespaceUnknown("unreachable")
         if found := self.namespaces.get(name):
             self.state.namespaces.learn(name, found)
         return found
@@ -214,14 +220,14 @@ async def run(case: Case) -> Outcome:
         Outcome(),
         Metrics(),
     )
-    live, store = Live(state), Store(reader, case.refuses, 0.1 if case.slow else 0.0)
+    live, store = Live(state, unreachable=case.unreachable), Store(reader, case.refuses, 0.1 if case.slow else 0.0)
     tell: Callable[[Notice], None] = lambda notice: out.notices.append(notice.reason)  # noqa: E731
     source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, tell, metrics, lambda: NOW)
     planner = Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
     supply = Supply(state, source, store, live.namespace, policed, planner, lambda: NOW, metrics, tell)
-    settings = Settings(config.pull_secret.name, config.deployments)
+    settings = Settings(config.pull_secret.name, config.deployments, config.asked_about_owned)
     admission = Admission(settings, state, supply, live.namespace, live.account, out.later.append, tell)
     if case.review is None:
         out.warnings = [problem] if (problem := (await supply(case.team)).problem) else []
@@ -241,7 +247,11 @@ async def _reviewed(admission: Admission, review: Review, within: float, out: Ou
         out.status = e.status
         return
     said = out.notices.copy()
-    answer = await admission(request, asyncio.get_running_loop().time() + within)
+    try:
+        answer = await admission(request, asyncio.get_running_loop().time() + within)
+    except NamespaceUnknown:
+        out.status = 500
+        return
     if at_once is not None:  # then there was nothing to wait for
         assert at_once == answer
         assert out.notices == said * 2
@@ -255,13 +265,16 @@ async def _reviewed(admission: Admission, review: Review, within: float, out: Ou
 
 def _fill(case: Case, config: Config, reader: Reader, live: Live, source: SecretSource, store: Store) -> None:
     state, sources = live.state, []
-    for number, thing in enumerate(case.cluster, 1):
+    for number, thing in enumerate(case.cluster, 2):
         raw, name = obj(thing), thing.metadata.name
         raw["metadata"] |= {"resourceVersion": str(number), "uid": f"uid-{name}"}
         if isinstance(thing, ANamespace):
             live.namespaces[name] = namespace = reader.namespace(msgspec.convert(raw, NamespaceObject))
             if not thing.unseen:
-                state.namespaces.learn(name, namespace)
+                known = (
+                    replace(namespace, owner=None, version=namespace.version - 1) if thing.seen_unowned else namespace
+                )
+                state.namespaces.learn(name, known)
         elif isinstance(thing, AnAccount):
             key, account = (
                 account_key(thing.metadata.namespace, name),

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from webhook.errors import NamespaceUnknown
 from webhook.notice import Notice, Tell
 from webhook.patch import add_references, encoded, first_reference
 from webhook.pullsecret import FOREIGN, Leave, Namespace, may_refer
@@ -27,10 +28,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Settings:
-    """`secret`: the pull secret's name. `deployments`: `supply` leaves templates alone and patches the pods only."""
+    """`secret`: the pull secret's name. `deployments`: `supply` leaves templates alone and patches the pods only.
+    `owned_only`: the API server asks about owned namespaces only: one that we know as unowned has just got its owner.
+    """
 
     secret: str
     deployments: Literal["inject", "supply"] = "inject"
+    owned_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,17 @@ class Admission:
         pod = self._concern(request)
         if pod is None:
             return _not_served(request)
-        namespace = self.state.namespaces.get(request.namespace) or await self.live_namespace(request.namespace)
+        try:
+            namespace = self._known(request.namespace) or await self.live_namespace(request.namespace)
+        except NamespaceUnknown:
+            if not self.settings.owned_only:
+                raise
+            # Nobody can say, but that we are asked says enough for the reference. The Secret follows.
+            namespace = Namespace(request.namespace, "", 0, "", enabled=True)
+            self.later(request.namespace)
         if namespace is None or not namespace.served:
             return _not_served(request)
-        problem = "" if request.dry_run else await self._supplied(namespace, deadline)
+        problem = "" if request.dry_run or not namespace.uid else await self._supplied(namespace, deadline)
         account = self.state.accounts.get(account_key(request.namespace, pod.account))
         if account is None:
             account = await self.live_account(request.namespace, pod.account)
@@ -64,7 +75,7 @@ class Admission:
         pod = self._concern(request)
         if pod is None:
             return _not_served(request)
-        namespace = self.state.namespaces.get(request.namespace)
+        namespace = self._known(request.namespace)
         if namespace is None:
             return None
         if not namespace.served:
@@ -73,6 +84,17 @@ class Admission:
         if account is None or not (request.dry_run or self.supply.is_right(namespace)):
             return None
         return self._answer(request, pod, namespace, account, "")
+
+    def _known(self, name: str) -> Namespace | None:
+        """What the view says, unless the API server may know better: then None, and it is asked."""
+        namespace = self.state.namespaces.get(name)
+        if (
+            namespace is not None
+            and not namespace.served
+            and (self.settings.owned_only or self.state.namespaces.behind())
+        ):
+            return None
+        return namespace
 
     def _concern(self, request: Request) -> Target | None:
         """What the review is about, if it may be any of our business.

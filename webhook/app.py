@@ -94,7 +94,7 @@ class App:
         self._refresh = Refresh(supply, self._namespaces_of, self._events.tell, name)
         self._state.namespaces.anew = self._refresh.anew
         admission = Admission(
-            Settings(name, config.deployments),
+            Settings(name, config.deployments, config.asked_about_owned),
             self._state,
             supply,
             lookup.namespace_in_review,

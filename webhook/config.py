@@ -162,6 +162,15 @@ class Config(Model, frozen=True):
     def rules(self) -> tuple[OwnerRule, ...]:
         return tuple(rule.rule for rule in self.owner_rules)
 
+    @property
+    def asked_about_owned(self) -> bool:
+        """Does the registration's namespace selector let only owned namespaces through, none of them opted out?
+
+        The chart makes it so where one label decides, whatever its value.
+        """
+        rules = self.owner_rules
+        return len(rules) == 1 and isinstance(rules[0], LabelRule) and rules[0].pattern is None
+
     def excluded(self, namespace: str) -> bool:
         """The webhook's own namespace is always excluded: its Secrets are every owner's."""
         return namespace == self.namespace or namespace in self.excluded_namespaces

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,13 @@ RECENT = 0.2
 was created anew since is the write policy's to refuse, as it is between any read and its write."""
 IN_FORCE, NOT_IN_FORCE = 300.0, 30.0
 """Seconds for which one answer about the write policy holds. One that was just installed takes some to act."""
+UNSERVED = 1.0
+"""Seconds for which an answer that a namespace is not served, or not there, holds for reviews that need to know."""
+LOOKS = 16
+"""Namespaces that reviews wait for at the same time: anybody who reaches our port can send reviews with names made up,
+and is not to load the API server through us."""
+REMEMBERED = 4096
+"""Such answers."""
 WATCH_LAG = 0.05
 """Seconds that an object which was just created is waited for; 1 to 5 ms is usual."""
 
@@ -133,6 +141,8 @@ class Lookup:
     def __init__(self, cluster: Cluster, reader: Reader, state: State) -> None:
         self._cluster, self._reader, self._state = cluster, reader, state
         self._reads: dict[str, asyncio.Task[None]] = {}
+        self._unserved: OrderedDict[str, tuple[float, Namespace | None]] = OrderedDict()
+        self._looks = asyncio.Semaphore(LOOKS)
 
     async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
         """Now, from the API server. None: no such namespace. Raises NamespaceUnknown.
@@ -151,12 +161,23 @@ class Lookup:
         return self._state.namespaces.get(name)
 
     async def namespace_in_review(self, name: str) -> Namespace | None:
-        """The same for a review, which cannot wait for long. The read goes on, for whoever asks next."""
+        """The same for a review that cannot wait for long, and whose sender may make up thousands of names. The read goes
+        on, for whoever asks next.
+        """
+        clock = asyncio.get_running_loop().time
+        if (last := self._unserved.get(name)) is not None and clock() - last[0] < UNSERVED:
+            return last[1]
         try:
-            async with asyncio.timeout(IN_REVIEW):
-                return await self.namespace(name)
+            async with asyncio.timeout(IN_REVIEW), self._looks:
+                found = await self.namespace(name)
         except TimeoutError:
             raise NamespaceUnknown(f"namespace {name} could not be read within {IN_REVIEW:g} s") from None
+        self._unserved.pop(name, None)
+        if found is None or not found.served:
+            self._unserved[name] = (clock(), found)
+            if len(self._unserved) > REMEMBERED:
+                self._unserved.popitem(last=False)
+        return found
 
     def _keep(self, name: str, read: asyncio.Task[None]) -> None:
         failed = read.cancelled() or read.exception() is not None

@@ -119,6 +119,7 @@ def source(metrics: Metrics) -> SecretSource:
 def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
     """Namespaces that are right; whatever would reach out of the process fails the test."""
     state, metrics = State.empty(), Metrics()
+    state.namespaces.in_touch()
     for namespace in (TEAM, FREE, NEW):
         state.namespaces.learn(namespace.name, namespace)
         state.accounts.learn(account_key(namespace.name, "default"), Account(1, ("registry",), enforced=False))

@@ -14,7 +14,7 @@ from webhook.names import MANAGER, OWNER
 from webhook.owner import by_label
 from webhook.pullsecret import Fingerprint, Namespace, Standing
 from webhook.state import Account, Reader, State, account_key
-from webhook.store import IN_FORCE, NOT_IN_FORCE, Lookup, PullSecrets, WritePolicy
+from webhook.store import IN_FORCE, LOOKS, NOT_IN_FORCE, Lookup, PullSecrets, WritePolicy
 
 READER = Reader((by_label(OWNER),), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 OVER = Standing("team", "uid-1", 3, True, True, False, False, "alice", b"")
@@ -239,6 +239,57 @@ def test_a_read_that_failed_is_not_shared() -> None:
 
     asyncio.run(asked())
     assert len(says.calls) == 4
+
+
+class Slow(Says):
+    """Counts who is asked at the same time."""
+
+    now = most = 0
+
+    async def call(self, method: str, path: str, **options: Any) -> bytes:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.01)
+        self.now -= 1
+        return await super().call(method, path, **options)
+
+
+@pytest.mark.parametrize("answer", [served(Namespace("team", "u", 5, "")), ClusterError(404, "NotFound")])
+def test_that_a_namespace_is_not_served_holds_for_a_moment(answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that is served is never made to wait by that."""
+    monkeypatch.setattr("webhook.store.UNSERVED", 0.05)
+    says = Says(answer)
+    lookup = Lookup(cast(Cluster, says), READER, State.empty())
+
+    async def asked() -> None:
+        for _ in range(100):
+            found = await lookup.namespace_in_review("team")
+            assert found is None or not found.served
+        assert len(says.calls) == 1
+        await asyncio.sleep(0.06)
+        says.answer = served(team(6, "alice"))
+        for _ in range(2):
+            assert await lookup.namespace_in_review("team") == team(6, "alice")
+        assert len(says.calls) == 3
+
+    asyncio.run(asked())
+
+
+def test_names_that_are_made_up_ask_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhook.store.REMEMBERED", 50)
+    says = Slow(ClusterError(404, "NotFound"))
+    lookup = Lookup(cast(Cluster, says), READER, State.empty())
+
+    async def asked() -> None:
+        assert await asyncio.gather(*(lookup.namespace_in_review(f"made-up-{number}") for number in range(200))) == [None] * 200
+        assert len(lookup._unserved) == 50
+        monkeypatch.setattr("webhook.store.IN_REVIEW", 0.001)
+        await asyncio.gather(*(lookup.namespace_in_review(f"more-{number}") for number in range(LOOKS)), return_exceptions=True)
+        many = [lookup.namespace_in_review(f"again-{number}") for number in range(LOOKS + 1)]
+        assert isinstance((await asyncio.gather(*many, return_exceptions=True))[-1], NamespaceUnknown)
+
+    asyncio.run(asked())
+    assert says.most == LOOKS
 
 
 DENIED = "... is forbidden: ValidatingAdmissionPolicy 'pullsecret-webhook-writes' with binding 'x' denied request: no"
