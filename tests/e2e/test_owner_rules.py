@@ -76,8 +76,8 @@ class Platform:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     files = [example(name) for name in SPACES]
     rules = [rule for file in files for rule in file["config"]["ownerRules"]]
-    keys = [key for file in files for key in file.get("ownerPolicy", {}).get("foreignKeys", [])]
-    values = {"config": {"ownerRules": rules}, "ownerPolicy": {"foreignKeys": keys}}
+    keys = [key for file in files for key in file.get("ownerPolicy", {}).get("protectedElsewhere", [])]
+    values = {"config": {"ownerRules": rules}, "ownerPolicy": {"protectedElsewhere": keys}}
     rendered = Helm(4, tmp_path_factory.mktemp("helm")).render(values)
     with ControlPlane.start(tmp_path_factory.mktemp("platform")) as cluster:
         cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})

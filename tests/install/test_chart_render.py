@@ -74,6 +74,13 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
     assert "leaves the pull secrets" in said
     assert "WARNING: writePolicy.enabled is false" in notes({"writePolicy": {"enabled": False}})
     assert "WARNING: ownerPolicy.enabled is false" in notes({"ownerPolicy": {"enabled": False}})
+    rules = {"config": {"ownerRules": [LABEL, {"from": "annotation", "key": "x/tenant"}, NAME]}}
+    assert "WARNING" not in notes(rules)
+    said = notes(rules | {"ownerPolicy": {"protectedElsewhere": ["x/tenant"]}})
+    assert "does not protect the annotation x/tenant of namespaces" in said
+    said = notes(rules | {"ownerPolicy": {"enabled": False}})
+    assert "does not protect the label example.com/owner, the annotation x/tenant of namespaces" in said
+    said = notes({})
     assert "set test.namespace" in notes({"config": {"ownerRules": [NAME]}})
     assert "pullsecret-webhook-ca" in said
     said = notes({"tls": {"mode": "cert-manager"}})
@@ -313,8 +320,9 @@ def test_match_conditions_do_not_look_at_the_namespace(rendered: dict[str, list[
 )
 def test_a_selector_only_where_one_label_decides(helm: Helm, rules: list[Object] | None, key: str | None) -> None:
     values = {} if rules is None else {"config": {"ownerRules": rules}}
-    *labels, excluded = entry(helm.render(values, namespace="psw"))["namespaceSelector"]["matchExpressions"]
+    *labels, opted_out, excluded = entry(helm.render(values, namespace="psw"))["namespaceSelector"]["matchExpressions"]
     assert labels == ([{"key": key, "operator": "Exists"}] if key else [])
+    assert opted_out == {"key": "pullsecret-webhook/inject", "operator": "NotIn", "values": ["disabled"]}
     assert (excluded["key"], excluded["operator"]) == ("kubernetes.io/metadata.name", "NotIn")
     assert set(excluded["values"]) == {"kube-system", "kube-public", "kube-node-lease", "psw"}
 
@@ -432,7 +440,7 @@ def test_where_nothing_is_published_the_account_may_patch_nothing(helm: Helm) ->
         assert not [rule for rule in rules if "mutatingwebhookconfigurations" in rule["resources"]]
 
 
-def test_foreign_keys_are_protected_where_asked(helm: Helm) -> None:
+def test_every_key_of_a_rule_is_protected_but_where_another_does_it(helm: Helm) -> None:
     def protected(values: Object) -> set[tuple[str, str]]:
         spec = one(helm.render(values), "ValidatingAdmissionPolicy", "pullsecret-webhook-owner")["spec"]
         text = " ".join(v["expression"] for v in spec["variables"] if v["name"].startswith("after"))
@@ -440,12 +448,13 @@ def test_foreign_keys_are_protected_where_asked(helm: Helm) -> None:
 
     own = {("labels", "pullsecret-webhook/owner"), ("annotations", "pullsecret-webhook/owner")}
     rules = [LABEL, {"from": "annotation", "key": "example.com/tenant"}]
-    assert protected({"config": {"ownerRules": rules}}) == own
-    asked = {"config": {"ownerRules": rules}, "ownerPolicy": {"foreignKeys": ["example.com/tenant"]}}
-    assert protected(asked) == own | {("annotations", "example.com/tenant")}
-    assert "names x/y, but no rule" in refused(helm, {"ownerPolicy": {"foreignKeys": ["x/y"]}})
-    off = {"ownerPolicy": {"enabled": False, "foreignKeys": ["x/y"]}}
-    assert "nothing would protect them" in refused(helm, off)
+    every = own | {("labels", "example.com/owner"), ("annotations", "example.com/tenant")}
+    assert protected({"config": {"ownerRules": rules}}) == every
+    values = {"config": {"ownerRules": rules}, "ownerPolicy": {"protectedElsewhere": ["example.com/tenant"]}}
+    assert protected(values) == every - {("annotations", "example.com/tenant")}
+    own_key = {"ownerPolicy": {"protectedElsewhere": ["pullsecret-webhook/owner"]}}
+    assert protected(own_key) == own  # nobody else protects ours
+    assert "names x/y, but no rule" in refused(helm, {"ownerPolicy": {"protectedElsewhere": ["x/y"]}})
 
 
 # -- the rest --

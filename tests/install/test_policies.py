@@ -291,8 +291,7 @@ def protected(installed: ControlPlane, helm: Helm) -> Iterator[ControlPlane]:
         {"from": "annotation", "key": "open.example/tenant"},
         {"from": "name", "pattern": "claim-(?P<owner>[a-z]+)"},
     ]
-    foreign = ["own.example/tenant", "too.example/tenant"]
-    values = {"config": {"ownerRules": rules}, "ownerPolicy": {"foreignKeys": foreign}}
+    values = {"config": {"ownerRules": rules}, "ownerPolicy": {"protectedElsewhere": ["open.example/tenant"]}}
     objects = helm.render(values)
     name = "pullsecret-webhook-owner-foreign"
     for kind in (POLICY, BINDING):
@@ -356,7 +355,7 @@ def refused(cluster: ControlPlane, obj: Object) -> bool:
         (namespace("f1", labels={"own.example/tenant": "bob"}), False),
         (namespace("f2", labels={"own.example/tenant": "alice"}), True),
         (namespace("f3", annotations={"own.example/tenant": "alice"}), False),  # no rule looks there
-        (namespace("f4", annotations={"open.example/tenant": "alice"}), False),  # nobody asked for it
+        (namespace("f4", annotations={"open.example/tenant": "alice"}), False),  # somebody else protects it
         (namespace("f5", labels={"pullsecret-webhook/owner": "alice"}), True),
         (namespace("f6", annotations={"pullsecret-webhook/owner": "alice"}), True),
         (namespace("claim-bob"), False),
