@@ -44,6 +44,7 @@ class TokenService:
     owners: dict[str, tuple[Credential, ...]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    names: tuple[str, ...] = ()
     port: int = 0
     authority: trustme.CA = field(default_factory=trustme.CA)
 
@@ -107,7 +108,7 @@ class TokenService:
         Path(self.client[0]).write_bytes(b"".join(pem.bytes() for pem in client.cert_chain_pems))
         client.private_key_pem.write_to_path(self.client[1])
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("localhost").configure_cert(context)
+        authority.issue_cert("localhost", *self.names).configure_cert(context)
         if mutual:
             authority.configure_trust(context)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -130,11 +131,13 @@ def _port(runner: web.ServerRunner) -> int:
 
 
 @contextmanager
-def serving(folder: Path, *, mutual: bool = False, token: str | None = None) -> Iterator[TokenService]:
-    """`mutual`: a client needs a certificate."""
+def serving(
+    folder: Path, *, mutual: bool = False, token: str | None = None, names: tuple[str, ...] = ()
+) -> Iterator[TokenService]:
+    """`mutual`: a client needs a certificate. `names`: of its own, besides localhost."""
     folder.mkdir(exist_ok=True)
     service, ready, loop, stop = (
-        TokenService(folder, token),
+        TokenService(folder, token, names=names),
         threading.Event(),
         asyncio.new_event_loop(),
         asyncio.Event(),

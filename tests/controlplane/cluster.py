@@ -74,6 +74,11 @@ class ControlPlane:
             self._parts.programs.update(need("kube-scheduler"))
             self._run("kube-scheduler", self._parts.scheduler())
 
+    def part(self, name: str) -> Child:
+        """One of the processes, such as etcd."""
+        (found,) = (child for child in self.children if child.name == name)
+        return found
+
     def user(self, name: str, groups: tuple[str, ...] = ()) -> Api:
         """The API as this user; RBAC gives it what the test grants, by name or by group."""
         return self._client(self._parts.access(_file_name(name, groups), name, groups))

@@ -42,7 +42,12 @@ class Child:
         self.name = name
         self.log = log
         self._stop_signal = stop_signal
-        self._process = _spawner.submit(_spawn, [str(word) for word in command], log, env).result()
+        self._command, self._env = [str(word) for word in command], env
+        self.again()
+
+    def again(self) -> None:
+        """Starts it anew after its end, with the same command and log."""
+        self._process = _spawner.submit(_spawn, self._command, self.log, self._env).result()
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,50 @@
+"""What changes while a fault lasts: each of these must be right soon after it."""
+
+import time
+
+from controlplane.waiting import until
+from faults.load import Load
+from faults.tenants import Tenants
+
+_KNOWN = 0.2
+"""Seconds until the API server itself knows a namespace's new label. It asks nobody before."""
+
+
+class News:
+    def __init__(self, tenants: Tenants, load: Load) -> None:
+        self._tenants, self._load = tenants, load
+
+    def all(self, pause: float) -> None:
+        """One of each, so many seconds apart."""
+        for change in (self.rotated, self.moved, self.first_pod, self.deleted, self.labelled):
+            change()
+            time.sleep(pause)
+
+    def rotated(self) -> None:
+        self._tenants.rotate(self._tenants.owners[0])
+
+    def moved(self) -> None:
+        owners = self._tenants.owners
+        self._tenants.label(self._tenants.owned(owners[1])[0], owners[2])
+
+    def deleted(self) -> None:
+        self._tenants.lose(self._tenants.owned(self._tenants.owners[3])[0])
+
+    def labelled(self) -> None:
+        """One that was known as nobody's."""
+        space = self._tenants.controls[0]
+        self._tenants.label(space, self._tenants.owners[4])
+        time.sleep(_KNOWN)
+        self._tenants.load(space)
+
+    def first_pod(self) -> None:
+        first_pod(self._tenants, self._load, self._tenants.owners[5])
+
+
+def first_pod(tenants: Tenants, load: Load, owner: str) -> None:
+    """A namespace that comes with a pod, whose service account comes along."""
+    space = tenants.namespace(owner, ready=False)
+    account = tenants.account(space)
+    until(lambda: load.one(space, account=account), "the API server takes the first pod", within=180, every=0.2)
+    tenants.await_account(space)
+    tenants.load(space)

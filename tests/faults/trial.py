@@ -1,0 +1,100 @@
+"""One round of a fault, and what was seen of it."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import planted
+from faults.arena import Arena, Scene, scene
+from faults.fault import Fault
+
+CALM = 3.0
+"""Seconds without a lost pod and with all right, after which a round is over."""
+PATIENCE = 90.0
+"""Seconds after the fault's end at which a round is over though not all is right."""
+_BEFORE = 1.0
+"""Seconds of load before the fault."""
+_EVERY = 0.1
+
+
+@dataclass(frozen=True)
+class Round:
+    """`right`: seconds from the fault's end. `wrong`: namespaces and what is wrong in each, when it was over."""
+
+    pods: int
+    refused: int
+    stray: int
+    lost_up: int
+    lost: int
+    right: float
+    wrong: dict[str, str]
+    restarts: int
+    rss: float
+    lines: float
+    slowest: float
+    leaks: bool
+
+
+def trial(arena: Arena, fault: Fault, tick: Callable[[], None]) -> Round:
+    with scene(arena, replicas=fault.replicas, spec=fault.spec(), source=fault.source, rate=fault.rate) as made:
+        began, lines = time.monotonic(), sum(replica.lines() for replica in made.replicas)
+        with made.load.running():
+            time.sleep(_BEFORE)
+            end = _faulty(made, fault)
+            right = _righted(made, end, tick)
+        seconds = time.monotonic() - began
+        return _round(made, right, (sum(replica.lines() for replica in made.replicas) - lines) / seconds * 60)
+
+
+def _faulty(made: Scene, fault: Fault) -> float:
+    """The time at which the fault ended and nothing new came any more."""
+    failed: list[BaseException] = []
+
+    def news() -> None:
+        try:
+            if fault.news is not None:
+                made.news.all(fault.news)
+        except BaseException as e:  # noqa: BLE001  # raised in the other thread
+            failed.append(e)
+
+    thread = threading.Thread(target=news, name="news")
+    thread.start()
+    try:
+        fault.act(made)
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return time.monotonic()
+
+
+def _righted(made: Scene, end: float, tick: Callable[[], None]) -> float:
+    """Seconds from the end until all was right and stayed so."""
+    last = end
+    while (now := time.monotonic()) - last < CALM and now - end < PATIENCE:
+        tick()
+        wrong = made.tenants.wrong()
+        last = max(last, now if wrong else last, *(pod.ended for pod in made.load.lost))
+        time.sleep(_EVERY)
+    return last - end
+
+
+def _round(made: Scene, right: float, lines: float) -> Round:
+    pods, lost = made.load.pods, made.load.lost
+    exits = [one for kubelet in made.kubelets for one in kubelet.exits]
+    logs = "".join(replica.log.read_text(errors="replace") for replica in made.replicas if replica.log.exists())
+    return Round(
+        pods=sum(pod.owned for pod in pods),
+        refused=sum(pod.refused for pod in pods),
+        stray=sum(not pod.owned and not pod.right for pod in pods),
+        lost_up=len(lost) if made.arena.net else sum(not made.downs.meet(pod.began, pod.ended) for pod in lost),
+        lost=len(lost),
+        right=right,
+        wrong=made.tenants.wrong(),
+        restarts=sum(not one.killed for one in exits),
+        rss=max(replica.rss() for replica in made.replicas),
+        lines=lines / len(made.kubelets),
+        slowest=max((pod.ended - pod.began for pod in pods), default=0.0),
+        leaks=bool(planted.leaks(logs)),
+    )
