@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from controlplane import webhook as deployed
-from controlplane.api import Api
+from controlplane.api import Api, ApiError
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
@@ -25,7 +25,7 @@ from faults.news import News
 from faults.proxy import Proxies, Proxy, Tls
 from faults.replica import Replica, Spec
 from faults.sources import Source, Sources
-from faults.tenants import Tenants
+from faults.tenants import Tenants, patiently
 
 NETS = ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
 _TICK = 0.02
@@ -44,6 +44,19 @@ class Arena:
     @property
     def api(self) -> Api:
         return self.cluster.api
+
+    def answers(self) -> bool:
+        """The API server does."""
+        try:
+            return self.api.raw("GET", "/readyz").is_success
+        except (ApiError, httpx.TransportError):
+            return False
+
+    def restore(self, *kinds: str) -> None:
+        """What the chart installs of these kinds is as it installs it."""
+        for obj in deployed._objects():
+            if obj["kind"] in kinds:
+                patiently(lambda obj=obj: self.api.apply(obj))  # type: ignore[misc]
 
     def part(self, name: str) -> Child:
         """Of the control plane."""
@@ -144,6 +157,7 @@ class Scene:
         self.load = Load(arena.api, self.tenants, rate, random.Random(1))
         self.news = News(self.tenants, self.load)
         self.downs = Downs()
+        self.remarks: list[str] = []
         self._spec, self._stack, self._end = spec, ExitStack(), threading.Event()
 
     @property
@@ -199,7 +213,7 @@ class Scene:
 def scene(arena: Arena, *, replicas: int, spec: Spec, source: str, rate: float) -> Iterator[Scene]:
     """Replicas that are ready and called, and tenants for whom all is right."""
     found = arena.sources.use(source)
-    whole = Spec({**spec.settings, **found.settings}, spec.before + found.before, spec.piped, spec.memory)
+    whole = Spec({**spec.settings, **found.settings}, spec.before + found.before, spec.piped, spec.memory_mib)
     arena.admit()
     with ExitStack() as stack:
         kubelets = [stack.enter_context(arena.replica(whole)) for _ in range(replicas)]

@@ -1,6 +1,7 @@
 """All faults, by name."""
 
-from faults import inconnections, inprocesses
+from faults import incluster, inconnections, inload, inlogs, inprocesses, insources
 from faults.fault import Fault
 
-FAULTS: dict[str, Fault] = {fault.name: fault for part in (inprocesses, inconnections) for fault in part.FAULTS}
+PARTS = (inprocesses, inconnections, incluster, insources, inlogs, inload)
+FAULTS: dict[str, Fault] = {fault.name: fault for part in PARTS for fault in part.FAULTS}

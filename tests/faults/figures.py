@@ -33,7 +33,7 @@ class Row:
             found.append(f"right after {worst:.1f} s (goal {self.fault.right:g} s)")
         found += [f"{restarts} ends that nobody outside caused"] if restarts else []
         found += ["a token in a log"] if any(one.leaks for one in self.rounds) else []
-        return found
+        return found + [remark for one in self.rounds for remark in one.remarks]
 
     def sum(self, name: str) -> int:
         return sum(getattr(one, name) for one in self.rounds)

@@ -6,6 +6,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import httpx
 from controlplane.kubeconfig import Access
 from controlplane.ports import free_port
 from controlplane.process import Child
+from faults.memory import limit
 from faults.pipes import Pipe
 from faults.proxy import Proxy
 
@@ -26,12 +28,15 @@ _PROBE = 2.0
 
 @dataclass(frozen=True)
 class Spec:
-    """What is asked of the replicas of one fault. `before`: words that go before the command, and then run it."""
+    """What is asked of the replicas of one fault. `before`: words that go before the command, and then run it.
+
+    `piped`: the log goes into a pipe. `memory_mib`: what the kernel grants to each, as in the chart's limits.
+    """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     before: tuple[str, ...] = ()
     piped: bool = False
-    memory: Path | None = None
+    memory_mib: int | None = None
 
 
 class Replica:
@@ -47,6 +52,8 @@ class Replica:
         self._metrics_port = free_port()
         self._child: Child | None = None
         self.pipe: Pipe | None = None
+        self._memory: Path | None = None
+        self._stack = ExitStack()
         self.log = folder / f"{name}.log"
 
     # -- its process --
@@ -61,8 +68,9 @@ class Replica:
         serve = [sys.executable, "-m", "webhook", "serve", "--log-format", "json"]
         command = [*self._spec.before, *serve, "--config", str(config), "--kubeconfig", str(kubeconfig)]
         self._child = Child(self.name, command, log=self._stderr(), stop_signal=signal.SIGINT)
-        if self._spec.memory:
-            (self._spec.memory / "cgroup.procs").write_text(str(self._child.pid))
+        if self._spec.memory_mib:
+            self._memory = self._memory or self._stack.enter_context(limit(self._spec.memory_mib))
+            (self._memory / "cgroup.procs").write_text(str(self._child.pid))
         self._limit()
 
     def _stderr(self) -> Path:
@@ -110,6 +118,7 @@ class Replica:
         if self.pipe:
             self.pipe.close()
             self.pipe = None
+        self._stack.close()
 
     # -- what is seen of it --
 

@@ -126,6 +126,16 @@ class Tenants:
             self._api.delete("Secret", SECRET, space)
         return True
 
+    def snapshot(self) -> Callable[[], None]:
+        """What is right now; the result makes it right again, for a cluster that goes back."""
+        tokens, of, loaded, controls = dict(self._tokens), dict(self._of), self.spaces, self.controls
+
+        def back() -> None:
+            self._tokens, self._of, self._loaded, self._controls = tokens, of, loaded, controls
+            self._touch(*of)
+
+        return back
+
     def _touch(self, *spaces: str) -> None:
         now = time.monotonic()
         self.changed |= dict.fromkeys(spaces, now)

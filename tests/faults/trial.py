@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import planted
+from controlplane.errors import HarnessError
 from faults.arena import Arena, Scene, scene
 from faults.fault import Fault
 
@@ -20,7 +21,10 @@ _EVERY = 0.1
 
 @dataclass(frozen=True)
 class Round:
-    """`right`: seconds from the fault's end. `wrong`: namespaces and what is wrong in each, when it was over."""
+    """`right`: seconds from the fault's end. `wrong`: namespaces and what is wrong in each, when it was over.
+
+    `remarks`: goals of the fault's own that were missed.
+    """
 
     pods: int
     refused: int
@@ -34,6 +38,7 @@ class Round:
     lines: float
     slowest: float
     leaks: bool
+    remarks: tuple[str, ...] = ()
 
 
 def trial(arena: Arena, fault: Fault, tick: Callable[[], None]) -> Round:
@@ -65,7 +70,7 @@ def _faulty(made: Scene, fault: Fault) -> float:
     finally:
         thread.join()
     if failed:
-        raise failed[0]
+        raise HarnessError(f"the news: {failed[0]}") from failed[0]
     return time.monotonic()
 
 
@@ -97,4 +102,5 @@ def _round(made: Scene, right: float, lines: float) -> Round:
         lines=lines / len(made.kubelets),
         slowest=max((pod.ended - pod.began for pod in pods), default=0.0),
         leaks=bool(planted.leaks(logs)),
+        remarks=tuple(made.remarks),
     )
