@@ -5,6 +5,7 @@
 # make test-sources  the contract of sources of credentials, kept by each kind
 # make bench   beside other webhooks; make bench-quick the same in two minutes
 # make bench-scale  how a changed token spreads over 2,000 namespaces, with PostgreSQL and two replicas
+# make test-faults  what faults cost, in an hour; FAULTS="--list", or names of some; the cheap ones are in `make test`
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo cluster build bench bench-quick bench-scale image chart test test-fast test-install test-gitops test-sources test-all lint format lock clean
+.PHONY: help demo cluster build bench bench-quick bench-scale image chart test test-fast test-install test-gitops test-sources test-faults test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -71,8 +72,14 @@ test-sources: build
 test-gitops: build
 	$(RUN)/pytest -q -m gitops tests/e2e
 
+# JSON=FILE also writes a line for each round.
+test-faults: build
+	$(RUN)/python -m faults $(FAULTS)
+
+# The faults last: what they measure is time.
 test-all: lint build
 	$(RUN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN)/python -m faults $(FAULTS)
 
 build: $(VENV)/.installed
 	@$(RUN)/python -m controlplane build

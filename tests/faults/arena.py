@@ -28,6 +28,7 @@ from faults.sources import Source, Sources
 from faults.tenants import Tenants, patiently
 
 NETS = ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
+RATE = 12.0
 _TICK = 0.02
 
 
@@ -151,14 +152,25 @@ class Downs:
 class Scene:
     """What one fault has for itself."""
 
-    def __init__(self, arena: Arena, kubelets: list[Kubelet], spec: Spec, source: Source, rate: float) -> None:
+    def __init__(self, arena: Arena, kubelets: list[Kubelet], spec: Spec, source: Source) -> None:
         self.arena, self.kubelets, self.source = arena, kubelets, source
         self.tenants = Tenants(arena.api, source.give)
-        self.load = Load(arena.api, self.tenants, rate, random.Random(1))
+        self.anew(RATE)
+        self._spec, self._stack, self._end = spec, ExitStack(), threading.Event()
+
+    def anew(self, rate: float) -> None:
+        """Nothing has been seen yet. `rate`: pods a second."""
+        self.load = Load(self.arena.api, self.tenants, rate, random.Random(1))
         self.news = News(self.tenants, self.load)
         self.downs = Downs()
         self.remarks: list[str] = []
-        self._spec, self._stack, self._end = spec, ExitStack(), threading.Event()
+        for kubelet in self.kubelets:
+            kubelet.exits.clear()
+
+    def settle(self) -> None:
+        """All is as before any fault."""
+        until(lambda: all(kubelet.is_up for kubelet in self.kubelets), "the replicas are ready", within=60)
+        until(lambda: not self.tenants.wrong(), "all is right before the fault", within=30)
 
     @property
     def apis(self) -> list[Proxy]:
@@ -210,7 +222,7 @@ class Scene:
 
 
 @contextmanager
-def scene(arena: Arena, *, replicas: int, spec: Spec, source: str, rate: float) -> Iterator[Scene]:
+def scene(arena: Arena, *, replicas: int, spec: Spec, source: str) -> Iterator[Scene]:
     """Replicas that are ready and called, and tenants for whom all is right."""
     found = arena.sources.use(source)
     whole = Spec({**spec.settings, **found.settings}, spec.before + found.before, spec.piped, spec.memory_mib)
@@ -219,11 +231,11 @@ def scene(arena: Arena, *, replicas: int, spec: Spec, source: str, rate: float) 
         kubelets = [stack.enter_context(arena.replica(whole)) for _ in range(replicas)]
         for kubelet in kubelets:
             kubelet.begin()
-        made = Scene(arena, kubelets, whole, found, rate)
+        made = Scene(arena, kubelets, whole, found)
         until(lambda: all(kubelet.is_up for kubelet in kubelets), "the replicas are ready", within=60)
         made.tenants.populate()
         try:
-            until(lambda: not made.tenants.wrong(), "all is right before the fault", within=30)
+            made.settle()
             _called(made)
             stack.enter_context(made.noted())
             yield made
@@ -233,7 +245,6 @@ def scene(arena: Arena, *, replicas: int, spec: Spec, source: str, rate: float) 
 
 def _called(made: Scene) -> None:
     """The API server calls the replicas, not the net."""
-    before = len(made.load.pods)
     spaces = made.tenants.spaces
 
     def all_right() -> bool:
@@ -241,4 +252,3 @@ def _called(made: Scene) -> None:
         return all(pod is not None and pod.right for pod in found)
 
     until(all_right, "the replicas are called", within=30)
-    del made.load.pods[before:]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from faults.arena import Scene
+from faults.arena import RATE, Scene
 from faults.replica import Spec
 
 Act = Callable[[Scene], None]
@@ -26,7 +26,7 @@ class Fault:
     right: float = 5.0
     replicas: int = 2
     source: str = "secrets"
-    rate: float = 12.0
+    rate: float = RATE
     news: float | None = 0.5
     uncaught: bool = False
     spec: Callable[[], Spec] = field(default=Spec)

@@ -39,11 +39,16 @@ def failing_writes(seconds: float) -> Act:
     return on_all(lambda proxy: proxy.ruled(Rule(500, methods=WRITES)), seconds)
 
 
-def watches_cut(scene: Scene) -> None:
-    for _ in range(5):
-        for proxy in scene.apis:
-            proxy.cut()
-        lasting(1)
+def cuts(count: int) -> Act:
+    """One a second, of all connections to the API server."""
+
+    def act(scene: Scene) -> None:
+        for _ in range(count):
+            for proxy in scene.apis:
+                proxy.cut()
+            lasting(1)
+
+    return act
 
 
 def flapping(scene: Scene) -> None:
@@ -80,7 +85,7 @@ def resets(seconds: float) -> Act:
 
 FAULTS = [
     Fault("calls_reset", "connections to the replicas reset, 50 times", calls_reset, uncaught=True),
-    Fault("watches_cut", "connections to the API server closed, 5 times", watches_cut, rounds=2),
+    Fault("watches_cut", "connections to the API server closed, 5 times", cuts(5), rounds=2),
     Fault("api_resets_20s", "API server unreachable by reset during TLS", resets(20), rounds=3),
     Fault("api_resets_90s", "the same for 90 s", resets(90), rate=10),
     Fault("api_flaps", "the same, every second second", flapping),
@@ -94,7 +99,7 @@ FAULTS = [
     Fault("answers_401", "401 to all calls, watches cut", answers(401, 10)),
     Fault("answers_403", "403 to all calls, watches cut", answers(403, 10)),
     Fault("every_second_503", "every second call 503", answers(503, 10, one_in=2), rounds=2),
-    Fault("slow_2s", "API server 2 s slower", slow(2, 30), right=10),
+    Fault("slow_2s", "API server 2 s slower", slow(2, 30)),
     Fault("slow_0.9s", "API server 0.9 s slower", slow(0.9, 20)),
-    Fault("writes_500", "all writes answer 500", failing_writes(60), news=2),
+    Fault("writes_500", "all writes answer 500", failing_writes(35), news=1),
 ]

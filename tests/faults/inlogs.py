@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 
 from faults.arena import Scene
 from faults.fault import Act, Fault
-from faults.inconnections import watches_cut
+from faults.inconnections import cuts
 from faults.pipes import Pipe
 from faults.replica import Spec
 
 
 @contextmanager
-def _full(scene: Scene) -> Iterator[None]:
+def full(scene: Scene) -> Iterator[None]:
     """As a full disk: the kernel lets no file of theirs grow."""
     for replica in scene.replicas:
         replica.limited(resource.RLIMIT_FSIZE, replica.log.stat().st_size)
@@ -22,7 +22,7 @@ def _full(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
-def _stuck(scene: Scene) -> Iterator[None]:
+def stuck(scene: Scene) -> Iterator[None]:
     for pipe in _pipes(scene):
         pipe.stop()
     yield
@@ -31,7 +31,7 @@ def _stuck(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
-def _gone(scene: Scene) -> Iterator[None]:
+def gone(scene: Scene) -> Iterator[None]:
     for pipe in _pipes(scene):
         pipe.gone()
     yield
@@ -41,10 +41,10 @@ def _pipes(scene: Scene) -> list[Pipe]:
     return [replica.pipe for replica in scene.replicas if replica.pipe]
 
 
-def during(fault: Callable[[Scene], AbstractContextManager[None]]) -> Act:
+def during(fault: Callable[[Scene], AbstractContextManager[None]], seconds: int) -> Act:
     def act(scene: Scene) -> None:
         with fault(scene):
-            watches_cut(scene)
+            cuts(seconds)(scene)
 
     return act
 
@@ -54,7 +54,7 @@ def _piped() -> Spec:
 
 
 FAULTS = [
-    Fault("stderr_full", "the log's disk is full", during(_full)),
-    Fault("stderr_stuck", "nobody reads the log", during(_stuck), spec=_piped),
-    Fault("stderr_gone", "the log's reader is gone", during(_gone), spec=_piped),
+    Fault("stderr_full", "the log's disk is full", during(full, 5)),
+    Fault("stderr_stuck", "nobody reads the log", during(stuck, 5), spec=_piped),
+    Fault("stderr_gone", "the log's reader is gone", during(gone, 5), spec=_piped),
 ]

@@ -1,23 +1,33 @@
 """Faults of the replicas' own processes."""
 
 from faults.arena import Scene
-from faults.fault import Fault, lasting
+from faults.fault import Act, Fault, lasting
 
 
-def kill_one(scene: Scene) -> None:
-    scene.kubelets[0].kill()
-    lasting(3)
+def killed(seconds: float) -> Act:
+    """One of them, and so much time to see what comes of it."""
+
+    def act(scene: Scene) -> None:
+        scene.kubelets[0].kill()
+        lasting(seconds)
+
+    return act
 
 
-def kill_one_without_lag(scene: Scene) -> None:
+def killed_without_lag(scene: Scene) -> None:
     for kubelet in scene.kubelets:
         kubelet.lag = 0.0
-    kill_one(scene)
+    killed(3)(scene)
 
 
-def rolling_restart(scene: Scene) -> None:
-    for kubelet in (*scene.kubelets,):
-        scene.replace(kubelet)
+def replaced(count: int) -> Act:
+    """So many, one after the other."""
+
+    def act(scene: Scene) -> None:
+        for kubelet in scene.kubelets[:count]:
+            scene.replace(kubelet)
+
+    return act
 
 
 def both_gone(scene: Scene) -> None:
@@ -35,9 +45,9 @@ def frozen(scene: Scene) -> None:
 
 
 FAULTS = [
-    Fault("kill_one", "kill -9 of one, whose endpoint goes 1 s later", kill_one, rounds=3, rate=25, uncaught=True),
-    Fault("kill_one_no_lag", "the same, the endpoint goes at once", kill_one_without_lag, rounds=2, uncaught=True),
-    Fault("rolling_restart", "both replaced, one after the other", rolling_restart, rounds=2),
+    Fault("kill_one", "kill -9 of one, whose endpoint goes 1 s later", killed(3), rounds=3, rate=25, uncaught=True),
+    Fault("kill_one_no_lag", "the same, the endpoint goes at once", killed_without_lag, rounds=2, uncaught=True),
+    Fault("rolling_restart", "both replaced, one after the other", replaced(2), rounds=2),
     Fault("both_gone", "kill -9 of both, back after 5 s", both_gone, rounds=2, uncaught=True),
     Fault("frozen", "one stands still for 10 s", frozen, uncaught=True),
 ]

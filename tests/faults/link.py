@@ -95,10 +95,11 @@ class Link:
             end.writer.transport.abort()
 
 
-def reset(connection: socket.socket) -> None:
-    """It is to send RST when it is closed."""
+def reset(connection: socket.socket | None) -> None:
+    """It is to send RST when it is closed. None: it was closed already."""
     with suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:

@@ -19,6 +19,8 @@ _WORKERS = 96
 """Creations under way: at 25 a second, with a webhook that lets each wait for its 3 s."""
 _CONTROL = 10
 """Each of so many goes into a namespace that nobody owns."""
+_NEWEST = 3
+"""Each second pod goes to one of so many namespaces that came last: what is new is what goes wrong."""
 _OURS = ("webhook", "pullsecret")
 """Words in a refusal that is because of us, and not of an API server without its etcd."""
 
@@ -79,10 +81,11 @@ class Load:
         due = time.monotonic()
         while not self._end.wait(max(0.0, due - time.monotonic())):
             due += self._pause
-            control = next(self._numbers) % _CONTROL == 0
+            number = next(self._numbers)
+            control = number % _CONTROL == 0
             spaces = self._tenants.controls if control else self._tenants.spaces
-            if spaces:
-                workers.submit(self.one, self._chance.choice(spaces), owned=not control)
+            among = spaces[-_NEWEST:] if number % 2 else spaces
+            workers.submit(self.one, self._chance.choice(among), owned=not control)
 
 
 def pod(space: str, account: str) -> Object:

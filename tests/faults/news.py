@@ -24,18 +24,20 @@ class News:
         self._tenants.rotate(self._tenants.owners[0])
 
     def moved(self) -> None:
-        owners = self._tenants.owners
-        self._tenants.label(self._tenants.owned(owners[1])[0], owners[2])
+        owners = sorted(self._tenants.owners, key=lambda owner: len(self._tenants.owned(owner)))
+        self._tenants.label(self._tenants.owned(owners[-1])[0], owners[0])
 
     def deleted(self) -> None:
-        self._tenants.lose(self._tenants.owned(self._tenants.owners[3])[0])
+        self._tenants.lose(self._tenants.spaces[0])
 
     def labelled(self) -> None:
         """One that was known as nobody's."""
-        space = self._tenants.controls[0]
+        space = self._tenants.taken()
+        time.sleep(_KNOWN)  # for pods under way
         self._tenants.label(space, self._tenants.owners[4])
         time.sleep(_KNOWN)
         self._tenants.load(space)
+        self._tenants.control()
 
     def first_pod(self) -> None:
         first_pod(self._tenants, self._load, self._tenants.owners[5])

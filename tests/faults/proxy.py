@@ -20,6 +20,8 @@ T = TypeVar("T")
 _LIMIT = 1024 * 1024
 """Bytes that are read ahead: a request's body comes in one piece."""
 _HANDSHAKE = 10.0
+_CLOSING = 0.05
+"""Seconds for what asyncio does after a connection was closed."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,12 @@ class Proxy:
 
     async def close(self) -> None:
         self._listener.close()
+        for link in (*self._links,):
+            link.reset()
         for task in (*self._tasks,):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(_CLOSING)
 
     async def _serve(self, connection: socket.socket, number: int) -> None:
         if self._resets:

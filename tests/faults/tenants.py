@@ -113,8 +113,16 @@ class Tenants:
 
     def load(self, space: str) -> None:
         """It gets pods from now on."""
-        self._controls = [one for one in self._controls if one != space]
         self._loaded = [*self._loaded, space]
+
+    def taken(self) -> str:
+        """One that nobody owns; it gets no more pods."""
+        space, *self._controls = self._controls
+        return space
+
+    def control(self) -> None:
+        """One more that nobody owns."""
+        self._controls = [*self._controls, self.namespace(None)]
 
     def lose(self, space: str) -> None:
         """Somebody deletes its pull secret."""

@@ -14,7 +14,7 @@ CALM = 3.0
 """Seconds without a lost pod and with all right, after which a round is over."""
 PATIENCE = 90.0
 """Seconds after the fault's end at which a round is over though not all is right."""
-_BEFORE = 1.0
+_BEFORE = 0.5
 """Seconds of load before the fault."""
 _EVERY = 0.1
 
@@ -42,14 +42,26 @@ class Round:
 
 
 def trial(arena: Arena, fault: Fault, tick: Callable[[], None]) -> Round:
-    with scene(arena, replicas=fault.replicas, spec=fault.spec(), source=fault.source, rate=fault.rate) as made:
-        began, lines = time.monotonic(), sum(replica.lines() for replica in made.replicas)
-        with made.load.running():
-            time.sleep(_BEFORE)
-            end = _faulty(made, fault)
-            right = _righted(made, end, tick)
-        seconds = time.monotonic() - began
-        return _round(made, right, (sum(replica.lines() for replica in made.replicas) - lines) / seconds * 60)
+    """On replicas and tenants of its own."""
+    with scene(arena, replicas=fault.replicas, spec=fault.spec(), source=fault.source) as made:
+        return measured(made, fault, tick)
+
+
+def measured(
+    made: Scene, fault: Fault, tick: Callable[[], None], calm: float = CALM, patience: float = PATIENCE
+) -> Round:
+    made.anew(fault.rate)
+    began, lines = time.monotonic(), _lines(made)
+    with made.load.running():
+        time.sleep(_BEFORE)
+        end = _faulty(made, fault)
+        right = _righted(made, end, tick, calm, patience)
+    seconds = time.monotonic() - began
+    return _round(made, right, (_lines(made) - lines) / len(made.replicas) / seconds * 60)
+
+
+def _lines(made: Scene) -> int:
+    return sum(replica.lines() for replica in made.replicas)
 
 
 def _faulty(made: Scene, fault: Fault) -> float:
@@ -74,10 +86,10 @@ def _faulty(made: Scene, fault: Fault) -> float:
     return time.monotonic()
 
 
-def _righted(made: Scene, end: float, tick: Callable[[], None]) -> float:
+def _righted(made: Scene, end: float, tick: Callable[[], None], calm: float, patience: float) -> float:
     """Seconds from the end until all was right and stayed so."""
     last = end
-    while (now := time.monotonic()) - last < CALM and now - end < PATIENCE:
+    while (now := time.monotonic()) - last < calm and now - end < patience:
         tick()
         wrong = made.tenants.wrong()
         last = max(last, now if wrong else last, *(pod.ended for pod in made.load.lost))
@@ -99,7 +111,7 @@ def _round(made: Scene, right: float, lines: float) -> Round:
         wrong=made.tenants.wrong(),
         restarts=sum(not one.killed for one in exits),
         rss=max(replica.rss() for replica in made.replicas),
-        lines=lines / len(made.kubelets),
+        lines=lines,
         slowest=max((pod.ended - pod.began for pod in pods), default=0.0),
         leaks=bool(planted.leaks(logs)),
         remarks=tuple(made.remarks),
