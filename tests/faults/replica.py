@@ -1,10 +1,12 @@
 """One replica: a process under the webhook's account, between two proxies, whatever its limits are."""
 
 import json
+import re
 import resource
 import signal
 import ssl
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from faults.proxy import Proxy
 
 _UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _UNVERIFIED.check_hostname, _UNVERIFIED.verify_mode = False, ssl.CERT_NONE
+_REVIEWS = re.compile(r'reviews_total\{[^}]*?"([a-z_]+)"\} (\S+)')
 _PROBE = 2.0
 """Seconds that a probe waits, as in the chart."""
 
@@ -131,6 +134,14 @@ class Replica:
         except httpx.TransportError:
             return None
         return answer.is_success
+
+    def answers(self) -> Counter[str]:
+        """Reviews by result, of this process."""
+        try:
+            text = httpx.get(f"http://127.0.0.1:{self._metrics_port}/metrics", trust_env=False, timeout=_PROBE).text
+        except httpx.TransportError:
+            return Counter()
+        return Counter({result: int(float(count)) for result, count in _REVIEWS.findall(text)})
 
     def rss(self) -> float:
         """MiB at most so far, of this process."""

@@ -1,6 +1,7 @@
 """What the table says, and what counts as missed."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_what_is_right_misses_nothing() -> None:
         ({"remarks": ("memory grew by 9 MiB",)}, "memory grew by 9 MiB"),
     ],
 )
-def test_what_is_missed_in_one_round_is_said(change: dict[str, object], words: str) -> None:
+def test_what_is_missed_in_one_round_is_said(change: dict[str, Any], words: str) -> None:
     made = row(GOOD, replace(GOOD, **change))
     assert made.missed == [words]
     assert goals([made]) == f"MISSED  kill_one: {words}"

@@ -2,8 +2,9 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import planted
 from controlplane.errors import HarnessError
@@ -17,13 +18,15 @@ PATIENCE = 90.0
 _BEFORE = 0.5
 """Seconds of load before the fault."""
 _EVERY = 0.1
+_TOLD = 20
 
 
 @dataclass(frozen=True)
 class Round:
     """`right`: seconds from the fault's end. `wrong`: namespaces and what is wrong in each, when it was over.
 
-    `remarks`: goals of the fault's own that were missed.
+    `losses`: of the first lost pods, seconds since the beginning and since its namespace changed. `answers`: what the
+    replicas that are left have said, by result. `remarks`: goals of the fault's own that were missed.
     """
 
     pods: int
@@ -38,6 +41,8 @@ class Round:
     lines: float
     slowest: float
     leaks: bool
+    losses: tuple[tuple[float, float], ...] = ()
+    answers: dict[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 
@@ -56,8 +61,8 @@ def measured(
         time.sleep(_BEFORE)
         end = _faulty(made, fault)
         right = _righted(made, end, tick, calm, patience)
-    seconds = time.monotonic() - began
-    return _round(made, right, (_lines(made) - lines) / len(made.replicas) / seconds * 60)
+    minutes = (time.monotonic() - began) / 60
+    return _round(made, began, right, (_lines(made) - lines) / len(made.replicas) / minutes)
 
 
 def _lines(made: Scene) -> int:
@@ -97,7 +102,7 @@ def _righted(made: Scene, end: float, tick: Callable[[], None], calm: float, pat
     return last - end
 
 
-def _round(made: Scene, right: float, lines: float) -> Round:
+def _round(made: Scene, began: float, right: float, lines: float) -> Round:
     pods, lost = made.load.pods, made.load.lost
     exits = [one for kubelet in made.kubelets for one in kubelet.exits]
     logs = "".join(replica.log.read_text(errors="replace") for replica in made.replicas if replica.log.exists())
@@ -114,5 +119,7 @@ def _round(made: Scene, right: float, lines: float) -> Round:
         lines=lines,
         slowest=max((pod.ended - pod.began for pod in pods), default=0.0),
         leaks=bool(planted.leaks(logs)),
+        losses=tuple((pod.began - began, pod.began - made.tenants.changed[pod.space]) for pod in lost[:_TOLD]),
+        answers=sum((replica.answers() for replica in made.replicas), Counter()),
         remarks=tuple(made.remarks),
     )
