@@ -1,12 +1,8 @@
-"""The control plane in a network of its own, the Service, and for each fault replicas, tenants and load of its own."""
+"""What all faults share: the control plane in a network of its own, the Service, proxies, and a place for replicas."""
 
-import random
 import ssl
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,18 +14,13 @@ from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
 from controlplane.network import Network
 from controlplane.process import Child
-from controlplane.waiting import until
 from faults.kubelet import SERVICE, Kubelet
-from faults.load import Load
-from faults.news import News
 from faults.proxy import Proxies, Proxy, Tls
 from faults.replica import Replica, Spec
-from faults.sources import Source, Sources
-from faults.tenants import Tenants, patiently
+from faults.sources import Sources
+from faults.tenants import patiently
 
 NETS = ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
-RATE = 12.0
-_TICK = 0.02
 
 
 class Arena:
@@ -128,127 +119,3 @@ def arena(folder: Path, *, net: bool | None = None) -> Iterator[Arena]:
         made = Arena(folder, cluster, network, proxies, net=has if net is None else net)
         with made.sources:
             yield made
-
-
-@dataclass
-class Downs:
-    """When no replica was up, as monotonic times; the last one may be open."""
-
-    spans: list[tuple[float, float]] = field(default_factory=list)
-    since: float | None = None
-
-    def note(self, now: float, *, up: bool) -> None:
-        if up and self.since is not None:
-            self.spans.append((self.since, now))
-            self.since = None
-        elif not up and self.since is None:
-            self.since = now
-
-    def meet(self, began: float, ended: float) -> bool:
-        spans = [*self.spans, *([(self.since, float("inf"))] if self.since is not None else [])]
-        return any(down < ended and began < up for down, up in spans)
-
-
-class Scene:
-    """What one fault has for itself."""
-
-    def __init__(self, arena: Arena, kubelets: list[Kubelet], spec: Spec, source: Source) -> None:
-        self.arena, self.kubelets, self.source = arena, kubelets, source
-        self.tenants = Tenants(arena.api, source.give)
-        self.anew(RATE)
-        self._spec, self._stack, self._end = spec, ExitStack(), threading.Event()
-
-    def anew(self, rate: float) -> None:
-        """Nothing has been seen yet. `rate`: pods a second."""
-        self.load = Load(self.arena.api, self.tenants, rate, random.Random(1))
-        self.news = News(self.tenants, self.load)
-        self.downs = Downs()
-        self.remarks: list[str] = []
-        for kubelet in self.kubelets:
-            kubelet.exits.clear()
-
-    def settle(self) -> None:
-        """All is as before any fault."""
-        until(lambda: all(kubelet.is_up for kubelet in self.kubelets), "the replicas are ready", within=60)
-        until(lambda: not self.tenants.wrong(), "all is right before the fault", within=30)
-
-    @property
-    def apis(self) -> list[Proxy]:
-        """Before the API server, one for each replica."""
-        return [kubelet.replica.api for kubelet in self.kubelets]
-
-    @property
-    def fronts(self) -> list[Proxy]:
-        return [kubelet.replica.front for kubelet in self.kubelets]
-
-    @property
-    def replicas(self) -> list[Replica]:
-        return [kubelet.replica for kubelet in self.kubelets]
-
-    def add(self) -> Kubelet:
-        """A further replica; ready when returned."""
-        self.arena.admit()
-        kubelet = self._stack.enter_context(self.arena.replica(self._spec))
-        kubelet.begin()
-        self.kubelets = [*self.kubelets, kubelet]
-        until(lambda: kubelet.is_up, f"{kubelet.replica.name} is ready", within=60)
-        return kubelet
-
-    def replace(self, old: Kubelet) -> None:
-        """As a Deployment does it: the new one is ready before the old one is told to go."""
-        self.add()
-        old.leave()
-        until(old.left, f"{old.replica.name} has gone", within=30)
-        self.kubelets = [one for one in self.kubelets if one is not old]
-
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Meanwhile it is noted when no replica is up."""
-        watcher = threading.Thread(target=self._note, name="downs")
-        watcher.start()
-        try:
-            yield
-        finally:
-            self._end.set()
-            watcher.join()
-            self._stack.close()
-
-    def note(self) -> None:
-        self.downs.note(time.monotonic(), up=any(kubelet.is_up for kubelet in (*self.kubelets,)))
-
-    def _note(self) -> None:
-        while not self._end.wait(_TICK):
-            self.note()
-
-
-@contextmanager
-def scene(arena: Arena, *, replicas: int, spec: Spec, source: str) -> Iterator[Scene]:
-    """Replicas that are ready and called, and tenants for whom all is right."""
-    found = arena.sources.use(source)
-    whole = Spec({**spec.settings, **found.settings}, spec.before + found.before, spec.piped, spec.memory_mib)
-    arena.admit()
-    with ExitStack() as stack:
-        kubelets = [stack.enter_context(arena.replica(whole)) for _ in range(replicas)]
-        for kubelet in kubelets:
-            kubelet.begin()
-        made = Scene(arena, kubelets, whole, found)
-        until(lambda: all(kubelet.is_up for kubelet in kubelets), "the replicas are ready", within=60)
-        made.tenants.populate()
-        try:
-            made.settle()
-            _called(made)
-            stack.enter_context(made.noted())
-            yield made
-        finally:
-            made.tenants.away()
-
-
-def _called(made: Scene) -> None:
-    """The API server calls the replicas, not the net."""
-    spaces = made.tenants.spaces
-
-    def all_right() -> bool:
-        found = [made.load.one(space) for space in spaces[:4]]
-        return all(pod is not None and pod.right for pod in found)
-
-    until(all_right, "the replicas are called", within=30)

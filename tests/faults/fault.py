@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from faults.arena import RATE, Scene
 from faults.replica import Spec
+from faults.scene import RATE, Scene
 
 Act = Callable[[Scene], None]
 """Makes the fault and returns at its end."""

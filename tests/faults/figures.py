@@ -11,6 +11,9 @@ from faults.trial import Round
 
 HEAD = ("fault", "rounds", "pods", "refused", "lost (up)", "right after", "wrong", "restarts", "MiB", "lines/min", "")
 
+MIB = 200
+"""Of memory, which a replica may have at most: the chart's limit is 256."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -31,6 +34,8 @@ class Row:
             found.append("wrong at the end: " + ", ".join(sorted(set(wrong.values()))) + f" in {len(wrong)} namespaces")
         if (worst := max(one.right for one in self.rounds)) > self.fault.right:
             found.append(f"right after {worst:.1f} s (goal {self.fault.right:g} s)")
+        if (most := max(one.rss for one in self.rounds)) > MIB:
+            found.append(f"a replica had {most:.0f} MiB of memory (goal {MIB} MiB)")
         found += [f"{restarts} ends that nobody outside caused"] if restarts else []
         found += ["a token in a log"] if any(one.leaks for one in self.rounds) else []
         return found + [remark for one in self.rounds for remark in one.remarks]

@@ -12,8 +12,8 @@ from certs.bundle import SOAK
 from controlplane import webhook as deployed
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE
-from faults.arena import Scene
 from faults.fault import Act, Fault, lasting
+from faults.scene import Scene
 from faults.tenants import patiently
 
 CA, CONFIGURATION = "pullsecret-webhook-ca", "pullsecret-webhook"

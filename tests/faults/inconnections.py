@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
-from faults.arena import Scene
 from faults.fault import Act, Fault, lasting
 from faults.link import Rule
 from faults.proxy import Proxy
+from faults.scene import Scene
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 Bad = Callable[[Proxy], AbstractContextManager[None]]

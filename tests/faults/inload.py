@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from controlplane.waiting import until
-from faults.arena import Scene
 from faults.fault import Act, Fault, lasting
 from faults.flood import flood, opened
 from faults.news import first_pod
 from faults.replica import Spec
+from faults.scene import Scene
 from faults.tenants import Tenants
 
 LIMIT_MIB = 256
@@ -25,7 +25,7 @@ def flooded(seconds: float, *, silent: int, dribbling: int = 0, garbage: int = 0
             for replica in scene.replicas:
                 logs.append(replica.log.with_suffix(".flood"))
                 stack.enter_context(flood(logs[-1], replica.port, silent=silent, dribbling=dribbling, garbage=garbage))
-            until(lambda: all(map(opened, logs)), "the connections have been opened", within=180)
+            until(lambda: all(map(opened, logs)), "the connections have been opened", within=300)
             lasting(seconds)
 
     return act
@@ -92,7 +92,7 @@ def _limited() -> Spec:
 
 
 FAULTS = [
-    Fault("silent_10000", "10,000 silent TLS connections", flooded(2, silent=5_000), spec=_limited),
+    Fault("silent_10000", "10,000 silent TLS connections to each", flooded(2, silent=10_000), spec=_limited),
     Fault("dribbling", "400 silent, 60 dribbling, garbage", flooded(15, silent=400, dribbling=60, garbage=400)),
     Fault("few_files", "64 descriptors, 160 silent connections", few_files),
     Fault("token_every_2s", "a token changes every 2 s", rotations(2, 15)),

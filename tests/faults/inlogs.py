@@ -4,11 +4,11 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from faults.arena import Scene
 from faults.fault import Act, Fault
 from faults.inconnections import cuts
 from faults.pipes import Pipe
 from faults.replica import Spec
+from faults.scene import Scene
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Faults of the replicas' own processes."""
 
-from faults.arena import Scene
 from faults.fault import Act, Fault, lasting
+from faults.scene import Scene
 
 
 def killed(seconds: float) -> Act:

@@ -1,7 +1,7 @@
 """Faults of where credentials come from."""
 
-from faults.arena import Scene
 from faults.fault import Act, Fault, lasting
+from faults.scene import Scene
 
 
 def http_down(seconds: float) -> Act:

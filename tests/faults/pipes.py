@@ -36,7 +36,7 @@ class Pipe:
         other = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)  # ours is the replica's too, which must block
         with suppress(BlockingIOError):
             while True:
-                os.write(other, b"\n")
+                os.write(other, b" ")
         os.close(other)
 
     def go_on(self) -> None:

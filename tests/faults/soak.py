@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from faults.arena import Scene
 from faults.fault import Fault
 from faults.news import first_pod
+from faults.scene import Scene
 
 LATE = 5.0
 """Seconds after a change within which a namespace must be right."""

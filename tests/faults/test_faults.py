@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from faults import incluster, inconnections, inload, inlogs, inprocesses, insources
-from faults.arena import Arena, Scene, arena, scene
+from faults.arena import Arena, arena
 from faults.fault import Act, Fault
 from faults.figures import Row
 from faults.replica import Spec
+from faults.scene import Scene, scene
 from faults.trial import measured
 
 pytestmark = pytest.mark.cluster

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from faults.arena import Downs
 from faults.fault import Fault
 from faults.figures import Row, goals, table
+from faults.scene import Downs
 from faults.trial import Round
 
 GOOD = Round(100, 0, 0, lost_up=0, lost=0, right=0.1, wrong={}, restarts=0, rss=70, lines=9, slowest=0.1, leaks=False)
@@ -31,6 +31,7 @@ def test_what_is_right_misses_nothing() -> None:
         ({"lost": 3, "lost_up": 3}, "3 pods without reference"),
         ({"wrong": {"a": "old", "b": "none", "c": "old"}}, "wrong at the end: none, old in 3 namespaces"),
         ({"right": 5.1}, "right after 5.1 s (goal 5 s)"),
+        ({"rss": 201}, "a replica had 201 MiB of memory (goal 200 MiB)"),
         ({"restarts": 1}, "1 ends that nobody outside caused"),
         ({"leaks": True}, "a token in a log"),
         ({"remarks": ("memory grew by 9 MiB",)}, "memory grew by 9 MiB"),

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import planted
 from controlplane.errors import HarnessError
-from faults.arena import Arena, Scene, scene
+from faults.arena import Arena
 from faults.fault import Fault
+from faults.scene import Scene, scene
 
 CALM = 3.0
 """Seconds without a lost pod and with all right, after which a round is over."""
