@@ -1,6 +1,5 @@
 """What a fault is: its name, what it does, and what is to be seen of it."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,8 +14,8 @@ Act = Callable[[Scene], None]
 class Fault:
     """`rounds`: on new replicas each. `right`: seconds after the fault's end within which all must be right.
 
-    `spares`: seconds between the pieces of news. `uncaught`: without the net, references are lost that no replica can
-    see, of requests under way or while none is up.
+    `rate`: pods a second. `news`: seconds between the pieces of news; None: there are none but the fault's own.
+    `uncaught`: without the net, references are lost that no replica can see, of requests under way or while none is up.
     """
 
     name: str
@@ -30,8 +29,3 @@ class Fault:
     news: float | None = 0.5
     uncaught: bool = False
     spec: Callable[[], Spec] = field(default=Spec)
-
-
-def lasting(seconds: float) -> None:
-    """What a fault waits for: its own time to pass."""
-    time.sleep(seconds)

@@ -6,13 +6,14 @@ import shutil
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import sleep
 
 from certs.authority import Authority
 from certs.bundle import SOAK
 from controlplane import webhook as deployed
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE
-from faults.fault import Act, Fault, lasting
+from faults.fault import Act, Fault
 from faults.scene import Scene
 from faults.tenants import patiently
 
@@ -26,7 +27,7 @@ def killed(part: str, seconds: float) -> Act:
 
     def act(scene: Scene) -> None:
         _end(scene, part)
-        lasting(seconds)
+        sleep(seconds)
         scene.arena.part(part).again()
         until(scene.arena.answers, "the API server answers", within=60)
 
@@ -42,7 +43,7 @@ def paused(part: str, seconds: float) -> Act:
     def act(scene: Scene) -> None:
         child = scene.arena.part(part)
         child.signal(signal.SIGSTOP)
-        lasting(seconds)
+        sleep(seconds)
         child.signal(signal.SIGCONT)
         until(scene.arena.answers, "the API server answers", within=60)
 
@@ -57,7 +58,7 @@ def start_without(seconds: float) -> Act:
         for kubelet in scene.kubelets:
             kubelet.kill()
         scene.note()
-        lasting(seconds)
+        sleep(seconds)
         scene.arena.part(_APISERVER).again()
         until(scene.arena.answers, "the API server answers", within=60)
 
@@ -91,7 +92,7 @@ def withdrawn(seconds: float, *kinds: str) -> Act:
     def act(scene: Scene) -> None:
         for kind in kinds:
             scene.arena.api.delete(kind, "pullsecret-webhook", NAMESPACE if kind == "RoleBinding" else None)
-        lasting(seconds)
+        sleep(seconds)
         scene.arena.restore(*kinds)
 
     return act
@@ -137,10 +138,10 @@ def deleted(scene: Scene) -> None:
 def unregistered(scene: Scene) -> None:
     kind = "MutatingWebhookConfiguration"
     scene.arena.api.delete(kind, CONFIGURATION)
-    lasting(2)
+    sleep(2)
     scene.arena.api.apply(deployed.registration())
     until(lambda: _published(scene) == _ca(scene)["ca.crt"], "the CA is published", within=60)
-    lasting(1)
+    sleep(1)
 
 
 def _ca(scene: Scene) -> dict[str, bytes]:

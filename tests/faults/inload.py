@@ -3,9 +3,10 @@
 import resource
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from time import sleep
 
 from controlplane.waiting import until
-from faults.fault import Act, Fault, lasting
+from faults.fault import Act, Fault
 from faults.flood import flood, opened
 from faults.news import first_pod
 from faults.replica import Spec
@@ -26,7 +27,7 @@ def flooded(seconds: float, *, silent: int, dribbling: int = 0, garbage: int = 0
                 logs.append(replica.log.with_suffix(".flood"))
                 stack.enter_context(flood(logs[-1], replica.port, silent=silent, dribbling=dribbling, garbage=garbage))
             until(lambda: all(map(opened, logs)), "the connections have been opened", within=300)
-            lasting(seconds)
+            sleep(seconds)
 
     return act
 
@@ -43,7 +44,7 @@ def rotations(pause: float, count: int) -> Act:
     def act(scene: Scene) -> None:
         for _ in range(count):
             scene.tenants.rotate(scene.tenants.owners[0])
-            lasting(pause)
+            sleep(pause)
 
     return act
 
@@ -53,7 +54,7 @@ def labelled(count: int) -> Act:
 
     def act(scene: Scene) -> None:
         spaces = [scene.tenants.namespace(None) for _ in range(count)]
-        lasting(0.5)
+        sleep(0.5)
         for space in spaces:
             scene.tenants.label(space, scene.tenants.owners[0])
             for _ in range(3):
@@ -84,7 +85,7 @@ def racing(scene: Scene) -> None:
 
     for _ in range(5):
         turned(scene.tenants)
-        lasting(1)
+        sleep(1)
 
 
 def _limited() -> Spec:

@@ -1,6 +1,8 @@
 """Faults of the replicas' own processes."""
 
-from faults.fault import Act, Fault, lasting
+from time import sleep
+
+from faults.fault import Act, Fault
 from faults.scene import Scene
 
 
@@ -9,7 +11,7 @@ def killed(seconds: float) -> Act:
 
     def act(scene: Scene) -> None:
         scene.kubelets[0].kill()
-        lasting(seconds)
+        sleep(seconds)
 
     return act
 
@@ -34,20 +36,20 @@ def both_gone(scene: Scene) -> None:
     for kubelet in scene.kubelets:
         kubelet.kill(after=5)
     scene.note()
-    lasting(5)
+    sleep(5)
 
 
 def frozen(scene: Scene) -> None:
     kubelet = scene.kubelets[0]
     kubelet.freeze()
-    lasting(10)
+    sleep(10)
     kubelet.thaw()
 
 
 FAULTS = [
-    Fault("kill_one", "kill -9 of one, whose endpoint goes 1 s later", killed(3), rounds=3, rate=25, uncaught=True),
+    Fault("kill_one", "kill -9 of one, whose endpoint goes 1 s later", killed(3), rounds=2, rate=25, uncaught=True),
     Fault("kill_one_no_lag", "the same, the endpoint goes at once", killed_without_lag, rounds=2, uncaught=True),
-    Fault("rolling_restart", "both replaced, one after the other", replaced(2), rounds=2),
+    Fault("rolling_restart", "both replaced, one after the other", replaced(2)),
     Fault("both_gone", "kill -9 of both, back after 5 s", both_gone, rounds=2, uncaught=True),
     Fault("frozen", "one stands still for 10 s", frozen, uncaught=True),
 ]

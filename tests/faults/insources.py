@@ -1,6 +1,8 @@
 """Faults of where credentials come from."""
 
-from faults.fault import Act, Fault, lasting
+from time import sleep
+
+from faults.fault import Act, Fault
 from faults.scene import Scene
 
 
@@ -8,7 +10,7 @@ def http_down(seconds: float) -> Act:
     def act(scene: Scene) -> None:
         service = scene.arena.sources.service
         service.up = False
-        lasting(seconds)
+        sleep(seconds)
         service.up = True
 
     return act
@@ -17,13 +19,13 @@ def http_down(seconds: float) -> Act:
 def http_flaps(scene: Scene) -> None:
     for _ in range(8):
         http_down(1)(scene)
-        lasting(1)
+        sleep(1)
 
 
 def nameless(seconds: float) -> Act:
     def act(scene: Scene) -> None:
         scene.arena.sources.resolve(found=False)
-        lasting(seconds)
+        sleep(seconds)
         scene.arena.sources.resolve(found=True)
 
     return act
@@ -32,7 +34,7 @@ def nameless(seconds: float) -> Act:
 def sql_down(seconds: float) -> Act:
     def act(scene: Scene) -> None:
         scene.arena.sources.postgres.down()
-        lasting(seconds)
+        sleep(seconds)
         scene.arena.sources.postgres.up()
 
     return act
@@ -40,9 +42,9 @@ def sql_down(seconds: float) -> Act:
 
 FAULTS = [
     Fault("http_down_20s", "HTTP source hangs up", http_down(20), source="http"),
-    Fault("http_down_60s", "the same for 60 s", http_down(60), source="http"),
+    Fault("http_down_45s", "the same for 45 s", http_down(45), source="http"),
     Fault("http_flaps", "the same, every second second", http_flaps, source="http"),
     Fault("http_nameless", "its name cannot be resolved for 20 s", nameless(20), source="name"),
     Fault("sql_down_20s", "PostgreSQL is down", sql_down(20), source="sql"),
-    Fault("sql_down_60s", "the same for 60 s", sql_down(60), source="sql"),
+    Fault("sql_down_45s", "the same for 45 s", sql_down(45), source="sql"),
 ]
