@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -71,7 +71,8 @@ class Arena:
             yield kubelet
         finally:
             kubelet.end()
-            self.api.delete("EndpointSlice", replica.name, deployed.NAMESPACE)
+            with suppress(ApiError, httpx.TransportError):
+                self.api.delete("EndpointSlice", replica.name, deployed.NAMESPACE)
             for one in made:
                 self._proxies.remove(one)
 

@@ -43,8 +43,10 @@ def paused(part: str, seconds: float) -> Act:
     def act(scene: Scene) -> None:
         child = scene.arena.part(part)
         child.signal(signal.SIGSTOP)
-        sleep(seconds)
-        child.signal(signal.SIGCONT)
+        try:
+            sleep(seconds)
+        finally:
+            child.signal(signal.SIGCONT)
         until(scene.arena.answers, "the API server answers", within=60)
 
     return act
