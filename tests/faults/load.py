@@ -4,7 +4,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from controlplane.api import Api, ApiError, Object
 from controlplane.objects import SECRET
 from faults.tenants import Tenants
 
+ALONE = {"pullsecret-webhook/safety-net": "disabled"}
 _WORKERS = 96
 """Creations under way: at 25 a second, with a webhook that lets each wait for its 3 s."""
 _CONTROL = 10
@@ -60,11 +61,11 @@ class Load:
                 self._end.set()
                 pace.join()
 
-    def one(self, space: str, *, owned: bool = True, account: str = "default") -> Pod | None:
-        """None: the API server did not take it, for no reason of ours."""
+    def one(self, space: str, *, owned: bool = True, account: str = "default", alone: bool = False) -> Pod | None:
+        """None: the API server did not take it, for no reason of ours. `alone`: only for the webhook."""
         began = time.monotonic()
         try:
-            created = self._api.create(pod(space, account))
+            created = self._api.create(pod(space, account, ALONE if alone else {}))
         except ApiError as e:
             if not any(word in str(e) for word in _OURS):
                 return None
@@ -88,8 +89,8 @@ class Load:
             workers.submit(self.one, self._chance.choice(among), owned=not control)
 
 
-def pod(space: str, account: str) -> Object:
+def pod(space: str, account: str, labels: Mapping[str, str]) -> Object:
     """One that no node takes."""
     spec = {"containers": [{"name": "c", "image": "ghcr.io/shop/app"}], "serviceAccountName": account}
-    metadata = {"generateName": "p-", "namespace": space}
+    metadata = {"generateName": "p-", "namespace": space, "labels": dict(labels)}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}

@@ -54,7 +54,7 @@ class Scene:
 
     def anew(self, rate: float) -> None:
         """Nothing has been seen yet. `rate`: pods a second."""
-        self.load = Load(self.arena.api, self.tenants, rate, random.Random(1))
+        self.load = Load(self.arena.creator, self.tenants, rate, random.Random(1))
         self.news = News(self.tenants, self.load)
         self.downs = Downs()
         self.remarks: list[str] = []
@@ -151,7 +151,7 @@ def _called(made: Scene) -> None:
     spaces = made.tenants.spaces
 
     def all_right() -> bool:
-        found = [made.load.one(space) for space in spaces[:4]]
+        found = [made.load.one(space, alone=True) for space in spaces[:4]]
         return all(pod is not None and pod.right for pod in found)
 
     until(all_right, "the replicas are called", within=30)
