@@ -1,12 +1,14 @@
 """What the table says, and what counts as missed."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from faults.fault import Fault
-from faults.figures import Row, goals, table
+from faults.figures import Row, goals, table, write
 from faults.scene import Downs
 from faults.trial import Round
 
@@ -42,6 +44,13 @@ def test_what_is_missed_in_one_round_is_said(change: dict[str, Any], words: str)
     assert made.missed == [words]
     assert goals([made]) == f"MISSED  kill_one: {words}"
     assert "MISSED" in table([made])
+
+
+def test_each_round_is_a_line(tmp_path: Path) -> None:
+    write(row(GOOD, replace(GOOD, wrong={"a": "old"}, answers={"patched": 3})), tmp_path / "rounds")
+    first, second = map(json.loads, (tmp_path / "rounds").read_text().splitlines())
+    assert (first["fault"], first["pods"], first["wrong"]) == ("kill_one", 100, {})
+    assert (second["wrong"], second["answers"]) == ({"a": "old"}, {"patched": 3})
 
 
 def test_what_no_replica_can_see_counts_only_with_the_net() -> None:

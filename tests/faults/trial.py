@@ -121,6 +121,6 @@ def _round(made: Scene, began: float, right: float, lines: float) -> Round:
         slowest=max((pod.ended - pod.began for pod in pods), default=0.0),
         leaks=bool(planted.leaks(logs)),
         losses=tuple((pod.began - began, pod.began - made.tenants.changed[pod.space]) for pod in lost[:_TOLD]),
-        answers=sum((replica.answers() for replica in made.replicas), Counter()),
+        answers=dict(sum((replica.answers() for replica in made.replicas), Counter())),
         remarks=tuple(made.remarks),
     )
