@@ -34,12 +34,15 @@ class Asked:
 
 @dataclass
 class TokenService:
-    """`token`: the bearer token it wants; `up`: otherwise it hangs up; `headers`: more of them in each answer."""
+    """`token`: the bearer token it wants; `up`: otherwise it hangs up; `headers`: more of them in each answer;
+    `body`: what it says, whoever is asked for.
+    """
 
     folder: Path
     token: str | None = None
     up: bool = True
     status: int | None = None
+    body: bytes | None = None
     headers: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "max-age=0"})
     owners: dict[str, tuple[Credential, ...]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
@@ -94,6 +97,8 @@ class TokenService:
             return 401, {}, b""
         if self.status is not None:
             return self.status, {}, b'{"error": "not now"}'
+        if self.body is not None:
+            return 200, {}, self.body
         if not (credentials := self.owners.get(owner, ())):
             return 404, {}, b""
         auths = {c.registry: {"username": c.username, "password": c.password} for c in credentials}

@@ -124,14 +124,17 @@ def running(
     account: str = ACCOUNT,
     name: str = "webhook",
     program: tuple[str, ...] = ("-m", "webhook"),
+    enter: tuple[str, ...] = (),
 ) -> Iterator[Webhook]:
-    """Ready when yielded. `settings` go into its configuration file; `program`: what Python is to run."""
+    """Ready when yielded. `settings` go into its configuration file; `program`: what Python is to run; `enter`: the
+    command that runs Python somewhere, such as in a cgroup.
+    """
     port, metrics_port = port or free_port(), free_port()
     config = cluster.folder / f"{name}.yaml"
     own = {"address": "127.0.0.1", "port": port, "metricsPort": metrics_port}
     config.write_text(json.dumps({"server": own, "tls": {"hosts": ["127.0.0.1"]}} | (settings or {})))
     kubeconfig = cluster.service_account(NAMESPACE, account)
-    serve: list[str | Path] = [sys.executable, *program, "serve", "--verbose"]
+    serve: list[str | Path] = [*enter, sys.executable, *program, "serve", "--verbose"]
     log = cluster.folder / f"{name}.log"
     with Child(
         name, [*serve, "--config", config, "--kubeconfig", kubeconfig], log=log, stop_signal=signal.SIGINT
