@@ -28,8 +28,8 @@ def post(length: int) -> bytes:
     return b"POST /mutate?timeout=3s HTTP/1.1\r\n" + _TYPE + b"Content-Length: %d\r\n\r\n" % length
 
 
-def review(namespace: str, account: str = "default") -> bytes:
-    """A whole request, well-formed, about a namespace that need not be."""
+def review(namespace: str, account: str = "default", size: int = 0) -> bytes:
+    """A whole request, well-formed, about a namespace that need not be; blanks make its body so long."""
     pod = {"metadata": {}, "spec": {"containers": [{"name": "c", "image": "i"}], "serviceAccountName": account}}
     request = {
         "uid": "u",
@@ -40,6 +40,7 @@ def review(namespace: str, account: str = "default") -> bytes:
         "dryRun": True,
     }
     body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
+    body = body.ljust(size)
     return post(len(body)) + body
 
 
@@ -185,14 +186,14 @@ def asking(request: bytes, connect: Callable[[int], Awaitable[Streams]] = tls) -
     return asks
 
 
-def forged(namespace: str, account: str) -> Callable[[int, int], Awaitable[None]]:
+def forged(namespace: str, account: str, size: int = 0) -> Callable[[int, int], Awaitable[None]]:
     """Reviews, each of which names what does not exist and was not asked for before."""
 
     async def asks(port: int, number: int) -> None:
         reader, writer = await tls(port)
         for count in itertools.count():
             apart = f"{number}-{count}"
-            await answered(reader, writer, review(namespace.format(apart), account.format(apart)))
+            await answered(reader, writer, review(namespace.format(apart), account.format(apart), size))
 
     return asks
 
@@ -219,6 +220,9 @@ ATTACKS: dict[str, Callable[[int, int], Awaitable[None]]] = {
     "metrics-raw": raw,
     "forged": forged("none-{}", "default"),
     "forged-accounts": forged("alice-a", "none-{}"),
+    "forged-large": forged("alice-a", "none-{}", 8 * MIB),
+    "forged-medium": forged("alice-a", "none-{}", 1_500_000),
+    "forged-ordinary": forged("alice-a", "none-{}", 250_000),
 }
 
 

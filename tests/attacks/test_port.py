@@ -51,8 +51,11 @@ SLOW = [
     Load("unread", 500, 15),
     Load("unread-reviews", 500, 15),
     Load("old-protocol", 64, 10),
-    Load("forged", 64, 10),
+    Load("forged", 600, 15),
     Load("forged-accounts", 64, 10),
+    Load("forged-large", 32, 10),
+    Load("forged-medium", 64, 10),
+    Load("forged-ordinary", 300, 10),
     Load("metrics", 1_000, 15, metrics=True),
     Load("metrics-raw", 4_000, 10, metrics=True),
 ]
