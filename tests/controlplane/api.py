@@ -127,7 +127,7 @@ class Api:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Any request; an answer from 400 up is an ApiError. `content`: a body that json would not write."""
+        """Any request; an answer from 400 up is an ApiError."""
         answer = self._client.request(method, path, json=json, content=content, params=params, headers=headers)
         warnings = [text for line in answer.headers.get_list("warning") for text in _WARNING.findall(line)]
         with self._lock:
