@@ -1,8 +1,8 @@
 """What an attack came to: pods of the victim that were lost, memory, and whether the process lives."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from attacks.platform import VICTIM, Platform
@@ -57,3 +57,7 @@ def attacking(platform: Platform, attacked: Target, *, after: float = 1.0) -> It
     )  # fmt: skip
     outcome.logged = (attacked.replica.child.log.stat().st_size - before) / MIB
     outcome.peak, outcome.fate = attacked.peak(), attacked.fate
+
+
+Attack = Callable[[Target], AbstractContextManager[Outcome]]
+"""The fixture `attack`: `attacking`, on the platform that is there."""

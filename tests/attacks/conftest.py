@@ -1,16 +1,15 @@
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from attacks.attack import Outcome, attacking
+from attacks.attack import Attack, Outcome, attacking
 from attacks.platform import VICTIM, Platform
 from attacks.target import Target, target
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
 
-Attack = Callable[[Target], AbstractContextManager[Outcome]]
 _ROW = "outcome"
 
 

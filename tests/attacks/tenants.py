@@ -1,0 +1,26 @@
+"""What mallory does, and nsmaker, with nothing but the API."""
+
+from contextlib import ExitStack
+
+from attacks.hostile import DEEPEST, create, deep, secret
+from attacks.platform import Platform
+from controlplane.objects import SECRET
+
+CHANGED = "changed Secret"
+DEEP = ("ServiceAccount", "Secret", CHANGED, "Namespace")
+
+
+def poison(platform: Platform, kind: str, stack: ExitStack, depth: int = DEEPEST, *, ours: bool = True) -> None:
+    """By whoever may. `ours`: a Secret that is changed is the pull secret."""
+    if kind == "Namespace":
+        create(platform.nsmaker, kind, None, deep(kind, f"deep-{depth}", None, depth))
+        stack.callback(platform.cluster.api.delete, kind, f"deep-{depth}")
+    elif kind == CHANGED:
+        space = stack.enter_context(platform.space(owner="mallory" if ours else None, stands=ours))
+        if not ours:
+            platform.mallory.create(secret(space))
+        path, headers = f"/api/v1/namespaces/{space}/secrets/{SECRET}", {"Content-Type": "application/merge-patch+json"}
+        platform.mallory.raw("PATCH", path, content=deep("Secret", SECRET, space, depth), headers=headers)
+    else:
+        space = stack.enter_context(platform.space(owner=None))
+        create(platform.mallory, kind, space, deep(kind, SECRET, space, depth))
