@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 
-from attacks.hostile import DEEPEST, create, deep, secret
+from attacks.hostile import DEEPEST, create, deep
 from attacks.platform import Platform
 from controlplane.objects import SECRET
 
@@ -10,15 +10,13 @@ CHANGED = "changed Secret"
 DEEP = ("ServiceAccount", "Secret", CHANGED, "Namespace")
 
 
-def poison(platform: Platform, kind: str, stack: ExitStack, depth: int = DEEPEST, *, ours: bool = True) -> None:
-    """By whoever may. `ours`: a Secret that is changed is the pull secret."""
+def poison(platform: Platform, kind: str, stack: ExitStack, depth: int = DEEPEST) -> None:
+    """By whoever may. The Secret that is changed is her pull secret."""
     if kind == "Namespace":
         create(platform.nsmaker, kind, None, deep(kind, f"deep-{depth}", None, depth))
         stack.callback(platform.cluster.api.delete, kind, f"deep-{depth}")
     elif kind == CHANGED:
-        space = stack.enter_context(platform.space(owner="mallory" if ours else None, stands=ours))
-        if not ours:
-            platform.mallory.create(secret(space))
+        space = stack.enter_context(platform.space(stands=True))
         path, headers = f"/api/v1/namespaces/{space}/secrets/{SECRET}", {"Content-Type": "application/merge-patch+json"}
         platform.mallory.raw("PATCH", path, content=deep("Secret", SECRET, space, depth), headers=headers)
     else:

@@ -28,6 +28,20 @@ def test_accounts_with_thousands_of_pull_secrets(platform: Platform, attacked: T
         outcome.harmless()
 
 
+@pytest.mark.timeout(400)
+def test_very_many_accounts_with_some_pull_secrets(platform: Platform, attacked: Target, attack: Attack) -> None:
+    count, each = 20_000, 50
+
+    def make(space: str, number: int) -> None:
+        names = [f"{number}-{one}-{'x' * 25}" for one in range(each)]
+        platform.mallory.create(account(space, f"a{number}", names))
+
+    with platform.space() as space:
+        with attack(attacked) as outcome:
+            at_once((partial(make, space, number) for number in range(count)), 16)
+        outcome.harmless()
+
+
 @pytest.mark.parametrize("kind", ["ServiceAccount", "Secret", "Namespace"])
 def test_a_page_of_large_objects(platform: Platform, attack: Attack, kind: str) -> None:
     """Who starts has to read them all."""

@@ -113,7 +113,7 @@ class Api:
         """`options` are the API's DeleteOptions; `wait` returns when that object is gone (another may have come)."""
         path = _path(kind, namespace, name)
         uid = (self.get(kind, name, namespace) or {}).get("metadata", {}).get("uid") if wait else None
-        self._json("DELETE", path, json=dict(options))
+        self.raw("DELETE", path, json=dict(options))  # what it answers may be nested too deep for Python's json
         if wait:
             until(lambda: self._gone(kind, name, namespace, uid), f"{kind} {name} deleted", within=within)
 
