@@ -24,8 +24,8 @@ _TYPE = b"Host: x\r\nContent-Type: application/json\r\n"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-def post(length: int) -> bytes:
-    return b"POST /mutate?timeout=3s HTTP/1.1\r\n" + _TYPE + b"Content-Length: %d\r\n\r\n" % length
+def post(length: int, path: bytes = b"/mutate?timeout=3s") -> bytes:
+    return b"POST " + path + b" HTTP/1.1\r\n" + _TYPE + b"Content-Length: %d\r\n\r\n" % length
 
 
 def review(namespace: str, account: str = "default", size: int = 0) -> bytes:
@@ -89,6 +89,13 @@ async def unfinished_hello(port: int, number: int) -> None:
     await closed(streams)
 
 
+async def half_handshake(port: int, number: int) -> None:
+    """A ClientHello, and no answer to what the server says."""
+    streams = await plain(port)
+    streams[1].write(hello(b"x" * 20))
+    await closed(streams)
+
+
 async def unfinished_record(port: int, number: int) -> None:
     """After the handshake a record that lacks its last byte."""
     streams = await tls(port)
@@ -128,12 +135,12 @@ async def rounds(port: int, number: int) -> None:
     streams[1].transport.abort()
 
 
-def bodies(length: int) -> Callable[[int, int], Awaitable[None]]:
+def bodies(length: int, path: bytes = b"/mutate?timeout=3s") -> Callable[[int, int], Awaitable[None]]:
     """A request whose body lacks its last byte."""
 
     async def unfinished(port: int, number: int) -> None:
         streams = await tls(port)
-        streams[1].write(post(length) + b" " * (length - 1))
+        streams[1].write(post(length, path) + b" " * (length - 1))
         await closed(streams)
 
     return unfinished
@@ -205,12 +212,14 @@ ATTACKS: dict[str, Callable[[int, int], Awaitable[None]]] = {
     "rounds": rounds,
     "handshakes": handshakes,
     "unfinished-hello": unfinished_hello,
+    "half-handshake": half_handshake,
     "unfinished-record": unfinished_record,
     "names": names,
     "many-names": many_names,
     "large-bodies": bodies(8 * MIB),
     "medium-bodies": bodies(MIB),
     "ordinary-bodies": bodies(250 * 1024),
+    "elsewhere": bodies(8 * MIB, b"/healthz"),
     "trickled": trickled,
     "heads": heads,
     "unread": unread(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"),
