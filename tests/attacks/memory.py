@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from controlplane.errors import HarnessError
 from controlplane.waiting import until
 
 _ROOT = Path("/sys/fs/cgroup")
@@ -41,7 +42,10 @@ def bounded(limit: int) -> Iterator[Bounded]:
     root = _ROOT if (_ROOT / "cgroup.controllers").exists() else _ROOT / "memory"
     _sweep(root)
     folder = root / f"{_PREFIX}{os.getpid()}-{next(_count)}"
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except PermissionError:
+        raise HarnessError("to bound memory takes root") from None
     try:
         if root == _ROOT:
             (folder / "memory.max").write_text(str(limit))
