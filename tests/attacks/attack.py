@@ -12,7 +12,7 @@ from attacks.victim import Victim
 HIGHEST = 200
 """MiB. The rest of the limit is for what nobody has thought of."""
 
-LOUDEST = 1.0
+LOUDEST = 0.3
 """MiB of log during one attack, whose length is some seconds."""
 
 
