@@ -161,8 +161,9 @@ class Lookup:
         return self._state.namespaces.get(name)
 
     async def namespace_in_review(self, name: str) -> Namespace | None:
-        """The same for a review that cannot wait for long, and whose sender may make up thousands of names. The read goes
-        on, for whoever asks next.
+        """The same for a review: it cannot wait for long, and its sender may make up thousands of names.
+
+        The read goes on, for whoever asks next.
         """
         clock = asyncio.get_running_loop().time
         if (last := self._unserved.get(name)) is not None and clock() - last[0] < UNSERVED:

@@ -8,8 +8,11 @@ import pytest
 
 from webhook.cluster import AccountObject, Cluster, ClusterError
 from webhook.names import ENFORCE_MOUNTABLE, REFUSING, SAFETY_NET
+from webhook.pullsecret import Fingerprint
 from webhook.safetynet import LONGEST, SafetyNet
 from webhook.state import Accounts, Reader, account_key
+
+READER = Reader((), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 
 
 class Api:
@@ -37,7 +40,7 @@ class Scene:
         metadata = {"annotations": {ENFORCE_MOUNTABLE: enforced}, "resourceVersion": str(self.version)}
         raw = {"metadata": metadata, "imagePullSecrets": [{"name": one} for one in listed]}
         key = account_key(namespace, name)
-        self.accounts.learn(key, Reader.account(msgspec.json.decode(msgspec.json.encode(raw), type=AccountObject)))
+        self.accounts.learn(key, READER.account(msgspec.json.decode(msgspec.json.encode(raw), type=AccountObject)))
         self.net.heard(key)
 
     def gone(self, namespace: str, name: str) -> None:

@@ -281,10 +281,15 @@ def test_names_that_are_made_up_ask_a_few_at_a_time(monkeypatch: pytest.MonkeyPa
     lookup = Lookup(cast(Cluster, says), READER, State.empty())
 
     async def asked() -> None:
-        assert await asyncio.gather(*(lookup.namespace_in_review(f"made-up-{number}") for number in range(200))) == [None] * 200
+        assert (
+            await asyncio.gather(*(lookup.namespace_in_review(f"made-up-{number}") for number in range(200)))
+            == [None] * 200
+        )
         assert len(lookup._unserved) == 50
         monkeypatch.setattr("webhook.store.IN_REVIEW", 0.001)
-        await asyncio.gather(*(lookup.namespace_in_review(f"more-{number}") for number in range(LOOKS)), return_exceptions=True)
+        await asyncio.gather(
+            *(lookup.namespace_in_review(f"more-{number}") for number in range(LOOKS)), return_exceptions=True
+        )
         many = [lookup.namespace_in_review(f"again-{number}") for number in range(LOOKS + 1)]
         assert isinstance((await asyncio.gather(*many, return_exceptions=True))[-1], NamespaceUnknown)
 
