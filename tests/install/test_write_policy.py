@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from certs.bundle import CONFIRMED, NEXT, SIGNING, TRUSTED
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
 from controlplane.cluster import ControlPlane
@@ -48,6 +49,10 @@ def refused(do: Callable[[], object]) -> str:
     return ""
 
 
+COPIED = {"replicator.v1.mittwald.de/replicate-to": ".*"}
+OTHER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u"}
+
+
 def secret(space: Object, owner: str = "alice", *, name: str = NAME, body: Object = PULL, **metadata: object) -> Object:
     """What the webhook writes there for this owner, with other metadata or another body."""
     annotations = {OWNER: owner, UID: space["metadata"]["uid"]}
@@ -75,6 +80,19 @@ WRONG: dict[str, tuple[str, Callable[[Object], Object]]] = {
         lambda space: secret(space, annotations={OWNER: "alice", UID: "another"}),
     ),
     "label": ("the managed-by label is missing", lambda space: secret(space, labels={LABEL: "Helm"})),
+    "another label": (
+        "labels and annotations of others",
+        lambda space: secret(space, labels={LABEL: "pullsecret-webhook", "a": "b"}),
+    ),
+    "another annotation": (
+        "labels and annotations of others",
+        lambda space: secret(space, annotations=notes(space) | COPIED),
+    ),
+    "another key": (
+        "only the key .dockerconfigjson",
+        lambda space: secret(space, body=PULL | {"data": PULL["data"] | {"more": "e30="}}),
+    ),
+    "owned by another": ("owned by its namespace only", lambda space: secret(space, ownerReferences=[OTHER])),
     "finalizer": ("no finalizer is added", lambda space: secret(space, finalizers=["example.com/hold"])),
 }
 
@@ -93,15 +111,50 @@ def test_of_its_own_ca_secret_the_account_makes_no_token(own: ControlPlane, us: 
     own.api.patch("Namespace", deployed.NAMESPACE, {"metadata": {"labels": {OWNER: "alice"}}})
     space = own.api.get("Namespace", deployed.NAMESPACE)
     assert space
-    body: Object = {"type": "Opaque", "data": {"ca.crt": ""}}
-    assert refused(lambda: us.apply(secret(space, name=CA, body=body), dry_run=True)) == ""
+    body: Object = {"type": "Opaque", "data": dict.fromkeys([TRUSTED, *SIGNING, *NEXT, CONFIRMED], "")}
+    right = secret(space, name=CA, body=body, annotations={})
+    assert refused(lambda: us.apply(right, dry_run=True)) == ""
+    source = {LABEL: "pullsecret-webhook", OWNER: "alice"}
     tried = [
+        secret(space, name=CA, body=body, annotations={}, labels=source),
+        secret(space, name=CA, body=body, annotations=COPIED),
+        secret(space, name=CA, body=body, annotations={}, ownerReferences=[OTHER]),
+        secret(space, name=CA, body=body | {"data": {".dockerconfigjson": "e30="}}, annotations={}),
         secret(space, name=CA, body=TOKEN, annotations=notes(space) | OF_ACCOUNT),
-        secret(space, name=CA, body=body, finalizers=["example.com/hold"]),
+        secret(space, name=CA, body=body, annotations={}, finalizers=["example.com/hold"]),
         secret(space, name=CA),
     ]
     for one in tried:
         assert f"only the Secret {NAME}" in refused(lambda one=one: us.apply(one, dry_run=True))  # type: ignore[misc]
+
+
+def test_what_others_added_stays_and_nothing_is_added_beside_it(own: ControlPlane, us: Api) -> None:
+    """A tenant's own label, annotation, key and owner: the Secret can be written all the same, by apply as we do it."""
+    space = own.namespace("added-to", labels={OWNER: "alice"})
+    reference = {"apiVersion": "v1", "kind": "Namespace", "name": "added-to", "uid": space["metadata"]["uid"]}
+    ours = secret(space, ownerReferences=[reference])
+    us.apply(ours, manager="pullsecret-webhook")
+    added: Object = {"labels": {"a": "b"}, "annotations": {"c": "d"}, "ownerReferences": [reference, OTHER]}
+    own.api.patch("Secret", NAME, {"metadata": added, "data": {"more": "e30="}}, "added-to")
+    ends = notes(space) | {"pullsecret-webhook/expires": "2030-01-01T00:00:00Z"}
+    for annotations in (ends, notes(space)):
+        again = secret(space, ownerReferences=[reference], annotations=annotations)
+        us.apply(again | {"data": {".dockerconfigjson": "e30K"}}, manager="pullsecret-webhook", force=False)
+    found = own.api.get("Secret", NAME, "added-to")
+    assert found
+    assert (found["metadata"]["labels"]["a"], found["data"].keys()) == ("b", {".dockerconfigjson", "more"})
+    wrong: list[Object] = [
+        {"metadata": {"labels": {"a": "x"}}},
+        {"metadata": {"labels": {"a": None}}},
+        {"metadata": {"annotations": COPIED}},
+        {"metadata": {"annotations": {"c": None}}},
+        {"metadata": {"ownerReferences": [reference, OTHER | {"uid": "v"}]}},
+        {"data": {"more": "e30K"}},
+        {"data": {"else": "e30="}},
+    ]
+    for change in wrong:
+        assert refused(lambda change=change: us.patch("Secret", NAME, change, "added-to"))  # type: ignore[misc]
+    us.delete("Secret", NAME, "added-to")
 
 
 def becomes_bobs(own: ControlPlane, us: Api, space: Object) -> None:
