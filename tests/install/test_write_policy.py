@@ -17,8 +17,8 @@ pytestmark = pytest.mark.cluster
 
 NAME, CA, CONFIGURATION = "ghcr-secret", "pullsecret-webhook-ca", "pullsecret-webhook"
 OWNER, UID, LABEL = "pullsecret-webhook/owner", "pullsecret-webhook/namespace-uid", "app.kubernetes.io/managed-by"
-PULL = {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}}
-TOKEN = {"type": "kubernetes.io/service-account-token"}
+PULL: Object = {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}}
+TOKEN: Object = {"type": "kubernetes.io/service-account-token"}
 OF_ACCOUNT = {"kubernetes.io/service-account.name": "default"}
 
 

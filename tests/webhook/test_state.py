@@ -474,7 +474,10 @@ def references(*names: str) -> list[dict[str, str]]:
             Account(0, ("a", "x" * 2000, "ghcr-secret"), enforced=False),
         ),
         ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, (), enforced=True)),
-        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "True"}}}, Account(0, (), enforced=False)),
+        # What Go's strconv.ParseBool takes for true, as in the API server.
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "True"}}}, Account(0, (), enforced=True)),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "1"}}}, Account(0, (), enforced=True)),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "tRUE"}}}, Account(0, (), enforced=False)),
         ({"metadata": {"labels": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, (), enforced=False)),
     ],
 )
