@@ -22,7 +22,7 @@ from webhook.outside import Outside
 from webhook.shown import quoted
 
 LATE = timedelta(minutes=10)
-"""By which what goes on being wrong is said again at the latest, after `again`: `cached.LONGEST_ASKED`."""
+"""By which what goes on being wrong is said again at the latest, after `again`: more than any pause in between."""
 SECOND = timedelta(seconds=1)
 SUPPLY = frozenset({"SupplyFailed", "TugOfWar", "Unreadable"})
 SOURCE = frozenset(

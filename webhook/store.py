@@ -24,7 +24,7 @@ IN_FORCE, NOT_IN_FORCE = 300.0, 30.0
 UNSERVED = 1.0
 """Seconds for which an answer that a namespace is not served, or not there, holds for reviews that need to know."""
 LOOKS = 16
-"""Namespaces that reviews wait for at the same time: anybody who reaches our port can send reviews with names made up,
+"""Namespaces that are read for reviews at the same time: anybody who reaches our port can send reviews with names made up,
 and is not to load the API server through us."""
 REMEMBERED = 4096
 """Such answers."""
@@ -169,8 +169,11 @@ class Lookup:
         if (last := self._unserved.get(name)) is not None and clock() - last[0] < UNSERVED:
             return last[1]
         try:
-            async with asyncio.timeout(IN_REVIEW), self._looks:
-                found = await self.namespace(name)
+            async with asyncio.timeout(IN_REVIEW):
+                await self._looks.acquire()
+                look = asyncio.create_task(self.namespace(name), name=f"look at namespace {name}")
+                look.add_done_callback(self._looked)
+                found = await asyncio.shield(look)
         except TimeoutError:
             raise NamespaceUnknown(f"namespace {name} could not be read within {IN_REVIEW:g} s") from None
         self._unserved.pop(name, None)
@@ -179,6 +182,11 @@ class Lookup:
             if len(self._unserved) > REMEMBERED:
                 self._unserved.popitem(last=False)
         return found
+
+    def _looked(self, look: asyncio.Task[Namespace | None]) -> None:
+        self._looks.release()
+        if not look.cancelled():
+            look.exception()  # perhaps nobody waits for it any more
 
     def _keep(self, name: str, read: asyncio.Task[None]) -> None:
         failed = read.cancelled() or read.exception() is not None

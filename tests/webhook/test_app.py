@@ -12,6 +12,14 @@ from webhook.cluster import Cluster
 from webhook.config import Config
 
 
+class Silent:
+    """An API server that answers no more."""
+
+    async def call(self, *_: object, **__: object) -> bytes:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
 class Broken(App):
     """A feed ends in the same moment in which the source is settled, while the start waits for both."""
 
@@ -27,13 +35,19 @@ class Broken(App):
         raise LookupError
 
 
-def test_a_feed_that_ends_while_the_start_waits_ends_the_process() -> None:
+async def _checked(*_: object) -> None:
+    """The API server was there."""
+
+
+def test_a_feed_that_ends_while_the_start_waits_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhook.preflight.check", _checked)
+
     async def main() -> None:
         with socket.socket() as tls, socket.socket() as plain:
             for each in (tls, plain):
                 each.bind(("127.0.0.1", 0))
             async with asyncio.timeout(10):
-                await Broken(Config(), cast(Cluster, object())).run(tls, plain)
+                await Broken(Config(), cast(Cluster, Silent())).run(tls, plain)
 
     with pytest.raises(ExceptionGroup) as error:
         asyncio.run(main())
