@@ -24,8 +24,8 @@ IN_FORCE, NOT_IN_FORCE = 300.0, 30.0
 UNSERVED = 1.0
 """Seconds for which an answer that a namespace is not served, or not there, holds for reviews that need to know."""
 LOOKS = 16
-"""Namespaces that are read for reviews at the same time: anybody who reaches our port can send reviews with names made up,
-and is not to load the API server through us."""
+"""Namespaces that are read for reviews at the same time: anybody who reaches our port can send reviews with names made
+up, and is not to load the API server through us."""
 REMEMBERED = 4096
 """Such answers."""
 WATCH_LAG = 0.05
