@@ -255,12 +255,19 @@ class Cached:
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._remote.ask(owner, before.answer if before is not None else None)
-        except SourceUnavailable:
-            raise
+        except SourceUnavailable as e:
+            trouble = e
         except TimeoutError:
-            raise SourceUnavailable("no answer in time", everybody=True) from None
+            trouble = SourceUnavailable("no answer in time", everybody=True)
         except Exception as e:  # noqa: BLE001  # as in `run`
-            raise SourceUnavailable(f"an error in pullsecret-webhook itself ({type(e).__name__})") from None
+            trouble = SourceUnavailable(f"an error in pullsecret-webhook itself ({type(e).__name__})")
+        # Raised out here and without what led to it: for as long as the error is kept, the frames there would keep the
+        # answer, which may have a mebibyte, and what was decoded of it, which may have sixteen.
+        trouble.__context__ = None
+        try:
+            raise trouble.with_traceback(None)
+        finally:
+            del trouble  # nor does this frame keep the error that keeps it
 
     # -- what came of it --
 

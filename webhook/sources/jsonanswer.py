@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from webhook.credential import MOST, Credential, CredentialError, canonical_registry
-from webhook.dockerconfig import Parsed, parse
+from webhook.dockerconfig import Parsed, crowded, parse
 from webhook.errors import PullsecretError
 from webhook.sealed import is_sealed
 from webhook.shown import few
@@ -32,6 +32,8 @@ def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
 
 
 def _fields(data: bytes, answer: Fields) -> Parsed:
+    if crowded(data):
+        raise AnswerError(f"it has too much in it; at most {MOST} credentials are read")
     try:
         whole = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -556,6 +557,29 @@ def test_an_error_of_our_own_is_no_answer_and_its_text_is_not_shown(world: World
     assert isinstance(task.exception(), SourceUnavailable)
     assert str(task.exception()) == "an error in pullsecret-webhook itself (ValueError)"
     assert not planted.leaks(repr(world.said))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_an_error_keeps_nothing_of_the_answer(world: World, monkeypatch: pytest.MonkeyPatch, *, ours: bool) -> None:
+    class Large:
+        """An answer, or what was decoded of it."""
+
+    answers: list[weakref.ref[Large]] = []
+
+    async def ask(_owner: str, _before: Answer | None) -> Answer:
+        large = Large()
+        answers.append(weakref.ref(large))
+        try:
+            raise ValueError(large)
+        except ValueError:
+            if ours:
+                raise
+            raise SourceUnavailable("it cannot be read") from None
+
+    monkeypatch.setattr(world.remote, "ask", ask)
+    task = world.ask("alice")
+    assert isinstance(task.exception(), SourceUnavailable)
+    assert [answer() for answer in answers] == [None]
 
 
 def test_a_feed_that_breaks_is_told_and_begun_again() -> None:

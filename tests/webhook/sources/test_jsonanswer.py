@@ -108,7 +108,8 @@ def test_a_password_that_nobody_decrypted_is_refused(sealed: str) -> None:
     [
         (b"", "it is not JSON"),
         (TOKEN.encode(), "it is not JSON"),
-        (b"[" * 50_000, "it is not JSON"),
+        (b"[" * 15_000, "it is not JSON"),
+        (b"[" * 50_000, "it has too much in it"),
         (b'"x"', "no list of credentials at its top"),
         (b"null", "no list of credentials at its top"),
     ],
@@ -162,5 +163,7 @@ def test_of_many_problems_few_are_named_and_of_too_many_entries_none_is_read(ans
         problems = str(refused.value)
     assert problems.endswith("; and 97 more")
     assert problems.count(";") == 3
-    with pytest.raises(PullsecretError, match=rf"349,00\d .*at most {MOST} are read"):
+    with pytest.raises(PullsecretError, match=rf"{MOST + 5} .*at most {MOST} are read"):
+        read(answered(MOST + 5 - good), answer)
+    with pytest.raises(PullsecretError, match=rf"too much in it; at most {MOST} .*are read"):
         read(answered(349_000), answer)
