@@ -51,7 +51,7 @@ def main() -> int:
 
 
 class Run:
-    def __init__(self, net: bool | None, rounds: int | None) -> None:
+    def __init__(self, net: bool, rounds: int | None) -> None:
         self._net, self._number = net, rounds
         self.rows: list[Row] = []
         self.broken: list[str] = []
@@ -102,7 +102,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--net",
         action=argparse.BooleanOptionalAction,
-        help="with the chart's policy that adds the reference when no replica did (default: if the chart has one)",
+        default=True,
+        help="with the chart's policy that adds the reference when no replica did",
     )
     parser.add_argument(
         "--soak", type=float, default=SOAK, metavar="MINUTES", help=f"of the last part (default {SOAK})"

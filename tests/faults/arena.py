@@ -8,9 +8,8 @@ from pathlib import Path
 import httpx
 
 from controlplane import webhook as deployed
-from controlplane.api import Api, ApiError, Object
+from controlplane.api import Api, ApiError
 from controlplane.cluster import ControlPlane
-from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
 from controlplane.network import Network
 from controlplane.process import Child
@@ -20,12 +19,8 @@ from faults.replica import Replica, Spec
 from faults.sources import Sources
 from faults.tenants import patiently
 
-NET = "MutatingAdmissionPolicy"
-"""What the kinds begin with that add the reference in the API server."""
-_ACCOUNT = "pullsecret-webhook-safety-net"
-"""The account that these look at."""
 _CREATOR = "system:kube-controller-manager"
-"""Whose pods they know that a controller made."""
+"""Whose pods the net knows that a controller made."""
 
 
 class Arena:
@@ -104,30 +99,18 @@ def _contexts(cluster: ControlPlane) -> Tls:
 
 
 @contextmanager
-def arena(folder: Path, *, net: bool | None = None) -> Iterator[Arena]:
-    """`net`: with the chart's policy that adds the reference when no replica did; None: if the chart has one."""
-    policies = [
-        obj for obj in deployed._objects() if obj["kind"].startswith(NET) or obj["metadata"]["name"] == _ACCOUNT
-    ]
-    if net and not policies:
-        raise HarnessError("the chart has no policy that adds the reference; leave --net out")
+def arena(folder: Path, *, net: bool = True) -> Iterator[Arena]:
+    """`net`: with the chart's policy that adds the reference when no replica did."""
     with (
         Network.start(folder / "network") as network,
         ControlPlane.start(folder / "cluster", network=network) as cluster,
         Proxies.start() as proxies,
     ):
-        deployed.install(cluster)
-        for obj in policies:
-            if net is not False:
-                cluster.api.apply(obj)
+        deployed.install(cluster, net=net)
         cluster.api.apply(deployed.registration())
         ports = [{"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP"}]
         metadata = {"name": SERVICE, "namespace": deployed.NAMESPACE}
         cluster.api.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": ports}})
-        made = Arena(folder, cluster, network, proxies, net=bool(policies) and net is not False)
+        made = Arena(folder, cluster, network, proxies, net=net)
         with made.sources:
             yield made
-
-
-def _of_the_net(obj: Object) -> bool:
-    return obj["kind"].startswith(NET) or str(obj["metadata"]["name"]) == _ACCOUNT

@@ -1,10 +1,10 @@
-"""Cheap faults, one after the other on the same two replicas; `make test-faults` has all of them."""
+"""A dozen cheap faults, one after the other on the same two replicas; `make test-faults` has all of them."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from faults import inconnections, inlogs, inprocesses, insources
+from faults import incluster, inconnections, inload, inlogs, inprocesses, insources
 from faults.arena import Arena, arena
 from faults.fault import Act, Fault
 from faults.figures import Row
@@ -42,10 +42,18 @@ def quick(name: str, act: Act, *, uncaught: bool = False) -> Fault:
 ON_SECRETS = [
     quick("kill_one", inprocesses.killed(1.0), uncaught=True),
     quick("rolling_restart", inprocesses.replaced(1)),
+    quick("api_resets", inconnections.resets(5)),
     quick("watches_cut", inconnections.cuts(2)),
+    quick("retry_after_120", inconnections.answers(503, 1, retry_after=120)),
+    quick("answers_429", inconnections.answers(429, 3)),
     quick("slow_2s", inconnections.slow(2, 4)),
     quick("writes_500", inconnections.failing_writes(8)),
+    quick("rbac_withdrawn", incluster.withdrawn(5, "ClusterRoleBinding", "RoleBinding")),
+    quick("apiserver_killed", incluster.killed("kube-apiserver", 0.5)),
+    quick("tokens_every_second", inload.rotations(1, 6)),
+    quick("labelled", inload.labelled(10)),
     quick("stderr_stuck", inlogs.during(inlogs.stuck, 2)),
+    quick("stderr_gone", inlogs.during(inlogs.gone, 2)),
 ]
 
 
