@@ -2,6 +2,7 @@
 
 from time import sleep
 
+from controlplane.waiting import until
 from faults.fault import Act, Fault
 from faults.scene import Scene
 
@@ -33,10 +34,12 @@ def replaced(count: int) -> Act:
 
 
 def both_gone(scene: Scene) -> None:
+    """Its end is when the first one is up again."""
     for kubelet in scene.kubelets:
         kubelet.kill(after=5)
     scene.note()
     sleep(5)
+    until(lambda: any(kubelet.is_up for kubelet in scene.kubelets), "a replica is up again", within=60)
 
 
 def frozen(scene: Scene) -> None:
