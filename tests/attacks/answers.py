@@ -28,15 +28,6 @@ def repeated(before: str, item: str, after: str) -> bytes:
     return (before + item * (room // len(item)) + after).encode()
 
 
-def broken_entries(good: str) -> bytes:
-    entries: list[str] = []
-    room = LARGEST - len(good) - 20
-    while room > 0:
-        entries.append(f'"{len(entries):x}_":{{}},')
-        room -= len(entries[-1])
-    return ('{"auths":{' + "".join(entries[:-1]) + good + "}}").encode()
-
-
 def auths(count: int, entry: Mapping[str, str]) -> bytes:
     entries = {f"{number:x}.io": entry for number in range(count)}
     return json.dumps({"auths": entries}, separators=(",", ":")).encode()
@@ -51,8 +42,6 @@ def ending(count: int) -> bytes:
 ANSWERS: dict[str, tuple[bytes, object]] = {
     "a good one among nothing": (repeated(f"[{GOOD}", ",{}", "]"), FIELDS),
     "nothing at all": (repeated("[{}", ",{}", "]"), FIELDS),
-    "a good one among broken registries": (broken_entries('"ghcr.io":{"username":"u","password":"p"}'), "auths"),
-    "broken registries": (broken_entries('"_":{}'), "auths"),
     "registries": (auths(21_000, ENTRY), "auths"),
     "ends": (ending(10_000), FIELDS),
 }

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-import yaml
-
 import planted
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError
@@ -19,8 +17,6 @@ from controlplane.waiting import until
 
 VICTIM = "alice-a"
 _OWNER = "pullsecret-webhook/owner"
-_NET = ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "MutatingWebhookConfiguration")
-"""Not installed: the webhook alone is measured, and it is registered when it runs."""
 _numbers = itertools.count()
 
 
@@ -35,10 +31,7 @@ class Platform:
 
     def __post_init__(self) -> None:
         api = self.cluster.api
-        api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": deployed.NAMESPACE}})
-        for obj in yaml.safe_load_all(deployed.INSTALLED.read_text()):
-            if obj and obj["kind"] not in _NET:
-                api.apply(obj)
+        deployed.install(self.cluster)
         self.alice, self.mallory, self.nsmaker = map(self.cluster.user, ("alice", "mallory", "nsmaker"))
         rules = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["*"]}]
         role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": rules}

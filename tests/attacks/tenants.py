@@ -7,6 +7,8 @@ from attacks.platform import Platform
 from controlplane.objects import SECRET
 
 CHANGED = "changed Secret"
+PATCHED = 2_000
+"""Levels of a change: the API server works for many seconds on one that is much deeper."""
 DEEP = ("ServiceAccount", "Secret", CHANGED, "Namespace")
 
 
@@ -18,7 +20,7 @@ def poison(platform: Platform, kind: str, stack: ExitStack, depth: int = DEEPEST
     elif kind == CHANGED:
         space = stack.enter_context(platform.space(stands=True))
         path, headers = f"/api/v1/namespaces/{space}/secrets/{SECRET}", {"Content-Type": "application/merge-patch+json"}
-        platform.mallory.raw("PATCH", path, content=deep("Secret", SECRET, space, depth), headers=headers)
+        platform.mallory.raw("PATCH", path, content=deep("Secret", SECRET, space, min(depth, PATCHED)), headers=headers)
     else:
         space = stack.enter_context(platform.space(owner=None))
         create(platform.mallory, kind, space, deep(kind, SECRET, space, depth))

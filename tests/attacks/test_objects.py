@@ -28,20 +28,6 @@ def test_accounts_with_thousands_of_pull_secrets(platform: Platform, attacked: T
         outcome.harmless()
 
 
-@pytest.mark.timeout(400)
-def test_very_many_accounts_with_some_pull_secrets(platform: Platform, attacked: Target, attack: Attack) -> None:
-    count, each = 20_000, 50
-
-    def make(space: str, number: int) -> None:
-        names = [f"{number}-{one}-{'x' * 25}" for one in range(each)]
-        platform.mallory.create(account(space, f"a{number}", names))
-
-    with platform.space() as space:
-        with attack(attacked) as outcome:
-            at_once((partial(make, space, number) for number in range(count)), 16)
-        outcome.harmless()
-
-
 @pytest.mark.parametrize("kind", ["ServiceAccount", "Secret", "Namespace"])
 def test_a_page_of_large_objects(platform: Platform, attack: Attack, kind: str) -> None:
     """Who starts has to read them all."""
@@ -63,7 +49,7 @@ def test_a_page_of_large_objects(platform: Platform, attack: Attack, kind: str) 
 def test_owners_of_a_quarter_of_a_mebibyte(platform: Platform, attacked: Target, attack: Attack) -> None:
     """In Secrets of our name that are not even ours."""
     owner = {"pullsecret-webhook/owner": "x" * 250_000}
-    with platform.spaces(600) as spaces:
+    with platform.spaces(700) as spaces:
         with attack(attacked) as outcome:
             at_once(partial(platform.mallory.create, secret(space, annotations=owner)) for space in spaces)
         outcome.harmless()
@@ -71,8 +57,8 @@ def test_owners_of_a_quarter_of_a_mebibyte(platform: Platform, attacked: Target,
 
 def test_thousands_of_ends_in_pull_secrets(platform: Platform, attacked: Target, attack: Attack) -> None:
     """Which are put right, until it is a tug-of-war."""
-    soon = datetime.now(UTC) + timedelta(days=3)
-    ends = ",".join(f"{soon + timedelta(seconds=number):%Y-%m-%dT%H:%M:%SZ}" for number in range(11_000))
+    soon = datetime.now(UTC) + timedelta(days=1, hours=1)
+    ends = ",".join(f"{soon + timedelta(minutes=number):%Y-%m-%dT%H:%M:%SZ}" for number in range(8_500))
     change = {"metadata": {"annotations": {"pullsecret-webhook/expires": ends}}}
     with ExitStack() as stack:
         spaces = [stack.enter_context(platform.space(stands=True)) for _ in range(6)]
