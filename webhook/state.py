@@ -43,7 +43,7 @@ class Versioned(Protocol):
 
 V = TypeVar("V", bound=Versioned)
 
-MOST_SECRETS, LONGEST_NAMES = 50, 2048
+MOST_SECRETS, LONGEST_NAMES = 50, 1024
 """That are kept of an account's own pull secrets, and characters of all their names. An account may list 75,000."""
 LONGEST_CONTENT, LONGEST_REGISTRIES = 256 * 1024, 4096
 """Characters of a pull secret that is looked into, and of the registries' names that are kept of it: a hundred."""
@@ -169,8 +169,13 @@ class Account:
     """A service account: its pull secrets (of many the first, and ours), and whether its pods may have no others."""
 
     version: int
-    pull_secrets: tuple[str, ...]
+    names: str
+    """Of its pull secrets, with a slash, which no name has, between them: a tenth of the memory of as many strings."""
     enforced: bool
+
+    @property
+    def pull_secrets(self) -> tuple[str, ...]:
+        return tuple(self.names.split("/")) if self.names else ()
 
     def refuses(self, name: str) -> bool:
         return self.enforced and name not in self.pull_secrets
@@ -261,12 +266,12 @@ class Reader:
         )
 
     def account(self, seen: AccountObject) -> Account:
-        names = dict.fromkeys(one.name for one in seen.image_pull_secrets or () if one.name)
+        names = dict.fromkeys(one.name for one in seen.image_pull_secrets or () if one.name and "/" not in one.name)
         lengths = zip(islice(names, MOST_SECRETS), accumulate(map(len, names)), strict=False)
-        first = [sys.intern(name) for name, together in lengths if together <= LONGEST_NAMES]
+        first = [name for name, together in lengths if together <= LONGEST_NAMES]
         return Account(
             version=version(seen.metadata),
-            pull_secrets=(*first, *({self.secret} & names.keys() - first)),
+            names=sys.intern("/".join((*first, *({self.secret} & names.keys() - first)))),
             enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) in TRUE,
         )
 

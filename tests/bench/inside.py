@@ -56,7 +56,7 @@ def mutate() -> Mutate:
     digest = fingerprint(fields(planner.body(namespace, Known.credentials_.items)))
     state.namespaces.learn(SPACE, namespace)
     state.standing.learn(SPACE, Standing(SPACE, "s", 2, True, True, False, False, "alice", digest))  # as in Standing
-    state.accounts.learn(account_key(SPACE, "default"), Account(1, (), enforced=False))
+    state.accounts.learn(account_key(SPACE, "default"), Account(1, "", enforced=False))
     supply = Supply(state, Known(), unused, unused, unused, planner, lambda: datetime.now(UTC), metrics, unused)
     return Mutate(Admission(Settings("ghcr-secret"), state, supply, unused, unused, unused, unused), metrics)
 

@@ -122,7 +122,7 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
     state.namespaces.in_touch()
     for namespace in (TEAM, FREE, NEW):
         state.namespaces.learn(namespace.name, namespace)
-        state.accounts.learn(account_key(namespace.name, "default"), Account(1, ("registry",), enforced=False))
+        state.accounts.learn(account_key(namespace.name, "default"), Account(1, "registry", enforced=False))
     digest = FINGERPRINT(fields(PLANNER.body(TEAM, [CREDENTIAL])))
     standing = Standing(
         "team", "s", 2, ours=True, dockerconfig=True, immutable=False, terminating=False, owner="alice", digest=digest

@@ -33,9 +33,9 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 TEAM = Namespace("team", "u1", 1, "alice")
 INHERITED, ENFORCED = ("inherited", SECRET, "a"), ("a",)
 ACCOUNTS = {
-    "default": Account(1, (), enforced=False),
-    "inherits": Account(1, INHERITED, enforced=False),
-    "enforces": Account(1, ENFORCED, enforced=True),
+    "default": Account(1, "", enforced=False),
+    "inherits": Account(1, "/".join(INHERITED), enforced=False),
+    "enforces": Account(1, "/".join(ENFORCED), enforced=True),
 }
 FINGERPRINT = Fingerprint(b"key")
 READER = Reader((), lambda _: False, FINGERPRINT, SECRET)

@@ -203,15 +203,15 @@ def test_accounts_that_enforce_are_told_of_when_they_come_or_change() -> None:
     """With what was before; but not those of the first list."""
     view, heard = Accounts(), list[tuple[str, int | None, int]]()
     view.tightened = lambda key, before, after: heard.append((key, before.version if before else None, after.version))
-    view.learn("team/a", Account(1, (), enforced=True))
-    view.replace({"team/a": Account(2, (), enforced=True), "team/b": Account(2, (), enforced=False)}, 2)
+    view.learn("team/a", Account(1, "", enforced=True))
+    view.replace({"team/a": Account(2, "", enforced=True), "team/b": Account(2, "", enforced=False)}, 2)
     assert heard == []
     for version, enforced in ((3, False), (4, True), (5, True), (6, False)):
-        view.learn("team/b", Account(version, ("x",), enforced=enforced))
+        view.learn("team/b", Account(version, "x", enforced=enforced))
     view.forget("team/a", 7)
-    view.learn("team/a", Account(8, (), enforced=True))
+    view.learn("team/a", Account(8, "", enforced=True))
     view.forget("team/a", 9)
-    view.replace({"team/c": Account(10, (), enforced=True)}, 10)
+    view.replace({"team/c": Account(10, "", enforced=True)}, 10)
     assert heard == [("team/b", 3, 4), ("team/b", 4, 5), ("team/a", None, 8), ("team/c", None, 10)]
 
 
@@ -458,27 +458,30 @@ def references(*names: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("seen", "read"),
     [
-        ({"metadata": {"resourceVersion": "5"}}, Account(5, (), enforced=False)),
-        ({"metadata": {}, "imagePullSecrets": None}, Account(0, (), enforced=False)),
+        ({"metadata": {"resourceVersion": "5"}}, Account(5, "", enforced=False)),
+        ({"metadata": {}, "imagePullSecrets": None}, Account(0, "", enforced=False)),
         (
             {"metadata": {}, "imagePullSecrets": [{"name": "b"}, {}, {"name": ""}, {"name": "a"}]},
-            Account(0, ("b", "a"), enforced=False),
+            Account(0, "b/a", enforced=False),
         ),
-        ({"metadata": {}, "imagePullSecrets": references(*MANY)}, Account(0, MANY[:50], enforced=False)),
+        ({"metadata": {}, "imagePullSecrets": references(*MANY)}, Account(0, "/".join(MANY[:50]), enforced=False)),
         (
             {"metadata": {}, "imagePullSecrets": references(*MANY, "ghcr-secret")},
-            Account(0, (*MANY[:50], "ghcr-secret"), enforced=False),
+            Account(0, "/".join((*MANY[:50], "ghcr-secret")), enforced=False),
         ),
         (
-            {"metadata": {}, "imagePullSecrets": references("a", "a", "x" * 2000, "y" * 253, "ghcr-secret", "b")},
-            Account(0, ("a", "x" * 2000, "ghcr-secret"), enforced=False),
+            {
+                "metadata": {},
+                "imagePullSecrets": references("a", "a", "b/c", "x" * 1000, "y" * 253, "ghcr-secret", "b"),
+            },
+            Account(0, f"a/{'x' * 1000}/ghcr-secret", enforced=False),
         ),
-        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, (), enforced=True)),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, "", enforced=True)),
         # What Go's strconv.ParseBool takes for true, as in the API server.
-        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "True"}}}, Account(0, (), enforced=True)),
-        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "1"}}}, Account(0, (), enforced=True)),
-        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "tRUE"}}}, Account(0, (), enforced=False)),
-        ({"metadata": {"labels": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, (), enforced=False)),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "True"}}}, Account(0, "", enforced=True)),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "1"}}}, Account(0, "", enforced=True)),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "tRUE"}}}, Account(0, "", enforced=False)),
+        ({"metadata": {"labels": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, "", enforced=False)),
     ],
 )
 def test_account(seen: dict[str, Any], read: Account) -> None:
@@ -487,7 +490,7 @@ def test_account(seen: dict[str, Any], read: Account) -> None:
 
 @pytest.mark.parametrize(("enforced", "name", "refuses"), [(True, "a", False), (True, "b", True), (False, "b", False)])
 def test_refuses(enforced: bool, name: str, refuses: bool) -> None:
-    assert Account(1, ("a",), enforced=enforced).refuses(name) is refuses
+    assert Account(1, "a", enforced=enforced).refuses(name) is refuses
 
 
 def test_a_view_is_behind_until_its_watch_works_and_when_it_says_nothing_more() -> None:

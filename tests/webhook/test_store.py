@@ -194,11 +194,11 @@ def test_accounts() -> None:
 
     assert account(ClusterError(403, "Forbidden")) is None
     assert account(ClusterError(404, "NotFound")) is None
-    assert account(seen) == Account(7, ("a",), enforced=False) == state.accounts.get(account_key("team", "default"))
+    assert account(seen) == Account(7, "a", enforced=False) == state.accounts.get(account_key("team", "default"))
 
 
 def test_an_account_that_the_watch_is_about_to_tell_costs_no_call() -> None:
-    state, says, told = State.empty(), Says(SEEN), Account(3, ("a",), enforced=False)
+    state, says, told = State.empty(), Says(SEEN), Account(3, "a", enforced=False)
 
     async def asked() -> Account | None:
         state.accounts.replace({}, 1)
