@@ -6,6 +6,7 @@ import json
 import signal
 import ssl
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.waiting import until
+from webhook.server import PAGE_LASTS
 
 NAMESPACE = "pullsecret-webhook"
 ACCOUNT = "pullsecret-webhook"
@@ -99,6 +101,7 @@ class Webhook:
             return type(e).__name__
 
     def metrics(self) -> str:
+        time.sleep(PAGE_LASTS)  # or it might be a page from before what a test has just done
         return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
 
     def answered(self) -> int:
