@@ -18,7 +18,8 @@ from webhook.places import Places
 BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted."""
 TURNS = 16
-"""Turns of the event loop that a newcomer has at least, however many others come. A handshake and a review take 4."""
+"""Turns of the event loop that a newcomer has at least, however many others come, in the quarter of the places that is
+always for newcomers. A handshake and a review take 4."""
 RECEIVED = 64 * 1024
 """Bytes that the kernel keeps of what a connection sends: what is read at once stays allocated until its end, twice."""
 PAUSE = 0.1
@@ -46,8 +47,8 @@ class Connection:
             with suppress(OSError):  # the client is gone
                 self._accepted.shutdown(socket.SHUT_RDWR)  # the handshake fails
 
-    def sent_review(self) -> None:
-        self._door.places.sent_review(self)
+    def sent_review(self) -> bool:
+        return self._door.places.sent_review(self)
 
     def ended(self) -> None:
         self._protocol = None  # they hold each other
@@ -94,8 +95,8 @@ class Door:
         context: ssl.SSLContext | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.protocol, self.context, self.places = protocol, context, Places(most)
-        self._listening, self._at_once = listening, max(1, most // TURNS)
+        self.protocol, self.context, self.places = protocol, context, Places(most, self.loop.time)
+        self._listening, self._at_once = listening, max(1, most // 4 // TURNS)
         self._handshakes: set[asyncio.Task[None]] = set()
         self._open = True
         listening.setblocking(False)

@@ -104,7 +104,7 @@ class Deadline:
 class Seen(Protocol):
     """The connection, as its door sees it."""
 
-    def sent_review(self) -> None: ...
+    def sent_review(self) -> bool: ...
 
     def ended(self) -> None: ...
 
@@ -192,9 +192,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._body > SMALL and not self.arriving.holds(self, self._body):
             raise ValueError("too much at once")
 
-    def review_came(self) -> None:
-        if self.connection is not None:
-            self.connection.sent_review()
+    def review_came(self) -> bool:
+        """Whether the connection may stay when it is answered."""
+        return self.connection is None or self.connection.sent_review()
 
     def message_is_complete(self) -> None:
         self._whole.end()

@@ -2,13 +2,20 @@
 
 Anybody who reaches the port may connect, so a newcomer is always let in: it may be the API server. Those that have
 sent a review are the known ones, as a rule the API server's; all others are strangers. The stranger that came first
-goes first: what it has sent meanwhile does not help it, or a byte now and then would keep others out. Known ones go
-only when they leave strangers fewer than a quarter of the places, the one whose last review is the longest ago first:
-to send a review is no proof of anything, and a newcomer needs time for its handshake and its first review.
+goes first: what it has sent meanwhile does not help it, or a byte now and then would keep others out. A quarter of the
+places is always the strangers', because a newcomer needs time for its handshake and its first review.
+
+To send a review is no proof of anything, and one that is cut off may be on its way over a connection that is cut. So
+when the places of the known are taken by some that have just sent one, who sends its first is answered and told to go,
+which costs the API server no more than a new connection. One that rests gives way.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
+
+RESTS = 1.0
+"""Seconds after the last review. The API server takes the connection that it used last."""
 
 
 class Guest(Protocol):
@@ -17,26 +24,43 @@ class Guest(Protocol):
 
 
 class Places:
-    def __init__(self, most: int) -> None:
-        self._most, self._spare = most, most // 4
+    """`clock`: seconds."""
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        self._most, self._most_known, self._clock = most, most - most // 4, clock
         self._strangers: OrderedDict[Guest, None] = OrderedDict()
-        self._known: OrderedDict[Guest, None] = OrderedDict()
+        self._known: OrderedDict[Guest, float] = OrderedDict()
+        """With the time of the last review, the oldest first."""
 
     def __len__(self) -> int:
         return len(self._strangers) + len(self._known)
 
     def take(self, guest: Guest) -> None:
         if len(self) >= self._most:
-            leaving = self._known if len(self._strangers) < self._spare else self._strangers
-            leaving.popitem(last=False)[0].cut()
+            self._strangers.popitem(last=False)[0].cut()
         self._strangers[guest] = None
 
-    def sent_review(self, guest: Guest) -> None:
-        if guest in self._known:
-            self._known.move_to_end(guest)
-        elif self._strangers.pop(guest, self) is None:  # not if it has been cut
-            self._known[guest] = None
+    def sent_review(self, guest: Guest) -> bool:
+        """Whether it may stay when it is answered."""
+        if guest not in self._known:
+            if guest not in self._strangers or not self._room():
+                return False
+            del self._strangers[guest]
+        self._known[guest] = self._clock()
+        self._known.move_to_end(guest)
+        return True
 
     def leave(self, guest: Guest) -> None:
         self._strangers.pop(guest, None)
         self._known.pop(guest, None)
+
+    def _room(self) -> bool:
+        """For one more that is known."""
+        if len(self._known) < self._most_known:
+            return True
+        longest, last = next(iter(self._known.items()))
+        if self._clock() - last < RESTS:
+            return False
+        del self._known[longest]
+        longest.cut()
+        return True

@@ -22,6 +22,8 @@ DECODED = "pullsecret_webhook.review"
 """Key in the ASGI scope: the review, if it was decoded already."""
 
 PATH = b"/mutate"
+LAST = b"\r\nconnection: close\r\n"
+"""In the place of the end of the first line of an answer: there is none after it on this connection."""
 LARGEST_HELD = 1024 * 1024
 """Bytes. More is not ordinary, and the app counts what it reads."""
 _ODD = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade"})
@@ -56,20 +58,23 @@ class ReviewProtocol(LimitedProtocol):
             self._held.append(body)
 
     def on_message_complete(self) -> None:
-        if self._held is not None or self.url.partition(b"?")[0] == PATH:
-            self.review_came()
+        stays = self.review_came() if self._held is not None or self.url.partition(b"?")[0] == PATH else True
         if self._held is not None:
             body = b"".join(self._held)
             answer = self._at_once(body)
             if isinstance(answer, bytes):
                 self._held = None
                 self.message_is_complete()
-                self.transport.write(answer)
+                self.transport.write(answer if stays else answer.replace(b"\r\n", LAST, 1))
+                if not stays:
+                    self.transport.close()
                 self._rest()
                 return
             self._hand_over(body)
             if isinstance(answer, Request):
                 cast(dict[str, Any], self.scope)[DECODED] = answer  # ASGI allows keys of one's own
+        if not stays:
+            self.cycle.keep_alive = False
         super().on_message_complete()
 
     def shutdown(self) -> None:

@@ -223,7 +223,8 @@ def test_more_than_a_secret_holds_is_not_written_and_said(
     service.give(owner, Credential("ghcr.io", "bot", token))
     own.namespace("large", labels=label(owner))
     before = stands(own, "large", token)
-    service.give(owner, Credential("ghcr.io", "bot", planted.token() + "x" * 600_000))
+    large = planted.token() + "x" * 30_000
+    service.give(owner, *(Credential(f"r{number}.example.com", "bot", large) for number in range(20)))
     look(own, "large")
 
     def told() -> bool:
@@ -286,11 +287,12 @@ def test_while_the_database_is_down_what_stands_stays(own: ControlPlane, replica
         time.sleep(1)
         assert own.api.get("Secret", SECRET, "sql-down") == before
         own.namespace("sql-down-unknown", labels=label("user-19"))  # nobody said yet what that one has
-        why = "there is no Secret; the webhook said: source sql: "
+        says = f'an Event in {deployed.NAMESPACE} says: "source sql: '
+        why = f"there is no Secret; {says}"
         own.wait(lambda: why in status(own, "sql-down-unknown").out, "status says why")
         assert status(own, "sql-down-unknown").code == 1
         above, _, table = status(own, "sql-down").out.partition("NAMESPACE ")
-        assert "the webhook said: source sql: " in above
+        assert says in above
         assert "sql-down   user-18  right" in table
     finally:
         postgres.up()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.places import Places
+from webhook.places import RESTS, Places
 
 MOST = 8
 
@@ -15,6 +15,12 @@ class Guest:
     def cut(self) -> None:
         assert not self.was_cut
         self.was_cut = True
+
+
+class World:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.places = Places(MOST, lambda: self.now)
 
 
 def come(places: Places, count: int) -> list[Guest]:
@@ -29,52 +35,67 @@ def cut(guests: list[Guest]) -> list[int]:
 
 
 def test_the_stranger_that_came_first_goes() -> None:
-    places = Places(MOST)
+    places = World().places
     guests = come(places, MOST)
-    places.sent_review(guests[0])
+    assert places.sent_review(guests[0])
     places.take(Guest(8))
     assert cut(guests) == [1]
 
 
-def test_known_ones_leave_strangers_a_quarter() -> None:
-    places = Places(MOST)
+def test_strangers_have_a_quarter_and_who_has_just_sent_a_review_is_not_cut_for_another() -> None:
+    world = World()
+    places = world.places
     guests = come(places, MOST)
-    for guest in guests:
+    assert [places.sent_review(guest) for guest in guests] == [*[True] * 6, False, False]
+    for number in range(8, 20):
+        places.take(Guest(number))
+    assert cut(guests) == [6, 7]
+
+
+def test_one_that_rests_gives_way() -> None:
+    world = World()
+    places = world.places
+    guests = come(places, MOST)
+    for guest in guests[:6]:
         places.sent_review(guest)
-    places.sent_review(guests[0])
-    strangers = [Guest(8), Guest(9), Guest(10)]
-    for stranger in strangers:
-        places.take(stranger)
-    assert cut(guests) == [1, 2]  # the last review of the others is newer
-    assert cut(strangers) == [8]
+    world.now = RESTS
+    assert places.sent_review(guests[0])
+    assert places.sent_review(guests[6])
+    assert cut(guests) == [1]
 
 
 def test_one_that_was_cut_gets_no_place_by_what_it_sent_before() -> None:
-    places = Places(MOST)
+    places = World().places
     guests = come(places, MOST + 1)
-    places.sent_review(guests[0])
+    assert not places.sent_review(guests[0])
     places.leave(guests[0])
     assert len(places) == MOST
 
 
-@given(st.lists(st.tuples(st.sampled_from(["take", "review", "leave"]), st.integers(0, 40)), max_size=200))
+@given(st.lists(st.tuples(st.sampled_from(["take", "review", "leave", "time"]), st.integers(0, 40)), max_size=200))
 def test_never_more_than_the_most_and_a_newcomer_stays_for_a_while(steps: list[tuple[str, int]]) -> None:
-    places, guests = Places(MOST), [Guest(number) for number in range(41)]
+    world, guests = World(), [Guest(number) for number in range(41)]
+    places = world.places
     inside: list[Guest] = []
-    reviewed: set[Guest] = set()
+    known: dict[Guest, float] = {}
     for step, number in steps:
         guest = guests[number]
-        if step == "take" and guest not in inside and not guest.was_cut:
+        if step == "time":
+            world.now += number / 10
+        elif step == "take" and guest not in inside and not guest.was_cut:
             places.take(guest)
             inside.append(guest)
         elif step == "review" and guest in inside:
-            places.sent_review(guest)
-            reviewed.add(guest)
+            if places.sent_review(guest):
+                known[guest] = world.now
         elif step == "leave" and guest in inside:
             places.leave(guest)
             inside.remove(guest)
+            known.pop(guest, None)
         gone = [other for other in inside if other.was_cut]
-        newest = [other for other in inside if other not in reviewed][-MOST // 4 :]
+        newest = [other for other in inside if other not in known][-MOST // 4 :]
         assert not set(gone) & set(newest)
+        assert all(world.now - known[other] >= RESTS for other in gone if other in known)
         inside = [other for other in inside if not other.was_cut]
+        known = {other: last for other, last in known.items() if not other.was_cut}
         assert len(places) == len(inside) <= MOST
