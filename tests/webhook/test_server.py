@@ -27,6 +27,7 @@ from webhook.admission import Answer
 from webhook.errors import NamespaceUnknown
 from webhook.loop import Loop
 from webhook.metrics import Metrics
+from webhook.places import Places
 from webhook.review import Request, answer
 from webhook.server import LARGEST, Mutate, admission_app, listen, metrics_app, seconds_left, server
 
@@ -398,6 +399,23 @@ def test_metrics_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made) == 1
     assert response.headers["content-type"].startswith("text/plain")
     assert "pullsecret_webhook_review_seconds_count 0.0" in response.text
+
+
+def test_without_a_place_a_review_is_answered_and_its_connection_ended(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running.client() as client:
+        kept = client.post("/mutate", content=review(), headers={"content-type": "application/json"})
+        assert "connection" not in kept.headers
+        monkeypatch.setattr(Places, "sent_review", lambda *_: False)
+        last = client.post("/mutate", content=review(), headers={"content-type": "application/json"})
+        assert (last.status_code, last.json()["response"]) == (200, {"uid": "u-1", "allowed": True})
+        assert last.headers["connection"] == "close"
+    with running.connection() as connection:
+        body = review().encode()
+        head = b"POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        connection.sendall(head % len(body) + body)
+        assert b"\r\nconnection: close\r\n" in read_all(connection)  # to its end, which comes at once
 
 
 @pytest.mark.parametrize(
