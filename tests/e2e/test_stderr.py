@@ -1,9 +1,12 @@
 """A webhook whose standard error is full, gone or read by nobody: reviews go on, and it ends when it is told to."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
+from controlplane.webhook import Webhook
 
 pytestmark = pytest.mark.cluster
 FULL = "descriptor = os.open('/dev/full', os.O_WRONLY)"
@@ -19,6 +22,14 @@ except BlockingIOError:
 SERVES = "import os\n{}\nos.dup2(descriptor, 2)\nfrom webhook.cli import main\nmain()"
 
 
+@pytest.fixture
+def as_before(installed: ControlPlane, webhook: Webhook) -> Iterator[None]:
+    """The replica that the other tests share is called again."""
+    yield
+    deployed.register(installed, webhook.port)
+
+
+@pytest.mark.usefixtures("as_before")
 @pytest.mark.parametrize("how", [FULL, GONE, STUCK], ids=["full", "gone", "stuck"])
 def test_nothing_is_lost_but_lines(installed: ControlPlane, how: str, request: pytest.FixtureRequest) -> None:
     name = f"stderr-{request.node.callspec.id}"
