@@ -87,7 +87,27 @@ WEBHOOK_ONLY = {
 much, the kubelet passes over: of a Secret that is no dockerconfigjson it takes nothing."""
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+QUICK = {
+    "pod-without-list",
+    "pod-own-entries-stay",
+    "pod-opted-out",
+    "namespace-without-owner",
+    "background-opted-out",
+    "deployment-own-entries-stay",
+    "deployment-template-opted-out",
+    "deployment-update-lost-own-stay",
+    "deployment-update-never-had",
+    "enforced-account-lists-ours",
+    "enforced-account-of-its-own",
+    "secret-foreign-opaque",
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.slow) for path in FILES],
+    ids=lambda path: path.stem,
+)
 def test_the_net_does_what_the_webhook_would(net: ControlPlane, path: Path) -> None:
     team = f"down-{path.stem}"
     case = goldencase.load(path, team=team, alice=f"alice-{path.stem}", bob=f"bob-{path.stem}")

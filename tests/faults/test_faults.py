@@ -41,7 +41,6 @@ def quick(name: str, act: Act, *, uncaught: bool = False) -> Fault:
 
 ON_SECRETS = [
     quick("kill_one", inprocesses.killed(1.0), uncaught=True),
-    quick("rolling_restart", inprocesses.replaced(1)),
     quick("api_resets", inconnections.resets(5)),
     quick("watches_cut", inconnections.cuts(2)),
     quick("retry_after_120", inconnections.answers(503, 1, retry_after=120)),
@@ -49,20 +48,28 @@ ON_SECRETS = [
     quick("slow_2s", inconnections.slow(2, 4)),
     quick("writes_500", inconnections.failing_writes(8)),
     quick("rbac_withdrawn", incluster.withdrawn(5, "ClusterRoleBinding", "RoleBinding")),
-    quick("apiserver_killed", incluster.killed("kube-apiserver", 0.5)),
     quick("tokens_every_second", inload.rotations(1, 6)),
     quick("labelled", inload.labelled(10)),
     quick("stderr_stuck", inlogs.during(inlogs.stuck, 2)),
     quick("stderr_gone", inlogs.during(inlogs.gone, 2)),
 ]
+LONGER = [
+    quick("rolling_restart", inprocesses.replaced(1)),
+    quick("apiserver_killed", incluster.killed("kube-apiserver", 0.5)),
+]
 
 
+@pytest.mark.slow
 def test_while_the_service_of_tokens_is_down(field: Arena) -> None:
     """The first one: replicas with another source would contradict those of the others."""
     with scene(field, replicas=2, spec=Spec(), source="http") as made:
         assert missed(made, quick("http_down", insources.http_down(5))) == ""
 
 
-@pytest.mark.parametrize("fault", ON_SECRETS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault",
+    [*ON_SECRETS, *(pytest.param(fault, marks=pytest.mark.slow) for fault in LONGER)],
+    ids=lambda fault: fault.name,
+)
 def test_no_pod_loses_its_reference(shared: Scene, fault: Fault) -> None:
     assert missed(shared, fault) == ""

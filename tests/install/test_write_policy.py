@@ -4,6 +4,7 @@ In a control plane of its own in which no webhook runs, so that nothing is repai
 """
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 
@@ -35,7 +36,9 @@ def us(own: ControlPlane) -> Api:
     api = own.access(own.service_account(deployed.NAMESPACE, deployed.ACCOUNT))
     space = own.namespace("probe")
     until(lambda: refused(lambda: api.apply(secret(space), dry_run=True)), "the write policy is in force", within=20)
-    until(lambda: refused(lambda: reconfigure(api, labels={"a": "b"})), "the other one too", within=20)
+    # Each time another label: what an attempt has done before the policy was in force is no change later.
+    attempts = count()
+    until(lambda: refused(lambda: reconfigure(api, labels={"a": str(next(attempts))})), "the other too", within=20)
     return api
 
 
