@@ -62,7 +62,9 @@ class Load:
                 pace.join()
 
     def one(self, space: str, *, owned: bool = True, account: str = "default", alone: bool = False) -> Pod | None:
-        """None: the API server did not take it, for no reason of ours. `alone`: only for the webhook."""
+        """None: it says nothing, such as one that the API server did not take for no reason of ours. `alone`: only for the
+        webhook.
+        """
         began = time.monotonic()
         try:
             created = self._api.create(pod(space, account, ALONE if alone else {}))
@@ -75,6 +77,8 @@ class Load:
         else:
             listed = [reference["name"] for reference in created["spec"].get("imagePullSecrets") or []]
             made = Pod(space, owned, began, time.monotonic(), right=(listed == [SECRET]) is owned)
+        if not owned and space not in self._tenants.controls:
+            return None  # it has got an owner meanwhile: either is right
         self.pods.append(made)
         return made
 
