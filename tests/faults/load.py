@@ -62,8 +62,9 @@ class Load:
                 pace.join()
 
     def one(self, space: str, *, owned: bool = True, account: str = "default", alone: bool = False) -> Pod | None:
-        """None: it says nothing, such as one that the API server did not take for no reason of ours. `alone`: only for the
-        webhook.
+        """None: it says nothing, as the API server did not take it for no reason of ours, or it has an owner meanwhile.
+
+        `alone`: only for the webhook.
         """
         began = time.monotonic()
         try:
@@ -78,7 +79,7 @@ class Load:
             listed = [reference["name"] for reference in created["spec"].get("imagePullSecrets") or []]
             made = Pod(space, owned, began, time.monotonic(), right=(listed == [SECRET]) is owned)
         if not owned and space not in self._tenants.controls:
-            return None  # it has got an owner meanwhile: either is right
+            return None
         self.pods.append(made)
         return made
 
