@@ -20,8 +20,9 @@ from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.waiting import until
-from webhook.server import PAGE_LASTS
 
+PAGE_LASTS = 0.1
+"""Seconds for which the webhook shows the same page of metrics (`webhook.server`)."""
 NAMESPACE = "pullsecret-webhook"
 ACCOUNT = "pullsecret-webhook"
 ENTRY = "mutate.pullsecret-webhook.io"

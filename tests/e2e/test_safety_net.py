@@ -76,9 +76,8 @@ def labelled(obj: Object, key: str, value: str = "disabled") -> Object:
 # -- while nobody answers --
 
 WEBHOOK_ONLY = {
-    "pod-only-ours-union": [SECRET],
     "pod-union-of-its-own-account": [SECRET],
-    "pod-union-without-doubles": [SECRET],
+    "pod-union-without-doubles": [SECRET, "mirror", "mirror"],
     "secret-foreign-opaque": [SECRET],
     "secret-foreign-opaque-deployment": [SECRET],
     "dry-run-secret-foreign-opaque": [SECRET],
@@ -89,7 +88,9 @@ much, the kubelet passes over: of a Secret that is no dockerconfigjson it takes 
 
 QUICK = {
     "pod-without-list",
+    "pod-only-ours-union",
     "pod-own-entries-stay",
+    "pod-union-without-doubles",
     "pod-opted-out",
     "namespace-without-owner",
     "background-opted-out",
@@ -121,6 +122,18 @@ def test_the_net_does_what_the_webhook_would(net: ControlPlane, path: Path) -> N
     if review.operation == "CREATE":
         until(lambda: goldencase.names(send(net, review, team)) == expected, f"{expected} is in it", within=3)
     assert goldencase.names(send(net, case.review, team)) == expected
+
+
+def test_a_template_that_was_patched_costs_no_pod_its_accounts_secrets(net: ControlPlane) -> None:
+    """ServiceAccount admission fills only empty lists: it skips the pods of such a template."""
+    net.namespace("patched", labels={OWNER: "alice"})
+    net.api.apply(account("patched", "default", imagePullSecrets=[{"name": "dockerhub"}]))
+    until(lambda: added(net, "patched") == ["dockerhub", SECRET], "the account is known", within=5)
+    made = deployment("patched")
+    made["spec"]["replicas"] = 1
+    assert names(net.api.create(made)) == [SECRET]
+    pods = net.wait(lambda: net.api.list("Pod", "patched"), "the Deployment's pod")
+    assert names(pods[0]) == [SECRET, "dockerhub"]
 
 
 def test_owners_by_name_and_what_is_excluded(net: ControlPlane) -> None:
