@@ -1,4 +1,4 @@
-"""A dozen cheap faults, one after the other on the same two replicas; `make test-faults` has all of them."""
+"""Cheap faults, one after the other on the same two replicas; `make test-faults` has all of them."""
 
 from collections.abc import Iterator
 
@@ -41,19 +41,19 @@ def quick(name: str, act: Act, *, uncaught: bool = False) -> Fault:
 
 ON_SECRETS = [
     quick("kill_one", inprocesses.killed(1.0), uncaught=True),
-    quick("api_resets", inconnections.resets(5)),
     quick("watches_cut", inconnections.cuts(2)),
     quick("retry_after_120", inconnections.answers(503, 1, retry_after=120)),
     quick("answers_429", inconnections.answers(429, 3)),
-    quick("slow_2s", inconnections.slow(2, 4)),
-    quick("writes_500", inconnections.failing_writes(8)),
-    quick("rbac_withdrawn", incluster.withdrawn(5, "ClusterRoleBinding", "RoleBinding")),
     quick("tokens_every_second", inload.rotations(1, 6)),
     quick("labelled", inload.labelled(10)),
     quick("stderr_stuck", inlogs.during(inlogs.stuck, 2)),
     quick("stderr_gone", inlogs.during(inlogs.gone, 2)),
 ]
 LONGER = [
+    quick("api_resets", inconnections.resets(5)),
+    quick("slow_2s", inconnections.slow(2, 4)),
+    quick("writes_500", inconnections.failing_writes(8)),
+    quick("rbac_withdrawn", incluster.withdrawn(5, "ClusterRoleBinding", "RoleBinding")),
     quick("rolling_restart", inprocesses.replaced(1)),
     quick("apiserver_killed", incluster.killed("kube-apiserver", 0.5)),
 ]
