@@ -261,7 +261,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> ClusterError:
         status = Status()
     after = response.headers.get("Retry-After", "")
     reason = status.reason or response.reason or ""
-    return ClusterError(response.status, reason, status.message, float(after) if after.isdigit() else 0.0)
+    return ClusterError(response.status, reason, status.message, float(after) if after.isdecimal() else 0.0)
 
 
 def _no_configuration(kubeconfig: str | None, error: Exception) -> str:

@@ -56,7 +56,7 @@ class _Told:
 
     def lately(self, notice: Notice, now: datetime) -> bool:
         last = self.said.get(hash(notice))
-        return last is not None and now - last < again(notice.reason)
+        return last is not None and timedelta(0) <= now - last < again(notice.reason)  # clocks are set back
 
     def has_room(self, now: datetime) -> bool:
         self.room = min(BURST, self.room + max(0.0, (now - self.at) / PACE))

@@ -123,8 +123,8 @@ class Refresh:
 
     def anew(self, namespace: str) -> None:
         """It is another namespace of that name, or another owner's: what went before does not count."""
-        if self._paces.pop(namespace, None) is not None:
-            self._look(namespace, 0.0, news=True)
+        self._paces.pop(namespace, None)
+        self._look(namespace, random.uniform(0.0, PART), news=True)  # noqa: S311  # jitter
 
     def owner(self, owner: str | None) -> None:
         """All that is an owner's, about whom a source has news; None: everybody's."""

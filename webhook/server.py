@@ -45,6 +45,8 @@ SCRAPERS = 32
 """Connections to the metrics port."""
 PAGE_LASTS = 0.1
 """Seconds for which a page of metrics is good: ten a second, however many ask, are a hundredth of the loop's time."""
+LONGEST_TIMEOUT = 30.0
+"""Seconds, as in the API. Whoever sends a review tells its own, and the body is kept for that time."""
 LINGER, CLOSING = 5.0, 1.0
 """Seconds: accepting on after SIGTERM, because endpoints lag; then answering with `Connection: close`."""
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
@@ -55,7 +57,8 @@ def seconds_left(query: bytes) -> float:
     """From `?timeout=3s`, as the API server writes it, less the margin."""
     text = parse_qs(query.decode("latin-1")).get("timeout", [""])[0] if query else ""
     match = _TIMEOUT.fullmatch(text)
-    timeout = float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2], 1.0) if match else DEFAULT_TIMEOUT
+    told = float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2], 1.0) if match else DEFAULT_TIMEOUT
+    timeout = min(told, LONGEST_TIMEOUT)
     return max(timeout - MARGIN, timeout * 0.3)
 
 

@@ -425,7 +425,7 @@ def test_without_a_place_a_review_is_answered_and_its_connection_ended(
         (b"timeout=10s", 9.3),
         (b"timeout=2500ms", 1.8),
         (b"timeout=1s", 0.3),
-        (b"timeout=1m", 59.3),
+        (b"timeout=1m", 29.3),
         (b"", 2.3),
         (b"timeout=", 2.3),
         (b"timeout=-3s", 2.3),
