@@ -680,10 +680,11 @@ def kept_but_for_one_place(before: str, after: str) -> bool:
     return after.endswith(before[place:])
 
 
-def check(before: str, values: list[Any], parsed: Callable[[str], list[Any]] = from_yaml) -> None:
+def check(before: str, parsed: Callable[[str], list[Any]] = from_yaml) -> None:
+    """Against what the text says: PyYAML does not always write what it was given (`:"" é` in a narrow column)."""
     done = injected(before)
 
-    assert parsed(done.text) == [wanted(value) for value in values]
+    assert parsed(done.text) == [wanted(value) for value in parsed(before)]
     assert bool(done.changed) == (done.text != before)
     assert kept(NULL.sub(r"\1", before), done.text)
     if len(done.changed) == 1 and not NULL.search(before):
@@ -694,7 +695,7 @@ def check(before: str, values: list[Any], parsed: Callable[[str], list[Any]] = f
 @given(st.lists(st.tuples(documents(WORDS), YAML_STYLES), max_size=3))
 @settings(deadline=None)
 def test_any_yaml(documents: list[tuple[Any, dict[str, Any]]]) -> None:
-    check("".join(as_yaml(*document) for document in documents), [value for value, _ in documents])
+    check("".join(as_yaml(*document) for document in documents))
 
 
 @given(st.lists(st.tuples(objects(WORDS), JSON_STYLES), max_size=3), st.sampled_from(["", "\n", "\r\n\t"]))
@@ -702,7 +703,7 @@ def test_any_yaml(documents: list[tuple[Any, dict[str, Any]]]) -> None:
 def test_any_json(documents: list[tuple[Any, dict[str, Any]]], between: str) -> None:
     before = between.join(json.dumps(value, **style) for value, style in documents)
 
-    check(before, [value for value, _ in documents], from_json)
+    check(before, from_json)
 
 
 @given(documents(SIMPLE_WORDS), YAML_STYLES, st.integers(0, 2**32))
@@ -712,7 +713,7 @@ def test_any_comments(value: Any, style: dict[str, Any], seed: int) -> None:
     lines = as_yaml(value, style | {"width": 1000, "default_style": None}).splitlines(keepends=True)
     above, behind = ["", "", "# why\n", "      # why\n", "\n"], ["\n", "  # what\n"]
 
-    check("".join(choose(above) + line.rstrip() + choose(behind) for line in lines), [value])
+    check("".join(choose(above) + line.rstrip() + choose(behind) for line in lines))
 
 
 FRAGMENTS = [
