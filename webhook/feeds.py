@@ -27,7 +27,7 @@ V = TypeVar("V", bound=Versioned)
 @dataclass(frozen=True)
 class Feed(Generic[W, V]):
     """What the watch keeps of an object is its key and its value. `changed` is called with the key of each object that
-    is not what it was; before that `heard`, but not of the first list.
+    is not what it was; before that `heard`, but not of the first list. An error of ours in them ends no feed.
     """
 
     watch: Watch[W, tuple[str, V]]
@@ -40,18 +40,23 @@ class Feed(Generic[W, V]):
             if isinstance(event, Replaced):
                 first = not self.view.synced.is_set()
                 for key in self.view.replace(dict(event.items), event.version):
-                    if not first:
-                        self.heard(key)
-                    self.changed(key)
+                    self._tell(key, first=first)
                     await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
             else:
                 self._hear(*event.item, gone=event.gone)
 
     def _hear(self, key: str, item: V, *, gone: bool) -> None:
         if self.view.forget(key, item.version) if gone else self.view.learn(key, item):
-            self.heard(key)
-            self.changed(key)
+            self._tell(key)
         self.view.told(item.version)
+
+    def _tell(self, key: str, *, first: bool = False) -> None:
+        try:
+            if not first:
+                self.heard(key)
+            self.changed(key)
+        except Exception:
+            log.exception("our own bug: what has changed was not looked at", about=key)
 
 
 class Health:

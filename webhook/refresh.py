@@ -68,6 +68,14 @@ class _Pace:
         self.until = now + seconds * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
 
 
+@dataclass(frozen=True, slots=True)
+class _Timer:
+    """`at`: loop time. The handle does not tell: uvloop makes one without `when` of a moment that is very near."""
+
+    at: float
+    handle: asyncio.Handle
+
+
 class Refresh:
     """`of_owner(None)`: every namespace that is known."""
 
@@ -82,7 +90,7 @@ class Refresh:
         self._owners: dict[str | None, None] = {}
         self._some = asyncio.Event()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._waiting: dict[str, asyncio.TimerHandle | None] = {}
+        self._waiting: dict[str, _Timer | None] = {}
         """None: in the queue."""
         self._working: dict[str, bool | None] = {}
         """Was it asked for meanwhile, and because of news?"""
@@ -109,11 +117,11 @@ class Refresh:
             at = max(at, min(pace.until, pace.last + FIRST) if news else pace.until)
         if namespace in self._waiting:
             timer = self._waiting[namespace]
-            if timer is None or timer.when() <= at:
+            if timer is None or timer.at <= at:
                 return
-            timer.cancel()
+            timer.handle.cancel()
         if at > now:
-            self._waiting[namespace] = loop.call_at(at, self._enqueue, namespace)
+            self._waiting[namespace] = _Timer(at, loop.call_at(at, self._enqueue, namespace))
         else:
             self._enqueue(namespace)
 

@@ -1,18 +1,22 @@
 """What is said of a watch, and what becomes of an object that can no longer be read."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from webhook import feeds
 from webhook.cluster import ClusterError
-from webhook.feeds import AGAIN, Health
+from webhook.feeds import AGAIN, Feed, Health
 from webhook.listing import Unread
 from webhook.metrics import Metrics
 from webhook.notice import Notice
 from webhook.pullsecret import Namespace
 from webhook.state import View
+from webhook.watch import Changed, Replaced
 
 DOWN, OTHER = ClusterError(503, "ServiceUnavailable"), ClusterError(0, "SocketTimeoutError")
 
@@ -72,3 +76,26 @@ def test_one_without_a_name_is_logged() -> None:
             health.left_out(Unread("team", "x\ny", None, "it cannot be decoded"))
     assert not told
     assert [line["error"] for line in logs] == ["team/?: it cannot be decoded"]
+
+
+def test_an_error_of_ours_about_one_namespace_ends_no_feed() -> None:
+    def namespace(name: str, version: int) -> tuple[str, Namespace]:
+        return name, Namespace(name, "u", version, "alice")
+
+    class Said:
+        async def events(self) -> AsyncIterator[Replaced[tuple[str, Namespace]] | Changed[tuple[str, Namespace]]]:
+            yield Replaced([namespace("a", 1), namespace("b", 1)], 1)
+            yield Changed(namespace("a", 2), gone=False)
+            yield Changed(namespace("b", 3), gone=False)
+
+    looked: list[str] = []
+
+    def look(name: str) -> None:
+        if name == "a":
+            raise AttributeError(name)
+        looked.append(name)
+
+    with capture_logs() as logs:
+        asyncio.run(Feed(cast(Any, Said()), View[Namespace](), look).run())
+    assert looked == ["b", "b"]
+    assert [line["about"] for line in logs] == ["a", "a"]

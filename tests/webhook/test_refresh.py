@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 import planted
-from webhook import refresh
+from webhook import loop, refresh
 from webhook.notice import Notice
 from webhook.refresh import AT_A_TIME, CALM, FIGHT, FIRST, LONGEST, PART, PASSING, RETRIES, WORKERS, Refresh
 from webhook.supply import Supplied
@@ -132,6 +132,24 @@ def test_however_many_are_concerned_others_have_their_turn_in_between(
     assert len(scene.seen) == len(everybody)
     assert max(after - before for before, after in pairwise(noted)) <= AT_A_TIME
     assert max(after - before for before, after in pairwise(looked)) <= 1
+
+
+def test_moments_that_are_very_near_on_the_loop_that_serves(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop's handle of such a moment does not say when it is."""
+    moments = iter([2e-4, 1e-4, 0.0])
+    monkeypatch.setattr(random, "uniform", lambda _low, _high: next(moments))
+
+    async def main() -> None:
+        for _ in range(3):
+            scene.refresh.news("a")
+        running = asyncio.create_task(scene.refresh.run())
+        while not scene.seen:
+            await asyncio.sleep(0.01)
+        running.cancel()
+
+    with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=loop.Loop) as runner:
+        runner.run(main())
+    assert scene.names == ["a"]
 
 
 def test_a_namespace_waits_once(scene: Scene) -> None:
