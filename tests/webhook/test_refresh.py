@@ -141,7 +141,12 @@ def test_moments_that_are_very_near_on_the_loop_that_serves(scene: Scene, monkey
 
     async def main() -> None:
         done = asyncio.Event()
-        scene.answer = lambda _: done.set() or OK
+
+        def answer(_: str) -> Supplied:
+            done.set()
+            return OK
+
+        scene.answer = answer
         for _ in range(3):
             scene.refresh.news("a")
         running = asyncio.create_task(scene.refresh.run())
