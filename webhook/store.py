@@ -140,9 +140,10 @@ class Lookup:
 
     def __init__(self, cluster: Cluster, reader: Reader, state: State) -> None:
         self._cluster, self._reader, self._state = cluster, reader, state
-        self._reads: dict[str, asyncio.Task[None]] = {}
+        self._reads: dict[str, asyncio.Task[Namespace | None]] = {}
+        self._looks: dict[str, asyncio.Task[Namespace | None]] = {}
+        self._places = asyncio.Semaphore(LOOKS)
         self._unserved: OrderedDict[str, tuple[float, Namespace | None]] = OrderedDict()
-        self._looks = asyncio.Semaphore(LOOKS)
 
     async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
         """Now, from the API server. None: no such namespace. Raises NamespaceUnknown.
@@ -157,8 +158,8 @@ class Lookup:
             if not recent:
                 self._reads[name] = read
             read.add_done_callback(lambda task: self._keep(name, task))
-        await asyncio.shield(read)
-        return self._state.namespaces.get(name)
+        seen = await asyncio.shield(read)
+        return self._state.namespaces.get(name) or seen
 
     async def namespace_in_review(self, name: str) -> Namespace | None:
         """The same for a review: it cannot wait for long, and its sender may make up thousands of names.
@@ -170,10 +171,10 @@ class Lookup:
             return last[1]
         try:
             async with asyncio.timeout(IN_REVIEW):
-                await self._looks.acquire()
-                look = asyncio.create_task(self.namespace(name), name=f"look at namespace {name}")
-                look.add_done_callback(self._looked)
-                found = await asyncio.shield(look)
+                if name not in self._looks:
+                    await self._places.acquire()
+                    self._look(name)
+                found = await asyncio.shield(self._looks[name])
         except TimeoutError:
             raise NamespaceUnknown(f"namespace {name} could not be read within {IN_REVIEW:g} s") from None
         self._unserved.pop(name, None)
@@ -183,34 +184,47 @@ class Lookup:
                 self._unserved.popitem(last=False)
         return found
 
-    def _looked(self, look: asyncio.Task[Namespace | None]) -> None:
-        self._looks.release()
+    def _look(self, name: str) -> None:
+        """With a place, which the look keeps until it ends, or gives back if another one looks by now."""
+        if name in self._looks:
+            self._places.release()
+            return
+        look = self._looks[name] = asyncio.create_task(self.namespace(name), name=f"look at namespace {name}")
+        look.add_done_callback(lambda _: self._looked(name, look))
+
+    def _looked(self, name: str, look: asyncio.Task[Namespace | None]) -> None:
+        del self._looks[name]
+        self._places.release()
         if not look.cancelled():
             look.exception()  # perhaps nobody waits for it any more
 
-    def _keep(self, name: str, read: asyncio.Task[None]) -> None:
+    def _keep(self, name: str, read: asyncio.Task[Namespace | None]) -> None:
         failed = read.cancelled() or read.exception() is not None
         read.get_loop().call_later(0.0 if failed else RECENT, self._drop, name, read)
 
-    def _drop(self, name: str, read: asyncio.Task[None]) -> None:
+    def _drop(self, name: str, read: asyncio.Task[Namespace | None]) -> None:
         if self._reads.get(name) is read:
             del self._reads[name]
 
-    async def _read(self, name: str) -> None:
+    async def _read(self, name: str) -> Namespace | None:
+        """None, if what the view has now is to be believed."""
         view = self._state.namespaces
-        known = view.get(name)  # before asking: what is learned until the answer is here may be newer than it
+        known, told = view.get(name), view.told_to  # before asking: what is learned until the answer is here is newer
         try:
             raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}")
         except ClusterError as e:
             if e.status == 404:
                 if known is not None:
                     view.forget(name, known.version)
-                return
+                return None
             raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
         try:
-            view.learn(name, self._reader.namespace(await decode(_NAMESPACE, raw)))
+            seen = self._reader.namespace(await decode(_NAMESPACE, raw))
         except Unreadable as e:
             raise NamespaceUnknown(f"namespace {name} could not be read: {e}") from None
+        if view.learn(name, seen) or view.told_to != told:
+            return None
+        return seen  # older than what had been told before: etcd was restored, and the view is about to hear of it
 
     async def account(self, namespace: str, name: str) -> Account | None:
         """Now, from the API server; None when there is none, or it cannot be read: then nothing is known against it."""

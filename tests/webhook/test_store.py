@@ -163,6 +163,27 @@ def test_what_ended_meanwhile_does_not_come_back() -> None:
     assert state.namespaces.get("team") is None
 
 
+def test_what_is_there_after_a_restore_of_etcd_is_not_taken_for_gone() -> None:
+    """The watch has told more than the API server knows now, until all is listed again."""
+    state = State.empty()
+    state.namespaces.told(1000)
+
+    assert looked(state, Says(served(team(900, "alice")))) == team(900, "alice")
+    assert state.namespaces.get("team") is None
+
+
+def test_reviews_of_one_namespace_read_it_once_and_keep_no_others_waiting() -> None:
+    says = Slow(ClusterError(404, "NotFound"))
+    lookup = Lookup(cast(Cluster, says), READER, State.empty())
+
+    async def asked() -> None:
+        many = [lookup.namespace_in_review("team") for _ in range(10 * LOOKS)]
+        assert await asyncio.gather(*many, lookup.namespace_in_review("other")) == [None] * (10 * LOOKS + 1)
+
+    asyncio.run(asked())
+    assert says.most <= 2
+
+
 @pytest.mark.parametrize("status", [0, 401, 403, 500, 503])
 def test_nobody_can_say_is_no_answer(status: int) -> None:
     state = State.empty()
