@@ -22,9 +22,9 @@ HEAD_BYTES = 16 * 1024
 UNANSWERED = 8
 """Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
 SMALL, ORDINARY = 32 * 1024, 256 * 1024
-"""Bytes of a body. Smaller than the first it is not counted, and up to the second it never has to go for its size."""
+"""Bytes of a body. Below the first it is not counted; up to the second it is never ended for being the largest."""
 ARRIVING = 16 * 1024 * 1024
-"""Bytes of bodies that are not whole yet, on all connections together: two of the largest."""
+"""Bytes of bodies that are not answered yet, on all connections together: two of the largest."""
 WHOLE_REQUEST = 3.0
 """Seconds. The API server writes a review in one go, and by default waits no longer for its answer."""
 UNREAD = 10.0
@@ -34,7 +34,7 @@ HANDSHAKE = 3.0
 
 
 class Arriving:
-    """The bodies that are not whole yet. Over the bound the largest goes, whoever comes last: else a few that never
+    """The bodies that are not answered yet. Over the bound the largest goes, whoever comes last: else a few that never
     become whole would keep all others out. If all are of ordinary size, the one goes that began first.
     """
 
@@ -183,6 +183,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self.message_is_complete()
         super().on_message_complete()
+        if self.cycle.response_complete:  # it was refused before it was whole
+            self._gone()
+
+    def on_response_complete(self) -> None:
+        self._gone()
+        super().on_response_complete()
 
     def head_is_complete(self) -> None:
         self._in_head = False
@@ -198,7 +204,6 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def message_is_complete(self) -> None:
         self._whole.end()
-        self._gone()
         self._in_head, self._head = True, 0
 
     def connection_lost(self, exc: Exception | None) -> None:

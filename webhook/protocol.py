@@ -58,13 +58,14 @@ class ReviewProtocol(LimitedProtocol):
             self._held.append(body)
 
     def on_message_complete(self) -> None:
-        stays = self.review_came() if self._held is not None or self.url.partition(b"?")[0] == PATH else True
         if self._held is not None:
             body = b"".join(self._held)
             answer = self._at_once(body)
+            stays = answer is None or self.review_came()  # None: perhaps it is none
             if isinstance(answer, bytes):
                 self._held = None
                 self.message_is_complete()
+                self._gone()
                 self.transport.write(answer if stays else answer.replace(b"\r\n", LAST, 1))
                 if not stays:
                     self.transport.close()
@@ -73,6 +74,8 @@ class ReviewProtocol(LimitedProtocol):
             self._hand_over(body)
             if isinstance(answer, Request):
                 cast(dict[str, Any], self.scope)[DECODED] = answer  # ASGI allows keys of one's own
+        else:
+            stays = not self._is_to_be_answered() or self.review_came()
         if not stays:
             self.cycle.keep_alive = False
         super().on_message_complete()
@@ -89,8 +92,12 @@ class ReviewProtocol(LimitedProtocol):
         super().on_headers_complete()
         super().on_body(body)
 
+    def _is_to_be_answered(self) -> bool:
+        """Is it for us, whatever is in it?"""
+        return bool(self.parser.get_method() == b"POST") and self.url.partition(b"?")[0] == PATH
+
     def _is_ordinary(self) -> bool:
-        if self.parser.get_method() != b"POST" or self.url.partition(b"?")[0] != PATH:
+        if not self._is_to_be_answered():
             return False
         # Nothing else is on its way: answers go out in the order of requests, and nobody lets them pile up unread.
         if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):

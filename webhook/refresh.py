@@ -93,7 +93,7 @@ class Refresh:
         self._waiting: dict[str, _Timer | None] = {}
         """None: in the queue."""
         self._working: dict[str, bool | None] = {}
-        """Was it asked for meanwhile, and because of news?"""
+        """Namespaces that a worker has. None: nobody has asked for it since; else, whether because of news."""
         self._paces: dict[str, _Pace] = {}
         self._failing: set[str] = set()
         """Those that wait for the API server."""
