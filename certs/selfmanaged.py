@@ -84,7 +84,8 @@ class SelfManaged:
             published = await self._publisher.published()
             stored = await self._store.read()
             data, now = stored.data if stored else None, self._now()
-            todo = step(data, published.bundle if published else None, now, Authority.create)
+            bundle, leaf = published.bundle if published else None, self._serving.pair
+            todo = step(data, bundle, leaf, now, Authority.create)
             if isinstance(todo, Write):
                 await self._store.write(todo.bundle.data(), over=stored)
                 self._report(f"the CA Secret was written: {todo.why}")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs.authority import CA_LIFE, LEAF_LIFE, SKEW, Authority
-from certs.bundle import CONFIRMED, KEPT, SOAK, Bundle, Publish, Use, Write, stale, step
+from certs.bundle import CONFIRMED, KEPT, RELIEF, SOAK, Bundle, Publish, Use, Write, stale, step
 from certs.pair import Pair
 from certs.pem import encode, encode_key, readable
 from certs.store import Published, Stored
@@ -31,11 +31,16 @@ def trusting(*authorities: Authority) -> bytes:
 
 
 def bundle(
-    signing: Authority | None, *others: Authority, following: Authority | None = None, confirmed: datetime | None = None
+    signing: Authority | None,
+    *others: Authority,
+    following: Authority | None = None,
+    confirmed: datetime | None = None,
+    relieved: Authority | None = None,
 ) -> Bundle:
     """Newest first."""
     every = [authority for authority in (following, signing, *others) if authority]
-    return Bundle(tuple(authority.certificate for authority in every), signing, following, confirmed)
+    last = relieved.certificate if relieved else None
+    return Bundle(tuple(authority.certificate for authority in every), signing, following, confirmed, last)
 
 
 GOOD = bundle(OLD, OTHER)
@@ -53,11 +58,11 @@ def never(_now: datetime) -> Authority:
 
 @pytest.mark.parametrize("published", [None, b"", b"somebody else's"])
 def test_nothing_there(published: bytes | None) -> None:
-    assert step(None, published, NOW, fresh) == Write(bundle(FRESH), "there was no CA")
+    assert step(None, published, LEAF, NOW, fresh) == Write(bundle(FRESH), "there was no CA")
 
 
 def test_a_good_one_is_used_as_it_is() -> None:
-    todo = step(STANDING, STANDING["ca.crt"], NOW, never)
+    todo = step(STANDING, STANDING["ca.crt"], LEAF, NOW, never)
 
     assert todo == Use(GOOD)
     assert todo.bundle.data() == STANDING
@@ -65,19 +70,19 @@ def test_a_good_one_is_used_as_it_is() -> None:
 
 @pytest.mark.parametrize("published", [b"", b"somebody else's", trusting(OLD), trusting(OTHER, OLD)])
 def test_what_is_published_is_what_the_secret_says(published: bytes) -> None:
-    assert step(STANDING, published, NOW, never) == Publish(GOOD)
+    assert step(STANDING, published, LEAF, NOW, never) == Publish(GOOD)
 
 
 @pytest.mark.parametrize("wanted", [GOOD, ROTATING, bundle(OLD, following=FRESH, confirmed=NOW - SOAK)])
 def test_before_it_is_installed_there_is_nothing_to_publish_and_nothing_is_confirmed(wanted: Bundle) -> None:
-    assert step(wanted.data(), None, NOW, never) == Use(wanted)
+    assert step(wanted.data(), None, LEAF, NOW, never) == Use(wanted)
 
 
 def test_after_two_thirds_of_its_life_the_next_one_is_made() -> None:
     standing = bundle(OLD).data()
-    todo = step(standing, standing["ca.crt"], DUE, fresh)
+    todo = step(standing, standing["ca.crt"], LEAF, DUE, fresh)
 
-    assert step(standing, standing["ca.crt"], DUE - SKEW, never) == Use(bundle(OLD))
+    assert step(standing, standing["ca.crt"], LEAF, DUE - SKEW, never) == Use(bundle(OLD))
     assert todo == Write(ROTATING, "the next CA is made, the one that signs ends at 2027-11-23 12:00 UTC")
     assert todo.bundle.issuer == OLD
 
@@ -87,10 +92,10 @@ def test_the_next_one_is_published_then_noted_then_soaked_then_signs() -> None:
     noted = bundle(OLD, following=FRESH, confirmed=NOW)
     signs = Write(bundle(FRESH, OLD), "the next CA signs from now on")
 
-    assert step(data, trusting(OLD), NOW, never) == Publish(ROTATING)
-    assert step(data, data["ca.crt"], NOW, never) == Write(noted, "the next CA is published")
-    assert step(noted.data(), data["ca.crt"], NOW + SOAK - timedelta(seconds=1), never) == Use(noted)
-    assert step(noted.data(), data["ca.crt"], NOW + SOAK, never) == signs
+    assert step(data, trusting(OLD), LEAF, NOW, never) == Publish(ROTATING)
+    assert step(data, data["ca.crt"], LEAF, NOW, never) == Write(noted, "the next CA is published")
+    assert step(noted.data(), data["ca.crt"], LEAF, NOW + SOAK - timedelta(seconds=1), never) == Use(noted)
+    assert step(noted.data(), data["ca.crt"], LEAF, NOW + SOAK, never) == signs
     assert signs.bundle.ca_bundle() == data["ca.crt"]
 
 
@@ -98,8 +103,8 @@ def test_one_that_is_no_longer_published_soaks_anew() -> None:
     noted = bundle(OLD, following=FRESH, confirmed=NOW - SOAK)
 
     for published in (b"", trusting(OLD)):
-        assert step(noted.data(), published, NOW, never) == Write(ROTATING, "the next CA is no longer published")
-    assert step(noted.data(), trusting(FRESH), NOW, never) == Publish(noted)
+        assert step(noted.data(), published, LEAF, NOW, never) == Write(ROTATING, "the next CA is no longer published")
+    assert step(noted.data(), trusting(FRESH), LEAF, NOW, never) == Publish(noted)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,7 @@ def test_one_that_is_no_longer_published_soaks_anew() -> None:
 def test_a_note_that_cannot_be_read_is_made_anew(noted: bytes) -> None:
     data = ROTATING.data() | {CONFIRMED: noted}
 
-    assert step(data, data["ca.crt"], NOW, never) == Write(
+    assert step(data, data["ca.crt"], LEAF, NOW, never) == Write(
         bundle(OLD, following=FRESH, confirmed=NOW), "the next CA is published"
     )
 
@@ -118,8 +123,8 @@ def test_a_note_from_the_future_is_made_anew() -> None:
     ahead = bundle(OLD, following=FRESH, confirmed=NOW + SKEW)
     wrong = bundle(OLD, following=FRESH, confirmed=NOW + SKEW + timedelta(seconds=1))
 
-    assert step(ahead.data(), ahead.ca_bundle(), NOW, never) == Use(ahead)
-    assert step(wrong.data(), wrong.ca_bundle(), NOW, never) == Write(
+    assert step(ahead.data(), ahead.ca_bundle(), LEAF, NOW, never) == Use(ahead)
+    assert step(wrong.data(), wrong.ca_bundle(), LEAF, NOW, never) == Write(
         bundle(OLD, following=FRESH, confirmed=NOW), "the next CA is published"
     )
 
@@ -128,15 +133,15 @@ def test_an_old_one_is_trusted_until_no_clock_says_that_it_is_valid() -> None:
     data = bundle(OLD, GONE).data()
     over = GONE.ends + SKEW
 
-    assert step(data, data["ca.crt"], over - timedelta(seconds=1), never) == Use(bundle(OLD, GONE))
-    assert step(data, data["ca.crt"], over, never) == Write(
+    assert step(data, data["ca.crt"], LEAF, over - timedelta(seconds=1), never) == Use(bundle(OLD, GONE))
+    assert step(data, data["ca.crt"], LEAF, over, never) == Write(
         bundle(OLD), "ca.crt held certificates that are over or no CA's"
     )
 
 
 def test_the_authorities_of_the_pairs_are_always_trusted() -> None:
     for lacking in (trusting(OTHER, OLD), trusting(FRESH, OTHER), trusting(OTHER), b"", b"x"):
-        todo = step(bundle(OLD, OTHER, following=FRESH).data() | {"ca.crt": lacking}, lacking, NOW, never)
+        todo = step(bundle(OLD, OTHER, following=FRESH).data() | {"ca.crt": lacking}, lacking, LEAF, NOW, never)
 
         assert isinstance(todo, Write)
         assert todo.why == "ca.crt lacked a CA"
@@ -154,7 +159,6 @@ BROKEN = {
         (OLD, OTHER),
     ),
     "certificate lost": ({k: v for k, v in STANDING.items() if k != "tls.crt"}, "tls.crt is empty", (OLD, OTHER)),
-    "only the pair's certificate left": ({"tls.crt": STANDING["tls.crt"]}, "tls.key is empty", (OLD,)),
     "text between certificates": (
         {
             "ca.crt": b"# old\n"
@@ -187,13 +191,13 @@ def test_a_broken_one_is_replaced_and_old_leaves_stay_trusted(
 ) -> None:
     """With something old in it the new one soaks first; without, there is nothing that it could wait for."""
     new = Authority.create(NOW)
-    todo = step(data, data.get("ca.crt"), NOW, lambda _: new)
+    todo = step(data, data.get("ca.crt"), LEAF, NOW, lambda _: new)
 
     assert todo == Write(bundle(None, *kept, following=new) if kept else bundle(new), why)
     for authority in (new, *(k for k in kept if k != TO_COME)):
         assert verifies(authority.issue([HOST], NOW), todo.bundle.ca_bundle(), HOST, NOW)
     assert todo.bundle.issuer == new
-    assert step(todo.bundle.data(), None, NOW, never) == Use(todo.bundle)
+    assert step(todo.bundle.data(), None, LEAF, NOW, never) == Use(todo.bundle)
 
 
 @pytest.mark.parametrize(
@@ -201,12 +205,14 @@ def test_a_broken_one_is_replaced_and_old_leaves_stay_trusted(
 )
 def test_the_next_one_steps_in_for_a_broken_one(lost: dict[str, bytes]) -> None:
     data = ROTATING.data() | lost
-    todo = step(data, data["ca.crt"], NOW, never)
+    todo = step(data, data["ca.crt"], LEAF, NOW, never)
     assert todo == Write(Bundle((FRESH.certificate, OLD.certificate), None, FRESH, NOW), "the next CA is published")
 
     data = todo.bundle.data()
     assert set(data) == {"ca.crt", "next.crt", "next.key", CONFIRMED}
-    assert step(data, data["ca.crt"], NOW + SOAK, never) == Write(bundle(FRESH, OLD), "the next CA signs from now on")
+    assert step(data, data["ca.crt"], LEAF, NOW + SOAK, never) == Write(
+        bundle(FRESH, OLD), "the next CA signs from now on"
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,18 +225,146 @@ def test_the_next_one_steps_in_for_a_broken_one(lost: dict[str, bytes]) -> None:
 )
 def test_a_broken_next_one_is_dropped(lost: dict[str, bytes], why: str) -> None:
     data = bundle(OLD, following=FRESH, confirmed=NOW).data() | lost
-    todo = step(data, data["ca.crt"], NOW, never)
+    todo = step(data, data["ca.crt"], LEAF, NOW, never)
 
     assert todo == Write(Bundle((FRESH.certificate, OLD.certificate), OLD), f"the next CA is dropped: {why}")
-    assert isinstance(step(todo.bundle.data(), data["ca.crt"], DUE, fresh), Write)
+    assert isinstance(step(todo.bundle.data(), data["ca.crt"], LEAF, DUE, fresh), Write)
 
 
 def test_a_secret_that_is_broken_again_and_again_stays_small() -> None:
     data = STANDING
     for _ in range(10):
-        data = step(data | {"tls.key": b"", "next.key": b""}, None, NOW, Authority.create).bundle.data()
+        data = step(data | {"tls.key": b"", "next.key": b""}, None, LEAF, NOW, Authority.create).bundle.data()
 
     assert len(readable(data["ca.crt"])) == 1 + KEPT
+
+
+UNKNOWING: dict[str, tuple[dict[str, bytes] | None, str]] = {
+    "deleted": (None, "there was no CA"),
+    "emptied": ({}, "tls.crt is empty"),
+    "only the pair's certificate left": ({"tls.crt": STANDING["tls.crt"]}, "tls.key is empty"),
+    "only another one's certificate left": ({"tls.crt": OTHER.pem()[0], "ca.crt": b"x"}, "tls.key is empty"),
+    "garbage": (
+        dict.fromkeys(("ca.crt", "tls.crt", "tls.key", "next.crt"), b"x"),
+        "tls.crt holds no PEM certificate",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "why"), UNKNOWING.values(), ids=UNKNOWING)
+@pytest.mark.parametrize("leaf", [LEAF, None], ids=["with a leaf", "without"])
+def test_who_gave_the_leaves_stays_published_until_they_have_changed(
+    data: dict[str, bytes] | None, why: str, leaf: Pair | None
+) -> None:
+    first = step(data, trusting(OLD), leaf, NOW, fresh)
+    relieving = bundle(None, following=FRESH, relieved=OLD)
+    noted = bundle(None, following=FRESH, relieved=OLD, confirmed=NOW)
+    assert first == Write(relieving, why)
+    assert relieving.ca_bundle() == trusting(FRESH, OLD)
+    assert relieving.data() == {
+        "ca.crt": trusting(FRESH),
+        "tls.crt": trusting(OLD),
+        "next.crt": FRESH.pem()[0],
+        "next.key": FRESH.pem()[1],
+    }
+    standing, both = noted.data(), noted.ca_bundle()
+    assert step(relieving.data(), trusting(OLD), leaf, NOW, never) == Publish(relieving)
+    assert step(relieving.data(), both, leaf, NOW, never) == Write(noted, "the next CA is published")
+
+    second = timedelta(seconds=1)
+    assert step(standing, both, leaf, NOW + 2 * RELIEF - second, never) == Use(noted)
+    assert step(standing, both, leaf, NOW + 2 * RELIEF, never) == Write(bundle(FRESH), "the next CA signs from now on")
+    for served in (None, FRESH.issue([HOST], NOW)):
+        assert step(bundle(FRESH).data(), both, served, NOW + 2 * RELIEF, never) == Publish(bundle(FRESH))
+
+
+def test_one_that_is_relieved_is_published_again_with_the_next_one() -> None:
+    """Somebody emptied the caBundle, or replaced it by an older one."""
+    noted = bundle(None, following=FRESH, relieved=OLD, confirmed=NOW)
+    anew = bundle(None, following=FRESH, relieved=OLD)
+
+    for published in (b"", b"x", trusting(OLD), trusting(OTHER)):
+        todo = step(noted.data(), published, LEAF, NOW + RELIEF, never)
+        assert todo == Write(anew, "the next CA is no longer published")
+        assert step(anew.data(), published, LEAF, NOW + RELIEF, never) == Publish(anew)
+
+
+REPLACED = "it held another CA than the one in use, which stays published until the new one signs"
+
+
+@pytest.mark.parametrize("leaf", [LEAF, None], ids=["with a leaf", "without"])
+def test_another_one_in_the_secret_signs_later(leaf: Pair | None) -> None:
+    """Also if it is there with a next one that nobody has seen either: that one would sign in the end."""
+    for data in (bundle(OTHER).data(), bundle(OTHER, FRESH).data()):
+        todo = step(data, trusting(OLD), leaf, NOW, never)
+        assert isinstance(todo, Write)
+        assert (todo.bundle.signing, todo.bundle.following, todo.why) == (None, OTHER, REPLACED)
+        assert (todo.bundle.relieved, todo.bundle.published[-1]) == (OLD.certificate, OLD.certificate)
+
+    rotating = bundle(OTHER, following=FRESH, confirmed=NOW - SOAK)
+    assert step(rotating.data(), trusting(OLD), leaf, NOW, never) == Write(
+        Bundle((FRESH.certificate, OTHER.certificate), None, FRESH, relieved=OLD.certificate), REPLACED
+    )
+
+
+def test_an_older_one_that_is_still_published_signs_later_too() -> None:
+    """After a rotation, somebody restores the Secret from before it: other replicas serve leaves of the newer one."""
+    leaf = FRESH.issue([HOST], NOW)
+
+    assert step(bundle(OLD).data(), trusting(FRESH, OLD), leaf, NOW, never) == Write(
+        bundle(None, following=OLD, relieved=FRESH), REPLACED
+    )
+
+
+def test_a_replica_that_has_not_changed_its_leaf_in_time_gets_time_again() -> None:
+    """Also when somebody puts the other CA into the Secret again and again: others have not changed theirs either."""
+    assert step(bundle(FRESH).data(), trusting(FRESH, OLD), LEAF, NOW, never) == Write(
+        bundle(None, following=FRESH, relieved=OLD), REPLACED
+    )
+
+
+@pytest.mark.parametrize(
+    "published",
+    [None, b"", b"x", trusting(OTHER), trusting(GONE), encode(*LEAF.chain), encode(*LEAF.chain) + trusting(OTHER)],
+)
+def test_nobody_else_is_relieved(published: bytes | None) -> None:
+    """Only a CA that gave the leaf: the caBundle may hold anything that an administrator has put there."""
+    empty: dict[str, bytes] = {}
+    for data in (None, empty):
+        todo = step(data, published, LEAF, NOW + SKEW, fresh)
+        assert isinstance(todo, Write)
+        assert todo.bundle == bundle(FRESH)
+    todo = step(bundle(OLD).data(), published, LEAF, NOW, never)
+    assert isinstance(todo, Use if published is None else Publish)
+    assert todo.bundle == bundle(OLD)
+
+
+def test_one_is_relieved_however_many_are_published() -> None:
+    many = [Authority.create(NOW) for _ in range(10)]
+    for leaf in (LEAF, None):
+        todo = step(None, trusting(*many, OLD), leaf, NOW, fresh)
+        assert todo == Write(bundle(None, following=FRESH, relieved=OLD), "there was no CA")
+
+
+def test_a_replica_without_a_leaf_supposes_that_the_newest_signs_which_had_time_to() -> None:
+    aged, second = Authority.create(NOW - CA_LIFE / 2), timedelta(seconds=1)
+    for published, now, giver in (
+        (trusting(OLD), NOW, OLD),
+        (trusting(OLD, aged), NOW + SOAK - second, aged),  # OLD soaks
+        (trusting(OLD, aged), NOW + SOAK, OLD),
+        (trusting(OLD, OTHER), NOW, OTHER),
+    ):
+        todo = step(None, published, None, now, fresh)
+        assert todo == Write(bundle(None, following=FRESH, relieved=giver), "there was no CA")
+
+
+def test_a_secret_from_another_time_gives_way_to_what_is_needed() -> None:
+    """A backup from while OTHER was relieved, which is published no longer."""
+    todo = step(bundle(None, following=FRESH, relieved=OTHER).data(), trusting(OLD), LEAF, NOW, never)
+
+    assert todo == Write(bundle(None, following=FRESH, relieved=OLD), REPLACED)
+    standing = bundle(None, following=FRESH, relieved=OTHER)
+    assert step(standing.data(), trusting(OTHER, OLD), LEAF, NOW, never) == Publish(standing)  # one at a time
 
 
 def test_data_survives_the_secret() -> None:
@@ -240,7 +374,7 @@ def test_data_survives_the_secret() -> None:
     assert every.data()["next.confirmed"] == b"2026-11-23T12:00:00+00:00"
     assert every.ca_bundle() == every.data()["ca.crt"]
     assert b"PRIVATE" not in every.ca_bundle()
-    assert step(every.data(), every.ca_bundle(), NOW, never) == Use(every)
+    assert step(every.data(), every.ca_bundle(), LEAF, NOW, never) == Use(every)
 
 
 def test_one_that_cannot_be() -> None:
@@ -248,6 +382,13 @@ def test_one_that_cannot_be() -> None:
         Bundle((OLD.certificate,), None)
     with pytest.raises(AssertionError):
         Bundle((OTHER.certificate,), OLD)
+    with pytest.raises(AssertionError):
+        Bundle((OLD.certificate,), OLD, relieved=OTHER.certificate)
+    with pytest.raises(AssertionError):
+        Bundle((OLD.certificate,), None, OLD, relieved=OLD.certificate)
+
+
+RELIEVING = bundle(None, following=FRESH, relieved=OLD, confirmed=NOW)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +405,12 @@ def test_one_that_cannot_be() -> None:
         (LEAF, bundle(None, OLD, following=FRESH), NOW + LEAF_LIFE - SOAK, True),
         (LEAF, bundle(None, OTHER, following=FRESH), NOW, True),
         (None, bundle(None, OLD, following=FRESH), NOW, True),
+        (LEAF, RELIEVING, NOW + RELIEF - timedelta(seconds=1), False),
+        (LEAF, RELIEVING, NOW + RELIEF, True),
+        (LEAF, bundle(None, following=FRESH, relieved=OLD), NOW + RELIEF, False),
+        (FRESH.issue([HOST], NOW), RELIEVING, NOW + RELIEF, False),
+        (OTHER.issue([HOST], NOW), RELIEVING, NOW, True),
+        (None, RELIEVING, NOW, True),
     ],
     ids=[
         "none yet",
@@ -277,6 +424,12 @@ def test_one_that_cannot_be() -> None:
         "nobody signs, and it ends before the soak",
         "nobody signs, and it is no longer trusted",
         "nobody signs, and there is none",
+        "its authority is relieved, API servers hear of the next one",
+        "its authority is relieved, API servers have heard of the next one",
+        "its authority is relieved, the next one is not confirmed",
+        "another one is relieved",
+        "another one is relieved, and nobody vouches for it",
+        "an authority is relieved, and there is none",
     ],
 )
 def test_when_a_new_leaf_is_needed(leaf: Pair | None, standing: Bundle, now: datetime, *, wanted: bool) -> None:
@@ -309,15 +462,21 @@ KEYS = ["ca.crt", "tls.crt", "tls.key", "next.crt", "next.key", CONFIRMED, "ca.k
 @given(
     st.dictionaries(st.sampled_from(KEYS), VALUES),
     st.one_of(st.none(), VALUES),
-    st.timedeltas(-CA_LIFE * 2, CA_LIFE * 2),
+    st.sampled_from([None, LEAF, OTHER.issue([HOST], NOW)]),
+    st.one_of(st.timedeltas(timedelta(), LEAF_LIFE), st.timedeltas(-CA_LIFE * 2, CA_LIFE * 2)),
 )
 def test_anything_ends_in_order_in_a_few_steps(
-    verifies: Verifies, changes: dict[str, bytes], published: bytes | None, passed: timedelta
+    verifies: Verifies, changes: dict[str, bytes], published: bytes | None, leaf: Pair | None, passed: timedelta
 ) -> None:
-    """From any Secret, at any time: no exception, soon nothing to do, and a leaf that what is published vouches for."""
+    """From any Secret, at any time: no exception, soon nothing to do, and a leaf that what is published vouches for.
+
+    What is published vouches for a leaf in the end if it did at first.
+    """
     data, now = ROTATING.data() | changes, NOW + passed
+    given = [c for c in readable(published or b"") if c in {OLD.certificate, OTHER.certificate, FRESH.certificate}]
+    accepted = bool(leaf and given and leaf.begins <= now and verifies(leaf, encode(*given), HOST, now))
     for _ in range(6):
-        todo = step(data, published, now, Authority.create)
+        todo = step(data, published, leaf, now, Authority.create)
         if isinstance(todo, Use):
             break
         if isinstance(todo, Write):
@@ -326,7 +485,9 @@ def test_anything_ends_in_order_in_a_few_steps(
             published = todo.bundle.ca_bundle()
 
     assert isinstance(todo, Use)
-    leaf = todo.bundle.issuer.issue([HOST], now)
+    assert not (leaf and accepted) or verifies(leaf, todo.bundle.ca_bundle(), HOST, now)
+    if leaf is None or stale(leaf, todo.bundle, now):
+        leaf = todo.bundle.issuer.issue([HOST], now)
     assert not stale(leaf, todo.bundle, now) or todo.bundle.issuer.ends - now < SOAK
     assert published is None or verifies(leaf, published, HOST, now)
 

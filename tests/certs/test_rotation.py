@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from certs import authority, bundle, selfmanaged
 from certs.authority import CA_LIFE, SKEW, Authority
-from certs.bundle import CONFIRMED, SOAK, Bundle, Use, step
+from certs.bundle import CONFIRMED, RELIEF, SOAK, Bundle, Use, step
 from certs.errors import ApiTrouble
 from certs.pem import readable
 from certworld import HOST, START, ApiServer, Replica, started, verifies
@@ -27,6 +27,11 @@ CLOCKS = timedelta(minutes=10)
 """How far a replica's clock may be off, either way."""
 
 SLOW = SOAK - 2 * CLOCKS
+
+NEAR = timedelta(seconds=30)
+"""How far they may be off while an authority is relieved, which takes minutes: API servers keep time."""
+
+LESS_SLOW = RELIEF - 2 * NEAR
 
 MINUTE = timedelta(minutes=1)
 
@@ -78,8 +83,8 @@ ROTATING = partial(holding, NEXT, OLD, signing=OLD, following=NEXT)
 class Stage:
     """The Secret, what is published, and the time: two replicas look at it at once.
 
-    Both have a leaf of OLD's, or none where there is no Secret yet. `lossless`: also the slowest client accepts what
-    they serve, at any time. After a loss that is not so for one that begins without a leaf: `renewed`.
+    Both have a leaf of `served`, if that is somebody. `lossless`: also the slowest client accepts what they serve, at
+    any time. After a loss that is not so for one that begins without a leaf: `renewed`.
     """
 
     def __init__(
@@ -88,20 +93,31 @@ class Stage:
         published: bytes | None,
         now: datetime,
         *,
+        served: Authority | None = OLD,
+        clocks: timedelta = CLOCKS,
         lost: tuple[str, ...] = (),
         lossless: bool = True,
         renewed: bool = True,
     ) -> None:
         self.published, self.now, self.lossless, self.renewed = published, now, lossless, renewed
-        self.leaf = OLD.issue([HOST], now) if standing else None
+        self.clocks = clocks
+        self.leaf = served.issue([HOST], now) if served else None
         data = standing.data() if standing else None
         self.data = None if data is None else {key: b"" if key in lost else value for key, value in data.items()}
 
 
+def relieving(*, at: datetime | None) -> Bundle:
+    return Bundle((NEXT.certificate,), None, NEXT, at, OLD.certificate)
+
+
 ONE = holding(OLD, signing=OLD, at=START)
+SUCCESSOR = Authority.create(DUE)
+TAKEN_OVER = holding(SUCCESSOR, OLD, signing=SUCCESSOR, at=START)
+ALL = "ca.crt", "tls.crt", "tls.key"
+relieved = partial(Stage, clocks=NEAR, renewed=False)
 STAGES = {
-    "first start": Stage(None, b"", START),
-    "first start, not installed": Stage(None, None, START),
+    "first start": Stage(None, b"", START, served=None),
+    "first start, not installed": Stage(None, None, START, served=None),
     "in order": Stage(ONE, ONE.ca_bundle(), START),
     "caBundle emptied": Stage(ONE, b"", START),
     "due": Stage(ONE, ONE.ca_bundle(), DUE),
@@ -127,7 +143,20 @@ STAGES = {
     "both keys lost": Stage(
         ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, lost=("tls.key", "next.key"), renewed=False
     ),
-    "emptied": Stage(ONE, ONE.ca_bundle(), START, lost=("ca.crt", "tls.crt", "tls.key"), lossless=False),
+    "emptied": relieved(ONE, ONE.ca_bundle(), START, lost=ALL),
+    "deleted": relieved(None, ONE.ca_bundle(), START),
+    "deleted while the next one soaks": relieved(None, TAKEN_OVER.ca_bundle(), DUE + MINUTE),
+    "deleted again": relieved(None, relieving(at=None).ca_bundle(), START),
+    "replaced": relieved(holding(NEXT, signing=NEXT, at=START), ONE.ca_bundle(), START),
+    "replaced by an older one": relieved(ONE, TAKEN_OVER.ca_bundle(), DUE + 2 * SOAK, served=SUCCESSOR),
+    "not noted yet, another one is relieved": relieved(relieving(at=None), relieving(at=None).ca_bundle(), START),
+    "caBundle emptied while one is relieved": relieved(relieving(at=START), b"", START + MINUTE),
+    "leaves are to change": relieved(relieving(at=START - RELIEF), relieving(at=START).ca_bundle(), START),
+    "leaves have changed": relieved(
+        relieving(at=START - 2 * RELIEF), relieving(at=START).ca_bundle(), START, served=NEXT
+    ),
+    "deleted, and caBundle emptied": Stage(None, b"", START, lossless=False),
+    "deleted, not installed": Stage(None, None, START, lossless=False),
 }
 
 
@@ -143,12 +172,12 @@ class Duel:
         self.api.change(stage.data)
         if stage.published:
             self.api.rebundle(stage.published, ours=True)
-        self.replicas = [Replica(self.api, CLOCKS), Replica(self.api, -CLOCKS)]
+        self.replicas = [Replica(self.api, stage.clocks), Replica(self.api, -stage.clocks)]
         for replica in self.replicas:
             if stage.leaf:
                 replica.serving.serve(stage.leaf)
             replica.step()
-        self.seen = [ca.certificate for ca in (OLD, NEXT, GONE)]
+        self.seen = [ca.certificate for ca in (OLD, NEXT, GONE, SUCCESSOR)]
         self.crashed: int | None = None
 
     def happen(self, who: int, event: str) -> None:
@@ -236,7 +265,7 @@ def all_interleavings(stage: Stage, at_most: int) -> int:
 def in_order(api: ApiServer, replicas: list[Replica]) -> None:
     """Nothing is left to do, by any of the clocks, and all leaves are accepted."""
     for replica in replicas:
-        todo = step(api.data, api.bundle, api.time + replica.skew, Authority.create)
+        todo = step(api.data, api.bundle, replica.leaf, api.time + replica.skew, Authority.create)
         assert isinstance(todo, Use)
         assert api.bundle in {None, todo.bundle.ca_bundle()}
         assert accepted(replica, todo.bundle.ca_bundle())
@@ -256,9 +285,16 @@ REGULAR = timedelta(hours=12)
 class Life:
     """Two replicas whose clocks differ, and true time. After each event, `windows` says who isn't accepted by whom."""
 
-    def __init__(self, skews: tuple[timedelta, timedelta], age: timedelta, secret: Bundle = ONE) -> None:
+    def __init__(
+        self,
+        skews: tuple[timedelta, timedelta],
+        age: timedelta,
+        secret: Bundle = ONE,
+        regular: timedelta = REGULAR,
+    ) -> None:
         """OLD is `age` old, by true time, and both replicas have looked just now."""
         Duel.made = itertools.count()
+        self.regular = regular
         self.api = ApiServer(by_hand=True)
         self.api.change(secret.data())
         self.api.time = START + age
@@ -278,7 +314,7 @@ class Life:
     def wait(self, time: timedelta) -> None:
         """Whoever would not have ended a look for too long does so first."""
         for replica in self.replicas:
-            if replica.looked is None or self.api.time + time - replica.looked > REGULAR:
+            if replica.looked is None or self.api.time + time - replica.looked > self.regular:
                 replica.settle()
         self.api.time += time
 
@@ -295,8 +331,6 @@ STEPS = st.tuples(
     st.sampled_from(["step", "step", "step", "step", "fail", "finish", "restart"]), st.sampled_from([0, 1])
 )
 PASSING = st.tuples(st.just("wait"), st.sampled_from(WAITS))
-SUCCESSOR = Authority.create(DUE)
-TAKEN_OVER = holding(SUCCESSOR, OLD, signing=SUCCESSOR, at=START)
 SOON_DUE = (CA_LIFE + SKEW) * 2 / 3 - SKEW - SOAK
 AGES = {
     "is due soon": (SOON_DUE, ONE),
@@ -394,6 +428,97 @@ def test_what_is_lost_from_the_secret_costs_no_handshake(
     life.api.change({key: b"" if key in lost else value for key, value in life.api.data.items()})
     live_on(life, after, never_refused)
     live_on(life, [("wait", REGULAR)] * 5, never_refused)
+    in_order(life.api, life.replicas)
+
+
+FOREIGN = Authority.create(START)
+OTHERS: dict[str, Callable[[ApiServer], dict[str, bytes] | None]] = {
+    "deleted": lambda _: None,
+    "emptied": lambda _: {},
+    "garbage": lambda api: dict.fromkeys(api.data or {}, b"x"),
+    "replaced": lambda _: holding(FOREIGN, signing=FOREIGN, at=START).data(),
+    "replaced by one that rotates": lambda _: holding(
+        FOREIGN, NEXT, signing=NEXT, following=FOREIGN, at=START + MINUTE
+    ).data(),
+    "without its bundle and its key": lambda api: {"tls.crt": (api.data or {}).get("tls.crt", b"")},
+}
+LOOKS = timedelta(seconds=selfmanaged.EVERY + 15)
+"""Between the ends of two looks of a replica. One may hang as long: what it does then was decided before that."""
+
+NEAR_SKEWS = st.timedeltas(-NEAR, NEAR)
+BRIEF = st.tuples(st.just("wait"), st.sampled_from([timedelta(seconds=1), timedelta(seconds=20), MINUTE, LOOKS]))
+
+
+def one_giver(life: Life) -> bool:
+    """Have all replicas their leaves from the same authority, when each has looked?"""
+    for replica in life.replicas:
+        replica.settle()
+    leaves = [replica.leaf.chain[0] for replica in life.replicas]
+    return len({leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value for leaf in leaves}) == 1
+
+
+@pytest.mark.parametrize("age", [timedelta(days=30), SOON_DUE], ids=["in order", "is due soon"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    skews=st.tuples(NEAR_SKEWS, NEAR_SKEWS),
+    before=st.lists(st.one_of(STEPS, STEPS, PASSING), max_size=20),
+    after=st.lists(
+        st.one_of(
+            STEPS.filter(lambda e: e[0] != "restart"), BRIEF, BRIEF, st.tuples(st.sampled_from([*OTHERS]), st.just(0))
+        ),
+        max_size=60,
+    ),
+    first=st.sampled_from([*OTHERS]),
+)
+def test_a_secret_that_is_deleted_or_replaced_costs_no_handshake(
+    age: timedelta,
+    skews: tuple[timedelta, timedelta],
+    before: list[tuple[str, int | timedelta]],
+    first: str,
+    after: list[tuple[str, int | timedelta]],
+) -> None:
+    """Of those that have a leaf, all of one authority; as often as somebody does it."""
+    life = Life(skews, age)
+    live_on(life, before, lambda _: None)
+    life.regular = LOOKS
+
+    def check(life: Life) -> None:
+        assert not life.refused(slow=LESS_SLOW)
+        assert len(readable(life.api.bundle or b"")) <= 4
+
+    for event, what in [(first, 0), *after]:
+        if event in OTHERS:
+            if one_giver(life):
+                life.api.change(OTHERS[event](life.api))
+        else:
+            live_on(life, [(event, what)], check)
+    live_on(life, [("wait", LOOKS)] * 24, check)
+    assert one_giver(life)
+    assert OLD.certificate not in readable(life.api.bundle or b"")
+    assert life.api.data
+    assert life.api.bundle == life.api.data["ca.crt"]
+    in_order(life.api, life.replicas)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    skews=st.tuples(NEAR_SKEWS, NEAR_SKEWS),
+    event=st.sampled_from([*OTHERS]),
+    after=st.lists(st.one_of(STEPS, BRIEF), max_size=60),
+)
+def test_replicas_that_start_when_it_is_deleted_or_replaced_cost_none(
+    skews: tuple[timedelta, timedelta], event: str, after: list[tuple[str, int | timedelta]]
+) -> None:
+    """To clients that have heard: one without a leaf has no other that it could be given than one of the new CA."""
+    life = Life(skews, timedelta(days=30), regular=LOOKS)
+    life.api.change(OTHERS[event](life.api))
+
+    def check(life: Life) -> None:
+        assert not life.refused(slow=timedelta())
+
+    live_on(life, after, check)
+    live_on(life, [("wait", LOOKS)] * 24, check)
+    assert OLD.certificate not in readable(life.api.bundle or b"")
     in_order(life.api, life.replicas)
 
 

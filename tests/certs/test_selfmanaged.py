@@ -106,10 +106,10 @@ def test_whatever_is_done_to_them_is_repaired(verifies: Verifies, events: list[t
             happen(event, who, replicas)
     end(replicas)
 
-    todo = step(api.data, api.bundle, START, Authority.create)
-    assert isinstance(todo, Use)
-    assert api.bundle in {None, todo.bundle.ca_bundle()}
     for replica in replicas:
+        todo = step(api.data, api.bundle, replica.leaf, START, Authority.create)
+        assert isinstance(todo, Use)
+        assert api.bundle in {None, todo.bundle.ca_bundle()}
         assert not stale(replica.leaf, todo.bundle, START)
         assert verifies(replica.leaf, todo.bundle.ca_bundle(), HOST, START)
         assert "PRIVATE" not in "".join(replica.said)
@@ -159,6 +159,7 @@ def test_a_leaf_of_a_new_authority_waits_until_it_is_published() -> None:
     replica = started(api)
     old = replica.leaf
     api.change(None)
+    api.rebundle(b"")
     api.trouble["publish"] = ApiTrouble("403 Forbidden")
     replica.finish()
     assert replica.leaf is old
