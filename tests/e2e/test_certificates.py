@@ -3,20 +3,22 @@
 import asyncio
 import base64
 import json
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, cycle
+from typing import Self
 
 import pytest
 
 from certs.authority import Authority
-from certs.bundle import SOAK
+from certs.bundle import RELIEF, SOAK, Bundle
 from certs.errors import Conflict, NotOurs
 from certs.store import Published, Stored
 from controlplane import webhook as deployed
-from controlplane.api import Object
+from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
@@ -168,7 +170,8 @@ def test_the_clock_is_the_api_servers(installed: ControlPlane) -> None:
 
 
 class Admissions(threading.Thread):
-    """Dry runs of pods, one after the other: the webhook was not reached for one that comes back without reference."""
+    """Dry runs of pods, one after the other: the webhook was not reached for one that comes back without reference, or
+    is refused."""
 
     def __init__(self, cluster: ControlPlane, namespace: str) -> None:
         super().__init__()
@@ -183,7 +186,11 @@ class Admissions(threading.Thread):
 
     def run(self) -> None:
         while not self.stop:
-            if self._api.create(self._pod, dry_run=True)["spec"].get("imagePullSecrets"):
+            try:
+                reached = self._api.create(self._pod, dry_run=True)["spec"].get("imagePullSecrets")
+            except ApiError:
+                reached = False
+            if reached:
                 self.answered += 1
             else:
                 self.missed += 1
@@ -203,22 +210,27 @@ def admissions(cluster: ControlPlane) -> Iterator[Admissions]:
 
 
 def secret(cluster: ControlPlane) -> dict[str, bytes]:
-    found = cluster.api.get("Secret", CA, NAMESPACE)
-    assert found
+    """Nothing while it is not there."""
+    found = cluster.api.get("Secret", CA, NAMESPACE) or {"data": {}}
     return {key: base64.b64decode(value) for key, value in found["data"].items()}
 
 
 def put(cluster: ControlPlane, **data: bytes) -> None:
     encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in data.items()}
     cluster.api.patch("Secret", CA, {"data": encoded}, NAMESPACE)
+    touch(cluster)
+
+
+def touch(cluster: ControlPlane) -> None:
+    """The replicas look when they see it."""
     touched = {"metadata": {"annotations": {"test/touched": str(next(_numbers))}}}
-    cluster.api.patch("MutatingWebhookConfiguration", CONFIGURATION, touched)  # they look when they see it
+    cluster.api.patch("MutatingWebhookConfiguration", CONFIGURATION, touched)
 
 
-def noted_a_soak_ago(cluster: ControlPlane) -> None:
+def noted_a_soak_ago(cluster: ControlPlane, soak: timedelta = SOAK) -> None:
     """As if the time had passed."""
     until(lambda: "next.confirmed" in secret(cluster), "the next CA is noted as published", within=15)
-    put(cluster, next_confirmed=(datetime.now(UTC) - SOAK).isoformat(timespec="seconds").encode())
+    put(cluster, next_confirmed=(datetime.now(UTC) - soak).isoformat(timespec="seconds").encode())
 
 
 def published(cluster: ControlPlane) -> bytes:
@@ -263,13 +275,124 @@ def test_ca_secret_without_its_key_is_repaired_and_misses_no_admission(cluster: 
     assert "the CA Secret was written: tls.key is empty" in webhook.log
 
 
-def test_a_deleted_ca_secret_is_made_anew_at_once(cluster: ControlPlane, webhook: Webhook) -> None:
-    """Nothing old is trusted then. Until the API server has the new caBundle, pods are admitted without us."""
+class Alternating(threading.Thread):
+    """As a Service does it: hands each new connection to the next one of some ports."""
+
+    def __init__(self, *ports: int) -> None:
+        super().__init__()
+        self._targets = cycle(ports)
+        self._loop = asyncio.new_event_loop()
+        self._server = self._loop.run_until_complete(asyncio.start_server(self._hand_on, "127.0.0.1", 0))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.join(10)
+
+    def run(self) -> None:
+        self._loop.run_forever()
+        self._server.close()
+        for task in (tasks := asyncio.all_tasks(self._loop)):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.close()
+
+    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", next(self._targets))
+        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        with suppress(ConnectionError, asyncio.CancelledError):  # cancelled when the test ends
+            while data := await reader.read(65536):
+                writer.write(data)
+    finally:
+        writer.close()
+
+
+def foreign() -> bytes:
+    """A CA Secret's data from another cluster, say."""
+    authority = Authority.create(datetime.now(UTC))
+    data = Bundle((authority.certificate,), authority).data()
+    return json.dumps({key: base64.b64encode(value).decode() for key, value in data.items()}).encode()
+
+
+def delete(cluster: ControlPlane) -> None:
+    cluster.api.delete("Secret", CA, NAMESPACE)
+
+
+def replace(cluster: ControlPlane) -> None:
+    cluster.api.patch("Secret", CA, {"data": json.loads(foreign())}, NAMESPACE)
+
+
+def garble(cluster: ControlPlane) -> None:
+    put(cluster, ca_crt=b"x", tls_crt=b"x", tls_key=b"x")
+
+
+def served(replica: Webhook) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", replica.port))
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        pytest.param([delete], id="deleted"),
+        pytest.param([replace], id="replaced", marks=pytest.mark.slow),
+        pytest.param([delete, garble, delete, replace, delete] * 2, id="ten times", marks=pytest.mark.slow),
+    ],
+)
+def test_a_ca_secret_that_is_deleted_or_replaced_refuses_nobody(
+    cluster: ControlPlane, webhook: Webhook, ways: list[Callable[[ControlPlane], None]]
+) -> None:
+    with (
+        deployed.running(cluster, name="second-of-two") as second,
+        Alternating(webhook.port, second.port) as both,
+        admissions(cluster) as one,
+        admissions(cluster) as other,
+    ):
+        until(lambda: min(one.answered, other.answered) > 10, "pods are admitted", within=10)
+        deployed.register(cluster, both.port, failurePolicy="Fail")
+        try:
+            for way in ways:
+                relieved(cluster, (webhook, second), way)
+                before = one.answered
+                until(lambda least=before + 20: one.answered > least, "pods are admitted", within=20)  # type: ignore[misc]
+        finally:
+            deployed.register(cluster, webhook.port)
+
+    assert (one.missed, other.missed) == (0, 0)
+
+
+def relieved(cluster: ControlPlane, replicas: tuple[Webhook, Webhook], way: Callable[[ControlPlane], None]) -> None:
+    """From a CA that was in order to the next one, as if the time had passed."""
+    old, leaves = secret(cluster)["tls.crt"], [served(replica) for replica in replicas]
+    way(cluster)
+    touch(cluster)
+    until(lambda: "next.confirmed" in secret(cluster), "the next CA is noted as published", within=15)
+    new = secret(cluster)["next.crt"]
+    assert new != old == secret(cluster)["tls.crt"]
+    assert published(cluster) == new + old
+    assert [served(replica) for replica in replicas] == leaves
+    noted_a_soak_ago(cluster, RELIEF)
+    until(lambda: not {*leaves} & {served(replica) for replica in replicas}, "leaves have changed", within=15)
+    assert published(cluster) == new + old
+    noted_a_soak_ago(cluster, 2 * RELIEF)
+    until(lambda: published(cluster) == new, "the old one is published no longer", within=15)
+    assert secret(cluster)["ca.crt"] == secret(cluster)["tls.crt"] == new
+
+
+def test_a_ca_is_distrusted_at_once_when_it_is_published_no_longer(cluster: ControlPlane, webhook: Webhook) -> None:
+    """Until the API server has the new caBundle, pods are admitted without us."""
     before = secret(cluster)["tls.crt"]
     cluster.api.delete("Secret", CA, NAMESPACE)
-    touched = {"metadata": {"annotations": {"test/touched": str(next(_numbers))}}}
-    cluster.api.patch("MutatingWebhookConfiguration", CONFIGURATION, touched)
-    until(lambda: cluster.api.get("Secret", CA, NAMESPACE) is not None, "it is there again", within=15)
+    emptied = {"webhooks": [{"name": deployed.ENTRY, "clientConfig": {"caBundle": ""}}]}
+    cluster.api.patch("MutatingWebhookConfiguration", CONFIGURATION, emptied, how="strategic")
+    until(lambda: secret(cluster), "it is there again", within=15)
     until(lambda: published(cluster) == secret(cluster)["ca.crt"], "it is published", within=15)
     assert secret(cluster)["ca.crt"] == secret(cluster)["tls.crt"] != before
     deployed.wait_called(cluster.api, webhook.port, "called")
