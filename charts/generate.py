@@ -23,9 +23,10 @@ NAMES = {
     "name": "pullsecret-webhook",
     "ca-secret": "pullsecret-webhook-ca",
     "safety-net": "pullsecret-webhook-safety-net",
+    "prefix": "pullsecret-webhook/",
 }
 """What the chart's helpers say by default."""
-POLICIES = ("owner-policy", "write-policy", "configuration-policy")
+POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
 OWNER_RULES = [
     {"from": "label", "key": "pullsecret-webhook/owner"},
     {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"},

@@ -102,6 +102,8 @@ class App:
             self._refresh.look,
             self._events.tell,
         )
+        self._net = SafetyNet(cluster, self._state, config.namespace, name, self._events.tell)
+        self._state.accounts.news, self._state.namespaces.news = self._net.account, self._net.namespace
         self._expiry = Expiry(self._state.standing, name, now, self._events.tell, self._metrics)
         self._mutate = Mutate(admission, self._metrics)
         self._measure()
@@ -173,21 +175,18 @@ class App:
                 task.cancel()
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
-        name, news = self._config.pull_secret.name, self._refresh.news
-        net = SafetyNet(self._cluster, self._state.accounts, self._config.namespace, name)
         return [
             *feeds.runs(
                 self._cluster,
                 self._state,
                 self._reader,
-                name,
+                self._config.pull_secret.name,
                 self._metrics,
                 self._events.tell,
-                news,
+                self._refresh.news,
                 self._supply.heard,
-                net.heard,
             ),
-            _for_ever("safety net", net.run),
+            _for_ever("safety net", self._net.run),
             self._source.run(),
             _for_ever("events", functools.partial(self._events.run, self._cluster)),
             _for_ever("expiry", self._expiry.run),

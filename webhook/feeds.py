@@ -32,7 +32,7 @@ class Feed(Generic[W, V]):
 
     watch: Watch[W, tuple[str, V]]
     view: View[V]
-    changed: Callable[[str], None]
+    changed: Callable[[str], None] = lambda _key: None
     heard: Callable[[str], None] = lambda _key: None
 
     async def run(self) -> None:
@@ -121,12 +121,10 @@ def runs(
     tell: Tell,
     look: Callable[[str], None],
     heard: Callable[[str], None],
-    account: Callable[[str], None],
 ) -> tuple[Coroutine[None, None, None], ...]:
     """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces.
 
     `heard`: somebody wrote or deleted the Secret in this namespace; perhaps we, whose answer is still on its way.
-    `account`: a service account is not what it was.
     """
 
     def health(view: View[V], resource: str, kind: About, key: Callable[[Unread], str]) -> Health:
@@ -175,6 +173,5 @@ def runs(
             of_accounts,
         ),
         state.accounts,
-        account,
     )
     return namespaces.run(), standing.run(), accounts.run()

@@ -12,7 +12,8 @@ import structlog
 
 from webhook.cluster import Cluster, ClusterError
 from webhook.names import MANAGER, REFUSING, SAFETY_NET
-from webhook.state import Accounts, account_key
+from webhook.notice import Notice, Tell
+from webhook.state import State, account_key
 
 log = structlog.get_logger()
 LONGEST = 64 * 1024
@@ -22,37 +23,67 @@ PAUSE = 1.0
 
 
 class SafetyNet:
-    """`secret`: the pull secret's name. `heard` is told of each account that is not what it was."""
+    """`namespace`: our own; `secret`: the pull secret's name. It is told the key of each account and namespace that is
+    not what it was.
+    """
 
-    def __init__(self, cluster: Cluster, accounts: Accounts, namespace: str, secret: str) -> None:
-        self._cluster, self._accounts, self._secret = cluster, accounts, secret
+    def __init__(self, cluster: Cluster, state: State, namespace: str, secret: str, tell: Tell) -> None:
+        self._cluster, self._state, self._secret, self._tell = cluster, state, secret, tell
         self._path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{SAFETY_NET}"
         self._key = account_key(namespace, SAFETY_NET)
+        message = (
+            f"in so many namespaces an account enforces mountable secrets and does not list {secret} that their names "
+            f"have more than {LONGEST // 1024} KiB: while no replica answers, only pods under the account default get "
+            f"the reference, in all namespaces; add {secret} to the imagePullSecrets of those accounts"
+        )
+        self._too_long = Notice("SafetyNetLimited", message, namespace, "ServiceAccount", SAFETY_NET)
+        self._refusing: dict[str, set[str]] = {}
+        """By namespace, the accounts that do."""
         self._written: str | None = ""
         self._news = asyncio.Event()
 
-    def heard(self, key: str) -> None:
+    def account(self, key: str) -> None:
+        namespace, _, name = key.partition("/")
+        account = self._state.accounts.get(key)
+        if account is not None and account.refuses(self._secret):
+            self._refusing.setdefault(namespace, set()).add(name)
+        elif namespace in self._refusing:
+            self._refusing[namespace].discard(name)
+            if not self._refusing[namespace]:
+                del self._refusing[namespace]
         if key == self._key:
             self._written = ""  # perhaps somebody has undone it
         self._news.set()
 
-    def text(self) -> str | None:
-        """The namespaces between commas, as the net looks for them; None, for all of them, when they are too many.
+    def namespace(self, name: str) -> None:
+        if name in self._refusing:
+            self._news.set()
 
-        From the view as it is: 20,000 accounts take a few milliseconds, once a second at most.
+    def text(self) -> str | None:
+        """The namespaces between commas, as the net looks for them. While there is room also those that are not served:
+        one may get an owner while no replica is up. None, for all of them, when those that are served are too many.
         """
-        refusing = {key.partition("/")[0] for key, account in self._accounts.items() if account.refuses(self._secret)}
-        text = ",".join(["", *sorted(refusing), ""]) if refusing else ","
-        return text if len(text) <= LONGEST else None
+        for names in (self._refusing, filter(self._served, self._refusing)):
+            text = ",".join(["", *sorted(names), ""])
+            if len(text) <= LONGEST:
+                return text
+        return None
+
+    def _served(self, name: str) -> bool:
+        namespace = self._state.namespaces.get(name)
+        return namespace is None or namespace.served
 
     async def run(self) -> None:
-        await self._accounts.synced.wait()
+        for view in (self._state.accounts, self._state.namespaces):
+            await view.synced.wait()
         self._news.set()
         while True:
             await self._news.wait()
             self._news.clear()
-            if self._accounts.get(self._key) is not None:  # the chart has made it, where there is a net
+            if self._state.accounts.get(self._key) is not None:  # the chart has made it, where there is a net
                 text = self.text()
+                if text is None:
+                    self._tell(self._too_long)
                 if text != self._written:
                     await self._write(text)
             await asyncio.sleep(PAUSE)

@@ -53,7 +53,10 @@ BEHIND = 12.0
 
 
 class View(Generic[V]):
-    """One kind of object by key. `synced` once a first list is in. `clock`: in seconds, never set back."""
+    """One kind of object by key. `synced` once a first list is in. `clock`: in seconds, never set back.
+
+    `news` hears the key of each object that is not what it was, by whatever way that was learned.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -61,6 +64,7 @@ class View(Generic[V]):
         self._told = 0
         self._in_touch = -math.inf
         self._awaited: dict[str, list[asyncio.Event]] = {}
+        self.news: Callable[[str], None] = lambda _key: None
         self.synced = asyncio.Event()
 
     def __len__(self) -> int:
@@ -139,6 +143,7 @@ class View(Generic[V]):
             for awaited in self._awaited.get(key, ()):
                 awaited.set()
         self._changed(key, known, item)
+        self.news(key)
         return True
 
     def _changed(self, key: str, before: V | None, after: V | None) -> None:

@@ -2,17 +2,19 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import goldencase
 import planted
 from controlplane import webhook as deployed
-from controlplane.api import Object
+from controlplane.api import Api, ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.objects import SECRET, deployment, names, pod, stands
 from controlplane.ports import free_port
@@ -77,7 +79,6 @@ def labelled(obj: Object, key: str, value: str = "disabled") -> Object:
 
 WEBHOOK_ONLY = {
     "pod-union-of-its-own-account": [SECRET],
-    "pod-union-without-doubles": [SECRET, "mirror", "mirror"],
     "secret-foreign-opaque": [SECRET],
     "secret-foreign-opaque-deployment": [SECRET],
     "dry-run-secret-foreign-opaque": [SECRET],
@@ -147,11 +148,11 @@ def test_owners_by_name_and_what_is_excluded(net: ControlPlane) -> None:
 
 
 def test_nothing_else_changes_and_nothing_is_refused(net: ControlPlane) -> None:
-    """Also of a list that nobody writes by hand; what the API server adds otherwise is there without the net, too."""
-    entries = [{"name": f"own-{number}"} for number in range(10_000)]
+    """What the API server adds otherwise is there without the net, too."""
+    entries = [{"name": f"own-{number}"} for number in range(200)]
     lists: list[list[Object]] = [[], [{}], [{"name": "a"}, {}, {"name": "a"}], entries]
-    for given in lists:
-        one = pod("probe", imagePullSecrets=given)
+    for listed in lists:
+        one = pod("probe", imagePullSecrets=listed)
         with_net = net.api.create(one, dry_run=True)["spec"]
         without = net.api.create(labelled(one, "pullsecret-webhook/safety-net"), dry_run=True)["spec"]
         assert with_net.pop("imagePullSecrets") == [*without.pop("imagePullSecrets", []), {"name": SECRET}]
@@ -252,3 +253,166 @@ def test_no_pod_is_lost_while_the_replica_goes_and_comes(net: ControlPlane) -> N
                 lost, made = lost + (added(net, "busy") != [SECRET]), made + 1
             replica.child.wait(5)
     assert (lost, made) == (0, 240)
+
+
+# -- the one against the other --
+
+ASKED, CONTROLLER = "tests/asked", "system:kube-controller-manager"
+TWO = [{"name": "own"}, {"name": "own"}, {}, {"name": "a/b"}, {"name": SECRET}, {"name": "more"}]
+DEFAULTS: dict[str, Object] = {
+    "usual": {},
+    "two": {"imagePullSecrets": TWO},
+    "many": {"imagePullSecrets": [{"name": f"own-{number}"} for number in range(300)]},
+    "long": {"imagePullSecrets": [{"name": "x" * 600}, {"name": "y" * 600}]},
+    "enforces": {"metadata": ENFORCED, "imagePullSecrets": TWO[:1]},
+    "lists": {"metadata": ENFORCED, "imagePullSecrets": TWO},
+    "not": {"metadata": {"annotations": {"kubernetes.io/enforce-mountable-secrets": "yes"}}},
+    "mixed": {},
+}
+"""The account `default` in a namespace of alice's. There is another one, `own`; in `mixed` also one that refuses."""
+SPACES: dict[str, Object] = {
+    "nobody": {},
+    "empty": {"labels": {OWNER: ""}},
+    "noted": {"annotations": {OWNER: "alice"}},
+    "odd": {"labels": {OWNER: "A.b_c-9"}},
+    "out": {"labels": {OWNER: "alice", INJECT: "disabled"}},
+    "in": {"labels": {OWNER: "alice", INJECT: "Disabled"}},
+    "project-7-production": {"labels": {OWNER: "alice"}},
+    **{name: {"labels": {OWNER: "alice"}} for name in DEFAULTS},
+}
+
+
+@pytest.fixture(scope="module")
+def apart(net: ControlPlane) -> Iterator[dict[str, Api]]:
+    """The webhook is called for what carries a label only: so one pod can be shown to either of them. By user."""
+    for name, metadata in SPACES.items():
+        net.namespace(name, **metadata)
+        net.api.create(account(name, "own"))
+        net.api.patch("ServiceAccount", "default", DEFAULTS.get(name, {}), name)
+    net.api.create(account("mixed", "strict", metadata=ENFORCED))
+    replica: Webhook = net.replica  # type: ignore[attr-defined]
+    deployed.register(net, replica.port, objectSelector={"matchLabels": {ASKED: "yes"}})
+    net.api.patch("Namespace", "mixed", {"metadata": {"labels": {"last": ""}}})
+    until(lambda: Shown(net.api, pod("probe")).webhook == [SECRET], "the webhook is called", within=10)
+    # Whoever has heard of what came last has heard of all.
+    controller, left = net.user(CONTROLLER, ("system:masters",)), pod("mixed", serviceAccountName="own")
+    until(lambda: names(controller.create(left, dry_run=True)) == [], "the net has heard", within=10)
+    yield {"tina": net.api, CONTROLLER: controller}
+    deployed.register(net, free_port())
+
+
+class Shown:
+    """What becomes of it (the names in its list, or why it is refused): with neither, with either, with both."""
+
+    def __init__(self, api: Api, obj: Object) -> None:
+        self._api, self._obj = api, obj
+        alone = {"pullsecret-webhook/safety-net": "disabled"}
+        self.neither, self.net = self._made(alone), self._made({})
+        self.webhook, self.both = self._made(alone | {ASKED: "yes"}), self._made({ASKED: "yes"})
+
+    def _made(self, labels: dict[str, str]) -> list[str] | str:
+        metadata = self._obj["metadata"]
+        obj = self._obj | {"metadata": metadata | {"labels": metadata.get("labels", {}) | labels}}
+        try:
+            return goldencase.names(self._api.create(obj, dry_run=True))
+        except ApiError as e:
+            return e.reason
+
+
+def entries(count: int, name: str = "own") -> list[Object]:
+    return [{"name": f"{name}-{number}"} for number in range(count)]
+
+
+ENTRY = st.sampled_from(
+    [{}, None, {"name": ""}, {"name": "own"}, {"name": SECRET}, {"name": "a/b"}, {"name": "<\n\u2028"}]
+)
+LISTS = st.one_of(
+    st.sampled_from([None, [], [{"name": SECRET}], [{"name": SECRET}] * 2, entries(199), entries(201)]),
+    st.lists(ENTRY, max_size=4),
+)
+
+
+MADE: list[Callable[..., Object]] = [pod, deployment]
+
+
+@st.composite
+def drawn(draw: st.DrawFn) -> Object:
+    space = draw(st.sampled_from([*SPACES]))
+    make = draw(st.sampled_from(MADE))
+    spec: Object = {}
+    if (given := draw(st.just("absent") | LISTS)) != "absent":
+        spec["imagePullSecrets"] = given
+    if (name := draw(st.sampled_from(["absent", "", "default", "own", "strict", None]))) != "absent":
+        spec[draw(st.sampled_from(["serviceAccountName", "serviceAccount"]))] = name
+    obj = make(space, **spec)
+    labels = draw(st.sampled_from([{}, {}, {INJECT: "disabled"}, {INJECT: ""}, {INJECT: "enabled"}]))
+    if make is deployment and draw(st.booleans()):
+        obj["spec"]["template"]["metadata"]["labels"] |= labels
+    else:
+        obj["metadata"]["labels"] = labels
+    if draw(st.booleans()):
+        obj["metadata"]["generateName"] = obj["metadata"].pop("name")
+    obj["metadata"]["annotations"] = draw(st.sampled_from([None, {}, {"kubernetes.io/config.mirror.x": ""}]))
+    return obj
+
+
+def compare(api: Api, obj: Object) -> None:
+    shown = Shown(api, obj)
+    assert shown.net in (shown.webhook, shown.neither)
+    assert shown.both == shown.webhook
+    assert isinstance(shown.webhook, str) is isinstance(shown.neither, str)
+
+
+TRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+
+
+@TRIED
+@given(st.sampled_from(["tina", CONTROLLER]), drawn())
+def test_the_net_never_does_what_the_webhook_would_not(apart: dict[str, Api], user: str, obj: Object) -> None:
+    compare(apart[user], obj)
+
+
+@pytest.mark.slow
+@settings(TRIED, max_examples=1500)
+@given(st.sampled_from(["tina", CONTROLLER]), drawn())
+def test_nor_in_many_more_cases(apart: dict[str, Api], user: str, obj: Object) -> None:
+    compare(apart[user], obj)
+
+
+HOSTILE: dict[str, list[Object]] = {
+    "4,000 entries": entries(4_000),
+    "as many, and ours": [*entries(4_000), {"name": SECRET}],
+    "just too long": entries(200, "x" * 50),
+    "one name": [{"name": "x" * 1_000_000}],
+    "as long as it may be": entries(200, "\u2028" * 36),
+    "nothing": [{}] * 1000,
+}
+
+
+@pytest.mark.parametrize("given", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("make", MADE)
+def test_nor_with_a_list_that_nobody_writes(
+    apart: dict[str, Api], make: Callable[..., Object], given: list[Object]
+) -> None:
+    for space in ("usual", "many"):
+        compare(apart["tina"], make(space, imagePullSecrets=given))
+
+
+def test_an_account_with_more_pull_secrets_than_the_webhook_knows(apart: dict[str, Api]) -> None:
+    """A pod of a patched template: with the webhook as many as that knows, with the net alone none."""
+    for space in ("many", "long"):
+        shown = Shown(apart["tina"], pod(space, imagePullSecrets=[{"name": SECRET}]))
+        assert (shown.net, shown.both) == ([SECRET], shown.webhook)
+        assert len(shown.webhook) in (2, 51)
+    shown = Shown(apart["tina"], pod("two", imagePullSecrets=[{"name": SECRET}]))
+    assert shown.net == shown.webhook == [SECRET, "own", "more"]
+
+
+def test_a_deployment_that_had_a_long_list(net: ControlPlane, apart: dict[str, Api]) -> None:
+    """And ours was in it: the webhook does not see that it lost it, and neither does the net."""
+    for number, count in enumerate((10, 4_000)):
+        made = deployment("usual", imagePullSecrets=[*entries(count), {"name": SECRET}])
+        made["metadata"]["name"] = f"had-{number}"
+        net.api.create(made)
+        made["spec"]["template"]["spec"]["imagePullSecrets"] = entries(1)
+        assert goldencase.names(net.api.replace(made)) == ["own-0"] + [SECRET] * (count == 10)

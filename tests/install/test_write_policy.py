@@ -226,3 +226,69 @@ def test_no_field_but_the_bundle(own: ControlPlane, us: Api, change: Object) -> 
     assert before
     assert patch(own.api)["webhooks"] != before["webhooks"]  # it would have changed something
     own.api.apply(deployed.registration())
+
+
+MARKER, NET, REFUSING = "pullsecret-webhook-safety-net", "pullsecret-webhook-accounts", "pullsecret-webhook/refusing"
+
+
+@pytest.fixture(scope="module")
+def free(own: ControlPlane, us: Api) -> Api:
+    """The webhook's account, were its roles too wide; the account of the safety net is there."""
+    role: Object = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "wide"}}
+    rule = {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["create", "update", "patch", "delete"]}
+    own.api.create(role | {"kind": "ClusterRole", "rules": [rule]})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "wide"}
+    subject = {"kind": "ServiceAccount", "name": deployed.ACCOUNT, "namespace": deployed.NAMESPACE}
+    own.api.create(role | {"kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [subject]})
+    own.api.create(account(MARKER, labels={"a": "b"}, annotations={"c": "d"}))
+    until(lambda: NET in refused(lambda: us.create(account("new"), dry_run=True)), "all is in force", within=20)
+    return us
+
+
+def account(name: str, namespace: str = deployed.NAMESPACE, **metadata: object) -> Object:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace} | metadata}
+
+
+def test_of_the_nets_account_the_annotation_is_written(free: Api) -> None:
+    for text in (",a,b,", ",", None):
+        made = free.patch("ServiceAccount", MARKER, {"metadata": {"annotations": {REFUSING: text}}}, deployed.NAMESPACE)
+        assert made["metadata"]["annotations"].get(REFUSING) == text
+        assert made["metadata"]["annotations"]["c"] == "d"
+
+
+OF_THE_NET: dict[str, Object] = {
+    "label": {"metadata": {"labels": {"x": "y"}}},
+    "label changed": {"metadata": {"labels": {"a": "x"}}},
+    "label removed": {"metadata": {"labels": None}},
+    "annotation": {"metadata": {"annotations": COPIED}},
+    "annotation changed": {"metadata": {"annotations": {"c": "x"}}},
+    "annotation removed": {"metadata": {"annotations": {"c": None}}},
+    "all annotations removed": {"metadata": {"annotations": None}},
+    "enforcement": {"metadata": {"annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}},
+    "owner": {"metadata": {"ownerReferences": [OTHER]}},
+    "finalizer": {"metadata": {"finalizers": ["example.com/hold"]}},
+    "pull secrets": {"imagePullSecrets": [{"name": NAME}]},
+    "secrets": {"secrets": [{"name": NAME}]},
+    "token": {"automountServiceAccountToken": True},
+}
+
+
+@pytest.mark.parametrize("change", OF_THE_NET.values(), ids=OF_THE_NET)
+def test_and_nothing_else(free: Api, change: Object) -> None:
+    said = refused(lambda: free.patch("ServiceAccount", MARKER, change, deployed.NAMESPACE))
+    assert f"changes nothing but the annotation {REFUSING}" in said
+
+
+def test_no_other_service_account(own: ControlPlane, free: Api) -> None:
+    """Of the same name elsewhere, or of another name here; none is made, and none deleted, that one neither."""
+    own.api.create(account(MARKER, "default"))
+    annotation: Object = {"metadata": {"annotations": {REFUSING: ","}}}
+    attempts: list[Callable[[], object]] = [
+        lambda: free.patch("ServiceAccount", MARKER, annotation, "default"),
+        lambda: free.patch("ServiceAccount", deployed.ACCOUNT, annotation, deployed.NAMESPACE),
+        lambda: free.create(account("new")),
+        lambda: free.delete("ServiceAccount", MARKER, deployed.NAMESPACE),
+        lambda: free.delete("ServiceAccount", "default", "default"),
+    ]
+    for attempt in attempts:
+        assert f"changes no service account but {MARKER}" in refused(attempt)

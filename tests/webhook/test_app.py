@@ -10,6 +10,7 @@ import pytest
 from webhook.app import App
 from webhook.cluster import Cluster
 from webhook.config import Config
+from webhook.state import Account
 
 
 class Silent:
@@ -52,3 +53,14 @@ def test_a_feed_that_ends_while_the_start_waits_ends_the_process(monkeypatch: py
     with pytest.raises(ExceptionGroup) as error:
         asyncio.run(main())
     assert error.group_contains(LookupError)
+
+
+def test_the_safety_net_is_told_of_accounts_however_they_are_learned() -> None:
+    """A review that is ahead of the watch reads an account itself; the watch then has nothing new to tell."""
+
+    async def main() -> str | None:
+        app = App(Config(), cast(Cluster, Silent()))
+        app._state.accounts.learn("team/builder", Account(7, "", enforced=True))
+        return app._net.text()
+
+    assert asyncio.run(main()) == ",team,"
