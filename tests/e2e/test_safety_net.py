@@ -344,7 +344,7 @@ def drawn(draw: st.DrawFn) -> Object:
         spec["imagePullSecrets"] = given
     if (name := draw(st.sampled_from(["absent", "", "default", "own", "strict", None]))) != "absent":
         spec[draw(st.sampled_from(["serviceAccountName", "serviceAccount"]))] = name
-    obj = make(space, **spec)
+    obj: Object = make(space, **spec)
     labels = draw(st.sampled_from([{}, {}, {INJECT: "disabled"}, {INJECT: ""}, {INJECT: "enabled"}]))
     if make is deployment and draw(st.booleans()):
         obj["spec"]["template"]["metadata"]["labels"] |= labels
