@@ -161,6 +161,47 @@ def test_nothing_else_changes_and_nothing_is_refused(net: ControlPlane) -> None:
         assert with_net == without
 
 
+def fields(text: str) -> list[Object]:
+    return [{"manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": text}]
+
+
+def test_nothing_about_a_pod_keeps_it_from_the_reference(net: ControlPlane) -> None:
+    """As deep, as large and as full as the API server takes it."""
+    deep = '{"f:a":' * 9_980 + "{}" + "}" * 9_980
+    large = "{" + ",".join(f'"f:{number:06}":{{}}' for number in range(20_000)) + "}"
+    odd: dict[str, Object] = {
+        deep: {"managedFields": fields("HERE")},
+        large: {"managedFields": fields("HERE")},
+        "labels": {"labels": {f"a/{number:05}": "" for number in range(5_000)}},
+        "annotations": {"annotations": {"a": "\u2028<&" * 20_000}},
+    }
+    for text, metadata in odd.items():
+        obj = pod("probe")
+        body = json.dumps(obj | {"metadata": obj["metadata"] | metadata}).replace('"HERE"', text)
+        said = net.api.raw(
+            "POST",
+            "/api/v1/namespaces/probe/pods",
+            content=body.encode(),
+            params={"dryRun": "All"},
+            headers={"Content-Type": "application/json"},
+        )
+        assert b'"imagePullSecrets":[{"name":"ghcr-secret"}]' in said.content
+
+
+def test_whoever_changes_what_the_net_is_told_is_put_right(net: ControlPlane) -> None:
+    def told() -> str | None:
+        found = net.api.get("ServiceAccount", deployed.SAFETY_NET, deployed.NAMESPACE)
+        assert found
+        text: str | None = found["metadata"].get("annotations", {}).get("pullsecret-webhook/refusing")
+        return text
+
+    right = until(told, "it is told", within=5)
+    wrong: list[Object] = [{"annotations": {"pullsecret-webhook/refusing": ",x,"}}, {"annotations": None}]
+    for metadata in wrong:
+        net.api.patch("ServiceAccount", deployed.SAFETY_NET, {"metadata": metadata}, deployed.NAMESPACE)
+        until(lambda: told() == right, "it is put right", within=5)
+
+
 def test_kubectl_sees_no_difference(net: ControlPlane) -> None:
     """Applied again, with nobody to ask: no new generation, no rollout."""
     net.namespace("gitops", labels={OWNER: "alice"})
