@@ -94,6 +94,8 @@ class Health:
 
     def left_out(self, one: Unread) -> None:
         self._metrics.unreadable.labels(self._resource).inc()
+        if one.bug is not None:
+            self._say("our own bug: an object is left out", type(one.bug).__name__, exc_info=one.bug)
         if self._kind is not None and is_name(one.name):
             message = f"the webhook does not know it: {one.why}"
             self._tell(Notice("Unreadable", message, one.namespace or one.name, self._kind, one.name))
@@ -101,7 +103,7 @@ class Health:
             self._say("an object is left out", str(one)[:LONGEST_TEXT])
         self._gone(one)
 
-    def _say(self, what: str, why: str) -> None:
+    def _say(self, what: str, why: str, exc_info: Exception | None = None) -> None:
         """Once; and again when the watch has worked since, but not all the time."""
         now, last = time.monotonic(), self._said.get(why)
         if last is not None and not (self._worked >= last and now - last >= AGAIN):
@@ -109,7 +111,7 @@ class Health:
         if len(self._said) >= MOST_TEXTS:
             self._said.clear()
         self._said[why] = now
-        log.warning(what, resource=self._resource, error=why)
+        log.warning(what, resource=self._resource, error=why, exc_info=exc_info)
 
 
 def runs(

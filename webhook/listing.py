@@ -33,12 +33,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """An object that cannot be read, as far as it can be named. `version` None: unknown."""
+    """An object that cannot be read, as far as it can be named. `version` None: unknown. `bug`: an error of ours."""
 
     namespace: str
     name: str
     version: int | None
     why: str
+    bug: Exception | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         names = [name if is_name(name) else "?" for name in (self.namespace, self.name) if name]
@@ -83,12 +84,13 @@ async def kept(
 
 
 async def _unread(raw: bytes | msgspec.Raw, error: Exception) -> Unread:
-    why = str(error) if isinstance(error, PullsecretError) else f"it cannot be used ({type(error).__name__})"
+    bug = None if isinstance(error, PullsecretError) else error
+    why = str(error) if bug is None else f"it cannot be used ({type(error).__name__})"
     try:
         about = (await decode(ANY, raw)).metadata
     except Unreadable:
-        return Unread("", "", None, why)
-    return Unread(about.namespace, about.name, about.version, why)
+        return Unread("", "", None, why, bug)
+    return Unread(about.namespace, about.name, about.version, why, bug)
 
 
 class _ListMeta(msgspec.Struct, rename={"version": "resourceVersion", "more": "continue"}):

@@ -62,6 +62,8 @@ class View(Generic[V]):
         self._clock = clock
         self._items: dict[str, V] = {}
         self._told = 0
+        self._newest = 0
+        """Version that was known when the watch failed last."""
         self._in_touch = -math.inf
         self._awaited: dict[str, list[asyncio.Event]] = {}
         self.news: Callable[[str], None] = lambda _key: None
@@ -86,8 +88,9 @@ class View(Generic[V]):
         self._in_touch = self._clock()
 
     def out_of_touch(self) -> None:
-        """The watch has failed."""
+        """The watch has failed. Of what is known by now nothing is later than a list that is asked for after this."""
         self._in_touch = -math.inf
+        self._newest = max((known.version for known in self._items.values()), default=0)
 
     def behind(self) -> bool:
         """May there be something that the watch has not told?"""
@@ -125,7 +128,8 @@ class View(Generic[V]):
         """After a list as of `version`: the keys that changed. Of what is known only what we wrote later stays: after a
         restore of etcd from a backup the truth is older, and if the list itself is, nothing that was known counts.
         """
-        later = {key for key, known in self._items.items() if known.version > version >= self._told}
+        known_before = max(self._told, self._newest)
+        later = {key for key, known in self._items.items() if known.version > version >= known_before}
         changed = {key for key in {*self._items, *items} - later if self._put(key, items.get(key))}
         self._told = version
         self.synced.set()

@@ -1,8 +1,10 @@
 """List, then watch, for ever: one stream of events that never ends and lists again only when it must.
 
 A watch is a chunked response of JSON lines. The server is asked to end each after a few seconds, and sends a bookmark
-shortly before, so that a longer silence is a dead connection, and a watch that ends without a word a position that the
-server does not have: its etcd was restored from a backup.
+shortly before, so that a longer silence is a dead connection. The next watch begins where the last one was.
+
+If etcd is restored from a backup, that position means nothing: the same versions are used again, for other changes. So
+all is listed after each outage in which that may have been done, and when the server does not know the position.
 """
 
 import asyncio
@@ -14,12 +16,14 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import aiohttp
 import msgspec
+import structlog
 
-from webhook.cluster import Cluster, ClusterError, Meta, Status
+from webhook.cluster import BROKEN, Cluster, ClusterError, Meta, Status
 from webhook.listing import ANY, PAGE, Listing, Unread, accept, kept
 from webhook.turns import turn
 from webhook.wire import Unreadable, decode
 
+log = structlog.get_logger()
 LIFE = 5.0
 """Seconds that the server is asked to keep a watch open, jittered up to twice that."""
 LONGEST = 4.0
@@ -29,6 +33,10 @@ SILENCE = 12.0
 """Seconds without a word, after which a watch is given up."""
 AT_ONCE = 1.0
 """Seconds. A watch that ends sooner has failed."""
+OUTAGE = 1.0
+"""Seconds without the server, after which all is listed. etcd is restored while no API server runs, and one takes
+longer than this to start. In less time a balancer may reset some connections, which is no reason to list.
+"""
 LONGEST_LINE = 32 * 1024 * 1024
 """Bytes. An object has some 1.5 MiB; etcd takes no more."""
 
@@ -81,15 +89,26 @@ class _Lost(ClusterError):
     """The position is none of this server's: all is listed again."""
 
 
+class _Cut(ClusterError):
+    """The connection was closed: until then the server was there."""
+
+
 @dataclass
 class _Position:
-    """Where a watch is. `at` None: nowhere, so all is listed. `pause`: seconds after the last failure, 0.0 while it
-    works. `doubted`: where a line could not be read; if that comes again, listing is the way past it.
+    """Where a watch is. `at` None: nowhere. `there`: loop time at which the server was there last. `pause`: seconds
+    after the last failure, 0.0 while it works.
     """
 
     at: int | None = None
+    there: float = 0.0
     pause: float = 0.0
-    doubted: int | None = None
+
+    def lost(self, now: float) -> bool:
+        """All is to be listed."""
+        return self.at is None or now - self.there > OUTAGE
+
+    def listed(self, version: int, now: float) -> None:
+        self.at, self.there = version, now
 
     def reached(self, version: int | None) -> None:
         """By a word of the server. `version` None: it does not say. Raises _Lost."""
@@ -102,16 +121,13 @@ class _Position:
             raise _Lost(0, "VersionsWentBack")
         self.pause = 0.0
 
-    def failed(self, error: Exception) -> ClusterError:
-        if isinstance(error, Unreadable):
-            self.at, self.doubted = None if self.at == self.doubted else self.at, self.at
-            error = ClusterError(0, "NotKubernetes")
-        elif not isinstance(error, ClusterError):
-            error = ClusterError(0, type(error).__name__)
+    def failed(self, error: ClusterError, now: float) -> None:
+        """A line that cannot be read again and again is an outage too: a list is the way past it."""
+        if isinstance(error, _Cut):
+            self.there = now
         if error.status == 410 or isinstance(error, _Lost) or "Too large resource version" in error.message:
             self.at = None
         self.pause = min(max(self.pause * 2, 0.2), LONGEST)
-        return error
 
 
 @dataclass(frozen=True)
@@ -129,22 +145,32 @@ class Watch(Generic[T, R]):
     metadata_only: bool = False
 
     async def events(self) -> AsyncIterator[Replaced[R] | Changed[R]]:
-        position = _Position()
+        position, clock = _Position(), asyncio.get_running_loop().time
         while True:
             try:
-                if position.at is None:
+                if position.lost(clock()):
                     replaced = await self._list()
-                    position.at = replaced.version
                     self.health.works()
                     yield replaced
+                    position.listed(replaced.version, clock())
                 async with aclosing(self._changes(position)) as changes:
                     async for change in changes:
                         yield change
-            except Exception as e:  # noqa: BLE001  # whatever a library raises: a feed that ends, ends the process
-                error = position.failed(e)
+                position.there = clock()
+            except Exception as e:  # noqa: BLE001  # whatever it is: a feed that ends, ends the process
+                error = self._meaning(e)
+                position.failed(error, clock())
                 self.health.failed(error)
                 jitter = random.uniform(0.5, 1.0)  # noqa: S311  # keeps replicas apart, guards nothing
                 await asyncio.sleep(max(min(error.retry_after, LONGEST), position.pause * jitter))
+
+    def _meaning(self, error: Exception) -> ClusterError:
+        if isinstance(error, ClusterError):
+            return error
+        if isinstance(error, Unreadable):
+            return ClusterError(0, "NotKubernetes")
+        log.error("our own bug: a watch failed; it is tried again", about=self.path, exc_info=error)
+        return _Lost(0, type(error).__name__)  # what had come may be lost
 
     async def _list(self) -> Replaced[R]:
         decoder = msgspec.json.Decoder(self.item)
@@ -208,9 +234,12 @@ class Watch(Generic[T, R]):
 
 
 async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """aiohttp's own line iterator refuses lines over 128 KiB; an object may have 1.5 MiB. Raises Unreadable."""
+    """aiohttp's own line iterator refuses lines over 128 KiB; an object may have 1.5 MiB.
+
+    Raises Unreadable and ClusterError.
+    """
     rest = bytearray()
-    async for chunk in content.iter_any():
+    async for chunk in _chunks(content):
         first, *more = chunk.split(b"\n")
         rest += first
         for begun in more:
@@ -219,3 +248,13 @@ async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             rest = bytearray(begun)
         if len(rest) > LONGEST_LINE:
             raise Unreadable("it is too long")
+
+
+async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in content.iter_any():
+            yield chunk
+    except TimeoutError as e:  # it was silent for too long, and may have been away
+        raise ClusterError(0, type(e).__name__) from None
+    except BROKEN as e:
+        raise _Cut(0, type(e).__name__) from None

@@ -7,7 +7,7 @@ import pytest
 
 import planted
 from controlplane import webhook as deployed
-from controlplane.api import ApiError
+from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.objects import password, stands
 from controlplane.waiting import until
@@ -16,8 +16,9 @@ from webhook.names import OWNER
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_after_a_restore_from_a_backup_all_is_right_again(binaries: None, tmp_path: Path) -> None:
-    """Its labels and tokens too, which nobody changes after the restore."""
+@pytest.mark.parametrize("writes", [0, 500], ids=["before the webhook's versions", "beyond them"])
+def test_after_a_restore_from_a_backup_all_is_right_again(binaries: None, tmp_path: Path, writes: int) -> None:
+    """Its labels and tokens too, which nobody changes after the restore. `writes`: others', at once after it."""
     old, new = planted.token(), planted.token()
     with ControlPlane.start(tmp_path / "cluster") as cluster:
         api = cluster.api
@@ -39,6 +40,8 @@ def test_after_a_restore_from_a_backup_all_is_right_again(binaries: None, tmp_pa
             with cluster.without_etcd() as data:
                 shutil.rmtree(data)
                 shutil.copytree(tmp_path / "backup", data)
+            for number in range(writes):
+                api.apply(_other(number))
 
             def right() -> bool:
                 try:
@@ -54,3 +57,8 @@ def test_after_a_restore_from_a_backup_all_is_right_again(binaries: None, tmp_pa
             cluster.namespace("anew", labels={OWNER: "alice"})
             stands(cluster, "anew", new, within=30)
             assert webhook.child.running
+
+
+def _other(number: int) -> Object:
+    metadata = {"name": "other", "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"number": str(number)}}

@@ -67,25 +67,31 @@ def start_without(seconds: float) -> Act:
     return act
 
 
-def restored(scene: Scene) -> None:
-    """etcd goes back to a backup; what changes after that must be right."""
-    folder = scene.arena.cluster.folder / "etcd"
-    backup = folder.with_name("etcd-backup")
-    _end(scene, _ETCD)
-    shutil.copytree(folder, backup)
-    scene.arena.part(_ETCD).again()
-    until(scene.arena.answers, "the API server answers", within=60)
-    back = scene.tenants.snapshot()
-    scene.news.all(0.5)
-    for part in (_MANAGER, _APISERVER, _ETCD):
-        _end(scene, part)
-    shutil.rmtree(folder)
-    backup.rename(folder)
-    back()
-    for part in (_ETCD, _APISERVER, _MANAGER):
-        scene.arena.part(part).again()
-    until(scene.arena.answers, "the API server answers", within=60)
-    scene.news.all(0.5)
+def restored(age: float) -> Act:
+    """etcd goes back to a backup that is so many seconds old; what changes after that must be right."""
+
+    def act(scene: Scene) -> None:
+        folder = scene.arena.cluster.folder / "etcd"
+        backup = folder.with_name("etcd-backup")
+        _end(scene, _ETCD)
+        shutil.copytree(folder, backup)
+        scene.arena.part(_ETCD).again()
+        until(scene.arena.answers, "the API server answers", within=60)
+        back = scene.tenants.snapshot()
+        scene.news.all(0.5)
+        sleep(age)
+        for part in (_MANAGER, _APISERVER, _ETCD):
+            _end(scene, part)
+        shutil.rmtree(folder)
+        backup.rename(folder)
+        back()
+        for part in (_ETCD, _APISERVER):
+            scene.arena.part(part).again()
+        until(scene.arena.answers, "the API server answers", within=60)
+        scene.arena.part(_MANAGER).again()  # it ends if none answers for 10 s
+        scene.news.all(0.5)
+
+    return act
 
 
 def withdrawn(seconds: float, *kinds: str) -> Act:
@@ -178,7 +184,8 @@ FAULTS = [
     Fault("apiserver_paused", "API server stands still for 20 s", paused(_APISERVER, 20)),
     Fault("etcd_killed", "etcd killed, started again after 2 s", killed(_ETCD, 2)),
     Fault("etcd_paused", "etcd stands still for 20 s", paused(_ETCD, 20)),
-    Fault("etcd_restored", "etcd restored from a backup", restored, right=15, news=None),
+    Fault("etcd_restored", "etcd restored from a backup that is seconds old", restored(0), right=15, news=None),
+    Fault("etcd_restored_60s", "the same, of a backup that is a minute old", restored(60), right=15, news=None),
     Fault("start_without", "start while the API server is gone, 40 s", start_without(40), uncaught=True),
     Fault(
         "rbac_withdrawn", "all rights withdrawn for 40 s", withdrawn(40, "ClusterRoleBinding", "RoleBinding"), news=2

@@ -78,6 +78,17 @@ def test_one_without_a_name_is_logged() -> None:
     assert [line["error"] for line in logs] == ["team/?: it cannot be decoded"]
 
 
+def test_an_error_of_ours_about_an_object_says_where_it_is_but_not_all_the_time() -> None:
+    told, bug = list[Notice](), KeyError("secret")
+    health = Health("secrets", Metrics(), told.append, kind="Secret")
+    with capture_logs() as logs:
+        for number in range(3):
+            health.left_out(Unread("team", "odd", number, "it cannot be used (KeyError)", bug))
+    assert len(told) == 3
+    assert [line["exc_info"] for line in logs] == [bug]
+    assert "secret" not in {line["error"] for line in logs}
+
+
 def test_an_error_of_ours_about_one_namespace_ends_no_feed() -> None:
     def namespace(name: str, version: int) -> tuple[str, Namespace]:
         return name, Namespace(name, "u", version, "alice")

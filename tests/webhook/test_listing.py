@@ -120,6 +120,18 @@ READS: dict[type[msgspec.Struct], Callable[[Any], object]] = {
 }
 
 
+def test_an_error_of_ours_is_handed_on() -> None:
+    left, bug = list[Unread](), KeyError("x")
+
+    def keep(_: NamespaceObject) -> None:
+        raise bug
+
+    raw = b'{"metadata": {"name": "a", "resourceVersion": "7"}}'
+    assert asyncio.run(kept(raw, msgspec.json.Decoder(NamespaceObject), keep, left.append)) is None
+    assert left == [Unread("", "a", 7, "it cannot be used (KeyError)")]
+    assert left[0].bug is bug
+
+
 @pytest.mark.parametrize("item", READS)
 @settings(max_examples=60)
 @given(
@@ -133,3 +145,4 @@ def test_whatever_an_object_is_it_is_kept_or_left_out(item: type[msgspec.Struct]
     assert (one is None) == (len(left) == 1)
     for unread in left:
         assert str(unread).isprintable()
+        assert unread.bug is None

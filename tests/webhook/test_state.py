@@ -147,6 +147,18 @@ def test_what_we_wrote_after_a_list_stays() -> None:
     assert view.get("b") is None
 
 
+def test_what_we_wrote_before_a_list_was_asked_for_is_in_it_or_lost() -> None:
+    view = Namespaces()
+    view.replace({"a": replace(TEAM, version=90)}, 100)
+    view.learn("a", replace(TEAM, version=103, owner="bob"))
+    view.out_of_touch()
+    view.learn("b", replace(TEAM, name="b", version=102))
+    assert view.replace({"a": replace(TEAM, version=90)}, 101) == {"a", "b"}
+    view.out_of_touch()
+    view.learn("b", replace(TEAM, name="b", version=104))
+    assert view.replace({"a": replace(TEAM, version=90)}, 102) == set()
+
+
 def test_what_the_watch_told_of_is_not_brought_back() -> None:
     view = Namespaces()
     view.told(9)

@@ -15,31 +15,54 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
+from structlog.testing import capture_logs
 
 from webhook import watch
 from webhook.cluster import Cluster, ClusterError, NamespaceObject
 from webhook.listing import PAGE, Unread
-from webhook.watch import Changed, Replaced, Watch, lines, whole
+from webhook.watch import OUTAGE, Changed, Replaced, Watch, lines, whole
 
 PATH = "/api/v1/namespaces"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Object = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the watch paused; in truth each time only a moment."""
-    pauses: list[float] = []
+@dataclass
+class Clock:
+    """The loop's, as the watch sees it: it goes on only by pauses, which take a moment, and where an answer says so."""
 
-    async def sleep(seconds: float) -> None:
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
         if seconds:
-            pauses.append(seconds)
+            self.slept.append(seconds)
+        self.now += seconds
         await asyncio.sleep(0.001 if seconds else 0)
 
-    only = SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
-    monkeypatch.setattr(watch, "asyncio", only)
+    def after(self, seconds: float, answer: Answer) -> Answer:
+        """An answer that takes so long, up to where it ends, is cut, or falls silent."""
+
+        async def late(request: web.Request) -> web.StreamResponse:
+            self.now += seconds
+            return await answer(request)
+
+        return late
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    loop = SimpleNamespace(time=lambda: clock.now)
+    monkeypatch.setattr(watch, "asyncio", SimpleNamespace(sleep=clock.sleep, get_running_loop=lambda: loop))
     monkeypatch.setattr(watch, "SILENCE", 0.15)
-    return pauses
+    return clock
+
+
+@pytest.fixture
+def slept(clock: Clock) -> list[float]:
+    """How long the watch paused."""
+    return clock.slept
 
 
 def namespace(name: str, version: int, **metadata: object) -> Object:
@@ -289,7 +312,7 @@ def test_retry_after_is_heeded_for_as_long_as_a_view_may_be_blind(tmp_path: Path
         ],
     )
 
-    assert run(fake, tmp_path, 2) == Seen(["[]@10", "+a"], ["429 TooManyRequests"] * 3)
+    assert run(fake, tmp_path, 3) == Seen(["[]@10", "[]@10", "+a"], ["429 TooManyRequests"] * 3)
     assert slept[:2] == [3, watch.LONGEST]
     assert slept[2] < 1
 
@@ -337,10 +360,10 @@ def test_a_frame_that_is_none_ends_the_watch_but_not_the_stream(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("chunk", [FRAMES["HTML"], FRAMES["no object"]], ids=["HTML", "no object"])
-def test_what_comes_again_and_cannot_be_read_is_passed_by_listing(tmp_path: Path, chunk: bytes) -> None:
+def test_what_comes_again_and_cannot_be_read_is_passed_by_listing(tmp_path: Path, clock: Clock, chunk: bytes) -> None:
     fake = Fake(
         [listed(version=10), listed(namespace("a", 12), version=12)],
-        [stream(ADDED_A, chunk), stream(chunk), stream(frame("ADDED", namespace("b", 13)))],
+        [stream(ADDED_A, chunk), clock.after(OUTAGE, stream(chunk)), stream(frame("ADDED", namespace("b", 13)))],
     )
 
     assert run(fake, tmp_path, 4) == Seen(["[]@10", "+a", "[a]@12", "+b"], ["NotKubernetes"] * 2)
@@ -403,6 +426,75 @@ def test_a_server_that_went_back_is_listed_anew(tmp_path: Path, answer: Answer) 
 
     assert run(fake, tmp_path, 3).events == ["[a]@900", "[b]@20", "+c"]
     assert fake.since == ["900", "20"]
+
+
+async def hang_up(request: web.Request) -> web.StreamResponse:
+    assert request.transport
+    request.transport.abort()
+    return web.Response()
+
+
+AWAY = {
+    "no answer": hang_up,
+    "a proxy without a server": status(502, "BadGateway"),
+    "a server that ends": status(429, "TooManyRequests", **{"Retry-After": "1"}),
+    "a server that begins": status(401, "Unauthorized"),
+    "nothing but its head": stream(then="end"),
+}
+
+
+@pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
+@pytest.mark.parametrize("then", ["end", "cut"])
+def test_after_an_outage_all_is_listed_anew(tmp_path: Path, clock: Clock, then: str, away: Answer) -> None:
+    """Who was restored from a backup may have newer versions than ours by now, of other changes."""
+    there = stream(frame("ADDED", namespace("c", 21)))
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await (there if fake.list_calls == 2 else away)(request)
+
+    fake = Fake(
+        [listed(namespace("a", 9), version=10), listed(namespace("b", 14), version=20)],
+        [clock.after(9, stream(BOOKMARK, then=then)), answer],
+    )
+
+    assert run(fake, tmp_path, 3).events == ["[a]@10", "[b]@20", "+c"]
+    assert [*dict.fromkeys(fake.since)] == ["10", "15", "20"]
+    assert OUTAGE < sum(clock.slept) < OUTAGE + 2
+
+
+def test_a_silence_is_an_outage(tmp_path: Path, clock: Clock) -> None:
+    fake = Fake([listed(version=10), listed(version=15)], [clock.after(12, stream()), stream(ADDED_C)])
+
+    assert run(fake, tmp_path, 3) == Seen(["[]@10", "[]@15", "+c"], ["SocketTimeoutError"])
+
+
+def test_a_connection_that_is_cut_late_is_none(tmp_path: Path, clock: Clock) -> None:
+    fake = Fake(
+        [listed(version=10)], [clock.after(9, stream(then="cut")), clock.after(9, stream(then="cut")), stream(ADDED_A)]
+    )
+
+    assert run(fake, tmp_path, 2).events == ["[]@10", "+a"]
+    assert fake.since == ["10"] * 3
+
+
+def test_an_error_of_ours_ends_no_watch_and_loses_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([None, None, KeyError("secret")])  # the list, the watch, its first event
+
+    def works(_: Seen) -> None:
+        if error := next(errors, None):
+            raise error
+
+    monkeypatch.setattr(Seen, "works", works)
+    fake = Fake(
+        [listed(version=10), listed(namespace("a", 11), version=11)],
+        [stream(ADDED_A), stream(frame("ADDED", namespace("b", 12)))],
+    )
+
+    with capture_logs() as logs:
+        seen = run(fake, tmp_path, 3)
+
+    assert seen == Seen(["[]@10", "[a]@11", "+b"], ["KeyError"])
+    assert [(line["about"], type(line["exc_info"])) for line in logs] == [(PATH, KeyError)]
 
 
 @pytest.mark.parametrize(("newest", "lists"), [(899, 3), (900, 2), (None, 2)])
@@ -496,9 +588,10 @@ def test_attempts_are_ever_farther_apart_until_something_comes(
         ],
     )
 
-    run(fake, tmp_path, 3)
+    run(fake, tmp_path, 8)
 
     assert slept == [0.2, 0.4, 0.8, 1.6, 3.2, 4.0, 4.0, 0.2, 0.4]
+    assert fake.list_calls == 6
 
 
 def test_nothing_listens(tmp_path: Path) -> None:
