@@ -83,6 +83,19 @@ class View(Generic[V]):
         known = self._items.get(key)
         return item.version > (self._told if known is None else known.version) and self._put(key, item)
 
+    def moment(self, key: str) -> tuple[V | None, int]:
+        """Before a call; for `answered`."""
+        return self._items.get(key), self._told
+
+    def answered(self, key: str, item: V, asked: tuple[V | None, int]) -> bool:
+        """As `learn`. But if nothing was told since the call was made at `asked`, its answer is newer, whatever its
+        version says: etcd was restored from a backup.
+        """
+        known, told = asked
+        if self._items.get(key) is known and self._told == told:
+            return self._put(key, item)
+        return self.learn(key, item)
+
     def in_touch(self) -> None:
         """The watch works: it has just told something, or was opened and accepted."""
         self._in_touch = self._clock()

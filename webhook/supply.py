@@ -207,18 +207,21 @@ class Supply:
             await self._delete(name, step.over)
             if await self.plan(name) != Write(step.body):
                 return False
-        self._learn(name, await self._store.apply(step.body, step.over if step.in_place else None))
+        asked = self._state.standing.moment(name)
+        ours = await self._store.apply(step.body, step.over if step.in_place else None)
+        self._state.standing.answered(name, ours, asked)
         return True
 
     async def _delete(self, name: str, over: Standing) -> None:
         if not over.terminating:
             await self._store.delete(over)
+        asked = self._state.standing.moment(name)
         seen = await self._store.read(name)
         if seen is not None and seen.uid == over.uid and seen.terminating:
             await self._store.release(seen)  # somebody's finalizer holds it; it is ours, and it must go
             seen = await self._store.read(name)
         if seen is not None:
-            self._find(name, seen)
+            self._find(name, seen, asked)
             raise WriteConflict("another Secret took its place")
         self._state.standing.forget(name, max(over.version, self._known_version(name, over.uid)))
 
@@ -228,11 +231,11 @@ class Supply:
 
     async def _look_again(self, name: str, step: Write | Delete, *, conflict: bool) -> Supplied | None:
         """After a lost race. Somebody's edit of a field of *our* Secret is taken back by force; of others' never."""
-        known = self._state.standing.get(name)  # before asking: what is learned until the answer is here may be newer
+        asked = known, _ = self._state.standing.moment(name)  # what is told until the answer is here may be newer
         try:
             seen = await self._store.read(name)
             if seen is not None:
-                self._find(name, seen)
+                self._find(name, seen, asked)
             elif known is not None and self._state.standing.forget(name, known.version):
                 self.heard(name)
             await self._fresh(name)
@@ -241,7 +244,9 @@ class Supply:
                 await self._fresh(name, recent=True)  # the look of just now: no later write is to make use of it
                 again = await self.plan(name)
                 if isinstance(again, Write) and again.in_place:
-                    self._learn(name, await self._store.apply(again.body, seen, force=True))
+                    asked = self._state.standing.moment(name)
+                    ours = await self._store.apply(again.body, seen, force=True)
+                    self._state.standing.answered(name, ours, asked)
                     self._metrics.writes.labels("apply", "forced").inc()
                     return Supplied(wrote=True)
         except (WriteConflict, WriteDenied):
@@ -250,12 +255,9 @@ class Supply:
             return _refused(e)
         return None
 
-    def _learn(self, name: str, ours: Standing) -> None:
-        self._state.standing.learn(name, ours)
-
-    def _find(self, name: str, others: Standing) -> None:
+    def _find(self, name: str, others: Standing, asked: tuple[Standing | None, int]) -> None:
         """Before the watch tells, which is then no news."""
-        if self._state.standing.learn(name, others):
+        if self._state.standing.answered(name, others, asked):
             self.heard(name)
 
 

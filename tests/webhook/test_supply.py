@@ -8,6 +8,7 @@ tenant does what tenants do to the Secret.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -400,6 +401,21 @@ def test_what_changes_hands_again_while_the_secret_before_goes_is_planned_anew()
 
         assert "APPLY" not in world.replicas[0].wire.asked
         assert world.server.secret is None
+
+
+def test_after_a_restore_of_etcd_an_answer_is_believed_though_its_version_is_older() -> None:
+    with settled("A") as world:
+        (replica,) = world.replicas
+        view = replica.state.standing
+        known = view.get(NAMESPACE)
+        assert known
+        view.learn(NAMESPACE, replace(known, version=10**6, digest=b"what was lost"))
+        view.told(10**6)
+        replica.admit()
+        world.all_is_told()
+
+        assert replica.wire.asked == ["APPLY"]
+        assert view.get(NAMESPACE) == known
 
 
 # -- while a source is asked --
