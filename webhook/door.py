@@ -72,7 +72,7 @@ class Connection:
         self._door.welcome(self._handshake(protocol))
 
     async def _handshake(self, protocol: LimitedProtocol) -> None:
-        """None on the metrics port. From then on the loop calls the protocol."""
+        """`context` is None on the metrics port: then there is no handshake. From here on the loop calls the protocol."""
         context = self._door.context
         try:
             await self._door.loop.connect_accepted_socket(

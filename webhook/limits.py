@@ -24,7 +24,7 @@ UNANSWERED = 8
 SMALL, ORDINARY = 32 * 1024, 256 * 1024
 """Bytes of a body. Below the first it is not counted; up to the second it is never ended for being the largest."""
 ARRIVING = 16 * 1024 * 1024
-"""Bytes of bodies that are not answered yet, on all connections together: two of the largest."""
+"""Bytes of bodies that are not decoded yet, on all connections together: two of the largest."""
 WHOLE_REQUEST = 3.0
 """Seconds. The API server writes a review in one go, and by default waits no longer for its answer."""
 UNREAD = 10.0
@@ -34,8 +34,9 @@ HANDSHAKE = 3.0
 
 
 class Arriving:
-    """The bodies that are not answered yet. Over the bound the largest goes, whoever comes last: else a few that never
-    become whole would keep all others out. If all are of ordinary size, the one goes that began first.
+    """The bodies that are not decoded yet; those that are no ordinary review count until they are answered. Over the
+    bound the largest goes, whoever comes last: else a few that never become whole would keep all others out. If all are
+    of ordinary size, the one goes that began first.
     """
 
     def __init__(self) -> None:

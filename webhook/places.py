@@ -5,9 +5,9 @@ sent a review are the known ones, as a rule the API server's; all others are str
 goes first: what it has sent meanwhile does not help it, or a byte now and then would keep others out. A quarter of the
 places is always the strangers', because a newcomer needs time for its handshake and its first review.
 
-To send a review is no proof of anything, and a review may be on its way over a connection that is cut. So if all places of
-known connections are in use, a stranger that sends its first review is answered, and its connection is closed: that costs
-the API server no more than a new connection. A known one that rests is cut instead.
+To send a review is no proof of anything, and a review may be on its way over a connection that is cut. So if all places
+of known connections are in use, a stranger that sends its first review is answered, and its connection is closed: that
+costs the API server no more than a new connection. A known one that rests is cut instead.
 """
 
 from collections import OrderedDict

@@ -19,7 +19,7 @@ AtOnce = Callable[[bytes], bytes | Request | None]
 """A whole HTTP response; or the decoded review, which has to wait for something; or None."""
 
 DECODED = "pullsecret_webhook.review"
-"""Key in the ASGI scope: the review, if it was decoded already."""
+"""Key in the ASGI scope: the review, if it was decoded already. Its body is not kept: a review may wait for long."""
 
 PATH = b"/mutate"
 LAST = b"\r\nconnection: close\r\n"
@@ -71,9 +71,11 @@ class ReviewProtocol(LimitedProtocol):
                     self.transport.close()
                 self._rest()
                 return
-            self._hand_over(body)
             if isinstance(answer, Request):
+                self._hand_over(b"")
                 cast(dict[str, Any], self.scope)[DECODED] = answer  # ASGI allows keys of one's own
+            else:
+                self._hand_over(body)
         else:
             stays = not self._is_to_be_answered() or self.review_came()
         if not stays:

@@ -5,6 +5,7 @@ type than below means that the sender is no API server.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -20,7 +21,11 @@ LONGEST_LIST = 64 * 1024
 checked them, and a tenant's pod may have a million."""
 
 
+LONGEST_NAME = 253
+"""Characters, as in the API: of a namespace's name there are 63, of a UID 36."""
+
 _NULL = msgspec.Raw(b"null")
+Short = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 
 
 class TooDeep(MalformedReview):
@@ -88,10 +93,10 @@ class Kind(msgspec.Struct):
 
 
 class Request(msgspec.Struct, rename="camel"):
-    uid: str
+    uid: Short
     kind: Kind
     operation: str
-    namespace: str = ""
+    namespace: Short = ""
     sub_resource: str = ""
     dry_run: bool | None = None
     object: Object | None = None
@@ -107,7 +112,7 @@ class Review(msgspec.Struct, rename="camel"):
 class _Bare(msgspec.Struct):
     """What a review of a kind that is not ours is decoded to: its object may have any shape."""
 
-    uid: str
+    uid: Short
     kind: Kind
     operation: str
 
@@ -151,6 +156,28 @@ def decode(body: bytes | bytearray) -> Request:
 async def decode_cut(body: bytes | bytearray) -> Request:
     """A review that is TooDeep for `decode`, without what makes it so. Raises MalformedReview."""
     return decode(await cut(body))
+
+
+def detached(request: Request) -> Request:
+    """The same, for a review that has to wait: nothing of its body stays in memory, and little of what is in it."""
+    for whole in (request.object, request.old_object):
+        if whole is not None:
+            _detach(whole.metadata, whole.spec)
+            if whole.spec is not None and whole.spec.template is not None:
+                _detach(whole.spec.template.metadata, whole.spec.template.spec)
+    return request
+
+
+def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
+    """What is cut is still too long, and says the same."""
+    if metadata is not None and metadata.labels is not None and metadata.labels.inject is not None:
+        metadata.labels.inject = metadata.labels.inject[: LONGEST_NAME + 1]
+    if metadata is not None and metadata.annotations is not None and metadata.annotations.mirror:
+        metadata.annotations.mirror = ""  # that it is there is all that counts
+    if spec is not None:
+        spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: LONGEST_LIST + 1]))
+        if spec.service_account_name is not None:
+            spec.service_account_name = spec.service_account_name[: LONGEST_NAME + 1]
 
 
 def _other_kind(body: bytes | bytearray) -> Request:

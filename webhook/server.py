@@ -81,14 +81,14 @@ class Mutate:
         except Exception:  # noqa: BLE001  # the long way meets it again, and says it
             return None
         if answer is None:
-            return request
+            return review.detached(request)
         self._reviews.took(time.perf_counter() - began)
         self._reviews.count(answer.outcome)
         return _OK % (len(answer.body), answer.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await _body(scope, receive)
+            body = b"" if DECODED in scope else await _body(scope, receive)
         except MalformedReview as e:
             await self._say(send, e.status, str(e), "malformed")
             return
@@ -96,7 +96,8 @@ class Mutate:
             return
         began = time.perf_counter()
         try:
-            request = scope.get(DECODED) or await _decoded(body)
+            request = scope.get(DECODED) or review.detached(await _decoded(body))
+            del body  # megabytes perhaps, while the review waits
             deadline = asyncio.get_running_loop().time() + seconds_left(scope["query_string"])
             answer = await self._admission(request, deadline)
         except MalformedReview as e:
@@ -124,7 +125,7 @@ class Mutate:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _decoded(body: bytearray) -> review.Request:
+async def _decoded(body: bytes | bytearray) -> review.Request:
     try:
         return review.decode(body)
     except review.TooDeep:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from webhook.names import INJECT, MIRROR
 from webhook.notice import Notice
 from webhook.patch import encoded
 from webhook.pullsecret import Fingerprint, Namespace, Planner, Standing
-from webhook.review import Request, answer, decode, old_names, target
+from webhook.review import Request, answer, decode, detached, old_names, target
 from webhook.state import Account, Reader, State, account_key
 from webhook.supply import Supply
 
@@ -386,6 +387,8 @@ DEEP = 100_000
         VALID[0].replace(b'"spec": {', b'"spec": {"x": ' + b"[" * DEEP + b"]" * DEEP + b", "),
         VALID[0].replace(b'"uid": "r1"', b'"uid": ""'),
         VALID[0].replace(b'"uid": "r1", ', b""),
+        VALID[0].replace(b'"uid": "r1"', b'"uid": "%b"' % (b"u" * 300)),
+        VALID[0].replace(b'"namespace": "team"', b'"namespace": "%b"' % (b"n" * 300)),
         VALID[0].replace(b'"r1"', b'"\\ud800"'),
         VALID[0].replace(b'"r1"', b'"\xff"'),
         VALID[0].replace(b'"r1"', b"1"),
@@ -532,6 +535,35 @@ def test_an_update_brings_back_what_it_lost_and_introduces_nothing(
 def test_old_names() -> None:
     assert old_names(request(POD)) == []
     assert old_names(request(POD, kind="Deployment", old=deployment("a", None, SECRET))) == ["a", None, SECRET]
+
+
+LONG = "x" * 300_000
+MANY = [{"name": "x" * 50}] * 3_000
+
+
+@pytest.mark.parametrize(
+    "lists", [None, [{"name": "a"}, None], [{"name": SECRET}], MANY], ids=["none", "odd", "ours", "long"]
+)
+@pytest.mark.parametrize("word", ["disabled", LONG])
+@pytest.mark.parametrize("account", ["default", LONG])
+@pytest.mark.parametrize("kind", ["Pod", "Deployment"])
+def test_a_review_that_waits_says_the_same_in_little_memory(kind: str, lists: Any, word: str, account: str) -> None:
+    spec = {"imagePullSecrets": lists, "serviceAccountName": account, "nodeName": LONG}
+    metadata = {"labels": {INJECT: word, "x": LONG}, "annotations": {MIRROR: LONG} if kind == "Deployment" else {}}
+    obj = {"metadata": metadata, "spec": spec | {"template": {"metadata": metadata, "spec": spec}}}
+    whole = body(review(obj, kind=kind, old=obj, operation="CREATE" if kind == "Pod" else "UPDATE"))
+    before, references = decode(bytes(bytearray(whole))), sys.getrefcount(whole)
+    kept = detached(decode(whole))
+    assert sys.getrefcount(whole) == references
+    found, expected = target(kept), target(before)
+    assert found is not None
+    assert expected is not None
+    assert found.account == expected.account[: len(found.account)]
+    assert (found.at, found.names, found.opted_out, found.too_long) == (
+        expected.at, expected.names, expected.opted_out, expected.too_long,
+    )  # fmt: skip
+    assert old_names(kept) == old_names(before)
+    assert len(msgspec.json.encode(kept)) < 300_000
 
 
 def test_a_dry_run_writes_nothing() -> None:
