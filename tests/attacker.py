@@ -58,12 +58,20 @@ def tls(port: int, data: bytes = b"") -> ssl.SSLSocket:
     return connection
 
 
-def reset(port: int) -> socket.socket:
+def reset(port: int, data: bytes = HELLO) -> socket.socket:
     """In the middle of the handshake."""
-    connection = raw(port, HELLO)
+    connection = raw(port, data)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
     return connection
+
+
+def raw_reset(port: int) -> socket.socket:
+    return reset(port, b"")
+
+
+def part_of_hello(port: int) -> socket.socket:
+    return raw(port, HELLO[:-1])
 
 
 def half(port: int) -> socket.socket:
@@ -93,6 +101,8 @@ def scrape(port: int) -> socket.socket:
 
 KINDS: dict[str, Callable[[int], socket.socket]] = {
     "raw": raw,
+    "raw reset": raw_reset,
+    "part of hello": part_of_hello,
     "hello": lambda port: raw(port, HELLO),
     "odd name": lambda port: raw(port, ODD_HELLO),
     "reset": reset,

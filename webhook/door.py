@@ -1,13 +1,16 @@
 """Accepts connections, a few in each turn of the event loop, and ends those for which there is no place.
 
 asyncio's own servers accept as many as come, and tell nobody of a connection before its TLS handshake is done: 54 KiB
-each. Here a connection has its place from the moment it is accepted, and nothing is made for one that has not sent
-anything: to accept and end such a one takes 0.05 ms.
+each. Here nothing is made for a connection before its whole ClientHello is here: to accept one that is silent and to
+end it takes 0.05 ms. Then it has a place, and its handshake begins in its turn. While some wait for their turn no more
+are accepted: the kernel keeps the others, and a SYN for which it has no room comes again after a second.
 """
 
 import asyncio
+import selectors
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
@@ -17,29 +20,48 @@ from webhook.places import Places
 
 BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted."""
+AT_ONCE = 16
+"""Connections that are accepted in one turn of the event loop, which takes less than a millisecond."""
 TURNS = 16
-"""Turns of the event loop that a newcomer has at least, however many others come, in the quarter of the places that is
-always for newcomers. A handshake and a review take 4."""
-RECEIVED = 64 * 1024
+"""Turns of the event loop that one has at least from the start of its handshake, however many others come, in the
+quarter of the places that is always for newcomers. A handshake and a review take 4."""
+RECEIVED = 32 * 1024
 """Bytes that the kernel keeps of what a connection sends: what is read at once stays allocated until its end, twice."""
+HEADER = 5
+"""Bytes before a TLS record: what it holds, a version, its length."""
+HANDSHAKE_RECORD, CLIENT_HELLO = 22, 1
+LARGEST_HELLO = 8 * 1024
+"""Bytes of a ClientHello. They have less than 2,000; OpenSSL reads 128 KiB of one and keeps them."""
 PAUSE = 0.1
 """Seconds before the next attempt when the process may open no further file."""
+EVERY = 0.25
+"""Seconds between two looks for connections that have been silent for too long."""
+
+
+def hello_ends(begun: bytes) -> int:
+    """After how many bytes the ClientHello ends that begins like this; 0 if it is none."""
+    kind, length = begun[:1], int.from_bytes(begun[3:HEADER])
+    if len(begun) < HEADER or kind != bytes([HANDSHAKE_RECORD]) or not 4 <= length <= LARGEST_HELLO:
+        return 0
+    message = begun[HEADER : HEADER + 4]
+    if len(message) == 4 and (message[0] != CLIENT_HELLO or int.from_bytes(message[1:]) + 4 > length):
+        return 0  # nobody splits it into several records
+    return HEADER + length
 
 
 class Connection:
-    """From accept to its end: silent, in the handshake, then a protocol with a transport."""
+    """From accept to its end: silent, waiting for its turn, in the handshake, then a protocol with a transport."""
 
     def __init__(self, door: "Door", accepted: socket.socket) -> None:
         self._door, self._accepted = door, accepted
         self._protocol: LimitedProtocol | None = None
-        self._silent: asyncio.TimerHandle | None = None
-        door.places.take(self)
-        door.loop.add_reader(accepted, self._speaks)
-        self._silent = door.loop.call_later(limits.HANDSHAKE, self._end_silence)
+        self._silent, self._began = True, False
+        door.places.came(self)
+        door.silent.register(accepted, selectors.EVENT_READ, self)
 
     def cut(self) -> None:
         if self._protocol is None:
-            self._hear()
+            self._no_longer_silent()
             self._accepted.close()
         elif self._protocol.is_made():
             self._protocol.cut()
@@ -52,27 +74,49 @@ class Connection:
 
     def ended(self) -> None:
         self._protocol = None  # they hold each other
-        self._door.places.leave(self)
+        self._door.places.left(self)
 
-    def _hear(self) -> None:
-        """No longer."""
-        self._door.loop.remove_reader(self._accepted)
-        if self._silent is not None:
-            self._silent.cancel()
-            self._silent = None
+    def speaks(self) -> None:
+        if self._door.context is None or self._said_hello():
+            self._no_longer_silent()
+            self._door.begins(self)
 
-    def _end_silence(self) -> None:
-        self.cut()
-        self.ended()
+    def _no_longer_silent(self) -> None:
+        if self._silent:
+            self._silent = False
+            self._door.silent.unregister(self._accepted)
 
-    def _speaks(self) -> None:
-        self._hear()
+    def _said_hello(self) -> bool:
+        """If a part of it is missing the kernel calls once more, when all is here: else who sends single bytes has us
+        look at each of them.
+        """
+        try:
+            begun = self._accepted.recv(HEADER + LARGEST_HELLO, socket.MSG_PEEK)
+        except OSError:
+            begun = b""
+        end = hello_ends(begun)
+        if end and end <= len(begun):
+            self._accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            return True
+        if end and not self._began:
+            self._began = True
+            self._accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, end)
+        else:
+            self.cut()
+            self.ended()
+        return False
+
+    def begin(self) -> None:
+        """The handshake, if it was not cut while it waited for its turn."""
+        if self._accepted.fileno() == -1:
+            return
+        self._door.places.spoke(self)
         self._protocol = protocol = self._door.protocol()
         protocol.connection = self
         self._door.welcome(self._handshake(protocol))
 
     async def _handshake(self, protocol: LimitedProtocol) -> None:
-        """`context` is None on the metrics port: then there is no handshake. From here on the loop calls the protocol."""
+        """`context` is None on the metrics port: then there is no handshake. From then on it is the protocol's."""
         context = self._door.context
         try:
             await self._door.loop.connect_accepted_socket(
@@ -96,19 +140,30 @@ class Door:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.protocol, self.context, self.places = protocol, context, Places(most, self.loop.time)
-        self._listening, self._at_once = listening, max(1, most // 4 // TURNS)
+        self.silent = selectors.DefaultSelector()
+        """Connections. A reader of the loop for each would cost more, and an error of ours when one is reset."""
+        self._listening, self._in_a_turn = listening, max(1, most // 4 // TURNS)
+        self._waiting: deque[Connection] = deque()
+        """For the turn in which their handshake begins."""
         self._handshakes: set[asyncio.Task[None]] = set()
         self._open = True
         listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)  # each that is accepted has it from here
+        # Each that is accepted has these from here.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HEADER if context else 1)
         listening.listen(BACKLOG)
         self._listen()
+        self.loop.add_reader(self.silent.fileno(), self._hear)
+        self._end_silence()
 
     def close(self) -> None:
-        """Those that are in their handshake, or silent, are ended."""
+        """Those that are silent, or in their handshake, are ended."""
         if self._open:
             self._open = False
             self.loop.remove_reader(self._listening)
+            self.places.end_silence(0.0)
+            self.loop.remove_reader(self.silent.fileno())
+            self.silent.close()
             for task in self._handshakes:
                 task.cancel()
 
@@ -116,17 +171,37 @@ class Door:
         if self._handshakes:
             await asyncio.wait(self._handshakes)
 
+    def begins(self, connection: Connection) -> None:
+        self._waiting.append(connection)
+        if len(self._waiting) == 1:
+            self.loop.call_soon(self._begin)
+
     def welcome(self, handshake: Coroutine[None, None, None]) -> None:
         task = self.loop.create_task(handshake)
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
+
+    def _hear(self) -> None:
+        for key, _ in self.silent.select(0):
+            key.data.speaks()
+
+    def _begin(self) -> None:
+        for _ in range(min(len(self._waiting), self._in_a_turn)):
+            self._waiting.popleft().begin()
+        if self._waiting:
+            self.loop.call_soon(self._begin)
+
+    def _end_silence(self) -> None:
+        if self._open:
+            self.places.end_silence(limits.HANDSHAKE)
+            self.loop.call_later(EVERY, self._end_silence)
 
     def _listen(self) -> None:
         if self._open:
             self.loop.add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(self._at_once):
+        for _ in range(0 if self._waiting else AT_ONCE):
             try:
                 accepted, _ = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError):  # the latter: gone before we came

@@ -1,9 +1,12 @@
 """The places for connections to one port, and who gives one up when none is free.
 
-Anybody who reaches the port may connect, so a newcomer is always let in: it may be the API server. Those that have
-sent a review are the known ones, as a rule the API server's; all others are strangers. The stranger that came first
-goes first: what it has sent meanwhile does not help it, or a byte now and then would keep others out. A quarter of the
-places is always the strangers', because a newcomer needs time for its handshake and its first review.
+Anybody who reaches the port may connect, so a newcomer is always let in: it may be the API server. One that has not
+sent anything yet is silent: it costs next to nothing, so there is room for many, and when that is full the one that
+came first goes. Whoever floods the port with connections and sends nothing drives out nobody else.
+
+Those that have sent a review are the known ones, as a rule the API server's; all others are strangers. The stranger
+that spoke first goes first: what it has sent meanwhile does not help it, or a byte now and then would keep others out.
+A quarter of the places is always the strangers', because a newcomer needs time for its handshake and its first review.
 
 To send a review is no proof of anything, and a review may be on its way over a connection that is cut. So if all places
 of known connections are in use, a stranger that sends its first review is answered, and its connection is closed: that
@@ -14,6 +17,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
+SILENT = 1024
+"""Connections that have not sent anything. A flood of 10,000 a second leaves each of them a tenth of a second."""
 RESTS = 1.0
 """Seconds after the last review. The API server takes the connection that it used last."""
 
@@ -28,17 +33,31 @@ class Places:
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._most, self._most_known, self._clock = most, most - most // 4, clock
+        self._silent: OrderedDict[Guest, float] = OrderedDict()
+        """With the time at which they came, the oldest first."""
         self._strangers: OrderedDict[Guest, None] = OrderedDict()
         self._known: OrderedDict[Guest, float] = OrderedDict()
         """With the time of the last review, the oldest first."""
 
     def __len__(self) -> int:
+        """Those that have a place: the silent ones need none."""
         return len(self._strangers) + len(self._known)
 
-    def take(self, guest: Guest) -> None:
+    def came(self, guest: Guest) -> None:
+        if len(self._silent) >= SILENT:
+            self._silent.popitem(last=False)[0].cut()
+        self._silent[guest] = self._clock()
+
+    def spoke(self, guest: Guest) -> None:
+        del self._silent[guest]
         if len(self) >= self._most:
             self._strangers.popitem(last=False)[0].cut()
         self._strangers[guest] = None
+
+    def end_silence(self, seconds: float) -> None:
+        """Of those that have been silent for so long."""
+        while self._silent and next(iter(self._silent.values())) <= self._clock() - seconds:
+            self._silent.popitem(last=False)[0].cut()
 
     def sent_review(self, guest: Guest) -> bool:
         """Whether it may stay when it is answered."""
@@ -50,9 +69,9 @@ class Places:
         self._known.move_to_end(guest)
         return True
 
-    def leave(self, guest: Guest) -> None:
-        self._strangers.pop(guest, None)
-        self._known.pop(guest, None)
+    def left(self, guest: Guest) -> None:
+        for those in (self._silent, self._strangers, self._known):
+            those.pop(guest, None)
 
     def _room(self) -> bool:
         """For one more that is known."""

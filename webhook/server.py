@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import re
+import resource
 import socket
 import ssl
 import time
@@ -43,6 +44,8 @@ CONNECTIONS = 256
 """To the TLS port. An API server keeps 25 that rest and has one for each review under way; one costs up to 0.2 MiB."""
 SCRAPERS = 32
 """Connections to the metrics port."""
+FILES = 4096
+"""Open files: the silent connections to both ports, those with a place, and calls."""
 PAGE_LASTS = 0.1
 """Seconds for which a page of metrics is good: ten a second, however many ask, are a hundredth of the loop's time."""
 LONGEST_TIMEOUT = 30.0
@@ -201,6 +204,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         make = cast(Callable[..., LimitedProtocol], self.config.http_protocol_class)
+        allow_files()
         made = functools.partial(make, config=self.config, server_state=self.server_state, app_state={})
         doors = [Door(bound, made, self._connections, self._context) for bound in sockets or ()]
         self.servers = cast(Any, doors)  # uvicorn closes them, and asks nothing else of them
@@ -217,6 +221,14 @@ class _Server(uvicorn.Server):
         finally:
             for listening in getattr(self, "servers", ()):
                 listening.close()
+
+
+def allow_files() -> None:
+    """Where a process may have 1,024 at first, silent connections alone would use them up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def listen(address: str, port: int) -> socket.socket:

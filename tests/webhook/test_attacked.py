@@ -17,6 +17,7 @@ import attacker
 import pytest
 from memorylimit import memory_limit
 
+from webhook.places import SILENT
 from webhook.server import CONNECTIONS
 
 LIMIT, MOST = 256 * 1024 * 1024, 200 * 1024 * 1024
@@ -165,10 +166,29 @@ def unharmed(server: Server, victims: list[Victim]) -> None:
     assert server.log.stat().st_size < 10_000
 
 
-@pytest.mark.parametrize("kind", ["raw", "idle"])
-def test_connections_are_bounded(server: Server, kind: str) -> None:
-    most = server.descriptors() + CONNECTIONS + 1  # one stays open from the first handshake on
-    kept = [attacker.KINDS[kind](server.tls) for _ in range(CONNECTIONS + 50)]
+@pytest.mark.parametrize(
+    ("kind", "seconds"), [("raw", 1.0), pytest.param("raw", 5.0, marks=pytest.mark.slow), ("scrape", 1.0)]
+)
+def test_probes_while_their_port_is_flooded(server: Server, kind: str, seconds: float) -> None:
+    """The kubelet connects anew for each. It would end a process that does not answer in time."""
+    flood = subprocess.Popen([sys.executable, attacker.__file__, kind, str(server.plain), str(seconds)])
+    said, longest = set(), 0.0
+    while flood.poll() is None:
+        began = time.monotonic()
+        probe = http.client.HTTPConnection("127.0.0.1", server.plain, timeout=LATE)
+        probe.request("GET", "/healthz")
+        said.add(probe.getresponse().status)
+        probe.close()
+        longest = max(longest, time.monotonic() - began)
+        time.sleep(0.02)
+    assert (flood.returncode, said) == (0, {200})
+    assert longest < LATE
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("raw", SILENT), ("part of hello", SILENT), ("idle", CONNECTIONS)])
+def test_connections_are_bounded(server: Server, kind: str, bound: int) -> None:
+    most = server.descriptors() + bound + 1  # one stays open from the first handshake on
+    kept = [attacker.KINDS[kind](server.tls) for _ in range(bound + 50)]
     deadline = time.monotonic() + 5
     while server.descriptors() > most and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
+import attacker
 import httpx
 import pytest
 import structlog
@@ -259,6 +260,49 @@ def test_a_handshake_that_does_not_come_is_ended(monkeypatch: pytest.MonkeyPatch
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.parametrize("pieces", [(3,), (5,), (20,), (-1,), (3, 8, 30)])
+def test_a_handshake_may_begin_in_pieces(running: Running, pieces: tuple[int, ...]) -> None:
+    """Each a moment after the one before."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = running.trust.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with closing(socket.create_connection(("127.0.0.1", running.port), timeout=5)) as connection:
+        with suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        hello, sent = outgoing.read(), 0
+        for end in pieces:
+            connection.sendall(hello[sent:end])
+            sent = end
+            time.sleep(0.05)
+        connection.sendall(hello[sent:])
+        while True:
+            incoming.write(connection.recv(65536))
+            with suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+                break
+        assert client.version() == "TLSv1.3"
+
+
+RECORD = b"\x16\x03\x01"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        RECORD + b"\x40\x00\x01\x00\x3f\xfc" + bytes(1000),  # larger than there are any
+        RECORD + b"\x04\x00\x01\x01\xff\xf0" + bytes(1000),  # goes on in other records
+        RECORD + b"\x04\x00\x02\x00\x03\xfc" + bytes(1000),  # another message
+        RECORD + b"\x00\x01\x01",
+    ],
+)
+def test_what_is_no_client_hello_is_hung_up_on(running: Running, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE", 30.0)
+    with closing(socket.create_connection(("127.0.0.1", running.port), timeout=5)) as connection:
+        connection.sendall(sent)
+        with suppress(ConnectionError):
+            assert connection.recv(100) == b""
+
+
 def test_connections_are_freed_when_they_end(running: Running) -> None:
     """At once, and not when Python looks for objects that hold each other."""
 
@@ -361,6 +405,17 @@ def test_a_review_that_is_half_here_at_the_end_is_answered(running: Running) -> 
         time.sleep(0.3)
         connection.sendall(data[-40:])
         assert b'"uid":"a"' in read_all(connection)
+
+
+@pytest.mark.parametrize("sent", [b"", attacker.HELLO[:3], attacker.HELLO[:-1], attacker.HELLO])
+def test_who_has_not_finished_a_handshake_is_hung_up_on_at_the_end(running: Running, sent: bytes) -> None:
+    with closing(socket.create_connection(("127.0.0.1", running.port), timeout=2)) as connection:
+        connection.sendall(sent)
+        with running.connection():  # by now the first one is accepted
+            running.server.should_exit = True
+        with suppress(ConnectionError):
+            while connection.recv(65536):
+                pass
 
 
 def test_while_closing_each_answer_ends_its_connection(running: Running) -> None:
@@ -532,9 +587,8 @@ def send_without_end(connection: ssl.SSLSocket) -> None:
 
 def test_unread_answers_do_not_pile_up(running: Running) -> None:
     """A client that only sends: at some point nothing more is taken from it, or it is hung up on."""
-    with running.connection() as connection:
-        with pytest.raises(OSError, match=r"timed out|reset|[Bb]roken pipe|EOF"):
-            send_without_end(connection)
+    with running.connection() as connection, pytest.raises(OSError, match=r"timed out|reset|[Bb]roken pipe|EOF"):
+        send_without_end(connection)
 
 
 def test_who_does_not_read_is_hung_up_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
