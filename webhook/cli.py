@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -204,6 +205,8 @@ def _reach(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    # Until the app has its own: the kernel keeps from process 1, as in a pod, a signal that nothing handles.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(OK))
     # Late: these bring the server and the Kubernetes client, which no other command needs.
     from webhook import app, lines, log, secrecy  # noqa: PLC0415
     from webhook.loop import Loop  # noqa: PLC0415

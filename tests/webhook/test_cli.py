@@ -4,6 +4,7 @@ import http.server
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -43,10 +44,12 @@ class Ran:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Not in a pod, and what `serve` does to logging ends with the test."""
+    """Not in a pod, and what `serve` does to logging and signals ends with the test."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
+    before = signal.getsignal(signal.SIGTERM)
     yield
+    signal.signal(signal.SIGTERM, before)
     structlog.reset_defaults()
     logging.getLogger().handlers.clear()
 
@@ -445,3 +448,39 @@ def test_while_it_waits_it_can_be_stopped(tmp_path: Path, stop: signal.Signals) 
 
     assert process.returncode == 0
     assert [json.loads(line)["event"] for line in said.splitlines()] == ["stopped"]
+
+
+def test_process_1_can_be_stopped_before_it_has_begun(tmp_path: Path) -> None:
+    """The kernel keeps from it, as from a pod's, what it does not handle. It reads a file to which nobody writes."""
+    os.mkfifo(config := tmp_path / "config.yaml")
+    code = "from webhook.cli import main; main()"
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        sys.executable,
+        "-c",
+        code,
+        "serve",
+        "--config",
+        str(config),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        try:
+            until(children.read_text, "process 1", within=10)
+            child = int(children.read_text())
+            until(lambda: handles(child, signal.SIGTERM), "a handler of SIGTERM", within=10)
+            os.kill(child, signal.SIGTERM)
+            said = process.communicate(timeout=10)[1]
+        finally:
+            process.kill()
+
+    assert (process.returncode, said) == (0, "")
+
+
+def handles(process: int, number: signal.Signals) -> bool:
+    (caught,) = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{process}/status").read_text())
+    return bool(int(caught, 16) >> (number - 1) & 1)
