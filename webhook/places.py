@@ -19,8 +19,9 @@ from typing import Protocol
 
 SILENT = 1024
 """Connections that have not sent anything. A flood of 10,000 a second leaves each of them a tenth of a second."""
-RESTS = 1.0
-"""Seconds after the last review. The API server takes the connection that it used last."""
+RESTS = 3.0
+"""Seconds after the last review: it waits no longer for its answer (`timeoutSeconds`). The API server takes the
+connection that it used last."""
 
 
 class Guest(Protocol):

@@ -205,6 +205,43 @@ def forged(namespace: str, account: str, size: int = 0) -> Callable[[int, int], 
     return asks
 
 
+async def forged_and_gone(port: int, number: int) -> None:
+    """A review that has to wait, whose sender does not."""
+    _, writer = await tls(port)
+    writer.write(review("alice-a", f"none-{number}", 250_000))
+    await writer.drain()
+    await asyncio.sleep(0.01)
+    writer.transport.abort()
+
+
+async def chunked(port: int, number: int) -> None:
+    """A body without end."""
+    reader, writer = await tls(port)
+    writer.write(b"POST /mutate?timeout=3s HTTP/1.1\r\n" + _TYPE + b"Transfer-Encoding: chunked\r\n\r\n")
+    while not reader.at_eof():
+        writer.write(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0)
+    writer.close()
+
+
+async def renegotiation(port: int, number: int) -> None:
+    """One handshake after another on the same connection, if the server takes part."""
+    command = ["openssl", "s_client", "-tls1_2", "-connect", f"{HOST}:{port}"]
+    quiet = asyncio.subprocess.DEVNULL
+    client = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=quiet, stderr=quiet)
+    assert client.stdin is not None
+    try:
+        while client.returncode is None:
+            client.stdin.write(b"R\n")
+            await client.stdin.drain()
+            await asyncio.sleep(0.002)
+    finally:
+        with suppress(ProcessLookupError):
+            client.kill()
+        await client.wait()
+
+
 MIB = 1024 * 1024
 ATTACKS: dict[str, Callable[[int, int], Awaitable[None]]] = {
     "raw": raw,
@@ -229,6 +266,10 @@ ATTACKS: dict[str, Callable[[int, int], Awaitable[None]]] = {
     "metrics-raw": raw,
     "forged": forged("none-{}", "default"),
     "forged-accounts": forged("alice-a", "none-{}"),
+    "forged-names": forged("x" * 250_000 + "{}", "default"),
+    "forged-and-gone": forged_and_gone,
+    "chunked": chunked,
+    "renegotiation": renegotiation,
     "forged-large": forged("alice-a", "none-{}", 8 * MIB),
     "forged-medium": forged("alice-a", "none-{}", 1_500_000),
     "forged-ordinary": forged("alice-a", "none-{}", 250_000),

@@ -25,7 +25,7 @@ from controlplane.waiting import until
 
 pytestmark = pytest.mark.cluster
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"
-LOADS = [Load("raw", 4_000, 2), Load("large-bodies", 24, 3), Load("names", 64, 3)]
+LOADS = [Load("raw", 4_000, 2), Load("large-bodies", 24, 3), Load("names", 64, 3), Load("forged-and-gone", 100, 3)]
 
 
 def test_objects_with_deeply_nested_fields(platform: Platform, attacked: Target, attack: Attack) -> None:
