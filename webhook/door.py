@@ -34,7 +34,8 @@ HANDSHAKE_RECORD, CLIENT_HELLO = 22, 1
 LARGEST_HELLO = 8 * 1024
 """Bytes of a ClientHello. They have less than 2,000; OpenSSL reads 128 KiB of one and keeps them."""
 PAUSE = 0.1
-"""Seconds before the next attempt when the process may open no further file."""
+"""Seconds before the next attempt when the process may open no further file. The other port and our own calls have
+meanwhile what was given up."""
 EVERY = 1.0
 """Seconds between two looks for connections that have been silent for too long, and for memory to give back."""
 _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU C library's
@@ -216,6 +217,7 @@ class Door:
             except (BlockingIOError, ConnectionAbortedError):  # the latter: gone before we came
                 return
             except OSError:
+                self.places.make_room(PAUSE)
                 self.loop.remove_reader(self._listening)
                 self.loop.call_later(PAUSE, self._listen)
                 return

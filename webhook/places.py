@@ -55,6 +55,13 @@ class Places:
             self._strangers.popitem(last=False)[0].cut()
         self._strangers[guest] = None
 
+    def make_room(self, seconds: float) -> None:
+        """When the process may open no further file: who has been silent for so long goes, else the first stranger."""
+        silent = len(self._silent)
+        self.end_silence(seconds)
+        if len(self._silent) == silent and self._strangers:
+            self._strangers.popitem(last=False)[0].cut()
+
     def end_silence(self, seconds: float) -> None:
         """Of those that have been silent for so long."""
         while self._silent and next(iter(self._silent.values())) <= self._clock() - seconds:

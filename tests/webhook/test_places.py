@@ -69,6 +69,21 @@ def test_silence_ends() -> None:
     assert cut(silent) == [1]
 
 
+def test_without_a_file_for_a_newcomer_the_silent_go_and_then_the_strangers_but_nobody_that_is_known() -> None:
+    world = World()
+    places = world.places
+    guests = come(places, 2)
+    assert places.sent_review(guests[0])
+    silent = Guest(2)
+    places.came(silent)
+    world.now += 1.0
+    just_come = Guest(3)
+    places.came(just_come)
+    for _ in range(3):
+        places.make_room(0.5)
+    assert cut([*guests, silent, just_come]) == [1, 2]
+
+
 def test_the_stranger_that_came_first_goes() -> None:
     places = World().places
     guests = come(places, MOST)
