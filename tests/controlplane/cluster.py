@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 import httpx
 
+from controlplane import plain
 from controlplane.api import Api, ApiError, Object
 from controlplane.binaries import need
 from controlplane.components import Components
@@ -24,6 +25,8 @@ from controlplane.waiting import until
 T = TypeVar("T")
 
 _MASTERS = ("system:masters",)
+_COLLECTED = {"GOGC": "400"}
+"""Go collects garbage less often: a tenth of what a start costs, for 100 MiB."""
 
 
 class ControlPlane:
@@ -174,7 +177,7 @@ class ControlPlane:
     def _run(self, name: str, command: Command) -> Child:
         # The stack ends its children last started first: the API server before etcd, without which it hangs.
         command, log = [*self.network.enter, *command], self.folder / f"{name}.log"
-        child = self._stack.enter_context(Child(name, command, log=log, env=self.network.env))
+        child = self._stack.enter_context(Child(name, command, log=log, env=_COLLECTED | self.network.env))
         self.children.append(child)
         return child
 
@@ -192,7 +195,7 @@ class ControlPlane:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).is_success
+        return plain.get(url).is_success
     except httpx.TransportError:
         return False
 

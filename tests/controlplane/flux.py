@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import httpx
 
-from controlplane import crds
+from controlplane import crds, plain
 from controlplane.api import Object
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
@@ -118,6 +118,6 @@ def _named(name: str, namespace: str = NAMESPACE) -> Object:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).is_success
+        return plain.get(url).is_success
     except httpx.TransportError:
         return False

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
+from controlplane import plain
 from controlplane.api import Api, Object
 from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
@@ -103,7 +104,7 @@ class Webhook:
 
     def metrics(self) -> str:
         time.sleep(PAGE_LASTS)  # or it might be a page from before what a test has just done
-        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
+        return plain.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
 
     def answered(self) -> int:
         """Reviews so far."""

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from controlplane import plain
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
@@ -99,7 +99,7 @@ def test_pods_reach_each_other(networked: Networked, pods: dict[str, str]) -> No
 
 
 def test_this_machine_reaches_pods(pods: dict[str, str]) -> None:
-    seen = {name: httpx.get(f"http://{pod}:8080/", trust_env=False).text for name, pod in pods.items()}
+    seen = {name: plain.get(f"http://{pod}:8080/").text for name, pod in pods.items()}
     assert seen == {"one": "one\n", "two": "two\n", "host": f"{platform.node()}\n"}
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
-import httpx
 import pytest
 
 import planted
+from controlplane import plain
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
@@ -477,10 +477,10 @@ def test_no_planted_token_is_seen_anywhere(cluster: ControlPlane, webhook: Webho
 
 
 def test_metrics_stand_on_their_own_port(cluster: ControlPlane, webhook: Webhook) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{webhook.metrics_port}/metrics", trust_env=False)
+    answer = plain.get(f"http://127.0.0.1:{webhook.metrics_port}/metrics")
     assert answer.status_code == 200
     assert 'pullsecret_webhook_known_objects{resource="namespaces"}' in answer.text
-    assert httpx.get(f"http://127.0.0.1:{webhook.metrics_port}/mutate", trust_env=False).status_code == 404
+    assert plain.get(f"http://127.0.0.1:{webhook.metrics_port}/mutate").status_code == 404
 
 
 def test_whether_the_write_policy_is_in_force_is_found_out_by_trying(cluster: ControlPlane, webhook: Webhook) -> None:

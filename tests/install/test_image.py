@@ -13,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from controlplane import plain, webhookimage
 from controlplane import webhook as deployed
-from controlplane import webhookimage
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
 from controlplane.image import Layout
@@ -367,7 +366,7 @@ def test_it_serves_on_a_read_only_file_system(
         installed.wait(ready, "the pod serves", within=60)
     except HarnessError as e:
         raise AssertionError(f"{e}\n{logs(installed, 'image-serves')}") from None
-    metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", trust_env=False).text
+    metrics = plain.get(f"http://127.0.0.1:{metrics_port}/metrics").text
     assert "pullsecret_webhook_known_objects" in metrics
     assert "Traceback" not in logs(installed, "image-serves")
     installed.api.delete("Pod", "image", "image-serves", wait=True)
