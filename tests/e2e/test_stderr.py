@@ -6,6 +6,7 @@ import pytest
 
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
+from controlplane.objects import SECRET, names, pod
 from controlplane.webhook import Webhook
 
 pytestmark = pytest.mark.cluster
@@ -39,9 +40,7 @@ def test_nothing_is_lost_but_lines(installed: ControlPlane, how: str, request: p
         deployed.wait_called(installed.api, replica.port, name)
         before = replica.answered()
         for number in range(20):
-            pod = {"metadata": {"name": f"p{number}", "namespace": name}, "apiVersion": "v1", "kind": "Pod"}
-            made = installed.api.create(pod | {"spec": {"containers": [{"name": "c", "image": "ghcr.io/a/b"}]}})
-            assert {"name": "ghcr-secret"} in made["spec"]["imagePullSecrets"]
+            assert names(installed.api.create(pod(name, f"p{number}"))) == [SECRET]
         assert replica.answered() - before >= 20
         (line,) = (line for line in replica.metrics().splitlines() if line.startswith("pullsecret_webhook_log_lines"))
         assert how == STUCK or float(line.split()[-1]) > 0
