@@ -53,7 +53,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
 
 @pytest.mark.node
 @pytest.mark.usefixtures("node_binaries")
-@pytest.mark.parametrize("after", [pytest.param(3.0, marks=pytest.mark.slow), 11.0], ids=["early", "late"])
+@pytest.mark.parametrize("after", [3.0, pytest.param(11.0, marks=pytest.mark.slow)], ids=["early", "late"])
 def test_ctrl_c_leaves_nothing(tmp_path: Path, after: float) -> None:
     with start(tmp_path) as demo:
         time.sleep(after)

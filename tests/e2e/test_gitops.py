@@ -68,7 +68,7 @@ class World:
 
 SLOW = pytest.mark.slow
 TOOLS: dict[str, list[pytest.MarkDecorator]] = {
-    "kubectl apply": [],
+    "kubectl apply": [SLOW],
     "kubectl apply --server-side": [SLOW],
     "kubectl replace": [SLOW],
     "server-side apply with force (Argo CD)": [SLOW],
@@ -383,7 +383,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
 DEBUG = "debug", "debug --copy-to"
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("situation", [*SITUATIONS[:2], *(pytest.param(one, marks=SLOW) for one in SITUATIONS[2:])])
 def test_commands_that_change_a_part(installed: ControlPlane, webhook: Webhook, situation: str) -> None:
     """kubectl set image, rollout restart and undo, scale, and debug; a column of the second table."""
     column, owner = _parts.setdefault(situation, {}), f"gitops-{next(_numbers)}"
@@ -441,7 +441,8 @@ def debugged(cluster: ControlPlane, spaces: list[str], *flags: str) -> str:
 
 
 @pytest.mark.helm
-@pytest.mark.parametrize("major", [4, pytest.param(3, marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("major", [4, 3])
 def test_no_dry_run_writes_the_secret(installed: ControlPlane, webhook: Webhook, tmp_path: Path, major: int) -> None:
     """Not even when it is missing, can be written, and is waited for by nothing but the next real review."""
     owner, token, space = f"gitops-{next(_numbers)}", planted.token(), f"gitops-dry-{next(_numbers)}"

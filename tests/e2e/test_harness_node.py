@@ -128,7 +128,7 @@ def own_cgroups() -> set[Path]:
     return set(Path("/sys/fs/cgroup").glob(f"*/pullsecret-node-{os.getpid()}-*"))
 
 
-@pytest.mark.slow  # test_demo's Ctrl-C is quicker
+@pytest.mark.slow  # test_demo's whole story looks for the same
 @pytest.mark.usefixtures("node_binaries")
 @pytest.mark.node
 def test_nothing_of_a_node_is_left(registry: Registry, tmp_path: Path) -> None:

@@ -499,7 +499,7 @@ def test_news_are_written_at_once_amid_a_tug_of_war(scene: Scene) -> None:
 
 def test_while_the_api_server_fails_it_is_tried_often_and_by_few(scene: Scene) -> None:
     scene.answer = lambda _: AWAY
-    many = 40 * RETRIES
+    many = 10 * RETRIES
 
     async def script() -> None:
         scene.refresh.look("a")
@@ -517,7 +517,7 @@ def test_while_the_api_server_fails_it_is_tried_often_and_by_few(scene: Scene) -
 
 
 def test_when_one_write_succeeds_all_that_failed_are_looked_at(scene: Scene) -> None:
-    away, many = True, 40 * RETRIES
+    away, many = True, 10 * RETRIES
     scene.answer = lambda _: AWAY if away else WROTE
 
     async def script() -> None:

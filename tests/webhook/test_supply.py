@@ -179,8 +179,16 @@ class TwoReplicas(RuleBasedStateMachine):
 
 TestTwoReplicas = TwoReplicas.TestCase
 TestTwoReplicas.settings = settings(
-    max_examples=200, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+class Longer(TwoReplicas):
+    """The same, and more of it."""
+
+
+TestLonger = pytest.mark.slow(Longer.TestCase)
+TestLonger.settings = settings(TestTwoReplicas.settings, max_examples=400)
 
 
 # -- what is asked for when nobody interferes --
