@@ -44,13 +44,16 @@ ON_SECRETS = [
     quick("watches_cut", inconnections.cuts(2)),
     quick("retry_after_120", inconnections.answers(503, 1, retry_after=120)),
     quick("answers_429", inconnections.answers(429, 3)),
+    quick("answers_500", inconnections.answers(500, 3)),
+    quick("every_second_503", inconnections.answers(503, 3, one_in=2)),
+    quick("api_resets", inconnections.resets(3)),
+    quick("etcd_killed", incluster.killed("etcd", 0.5)),
     quick("tokens_every_second", inload.rotations(1, 6)),
     quick("labelled", inload.labelled(10)),
     quick("stderr_stuck", inlogs.during(inlogs.stuck, 2)),
     quick("stderr_gone", inlogs.during(inlogs.gone, 2)),
 ]
 LONGER = [
-    quick("api_resets", inconnections.resets(5)),
     quick("slow_2s", inconnections.slow(2, 4)),
     quick("writes_500", inconnections.failing_writes(8)),
     quick("rbac_withdrawn", incluster.withdrawn(5, "ClusterRoleBinding", "RoleBinding")),
