@@ -12,8 +12,9 @@ import yaml
 
 import goldencase
 from certs import authority, bundle, files, selfmanaged
-from webhook import config, dockerconfig, events, expiry, places, preflight, pullsecret, refresh, server, state, store
+from webhook import config, events, expiry, places, preflight, pullsecret, refresh, server, state, store
 from webhook.cluster import SecretObject
+from webhook.credential import MOST
 from webhook.metrics import Metrics
 from webhook.owner import LONGEST as LONGEST_OWNER
 from webhook.owner import find_owner
@@ -159,7 +160,7 @@ FIGURES = {
         f"at most {config.DEEPEST} levels deep",
         f"at most {config.LARGEST:,} characters",
     },
-    "docs/credentials.md": {f"more than {dockerconfig.MOST} entries"},
+    "docs/credentials.md": {f"more than {MOST} entries"},
     "docs/operating.md": {
         f"waits for {preflight.PATIENCE:g} seconds",
         f"accepts connections for {server.LINGER:g} more seconds",
