@@ -182,8 +182,9 @@ FIGURES = {
     "docs/threat-model.md": {
         f"{server.CONNECTIONS} places",
         f"{server.CONNECTIONS // 4} of them",
+        f"room for {places.SILENT:,} more",
         f"{server.SCRAPERS} places",
-        f"within the last {'second' if places.RESTS == 1 else places.RESTS}",
+        f"within the last {'three' if places.RESTS == 3 else places.RESTS} seconds",
         f"cut to {LONGEST_QUOTED} characters",
         f"every {'five' if store.IN_FORCE == 300 else store.IN_FORCE} minutes",
         f"every {store.NOT_IN_FORCE:g}\nseconds",
