@@ -181,10 +181,10 @@ FIGURES = {
     },
     "docs/threat-model.md": {
         f"{server.CONNECTIONS} places",
-        f"{server.CONNECTIONS // 4} of them",
-        f"room for {places.SILENT:,} more",
+        f"{server.CONNECTIONS // 4} of the places",
         f"{server.SCRAPERS} places",
-        f"within the last {'three' if places.RESTS == 3 else places.RESTS} seconds",
+        f"within the last {places.RESTS:g} seconds",
+        f"room for {places.SILENT:,} more",
         f"cut to {LONGEST_QUOTED} characters",
         f"every {'five' if store.IN_FORCE == 300 else store.IN_FORCE} minutes",
         f"every {store.NOT_IN_FORCE:g}\nseconds",
@@ -204,6 +204,7 @@ def test_times_that_are_told_in_words_are_the_codes() -> None:
     lasting, outage = events.again("SupplyFailed"), events.again("SourceUnavailable")
     assert (lasting.total_seconds(), outage.total_seconds()) == (3600, 600)  # operating.md: Events and log lines
     assert (authority.CA_LIFE.days, bundle.SOAK.total_seconds(), selfmanaged.EVERY) == (365, 3600, 60)
+    assert bundle.RELIEF.total_seconds() == 5 * 60
     assert preflight.SAID_AGAIN == 60
 
 
