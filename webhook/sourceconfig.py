@@ -71,7 +71,7 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
 
 
 class Decrypt(Model, frozen=True):
-    """Files with what opens encrypted tokens, read again when they change; `webhook/sealed.py` has the two layouts.
+    """Files with what opens encrypted tokens, read again when they change.
 
     `passphraseFile`: for `ivHex:tagHex:cipherHex`. `keysFile`: for `v1.KEYID.BASE64`, a line for each key.
     """

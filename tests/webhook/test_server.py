@@ -22,8 +22,8 @@ from prometheus_client.exposition import generate_latest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import planted
-import webhook.server
 from webhook import limits, log
+from webhook import server as module
 from webhook.admission import Answer
 from webhook.errors import NamespaceUnknown
 from webhook.loop import Loop
@@ -453,7 +453,7 @@ def test_an_unknown_namespace_is_500_so_that_the_failure_policy_decides(running:
 
 def test_metrics_page(monkeypatch: pytest.MonkeyPatch) -> None:
     bound = listen("127.0.0.1", 0)
-    monkeypatch.setattr(webhook.server, "PAGE_LASTS", 60.0)
+    monkeypatch.setattr(module, "PAGE_LASTS", 60.0)
     web = server(metrics_app(Metrics()))
     made: list[bytes] = []
 
@@ -461,7 +461,7 @@ def test_metrics_page(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(generate_latest(registry))
         return made[-1]
 
-    monkeypatch.setattr(webhook.server, "generate_latest", make)
+    monkeypatch.setattr(module, "generate_latest", make)
     with serving(web, bound), httpx.Client(trust_env=False) as client:
         for _ in range(20):
             response = client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/metrics")
