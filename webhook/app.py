@@ -23,7 +23,7 @@ from certs.errors import Unusable
 from certs.files import Files
 from certs.selfmanaged import SelfManaged
 from certs.serving import Serving
-from webhook import feeds, preflight
+from webhook import feeds, lines, preflight
 from webhook.admission import Admission, Settings
 from webhook.certstore import CaBundle, CaSecret
 from webhook.cluster import Cluster, NamespaceObject
@@ -70,7 +70,7 @@ class App:
     def __init__(self, config: Config, cluster: Cluster) -> None:
         name = config.pull_secret.name
         self._config, self._cluster = config, cluster
-        self._metrics = Metrics()
+        self._metrics = Metrics(lines.dropped)
         self._serving = Serving()
         self._state = State.empty()
         self._state.accounts.tightened = self._tightened

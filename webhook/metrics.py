@@ -8,8 +8,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from webhook import lines
-
 OUTCOMES = ("injected", "unchanged", "not_served", "refused", "malformed", "failed")
 _PREFIX = "pullsecret_webhook"
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each counter, which nobody reads
@@ -76,7 +74,9 @@ class Total(Collector):
 
 
 class Metrics:
-    def __init__(self) -> None:
+    """`dropped`: how many log lines nobody took in time."""
+
+    def __init__(self, dropped: Callable[[], int] = int) -> None:
         self.registry = CollectorRegistry()
         self.reviews = Reviews()
         self.registry.register(self.reviews)
@@ -96,7 +96,7 @@ class Metrics:
             namespace=_PREFIX,
             registry=self.registry,
         )
-        self.registry.register(Total("log_lines_dropped", "Log lines that nobody took in time", lines.dropped))
+        self.registry.register(Total("log_lines_dropped", "Log lines that nobody took in time", dropped))
         self.broken_sources = Flags(
             "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
         )
