@@ -1,8 +1,8 @@
 """The decision about one namespace's pull secret, as a total function of what is known.
 
-`plan` says what should happen, supply.py does it. Every row of the table of cases that concerns the Secret is a
-branch here. Whether a pod may *refer* to the Secret is another question with fewer inputs, `may_refer`: a reference can
-never be added later, a Secret can.
+`plan` says what should happen, supply.py does it. Every row of the table of cases (docs/design.md) that concerns the
+Secret is a branch here. Whether a pod may *refer* to the Secret is another question with fewer inputs, `may_refer`: a
+reference can never be added later, a Secret can.
 """
 
 import base64
@@ -197,5 +197,5 @@ def fields(secret: Mapping[str, Any]) -> list[str | None]:
 
 
 def may_refer(namespace: Namespace, standing: Standing | None) -> bool:
-    """May a pod in this namespace refer to the Secret? One that is no dockerconfigjson would fail every pull."""
+    """May a pod in this namespace refer to the Secret? Of one that is no dockerconfigjson the kubelet takes nothing."""
     return namespace.served and (standing is None or standing.ours or standing.dockerconfig)

@@ -56,7 +56,7 @@ AGAIN = EXPECTED | {
     (BEFORE, "replace"): ["theirs", SECRET],
     (AFTER, "replace"): ["theirs"],
 }
-"""When it is. The last one wins, as the README says."""
+"""When it is. The last one wins, as docs/guarantees-and-limits.md says."""
 
 
 @pytest.fixture(scope="module", autouse=True)

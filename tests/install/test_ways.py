@@ -78,7 +78,7 @@ def test_uninstalling_stops_nothing_where_the_webhook_must_answer(release: Relea
 
 
 def test_a_failed_uninstallation_leaves_no_role(release: Release, tmp_path: Path) -> None:
-    """Its image cannot be pulled any more: the Job stays, and --no-hooks does without, as the README says."""
+    """Its image cannot be pulled any more: the Job stays, and --no-hooks does without, as the chart's README says."""
     helm = release.helm(4, tmp_path)
     helm.install()
     lost: Object = {"image": release.values["image"] | {"digest": f"sha256:{'0' * 64}"}}
