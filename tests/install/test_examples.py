@@ -1,6 +1,7 @@
 """The ways in that docs/examples/install shows, each run or checked by the API server. No pods run here."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+import planted
 from controlplane import crds
+from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
@@ -18,7 +21,8 @@ from controlplane.helm import CHART, NAMESPACE, Helm, documents, one
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "install"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples" / "install"
 KINDS = ("ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy")
 BUNDLE = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1PPT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo="
 
@@ -36,22 +40,27 @@ def example(name: str) -> list[Object]:
 
 def script(cluster: ControlPlane, major: int, name: str, *arguments: str) -> str:
     """Runs it with this Helm and the pinned kubectl as the only ones on PATH."""
+    call = [str(EXAMPLES / name), *arguments]
+    done = subprocess.run(
+        call, capture_output=True, text=True, check=False, timeout=120, env=environment(cluster, major)
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def environment(cluster: ControlPlane, major: int) -> dict[str, str]:
     folder = cluster.folder / f"bin{major}"
     folder.mkdir(exist_ok=True)
     for command, program in (("helm", f"helm{major}"), ("kubectl", "kubectl")):
         link = folder / command
         link.unlink(missing_ok=True)
         link.symlink_to(need(program)[program])
-    env = {
+    return {
         "PATH": f"{folder}:/usr/bin:/bin",
         "HOME": str(cluster.folder),
         "KUBECONFIG": str(cluster.kubeconfig),
         "CHART": str(CHART),
     }
-    call = [str(EXAMPLES / name), *arguments]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120, env=env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def publish(cluster: ControlPlane) -> None:
@@ -99,6 +108,41 @@ def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(own: ControlPlane,
     helm.run("rollback", "pullsecret-webhook", "1", "--namespace", NAMESPACE)
     assert standing(own)["webhooks"] == first["webhooks"]
     helm.run("uninstall", "pullsecret-webhook", "--namespace", NAMESPACE, "--no-hooks", "--wait")
+    assert left(own) == []
+
+
+def test_the_first_steps_of_the_readme(own: ControlPlane, tmp_path: Path) -> None:
+    """Each command, and what it prints. No pods run here: the webhook is a process, and nothing waits for its pods."""
+    readme = (ROOT / "README.md").read_text()
+    (secret,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    (steps,) = re.findall(r"```console\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "alice.yaml").write_text(secret.replace("REGISTRY-TOKEN", planted.token()))
+    (tmp_path / "charts").symlink_to(CHART.parent)
+    install, *others = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", steps, re.MULTILINE)
+
+    def run(command: str) -> str:
+        call, env = shlex.split(command), environment(own, 4)
+        call[0] = str(own.folder / "bin4" / call[0])
+        done = subprocess.run(call, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "Next:" in run(install[0].removesuffix(" --wait"))
+    with deployed.running(own) as replica:
+        url = {"service": None, "url": f"https://127.0.0.1:{replica.port}/mutate"}
+        entry = {"name": deployed.ENTRY, "clientConfig": url}
+        own.api.patch("MutatingWebhookConfiguration", "pullsecret-webhook", {"webhooks": [entry]}, how="strategic")
+        own.namespace("team-b", labels={"pullsecret-webhook/owner": "bob"})
+        deployed.wait_called(own.api, replica.port, "team-b")
+        own.namespace("team-a")
+        for command, prints in others:
+            assert run(command).strip() == prints.strip()
+            if " label " in command:  # the API server's own selector lags a moment behind
+                deployed.wait_called(own.api, replica.port, "team-a")
+    own.api.delete("Pod", "shop", "team-a")
+    Helm(4, tmp_path, own.kubeconfig).run(
+        "uninstall", "pullsecret-webhook", "--namespace", NAMESPACE, "--no-hooks", "--wait"
+    )
     assert left(own) == []
 
 
