@@ -3,7 +3,7 @@
 -- A role that can do nothing but read what the query reads. Its password goes into the file of the connection string.
 CREATE ROLE pullsecret LOGIN CONNECTION LIMIT 20;
 ALTER ROLE pullsecret SET default_transaction_read_only = on;
--- Should a policy of row-level security hide rows, that is an error, and not an owner without credentials.
+-- If row-level security hides rows, the query fails; fewer rows would look like an owner without credentials.
 ALTER ROLE pullsecret SET row_security = off;
 GRANT SELECT (user_id, provider, server_url, username, access_token, expires_at, status)
   ON git_connections TO pullsecret;
@@ -11,7 +11,7 @@ GRANT SELECT (user_id, provider, server_url, username, access_token, expires_at,
 -- The query compares ids as text, so that an owner that is no id finds nothing instead of failing.
 CREATE INDEX git_connections_owner ON git_connections ((user_id::text));
 
--- Who changed is said, never what; no name stands for everybody.
+-- A notification names the owner, never the content; an empty name stands for all owners.
 CREATE FUNCTION pullsecret_owner_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP <> 'INSERT' THEN PERFORM pg_notify('pullsecret_owner_changed', OLD.user_id::text); END IF;
