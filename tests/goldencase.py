@@ -47,7 +47,7 @@ from webhook.sources.secret import SecretSource, read
 from webhook.state import Account, Reader, State, account_key
 from webhook.supply import Supply
 
-FOLDER = Path(__file__).parent / "admission"
+FOLDER = Path(__file__).parents[0] / "admission"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EMPTIED = base64.b64encode(b"{}").decode()
 

@@ -271,7 +271,16 @@ def in_order(api: ApiServer, replicas: list[Replica]) -> None:
         assert accepted(replica, todo.bundle.ca_bundle())
 
 
-@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+LONG = {
+    "key lost after the soak", "the next one's key lost", "both keys lost", "reverted while it soaks", "deleted again",
+    "replaced by an older one",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param(at, id=name, marks=[pytest.mark.slow] * (name in LONG)) for name, at in STAGES.items()],
+)
 def test_every_interleaving_of_two_looks(stage: Stage) -> None:
     assert all_interleavings(stage, at_most=2000) > 5
 
