@@ -56,13 +56,15 @@ def start_without(seconds: float) -> Act:
     """The replicas start while there is no API server."""
 
     def act(scene: Scene) -> None:
-        _end(scene, _APISERVER)
+        for part in (_MANAGER, _APISERVER):
+            _end(scene, part)
         for kubelet in scene.kubelets:
             kubelet.kill()
         scene.note()
         sleep(seconds)
         scene.arena.part(_APISERVER).again()
         until(scene.arena.answers, "the API server answers", within=60)
+        scene.arena.part(_MANAGER).again()  # one that runs on would wait up to a minute before it tries again
 
     return act
 
