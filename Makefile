@@ -66,7 +66,7 @@ test-install: build
 	$(RUN)/pytest -q -m "not slow" tests/install
 
 test-sources: build
-	$(RUN)/pytest -q -m "not slow" tests/webhook/sources
+	$(RUN)/pytest -q -m "not slow" tests/unit/sources
 
 # WRITE=1 writes docs/gitops-matrix.md from what is seen.
 test-gitops: build

@@ -13,7 +13,7 @@ from typing import Any
 
 from controlplane.helm import Helm
 from controlplane.webhook import INSTALLED, NAMESPACE
-from webhook import config
+from webhook.config import config
 
 CHART = Path(__file__).parent / "pullsecret-webhook"
 KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}

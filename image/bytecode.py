@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-for name in ("webhook.cli", "webhook.app", "webhook.inject", "uvloop"):
+for name in ("webhook.cli", "webhook.app", "webhook.commands.inject.inject", "uvloop"):
     importlib.import_module(name)
 
 # Never compared with the source: both lie in one layer, whose times are rewritten.

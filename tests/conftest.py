@@ -3,7 +3,7 @@ from collections.abc import Generator
 
 import pytest
 
-import planted
+from support import planted
 
 pytest_plugins = ["controlplane.fixtures"]
 

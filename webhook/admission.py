@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from webhook.errors import NamespaceUnknown
-from webhook.notice import Notice, Tell
-from webhook.patch import add_references, encoded, first_reference
-from webhook.pullsecret import FOREIGN, Leave, Namespace, may_refer
-from webhook.review import Request, Target, answer, old_names, target
-from webhook.state import Account, State, account_key
+from webhook.core.errors import NamespaceUnknown
+from webhook.core.notice import Notice, Tell
+from webhook.core.patch import add_references, encoded, first_reference
+from webhook.core.pullsecret import FOREIGN, Leave, Namespace, may_refer
+from webhook.core.review import Request, Target, answer, old_names, target
+from webhook.kube.state import Account, State, account_key
 from webhook.supply import Supply
 
 Outcome = Literal["injected", "unchanged", "not_served", "refused"]

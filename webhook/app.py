@@ -23,26 +23,27 @@ from certs.errors import Unusable
 from certs.files import Files
 from certs.selfmanaged import SelfManaged
 from certs.serving import Serving
-from webhook import feeds, lines, preflight
 from webhook.admission import Admission, Settings
-from webhook.certstore import CaBundle, CaSecret
-from webhook.cluster import Cluster, NamespaceObject
-from webhook.config import Config
-from webhook.errors import PullsecretError
-from webhook.events import Events
+from webhook.config.config import Config
+from webhook.core.errors import PullsecretError
+from webhook.core.metrics import Metrics
+from webhook.core.notice import Notice
+from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.expiry import Expiry
-from webhook.metrics import Metrics
-from webhook.notice import Notice
-from webhook.pullsecret import Fingerprint, Planner
+from webhook.kube import feeds, preflight
+from webhook.kube.certstore import CaBundle, CaSecret
+from webhook.kube.cluster import Cluster, NamespaceObject
+from webhook.kube.events import Events
+from webhook.kube.safetynet import SafetyNet
+from webhook.kube.state import Account, Reader, State
+from webhook.kube.store import Lookup, PullSecrets, WritePolicy
+from webhook.kube.watch import Watch, whole
 from webhook.refresh import Refresh
-from webhook.safetynet import SafetyNet
-from webhook.server import CLOSING, LINGER, Mutate, admission_app, listen, metrics_app, server
+from webhook.serving import lines
+from webhook.serving.server import CLOSING, LINGER, Mutate, admission_app, listen, metrics_app, server
 from webhook.sources import Source
 from webhook.sources.configured import configured
-from webhook.state import Account, Reader, State
-from webhook.store import Lookup, PullSecrets, WritePolicy
 from webhook.supply import Supply
-from webhook.watch import Watch, whole
 
 log = structlog.get_logger()
 CLOCKS = timedelta(minutes=5)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from webhook import config as configuration
-from webhook.config import Config, ConfigError
-from webhook.errors import PullsecretError
-from webhook.shown import shown
+from webhook.config import config as configuration
+from webhook.config.config import Config, ConfigError
+from webhook.core.errors import PullsecretError
+from webhook.core.shown import shown
 
 if TYPE_CHECKING:
-    from webhook.outside import Outside
+    from webhook.commands.outside import Outside
 
 OK, FAILED, USAGE = 0, 1, 2
 LONGEST_COMPLAINT = 2000
@@ -208,8 +208,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     # Until the app has its own: the kernel keeps from process 1, as in a pod, a signal that nothing handles.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(OK))
     # Late: these bring the server and the Kubernetes client, which no other command needs.
-    from webhook import app, lines, log, secrecy  # noqa: PLC0415
-    from webhook.loop import Loop  # noqa: PLC0415
+    from webhook import app  # noqa: PLC0415
+    from webhook.serving import lines, log, secrecy  # noqa: PLC0415
+    from webhook.serving.loop import Loop  # noqa: PLC0415
 
     config = _with_flags(configuration.load(arguments.config), arguments)
     secrecy.hide_memory()
@@ -241,7 +242,7 @@ def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
 
 
 def _inject(arguments: argparse.Namespace) -> int:
-    from webhook.inject import ManifestError, inject  # noqa: PLC0415  # late: only this command needs it
+    from webhook.commands.inject.inject import ManifestError, inject  # noqa: PLC0415  # late: only this command needs it
 
     config = configuration.load(arguments.config)
     if not arguments.owner.strip():
@@ -292,8 +293,8 @@ def _schema(_arguments: argparse.Namespace) -> int:
 
 
 def _try(arguments: argparse.Namespace) -> int:
-    from webhook import trial  # noqa: PLC0415
-    from webhook.cluster import Cluster, is_name  # noqa: PLC0415
+    from webhook.commands import trial  # noqa: PLC0415
+    from webhook.kube.cluster import Cluster, is_name  # noqa: PLC0415
 
     config, name = configuration.load(arguments.config), arguments.namespace
     if not name:
@@ -311,7 +312,7 @@ def _try(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from webhook import status  # noqa: PLC0415
+    from webhook.commands import status  # noqa: PLC0415
 
     async def run() -> status.Report:
         async with _administrator(arguments) as outside:
@@ -326,7 +327,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _adopt(arguments: argparse.Namespace) -> int:
-    from webhook import adopt  # noqa: PLC0415
+    from webhook.commands import adopt  # noqa: PLC0415
 
     async def run() -> list[adopt.Outcome]:
         async with _administrator(arguments) as outside:
@@ -348,8 +349,8 @@ def _adopt(arguments: argparse.Namespace) -> int:
 
 @asynccontextmanager
 async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[Outside]":
-    from webhook.cluster import Cluster  # noqa: PLC0415
-    from webhook.outside import Outside, deployed_config  # noqa: PLC0415
+    from webhook.commands.outside import Outside, deployed_config  # noqa: PLC0415
+    from webhook.kube.cluster import Cluster  # noqa: PLC0415
 
     own = Path.home() / ".kube" / "config"
     kubeconfig = arguments.kubeconfig or os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
@@ -359,8 +360,8 @@ async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[Outsid
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:
-    from webhook import uninstall  # noqa: PLC0415
-    from webhook.cluster import Cluster  # noqa: PLC0415
+    from webhook.commands import uninstall  # noqa: PLC0415
+    from webhook.kube.cluster import Cluster  # noqa: PLC0415
 
     config = configuration.load(arguments.config)
 

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from webhook.metrics import Metrics
-from webhook.notice import Notice, Tell
-from webhook.pullsecret import SOON, Standing
-from webhook.state import View
-from webhook.turns import turn
+from webhook.core.metrics import Metrics
+from webhook.core.notice import Notice, Tell
+from webhook.core.pullsecret import SOON, Standing
+from webhook.core.turns import turn
+from webhook.kube.state import View
 
 SHORT = timedelta(days=1)
 EVERY = 15.0

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from webhook.notice import Notice, Tell
+from webhook.core.notice import Notice, Tell
+from webhook.core.turns import turn
 from webhook.supply import Supplied
-from webhook.turns import turn
 
 log = structlog.get_logger()
 WORKERS = 4

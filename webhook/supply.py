@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from webhook.credential import Credentials
-from webhook.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
-from webhook.metrics import Metrics
-from webhook.notice import Notice, Tell
-from webhook.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Write
+from webhook.core.credential import Credentials
+from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
+from webhook.core.metrics import Metrics
+from webhook.core.notice import Notice, Tell
+from webhook.core.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Write
+from webhook.core.turns import turn
+from webhook.kube.state import State
 from webhook.sources import Answers
-from webhook.state import State
-from webhook.turns import turn
 
 ATTEMPTS = 6
 """Lost races in a row before we let others go first; the background comes back."""

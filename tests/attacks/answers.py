@@ -7,13 +7,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import planted
-import tokenservice
 from attacks.platform import VICTIM, Platform, at_once
 from attacks.target import Target, target
 from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.objects import pod
+from support import planted, tokenservice
 
 LARGEST = 1024 * 1024
 """Bytes of an answer that the webhook reads."""

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError
 from controlplane.cluster import ControlPlane
 from controlplane.objects import SECRET, stands
 from controlplane.waiting import until
+from support import planted
 
 VICTIM = "alice-a"
 _OWNER = "pullsecret-webhook/owner"

@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-import planted
 from attacks.answers import ANSWERS, ask_again, asking
 from attacks.attack import Attack
 from attacks.hostile import MANY_NAMES, account, numbered
@@ -22,6 +21,7 @@ from attacks.tenants import DEEP, poison
 from controlplane import webhook as deployed
 from controlplane.objects import SECRET, pod
 from controlplane.waiting import until
+from support import planted
 
 pytestmark = pytest.mark.cluster
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"

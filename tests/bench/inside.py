@@ -15,14 +15,14 @@ from uvicorn.server import ServerState
 
 from bench.contenders import OURS as US
 from bench.contenders import REVIEW, SPACES
-from webhook import review
 from webhook.admission import Admission, Settings
-from webhook.credential import Credential, Credentials
-from webhook.metrics import Metrics
-from webhook.protocol import AtOnce, ReviewProtocol
-from webhook.pullsecret import Fingerprint, Namespace, Planner, Standing, fields
-from webhook.server import Mutate, admission_app
-from webhook.state import Account, State, account_key
+from webhook.core import review
+from webhook.core.credential import Credential, Credentials
+from webhook.core.metrics import Metrics
+from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Standing, fields
+from webhook.kube.state import Account, State, account_key
+from webhook.serving.protocol import AtOnce, ReviewProtocol
+from webhook.serving.server import Mutate, admission_app
 from webhook.supply import Supply
 
 RUNS, REVIEWS = 7, 5000

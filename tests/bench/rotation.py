@@ -22,9 +22,9 @@ from controlplane.kubeconfig import Access
 from controlplane.objects import SECRET
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
-from webhook.credential import Credential
-from webhook.dockerconfig import render
-from webhook.names import MANAGER
+from webhook.core.credential import Credential
+from webhook.core.dockerconfig import render
+from webhook.core.names import MANAGER
 from webhook.refresh import WORKERS
 
 Tick = Callable[[], None]

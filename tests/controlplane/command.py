@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from io import StringIO
 from unittest.mock import patch
 
-import planted
 from controlplane.cluster import ControlPlane
+from support import planted
 from webhook.cli import main
 
 

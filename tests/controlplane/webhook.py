@@ -23,7 +23,7 @@ from controlplane.process import Child
 from controlplane.waiting import until
 
 PAGE_LASTS = 0.1
-"""Seconds for which the webhook shows the same page of metrics (`webhook.server`)."""
+"""Seconds for which the webhook shows the same page of metrics (`webhook.serving.server`)."""
 NAMESPACE = "pullsecret-webhook"
 ACCOUNT = "pullsecret-webhook"
 ENTRY = "mutate.pullsecret-webhook.io"

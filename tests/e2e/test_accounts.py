@@ -6,13 +6,13 @@ from itertools import count, product
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.objects import SECRET, deployment, names, pod
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
+from support import planted
 
 pytestmark = pytest.mark.cluster
 OWNER = "accounts"
@@ -21,7 +21,8 @@ LISTS: list[list[str]] = [[], ["a"], ["b", "a"], [SECRET], ["a", SECRET]]
 _numbers = count(1)
 DEAF = """
 import asyncio
-from webhook import cli, watch
+from webhook import cli
+from webhook.kube import watch
 
 hear = watch.Watch._frames
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
@@ -19,7 +18,8 @@ from controlplane.command import Ran, command
 from controlplane.objects import SECRET, deployment, names, pod, stands
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
-from webhook.names import OWNER
+from support import planted
+from webhook.core.names import OWNER
 
 pytestmark = pytest.mark.cluster
 GUIDE = Path(__file__).parents[2] / "docs" / "moving.md"

@@ -22,8 +22,8 @@ from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
-from webhook.certstore import CaBundle, CaSecret
-from webhook.cluster import Cluster
+from webhook.kube.certstore import CaBundle, CaSecret
+from webhook.kube.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 CA, CONFIGURATION = "pullsecret-webhook-ca", "pullsecret-webhook"

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Object, Objects
 from controlplane.cluster import ControlPlane
@@ -34,6 +33,7 @@ from controlplane.objects import SECRET, deployment, names, pod, stands
 from controlplane.registry import Registry
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
+from support import planted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.gitops]
 MATRIX = Path(__file__).parents[2] / "docs" / "gitops-matrix.md"

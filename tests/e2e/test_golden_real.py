@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import goldencase
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
-from goldencase import ANamespace, Case, Review
-from goldenreal import FILES, SECRET, send, set_up, within
-from goldenstore import described
-from webhook.names import INJECT, OWNER
+from support import goldencase
+from support.goldencase import ANamespace, Case, Review
+from support.goldenreal import FILES, SECRET, send, set_up, within
+from support.goldenstore import described
+from webhook.core.names import INJECT, OWNER
 
 pytestmark = pytest.mark.cluster
 

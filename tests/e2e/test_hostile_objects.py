@@ -10,7 +10,6 @@ from itertools import count
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
 from controlplane.cluster import ControlPlane
@@ -18,8 +17,9 @@ from controlplane.command import command
 from controlplane.objects import SECRET, names, pod, stands
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
-from webhook.names import OWNER
-from webhook.state import MOST_SECRETS
+from support import planted
+from webhook.core.names import OWNER
+from webhook.kube.state import MOST_SECRETS
 
 pytestmark = pytest.mark.cluster
 DEEPEST = 9_990

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
 from controlplane.node import Node
 from controlplane.registry import Registry
 from controlplane.webhook import Webhook
+from support import planted
 
 pytestmark = pytest.mark.node
 

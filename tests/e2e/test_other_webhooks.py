@@ -5,7 +5,6 @@ from itertools import count
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
@@ -13,6 +12,7 @@ from controlplane.mutator import Rewrite, mutating
 from controlplane.objects import SECRET, deployment, names, pod
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
+from support import planted
 
 pytestmark = pytest.mark.cluster
 OWNER = "others"

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
@@ -20,9 +19,10 @@ from controlplane.objects import SECRET, deployment, names, password, pod, stand
 from controlplane.registry import Registry
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE
-from webhook import config
-from webhook.names import OWNER
-from webhook.owner import find_owner
+from support import planted
+from webhook.config import config
+from webhook.core.names import OWNER
+from webhook.core.owner import find_owner
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "owners"

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
 from controlplane.cluster import ControlPlane
@@ -20,6 +19,7 @@ from controlplane.objects import SECRET, names, password, pod, stands
 from controlplane.registry import Registry
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
+from support import planted
 
 pytestmark = pytest.mark.cluster
 LABEL = "pullsecret-webhook/owner"

@@ -13,7 +13,6 @@ from itertools import count
 
 import pytest
 
-import planted
 from controlplane import plain
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
@@ -21,8 +20,9 @@ from controlplane.cluster import ControlPlane
 from controlplane.objects import SECRET, deployment, names, password, pod, stands
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
-from webhook.cluster import Cluster
-from webhook.store import WritePolicy
+from support import planted
+from webhook.kube.cluster import Cluster
+from webhook.kube.store import WritePolicy
 
 pytestmark = pytest.mark.cluster
 _numbers = count(1)

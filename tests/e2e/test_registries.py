@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-import planted
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.node import Node
 from controlplane.objects import SECRET
 from controlplane.registry import LogEntry, Registry
 from controlplane.webhook import NAMESPACE, Webhook
-from webhook.names import OWNER
+from support import planted
+from webhook.core.names import OWNER
 
 pytestmark = pytest.mark.node
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "registries"

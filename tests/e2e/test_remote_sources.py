@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-import planted
-import tokenservice
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
 from controlplane.command import Ran, command
@@ -22,9 +20,10 @@ from controlplane.objects import SECRET, names, password, pod, stands
 from controlplane.postgres import Postgres
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
-from tokenservice import TokenService
-from webhook.credential import Credential
-from webhook.sealed import Keys, seal
+from support import planted, tokenservice
+from support.tokenservice import TokenService
+from webhook.core.credential import Credential
+from webhook.sources.sealed import Keys, seal
 
 pytestmark = pytest.mark.cluster
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "sources"

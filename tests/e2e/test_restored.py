@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.objects import password, stands
 from controlplane.waiting import until
-from webhook.names import OWNER
+from support import planted
+from webhook.core.names import OWNER
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 

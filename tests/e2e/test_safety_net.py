@@ -11,8 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import goldencase
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
 from controlplane.cluster import ControlPlane
@@ -20,7 +18,8 @@ from controlplane.objects import SECRET, deployment, names, pod, stands
 from controlplane.ports import free_port
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
-from goldenreal import FILES, send, set_up
+from support import goldencase, planted
+from support.goldenreal import FILES, send, set_up
 
 pytestmark = pytest.mark.cluster
 OWNER, INJECT = "pullsecret-webhook/owner", "pullsecret-webhook/inject"

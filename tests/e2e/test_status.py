@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
 from controlplane.command import Ran, command
 from controlplane.objects import SECRET, pod, stands
 from controlplane.webhook import NAMESPACE, Webhook
-from webhook.credential import Credential
-from webhook.names import INJECT, OWNER
-from webhook.pullsecret import Fingerprint, Namespace, Planner
+from support import planted
+from webhook.core.credential import Credential
+from webhook.core.names import INJECT, OWNER
+from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 
 pytestmark = pytest.mark.cluster
 _numbers = count(1)

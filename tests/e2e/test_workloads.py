@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.objects import SECRET, names, password, pod
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
+from support import planted
 
 pytestmark = pytest.mark.cluster
 OWNER = "workloads"

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import psycopg
 
-import tokenservice
 from controlplane import webhook as deployed
 from controlplane.api import Api
 from controlplane.postgres import Postgres
-from webhook.credential import Credential
+from support import tokenservice
+from webhook.core.credential import Credential
 
 _DATABASE = "faults"
 _CHANNEL = "pullsecret_owner_changed"

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import httpx
 
-import planted
 from controlplane.api import Api, ApiError, Object
 from controlplane.errors import HarnessError
 from controlplane.objects import SECRET
 from controlplane.waiting import until
+from support import planted
 
 T = TypeVar("T")
 OWNER = "pullsecret-webhook/owner"

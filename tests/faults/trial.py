@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import planted
 from controlplane.errors import HarnessError
 from faults.arena import Arena
 from faults.fault import Fault
 from faults.scene import Scene, scene
+from support import planted
 
 CALM = 3.0
 """Seconds without a lost pod and with all right, after which a round is over."""

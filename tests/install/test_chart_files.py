@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from webhook import config, names
-from webhook.config import Config
-from webhook.metrics import Metrics
+from webhook.config import config
+from webhook.config.config import Config
+from webhook.core import names
+from webhook.core.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "pullsecret-webhook"

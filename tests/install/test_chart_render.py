@@ -15,8 +15,8 @@ from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.helm import CHART, Helm, documents, one
 from controlplane.webhook import INSTALLED
-from webhook import config
-from webhook.server import CLOSING, LINGER
+from webhook.config import config
+from webhook.serving.server import CLOSING, LINGER
 
 pytestmark = pytest.mark.helm
 

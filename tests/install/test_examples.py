@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-import planted
 from controlplane import crds
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
@@ -18,6 +17,7 @@ from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
 from controlplane.gitops import Forced, as_list
 from controlplane.helm import CHART, NAMESPACE, Helm, documents, one
+from support import planted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 

@@ -11,14 +11,15 @@ from contextlib import ExitStack
 
 import pytest
 
-import planted
 from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.helm import Helm, one
 from controlplane.waiting import until
-from webhook import listing, uninstall
-from webhook.cluster import Cluster, SecretObject
+from support import planted
+from webhook.commands import uninstall
+from webhook.kube import listing
+from webhook.kube.cluster import Cluster, SecretObject
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 

@@ -15,8 +15,8 @@ from controlplane.cluster import ControlPlane
 from controlplane.helm import Helm, one
 from controlplane.tools import TOOLS, parse_version
 from controlplane.waiting import until
-from webhook import config
-from webhook.owner import find_owner
+from webhook.config import config
+from webhook.core.owner import find_owner
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from controlplane.helm import Helm, one
-from webhook import config
-from webhook.sourceconfig import HttpSource, SqlSource
+from webhook.config import config
+from webhook.config.sourceconfig import HttpSource, SqlSource
 
 pytestmark = pytest.mark.helm
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "sources"

@@ -1,6 +1,6 @@
 """Where credentials come from: `Answers.credentials`, and `Answers.known` for the request path, which does not wait.
 
-What all sources promise, and tests/sourcecontract.py checks of each:
+What all sources promise, and tests/support/sourcecontract.py checks of each:
 
 - Empty is *known to have none*. When nobody could say, SourceUnavailable is raised: what stands in the cluster stays.
 - A source tells whom it concerns, through `Changed`, when an owner's credentials are not what they were, and when it
@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from webhook.credential import Credentials
+from webhook.core.credential import Credentials
 
 
 class Answers(Protocol):

@@ -27,9 +27,9 @@ from typing import Protocol
 
 import structlog
 
-from webhook.credential import Credentials
-from webhook.errors import SourceUnavailable
-from webhook.metrics import Metrics
+from webhook.core.credential import Credentials
+from webhook.core.errors import SourceUnavailable
+from webhook.core.metrics import Metrics
 from webhook.sources import Changed
 from webhook.sources.merge import merged, words
 

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from webhook.credential import Credentials
-from webhook.errors import SourceUnavailable
+from webhook.core.credential import Credentials
+from webhook.core.errors import SourceUnavailable
 from webhook.sources import Source
 from webhook.sources.cached import Say
 from webhook.sources.merge import merged, words

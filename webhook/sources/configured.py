@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
-from webhook.cluster import Cluster
-from webhook.config import Config
-from webhook.metrics import Metrics
-from webhook.notice import Notice, Tell
-from webhook.sourceconfig import HttpSource, SecretsSource, SqlSource
+from webhook.config.config import Config
+from webhook.config.sourceconfig import HttpSource, SecretsSource, SqlSource
+from webhook.core.metrics import Metrics
+from webhook.core.notice import Notice, Tell
+from webhook.kube.cluster import Cluster
 from webhook.sources import Changed, Source
 from webhook.sources.cached import Cached, Remote
 from webhook.sources.combined import Combined

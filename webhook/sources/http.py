@@ -19,9 +19,9 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from webhook.credential import Credentials
-from webhook.errors import PullsecretError, SourceUnavailable
-from webhook.sourceconfig import HttpSource
+from webhook.config.sourceconfig import HttpSource
+from webhook.core.credential import Credentials
+from webhook.core.errors import PullsecretError, SourceUnavailable
 from webhook.sources import Changed
 from webhook.sources.cached import Answer
 from webhook.sources.files import Made

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from webhook.credential import MOST, Credential, CredentialError, canonical_registry
-from webhook.dockerconfig import Parsed, crowded, parse
-from webhook.errors import PullsecretError
-from webhook.sealed import is_sealed
-from webhook.shown import few
-from webhook.sourceconfig import Fields
+from webhook.config.sourceconfig import Fields
+from webhook.core.credential import MOST, Credential, CredentialError, canonical_registry
+from webhook.core.dockerconfig import Parsed, crowded, parse
+from webhook.core.errors import PullsecretError
+from webhook.core.shown import few
+from webhook.sources.sealed import is_sealed
 
 MISSING = object()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from webhook.credential import Credential, Credentials
+from webhook.core.credential import Credential, Credentials
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from webhook.cluster import Cluster, ClusterError, SecretObject
-from webhook.credential import Credential, CredentialError, Credentials, canonical_registry
-from webhook.dockerconfig import DockerConfigError, Parsed, parse
-from webhook.errors import SourceUnavailable
-from webhook.listing import Unread
-from webhook.metrics import Metrics
-from webhook.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPACES, OWNER, REGISTRY
-from webhook.notice import Notice, Tell
+from webhook.core.credential import Credential, CredentialError, Credentials, canonical_registry
+from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
+from webhook.core.errors import SourceUnavailable
+from webhook.core.metrics import Metrics
+from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPACES, OWNER, REGISTRY
+from webhook.core.notice import Notice, Tell
+from webhook.kube.cluster import Cluster, ClusterError, SecretObject
+from webhook.kube.listing import Unread
+from webhook.kube.state import View, version
+from webhook.kube.watch import Replaced, Watch, whole
 from webhook.sources import Changed
 from webhook.sources.merge import merged
-from webhook.state import View, version
-from webhook.watch import Replaced, Watch, whole
 
 BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"

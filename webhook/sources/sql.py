@@ -16,13 +16,13 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from webhook.credential import MOST
-from webhook.errors import SourceUnavailable
-from webhook.sealed import Keys, SealedError, padded, read_keys
-from webhook.sourceconfig import LOOPBACK, SqlSource
+from webhook.config.sourceconfig import LOOPBACK, SqlSource
+from webhook.core.credential import MOST
+from webhook.core.errors import SourceUnavailable
 from webhook.sources import Changed
 from webhook.sources.cached import Answer
 from webhook.sources.files import Made
+from webhook.sources.sealed import Keys, SealedError, padded, read_keys
 from webhook.sources.sqlpool import Connection, Pool, connected
 from webhook.sources.sqlrows import BY_PROJECT, BY_USER, LARGEST, Row, RowError, credentials, size
 

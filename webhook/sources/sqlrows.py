@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from webhook.credential import Credential, CredentialError, Credentials, canonical_registry
-from webhook.errors import PullsecretError
-from webhook.sealed import Keys, SealedError, is_sealed, unseal
+from webhook.core.credential import Credential, CredentialError, Credentials, canonical_registry
+from webhook.core.errors import PullsecretError
+from webhook.sources.sealed import Keys, SealedError, is_sealed, unseal
 
 REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com"}
 NONE = frozenset({"bitbucket"})

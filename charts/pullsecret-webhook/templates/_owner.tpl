@@ -79,7 +79,7 @@ expression of its own, because CEL cannot take a group out of a match.
 {{ .object }}.metadata.?{{ .place }}[?{{ toJson .key }}].orValue('')
 {{- end }}
 
-{{/* In: a rule after read-pattern, and text (a CEL expression). Whether the rule finds an owner in it; webhook/owner.py. */}}
+{{/* In: a rule after read-pattern, and text (a CEL expression). Whether the rule finds an owner in it; webhook/core/owner.py. */}}
 {{- define "says" -}}
 {{ .text }} != '' && size({{ .text }}) <= 253
 {{- if eq .rule.from "annotation" }} && {{ .text }}.matches('^[\\pL\\pM\\pN\\pP\\pS ]+$'){{ end }}

@@ -1,0 +1,329 @@
+"""Golden cases: a state of the cluster, a review, and what must come of it. One YAML file each in tests/admission/.
+
+    config:    as in the configuration file
+    cluster:   Namespaces, ServiceAccounts and Secrets as they stand; source Secrets are in pullsecret-webhook.
+               `unseen: true`: the webhook's watch has not shown it yet; `seenUnowned: true`: nor its owner
+    stands:    what we wrote into the namespace earlier: {owner: alice}, and how it differs from what we would write now
+    source:    unavailable
+    unreachable: the API server answers nothing
+    slow:      the API server takes too long to write
+    refuses:   why the API server refuses to write
+    review:    operation (CREATE), namespace (team), object, oldObject, dryRun, subResource.
+               Without a review nobody asks: the background looks at the namespace (the first one of `cluster`)
+    expect:    patch, warnings (parts of their text), writes, notices (their reasons), later (namespaces that the
+               background will look at), status (200); absent means none
+    real:      the case is also run against a real API server
+
+TOKEN stands for a token; each use of TOKEN in one file is the same one.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import jsonpatch
+import msgspec
+import yaml
+
+from support import planted
+from support.goldenstore import Object, Store
+from webhook.admission import Admission, Settings
+from webhook.config import config as configuration
+from webhook.config.config import Config
+from webhook.core import review as wire
+from webhook.core.credential import Credential
+from webhook.core.errors import MalformedReview, NamespaceUnknown
+from webhook.core.metrics import Metrics
+from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, NAMESPACE_UID
+from webhook.core.notice import Notice
+from webhook.core.pullsecret import Fingerprint, Namespace, Planner
+from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
+from webhook.kube.state import Account, Reader, State, account_key
+from webhook.sources.secret import SecretSource, read
+from webhook.supply import Supply
+
+FOLDER = Path(__file__).parents[1] / "admission"
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+EMPTIED = base64.b64encode(b"{}").decode()
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    pass
+
+
+class Meta(_Strict):
+    name: str
+    namespace: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    deletion_timestamp: str = ""
+
+
+class ANamespace(_Strict, tag="Namespace", tag_field="kind"):
+    metadata: Meta
+    unseen: bool = False
+    seen_unowned: bool = False
+
+
+class AnAccount(_Strict, tag="ServiceAccount", tag_field="kind"):
+    metadata: Meta
+    image_pull_secrets: list[dict[str, str]] = []
+    unseen: bool = False
+
+
+class ASecret(_Strict, tag="Secret", tag_field="kind"):
+    """`string_data`: what is no text in the case file becomes JSON."""
+
+    metadata: Meta
+    type: str
+    string_data: dict[str, Any] = {}
+    unseen: bool = False
+
+
+Thing = ANamespace | AnAccount | ASecret
+
+
+class Review(_Strict):
+    object: Object | None = None
+    old_object: Object | None = None
+    operation: str = "CREATE"
+    namespace: str = "team"
+    sub_resource: str = ""
+    dry_run: bool = False
+    api_version: str = "admission.k8s.io/v1"
+
+
+class Expect(_Strict):
+    patch: list[Object] = []
+    warnings: list[str] = []
+    writes: list[str] = []
+    notices: list[str] = []
+    later: list[str] = []
+    status: int = 200
+
+
+class Stands(_Strict):
+    """`earlier_token`: since replaced; `edited`: emptied by somebody; `held`: being deleted, with a finalizer."""
+
+    owner: str
+    registries: tuple[str, ...] = ("ghcr.io",)
+    earlier_token: bool = False
+    earlier_namespace: bool = False
+    type: str = DOCKERCONFIG_TYPE
+    immutable: bool = False
+    edited: bool = False
+    held: bool = False
+
+
+class Case(_Strict):
+    expect: Expect
+    review: Review | None = None
+    config: Object = {}
+    cluster: list[Thing] = []
+    stands: Stands | None = None
+    source: Literal["", "unavailable"] = ""
+    unreachable: bool = False
+    slow: bool = False
+    refuses: str = ""
+    real: bool = False
+
+    @property
+    def team(self) -> str:
+        return next((thing.metadata.name for thing in self.cluster if isinstance(thing, ANamespace)), "")
+
+
+def load(path: Path, **names: str) -> Case:
+    """`names`: words of the file to be replaced, so that cases that run in one cluster do not meet."""
+    text = path.read_text()
+    assert text.startswith("# "), f"{path.name} begins with a sentence that says what it shows"
+    for word, other in names.items():
+        text = text.replace(word, other)
+    return msgspec.convert(yaml.safe_load(text.replace("TOKEN", planted.token())), Case)
+
+
+def obj(thing: Thing) -> Object:
+    """As the API server has it."""
+    raw: Object = msgspec.to_builtins(thing)
+    raw.pop("unseen", None), raw.pop("seenUnowned", None)
+    for key, value in raw.pop("stringData", {}).items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        raw.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
+    return {"apiVersion": "v1"} | raw
+
+
+def earlier(case: Case, space: Namespace, name: str) -> Object:
+    """The Secret that we wrote earlier. A registry for which there is no credential (any more) gets one."""
+    was = case.stands
+    assert was is not None
+    sources = [read(msgspec.convert(obj(thing), SecretObject)) for thing in case.cluster if isinstance(thing, ASecret)]
+    current = {
+        c.registry: c for s in sources if s.owner == was.owner and not was.earlier_token for c in s.credentials or ()
+    }
+    items = [current.get(registry) or Credential(registry, was.owner, planted.token()) for registry in was.registries]
+    secret = Planner(name, Fingerprint(b"k")).body(replace(space, owner=was.owner), items)
+    secret["type"] = was.type
+    if was.immutable:
+        secret["immutable"] = True
+    if was.held:
+        secret["metadata"]["finalizers"] = ["example.com/hold"]
+    if was.earlier_namespace:
+        secret["metadata"]["annotations"][NAMESPACE_UID] = "uid-of-before"
+    return secret
+
+
+@dataclass
+class Outcome:
+    status: int = 200
+    patch: list[Object] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    later: list[str] = field(default_factory=list)
+    allowed: bool = True
+
+
+@dataclass
+class Live:
+    """What a GET would find; it is learned, as by store.Lookup."""
+
+    state: State
+    namespaces: dict[str, Namespace] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    unreachable: bool = False
+
+    async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
+        if self.unreachable:
+            raise NamespaceUnknown("unreachable")
+        if found := self.namespaces.get(name):
+            self.state.namespaces.learn(name, found)
+        return found
+
+    async def account(self, namespace: str, name: str) -> Account | None:
+        return self.accounts.get(account_key(namespace, name))
+
+
+async def run(case: Case) -> Outcome:
+    """As app.py puts it together, without a server and without a cluster."""
+
+    async def policed() -> bool:
+        return True
+
+    config, fingerprint = configuration.convert(case.config), Fingerprint(b"k" * 32)
+    reader, state, out, metrics = (
+        Reader(config.rules, config.excluded, fingerprint, config.pull_secret.name),
+        State.empty(),
+        Outcome(),
+        Metrics(),
+    )
+    live, store = Live(state, unreachable=case.unreachable), Store(reader, case.refuses, 0.1 if case.slow else 0.0)
+    tell: Callable[[Notice], None] = lambda notice: out.notices.append(notice.reason)  # noqa: E731
+    source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, tell, metrics, lambda: NOW)
+    planner = Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned)
+    _fill(case, config, reader, live, source, store)
+    out.notices.clear()  # what is wrong with a source Secret was said when it came in
+    supply = Supply(state, source, store, live.namespace, policed, planner, lambda: NOW, metrics, tell)
+    settings = Settings(config.pull_secret.name, config.deployments, config.asked_about_owned)
+    admission = Admission(settings, state, supply, live.namespace, live.account, out.later.append, tell)
+    if case.review is None:
+        out.warnings = [problem] if (problem := (await supply(case.team)).problem) else []
+    else:
+        await _reviewed(admission, case.review, 0.02 if case.slow else 5.0, out)
+    assert not (case.slow and store.writes), "the answer did not wait"
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+    out.writes = store.writes
+    return out
+
+
+async def _reviewed(admission: Admission, review: Review, within: float, out: Outcome) -> None:
+    try:
+        request = wire.decode(body(review))
+        at_once = admission.at_once(request)
+    except MalformedReview as e:
+        out.status = e.status
+        return
+    said = out.notices.copy()
+    try:
+        answer = await admission(request, asyncio.get_running_loop().time() + within)
+    except NamespaceUnknown:
+        out.status = 500
+        return
+    if at_once is not None:  # then there was nothing to wait for
+        assert at_once == answer
+        assert out.notices == said * 2
+        out.notices = said
+    response = json.loads(answer.body)["response"]
+    out.allowed, out.warnings = response["allowed"], response.get("warnings", [])
+    if "patch" in response:
+        assert response["patchType"] == "JSONPatch"
+        out.patch = json.loads(base64.b64decode(response["patch"]))
+
+
+def _fill(case: Case, config: Config, reader: Reader, live: Live, source: SecretSource, store: Store) -> None:
+    state, sources = live.state, []
+    for number, thing in enumerate(case.cluster, 2):
+        raw, name = obj(thing), thing.metadata.name
+        raw["metadata"] |= {"resourceVersion": str(number), "uid": f"uid-{name}"}
+        if isinstance(thing, ANamespace):
+            live.namespaces[name] = namespace = reader.namespace(msgspec.convert(raw, NamespaceObject))
+            if not thing.unseen:
+                known = (
+                    replace(namespace, owner=None, version=namespace.version - 1) if thing.seen_unowned else namespace
+                )
+                state.namespaces.learn(name, known)
+        elif isinstance(thing, AnAccount):
+            key, account = (
+                account_key(thing.metadata.namespace, name),
+                reader.account(msgspec.json.decode(json.dumps(raw), type=AccountObject)),
+            )
+            live.accounts[key] = account
+            if not thing.unseen:
+                state.accounts.learn(key, account)
+        elif thing.metadata.namespace == config.namespace:
+            sources.append(msgspec.convert(raw, SecretObject))
+        else:
+            standing = store.place(raw)
+            if not thing.unseen:
+                state.standing.learn(standing.namespace, standing)
+    if case.source == "unavailable":
+        source.failed(ClusterError(403, "Forbidden"))
+    else:
+        source.replace(sources, 999)
+    if case.stands:
+        secret = earlier(case, live.namespaces[case.team], config.pull_secret.name)
+        if case.stands.held:
+            secret["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+        if case.stands.edited:
+            secret["data"] = {DOCKERCONFIG_KEY: EMPTIED}
+        state.standing.learn(case.team, store.place(secret, edited=case.stands.edited))
+
+
+def body(review: Review) -> bytes:
+    about = review.object or review.old_object or {}
+    group, _, version = about.get("apiVersion", "v1").rpartition("/")
+    request = {
+        "uid": "review-1",
+        "kind": {"group": group, "version": version, "kind": about.get("kind", "")},
+        "operation": review.operation,
+        "namespace": review.namespace,
+        "subResource": review.sub_resource,
+        "dryRun": review.dry_run,
+        "object": review.object,
+        "oldObject": review.old_object,
+    }
+    return msgspec.json.encode({"apiVersion": review.api_version, "kind": "AdmissionReview", "request": request})
+
+
+def patched(review: Review, patch: list[Object]) -> Object:
+    result: Object = jsonpatch.apply_patch(review.object or {}, patch)
+    return result
+
+
+def names(about: Object) -> list[str]:
+    """The names in the list of a Pod or of a Deployment's template."""
+    spec = about["spec"].get("template", about)["spec"]
+    return [reference.get("name", "") for reference in spec.get("imagePullSecrets") or []]

@@ -1,0 +1,462 @@
+"""What `status` makes of what it sees of one namespace, and how it says it."""
+
+import asyncio
+import base64
+import json
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support import planted
+from webhook.commands.outside import FINGERPRINT, Outside, PullSecretObject
+from webhook.commands.said import Said, Warned
+from webhook.commands.status import Judge, Line, Pods, Report, Seen, run, text
+from webhook.config import config as configuration
+from webhook.core.credential import Credential, Credentials
+from webhook.core.errors import SourceUnavailable
+from webhook.core.metrics import Metrics
+from webhook.core.pullsecret import Namespace, Planner, Standing, Write, fields
+from webhook.kube.cluster import Cluster, SecretObject
+from webhook.kube.state import Reader
+from webhook.sources import Changed
+from webhook.sources.cached import Answer, Cached
+from webhook.sources.secret import SecretSource
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SPACE = Namespace("team", "space-uid", 1, "alice")
+GHCR = Credentials((Credential("ghcr.io", "alice", "x"),))
+ENDED = Credentials((Credential("ghcr.io", "alice", "x", NOW - timedelta(days=1)),))
+PLANNER = Planner("ghcr-secret", FINGERPRINT)
+JUDGE = Judge(PLANNER, NOW)
+STANDING = Standing(
+    "team",
+    "uid",
+    1,
+    True,
+    True,
+    False,
+    False,
+    "alice",
+    FINGERPRINT(fields(PLANNER.body(SPACE, GHCR.items))),
+    ("ghcr.io",),
+)
+RIGHT = Seen(STANDING, "kubernetes.io/dockerconfigjson", "space-uid", NOW, ("ghcr.io",), "")
+
+
+Object = dict[str, Any]
+
+
+class Lists:
+    """A cluster, as its lists are answered."""
+
+    def __init__(self, **lists: list[Object]) -> None:
+        self.lists = lists
+
+    async def call(self, method: str, path: str, *, query: dict[str, str], **_more: Any) -> bytes:
+        assert method == "GET"
+        namespace, _, resource = path.removeprefix("/api/v1/").removeprefix("namespaces/").rpartition("/")
+        found = self.lists.get(resource, [])
+        if namespace:
+            found = [one for one in found if one["metadata"]["namespace"] == namespace]
+        if "labelSelector" in query:
+            found = [one for one in found if query["labelSelector"] in one["metadata"].get("labels", {})]
+        if query.get("fieldSelector", "").startswith("metadata.name="):
+            found = [one for one in found if query["fieldSelector"] == f"metadata.name={one['metadata']['name']}"]
+        return msgspec.json.encode({"metadata": {}, "items": found})
+
+
+def report(cluster: Lists, config: Object | None = None) -> Report:
+    outside = Outside(cast(Cluster, cluster), configuration.convert(config or {}))
+    return asyncio.run(run(outside, None, NOW))
+
+
+def shown(cluster: Lists, config: Object | None = None) -> list[Line]:
+    return [*report(cluster, config).lines]
+
+
+TEAM: Object = {"metadata": {"name": "team", "uid": "space-uid", "labels": {"pullsecret-webhook/owner": "alice"}}}
+
+
+def source_secret(name: str, **annotations: str) -> Object:
+    metadata = {
+        "name": name,
+        "namespace": "pullsecret-webhook",
+        "resourceVersion": "1",
+        "labels": {"pullsecret-webhook/owner": "alice"},
+        "annotations": {f"pullsecret-webhook/{key}": value for key, value in annotations.items()},
+    }
+    data = {"username": "alice", "password": planted.token()}
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {"metadata": metadata, "type": "kubernetes.io/basic-auth", "data": encoded}
+
+
+def as_the_webhook_writes(*sources: Object) -> Object:
+    source = SecretSource(cast(Cluster, None), "", lambda _: None, lambda _: None, Metrics(), lambda: NOW)
+
+    async def written() -> Object:
+        source.replace([msgspec.convert(one, SecretObject) for one in sources], 1)
+        plan = PLANNER(SPACE, await source.credentials("alice"), None, NOW)
+        assert isinstance(plan, Write)
+        return dict(plan.body)
+
+    return asyncio.run(written())
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [({}, {}), ({"namespaces": "team"}, {}), ({}, {"expires": "2031-01-01"}), ({"expires": "2020-01-01"}, {})],
+)
+def test_several_source_secrets_of_one_owner_are_merged_as_the_webhook_does(
+    annotations: tuple[dict[str, str], ...],
+) -> None:
+    sources = [source_secret(name, **each) for name, each in zip("ab", annotations, strict=True)]
+    for listed in (sources, sources[::-1]):
+        secrets = [*listed, as_the_webhook_writes(*listed)]
+        (line,) = shown(Lists(namespaces=[TEAM], secrets=secrets))
+        assert (line.state, line.problem) == ("right", "")
+
+
+def but(**changes: Any) -> Seen:
+    return replace(RIGHT, standing=replace(STANDING, **changes))
+
+
+def test_a_secret_as_the_webhook_writes_it() -> None:
+    auths = {"quay.io": {"username": "alice", "password": planted.token()}, "ghcr.io": {"auth": "YTpi"}}
+    data = base64.b64encode(json.dumps({"auths": auths}).encode()).decode()
+    annotations = {
+        "pullsecret-webhook/owner": "alice",
+        "pullsecret-webhook/namespace-uid": "space-uid",
+        "pullsecret-webhook/expires": "2030-05-01T00:00:00Z",
+    }
+    wrote = {"manager": "pullsecret-webhook", "time": "2029-12-31T10:00:00Z", "fieldsV1": {"f:data": {}}}
+    meta: dict[str, Any] = {"name": "s", "annotations": annotations, "managedFields": [wrote]}
+    meta["labels"] = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
+    whole = {"metadata": meta, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": data}}
+    reader = Reader((), lambda _: False, FINGERPRINT, "ghcr-secret")
+    seen = Seen.of(msgspec.json.decode(json.dumps(whole), type=PullSecretObject), reader)
+    assert seen == replace(
+        RIGHT,
+        standing=seen.standing,
+        written=datetime(2029, 12, 31, 10, tzinfo=UTC),
+        registries=("ghcr.io", "quay.io"),
+    )
+    assert seen.standing.ends == (datetime(2030, 5, 1, tzinfo=UTC),)
+    assert seen.standing.registries == ("ghcr.io", "quay.io")
+    line = Judge(PLANNER, NOW, asked=False)(SPACE, seen, Credentials())
+    assert (line.state, line.problem, line.note, line.needs_a_human) == ("right", "", "", False)
+    assert not planted.leaks(repr(seen) + text(Report([line])))
+
+
+def told(message: str, at: datetime = NOW + timedelta(minutes=5)) -> Judge:
+    said = {"team": Warned("team", at, "SupplyFailed", message)} if message else {}
+    return replace(JUDGE, said=Said(of_namespace=said))
+
+
+def test_what_was_said_before_the_secret_was_written_is_no_reason() -> None:
+    for seconds, problem in ((2, '; an Event in team says: "a quota"'), (0.5, ""), (-1, "")):
+        line = told("a quota", NOW + timedelta(seconds=seconds))(SPACE, but(owner="bob"), GHCR)
+        assert line.problem == "the Secret is bob's" + problem
+
+
+@pytest.mark.parametrize(
+    ("seen", "problem"),
+    [
+        (but(ours=False), "not the webhook's; see pullsecret adopt -n team --dry-run"),
+        (but(terminating=True), "something holds it"),
+        (replace(but(dockerconfig=False), type="Opaque"), "type is Opaque"),
+        (but(owner="bob"), "the Secret is bob's"),
+        (but(owner=None), "the Secret is nobody's"),
+        (replace(RIGHT, namespace_uid="before"), "earlier namespace"),
+        (replace(RIGHT, unreadable="it is not JSON"), "not usable: it is not JSON"),
+        (but(digest=b"other"), "the Secret is not what alice's source Secrets say"),
+        (but(ends=(NOW,)), "ended 2030-01-01 00:00; renew it"),
+    ],
+)
+def test_what_is_wrong(seen: Seen, problem: str) -> None:
+    line = told("a quota of the namespace forbids it")(SPACE, seen, GHCR)
+    assert (line.state, line.needs_a_human) == ("wrong", True)
+    assert problem in line.problem
+    assert line.problem.endswith('; an Event in team says: "a quota of the namespace forbids it"')
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "problem"),
+    [
+        (Credentials(), "", ""),
+        (Credentials(), "a quota forbids it", 'there is no Secret; an Event in team says: "a quota forbids it"'),
+        (GHCR, "", "the Secret is missing; is the webhook running?"),
+        (GHCR, "a quota forbids it", 'the Secret is missing; an Event in team says: "a quota forbids it"'),
+        (ENDED, "", "there is no Secret: the credential of alice has ended; renew it"),
+        (None, "", "there is no Secret, and a source Secret of alice is broken"),
+    ],
+)
+def test_why_there_is_none(known: Credentials | None, said: str, problem: str) -> None:
+    line = told(said)(SPACE, None, known)
+    assert (line.problem, line.state) == (problem, "wrong" if problem else "none")
+    assert line.needs_a_human is bool(problem)
+
+
+def test_an_end_that_comes_is_said_before_it_comes() -> None:
+    assert JUDGE(SPACE, but(ends=(NOW + timedelta(days=8),)), GHCR).note == ""
+    soon = NOW + timedelta(days=6)
+    line = JUDGE(SPACE, but(ends=(soon,)), GHCR)
+    assert (line.expires, line.note, line.needs_a_human) == (soon, "a credential ends soon", False)
+    line = JUDGE(SPACE, but(ends=(NOW - timedelta(days=1), soon)), GHCR)  # also beside one that has ended
+    assert (line.expires, line.note) == (soon, "a credential ends soon")
+    assert line.problem == "a credential of alice ended 2029-12-31 00:00; renew it"
+
+
+def test_a_source_that_is_not_asked_from_here() -> None:
+    """Nothing is claimed of what it would say."""
+    elsewhere = Judge(PLANNER, NOW, asked=False)
+    assert elsewhere(SPACE, but(digest=b"other"), Credentials()).state == "right"
+    missing = elsewhere(SPACE, None, Credentials())
+    assert (missing.state, missing.note) == ("none", "sources other than Secrets are not asked from here")
+
+
+def test_a_broken_source_secret_is_said_while_the_last_one_stands() -> None:
+    line = JUDGE(SPACE, RIGHT, None)
+    assert (line.state, line.problem) == ("wrong", "a source Secret of alice is broken; what stood before stays")
+
+
+def test_pods_without_the_reference_need_a_human() -> None:
+    line = JUDGE(SPACE, RIGHT, GHCR, Pods(tuple("abcdefg")))
+    assert (line.state, line.needs_a_human) == ("right", True)
+    assert (
+        "  pods without the reference, to be created anew: a, b, c, d, e and 2 more"
+        in text(Report([line])).splitlines()
+    )
+
+
+def test_pods_whose_account_forbids_it_are_not_helped_by_being_created_anew() -> None:
+    def pod(name: str, **spec: str) -> Object:
+        return {"metadata": {"name": name, "namespace": "team"}, "spec": spec}
+
+    enforcing = {"annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}
+    accounts: list[Object] = [
+        {"metadata": {"name": "default", "namespace": "team"}},
+        {"metadata": {"name": "strict", "namespace": "team"} | enforcing},
+        {
+            "metadata": {"name": "lists-it", "namespace": "team"} | enforcing,
+            "imagePullSecrets": [{"name": "ghcr-secret"}],
+        },
+        {"metadata": {"name": "default", "namespace": "other"} | enforcing},
+    ]
+    pods = [pod("plain"), pod("of-strict", serviceAccountName="strict"), pod("listed", serviceAccountName="lists-it")]
+    found = report(Lists(namespaces=[TEAM], pods=pods, serviceaccounts=accounts))
+    (line,) = found.lines
+    assert (line.pods_without, line.pods_barred, line.accounts_barring) == (
+        ("plain", "listed"),
+        ("of-strict",),
+        ("strict",),
+    )
+    assert found.needs_a_human
+    assert text(found).splitlines()[-3:] == [
+        "  pods without the reference, to be created anew: plain, listed",
+        (
+            "  pods without the reference, which their service account forbids: of-strict; "
+            "add the pull secret to the imagePullSecrets of strict, then create them anew"
+        ),
+        "1 namespaces: 0 right, 1 without a known credential, 0 wrong; 3 pods without the reference; 1 for a human",
+    ]
+
+
+# -- sources that are not asked from here --
+
+ELSEWHERE = {"sources": [{"from": "sql", "urlFile": "/u", "preset": "git-connections"}, {"from": "secrets"}]}
+BROKEN, REFUSED, CONFLICT = "row: of alice", "it: of owner", "a for b has: c"
+"""Owners as unlike a name as can be."""
+
+
+def space(owner: str, number: int) -> Object:
+    metadata = {"name": f"team-{number}", "uid": f"u{number}", "labels": {"pullsecret-webhook/owner": ""}}
+    return {"metadata": metadata | {"annotations": {"owner": owner}}}
+
+
+class Remote:
+    """Says of some owners what cannot be used, and of others nothing."""
+
+    async def ask(self, owner: str, before: Answer | None) -> Answer:
+        one, other = (Credential("ghcr.io", name, planted.token()) for name in "ab")
+        if owner == BROKEN:
+            return Answer(Credentials((one,)), 60.0, problems=("credential 1: it has no text at username",))
+        if owner == CONFLICT:
+            return Answer(Credentials((one, other)), 60.0)
+        if owner == "ended":
+            return Answer(Credentials((replace(one, expires=NOW - timedelta(days=1)),)), 60.0)
+        raise SourceUnavailable("row 1: its token is encrypted; set decrypt", everybody=owner == "everybody")
+
+    async def run(self, changed: Changed) -> None:
+        raise SourceUnavailable("hung up")
+
+    async def close(self) -> None:
+        pass
+
+
+OWN = "an Event in pullsecret-webhook"
+OWNERS = [BROKEN, REFUSED, CONFLICT, "ended", "everybody"]
+
+
+def warnings() -> list[Object]:
+    """As the webhook writes them of a source that is asked for all of these."""
+    told: list[tuple[str, str, str]] = []
+
+    async def asked() -> None:
+        source = Cached("sql", Remote(), lambda _: None, lambda *one: told.append(one), Metrics(), lambda: NOW)
+        running = asyncio.create_task(source.run())
+        for owner in OWNERS:
+            with suppress(SourceUnavailable):
+                await source.credentials(owner)
+        running.cancel()
+        await asyncio.wait({running})
+
+    asyncio.run(asked())
+    return [event(reason, message) for reason, message, _ in told]
+
+
+def event(reason: str, message: str, at: datetime = NOW, kind: str = "Service") -> Object:
+    return {
+        "metadata": {"name": f"e{at}{message}", "namespace": "pullsecret-webhook"},
+        "involvedObject": {"kind": kind},
+        "eventTime": at.isoformat(),
+        "reason": reason,
+        "message": message,
+    }
+
+
+def judged(events: list[Object], *, standing: bool = False) -> dict[str, Line]:
+    config = ELSEWHERE | {"ownerRules": [{"from": "annotation", "key": "owner"}]}
+    spaces = [space(owner, number) for number, owner in enumerate([*OWNERS, "fine"])]
+    secrets = []
+    for number, owner in enumerate([*OWNERS, "fine"] if standing else []):
+        body = PLANNER.body(Namespace(f"team-{number}", f"u{number}", 1, owner), GHCR.items)
+        wrote = {"manager": "m", "time": "2029-12-31T23:59:00Z", "fieldsV1": {"f:data": {}}}
+        secrets.append(body | {"metadata": body["metadata"] | {"managedFields": [wrote]}})
+    lines = shown(Lists(namespaces=spaces, secrets=secrets, events=events), config)
+    return {line.owner: line for line in lines if line.owner is not None}
+
+
+def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
+    refused = f"source sql: nobody can say what owner {REFUSED} has: row 1: its token is encrypted; set decrypt"
+    broken = f"source sql: of owner {BROKEN}: credential 1: it has no text at username"
+    missing, standing = judged(warnings()), judged(warnings(), standing=True)
+    assert missing[REFUSED].problem == f'there is no Secret; {OWN} says: "{refused}"'
+    assert standing[REFUSED].problem == f'what stands may be old; {OWN} says: "{refused}"'
+    assert standing[BROKEN].problem == f'what stands may be old; {OWN} says: "{broken}"'
+    assert "the credential of owner ended for ghcr.io has ended; renew it" in missing["ended"].problem
+    assert "different credentials of owner a for b has: c for ghcr.io" in standing[CONFLICT].note
+    assert not standing[CONFLICT].problem
+    for owner in ("ended", "everybody", "fine"):
+        assert (standing[owner].state, standing[owner].problem) == ("right", "")
+    assert not planted.leaks(repr(missing) + repr(standing))
+
+
+def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:
+    down = "source sql: row 1: its token is encrypted; set decrypt; what stands in the namespaces stays"
+    line = judged(warnings())["fine"]
+    assert (line.state, line.problem) == ("wrong", f'there is no Secret; {OWN} says: "{down}"')
+    assert line.needs_a_human
+    assert judged([event("SourceUnavailable", down, NOW - timedelta(minutes=19))])["fine"].state == "wrong"
+    old = NOW - timedelta(minutes=21)  # it would have been said again
+    for other in (
+        event("SourceUnavailable", down, old),
+        event("SourceFeedBroken", "source sql: changes are not heard of"),
+    ):
+        assert judged([other])["fine"].state == "none"
+
+
+def test_what_is_said_of_a_source_as_a_whole_stands_above_the_table() -> None:
+    elsewhere = [
+        event("SourceSecretBroken", "it is empty", kind="Secret"),
+        event("SourceUnavailable", "of owner nobody: x"),
+    ]
+    said = report(Lists(namespaces=[TEAM], events=warnings() + elsewhere), ELSEWHERE)
+    assert text(said).splitlines()[:2] == [
+        f'2030-01-01 00:00 {OWN} says: "source sql: changes are not heard of: hung up; trying again"',
+        (
+            f'2030-01-01 00:00 {OWN} says: "source sql: row 1: its token is encrypted; set decrypt; '
+            'what stands in the namespaces stays"'
+        ),
+    ]
+    assert text(said).splitlines()[2].startswith("NAMESPACE ")
+    assert not report(Lists(namespaces=[TEAM], events=warnings())).said  # only Secrets are sources, and they are read
+
+
+def test_the_table() -> None:
+    lines = [
+        Line("a", "alice", "right", ("ghcr.io",), NOW, NOW),
+        Line("long-name", "bob", "none", note="no credential is known"),
+        Line("b", "carol", "wrong", problem="the Secret is bob's"),
+    ]
+    assert text(Report(lines)).splitlines() == [
+        "NAMESPACE  OWNER  SECRET  ENDS              WRITTEN           REGISTRIES",
+        "a          alice  right   2030-01-01 00:00  2030-01-01 00:00  ghcr.io",
+        "long-name  bob    none    -                 -                 -",
+        "  no credential is known",
+        "b          carol  wrong   -                 -                 -",
+        "  the Secret is bob's",
+        "3 namespaces: 1 right, 1 without a known credential, 1 wrong; 0 pods without the reference; 1 for a human",
+    ]
+
+
+# -- text of others --
+
+ROW = "x\nkube-system  admin  right  2030-01-01 00:00"
+hostile = st.text(max_size=20) | st.sampled_from(
+    [ROW, "\x1b[2J", "\u202eevil", "\u200b", "x" * 9999, "a\u2028b", "$(id)"]
+)
+
+
+@given(hostile, hostile, hostile)
+def test_what_others_wrote_is_one_cell_or_in_quotes(owner: str, said: str, kind: str) -> None:
+    space = Namespace("team", "space-uid", 1, owner or "x")
+    judge = told(said)
+    found = [
+        judge(space, replace(seen, type=kind, registries=(kind,) * 9), known)
+        for seen in (RIGHT, but(dockerconfig=False), but(owner=said), but(ends=(NOW,)))
+        for known in (GHCR, ENDED, None)
+    ]
+    found += [judge(space, None, known) for known in (GHCR, ENDED, None, Credentials())]
+    shown = text(Report(found, [str(Warned("team", NOW, "SupplyFailed", said))])).splitlines()
+    rows = [line for line in shown if not line.startswith("  ")][2:-1]  # what is said, the head, and the summary
+    assert len(rows) == len(found)
+    assert all(row.startswith("team  ") for row in rows)
+    assert all(line.isprintable() and len(line) < 2500 for line in shown)
+
+
+def forged(reason: str, message: str, at: datetime = NOW, **about: str) -> Object:
+    involved = {"involvedObject": {"kind": "Secret", "name": "ghcr-secret"} | about}
+    made = event(reason, message, at) | involved
+    return made | {"metadata": {"name": "forged", "namespace": "team"}}
+
+
+def test_an_event_that_a_tenant_may_have_made_makes_nothing_better() -> None:
+    source = source_secret("alice")
+    right, wrong = as_the_webhook_writes(source), {"metadata": {"name": "ghcr-secret", "namespace": "team"}}
+    soothing = [
+        forged(reason, "all is well\nteam  alice  right", at)
+        for reason in ("SupplyFailed", "TugOfWar", "SourceUnavailable", "SourceConflict", "CredentialExpired", "x")
+        for at in (NOW, NOW + timedelta(days=999))
+    ]
+    for secrets in ([source], [source, wrong], [source, right]):
+        for config in ({}, ELSEWHERE):
+            before = report(Lists(namespaces=[TEAM], secrets=secrets), config)
+            after = report(Lists(namespaces=[TEAM], secrets=secrets, events=soothing), config)
+            assert [line.state for line in after.lines] == [line.state for line in before.lines]
+            assert after.needs_a_human == before.needs_a_human
+            assert not after.said
+    (line,) = shown(Lists(namespaces=[TEAM], secrets=[source], events=soothing))
+    assert line.problem == 'the Secret is missing; an Event in team says: "all is well"'
+
+
+@pytest.mark.parametrize("about", [{"kind": "Pod"}, {"name": "other"}])
+def test_an_event_about_something_else_is_not_shown(about: Object) -> None:
+    made = forged("SupplyFailed", "all is well", **about)
+    (line,) = shown(Lists(namespaces=[TEAM], secrets=[source_secret("alice")], events=[made]))
+    assert line.problem == "the Secret is missing; is the webhook running?"

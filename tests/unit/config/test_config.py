@@ -1,0 +1,176 @@
+"""The configuration file: what is wrong is named by path and value, with what to write instead."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from webhook.config.config import Config, ConfigError, load, parse, schema
+from webhook.core.names import OWNER
+
+FULL = """
+ownerRules:
+- {from: label, key: example.com/owner, pattern: "team-(?P<owner>.+)"}
+- {from: annotation, key: example.com/tenant}
+- {from: name, pattern: "(?P<owner>[a-z]+)-dev"}
+pullSecret: {name: registry-token, whenUnowned: keep}
+deployments: supply
+excludedNamespaces: [monitoring]
+namespace: platform
+server: {address: 127.0.0.1, port: 9443, metricsPort: 9090}
+tls: {hosts: [webhook.example.com], caSecret: ca}
+"""
+
+
+def test_everything_has_a_default() -> None:
+    for text in ("", "# nothing\n", "{}", "---\n"):
+        config = parse(text)
+        assert config == Config()
+        (rule,) = config.rules
+        assert rule.owner("n", {OWNER: "alice"}, {}) == "alice"
+    assert Config().tls.names("ns") == ("pullsecret-webhook.ns.svc", "pullsecret-webhook.ns.svc.cluster.local")
+
+
+def test_everything_can_be_set() -> None:
+    config = parse(FULL)
+    assert [rule.owner("x-dev", {"example.com/owner": "team-a"}, {}) for rule in config.rules] == ["a", None, "x"]
+    assert (config.pull_secret.name, config.pull_secret.when_unowned, config.deployments) == (
+        "registry-token",
+        "keep",
+        "supply",
+    )
+    assert [config.excluded(name) for name in ("monitoring", "platform", "kube-system", "team")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert config.tls.names("platform") == ("webhook.example.com",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ownerRule: []", "ownerRule: no such key; did you mean ownerRules?"),
+        ("pullSecret: {nam: x}", "pullSecret.nam: no such key; did you mean name?"),
+        ("server: {zzz: 1}", "server.zzz: no such key; known here: address, port, metricsPort"),
+        ("ownerRules: [{from: label, kye: x}]", "ownerRules[0].kye: no such key; did you mean key?"),
+        (
+            "ownerRules: [{from: lable, key: x}]",
+            "ownerRules[0].from: 'lable' is none of the places to look; write one of",
+        ),
+        ("ownerRules: [{key: x}]", "ownerRules[0].from: missing; write one of label, annotation, name"),
+        ("ownerRules: []", "ownerRules is empty"),
+        ("ownerRules: [{from: name}]", "ownerRules[0]: object missing required field `pattern`"),
+        ("ownerRules: [{from: name, pattern: 'a('}]", "ownerRules[0]: pattern 'a(' is no regular expression"),
+        ("ownerRules: [{from: name, pattern: 'a'}]", "has no group named owner; write (?P<owner>...)"),
+        ("ownerRules: [{from: label, key: 'a b'}]", "ownerRules[0].key: write the key of a label"),
+        ("ownerRules: x", "ownerRules: expected a list, got a text (it is 'x')"),
+        ("deployments: never", "deployments: write one of inject, supply (it is 'never')"),
+        ("pullSecret: {name: Foo_}", "pullSecret.name: write the name of an object"),
+        ("pullSecret: {whenUnowned: burn}", "pullSecret.whenUnowned: write one of delete, keep (it is 'burn')"),
+        ("server: {port: 99999}", "server.port: write a number from 1 to 65535 (it is 99999)"),
+        ("server: {port: yes}", "server.port: write a number from 1 to 65535 (it is True)"),
+        ("server: {port: 8080}", "server: port and metricsPort are both 8080"),
+        ("tls: {certFile: a}", "tls: certFile and keyFile go together"),
+        ("tls: {certFile: a, keyFile: b, hosts: [c]}", "tls: hosts is for the webhook's own certificate"),
+        ("excludedNamespaces: [ok, Bad]", "excludedNamespaces[1]: write the name of an object"),
+        ("[]", "the whole file: expected a mapping, got a list"),
+        ("a:\n- [", "line 2: "),
+        ("namespace: a\nnamespace: b", "line 2: namespace is there twice"),
+        ("server: {port: 1, port: 2}", "line 1: port is there twice"),
+        ("{[a]: b}", "line 1: a key that is no text; write a name"),
+        ("server: {port: 0x_}", "line 1: a value that is none of its kind"),
+        ("namespace: !!timestamp x", "line 1: a value that is none of its kind"),
+        ("namespace: 2001-99-99_", "namespace: write the name of an object"),
+        ("ownerRules: [{from: [a], key: x}]", "ownerRules[0].from: something that is no text is none of the places"),
+        (
+            "ownerRules: [{from: name, pattern: 'a{99999999999}'}]",
+            "ownerRules[0]: pattern 'a{99999999999}' is no regular",
+        ),
+        ("!!python/object:os.system {}", "line 1: could not determine a constructor"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(text)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a, *a]\n" for n in range(9))
+MERGES = "m: &m {x: 1}\n" + "".join(f"m{n}:\n  <<: [*m, *m, *m]\n" for n in range(9))
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "line 1: an anchor or an alias; write out what it stands for"),
+        (MERGES, "line 1: an anchor or an alias; write out what it stands for"),
+        ("a: 1\nb: *a", "line 2: an anchor or an alias; write out what it stands for"),
+        ("&a [*a]", "line 1: an anchor or an alias; write out what it stands for"),
+        *((deep, "line 1: nested deeper than 20; flatten it") for deep in ("[" * DEEP, "- " * DEEP, "? " * DEEP)),
+        ('{"a":' * DEEP + "1" + "}" * DEEP, "line 1: nested deeper than 20; flatten it"),
+        ("server: {port: " + "9" * 5000 + "}", "line 1: a value that is none of its kind"),
+        ("server: {port: 0x" + "f" * 5000 + "}", "server.port: write a number from 1 to 65535 (it is a large number)"),
+        ("deployments: " + "x" * DEEP, "deployments: write one of inject, supply (it is 'xxx"),
+        ("x" * 1000 + ": 1", "...: no such key"),
+        ("".join(f"k{n}: 1\n" for n in range(5000)), "; and 4997 more"),
+        ("ownerRules: [{from: name, pattern: '" + "(" * DEEP + "'}]", "((...' is no regular expression"),
+        ("ownerRules: [{from: name, pattern: '" + "a" * DEEP + "'}]", "has no group named owner"),
+        ("? " + "x" * 9999 + "\n: 1\n? " + "x" * 9999 + "\n: 1\n", "line 3: xxx"),
+        ("#" * 1_100_000, "it has more than 1048576 characters"),
+    ],
+    ids=range(17),
+)
+def test_nothing_is_long_or_takes_long_that_is_said_of_a_file(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(text)
+    said = str(refused.value)
+    assert message in said
+    assert said.isprintable()
+    assert len(said) < 1010
+
+
+def test_what_looks_like_a_date_is_a_text() -> None:
+    assert parse("excludedNamespaces: [2030-01-01]").excluded("2030-01-01")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    binary, wrong = tmp_path / "binary", tmp_path / "wrong.yaml"
+    binary.write_bytes(b"\xff\xfe")
+    wrong.write_text("x: 1")
+    for path, message in ((tmp_path / "none", "No such file"), (binary, "not UTF-8"), (wrong, "x: no such key")):
+        with pytest.raises(ConfigError, match=message) as refused:
+            load(path)
+        assert str(refused.value).startswith(f"{path}: ")
+
+
+def test_schema_names_every_key() -> None:
+    definitions = schema()["$defs"]
+    assert set(definitions["Config"]["properties"]) == set(msgspec.to_builtins(Config()))
+    assert definitions["Config"]["additionalProperties"] is False
+    assert set(definitions["LabelRule"]["required"]) >= {"from", "key"}
+
+
+keys = st.sampled_from([*msgspec.to_builtins(Config()), "from", "key", "pattern", "port", "name", "x"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["label", "name", "a", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+odd = st.text(max_size=60) | st.text("{}[],:&*!|>?-<\"' \nax0_1%#", max_size=60)
+
+
+@given(odd | st.dictionaries(keys, values, max_size=4).map(json.dumps))
+def test_any_text_is_a_configuration_or_refused_in_one_line(text: str) -> None:
+    try:
+        parse(text)
+    except ConfigError as refused:
+        assert "\n" not in str(refused).strip()

@@ -1,0 +1,244 @@
+"""The dockerconfigjson format as the kubelet reads it. No message ever holds what was read."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support import planted
+from webhook.core.credential import DOCKER_HUB, Credential, CredentialError, Credentials, canonical_registry
+from webhook.core.dockerconfig import DockerConfigError, parse, render
+
+TOKEN = planted.token()
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def wrapped(text: str) -> str:
+    """As `base64` of a long token: lines of 76 characters."""
+    whole = b64(text)
+    return f"{whole[:16]}\n{whole[16:]}\n"
+
+
+def config(**entry: object) -> bytes:
+    return json.dumps({"auths": {"ghcr.io": entry}}).encode()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"username": "alice", "password": TOKEN},
+        {"auth": b64(f"alice:{TOKEN}")},
+        {"auth": b64(f"alice:{TOKEN}"), "username": "other", "password": "other"},  # auth wins, as in the kubelet
+        {"username": "alice", "password": TOKEN, "identitytoken": "ignored"},
+        {"username": "alice", "password": TOKEN, "email": "a@example.com"},
+        {"auth": b64(f"alice:{TOKEN}").rstrip("=")},  # the kubelet takes it without padding
+        {"auth": wrapped(f"alice:{TOKEN}")},  # and Go's decoder leaves out line breaks
+        {"auth": None, "username": "alice", "password": TOKEN, "identitytoken": None},  # null is empty in Go
+    ],
+)
+def test_what_the_kubelet_understands(entry: dict[str, object]) -> None:
+    parsed = parse(config(**entry))
+    assert parsed.problems == ()
+    (credential,) = parsed.credentials
+    assert (credential.registry, credential.username, credential.password == TOKEN) == ("ghcr.io", "alice", True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"identitytoken": TOKEN}, "only an identitytoken"),
+        ({"registrytoken": TOKEN}, "only an registrytoken"),
+        ({}, "neither auth nor"),
+        ({"auth": ""}, "neither auth nor"),
+        ({"username": "alice", "password": ""}, "password for ghcr.io is empty"),
+        ({"username": "", "password": TOKEN}, "username for ghcr.io is empty"),
+        ({"auth": b64("alice:")}, "password for ghcr.io is empty"),
+        ({"auth": b64(f"alice:{TOKEN}\n")}, "line break"),
+        ({"auth": TOKEN}, "not the base64"),
+        ({"auth": b64(TOKEN)}, "not the base64 of username:password"),
+        ({"auth": b64(b64(f"alice:{TOKEN}"))}, "base64-encoded twice"),
+        ({"username": "a:b", "password": TOKEN}, "colon"),
+        ({"username": ["alice"], "password": TOKEN}, "not an object of strings"),
+    ],
+)
+def test_what_it_would_ignore_or_fail_on_is_refused(entry: dict[str, object], why: str) -> None:
+    with pytest.raises(DockerConfigError, match=why) as refused:
+        parse(config(**entry))
+    assert planted.leaks(str(refused.value)) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "it is empty"),
+        (b"  \n", "it is empty"),
+        (b"{", "it is not JSON"),
+        (TOKEN.encode(), "it is not JSON"),
+        (b"\xff\xfe", "it is not JSON"),
+        (b"[]", 'no "auths"'),
+        (b"{}", 'no "auths"'),
+        (b'{"auths": []}', 'no "auths"'),
+        (b'{"auths": {}}', "no entry under auths"),
+        (b'{"ghcr.io": {"auth": "x"}}', 'no "auths"'),
+        (base64.b64encode(config(username="alice", password=TOKEN)), "base64-encoded twice"),
+    ],
+)
+def test_what_is_no_dockerconfigjson(data: bytes, why: str) -> None:
+    with pytest.raises(DockerConfigError, match=why) as refused:
+        parse(data)
+    assert planted.leaks(str(refused.value)) == []
+
+
+def test_a_bad_entry_among_good_ones_is_named_and_left_out() -> None:
+    auths = {"ghcr.io": {"username": "alice", "password": TOKEN}, "harbor.example.com": {"auth": "x"}}
+    parsed = parse(json.dumps({"auths": auths}).encode())
+    assert [credential.registry for credential in parsed.credentials] == ["ghcr.io"]
+    (problem,) = parsed.problems
+    assert "harbor.example.com" in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "registry"),
+    [
+        ("ghcr.io", "ghcr.io"),
+        ("https://ghcr.io/", "ghcr.io"),
+        ("ghcr.io/acme", "ghcr.io/acme"),
+        ("registry.example.com:5000", "registry.example.com:5000"),
+        ("registry:5000/acme", "registry:5000/acme"),
+        ("localhost", "localhost"),
+        ("[::1]:5000", "[::1]:5000"),
+        ("docker.io", DOCKER_HUB),
+        ("https://index.docker.io/v1/", DOCKER_HUB),
+        ("index.docker.io", DOCKER_HUB),
+        ("registry-1.docker.io/v2", DOCKER_HUB),
+        ("docker.io/acme", "docker.io/acme"),
+        ("https://index.docker.io/v1/acme/", "docker.io/acme/"),
+        ("ghcr.io/acme/", "ghcr.io/acme/"),
+        ("https://ghcr.io/v2/", "ghcr.io"),
+        ("https://ghcr.io/v2/acme", "ghcr.io/acme"),
+        ("ghcr.io/v2-tools", "ghcr.io/v2-tools"),
+    ],
+)
+def test_registries_have_one_name(key: str, registry: str) -> None:
+    assert canonical_registry(key) == registry
+
+
+def test_a_password_is_in_no_repr() -> None:
+    credential = Credential("ghcr.io", "alice", TOKEN)
+    assert planted.leaks(repr(credential) + str(Credentials((credential,)))) == []
+
+
+@pytest.mark.parametrize("key", [f"https://alice:{TOKEN}@ghcr.io", f"{TOKEN}@ghcr.io/acme"])
+def test_a_password_in_a_registry_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(DockerConfigError, match="write its host alone") as refused:
+        parse(json.dumps({"auths": {key: {"auth": "x"}}}).encode())
+    assert planted.leaks(str(refused.value)) == []
+
+
+@pytest.mark.parametrize("key", [TOKEN, f"https://{TOKEN}", f"{TOKEN}/acme", f"{TOKEN} ", "acme"])
+def test_a_password_in_a_registry_s_place_is_refused_and_not_shown(key: str) -> None:
+    """The kubelet takes no host without a dot or a port for one, so nothing that ever worked is lost."""
+    with pytest.raises(DockerConfigError, match=r"write a host with a dot or a port") as refused:
+        parse(json.dumps({"auths": {key: {"auth": b64("alice:x")}}}).encode())
+    assert planted.leaks(str(refused.value)) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "*.example.com",
+            "*.azurecr.io",
+            "*.dkr.ecr.*.amazonaws.com",
+            "registry.*.aliyuncs.com",
+            "my*.example.com:5000",
+        ),
+        *("*.*.example.com/acme", "https://*.example.com/v2/"),
+    ],
+)
+def test_a_wildcard_for_the_parts_of_one_domain_is_taken(key: str) -> None:
+    assert "*" in canonical_registry(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "*.*",
+            "*.io",
+            "ghcr.*",
+            "*:443",
+            "*.*:443",
+            "*.*.*",
+            "*.com.",
+            "*..com",
+            "*.",
+            "a.*.io",
+            "g*r.io",
+            "ghcr.i*",
+        ),
+        *(
+            "https://*.io/v1/",
+            "*.io/acme",
+            "*.1",
+            "10.0.*.1",
+            "*.0.0.1:5000",
+            "docker.*",
+            "*.*./x",
+            "a.b*.c",
+            "*..",
+            "**.**",
+        ),
+    ],
+)
+def test_a_wildcard_for_others_hosts_is_refused(key: str) -> None:
+    with pytest.raises(CredentialError, match=r"write the last two parts of the host, as in \*\.example\.com"):
+        canonical_registry(key)
+    auths = {"ghcr.io": {"username": "alice", "password": TOKEN}, key: {"username": "alice", "password": TOKEN}}
+    parsed = parse(json.dumps({"auths": auths}).encode())
+    assert [credential.registry for credential in parsed.credentials] == ["ghcr.io"]
+    assert len(parsed.problems) == 1
+
+
+@pytest.mark.parametrize("registry", ["", "ghcr.io x", " "])
+def test_a_registry_without_a_host_is_refused(registry: str) -> None:
+    with pytest.raises(CredentialError, match=r"write a host such as ghcr\.io"):
+        Credential(registry, "alice", "x")
+
+
+printable = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=30)
+credentials = st.builds(
+    Credential,
+    st.sampled_from(["ghcr.io", "harbor.example.com", "a.example.com:5000/team", DOCKER_HUB]),
+    printable.filter(lambda text: ":" not in text),
+    printable,
+)
+
+
+@given(st.lists(credentials, min_size=1, unique_by=lambda credential: credential.registry))
+def test_what_is_written_is_read_and_order_does_not_matter(items: list[Credential]) -> None:
+    written = render(items)
+    assert written == render(reversed(items))
+    assert set(parse(written).credentials) == set(items)
+    for entry in json.loads(written)["auths"].values():
+        assert base64.b64decode(entry["auth"]).decode() == f"{entry['username']}:{entry['password']}"
+
+
+@given(st.binary(max_size=200) | st.text(alphabet='{}[]":,authsx0 \n').map(str.encode))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    try:
+        assert parse(data).credentials
+    except DockerConfigError as refused:
+        assert "\n" not in str(refused)
+
+
+@pytest.mark.parametrize("key", ["ghcr.io/a" + "/" * 1_000_000, "a" * 1_000_000, "ghcr.io" + "/a" * 500_000])
+def test_a_name_without_end_is_none(key: str) -> None:
+    with pytest.raises(DockerConfigError, match="the name of a registry is none") as refused:
+        parse(json.dumps({"auths": {key: {"username": "a", "password": "b"}}}).encode())
+    assert len(str(refused.value)) < 200

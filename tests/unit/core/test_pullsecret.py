@@ -1,0 +1,250 @@
+"""The decision about one namespace's pull secret: a table, and what must hold for everything."""
+
+import base64
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support import planted
+from webhook.core.credential import Credential, Credentials
+from webhook.core.dockerconfig import parse
+from webhook.core.pullsecret import (
+    FOREIGN,
+    MOST_ENDS,
+    NO_CREDENTIAL,
+    TOO_LARGE,
+    UNAVAILABLE,
+    Delete,
+    Fingerprint,
+    Leave,
+    Namespace,
+    Plan,
+    Planner,
+    Standing,
+    Write,
+    fields,
+    may_refer,
+)
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+PRINT = Fingerprint(b"k" * 32)
+PLANNER = Planner("ghcr-secret", PRINT)
+TEAM = Namespace("team", "uid-1", 7, "alice")
+GHCR = Credential("ghcr.io", "alice", planted.token())
+HARBOR = Credential("harbor.example.com", "alice", planted.token())
+ROTATED = replace(HARBOR, password=planted.token())
+EXPIRED = replace(GHCR, expires=NOW - timedelta(seconds=1))
+HERS = Credentials((GHCR,))
+
+
+def standing(namespace: Namespace = TEAM, items: tuple[Credential, ...] = (GHCR,), **changes: Any) -> Standing:
+    """As it stands after we wrote it."""
+    body = PLANNER.body(namespace, items)
+    ours = Standing(
+        namespace.name,
+        "s-1",
+        9,
+        True,
+        True,
+        False,
+        False,
+        namespace.owner,
+        PRINT(fields(body)),
+        registries=tuple(sorted(c.registry for c in items)),
+    )
+    return replace(ours, **changes)
+
+
+def auths(plan: Plan) -> set[str]:
+    assert isinstance(plan, Write)
+    written = base64.b64decode(plan.body["data"][".dockerconfigjson"])
+    return {credential.registry for credential in parse(written).credentials}
+
+
+def plan(namespace: Namespace, known: Credentials | None, seen: Standing | None) -> Plan:
+    return PLANNER(namespace, known, seen, NOW)
+
+
+UNOWNED = replace(TEAM, owner=None)
+BOB = replace(TEAM, owner="bob")
+LONG = replace(HARBOR, password="x" * 32_000)
+TOO_MUCH = Credentials((GHCR, *(replace(LONG, registry=f"{number}.example.com") for number in range(16))))
+ONLY_HARBOR = standing(items=(HARBOR,))
+FOREIGN_SECRET = standing(ours=False, owner=None)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "known", "seen", "expected"),
+    [
+        (TEAM, HERS, standing(), Leave()),
+        (TEAM, Credentials(), None, Leave(NO_CREDENTIAL)),
+        (TEAM, Credentials(), standing(), Delete(standing(), NO_CREDENTIAL)),
+        (TEAM, None, None, Leave(UNAVAILABLE)),
+        (TEAM, None, standing(), Leave(UNAVAILABLE)),
+        (BOB, None, standing(), Delete(standing(), "it is another owner's")),
+        (BOB, Credentials(), standing(), Delete(standing(), NO_CREDENTIAL)),
+        (UNOWNED, Credentials(), None, Leave("the namespace is not served")),
+        (UNOWNED, Credentials(), standing(), Delete(standing(), "the namespace is not served")),
+        (replace(TEAM, enabled=False), HERS, standing(), Delete(standing(), "the namespace is not served")),
+        (replace(TEAM, terminating=True), HERS, None, Leave("the namespace is terminating")),
+        (TEAM, HERS, FOREIGN_SECRET, Leave(FOREIGN)),
+        (UNOWNED, Credentials(), FOREIGN_SECRET, Leave(FOREIGN)),
+        (TEAM, Credentials((EXPIRED,)), None, Leave(NO_CREDENTIAL)),
+        (TEAM, Credentials((EXPIRED,)), standing(items=(EXPIRED,)), Leave()),  # the last one stays until it is replaced
+        (BOB, Credentials((EXPIRED,)), standing(), Delete(standing(), NO_CREDENTIAL)),
+        (TEAM, Credentials((EXPIRED, HARBOR)), ONLY_HARBOR, Leave()),  # it goes nowhere new
+        (TEAM, Credentials((EXPIRED,)), ONLY_HARBOR, Delete(ONLY_HARBOR, NO_CREDENTIAL)),
+        (TEAM, Credentials((replace(GHCR, namespaces=("other",)),)), None, Leave(NO_CREDENTIAL)),
+        (TEAM, TOO_MUCH, None, Leave(TOO_LARGE, problem=True)),
+        (TEAM, TOO_MUCH, standing(), Leave(TOO_LARGE, problem=True)),  # what stands stays
+        (BOB, TOO_MUCH, standing(), Delete(standing(), TOO_LARGE)),
+    ],
+)
+def test_no_write(namespace: Namespace, known: Credentials | None, seen: Standing | None, expected: Plan) -> None:
+    assert plan(namespace, known, seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("namespace", "known", "seen", "registries", "in_place"),
+    [
+        (TEAM, HERS, None, {"ghcr.io"}, False),
+        (TEAM, Credentials((GHCR, HARBOR)), standing(), {"ghcr.io", "harbor.example.com"}, True),
+        (TEAM, Credentials((HARBOR,)), standing(), {"harbor.example.com"}, True),  # one was withdrawn
+        (TEAM, Credentials((EXPIRED, HARBOR)), None, {"harbor.example.com"}, False),  # goes nowhere new
+        (TEAM, Credentials((EXPIRED, HARBOR)), standing(), {"ghcr.io", "harbor.example.com"}, True),  # but stays
+        (TEAM, Credentials((EXPIRED, ROTATED)), ONLY_HARBOR, {"harbor.example.com"}, True),  # nor with a change
+        (
+            TEAM,
+            Credentials((EXPIRED, ROTATED)),
+            standing(items=(GHCR, HARBOR)),
+            {"ghcr.io", "harbor.example.com"},
+            True,
+        ),
+        (BOB, HERS, standing(), {"ghcr.io"}, False),  # never across owners
+        (replace(TEAM, uid="uid-2"), HERS, standing(), {"ghcr.io"}, True),
+        (TEAM, HERS, standing(digest=b"edited"), {"ghcr.io"}, True),
+        (TEAM, HERS, standing(immutable=True, digest=b"edited"), {"ghcr.io"}, False),
+        (TEAM, HERS, standing(dockerconfig=False), {"ghcr.io"}, False),
+        (TEAM, HERS, standing(terminating=True), {"ghcr.io"}, False),
+        (TEAM, Credentials((replace(GHCR, namespaces=("team",)),)), None, {"ghcr.io"}, False),
+    ],
+)
+def test_write(
+    namespace: Namespace, known: Credentials, seen: Standing | None, registries: set[str], in_place: bool
+) -> None:
+    made = plan(namespace, known, seen)
+    assert auths(made) == registries
+    assert isinstance(made, Write)
+    assert (made.in_place, made.over) == (in_place, seen)
+    annotations = dict(made.body["metadata"]["annotations"])
+    annotations.pop("pullsecret-webhook/expires", None)
+    assert annotations == {
+        "pullsecret-webhook/owner": namespace.owner,
+        "pullsecret-webhook/namespace-uid": namespace.uid,
+    }
+
+
+def test_one_that_is_for_this_namespace_hides_no_other_once_it_has_ended() -> None:
+    here = replace(EXPIRED, namespaces=("team",))
+    assert plan(TEAM, Credentials((GHCR, here)), standing()) == Leave()
+
+
+def test_when_its_credentials_end_stands_in_it() -> None:
+    def written(*items: Credential) -> str | None:
+        annotations: dict[str, str] = PLANNER.body(TEAM, items)["metadata"]["annotations"]
+        return annotations.get("pullsecret-webhook/expires")
+
+    later = replace(HARBOR, expires=datetime(2030, 5, 1, 2, 0, 0, 7, tzinfo=timezone(timedelta(hours=2))))
+    assert written(GHCR, HARBOR) is None
+    assert written(GHCR, later) == "2030-05-01T00:00:00Z"
+    assert written(later, EXPIRED, later) == "2029-12-31T23:59:59Z,2030-05-01T00:00:00Z"
+
+
+def test_of_many_ends_the_first_stand_in_it() -> None:
+    many = [replace(GHCR, registry=f"{n}.example", expires=NOW + timedelta(days=60 - n)) for n in range(60)]
+    written = PLANNER.body(TEAM, many)["metadata"]["annotations"]["pullsecret-webhook/expires"].split(",")
+    assert len(written) == MOST_ENDS
+    assert written[0] == f"{NOW + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_an_end_that_moved_is_written_once() -> None:
+    longer = replace(GHCR, expires=NOW + timedelta(days=30))
+    made = plan(TEAM, Credentials((longer,)), standing())
+    assert isinstance(made, Write)
+    assert made.in_place
+    assert plan(TEAM, Credentials((longer,)), standing(items=(longer,))) == Leave()
+
+
+def test_keep_leaves_what_is_unowned() -> None:
+    keep = Planner("ghcr-secret", PRINT, when_unowned="keep")
+    assert keep(UNOWNED, Credentials(), standing(), NOW) == Leave("the namespace is not served")
+    assert isinstance(keep(BOB, Credentials(), standing(), NOW), Delete)  # another owner's is never kept
+
+
+def test_a_plan_shows_no_token() -> None:
+    assert planted.leaks(repr(plan(TEAM, HERS, None)) + repr(standing())) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "refers"),
+    [(None, True), (standing(), True), (FOREIGN_SECRET, True), (replace(FOREIGN_SECRET, dockerconfig=False), False)],
+)
+def test_may_refer(seen: Standing | None, refers: bool) -> None:
+    assert may_refer(TEAM, seen) is refers
+    assert may_refer(UNOWNED, seen) is False
+    assert may_refer(replace(TEAM, enabled=False), seen) is False
+
+
+owners = st.sampled_from(["alice", "bob", None])
+namespaces = st.builds(
+    Namespace, st.just("team"), st.sampled_from(["u1", "u2"]), st.just(1), owners, st.booleans(), st.booleans()
+)
+known = st.none() | st.lists(
+    st.builds(
+        Credential,
+        st.sampled_from(["ghcr.io", "b.example.com"]),
+        st.just("u"),
+        st.sampled_from(["p", "q"]),
+        st.sampled_from([None, NOW - timedelta(1), NOW + timedelta(1)]),
+        st.sampled_from([(), ("team",), ("other",)]),
+    ),
+    max_size=3,
+).map(lambda items: Credentials(tuple(items)))
+seen = st.none() | st.builds(
+    Standing,
+    st.just("team"),
+    st.just("s"),
+    st.just(1),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    owners,
+    st.sampled_from([b"a", b"b"]),
+    st.sampled_from([(), ("ghcr.io",), ("b.example.com", "ghcr.io")]),
+)
+
+
+@given(namespaces, known, seen)
+def test_what_holds_for_every_plan(
+    namespace: Namespace, credentials: Credentials | None, found: Standing | None
+) -> None:
+    made = plan(namespace, credentials, found)
+    if found is not None and not found.ours:
+        assert isinstance(made, Leave)  # what is not ours is never touched
+    if isinstance(made, Write):
+        assert namespace.served
+        assert credentials is not None
+        assert not (made.in_place and found is not None and found.owner != namespace.owner)
+        # What was written stands: then there is nothing more to do.
+        after = Standing("team", "s", 2, True, True, False, False, namespace.owner, PRINT(fields(made.body)))
+        assert plan(namespace, credentials, replace(after, registries=tuple(auths(made)))) == Leave()
+        stood = set(found.registries) if found is not None and found.owner == namespace.owner else set()
+        fresh = {c.registry for c in credentials.unexpired(NOW).items}
+        assert auths(made) <= stood | fresh, "what has ended goes nowhere new"
+    if isinstance(made, Delete):
+        assert found is made.over

@@ -1,0 +1,145 @@
+"""The contract of sources (sourcecontract.py), kept by those that need nothing from outside."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import cast
+
+import msgspec
+
+from support.sourcecontract import Contract, Place, running
+from webhook.core.credential import Credential, Credentials
+from webhook.core.errors import SourceUnavailable
+from webhook.kube.cluster import Cluster, ClusterError, SecretObject
+from webhook.sources import Changed, Source
+from webhook.sources.cached import Answer, Cached
+from webhook.sources.combined import Combined
+from webhook.sources.secret import SecretSource
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Unwatched:
+    """A cluster whose watch shows nothing by itself: the place tells the source what it would have shown."""
+
+    async def call(self, *_: object, **__: object) -> bytes:
+        await asyncio.Future()
+        raise AssertionError
+
+
+class Secrets(Place):
+    def __init__(self) -> None:
+        super().__init__()
+        self.version, self.up, self.stands = 1, True, dict[str, SecretObject]()
+        self.source: SecretSource = self._made()
+        self.source.replace([], 1)
+
+    def _made(self) -> SecretSource:
+        cluster = cast(Cluster, Unwatched())
+        return SecretSource(cluster, "release", self.heard.append, self.said.append, self.metrics, now)
+
+    async def gives(self, owner: str, *credentials: Credential) -> None:
+        self.version += 1
+        name = owner.encode().hex() or "empty"
+        seen = _secret(name, self.version, owner, {c.registry: (c.username, c.password) for c in credentials})
+        self.stands[name] = seen
+        if not self.up:
+            return
+        if credentials:
+            self.source.learn(seen)
+        elif self.stands.pop(name, None):
+            self.source.forget(seen)
+
+    async def goes_down(self) -> None:
+        """A view stays as it was when its watch breaks: only one that was not filled since a restart cannot say."""
+        self.up = False
+        self.source = self._made()
+        self.source.failed(ClusterError(503, "ServiceUnavailable"))
+
+    async def comes_back(self) -> None:
+        self.up = True
+        self.source.replace([*self.stands.values()], self.version)
+
+
+def _secret(name: str, version: int, owner: str, auths: Mapping[str, tuple[str, str]]) -> SecretObject:
+    config = {"auths": {key: {"username": user, "password": password} for key, (user, password) in auths.items()}}
+    obj = {
+        "metadata": {
+            "name": name,
+            "namespace": "release",
+            "resourceVersion": str(version),
+            "labels": {"pullsecret-webhook/owner": ""},
+            "annotations": {"pullsecret-webhook/owner": owner},
+        },
+        "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": base64.b64encode(json.dumps(config).encode()).decode()},
+    }
+    return msgspec.convert(obj, SecretObject)
+
+
+class Memory:
+    """A remote without a feed."""
+
+    def __init__(self) -> None:
+        self.up, self.stands = True, dict[str, tuple[Credential, ...]]()
+
+    async def ask(self, owner: str, before: Answer | None) -> Answer:
+        await asyncio.sleep(0.001)
+        if not self.up:
+            raise SourceUnavailable("switched off", everybody=True)
+        return Answer(Credentials(self.stands.get(owner, ())), 0.0)
+
+    async def run(self, changed: Changed) -> None:
+        await asyncio.Future()
+
+    async def close(self) -> None:
+        pass
+
+
+class Remembered(Place):
+    def __init__(self) -> None:
+        super().__init__()
+        self.remote = Memory()
+        self.source: Source = Cached("memory", self.remote, self.heard.append, self.say, self.metrics, now)
+
+    async def gives(self, owner: str, *credentials: Credential) -> None:
+        new = owner not in self.remote.stands
+        self.remote.stands[owner] = credentials
+        if not new:
+            await asyncio.sleep(0.03)  # what was said before is old
+
+    async def goes_down(self) -> None:
+        self.remote.up = False
+        await asyncio.sleep(0.03)
+
+    async def comes_back(self) -> None:
+        self.remote.up = True
+
+
+class Both(Remembered):
+    """One that has everything, after one that has nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nothing = Cached("nothing", Memory(), self.heard.append, self.say, self.metrics, now)
+        self.source = Combined([("nothing", nothing), ("memory", self.source)], self.say, now)
+
+
+class TestSecrets(Contract):
+    def place(self) -> AbstractAsyncContextManager[Place]:
+        return running(Secrets())
+
+
+class TestCached(Contract):
+    def place(self) -> AbstractAsyncContextManager[Place]:
+        return running(Remembered())
+
+
+class TestCombined(Contract):
+    def place(self) -> AbstractAsyncContextManager[Place]:
+        return running(Both())

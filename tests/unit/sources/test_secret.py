@@ -1,0 +1,406 @@
+"""The source Secrets of the release namespace: what is read, whose it is, and what is said of broken ones."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support import planted
+from support.simulated import Stepping
+from webhook.core.credential import Credential
+from webhook.core.errors import SourceUnavailable
+from webhook.core.metrics import Metrics
+from webhook.core.notice import Notice
+from webhook.kube.cluster import Cluster, ClusterError, SecretObject
+from webhook.sources.secret import SecretSource, read
+
+BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
+TOKEN, OTHER = planted.token(), planted.token()
+OWNER, REGISTRY = "pullsecret-webhook/owner", "pullsecret-webhook/registry"
+EXPIRES, NAMESPACES = "pullsecret-webhook/expires", "pullsecret-webhook/namespaces"
+BASIC, DOCKERCONFIG = "kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson"
+
+
+def b64(text: str | bytes) -> str:
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+def secret(
+    name: str = "one",
+    at: int = 1,
+    owner: str = "alice",
+    *,
+    kind: str = BASIC,
+    data: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotated: str | None = None,
+    **annotations: str,
+) -> SecretObject:
+    """Annotations by the last part of their key: `registry=`, `expires=`, `namespaces=`; `annotated` is an owner."""
+    if annotated is not None:
+        annotations["owner"] = annotated
+    obj = {
+        "metadata": {
+            "name": name,
+            "namespace": "release",
+            "resourceVersion": str(at),
+            "labels": {OWNER: owner} if labels is None else labels,
+            "annotations": {f"pullsecret-webhook/{key}": value for key, value in annotations.items()},
+        },
+        "type": kind,
+        "data": {"username": b64("u"), "password": b64(TOKEN)} if data is None else data,
+    }
+    return msgspec.convert(obj, SecretObject)
+
+
+def auths(**entries: str) -> dict[str, str]:
+    """A dockerconfigjson: registry (with `_` for `.`) and password."""
+    named = {key.replace("_", "."): {"username": "u", "password": value} for key, value in entries.items()}
+    return {".dockerconfigjson": b64(json.dumps({"auths": named}))}
+
+
+class Release:
+    """The release namespace: a source, with a clock of its own, and all that it said."""
+
+    def __init__(self) -> None:
+        self.loop = Stepping()
+        self.metrics = Metrics()
+        self.changed: list[str | None] = []
+        self.said: list[Notice] = []
+        self.source = SecretSource(
+            cast(Cluster, None), "release", self.changed.append, self.said.append, self.metrics, self.now
+        )
+
+    def now(self) -> datetime:
+        return BEGIN + timedelta(seconds=self.loop.time())
+
+    def do(self, action: str, *args: Any) -> None:
+        async def done() -> None:
+            getattr(self.source, action)(*args)
+
+        self.loop.run_until_complete(done())
+
+    def lists(self, *items: SecretObject, at: int = 1) -> None:
+        self.do("replace", list(items), at)
+
+    def of(self, owner: str) -> tuple[Credential, ...]:
+        return asyncio.run(self.source.credentials(owner)).items
+
+    def passwords(self, owner: str) -> list[tuple[str, str]]:
+        return [(credential.registry, credential.password) for credential in self.of(owner)]
+
+    def reasons(self) -> list[tuple[str, str]]:
+        return [(notice.reason, notice.name) for notice in self.said]
+
+    def flagged(self, what: str) -> set[str]:
+        return {
+            sample.labels["secret"]
+            for metric in self.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == f"pullsecret_webhook_source_secret_{what}" and sample.value == 1
+        }
+
+    def close(self) -> None:
+        self.loop.close()
+
+
+@pytest.fixture
+def release() -> Iterator[Release]:
+    with closing(Release()) as made:
+        yield made
+
+
+def refuses(release: Release, owner: str) -> str:
+    with pytest.raises(SourceUnavailable) as refused:
+        release.of(owner)
+    assert not planted.leaks(str(refused.value))
+    return str(refused.value)
+
+
+# -- what is read --
+
+
+@pytest.mark.parametrize(
+    ("seen", "registries"),
+    [
+        (secret(), ["ghcr.io"]),
+        (secret(registry="registry.example.com:5000/team"), ["registry.example.com:5000/team"]),
+        (secret(registry="docker.io"), ["https://index.docker.io/v1/"]),
+        (secret(kind=DOCKERCONFIG, data=auths(ghcr_io=TOKEN)), ["ghcr.io"]),
+        (secret(kind=DOCKERCONFIG, data=auths(ghcr_io=TOKEN, a_example=TOKEN)), ["a.example", "ghcr.io"]),
+    ],
+)
+def test_both_types_are_read(release: Release, seen: SecretObject, registries: list[str]) -> None:
+    release.lists(seen)
+
+    assert release.passwords("alice") == [(registry, TOKEN) for registry in registries]
+    assert release.said == []
+    assert release.flagged("broken") == set()
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotation", "owner"),
+    [
+        ({OWNER: "alice"}, None, "alice"),
+        ({OWNER: ""}, "alice@example.com", "alice@example.com"),
+        ({OWNER: ""}, "c-m-abc:p-xyz", "c-m-abc:p-xyz"),
+        ({OWNER: "alice"}, "alice", "alice"),
+    ],
+)
+def test_owners_that_are_no_label_values_are_annotations(
+    labels: dict[str, str], annotation: str | None, owner: str
+) -> None:
+    assert read(secret(labels=labels, annotated=annotation)).owner == owner
+
+
+NOT_BASE64 = {"username": b64("u"), "password": f"{TOKEN}!"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (secret(kind=""), "its type is Opaque; use kubernetes.io/dockerconfigjson or kubernetes.io/basic-auth"),
+        (secret(kind="kubernetes.io/tls"), "its type is kubernetes.io/tls; use"),
+        (secret(data={"username": b64("u")}), "it has no key password"),
+        (secret(data={}), "it has no key username"),
+        (secret(kind=DOCKERCONFIG), "it has no key .dockerconfigjson"),
+        (secret(kind=DOCKERCONFIG, data={".dockerconfigjson": b64(f"{{{TOKEN}")}), "it is not JSON"),
+        (secret(data=NOT_BASE64), "the key password is not base64"),
+        (secret(data={"username": b64("u"), "password": b64(b"\xff")}), "the key password is not UTF-8"),
+        (secret(data={"username": b64("u"), "password": b64(TOKEN + "\n")}), "contains a line break"),
+        (secret(data={"username": b64("u"), "password": ""}), "the password for ghcr.io is empty"),
+        (secret(registry=""), "the registry is empty"),
+        (secret(registry=f"https://u:{TOKEN}@ghcr.io"), "write its host alone"),
+        (secret(expires="soon"), f"its annotation {EXPIRES} is no RFC 3339 time"),
+        (secret(expires=""), f"its annotation {EXPIRES} is no RFC 3339 time"),
+        (secret(expires="9999-12-31T23:59:59-05:00"), f"its annotation {EXPIRES} is no RFC 3339 time"),
+    ],
+)
+def test_a_broken_one_is_named_and_says_what_is_wrong(release: Release, seen: SecretObject, why: str) -> None:
+    release.lists(seen, secret("fine", owner="bob"))
+
+    (notice,) = release.said
+    assert (notice.reason, notice.type, notice.namespace, notice.name) == (
+        "SourceSecretBroken",
+        "Warning",
+        "release",
+        "one",
+    )
+    assert why in notice.message
+    assert not planted.leaks(repr(notice))
+    assert release.flagged("broken") == {"one"}
+    assert refuses(release, "alice") == "source Secret one is broken"
+    assert release.passwords("bob") == [("ghcr.io", TOKEN)]
+
+
+@pytest.mark.parametrize("labels", [{}, {OWNER: ""}])
+def test_one_without_an_owner_concerns_nobody(release: Release, labels: dict[str, str]) -> None:
+    release.lists(secret(labels=labels))
+
+    (notice,) = release.said
+    assert "it names no owner" in notice.message
+    assert release.flagged("broken") == {"one"}
+    assert release.of("") == release.of("alice") == ()
+
+
+def test_two_names_for_one_owner_are_refused(release: Release) -> None:
+    release.lists(secret(labels={OWNER: "alice"}, annotated="bob"))
+
+    assert "differ" in release.said[0].message
+    assert release.of("alice") == release.of("bob") == ()
+
+
+def test_one_bad_entry_among_good_ones_is_reported_and_the_rest_is_used(release: Release) -> None:
+    release.lists(secret(kind=DOCKERCONFIG, data=auths(ghcr_io=TOKEN, b_example="")))
+
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+    assert release.flagged("broken") == {"one"}
+    assert "b.example" in release.said[0].message
+
+
+# -- what changes --
+
+
+def test_before_the_first_list_nobody_can_say(release: Release) -> None:
+    assert refuses(release, "alice") == "the source Secrets have not been listed yet"
+    assert not release.source.settled.is_set()
+
+    release.do("failed", ClusterError(403, "Forbidden", f"cannot list {TOKEN}"))
+
+    assert refuses(release, "alice") == "the source Secrets cannot be listed (403 Forbidden)"
+    assert release.source.settled.is_set()
+
+    release.lists()
+
+    assert release.of("alice") == ()
+    assert release.changed == [None]
+
+
+def test_a_failing_watch_does_not_make_what_is_known_unknown(release: Release) -> None:
+    release.lists(secret())
+    release.do("failed", ClusterError(0, "ClientConnectorError"))
+
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+
+
+def test_a_new_token_is_told_at_once(release: Release) -> None:
+    release.lists(secret())
+    release.changed.clear()
+    release.do("learn", secret(at=2, data={"username": b64("u"), "password": b64(OTHER)}))
+
+    assert release.passwords("alice") == [("ghcr.io", OTHER)]
+    assert release.changed == ["alice"]
+
+    release.do("learn", secret(at=1))  # late
+    assert release.passwords("alice") == [("ghcr.io", OTHER)]
+    assert release.changed == ["alice"]
+
+
+def test_a_repaired_one_is_good_again(release: Release) -> None:
+    release.lists(secret(data={}))
+    release.do("learn", secret(at=2))
+
+    assert release.flagged("broken") == set()
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+
+
+def test_a_deleted_one_is_withdrawn_and_said(release: Release) -> None:
+    release.lists(secret(data={}), secret("two", registry="b.example"))
+    release.do("forget", secret(at=2))
+
+    assert release.passwords("alice") == [("b.example", TOKEN)]
+    assert release.flagged("broken") == set()
+    assert ("SourceSecretRemoved", "one") in release.reasons()
+    assert release.changed[-1] == "alice"
+
+
+def test_one_that_moves_to_another_owner_is_told_to_both(release: Release) -> None:
+    release.lists(secret())
+    release.changed.clear()
+    release.do("learn", secret(at=2, owner="bob"))
+
+    assert release.of("alice") == ()
+    assert release.passwords("bob") == [("ghcr.io", TOKEN)]
+    assert sorted(release.changed, key=str) == ["alice", "bob"]
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_after_any_list_and_event_each_owner_has_what_stands(data: st.DataObject) -> None:
+    """Also when one list takes some away, changes others and moves one from owner to owner."""
+    with closing(Release()) as release:
+        owners, names = st.sampled_from(["alice", "bob"]), st.sampled_from(["a", "b", "c"])
+        standing: dict[str, tuple[str, bool]] = {}  # whose, and whether it can be read
+        steps = data.draw(st.lists(st.sampled_from(["list", "learn", "forget"]), min_size=1, max_size=6))
+        for at, step in enumerate(["list", *steps], 1):
+            if step == "list":
+                standing = data.draw(st.dictionaries(names, st.tuples(owners, st.booleans())))
+                release.lists(*(made(name, at, *standing[name]) for name in standing), at=at)
+            elif step == "learn":
+                name = data.draw(names)
+                standing[name] = data.draw(st.tuples(owners, st.booleans()))
+                release.do("learn", made(name, at, *standing[name]))
+            elif standing:
+                name = data.draw(st.sampled_from(sorted(standing)))
+                release.do("forget", made(name, at, *standing.pop(name)))
+            for owner in ("alice", "bob"):
+                mine = {name: good for name, (whose, good) in standing.items() if whose == owner}
+                if all(mine.values()):
+                    assert [c.registry for c in release.of(owner)] == [f"{name}.example" for name in sorted(mine)]
+                else:
+                    refuses(release, owner)
+
+
+def made(name: str, at: int, owner: str, good: bool) -> SecretObject:
+    return secret(name, at, owner, registry=f"{name}.example", data=None if good else {})
+
+
+# -- whose, where, until when --
+
+
+def test_of_two_for_one_registry_the_first_by_name_wins(release: Release) -> None:
+    release.lists(secret("b"), secret("a", data={"username": b64("u"), "password": b64(OTHER)}))
+
+    assert release.passwords("alice") == [("ghcr.io", OTHER)]
+
+
+def test_when_it_ends_the_next_one_by_name_is_used_and_the_owner_is_called(release: Release) -> None:
+    other = {"username": b64("u"), "password": b64(OTHER)}
+    release.lists(secret("a", expires="2026-11-23T01:00:00Z"), secret("b", data=other))
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+    release.changed.clear()
+
+    assert release.loop.sleep()
+
+    assert release.passwords("alice") == [("ghcr.io", OTHER)]
+    assert release.changed == ["alice"]
+
+
+def test_one_may_be_for_some_namespaces_only(release: Release) -> None:
+    special = {"username": b64("u"), "password": b64(OTHER)}
+    release.lists(secret("everywhere"), secret("special", data=special, namespaces=" team-a, team-b,,"))
+
+    found = asyncio.run(release.source.credentials("alice"))
+
+    assert [c.password for c in found.usable_in("team-c").items] == [TOKEN]
+    # What is rendered last wins for a registry: the one that is meant for this namespace.
+    assert [c.password for c in found.usable_in("team-b").items] == [TOKEN, OTHER]
+
+
+def test_an_expiry_is_kept_and_said_when_it_comes(release: Release) -> None:
+    release.lists(secret(expires="2026-11-23T01:00:00Z"), secret("two", owner="bob", expires="2027-01-01"))
+
+    (credential,) = release.of("alice")
+    assert credential.expires == BEGIN + timedelta(hours=1)
+    assert release.of("bob")[0].expires == datetime(2027, 1, 1, tzinfo=UTC)
+    assert release.said == []
+
+    assert release.loop.sleep()
+
+    assert release.loop.time() == pytest.approx(3600)
+    assert release.reasons() == [("CredentialExpired", "one")]
+    assert release.flagged("expired") == {"one"}
+    assert release.of("alice") == (credential,)  # it stays, until there is a better one
+
+    release.do("learn", secret(at=2, expires="2030-01-01T00:00:00+01:00"))
+    assert release.flagged("expired") == set()
+
+
+def test_an_expiry_far_away_is_said_too(release: Release) -> None:
+    """Longer than a timer may run."""
+    release.lists(secret(expires="2027-12-31T00:00:00Z"))
+    for _ in range(500):  # a loop sleeps for a day at most
+        if release.said or not release.loop.sleep():
+            break
+
+    assert release.reasons() == [("CredentialExpired", "one")]
+    assert release.now() == datetime(2027, 12, 31, tzinfo=UTC)
+
+
+def test_one_that_has_ended_already_is_said_at_once(release: Release) -> None:
+    release.lists(secret(expires="2026-11-22T23:59:59Z"))
+
+    assert release.reasons() == [("CredentialExpired", "one")]
+    assert release.flagged("expired") == {"one"}
+
+
+def test_a_withdrawn_one_does_not_expire(release: Release) -> None:
+    release.lists(secret(expires="2026-11-23T01:00:00Z"))
+    release.do("forget", secret(at=2))
+
+    assert not release.loop.sleep()
+    assert release.reasons() == [("SourceSecretRemoved", "one")]
+
+
+def test_nothing_that_is_kept_shows_a_token(release: Release) -> None:
+    release.lists(secret(), secret("two", kind=DOCKERCONFIG, data=auths(ghcr_io=OTHER)))
+
+    assert not planted.leaks(repr(release.of("alice")) + repr(read(secret())))

@@ -1,0 +1,52 @@
+"""What `pullsecret config check` refuses of a SQL source, before a database is asked."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from webhook.config.sourceconfig import SqlSource
+
+ASK = "SELECT registry, username, password FROM t WHERE owner = %(owner)s"
+
+
+def read(**more: Any) -> SqlSource:
+    return msgspec.convert({"from": "sql", "urlFile": "/url"} | more, SqlSource)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"query": ASK},
+        {"query": f"{ASK} AND name LIKE 'a%%'"},
+        {"query": ASK.replace("%(owner)s", "'%%' || %(owner)s")},
+        {"preset": "git-connections", "registries": {"azure": ""}, "decrypt": {"passphraseFile": "/p"}},
+    ],
+)
+def test_what_is_taken(given: dict[str, Any]) -> None:
+    assert read(**given).url_file == "/url"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "query and preset: set one"),
+        ({"query": ASK, "preset": "git-connections"}, "query and preset: set one"),
+        ({"preset": "other"}, "preset"),
+        ({"query": "SELECT 1"}, r"must have %\(owner\)s once"),
+        ({"query": f"{ASK} OR user = %(owner)s"}, r"must have %\(owner\)s once"),
+        ({"query": ASK.replace("%(owner)s", "'%(owner)s'")}, "without quotes"),
+        ({"query": ASK.replace("%(owner)s", "'%%(owner)s'")}, r"must have %\(owner\)s once"),
+        ({"query": f"{ASK} AND name LIKE 'a%'"}, "write %% for a percent sign"),
+        ({"query": f"{ASK} AND user = %s"}, "write %% for a percent sign"),
+        ({"query": f"{ASK} AND user = %(user)s"}, "write %% for a percent sign"),
+        ({"preset": "git-connections", "decrypt": {}}, "decrypt names no file"),
+        ({"preset": "git-connections", "listen": "x; y"}, "listen"),
+        ({"preset": "git-connections", "timeout": 0}, "timeout"),
+        ({"preset": "git-connections", "connections": 0}, "connections"),
+        ({"preset": "git-connections", "url": "postgresql://u:p@h/d"}, "url"),
+    ],
+)
+def test_what_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=said):
+        read(**given)

@@ -1,0 +1,167 @@
+"""Rows to credentials, by the names of their columns."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from support import planted
+from webhook.core.credential import Credential, Credentials
+from webhook.sources import sqlrows
+from webhook.sources.sealed import Keys, padded, seal
+from webhook.sources.sqlrows import LONG_AGO, RowError
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+END = datetime(2031, 1, 1, tzinfo=UTC)
+KEYS = Keys(padded("x"), {"k": bytes(32)})
+
+
+def credentials(rows: Sequence[Any], owner: str, keys: Keys | None, registries: Mapping[str, str]) -> Credentials:
+    return sqlrows.credentials(rows, owner, keys, registries, NOW)
+
+
+def row(**columns: Any) -> dict[str, Any]:
+    return {"registry": "ghcr.io", "username": "u", "password": "p"} | columns
+
+
+def connection(**columns: Any) -> dict[str, Any]:
+    usual = {"provider": "github", "server_url": None, "username": "u", "password": "p", "expires": None}
+    return usual | {"status": "active"} | columns
+
+
+@pytest.mark.parametrize(
+    ("found", "registries", "expected"),
+    [
+        (row(), {}, Credential("ghcr.io", "u", "p")),
+        (row(registry="docker.io"), {}, Credential("https://index.docker.io/v1/", "u", "p")),
+        (row(expires=END), {}, Credential("ghcr.io", "u", "p", END)),
+        (row(expires=END.replace(tzinfo=None)), {}, Credential("ghcr.io", "u", "p", END)),
+        (row(namespaces=["a", "b"]), {}, Credential("ghcr.io", "u", "p", namespaces=("a", "b"))),
+        (row(namespaces=None, expires=None, more="x"), {}, Credential("ghcr.io", "u", "p")),
+        (row(status="expired"), {}, Credential("ghcr.io", "u", "p", LONG_AGO)),
+        (row(status="expired", expires=END), {}, Credential("ghcr.io", "u", "p", LONG_AGO)),
+        (row(status="expired", expires=NOW), {}, Credential("ghcr.io", "u", "p", NOW)),
+        (row(sealed_for="7"), {}, Credential("ghcr.io", "u", "p")),
+        (row(status="revoked"), {}, None),
+        (connection(), {}, Credential("ghcr.io", "u", "p")),
+        (connection(server_url="https://github.com"), {}, Credential("ghcr.io", "u", "p")),
+        (connection(), {"github": "ghcr.io/acme"}, Credential("ghcr.io/acme", "u", "p")),
+        (connection(provider="gitlab", server_url=""), {}, Credential("registry.gitlab.com", "u", "p")),
+        (
+            connection(provider="gitlab", server_url="https://git.example.com"),
+            {},
+            Credential("git.example.com", "u", "p"),
+        ),
+        (
+            connection(provider="gitlab", server_url="https://git.example.com/x"),
+            {"git.example.com": "registry.example.com:5050"},
+            Credential("registry.example.com:5050", "u", "p"),
+        ),
+        (connection(provider="gitea", server_url="git.example.com"), {}, Credential("git.example.com", "u", "p")),
+        (connection(provider="GitHub"), {}, Credential("ghcr.io", "u", "p")),
+        (
+            connection(provider="GitLab"),
+            {"GITLAB": "registry.example.com"},
+            Credential("registry.example.com", "u", "p"),
+        ),
+        (
+            connection(server_url="https://Git.example.com"),
+            {"Git.Example.com": "registry.example.com"},
+            Credential("registry.example.com", "u", "p"),
+        ),
+        (connection(provider="Bitbucket"), {}, None),
+        (connection(provider="slack"), {"slack": ""}, None),
+        (connection(provider="gitlab", server_url="git.example.com"), {"git.example.com": ""}, None),
+        (connection(status="revoked", password=None), {}, None),
+    ],
+)
+def test_a_row(found: dict[str, Any], registries: dict[str, str], expected: Credential | None) -> None:
+    items = () if expected is None else (expected,)
+    assert credentials([found], "o", None, registries).items == items
+
+
+def test_several_connections_of_one_owner() -> None:
+    rows = [connection(provider="gitlab"), connection(status="revoked"), connection(), row(registry="ghcr.io/acme")]
+    found = credentials(rows, "o", None, {})
+    assert [c.registry for c in found.items] == ["ghcr.io", "ghcr.io/acme", "registry.gitlab.com"]
+
+
+def test_sealed_tokens_are_opened_for_their_owner() -> None:
+    token = planted.token()
+    (one,) = credentials([row(password=seal(token, "alice", "k", KEYS))], "alice", KEYS, {}).items
+    assert one.password == token
+    with pytest.raises(RowError, match="row 1: it does not open"):
+        credentials([row(password=seal(token, "alice", "k", KEYS))], "bob", KEYS, {})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "keys", "said"),
+    [
+        ({"registry": None}, None, "no text in its column registry"),
+        ({"username": ""}, None, "the username for ghcr.io is empty"),
+        ({"password": 5}, None, "no text in its column password"),
+        ({"status": "odd"}, None, "none of active, expired and revoked"),
+        ({"expires": "2031"}, None, "its column expires is no time"),
+        ({"namespaces": []}, None, "no list of names"),
+        ({"namespaces": "a"}, None, "no list of names"),
+        ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, None, "its token is encrypted; set decrypt"),
+        ({"password": "v1.k.AAAA"}, None, "its token is encrypted; set decrypt"),
+        ({"password": "v2.k.AAAA"}, None, "its token is encrypted; set decrypt"),
+        ({"registry": None, "provider": "github"}, None, "no text in its column registry"),
+        ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, KEYS, "does not open"),
+        ({"password": "in the clear"}, KEYS, "not encrypted in a layout"),
+    ],
+)
+def test_one_bad_row_leaves_nobody_able_to_say(wrong: dict[str, Any], keys: Keys | None, said: str) -> None:
+    good = row(registry="other.example.com", password="p" if keys is None else seal("p", "o", "k", KEYS))
+    with pytest.raises(RowError, match=f"row 2: .*{said}"):
+        credentials([good, row(**wrong)], "o", keys, {})
+
+
+def test_tokens_are_opened_for_whom_they_were_sealed() -> None:
+    token = planted.token()
+    sealed = row(password=seal(token, "7", "k", KEYS), sealed_for="7")
+    assert credentials([sealed], "a-project", KEYS, {}).items[0].password == token
+    for other in ("8", None):
+        with pytest.raises(RowError, match=r"row 1: (it does not open|there is no text in its column sealed_for)"):
+            credentials([sealed | {"sealed_for": other}], "7", KEYS, {})
+
+
+def test_of_several_for_one_registry_the_same_one_comes_first_whatever_their_order() -> None:
+    best_first = [
+        row(username="z"),
+        row(username="y", expires=END + timedelta(days=1)),
+        row(username="x", expires=END, password="1"),
+        row(username="x", expires=END, password="2"),
+        row(username="a", status="expired", expires=END + timedelta(days=2)),
+    ]
+    for rows in permutations(best_first):
+        found = credentials(rows, "o", None, {}).items
+        assert [(c.username, c.password) for c in found] == [(r["username"], r["password"]) for r in best_first]
+
+
+def test_an_end_in_another_zone() -> None:
+    east = END.astimezone(timezone(timedelta(hours=8)))
+    (found,) = credentials([row(expires=east)], "o", None, {}).items
+    assert found.expires is not None
+    assert (found.expires, found.expires.tzinfo) == (END, UTC)
+    for odd in (
+        datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=8))),
+        datetime.min.replace(tzinfo=east.tzinfo),
+    ):
+        with pytest.raises(RowError, match="out of range; write null"):
+            credentials([row(expires=odd)], "o", None, {})
+
+
+@pytest.mark.parametrize("provider", ["github-enterprise", "", "git hub"])
+def test_of_an_unknown_provider_nobody_can_say(provider: str) -> None:
+    with pytest.raises(RowError, match="row 2: its provider is unknown; name its registry under registries"):
+        credentials([connection(), connection(provider=provider)], "o", None, {})
+
+
+@pytest.mark.parametrize("server", ["https://", "http://[::1"])
+def test_a_server_without_a_host(server: str) -> None:
+    with pytest.raises(RowError, match="no host"):
+        credentials([connection(server_url=server)], "o", None, {})

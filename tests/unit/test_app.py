@@ -1,0 +1,66 @@
+"""The start: a part that ends, ends the process, also in the first moments."""
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+from typing import cast
+
+import pytest
+
+from webhook.app import App
+from webhook.config.config import Config
+from webhook.kube.cluster import Cluster
+from webhook.kube.state import Account
+
+
+class Silent:
+    """An API server that answers no more."""
+
+    async def call(self, *_: object, **__: object) -> bytes:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+class Broken(App):
+    """A feed ends in the same moment in which the source is settled, while the start waits for both."""
+
+    async def _certificates(self) -> list[Coroutine[None, None, None]]:
+        return []
+
+    def _runs(self) -> list[Coroutine[None, None, None]]:
+        return [self._begin(), self._ends()]
+
+    async def _ends(self) -> None:
+        await asyncio.sleep(0)
+        self._source.settled.set()
+        raise LookupError
+
+
+async def _checked(*_: object) -> None:
+    """The API server was there."""
+
+
+def test_a_feed_that_ends_while_the_start_waits_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhook.kube.preflight.check", _checked)
+
+    async def main() -> None:
+        with socket.socket() as tls, socket.socket() as plain:
+            for each in (tls, plain):
+                each.bind(("127.0.0.1", 0))
+            async with asyncio.timeout(10):
+                await Broken(Config(), cast(Cluster, Silent())).run(tls, plain)
+
+    with pytest.raises(ExceptionGroup) as error:
+        asyncio.run(main())
+    assert error.group_contains(LookupError)
+
+
+def test_the_safety_net_is_told_of_accounts_however_they_are_learned() -> None:
+    """A review that is ahead of the watch reads an account itself; the watch then has nothing new to tell."""
+
+    async def main() -> str | None:
+        app = App(Config(), cast(Cluster, Silent()))
+        app._state.accounts.learn("team/builder", Account(7, "", enforced=True))
+        return app._net.text()
+
+    assert asyncio.run(main()) == ",team,"

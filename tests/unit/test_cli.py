@@ -1,0 +1,486 @@
+"""The command: what it prints, its exit codes, and one line without a traceback for whatever is wrong."""
+
+import http.server
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+import trustme
+import yaml
+
+from controlplane.ports import free_port
+from controlplane.waiting import until
+from support import planted
+from webhook.cli import main
+from webhook.kube import preflight
+
+CA = trustme.CA()
+PAIR = CA.issue_cert("127.0.0.1")
+CERTIFICATE = b"".join(blob.bytes() for blob in PAIR.cert_chain_pems)
+KEY = PAIR.private_key_pem.bytes()
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Not in a pod, and what `serve` does to logging and signals ends with the test."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+    structlog.reset_defaults()
+    logging.getLogger().handlers.clear()
+
+
+@pytest.fixture
+def capture(capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
+    return capsys
+
+
+def run(capture: pytest.CaptureFixture[str], *arguments: str | Path) -> Ran:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    said = capture.readouterr()
+    return Ran(int(ended.value.code or 0), said.out, said.err)
+
+
+def refused(ran: Ran, code: int) -> str:
+    """The one line of one that failed."""
+    assert (ran.code, ran.out) == (code, "")
+    (line,) = ran.err.splitlines()
+    assert line.startswith("pullsecret: ")
+    assert "Traceback" not in line
+    return line.removeprefix("pullsecret: ")
+
+
+# -- what it prints --
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Exit codes: 0 done; 1 it failed while running; 2 the call, a file or the configuration is wrong."),
+        (["serve"], "Runs the admission server until SIGTERM."),
+        (["inject"], "Needs no cluster."),
+        (["config"], "say whether a file is a valid configuration, and what it comes to"),
+        (["config", "check"], "json: all values, defaults too"),
+        (["config", "schema"], "usage: pullsecret config schema"),
+        (["try"], "Creates a pod by dry run in an owned namespace"),
+        (["status"], "Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong."),
+        (["adopt"], "Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong."),
+        (["uninstall"], "Stop the webhook first: it would write them anew."),
+        (["version"], "usage: pullsecret version"),
+    ],
+)
+def test_every_command_has_help(capture: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    ran = run(capture, *arguments, "--help")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert words in ran.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["surve"],
+        ["config"],
+        ["config", "check"],
+        ["version", "1"],
+        ["serve", "--port", "https"],
+        ["serve", "x"],
+        ["try"],
+        ["uninstall", "x"],
+        ["adopt"],
+        ["adopt", "-n", "team", "--all"],
+    ],
+    ids=" ".join,
+)
+def test_a_call_that_is_none_says_how_to_call(capture: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    ran = run(capture, *arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("usage: pullsecret")
+
+
+def test_version(capture: pytest.CaptureFixture[str]) -> None:
+    assert run(capture, "version") == Ran(0, metadata.version("pullsecret-webhook") + "\n", "")
+
+
+def test_the_schema_is_json(capture: pytest.CaptureFixture[str]) -> None:
+    ran = run(capture, "config", "schema")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("ownerRules:\n- {from: name, pattern: 'project-(?P<owner>[0-9]+)-dev'}\nnamespace: platform\n")
+
+    ran = run(capture, "config", "check", file)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        f"{file}: valid",
+        "owner rule 1: name, pattern project-(?P<owner>[0-9]+)-dev",
+        "pull secret: ghcr-secret; deployments: inject",
+        "never served: kube-system, kube-public, kube-node-lease, platform",
+    ]
+
+
+def test_all_values_as_json_are_a_configuration(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("pullSecret: {name: registry-token}\n")
+
+    shown = run(capture, "config", "check", file, "-o", "json").out
+    file.write_text(shown)
+
+    assert json.loads(shown)["pullSecret"] == {"name": "registry-token", "whenUnowned": "delete"}
+    assert run(capture, "config", "check", file, "-o", "json").out == shown
+
+
+# -- what it says when something is wrong --
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"ownerRule: []", "ownerRule: no such key; did you mean ownerRules?"),
+        (b"server: {port: http}", "server.port: "),
+        (b"a: [", "line 1: "),
+        (b"\xff", "not UTF-8"),
+        (None, "No such file or directory"),
+    ],
+)
+@pytest.mark.parametrize("command", [["config", "check"], ["serve", "--config"]], ids=["check", "serve"])
+def test_a_wrong_configuration(
+    capture: pytest.CaptureFixture[str], tmp_path: Path, command: list[str], text: bytes | None, words: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    if text is not None:
+        file.write_bytes(text)
+
+    assert refused(run(capture, *command, file), 2).startswith(f"{file}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port", "9000", "--metrics-port", "9000"], "server: port and metricsPort are both 9000"),
+        (["--port", "0"], "server.port: "),
+        (["--tls-cert", "a"], "tls: certFile and keyFile go together"),
+    ],
+)
+def test_wrong_flags(capture: pytest.CaptureFixture[str], flags: list[str], words: str) -> None:
+    assert refused(run(capture, "serve", *flags), 2).startswith(f"with the flags of this call: {words}")
+
+
+def ports() -> list[str]:
+    return ["--address", "127.0.0.1", "--port", str(free_port()), "--metrics-port", str(free_port())]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file or directory"),
+        ("", "is not usable; try it with kubectl"),
+        ("a: [", "is not usable; try it with kubectl"),
+        ("- a list", "is not usable; try it with kubectl"),
+        (f"{{users: [{{name: x, user: {{token: {planted.token()}}}}}]}}", "is not usable; try it with kubectl"),
+    ],
+)
+def test_a_wrong_kubeconfig(capture: pytest.CaptureFixture[str], tmp_path: Path, text: str | None, words: str) -> None:
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+
+    line = refused(run(capture, "serve", "--kubeconfig", file, *ports()), 1)
+
+    assert words in line
+    assert str(file) in line
+
+
+def test_not_in_a_pod(capture: pytest.CaptureFixture[str]) -> None:
+    line = refused(run(capture, "serve", *ports()), 1)
+
+    assert line == "not in a pod (no service account is mounted); name a kubeconfig with --kubeconfig FILE"
+
+
+@pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
+def test_a_port_in_use(capture: pytest.CaptureFixture[str], flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        line = refused(run(capture, "serve", *ports(), flag, str(port)), 1)
+
+    assert line == f"cannot listen on 127.0.0.1 port {port}: Address already in use; choose another"
+
+
+def test_an_address_that_is_not_here(capture: pytest.CaptureFixture[str]) -> None:
+    line = refused(run(capture, "serve", *ports(), "--address", "203.0.113.1"), 1)
+
+    assert line.startswith("cannot listen on 203.0.113.1 port ")
+
+
+# -- with something that looks like an API server --
+
+
+def kubeconfig(folder: Path, port: int) -> Path:
+    file = folder / "kubeconfig"
+    server = {"server": f"http://127.0.0.1:{port}"}
+    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+    clusters, users = [{"name": "x", "cluster": server}], [{"name": "x", "user": {"token": planted.token()}}]
+    whole = {"current-context": "x", "contexts": [context], "clusters": clusters, "users": users}
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config"} | whole))
+    return file
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "PATIENCE", 0.0)
+
+
+@contextmanager
+def api_server(folder: Path, *, refuse: int = 0, port: int = 0, first: Sequence[int] = ()) -> Iterator[Path]:
+    """An empty cluster, whose watches say nothing; or one that refuses everything, or what comes `first`. Its
+    kubeconfig.
+    """
+    over, answers, always = threading.Event(), list(first), refuse
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            refuse = answers.pop(0) if answers else always
+            self.send_response(refuse or 200)
+            self.end_headers()
+            if refuse:
+                self.wfile.write(json.dumps({"kind": "Status", "code": refuse, "reason": "Refused"}).encode())
+            elif "watch=true" in self.path:
+                over.wait(60)
+            else:
+                self.wfile.write(b'{"metadata": {"resourceVersion": "1"}, "items": []}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ExitStack() as stack:
+        server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler))
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(server.shutdown)
+        stack.callback(over.set)
+        yield kubeconfig(folder, server.server_address[1])
+
+
+@pytest.mark.parametrize("server", ["http://x:y", "ftp://127.0.0.1"])
+def test_an_address_where_no_api_server_can_be(
+    capture: pytest.CaptureFixture[str], tmp_path: Path, server: str
+) -> None:
+    file = kubeconfig(tmp_path, 1)
+    file.write_text(file.read_text().replace("http://127.0.0.1:1", server))
+
+    line = refused(run(capture, "serve", "--kubeconfig", file, *ports()), 1)
+
+    assert line.startswith("the API server cannot be reached (")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_missing_rights_are_named_all_at_once(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with api_server(tmp_path, refuse=403) as file:
+        line = refused(run(capture, "serve", "--kubeconfig", file, *ports()), 1)
+
+    assert line == (
+        "RBAC does not let the webhook list namespaces, list Secrets named ghcr-secret, list serviceaccounts, "
+        "get Secret pullsecret-webhook/pullsecret-webhook-ca, get mutatingwebhookconfiguration pullsecret-webhook; "
+        "install the chart's roles"
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_token_that_nobody_knows(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with api_server(tmp_path, refuse=401) as file:
+        line = refused(run(capture, "serve", "--kubeconfig", file, *ports()), 1)
+
+    assert "list namespaces (not authenticated)" in line
+
+
+OTHER_KEY = CA.issue_cert("other").private_key_pem.bytes()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        (None, KEY, "cert"),
+        (CERTIFICATE, None, "key"),
+        (b"x", KEY, "cert"),
+        (CERTIFICATE, b"x", "key"),
+        (CERTIFICATE, OTHER_KEY, "does not belong"),
+    ],
+    ids=["no certificate", "no key", "no PEM", "no PEM key", "another's key"],
+)
+def test_a_wrong_certificate_or_key(
+    capture: pytest.CaptureFixture[str], tmp_path: Path, certificate: bytes | None, key: bytes | None, words: str
+) -> None:
+    files = {tmp_path / "tls.crt": certificate, tmp_path / "tls.key": key}
+    for file, data in files.items():
+        if data is not None:
+            file.write_bytes(data)
+    tls = [part for flag, file in zip(("--tls-cert", "--tls-key"), files, strict=True) for part in (flag, str(file))]
+
+    with api_server(tmp_path) as api:
+        line = refused(run(capture, "serve", "--kubeconfig", api, *ports(), *tls), 1)
+
+    assert words in line.lower()
+    assert str(tmp_path) in line
+    assert "PRIVATE" not in line
+
+
+@contextmanager
+def serving(folder: Path, *flags: str | Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process of its own. What takes 6 s after SIGTERM takes 0.2 s."""
+    fast = folder / "fast.py"
+    fast.write_text("from webhook import app, cli\napp.LINGER = app.CLOSING = 0.1\ncli.main()\n")
+    command = [sys.executable, fast, "serve", "--log-format", "json", *flags]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals) -> None:
+    """On an empty cluster, with a certificate from files."""
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(CERTIFICATE)
+    key.write_bytes(KEY)
+    flags = ports()
+    trust = ssl.create_default_context()
+    CA.configure_trust(trust)
+
+    def get(url: str) -> str:
+        try:
+            return httpx.get(url, verify=trust, trust_env=False).text
+        except httpx.TransportError:
+            return ""
+
+    with (
+        api_server(tmp_path) as api,
+        serving(tmp_path, "--kubeconfig", api, *flags, "--tls-cert", certificate, "--tls-key", key) as process,
+    ):
+        until(lambda: get(f"https://127.0.0.1:{flags[3]}/readyz") == "ok\n", "ready", within=20)
+        numbers = get(f"http://127.0.0.1:{flags[5]}/metrics")
+        process.send_signal(stop)
+        said = process.communicate(timeout=20)[1]
+
+    assert process.returncode == 0
+    assert 'pullsecret_webhook_known_objects{resource="namespaces"} 0.0' in numbers
+    lines = [json.loads(line) for line in said.splitlines()]
+    events = [line["event"] for line in lines if line.get("about") != "certificate"]
+    assert events == ["listening", "synced", *(["draining"] if stop == signal.SIGTERM else []), "stopped"]
+    assert not planted.leaks(said)
+
+
+def test_an_api_server_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    """It knows neither tokens nor roles at first. Meanwhile the process says that it lives."""
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(CERTIFICATE)
+    key.write_bytes(KEY)
+    flags, port = ports(), free_port()
+    trust = ssl.create_default_context()
+    CA.configure_trust(trust)
+
+    def get(url: str) -> str:
+        try:
+            return httpx.get(url, verify=trust, trust_env=False).text
+        except httpx.TransportError:
+            return ""
+
+    tls = "--tls-cert", certificate, "--tls-key", key
+    with serving(tmp_path, "--kubeconfig", kubeconfig(tmp_path, port), *flags, *tls) as process:
+        assert process.stderr
+        said = json.loads(process.stderr.readline())
+        assert said["problem"] == "the API server cannot be reached (ClientConnectorError)"
+        assert get(f"http://127.0.0.1:{flags[5]}/healthz") == "ok\n"
+        assert get(f"https://127.0.0.1:{flags[3]}/readyz") == ""
+        with api_server(tmp_path, port=port, first=[503, 401, 401, 401, 403, 403, 403, 200, 200, 403]):
+            until(lambda: get(f"https://127.0.0.1:{flags[3]}/readyz") == "ok\n", "ready", within=20)
+            process.send_signal(signal.SIGTERM)
+            lines = [json.loads(line) for line in process.communicate(timeout=20)[1].splitlines()]
+
+    assert process.returncode == 0
+    problems = [line["problem"] for line in lines if "problem" in line]
+    assert problems[0] == "the API server cannot be reached (503 Refused)"
+    assert len(problems) == 4
+    assert lines[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_while_it_waits_it_can_be_stopped(tmp_path: Path, stop: signal.Signals) -> None:
+    with serving(tmp_path, "--kubeconfig", kubeconfig(tmp_path, free_port()), *ports()) as process:
+        assert process.stderr
+        assert "not started yet" in process.stderr.readline()
+        process.send_signal(stop)
+        said = process.communicate(timeout=10)[1]
+
+    assert process.returncode == 0
+    assert [json.loads(line)["event"] for line in said.splitlines()] == ["stopped"]
+
+
+def test_process_1_can_be_stopped_before_it_has_begun(tmp_path: Path) -> None:
+    """The kernel keeps from it, as from a pod's, what it does not handle. It reads a file to which nobody writes."""
+    os.mkfifo(config := tmp_path / "config.yaml")
+    code = "from webhook.cli import main; main()"
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        sys.executable,
+        "-c",
+        code,
+        "serve",
+        "--config",
+        str(config),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        try:
+            until(children.read_text, "process 1", within=10)
+            child = int(children.read_text())
+            until(lambda: handles(child, signal.SIGTERM), "a handler of SIGTERM", within=10)
+            os.kill(child, signal.SIGTERM)
+            said = process.communicate(timeout=10)[1]
+        finally:
+            process.kill()
+
+    assert (process.returncode, said) == (0, "")
+
+
+def handles(process: int, number: signal.Signals) -> bool:
+    (caught,) = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{process}/status").read_text())
+    return bool(int(caught, 16) >> (number - 1) & 1)

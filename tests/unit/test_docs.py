@@ -1,0 +1,245 @@
+"""The documentation: its examples run, its links lead somewhere, and what it names and counts is what the code has."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from certs import authority, bundle, files, selfmanaged
+from support import goldencase
+from webhook import expiry, refresh
+from webhook.config import config
+from webhook.core import pullsecret
+from webhook.core.credential import MOST
+from webhook.core.metrics import Metrics
+from webhook.core.owner import LONGEST as LONGEST_OWNER
+from webhook.core.owner import find_owner
+from webhook.core.shown import LONGEST as LONGEST_QUOTED
+from webhook.kube import events, preflight, state, store
+from webhook.kube.cluster import SecretObject
+from webhook.kube.safetynet import LONGEST as LONGEST_ANNOTATION
+from webhook.kube.watch import SILENCE
+from webhook.serving import places, server
+from webhook.sources.secret import read
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "pullsecret-webhook"
+PAGES = {
+    file.relative_to(ROOT).as_posix(): file.read_text()
+    for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), CHART / "README.md", *ROOT.glob("tests/*/README.md"))
+}
+README, DESIGN = PAGES["README.md"], PAGES["docs/design.md"]
+
+
+def block(page: str, language: str, containing: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
+    (found,) = [text for text in blocks if containing in text]
+    return str(found)
+
+
+def owner(settings: config.Config, name: str, **labels: str) -> str | None:
+    return find_owner(settings.rules, name, {f"pullsecret-webhook/{key}": value for key, value in labels.items()}, {})
+
+
+def test_configuration() -> None:
+    settings = config.parse(block("docs/owners.md", "yaml", "ownerRules"))
+    assert settings.excluded("monitoring")
+    assert settings.excluded("pullsecret-webhook")
+    assert owner(settings, "team-a", owner="alice") == "alice"
+    assert owner(settings, "project-42-production") == "42"
+
+
+def test_project_namespaces_example() -> None:
+    file = ROOT / "docs" / "examples" / "owners" / "project-names.yaml"
+    settings = config.convert(yaml.safe_load(file.read_text())["config"])
+    assert {owner(settings, f"project-7-{stage}") for stage in ("development", "staging", "production")} == {"7"}
+    assert owner(settings, "project-7-production", owner="alice") == "alice"
+    for name in ("project-7-test", "project-x-staging", "my-project-7-staging", "project-7-staging-2"):
+        assert owner(settings, name) is None
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/credentials.md"])
+def test_source_secret(page: str) -> None:
+    secret = yaml.safe_load(block(page, "yaml", "kind: Secret"))
+    secret["data"] = {key: msgspec.to_builtins(value.encode()) for key, value in secret.pop("stringData").items()}
+    found = read(msgspec.convert(secret, SecretObject))
+    assert (found.owner, found.problems) == ("alice", ())
+    (credential,) = found.credentials or ()
+    assert (credential.registry, credential.username) == ("ghcr.io", "alice")
+
+
+def test_inject(tmp_path: Path) -> None:
+    (call,) = [line for line in block("README.md", "sh", "pullsecret inject").splitlines() if line]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}}
+    (tmp_path / "manifests.yaml").write_text(json.dumps(pod))
+    command = [sys.executable, "-m", "webhook", *call.split()[1:]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert yaml.safe_load(done.stdout)["spec"]["imagePullSecrets"] == [{"name": "ghcr-secret"}]
+    assert "Pod p" in done.stderr
+
+
+def test_the_readme_is_a_front_page() -> None:
+    assert len(README.splitlines()) <= 120
+
+
+# -- what is named exists ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_targets_exist(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", PAGES[page], re.MULTILINE):
+        assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_exist(page: str) -> None:
+    for path in re.findall(r"`((?:docs|tests|webhook|certs|charts)/[\w./-]+)`", PAGES[page]):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        path, _, anchor = target.partition("#")
+        to = (ROOT / page).parent.joinpath(path).resolve() if path else ROOT / page
+        assert to.exists(), target
+        if anchor:
+            assert anchor in anchors(to.read_text()), target
+
+
+def anchors(text: str) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_metrics_are_those_that_exist() -> None:
+    known = {metric.name.removeprefix("pullsecret_webhook_") for metric in Metrics().registry.collect()}
+    section = PAGES["docs/operating.md"].partition("## Metrics")[2].partition("##")[0]
+    names = re.findall(r"`(?:pullsecret_webhook|\.\.\.)_([a-z_]+?)(?:_total)?(?:\{[a-z,]+\})?`", section)
+    assert sorted(names) == sorted(known)
+
+
+def test_alerts_are_those_of_the_chart() -> None:
+    there = re.findall(r"- alert: (\w+)", (CHART / "templates" / "monitoring.yaml").read_text())
+    assert sorted(re.findall(r"`(Pullsecret\w+)`", PAGES["docs/operating.md"])) == sorted(there)
+
+
+# -- the table of cases ------------------------------------------------------------------------------------------------
+
+
+def test_each_row_of_the_table_of_cases_names_golden_cases_and_each_golden_case_is_in_one_row() -> None:
+    table = DESIGN.partition("## The table of cases")[2]
+    rows = [row for row in re.findall(r"^\| (.*) \|$", table, re.MULTILINE) if not row.startswith(("case |", "---"))]
+    named = []
+    for row in rows:
+        cases = re.findall(r"\[([\w-]+)\]\(\.\./tests/admission/([\w-]+)\.yaml\)", row.rpartition(" | ")[2])
+        assert cases, row
+        assert all(text == file for text, file in cases), row
+        named += [file for _, file in cases]
+    assert sorted(named) == sorted(file.stem for file in goldencase.FOLDER.glob("*.yaml"))
+
+
+# -- what is counted ---------------------------------------------------------------------------------------------------
+
+FIGURES = {
+    "docs/certificates.md": {
+        f"reads the\nfiles every {files.EVERY:g} seconds",
+        f"valid for {authority.LEAF_LIFE.days}\ndays",
+    },
+    "docs/design.md": {
+        f"the `timeout` in the URL less {server.MARGIN:g}\n",
+        f"every {files.EVERY:g} seconds",
+        f"every {expiry.EVERY:g} seconds",
+        f"more than {server.LARGEST // 1024 // 1024} MiB: 413",
+    },
+    "docs/owners.md": {
+        f"at most {LONGEST_OWNER} printable",
+        f"at most {config.DEEPEST} levels deep",
+        f"at most {config.LARGEST:,} characters",
+    },
+    "docs/credentials.md": {f"more than {MOST} entries"},
+    "docs/operating.md": {
+        f"waits for {preflight.PATIENCE:g} seconds",
+        f"accepts connections for {server.LINGER:g} more seconds",
+    },
+    "docs/guarantees-and-limits.md": {
+        f"the first {state.MOST_SECRETS} pull secrets of an account",
+        f"names of {state.LONGEST_NAMES:,} characters together",
+        f"the first {pullsecret.MOST_ENDS} expiry times",
+        f"larger than {state.LONGEST_CONTENT // 1024} KiB",
+        f"more than {state.LONGEST_REGISTRIES:,} characters together",
+        f"{LONGEST_ANNOTATION // 1024} KiB",
+        f"noticed after {SILENCE:g} seconds",
+        f"again after {refresh.PASSING:g} seconds at most",
+        f"more than {refresh.PASSING * refresh.RETRIES:g} failing namespaces",
+        f"{refresh.RETRIES} per second",
+        f"intervals of up to {refresh.LONGEST:g} seconds",
+        f"{events.BURST} notices are written at once and {60 / events.PACE.total_seconds():g} per minute",
+    },
+    "docs/threat-model.md": {
+        f"{server.CONNECTIONS} places",
+        f"{server.CONNECTIONS // 4} of the places",
+        f"{server.SCRAPERS} places",
+        f"within the last {places.RESTS:g} seconds",
+        f"room for {places.SILENT:,} more",
+        f"cut to {LONGEST_QUOTED} characters",
+        f"every {'five' if store.IN_FORCE == 300 else store.IN_FORCE} minutes",
+        f"every {store.NOT_IN_FORCE:g}\nseconds",
+    },
+}
+"""What pages say of the code's bounds, made of the code's own numbers."""
+
+
+@pytest.mark.parametrize("page", FIGURES)
+def test_figures_are_the_codes(page: str) -> None:
+    text = " ".join(PAGES[page].split())
+    missing = [figure for figure in FIGURES[page] if " ".join(figure.split()) not in text]
+    assert not missing
+
+
+def test_times_that_are_told_in_words_are_the_codes() -> None:
+    lasting, outage = events.again("SupplyFailed"), events.again("SourceUnavailable")
+    assert (lasting.total_seconds(), outage.total_seconds()) == (3600, 600)  # operating.md: Events and log lines
+    assert (authority.CA_LIFE.days, bundle.SOAK.total_seconds(), selfmanaged.EVERY) == (365, 3600, 60)
+    assert bundle.RELIEF.total_seconds() == 5 * 60
+    assert preflight.SAID_AGAIN == 60
+
+
+MEASURED = {
+    "alone on one core, 16 connections: reviews a second": ("alone, 16 conn", "rps", 0, 1),
+    "CPU of such a review, µs": ("alone, 16 conn", "cpu_us", 0, 1),
+    "added to the creation of a pod (4.2 ms by dry run, one at a time), median, ms": (
+        "create, 1 at a time, dry-run",
+        "added_ms",
+        1,
+        1,
+    ),
+    "CPU of a review that the API server sends in this case, µs": ("create, 1 at a time, dry-run", "cpu_us", 0, 1),
+    "memory when idle, MiB": ("idle", "rss_mib", 0, 1),
+    "from start to ready, s": ("start", "p50_ms", 1, 1000),
+}
+"""Rows of docs/performance.md: what they are called in the run, the column, digits behind the point, unit."""
+
+
+def measured(run: str, name: str, contender: str, column: str) -> float:
+    heads = next(line for line in run.splitlines() if line.startswith("name "))
+    line = next(line for line in run.splitlines() if line.startswith(f"{name}: {contender}  "))
+    end = heads.index(column) + len(column)
+    return float(line[:end].rpartition(" ")[2].replace(",", ""))
+
+
+@pytest.mark.parametrize("row", MEASURED)
+def test_the_table_of_measurements_is_that_of_the_run(row: str) -> None:
+    run, page = (ROOT / "tests" / "bench" / "run.txt").read_text(), PAGES["docs/performance.md"]
+    name, column, digits, unit = MEASURED[row]
+    (cells,) = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", page, re.MULTILINE)
+    contenders = ("controller-runtime", "hand-made Go", "pullsecret-webhook")
+    figures = [measured(run, name, contender, column) / unit for contender in contenders]
+    assert cells.split(" | ") == [f"{figure:,.{digits}f}" for figure in figures]

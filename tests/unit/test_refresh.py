@@ -1,0 +1,654 @@
+"""The background: each namespace waits once, a failing one later and later, no error ends it. On its own clock."""
+
+import asyncio
+import random
+import selectors
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from support import planted
+from webhook import refresh
+from webhook.core.notice import Notice
+from webhook.refresh import AT_A_TIME, CALM, FIGHT, FIRST, LONGEST, PART, PASSING, RETRIES, WORKERS, Refresh
+from webhook.serving import loop
+from webhook.supply import Supplied
+
+OK, WROTE, FAILED = Supplied(), Supplied(wrote=True), Supplied(problem="quota exceeded")
+AWAY = Supplied(problem="the API server did not take it", passing=True)
+
+
+class Waiting(selectors.DefaultSelector):
+    """Instead of waiting puts the clock on."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "everybody waits for everybody"
+        self.now += max(timeout, 0)
+        return super().select(0)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self.waiting = Waiting()
+        super().__init__(self.waiting)
+
+    def time(self) -> float:
+        return self.waiting.now
+
+
+class Scene:
+    """`answer`: what supplying a namespace gives; `seen`: which were supplied, and when."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, float]] = []
+        self.told: list[Notice] = []
+        self.known: dict[str | None, list[str]] = {}
+        self.answer: Callable[[str], Supplied | Awaitable[Supplied]] = lambda _: OK
+        self.refresh = Refresh(self.supply, lambda owner: self.known[owner], self.told.append, "ghcr-secret")
+
+    async def supply(self, namespace: str) -> Supplied:
+        self.seen.append((namespace, asyncio.get_running_loop().time()))
+        answer = self.answer(namespace)
+        return answer if isinstance(answer, Supplied) else await answer
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.seen]
+
+    @property
+    def gaps(self) -> list[float]:
+        times = [time for _, time in self.seen]
+        return [later - earlier for earlier, later in pairwise(times)]
+
+    def reasons(self) -> list[str]:
+        return [notice.reason for notice in self.told]
+
+    def play(self, script: Coroutine[Any, Any, None]) -> None:
+        """While the workers run."""
+
+        async def main() -> None:
+            running = asyncio.create_task(self.refresh.run())
+            await script
+            assert not running.done()
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(main())
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.fixture(autouse=True)
+def said() -> Iterator[list[MutableMapping[str, Any]]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+
+
+class Counted(list[str]):
+    taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for name in super().__iter__():
+            self.taken += 1
+            yield name
+
+
+def test_however_many_are_concerned_others_have_their_turn_in_between(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a review that has arrived."""
+    monkeypatch.setattr(random, "uniform", lambda low, _high: low)
+    everybody = Counted(f"ns-{number}" for number in range(100 * AT_A_TIME))
+    scene.known = {None: everybody}
+    noted: list[int] = []
+    looked: list[int] = []
+
+    async def script() -> None:
+        scene.refresh.owner(None)
+        for _ in range(20 * len(everybody)):
+            noted.append(everybody.taken)
+            looked.append(len(scene.seen))
+            await asyncio.sleep(0)
+
+    scene.play(script())
+    assert set(scene.names) == set(everybody)
+    assert len(scene.seen) == len(everybody)
+    assert max(after - before for before, after in pairwise(noted)) <= AT_A_TIME
+    assert max(after - before for before, after in pairwise(looked)) <= 1
+
+
+def test_moments_that_are_very_near_on_the_loop_that_serves(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop's handle of such a moment does not say when it is."""
+    moments = iter([2e-4, 1e-4, 0.0])
+    monkeypatch.setattr(random, "uniform", lambda _low, _high: next(moments))
+
+    async def main() -> None:
+        done = asyncio.Event()
+
+        def answer(_: str) -> Supplied:
+            done.set()
+            return OK
+
+        scene.answer = answer
+        for _ in range(3):
+            scene.refresh.news("a")
+        running = asyncio.create_task(scene.refresh.run())
+        await done.wait()
+        running.cancel()
+
+    with asyncio.Runner(loop_factory=loop.Loop) as runner:
+        runner.run(main())
+    assert scene.names == ["a"]
+
+
+def test_a_namespace_waits_once(scene: Scene) -> None:
+    async def script() -> None:
+        for name in ("a", "b", "a", "a"):
+            scene.refresh.look(name)
+        await asyncio.sleep(1)
+
+    scene.play(script())
+    assert scene.names == ["a", "b"]
+
+
+def test_an_owners_namespaces_and_everybodys(scene: Scene) -> None:
+    scene.known = {"alice": ["a", "b"], None: ["a", "b", "c"], "nobody": []}
+
+    async def script() -> None:
+        scene.refresh.owner("alice")
+        scene.refresh.owner("nobody")
+        await asyncio.sleep(1)
+        assert sorted(scene.names) == ["a", "b"]
+        scene.refresh.owner(None)
+        await asyncio.sleep(1)
+
+    scene.play(script())
+    assert sorted(scene.names) == ["a", "a", "b", "b", "c"]
+
+
+def test_news_is_looked_at_at_a_moment_of_its_own_by_each_replica(scene: Scene) -> None:
+    spaces = [f"a{number}" for number in range(100)]
+    scene.known = {"alice": spaces}
+    other = Scene()
+    other.known = scene.known
+
+    async def script() -> None:
+        for one in (scene, other):
+            one.refresh.owner("alice")
+            one.refresh.news("a0")
+        await asyncio.sleep(PART)
+
+    async def both() -> None:
+        running = asyncio.create_task(other.refresh.run())
+        await script()
+        running.cancel()
+
+    scene.play(both())
+    first, second = dict(scene.seen), dict(other.seen)
+    assert len(scene.seen) == len(other.seen) == len(first) == len(second) == len(spaces)
+    assert max(*first.values(), *second.values()) <= PART
+    together = [space for space in spaces if abs(first[space] - second[space]) < 0.01]
+    assert len(together) < 20, "about four of a hundred"
+    assert scene.names != other.names
+
+
+def test_who_waits_for_news_does_not_look_sooner_than_its_pace(scene: Scene) -> None:
+    scene.answer = lambda _: FAILED
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(0)
+        scene.refresh.news("a")
+        await asyncio.sleep(FIRST)
+
+    scene.play(script())
+    assert scene.gaps[0] >= 0.75 * FIRST - 1e-6
+
+
+def test_a_change_during_the_work_queues_it_once_more(scene: Scene) -> None:
+    async def slow() -> Supplied:
+        await asyncio.sleep(5)
+        return OK
+
+    scene.answer = lambda _: slow()
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(1)
+        scene.refresh.look("a")
+        scene.refresh.look("a")
+        await asyncio.sleep(30)
+
+    scene.play(script())
+    assert scene.names == ["a", "a"]
+
+
+def test_slow_ones_hold_up_no_more_than_their_workers(scene: Scene) -> None:
+    async def slow() -> Supplied:
+        await asyncio.sleep(100)
+        return OK
+
+    scene.answer = lambda name: OK if name == "quick" else slow()
+
+    async def script() -> None:
+        for number in range(WORKERS - 1):
+            scene.refresh.look(f"slow-{number}")
+        scene.refresh.look("quick")
+        await asyncio.sleep(1)
+
+    scene.play(script())
+    assert scene.seen[-1] == ("quick", 0.0)
+    assert len(scene.seen) == WORKERS
+
+
+def test_a_failing_one_is_tried_later_and_later(scene: Scene) -> None:
+    scene.answer = lambda _: FAILED
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(3600)
+
+    scene.play(script())
+    expected = [min(FIRST * 2**n, LONGEST) for n in range(len(scene.gaps))]
+    assert expected.count(LONGEST) > 5
+    for gap, delay in zip(scene.gaps, expected, strict=True):
+        assert 0.75 * delay - 1e-6 <= gap <= delay + 1e-6
+    assert set(scene.told) == {
+        Notice("SupplyFailed", "the pull secret is not up to date: quota exceeded", "a", "Secret", "ghcr-secret")
+    }
+
+
+def test_replicas_part(scene: Scene) -> None:
+    scene.answer = lambda _: FAILED
+
+    async def script() -> None:
+        for number in range(20):
+            scene.refresh.look(f"a{number}")
+        await asyncio.sleep(FIRST)
+
+    scene.play(script())
+    assert len({time for _, time in scene.seen}) > 10
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_who_asks_meanwhile_waits_too(scene: Scene) -> None:
+    scene.answer = lambda _: FAILED
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        for _ in range(60):
+            await asyncio.sleep(0.05)
+            scene.refresh.look("a")
+
+    scene.play(script())
+    assert [time for _, time in scene.seen] == pytest.approx([0, 0.5, 1.5])
+
+
+@pytest.mark.usefixtures("no_jitter")
+@pytest.mark.parametrize(("pause", "delay"), [(CALM - 1, 4 * FIRST), (CALM + 1, FIRST)])
+def test_calm_lets_a_namespace_start_afresh(pause: float, delay: float, scene: Scene) -> None:
+    answers = iter([FAILED, FAILED, OK, OK, FAILED, OK])
+    scene.answer = lambda _: next(answers)
+
+    async def script() -> None:
+        scene.refresh.look("a")  # fails at 0 and at 0.5, is well at 1.5
+        await asyncio.sleep(0.5 + pause)
+        scene.refresh.look("a")
+        for _ in range(10):  # until it is looked at
+            await asyncio.sleep(0)
+        scene.refresh.look("a")
+        await asyncio.sleep(60)
+
+    scene.play(script())
+    assert len(scene.seen) == 6
+    assert scene.gaps[-1] == pytest.approx(delay)
+
+
+def test_another_namespace_of_that_name_starts_afresh(scene: Scene) -> None:
+    answers = iter([*[FAILED] * 5, OK])
+    scene.answer = lambda _: next(answers, OK)
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(8)  # fails at 0, 0.5, 1.5, 3.5 and 7.5 or earlier; the next look would be seconds away
+        scene.refresh.anew("b")  # one that nothing is known of: nobody needs to look
+        scene.refresh.anew("a")
+        scene.refresh.look("a")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert scene.seen[-1] == ("a", asyncio.get_running_loop().time())
+        assert set(scene.names) == {"a"}
+
+    scene.play(script())
+
+
+def test_one_that_is_well_is_forgotten_after_calm_only(scene: Scene) -> None:
+    answers = iter([WROTE, OK, OK])
+    scene.answer = lambda _: next(answers)
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        for seconds, remembered in ((0, {"a"}), (CALM - 1, {"a"}), (CALM + 1, set())):
+            await asyncio.sleep(seconds)
+            scene.refresh.look("a")
+            await asyncio.sleep(1)
+            assert set(scene.refresh._paces) == remembered
+
+    scene.play(script())
+    assert scene.names == ["a"] * 3
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_a_tug_of_war_gets_slower_and_is_said_once(scene: Scene) -> None:
+    scene.answer = lambda _: WROTE
+
+    async def fight(seconds: int) -> None:
+        for _ in range(seconds):
+            scene.refresh.look("a")
+            await asyncio.sleep(1)
+
+    async def script() -> None:
+        await fight(200)
+        assert len(scene.seen) == 10
+        assert all(late > early for early, late in pairwise(scene.gaps[2:]))
+        assert scene.reasons() == ["TugOfWar"]
+        assert (scene.told[0].namespace, scene.told[0].type) == ("a", "Warning")
+        await asyncio.sleep(2000)
+        await fight(200)
+        assert scene.reasons() == ["TugOfWar"] * 2
+
+    scene.play(script())
+
+
+def test_few_writes_are_no_tug_of_war(scene: Scene) -> None:
+    scene.answer = lambda _: WROTE
+
+    async def script() -> None:
+        for _ in range(FIGHT):
+            scene.refresh.look("a")
+            await asyncio.sleep(LONGEST)
+        for _ in range(FIGHT):
+            scene.refresh.look("b")
+            await asyncio.sleep(0)
+
+    scene.play(script())
+    assert scene.names.count("a") == FIGHT
+    assert scene.told == []
+
+
+def test_an_error_of_our_own_ends_nothing(scene: Scene, said: list[MutableMapping[str, Any]]) -> None:
+    healed = False
+
+    def answer(name: str) -> Supplied:
+        if name != "well" and not healed:
+            raise ValueError(planted.token())
+        return OK
+
+    scene.answer = answer
+
+    async def script() -> None:
+        nonlocal healed
+        for number in range(2 * WORKERS):
+            scene.refresh.look(f"broken-{number}")
+        await asyncio.sleep(3)
+        scene.refresh.look("well")
+        await asyncio.sleep(0.01)
+        assert "well" in scene.names
+        healed = True
+        await asyncio.sleep(60)
+        tried = len(scene.seen)
+        await asyncio.sleep(600)
+        assert len(scene.seen) == tried
+
+    scene.play(script())
+    assert len(scene.seen) >= 4 * WORKERS
+    assert len([line for line in said if line["event"].startswith("our own bug")]) >= 2 * WORKERS
+    assert set(scene.reasons()) == {"SupplyFailed"}
+    assert not planted.leaks(str(scene.told))
+
+
+def test_paces_of_calm_namespaces_are_dropped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh, "SWEEP", 4)
+    scene.answer = lambda _: WROTE
+
+    async def script() -> None:
+        for name in ("a", "b", "c"):
+            scene.refresh.look(name)
+        await asyncio.sleep(100)
+        assert set(scene.refresh._paces) == {"a", "b", "c"}
+        for name in ("c", "d"):
+            scene.refresh.look(name)
+            await asyncio.sleep(0.1)
+        assert set(scene.refresh._paces) == {"c", "d"}
+
+    scene.play(script())
+    assert scene.names == ["a", "b", "c", "c", "d"]
+
+
+def written(token: int) -> Supplied:
+    return Supplied(wrote=True, stands=b"%d" % token)
+
+
+def test_tokens_that_change_are_no_tug_of_war_and_written_soon(scene: Scene) -> None:
+    token, stands = 0, 0
+    late: list[float] = []
+    scene.known = {"alice": ["a"]}
+
+    def answer(_: str) -> Supplied:
+        nonlocal stands
+        wrote, stands = stands != token, token
+        return Supplied(wrote=wrote, stands=b"%d" % token)
+
+    scene.answer = answer
+
+    async def script() -> None:
+        nonlocal token
+        for pause in [0.01] * 100 + [2.0] * 100 + [6.0] * 100:
+            token += 1
+            scene.refresh.owner("alice")
+            await asyncio.sleep(pause)
+            late.append(pause if stands == token else 0.0)
+        assert all(late[200:])
+        assert late[99:200].count(0.0) == 1, "right after the burst"
+
+    scene.play(script())
+    assert not scene.told
+
+
+def test_news_are_written_at_once_amid_a_tug_of_war(scene: Scene) -> None:
+    scene.known = {"alice": ["a"]}
+    token = 0
+    scene.answer = lambda _: written(token)
+
+    async def script() -> None:
+        nonlocal token
+        for _ in range(1000):
+            scene.refresh.look("a")
+            await asyncio.sleep(1)
+        before = len(scene.seen)
+        assert scene.gaps[-1] > 100
+        token = 1
+        scene.refresh.owner("alice")
+        await asyncio.sleep(PART + 0.1)
+        assert len(scene.seen) == before + 1
+        for _ in range(200):
+            scene.refresh.look("a")
+            await asyncio.sleep(1)
+        assert len(scene.seen) <= before + 2, "the tug-of-war goes on where it was"
+
+    scene.play(script())
+    assert scene.reasons() == ["TugOfWar"]
+
+
+def test_while_the_api_server_fails_it_is_tried_often_and_by_few(scene: Scene) -> None:
+    scene.answer = lambda _: AWAY
+    many = 10 * RETRIES
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(600)
+        assert max(scene.gaps) <= PASSING + 1e-6
+        scene.seen.clear()
+        for number in range(many):
+            scene.refresh.look(f"a{number}")
+        await asyncio.sleep(300)
+        scene.seen.clear()
+        await asyncio.sleep(100)
+        assert len(scene.seen) <= 1.5 * 100 * RETRIES
+
+    scene.play(script())
+
+
+def test_when_one_write_succeeds_all_that_failed_are_looked_at(scene: Scene) -> None:
+    away, many = True, 10 * RETRIES
+    scene.answer = lambda _: AWAY if away else WROTE
+
+    async def script() -> None:
+        nonlocal away
+        for number in range(many):
+            scene.refresh.look(f"a{number}")
+        await asyncio.sleep(300)
+        away = False
+        scene.seen.clear()
+        await asyncio.sleep(5)
+        assert len(set(scene.names)) == many
+        assert len(scene.names) == many
+
+    scene.play(script())
+
+
+def test_a_few_successes_are_no_storm(scene: Scene) -> None:
+    """An API server that takes some writes and refuses most."""
+    left = 0
+
+    def answer(_: str) -> Supplied:
+        nonlocal left
+        left += 1
+        return AWAY if left % 100 else WROTE
+
+    scene.answer = answer
+    many = 20 * RETRIES
+
+    async def script() -> None:
+        for number in range(many):
+            scene.refresh.look(f"a{number}")
+        await asyncio.sleep(10)
+        for _ in range(10):
+            before = len(scene.seen)
+            await asyncio.sleep(PASSING)
+            assert len(scene.seen) - before <= 2 * many
+
+    scene.play(script())
+
+
+def test_a_namespace_that_is_slow_keeps_one_worker(scene: Scene) -> None:
+    async def slow() -> Supplied:
+        await asyncio.sleep(100)
+        return OK
+
+    scene.answer = lambda name: OK if name == "quick" else slow()
+
+    async def script() -> None:
+        for _ in range(WORKERS):
+            scene.refresh.look("slow")
+            await asyncio.sleep(1)
+        scene.refresh.look("quick")
+        await asyncio.sleep(1)
+        assert scene.names == ["slow", "quick"]
+        await asyncio.sleep(100)
+        assert scene.names == ["slow", "quick", "slow"]
+
+    scene.play(script())
+
+
+class Everything:
+    """One namespace and all that happens to it. `right`: the token that should stand; `stands`: the one that does."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.right, self.stands, self.away, self.undone = scene, 0, -1, False, 0
+        self.since = 0.0
+        scene.answer, scene.known = self.answer, {"alice": ["a"]}
+
+    def answer(self, _: str) -> Supplied:
+        if self.away and self.stands != self.right:
+            return AWAY
+        wrote, self.stands = self.stands != self.right, self.right
+        return Supplied(wrote=wrote, stands=b"%d" % self.right)
+
+    async def happens(self, what: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if what == "undone" and self.stands == self.right:
+            self.stands, self.undone = -1, self.undone + 1
+            self.scene.refresh.news("a")
+        elif what == "token":
+            self.right, self.since = self.right + 1, now
+            self.scene.refresh.owner("alice")
+        elif what == "hand-over":
+            self.right, self.since = self.right + 1, now
+            self.scene.refresh.anew("a")
+            self.scene.refresh.news("a")
+        elif what in ("away", "back"):
+            self.away, self.since = what == "away", now
+        await asyncio.sleep({"moment": 0.3, "while": 4.0, "long": 60.0}.get(what, 0.01))
+
+    def holds(self, now: float) -> None:
+        """News are written within 5 s of their coming or of the API server's return, whatever the tenant does."""
+        if not self.away and now - self.since > 5:
+            assert self.stands in (self.right, -1)
+        if self.undone < FIGHT:
+            assert "TugOfWar" not in self.scene.reasons()
+
+
+WHAT = ("undone", "undone", "token", "hand-over", "away", "back", "moment", "while", "long")
+
+
+@given(st.lists(st.sampled_from(WHAT), min_size=20, max_size=120))
+def test_whatever_happens_news_are_written_soon(what: list[str]) -> None:
+    scene = Scene()
+    everything = Everything(scene)
+
+    async def script() -> None:
+        clock = asyncio.get_running_loop().time
+        scene.refresh.look("a")
+        for one in what:
+            await everything.happens(one)
+            everything.holds(clock())
+        await everything.happens("back")
+        await everything.happens("token")
+        await asyncio.sleep(5)
+        assert everything.stands == everything.right
+
+    scene.play(script())
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_who_undoes_all_the_time_costs_little() -> None:
+    scene = Scene()
+    everything = Everything(scene)
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        for _ in range(3600):
+            await everything.happens("undone")
+            await asyncio.sleep(0.99)
+
+    scene.play(script())
+    assert len(scene.seen) < 30

@@ -1,0 +1,127 @@
+"""Manifests as the webhook would leave them: our reference in every Pod and Deployment, all else byte for byte.
+
+Text is inserted at the positions of the nodes. What comes out is read again, and must be what was read before plus the
+reference, event by event; if not, nothing comes out. Pods of other kinds (StatefulSet, Job, ...) are patched when they
+are created, so their templates stay as they are.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from webhook.commands.inject.edit import Edit, Editor
+from webhook.commands.inject.manifest import Manifest, ManifestError, Meaning, Node, events
+from webhook.core.names import INJECT, MIRROR
+from webhook.core.patch import FIELD
+from webhook.core.shown import LONGEST
+
+__all__ = ["Injected", "ManifestError", "inject"]
+
+Kind = tuple[str | None, str | None]
+POD, DEPLOYMENT = ("v1", "Pod"), ("apps/v1", "Deployment")
+NO_KIND: Kind = (None, None)
+LISTS: dict[Kind, Kind] = {("v1", "List"): NO_KIND, ("v1", "PodList"): POD, ("apps/v1", "DeploymentList"): DEPLOYMENT}
+"""And what their items are that do not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """`changed`: what now has the reference, in order, like `Deployment default/app`."""
+
+    text: str
+    changed: tuple[str, ...]
+
+
+def inject(text: str, *, secret: str, kinds: Collection[str] = (POD[1], DEPLOYMENT[1])) -> Injected:
+    """`secret`: a Kubernetes name; `kinds`: what the webhook patches.
+
+    Raises ManifestError for what cannot be read, or not be changed with certainty.
+    """
+    manifest = Manifest.read(text)
+    editor = Editor(manifest, secret)
+    edits, changed = [], []
+    for kind, item in _objects(manifest.documents):
+        spec = _pod_spec(kind, item) if kind[1] in kinds else None
+        edit = editor.edit(*spec) if spec else None
+        if edit is not None:
+            edits.append(edit)
+            changed.append(_title(kind, item))
+    return Injected(_applied(manifest, edits), tuple(changed))
+
+
+def _objects(documents: Sequence[Node]) -> Iterator[tuple[Kind, Node]]:
+    """Pods and Deployments, also those in lists, in order."""
+    waiting = [(NO_KIND, document) for document in reversed(documents)]
+    seen: set[int] = set()
+    while waiting:
+        default, node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        kind = (node.text("apiVersion"), node.text("kind"))
+        kind = default if kind == NO_KIND else kind
+        if kind in (POD, DEPLOYMENT):
+            yield kind, node
+        elif kind in LISTS and (items := node.get("items")) and items.type is yaml.SequenceStartEvent:
+            if id(items) not in seen:  # an alias for all items of another list
+                waiting += [(LISTS[kind], item.real) for item in reversed(items.children)]
+            seen.add(id(items))
+
+
+def _pod_spec(kind: Kind, item: Node) -> tuple[Node, Node] | None:
+    """The key `spec` of the pod or template, and its value. None: not ours to touch."""
+    if _opted_out(item) or (kind == POD and item.get("metadata", "annotations", MIRROR)):
+        return None
+    pod = item if kind == POD else item.get("spec", "template")
+    if pod is None or _opted_out(pod):
+        return None
+    spec = pod.pair("spec")
+    return spec if spec and spec[1].real.type is yaml.MappingStartEvent else None
+
+
+def _opted_out(item: Node) -> bool:
+    return item.text("metadata", "labels", INJECT) == "disabled"
+
+
+def _title(kind: Kind, item: Node) -> str:
+    name = item.text("metadata", "name") or item.text("metadata", "generateName") or "without a name"
+    namespace = item.text("metadata", "namespace")
+    title = f"{kind[1]} {namespace[:LONGEST]}/{name[:LONGEST]}" if namespace else f"{kind[1]} {name[:LONGEST]}"
+    return title if title.isprintable() else ascii(title)
+
+
+def _applied(manifest: Manifest, edits: Sequence[Edit]) -> str:
+    parts, at = [], 0
+    for edit in edits:
+        parts += [manifest.text[at : edit.start], edit.text]
+        at = edit.end
+    after = "".join([*parts, manifest.text[at:]])
+    wrong = _misplaced(after, manifest, edits) if edits else None
+    if wrong is not None:
+        raise wrong.at.start.wrong(
+            f"{FIELD} cannot be added here by inserting text; write it out as a list with dashes"
+        )
+    return after
+
+
+def _misplaced(after: str, manifest: Manifest, edits: Sequence[Edit]) -> Edit | None:
+    """The first edit that made something else of the text than it should."""
+    edit, read = edits[0], events(after)
+    try:
+        for edit, same in _expected(manifest, edits):
+            event = next(read, None)
+            if event is None or event.same != same:
+                return edit
+        return edit if next(read, None) else None
+    except ManifestError:
+        return edit
+
+
+def _expected(manifest: Manifest, edits: Sequence[Edit]) -> Iterator[tuple[Edit, Meaning]]:
+    at, last = 0, edits[0]
+    for edit in edits:
+        yield from ((last, event.same) for event in manifest.events[at : edit.first])
+        yield from ((edit, same) for same in edit.events)
+        at, last = edit.last, edit
+    yield from ((last, event.same) for event in manifest.events[at:])

@@ -1,0 +1,203 @@
+"""What an administrator sees of the webhook's work with a kubeconfig of their own: for `adopt` and `status`.
+
+Namespaces and whose they are, the Secrets of our name, and what the source Secrets say. Sources that are no Secrets
+cannot be asked from here.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from webhook.config import config as configuration
+from webhook.config.config import Config, ConfigError, Tls
+from webhook.core.credential import Credentials, canonical_registry
+from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
+from webhook.core.errors import PullsecretError
+from webhook.core.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
+from webhook.core.pullsecret import Fingerprint, Namespace
+from webhook.core.shown import quoted
+from webhook.core.wire import Unreadable, decode
+from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, is_name
+from webhook.kube.listing import listed
+from webhook.kube.state import Reader
+from webhook.sources.secret import SourceSecret, merge, read
+
+CONFIG_KEY = "config.yaml"
+FINGERPRINT = Fingerprint(b"")
+"""Compares within one run and is never shown, so it needs no key."""
+REGISTRATION = Tls().webhook_configuration
+"""The chart's names are fixed, whatever the release is called."""
+BY_HAND = "name the configuration with --config FILE"
+T = TypeVar("T")
+
+
+class Manager(msgspec.Struct, rename="camel"):
+    """One who wrote fields of the object, and when last."""
+
+    manager: str = ""
+    operation: str = ""
+    time: datetime | None = None
+    fields_v1: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"), name="fieldsV1")
+
+    @property
+    def wrote_data(self) -> bool:
+        return b'"f:data"' in bytes(self.fields_v1)
+
+
+class PullSecretMeta(SecretMeta):
+    managed_fields: list[Manager] | None = None
+
+
+class PullSecretObject(SecretObject):
+    """A Secret of our name, whoever wrote it."""
+
+    metadata: PullSecretMeta
+
+    @property
+    def ours(self) -> bool:
+        return (self.metadata.labels or {}).get(MANAGED_BY) == MANAGER
+
+    @property
+    def parsed(self) -> Parsed:
+        """Raises DockerConfigError."""
+        try:
+            return parse(base64.b64decode((self.data or {}).get(DOCKERCONFIG_KEY, ""), validate=True))
+        except (binascii.Error, ValueError):
+            raise DockerConfigError("it is not base64") from None
+
+    @property
+    def written(self) -> Manager | None:
+        """Who wrote the content last."""
+        wrote = [manager for manager in self.metadata.managed_fields or () if manager.wrote_data and manager.time]
+        return max(wrote, key=lambda manager: manager.time.timestamp() if manager.time else 0.0, default=None)
+
+
+class _Service(msgspec.Struct, frozen=True):
+    namespace: str = ""
+    name: str = ""
+
+
+class _Client(msgspec.Struct, frozen=True):
+    service: _Service | None = None
+
+
+class _Called(msgspec.Struct, rename="camel"):
+    client_config: _Client = _Client()
+
+
+class _Registration(msgspec.Struct):
+    """A MutatingWebhookConfiguration: whom the API server calls."""
+
+    webhooks: list[_Called] | None = None
+
+
+_NAMESPACE, _PULL_SECRET = msgspec.json.Decoder(NamespaceObject), msgspec.json.Decoder(PullSecretObject)
+
+
+class _ConfigMap(msgspec.Struct):
+    data: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSecrets:
+    """The source Secrets, by owner and name."""
+
+    of_owner: Mapping[str, Mapping[str, SourceSecret]]
+
+    def usable(self, namespace: Namespace, now: datetime) -> Credentials | None:
+        """What the webhook would write there, ended ones too. None: a Secret is broken, so nobody can say."""
+        found = merge(self.of_owner.get(namespace.owner or "", {}), now)
+        return found.usable_in(namespace.name) if isinstance(found, Credentials) else None
+
+
+async def deployed_config(cluster: Cluster) -> Config:
+    """The configuration of the running webhook, by its registration: beside the Service that the API server calls.
+
+    Only a cluster's administrators write registrations; whoever has a namespace can label a ConfigMap. Raises
+    ConfigError.
+    """
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{REGISTRATION}"
+    registration = await _there(cluster, path, f"the MutatingWebhookConfiguration {REGISTRATION}", _Registration)
+    services = {webhook.client_config.service for webhook in registration.webhooks or ()}
+    if len(services) != 1 or (service := services.pop()) is None:
+        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} does not call one Service; {BY_HAND}")
+    if not (is_name(service.namespace) and is_name(service.name)):
+        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} names no Service; {BY_HAND}")
+    what = f"the ConfigMap {service.name} in namespace {service.namespace}, where the webhook's Service is,"
+    path = f"/api/v1/namespaces/{service.namespace}/configmaps/{service.name}"
+    data = (await _there(cluster, path, what, _ConfigMap)).data or {}
+    if CONFIG_KEY not in data:
+        raise ConfigError(f"{what} has no {CONFIG_KEY}; {BY_HAND}")
+    return configuration.parse(data[CONFIG_KEY])
+
+
+async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
+    try:
+        return await decode(msgspec.json.Decoder(kind), await cluster.call("GET", path, within=30.0))
+    except ClusterError as e:
+        why = "is not there: is the chart installed?" if e.status == 404 else f"cannot be read ({e});"
+        raise ConfigError(f"{what} {why} {BY_HAND}") from None
+    except Unreadable:
+        raise ConfigError(f"{what} is not what it should be; {BY_HAND}") from None
+
+
+@dataclass(frozen=True)
+class Outside:
+    cluster: Cluster
+    config: Config
+
+    @property
+    def reader(self) -> Reader:
+        return Reader(self.config.rules, self.config.excluded, FINGERPRINT, self.config.pull_secret.name)
+
+    async def namespace(self, name: str) -> Namespace:
+        """Raises PullsecretError when there is none."""
+        if not is_name(name):
+            raise PullsecretError(f"{quoted(name)} is no name of a namespace")
+        try:
+            raw = await self.cluster.call("GET", f"/api/v1/namespaces/{name}", within=30.0)
+            return self.reader.namespace(await decode(_NAMESPACE, raw))
+        except (ClusterError, Unreadable) as e:
+            raise PullsecretError(f"namespace {name} cannot be read ({e})") from None
+
+    async def served(self) -> dict[str, Namespace]:
+        """All namespaces that the webhook serves and that stay."""
+        objects = listed(self.cluster, "namespaces", "/api/v1/namespaces", NamespaceObject, metadata_only=True)
+        reader = self.reader
+        read = [reader.namespace(one) async for one in objects]
+        return {one.name: one for one in sorted(read, key=lambda one: one.name) if one.served and not one.terminating}
+
+    def path(self, namespace: str) -> str:
+        return f"/api/v1/namespaces/{namespace}/secrets/{self.config.pull_secret.name}"
+
+    async def pull_secret(self, namespace: str) -> PullSecretObject | None:
+        try:
+            return await decode(_PULL_SECRET, await self.cluster.call("GET", self.path(namespace), within=30.0))
+        except (ClusterError, Unreadable) as e:
+            if isinstance(e, ClusterError) and e.status == 404:
+                return None
+            raise PullsecretError(f"the Secret {self.config.pull_secret.name} cannot be read ({e})") from None
+
+    async def source_secrets(self) -> SourceSecrets:
+        path = f"/api/v1/namespaces/{self.config.namespace}/secrets"
+        found: dict[str, dict[str, SourceSecret]] = {}
+        async for one in listed(self.cluster, "the source Secrets", path, SecretObject, query={"labelSelector": OWNER}):
+            secret = read(one)
+            if secret.owner is not None:
+                found.setdefault(secret.owner, {})[one.metadata.name] = secret
+        return SourceSecrets(found)
+
+
+def covered(registry: str, by: Iterable[str]) -> bool:
+    """Would an image that `registry` is for also find one of these entries? As the kubelet matches: by prefix."""
+    own = canonical_registry(registry)
+    return any(own == other or (_host(own) == _host(other) and own.startswith(other)) for other in by)
+
+
+def _host(registry: str) -> str:
+    return registry.partition("/")[0]

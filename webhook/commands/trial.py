@@ -1,0 +1,66 @@
+"""Would a pod get the reference? Asked of the API server by dry run: nothing is stored, and the whole way is gone."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from webhook.config.config import Config
+from webhook.core.errors import PullsecretError
+from webhook.core.names import WEBHOOK_ALONE
+from webhook.core.review import PodSpec
+from webhook.core.wire import decode
+from webhook.kube.cluster import Cluster, ClusterError
+
+AGAIN = 1.0
+"""Seconds between two tries: a namespace that has just been made has no account yet, and selectors lag."""
+
+
+class _Pod(msgspec.Struct):
+    spec: PodSpec
+
+
+_POD = msgspec.json.Decoder(_Pod)
+
+
+async def run(cluster: Cluster, config: Config, namespace: str, within: float) -> None:
+    """Raises PullsecretError when the reference is not there in time."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + within
+    name = config.pull_secret.name
+    while (problem := await _problem(cluster, namespace, name)) is not None:
+        if clock() > until:
+            raise PullsecretError(f"a pod in {namespace} does not get {name}: {problem}")
+        await asyncio.sleep(AGAIN)
+
+
+async def _problem(cluster: Cluster, namespace: str, name: str) -> str | None:
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    try:
+        raw = await cluster.call("POST", path, query={"dryRun": "All"}, body=_pod(), within=15.0)
+    except ClusterError as e:
+        return f"the API server refuses it ({e})"
+    if name in ((await decode(_POD, raw)).spec.names or []):
+        return None
+    return "has the namespace an owner, and are the webhook's pods ready?"
+
+
+def _pod() -> dict[str, Any]:
+    """For the webhook alone, and one that the strictest Pod Security Standard, quotas and limits let pass."""
+    few = {"cpu": "1m", "memory": "8Mi"}
+    container = {
+        "name": "try",
+        "image": "example.invalid/try",
+        "resources": {"requests": few, "limits": few},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "pullsecret-try-", "labels": {WEBHOOK_ALONE: "disabled"}},
+        "spec": {
+            "containers": [container],
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        },
+    }

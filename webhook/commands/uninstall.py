@@ -1,0 +1,54 @@
+"""What the webhook leaves in the cluster is removed: where the API server calls it, the pull secrets, its CA."""
+
+import asyncio
+
+import msgspec
+
+from webhook.config.config import Config
+from webhook.core.errors import PullsecretError
+from webhook.core.names import MANAGED_BY, MANAGER
+from webhook.kube.cluster import Cluster, ClusterError, Meta
+from webhook.kube.listing import listed
+
+AT_ONCE = 16
+"""Deletions under way; the API server has others to serve."""
+
+
+class _Item(msgspec.Struct):
+    metadata: Meta
+
+
+async def registration(cluster: Cluster, config: Config) -> str:
+    name = config.tls.webhook_configuration
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
+    gone = await _delete(cluster, path)
+    return f"mutatingwebhookconfiguration {name} {'deleted' if gone else 'was not there'}"
+
+
+async def secrets(cluster: Cluster, config: Config) -> str:
+    """Only those with our label; a Secret of that name without it is somebody else's."""
+    name = config.pull_secret.name
+    query = {"fieldSelector": f"metadata.name={name}"}
+    secrets = listed(cluster, f"the Secrets {name}", "/api/v1/secrets", _Item, query=query, metadata_only=True)
+    found = [item.metadata async for item in secrets]
+    ours = [meta for meta in found if (meta.labels or {}).get(MANAGED_BY) == MANAGER]
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def delete(meta: Meta) -> bool:
+        async with slots:
+            return await _delete(cluster, f"/api/v1/namespaces/{meta.namespace}/secrets/{name}", meta.uid)
+
+    gone = sum(await asyncio.gather(*map(delete, ours)))
+    await _delete(cluster, f"/api/v1/namespaces/{config.namespace}/secrets/{config.tls.ca_secret}")
+    return f"{gone} Secrets {name} deleted, {len(found) - len(ours)} of others left; {config.tls.ca_secret} deleted"
+
+
+async def _delete(cluster: Cluster, path: str, uid: str = "") -> bool:
+    """Whether it was there."""
+    try:
+        await cluster.call("DELETE", path, body={"preconditions": {"uid": uid}} if uid else {}, within=30.0)
+    except ClusterError as e:
+        if e.status == 404 or (uid and e.status == 409):  # another one took its place since: it is not ours to delete
+            return False
+        raise PullsecretError(f"{path.rpartition('/')[2]} cannot be deleted ({e})") from None
+    return True

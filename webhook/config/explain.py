@@ -1,0 +1,79 @@
+"""A validation error in the words of whoever wrote the file: path, value, and what to write instead."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from webhook.core.shown import shown
+
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*?)`)?$", re.DOTALL)
+
+
+def explained(message: str, raw: Any, schema: Mapping[str, Any]) -> str:
+    """`message`: msgspec's; `raw`: what was read; `schema`: the model's JSON Schema."""
+    match = _PLACE.match(message)
+    assert match is not None
+    path = (match["path"] or "").lstrip(".")
+    value = _at(raw, path)
+    what = match["what"][:1].lower() + match["what"][1:]
+    for json, yaml_word in (
+        ("`object`", "a mapping"),
+        ("`object | null`", "a mapping"),
+        ("`array`", "a list"),
+        ("`str`", "a text"),
+        ("`int`", "a number"),
+    ):
+        what = what.replace(json, yaml_word)
+    # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
+    hidden = isinstance(value, dict | list) or "`object" in match["what"]
+    shown = "" if hidden or not path else f" (it is {value_shown(value)})"
+    if not path:
+        return f"the whole file: {what}; write keys such as ownerRules: and pullSecret:"
+    return f"{path}: {_instead(path, schema) or what}{shown}"
+
+
+def value_shown(value: Any) -> str:
+    """A text, or what else is short. Python's own words for others can be far longer than the file."""
+    if isinstance(value, bool | float | None):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if abs(value) < 1 << 64 else "a large number"
+    return repr(shown(value, 60)) if isinstance(value, str) else "something that is no text"
+
+
+def _instead(path: str, full: Mapping[str, Any]) -> str:
+    """What the schema allows at a path, in words; nothing when it has no more to say than msgspec."""
+    node: Mapping[str, Any] = full
+    for step in re.findall(r"[^.\[\]]+", path):
+        node = _resolved(full, node)
+        node = node.get("items", {}) if step.isdigit() or step == "..." else node.get("properties", {}).get(step, {})
+    node = _resolved(full, node)
+    if "enum" in node:
+        return f"write one of {', '.join(map(str, node['enum']))}"
+    if "minimum" in node:
+        return f"write a number from {node['minimum']} to {node['maximum']}"
+    return f"write {node['description']}" if "description" in node and "pattern" in node else ""
+
+
+def _resolved(full: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follows a reference; of alternatives (the kinds of owner rules, whose keys agree) takes all properties.
+
+    Where one is null, the other one is meant.
+    """
+    if ref := node.get("$ref"):
+        return _resolved(full, full["$defs"][ref.rpartition("/")[2]])
+    alternatives = [_resolved(full, each) for each in node.get("anyOf", ()) if each.get("type") != "null"]
+    if len(alternatives) == 1:
+        return alternatives[0]
+    if not any("properties" in each for each in alternatives):
+        return node
+    return {"properties": {key: value for each in alternatives for key, value in each.get("properties", {}).items()}}
+
+
+def _at(raw: Any, path: str) -> Any:
+    for step in re.findall(r"[^.\[\]]+", path):
+        try:
+            raw = raw[int(step)] if isinstance(raw, list) else raw[step]
+        except (LookupError, ValueError, TypeError):
+            return None
+    return raw

@@ -1,0 +1,123 @@
+"""Credentials: what one owner has, as values. The password never shows in a repr."""
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from webhook.core.errors import PullsecretError
+
+DOCKER_HUB = "https://index.docker.io/v1/"
+_DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+
+
+_REGISTRY = re.compile(
+    r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
+)
+"""Host, perhaps a port, perhaps a path; the kubelet takes `*` in both."""
+
+
+MOST = 200
+"""Credentials of one owner in one answer of a source, be they usable or not."""
+LONGEST_REGISTRY, LONGEST_VALUE = 600, 32 * 1024
+"""Letters; the longest tokens that registries give, with a signed document in them, have a few thousand."""
+
+_NO_REGISTRY = (
+    "the name of a registry is none; write a host with a dot or a port, and perhaps a path, such as ghcr.io/acme"
+)
+
+
+_TOO_WIDE = (
+    "the name of a registry has * where it would be for others' hosts too; write the last two parts of the host, as in "
+    "*.example.com"
+)
+"""A token goes to every host that matches, and a pod names any: `*.io` is for evil.io too."""
+
+
+class CredentialError(PullsecretError):
+    """A credential that no registry could accept, with what to write instead; never with its value."""
+
+
+def canonical_registry(registry: str) -> str:
+    """The key under which the kubelet looks: Docker Hub has one odd name, all others are host[:port][/path].
+
+    As the kubelet does, it leaves out the version of the API (https://ghcr.io/v2/). A slash after a path stays: it
+    makes `ghcr.io/acme/` something else than the beginning of ghcr.io/acme-labs/app.
+
+    The kubelet takes `*` for a part of a host's name, and each part alone. It is refused in the last two, and in an
+    address.
+    """
+    bare = registry.strip().removeprefix("https://").removeprefix("http://")
+    if len(bare) > LONGEST_REGISTRY:
+        raise CredentialError(_NO_REGISTRY)
+    if "@" in bare:  # https://user:password@host: not even to be quoted
+        raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
+    if bare and not _REGISTRY.fullmatch(bare.rstrip("/")):  # nor is this: somebody may have put the token here
+        raise CredentialError(_NO_REGISTRY)
+    host, _, path = bare.partition("/")
+    # The first part of an image's name is a host with a dot, a port or capitals; the last alone are rather a token's.
+    if host and not {".", ":"} & {*host} and host != "localhost":
+        raise CredentialError(_NO_REGISTRY)
+    if "*" in host and _too_wide(host):
+        raise CredentialError(_TOO_WIDE)
+    path = re.sub("^v[12]/", "", path)
+    if host in _DOCKER_HUB_NAMES:
+        return f"docker.io/{path}" if path.strip("/") not in {"", "v1", "v2"} else DOCKER_HUB
+    return f"{host}/{path}" if path.strip("/") else host
+
+
+def _too_wide(host: str) -> bool:
+    labels = [label for label in host.partition(":")[0].split(".") if label]
+    return "*" in "".join(labels[-2:]) or labels[-1].isdigit()
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """`registry` as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`); no `namespaces`: all of the owner's."""
+
+    registry: str
+    username: str
+    password: str = field(repr=False)
+    expires: datetime | None = None
+    namespaces: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.registry or any(c.isspace() for c in self.registry):
+            raise CredentialError("the registry is empty or has spaces; write a host such as ghcr.io")
+        for name, value in (("username", self.username), ("password", self.password)):
+            if not value:
+                raise CredentialError(f"the {name} for {self.registry} is empty")
+            if len(value) > LONGEST_VALUE:
+                raise CredentialError(f"the {name} for {self.registry} has more than {LONGEST_VALUE} letters")
+            if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
+                raise CredentialError(
+                    f"the {name} for {self.registry} contains a line break or another control character; "
+                    "create it without one (printf, --from-literal)"
+                )
+        if ":" in self.username:
+            raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic cannot carry")
+
+    def ended(self, now: datetime) -> bool:
+        return self.expires is not None and self.expires <= now
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Credentials:
+    """One owner's. Empty: *known to have none*; that nobody could say is SourceUnavailable, never an empty value."""
+
+    items: tuple[Credential, ...] = ()
+
+    def usable_in(self, namespace: str) -> "Credentials":
+        if all(not c.namespaces for c in self.items):
+            return self
+        return replace(self, items=tuple(c for c in self.items if not c.namespaces or namespace in c.namespaces))
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly."""
+        return 100 + sum(len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.items)
+
+    def next_end(self, now: datetime) -> datetime | None:
+        return min((c.expires for c in self.items if c.expires is not None and c.expires > now), default=None)
+
+    def unexpired(self, now: datetime) -> "Credentials":
+        return replace(self, items=tuple(c for c in self.items if not c.ended(now)))

@@ -1,0 +1,201 @@
+"""The decision about one namespace's pull secret, as a total function of what is known.
+
+`plan` says what should happen, supply.py does it. Every row of the table of cases (docs/design.md) that concerns the
+Secret is a branch here. Whether a pod may *refer* to the Secret is another question with fewer inputs, `may_refer`: a
+reference can never be added later, a Secret can.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from webhook.core.credential import Credential, Credentials
+from webhook.core.dockerconfig import render
+from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
+
+LARGEST = 1024 * 1024
+"""Bytes of data that the API server takes in a Secret."""
+MOST_ENDS = 50
+"""That a pull secret carries: the first ones."""
+SOON = timedelta(days=7)
+"""An end of a credential that is nearer than this is mentioned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """`enabled`: neither opted out nor excluded. `version`: the resourceVersion it was seen at."""
+
+    name: str
+    uid: str
+    version: int
+    owner: str | None
+    enabled: bool = True
+    terminating: bool = False
+
+    @property
+    def served(self) -> bool:
+        return self.owner is not None and self.enabled
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of the Secret of our name in one namespace. Never its content: `digest` is keyed per process.
+
+    `registries` and `ends`: for which its credentials are and when they end, if it is ours.
+    """
+
+    namespace: str
+    uid: str
+    version: int
+    ours: bool
+    dockerconfig: bool
+    immutable: bool
+    terminating: bool
+    owner: str | None
+    digest: bytes
+    registries: tuple[str, ...] = field(default=(), repr=False)
+    ends: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """`problem`: nothing can be done, and a human must know."""
+
+    why: str = ""
+    problem: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """`over` None: create. `in_place`: apply onto `over`; else `over` is deleted first, so that the UID changes."""
+
+    body: Mapping[str, Any] = field(repr=False)
+    over: Standing | None = None
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    over: Standing
+    why: str = ""
+
+
+Plan = Leave | Write | Delete
+
+NO_CREDENTIAL = "the owner has no credential yet"
+TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
+UNAVAILABLE = "the source of credentials is unavailable"
+FOREIGN = "a Secret of this name is not managed by pullsecret-webhook"
+
+
+class Fingerprint:
+    """A keyed digest of what we write into a Secret. Fields that others add to it do not count."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, fields: Sequence[str | None]) -> bytes:
+        digest = hashlib.blake2b(key=self._key, digest_size=16)
+        for text in fields:
+            data = b"\xff" if text is None else text.encode()
+            digest.update(len(data).to_bytes(8, "big") + data)
+        return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Turns knowledge into a plan. `name` is the Secret's; `when_unowned`: what happens to ours without an owner."""
+
+    name: str
+    fingerprint: Fingerprint
+    when_unowned: Literal["delete", "keep"] = "delete"
+
+    def __call__(
+        self, namespace: Namespace, known: Credentials | None, standing: Standing | None, now: datetime
+    ) -> Plan:
+        """`known` is None when no source could say."""
+        if namespace.terminating:
+            return Leave("the namespace is terminating")
+        if standing is not None and not standing.ours:
+            return Leave(FOREIGN)
+        if not namespace.served:
+            return self._unserved(standing)
+        same = standing is not None and standing.owner == namespace.owner
+        if known is None:
+            return Delete(standing, "it is another owner's") if standing and not same else Leave(UNAVAILABLE)
+        # A credential that has ended stays where one for its registry stands (a container that restarts needs it) until
+        # there is another one, and goes nowhere new.
+        usable = known.usable_in(namespace.name).items
+        stands = standing.registries if standing is not None and same else ()
+        kept = [c for c in usable if c.ended(now) and c.registry in stands]
+        fresh = [c for c in usable if not c.ended(now)]
+        items = {c.registry: c for c in (*kept, *fresh)}  # of one registry the last counts
+        return self._written(namespace, tuple(items.values()), standing, same=same)
+
+    def _unserved(self, standing: Standing | None) -> Plan:
+        if standing is None or self.when_unowned == "keep":
+            return Leave("the namespace is not served")
+        return Delete(standing, "the namespace is not served")
+
+    def _written(
+        self, namespace: Namespace, items: Sequence[Credential], standing: Standing | None, *, same: bool
+    ) -> Plan:
+        if not items:
+            return Delete(standing, NO_CREDENTIAL) if standing else Leave(NO_CREDENTIAL)
+        body = self.body(namespace, items)
+        if len(body["data"][DOCKERCONFIG_KEY]) > LARGEST * 4 // 3:  # of base64
+            return Leave(TOO_LARGE, problem=True) if same or standing is None else Delete(standing, TOO_LARGE)
+        if standing is None:
+            return Write(body)
+        in_place = same and standing.dockerconfig and not standing.immutable and not standing.terminating
+        if in_place and standing.digest == self.fingerprint(fields(body)):
+            return Leave()
+        return Write(body, standing, in_place)
+
+    def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
+        """The whole Secret as it is applied. The owner reference lets the garbage collector end what was misplaced.
+
+        When its credentials end stands in it for expiry.py and `pullsecret status`, which cannot ask the sources: all
+        the ends, because which one is next depends on the time, and a restart must find what it would write.
+        """
+        ends = sorted({c.expires.astimezone(UTC).replace(microsecond=0) for c in items if c.expires is not None})
+        ends = ends[:MOST_ENDS]
+        expires = {EXPIRES: ",".join(f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in ends)} if ends else {}
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": self.name,
+                "namespace": namespace.name,
+                "labels": {MANAGED_BY: MANAGER},
+                "annotations": {OWNER: namespace.owner, NAMESPACE_UID: namespace.uid, **expires},
+                "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}
+                ],
+            },
+            "type": DOCKERCONFIG_TYPE,
+            "data": {DOCKERCONFIG_KEY: base64.b64encode(render(items)).decode()},
+        }
+
+
+def fields(secret: Mapping[str, Any]) -> list[str | None]:
+    """The values in a Secret that are ours to set, for Fingerprint."""
+    metadata = secret["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return [
+        secret.get("type"),
+        (secret.get("data") or {}).get(DOCKERCONFIG_KEY),
+        (metadata.get("labels") or {}).get(MANAGED_BY),
+        annotations.get(OWNER),
+        annotations.get(NAMESPACE_UID),
+        annotations.get(EXPIRES),
+        *sorted(reference.get("uid", "") for reference in metadata.get("ownerReferences") or ()),
+    ]
+
+
+def may_refer(namespace: Namespace, standing: Standing | None) -> bool:
+    """May a pod in this namespace refer to the Secret? Of one that is no dockerconfigjson the kubelet takes nothing."""
+    return namespace.served and (standing is None or standing.ours or standing.dockerconfig)

@@ -1,0 +1,260 @@
+"""AdmissionReview v1: decode the few fields that matter, encode the answer. One pass over the bytes.
+
+Shapes: k8s.io/api/admission/v1. The API server has already decoded and defaulted the object, so a field of another
+type than below means that the sender is no API server.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+
+from webhook.core.errors import MalformedReview
+from webhook.core.names import INJECT, MIRROR
+from webhook.core.wire import cut, decode_at_once
+
+API_VERSION = "admission.k8s.io/v1"
+
+
+LONGEST_LIST = 64 * 1024
+"""Bytes of a list of imagePullSecrets that are looked at: hundreds of entries. We see pods before the API server has
+checked them, and a tenant's pod may have a million."""
+
+
+LONGEST_NAME = 253
+"""Characters, as in the API: of a namespace's name there are 63, of a UID 36."""
+
+_NULL = msgspec.Raw(b"null")
+Short = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+
+
+class TooDeep(MalformedReview):
+    """`decode` cannot read it: `decode_cut` can."""
+
+
+class Reference(msgspec.Struct):
+    name: str | None = None
+
+
+class Labels(msgspec.Struct, rename={"inject": INJECT}):
+    inject: str | None = None
+
+
+class Annotations(msgspec.Struct, rename={"mirror": MIRROR}):
+    mirror: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Metadata(msgspec.Struct):
+    """The one label and the one annotation that matter: the others, a tenant's any number, are skipped over."""
+
+    labels: Labels | None = None
+    annotations: Annotations | None = None
+
+
+class PodSpec(msgspec.Struct, rename="camel"):
+    image_pull_secrets: msgspec.Raw = _NULL
+    service_account_name: str | None = None
+
+    @property
+    def too_long(self) -> bool:
+        return len(self.image_pull_secrets) > LONGEST_LIST
+
+    @property
+    def names(self) -> list[str | None] | None:
+        """The names in the list, in order; None when there is no list, or one too long. Raises MalformedReview."""
+        if self.image_pull_secrets == _NULL or self.too_long:
+            return None
+        try:
+            references = _REFERENCES.decode(self.image_pull_secrets)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise MalformedReview("imagePullSecrets is no list of references") from None
+        return None if references is None else [one.name if one else None for one in references]
+
+
+class Template(msgspec.Struct):
+    metadata: Metadata | None = None
+    spec: PodSpec | None = None
+
+
+class Spec(PodSpec):
+    """A Pod's spec, or a Deployment's, which has a template instead."""
+
+    template: Template | None = None
+
+
+class Object(msgspec.Struct):
+    metadata: Metadata | None = None
+    spec: Spec | None = None
+
+
+class Kind(msgspec.Struct):
+    group: str = ""
+    kind: str = ""
+
+
+class Request(msgspec.Struct, rename="camel"):
+    uid: Short
+    kind: Kind
+    operation: str
+    namespace: Short = ""
+    sub_resource: str = ""
+    dry_run: bool | None = None
+    object: Object | None = None
+    old_object: Object | None = None
+
+
+class Review(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    request: Request
+
+
+class _Bare(msgspec.Struct):
+    """What a review of a kind that is not ours is decoded to: its object may have any shape."""
+
+    uid: Short
+    kind: Kind
+    operation: str
+
+
+class _BareReview(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    request: _Bare
+
+
+_REFERENCES = msgspec.json.Decoder(list[Reference | None] | None)
+_DECODER = msgspec.json.Decoder(Review)
+_BARE = msgspec.json.Decoder(_BareReview)
+_POD, _DEPLOYMENT = ("", "Pod"), ("apps", "Deployment")
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The pod, or the pod template, that a review is about.
+
+    `at`: the keys that lead to its spec; `names`: the pull secrets that it lists, None without a list.
+    """
+
+    at: tuple[str, ...]
+    names: list[str | None] | None
+    account: str
+    opted_out: bool
+    too_long: bool = False
+
+
+def decode(body: bytes | bytearray) -> Request:
+    """Lists of imagePullSecrets are not looked into yet. Raises MalformedReview, and of that TooDeep."""
+    try:
+        review = decode_at_once(_DECODER, body)
+    except RecursionError:
+        raise TooDeep("it nests too deep") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _other_kind(body)
+    return _checked(review.api_version, review.kind, review.request)
+
+
+async def decode_cut(body: bytes | bytearray) -> Request:
+    """A review that is TooDeep for `decode`, without what makes it so. Raises MalformedReview."""
+    return decode(await cut(body))
+
+
+def detached(request: Request) -> Request:
+    """The same, for a review that has to wait: nothing of its body stays in memory, and little of what is in it."""
+    for whole in (request.object, request.old_object):
+        if whole is not None:
+            _detach(whole.metadata, whole.spec)
+            if whole.spec is not None and whole.spec.template is not None:
+                _detach(whole.spec.template.metadata, whole.spec.template.spec)
+    return request
+
+
+def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
+    """What is cut is still too long, and says the same."""
+    if metadata is not None and metadata.labels is not None and metadata.labels.inject is not None:
+        metadata.labels.inject = metadata.labels.inject[: LONGEST_NAME + 1]
+    if metadata is not None and metadata.annotations is not None and metadata.annotations.mirror:
+        metadata.annotations.mirror = ""  # that it is there is all that counts
+    if spec is not None:
+        spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: LONGEST_LIST + 1]))
+        if spec.service_account_name is not None:
+            spec.service_account_name = spec.service_account_name[: LONGEST_NAME + 1]
+
+
+def _other_kind(body: bytes | bytearray) -> Request:
+    try:
+        review = decode_at_once(_BARE, body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise MalformedReview("not an AdmissionReview") from None
+    kind = review.request.kind
+    if (kind.group, kind.kind) in (_POD, _DEPLOYMENT):
+        raise MalformedReview(f"not a valid {kind.kind}")
+    request = Request(uid=review.request.uid, kind=kind, operation=review.request.operation)
+    return _checked(review.api_version, review.kind, request)
+
+
+def _checked(api_version: str, kind: str, request: Request) -> Request:
+    if api_version != API_VERSION or kind != "AdmissionReview":
+        raise MalformedReview(f"only AdmissionReview of {API_VERSION} is answered")
+    if not request.uid:
+        raise MalformedReview("request.uid is missing")
+    return request
+
+
+def target(request: Request) -> Target | None:
+    """None: nothing in this review is ours to touch. Raises MalformedReview."""
+    kind = (request.kind.group, request.kind.kind)
+    if request.sub_resource or request.object is None or request.object.spec is None:
+        return None
+    metadata, spec = request.object.metadata or Metadata(), request.object.spec
+    if kind == _POD and request.operation == "CREATE":
+        if metadata.annotations is not None and metadata.annotations.mirror is not msgspec.UNSET:
+            return None
+        return _target(("spec",), spec, opted_out=_opted_out(metadata))
+    if kind == _DEPLOYMENT and request.operation in ("CREATE", "UPDATE"):
+        template = spec.template
+        if template is None or template.spec is None:
+            return None
+        out = _opted_out(metadata) or _opted_out(template.metadata or Metadata())
+        return _target(("spec", "template", "spec"), template.spec, opted_out=out)
+    return None
+
+
+def _target(at: tuple[str, ...], spec: PodSpec, *, opted_out: bool) -> Target:
+    return Target(at, spec.names, spec.service_account_name or "default", opted_out, spec.too_long)
+
+
+def old_names(request: Request) -> list[str | None]:
+    """The pull secrets in the template as it was before an UPDATE. Raises MalformedReview."""
+    old = request.old_object
+    if old is None or old.spec is None or old.spec.template is None or old.spec.template.spec is None:
+        return []
+    return old.spec.template.spec.names or []
+
+
+def _opted_out(metadata: Metadata) -> bool:
+    return metadata.labels is not None and metadata.labels.inject == "disabled"
+
+
+class _Response(msgspec.Struct, omit_defaults=True, rename="camel"):
+    uid: str
+    allowed: bool
+    patch_type: str | None = None
+    patch: str | None = None
+    warnings: Sequence[str] | None = None
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    response: _Response
+
+
+_ENCODE = msgspec.json.Encoder().encode
+
+
+def answer(uid: str, patch: str = "", warnings: Sequence[str] = ()) -> bytes:
+    """`patch`: as `patch.encoded` gives it. Always allowed: to refuse a pod is nothing that this webhook ever does."""
+    response = _Response(uid=uid, allowed=True, warnings=warnings or None)
+    if patch:
+        response.patch_type, response.patch = "JSONPatch", patch
+    return _ENCODE(_Answer(API_VERSION, "AdmissionReview", response))

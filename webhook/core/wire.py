@@ -1,0 +1,84 @@
+"""JSON of the API server, whatever its users put into it: read where it nests too deep for a decoder that recurses.
+
+`fieldsV1` is free of any schema, and the API server takes 10,000 levels of it from everybody who may write an object.
+"""
+
+import re
+import sys
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from webhook.core.errors import PullsecretError
+from webhook.core.turns import turn
+
+LEVELS = 100
+"""That stay when JSON is cut. What we read is on the first ten."""
+DEEPEST = 12_000
+"""Levels: more than the API server takes. msgspec needs 50 bytes of the stack for each."""
+STEP = 2_000
+"""Brackets between two turns: about a millisecond."""
+
+_TOKEN = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([\[{]|[\]}]|"|\Z)', re.DOTALL)
+"""Up to the next bracket outside of strings; or to a quote that nothing closes."""
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+Bytes = bytes | bytearray | msgspec.Raw
+
+
+class Decodes(Protocol[T_co]):
+    """A msgspec decoder."""
+
+    def decode(self, data: Bytes, /) -> T_co: ...
+
+
+class Unreadable(PullsecretError):
+    """An object, or a whole answer, that is not as the Kubernetes API has it."""
+
+
+def decode_at_once(decoder: Decodes[T], data: Bytes) -> T:
+    """Raises RecursionError for what only `decode` can read, and what the decoder raises."""
+    try:
+        return decoder.decode(data)
+    except RecursionError:
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(DEEPEST)  # a hundred times faster than cutting, where Python heeds it: until 3.11
+        try:
+            return decoder.decode(data)
+        finally:
+            sys.setrecursionlimit(before)
+
+
+async def decode(decoder: Decodes[T], data: Bytes) -> T:
+    """Raises Unreadable."""
+    try:
+        try:
+            return decode_at_once(decoder, data)
+        except RecursionError:
+            return decoder.decode(await cut(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        # Not what msgspec says of a value: it may be a tenant's text.
+        raise Unreadable(f"it cannot be decoded ({type(e).__name__})") from None
+
+
+async def cut(data: Bytes) -> bytes:
+    """The same JSON with null for each object and array that is on a level below LEVELS. It is cut in turns, as nobody
+    says how long it is.
+    """
+    data, parts, depth, kept = bytes(data), list[bytes](), 0, 0
+    for number, token in enumerate(_TOKEN.finditer(data)):
+        if number % STEP == STEP - 1:
+            await turn()
+        bracket = token[1]
+        if bracket in (b"{", b"["):
+            depth += 1
+            if depth == LEVELS + 1:
+                parts += data[kept : token.start(1)], b"null"
+        elif bracket in (b"}", b"]"):
+            if depth == LEVELS + 1:
+                kept = token.end()
+            depth -= 1
+        else:
+            break
+    return b"".join((*parts, data[kept:] if depth <= LEVELS else b""))

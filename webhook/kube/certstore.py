@@ -1,0 +1,131 @@
+"""Where certs/ keeps the CA (a Secret in the release namespace) and publishes it (the caBundle)."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from uuid import uuid4
+
+import msgspec
+
+from certs.errors import ApiTrouble, Conflict, NotOurs
+from certs.store import Published, Stored
+from webhook.core.names import MANAGED_BY, MANAGER
+from webhook.core.wire import Unreadable, decode
+from webhook.kube.cluster import Cluster, ClusterError, Meta, SecretObject
+
+TYPE = "Opaque"
+MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
+
+
+class CaSecret:
+    """RBAC that names the Secret is enough, also for creating it: that is done by server-side apply.
+
+    Without a resourceVersion, so the field manager of each process is its own: the second of two that create is refused
+    with a conflict, as both set the same fields. Later writes are merge patches, which can remove what others applied.
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
+        self._cluster, self._namespace, self._name = cluster, namespace, name
+        self._path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        self._once = f"{MANAGER}-{uuid4().hex[:12]}"
+
+    async def read(self) -> Stored | None:
+        try:
+            seen = await decode(_SECRET, await self._cluster.call("GET", self._path))
+        except (ClusterError, Unreadable) as e:
+            if isinstance(e, ClusterError) and e.status == 404:
+                return None
+            raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be read ({e})") from None
+        if (seen.metadata.labels or {}).get(MANAGED_BY) != MANAGER:
+            raise NotOurs(
+                f"the Secret {self._namespace}/{self._name} is not managed by {MANAGER}; rename it, "
+                "or set tls.caSecret to another name"
+            )
+        if seen.type != TYPE or seen.immutable:
+            wrong = "is immutable" if seen.immutable else f"is of the type {seen.type}, not {TYPE}"
+            raise NotOurs(
+                f"the Secret {self._namespace}/{self._name} {wrong}, and cannot be changed; delete it, "
+                "and a new CA is made"
+            )
+        return Stored({key: _bytes(text) for key, text in (seen.data or {}).items()}, seen.metadata.resource_version)
+
+    async def write(self, data: Mapping[str, bytes], over: Stored | None) -> None:
+        encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+        try:
+            if over is None:
+                await self._create(encoded)
+            else:
+                gone = dict.fromkeys(over.data.keys() - data.keys())
+                body = {"metadata": {"resourceVersion": over.version}, "data": encoded | gone}
+                query = {"fieldManager": MANAGER}
+                await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=MERGE)
+        except ClusterError as e:
+            if e.status == 409 or (e.status == 404 and over is not None):
+                raise Conflict("the CA Secret has changed since it was read; it is read again") from None
+            raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be written ({e})") from None
+
+    async def _create(self, data: dict[str, str]) -> None:
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}},
+            "type": TYPE,
+            "data": data,
+        }
+        await self._cluster.apply(self._path, body, manager=self._once)
+
+
+class _Client(msgspec.Struct, rename="camel"):
+    ca_bundle: str | None = None
+
+
+class _Entry(msgspec.Struct, rename="camel"):
+    name: str
+    client_config: _Client
+
+
+class _Configuration(msgspec.Struct):
+    metadata: Meta
+    webhooks: list[_Entry] | None = None
+
+
+_SECRET, _CONFIGURATION = msgspec.json.Decoder(SecretObject), msgspec.json.Decoder(_Configuration)
+
+
+class CaBundle:
+    """Strategic merge patch, keyed by the entry's name: the chart's owner of the other fields never notices."""
+
+    def __init__(self, cluster: Cluster, configuration: str, entry: str) -> None:
+        self._cluster, self._name, self._entry = cluster, configuration, entry
+        self._path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{configuration}"
+
+    async def published(self) -> Published | None:
+        try:
+            seen = await decode(_CONFIGURATION, await self._cluster.call("GET", self._path))
+        except (ClusterError, Unreadable) as e:
+            if isinstance(e, ClusterError) and e.status == 404:
+                return None
+            raise ApiTrouble(f"the MutatingWebhookConfiguration {self._name} cannot be read ({e})") from None
+        for entry in seen.webhooks or ():
+            if entry.name == self._entry:
+                return Published(_bytes(entry.client_config.ca_bundle or ""), seen.metadata.resource_version)
+        return None
+
+    async def publish(self, bundle: bytes, over: Published) -> None:
+        ca_bundle = base64.b64encode(bundle).decode()
+        entry = {"name": self._entry, "clientConfig": {"caBundle": ca_bundle}}
+        body = {"metadata": {"resourceVersion": over.version}, "webhooks": [entry]}
+        query = {"fieldManager": MANAGER}
+        try:
+            await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=STRATEGIC)
+        except ClusterError as e:
+            if e.status in (404, 409):
+                raise Conflict(f"the MutatingWebhookConfiguration {self._name} has changed; it is read again") from None
+            raise ApiTrouble(f"the caBundle of {self._name} cannot be published ({e})") from None
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except (binascii.Error, ValueError):
+        return b""

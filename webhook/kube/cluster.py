@@ -1,0 +1,272 @@
+"""The Kubernetes API as bytes and Structs. The only module that imports `kubernetes`.
+
+Uses what the client has of credentials, TLS and connections, never the generated API classes: those import thousands
+of models (+26 MiB of memory) and cost two to three times the CPU of a call.
+"""
+
+import importlib.util
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+import yaml
+
+from webhook.core.errors import PullsecretError
+
+
+def _bare(package: str) -> None:
+    """Makes a package known without running its `__init__`, so that importing a part of it imports that part alone.
+
+    `kubernetes` and `kubernetes.aio` import all that they have: a second, synchronous client with requests and OAuth,
+    websockets, informers. Without those the start takes a fifth less CPU, and the process 9 MiB less memory.
+    """
+    spec = importlib.util.find_spec(package)
+    if package not in sys.modules and spec is not None:
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+
+
+_bare("kubernetes")
+_bare("kubernetes.aio")
+from kubernetes.aio import client, config  # noqa: E402  # see _bare
+
+BROKEN = Exception
+"""What a call may raise on its way. Whatever a library comes up with means the same to us: no answer. Only its type is
+told, and whoever runs for ever tries again.
+"""
+LONG = 10.0
+"""Seconds for a call: an API server that takes some for each is written to all the same. A review waits for less."""
+CONNECT = 5.0
+"""Seconds for one address to be connected to, its TLS handshake included."""
+
+LARGEST, LARGEST_REFUSAL = 32 * 1024 * 1024, 64 * 1024
+"""Bytes of an answer. An object has some 1.5 MiB; etcd takes no more."""
+
+METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+"""Accept header for metadata only; `{}` is `List` for lists."""
+
+
+class Redirected(aiohttp.ClientError):
+    """The API server sends nobody elsewhere; whoever does so in its place gets no token, and no body."""
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """aiohttp follows redirects unless each call says no, which the client's do not let us say."""
+
+    async def refuse(*_: object) -> None:
+        raise Redirected
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(refuse)
+    return tracing
+
+
+class ClusterError(PullsecretError):
+    """What the API server said, without body and headers (an ApiException prints both). Status 0: no answer."""
+
+    def __init__(self, status: int, reason: str, message: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(f"{status} {reason}" if status else reason)
+        self.status, self.reason, self.retry_after = status, reason, retry_after
+        self.message = message
+        """The server's own words: for telling cases apart, never for showing (they may quote what was sent)."""
+
+
+class TooLarge(ClusterError):
+    """The answer is larger than was allowed; it was not kept."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "AnswerTooLarge")
+
+
+_SEGMENT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def is_name(text: str) -> bool:
+    """May this become part of a path? Object names are DNS names (RFC 1123)."""
+    return _SEGMENT.fullmatch(text) is not None and ".." not in text
+
+
+class Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class NamespaceObject(msgspec.Struct):
+    """A Namespace, or its PartialObjectMetadata."""
+
+    metadata: Meta
+
+
+class OwnerReference(msgspec.Struct):
+    uid: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+class SecretMeta(Meta):
+    owner_references: list[OwnerReference] | None = None
+
+
+class SecretObject(msgspec.Struct):
+    metadata: SecretMeta
+    type: str = ""
+    data: dict[str, str] | None = None
+    immutable: bool | None = None
+
+
+class LocalReference(msgspec.Struct):
+    name: str = ""
+
+
+class AccountObject(msgspec.Struct, rename="camel"):
+    """Its list may hold 75,000 references; `Reader.account` says what is kept of them."""
+
+    metadata: Meta
+    image_pull_secrets: list[LocalReference] | None = None
+
+
+class Status(msgspec.Struct):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class Cluster:
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+        self._heard = ("", 0.0)
+
+    def now(self) -> datetime:
+        """The API server's clock, to a second or two when it has just answered; our own if it never told the time."""
+        date, at = self._heard
+        try:
+            told = parsedate_to_datetime(date)
+        except ValueError:
+            return datetime.now(UTC)
+        return told.astimezone(UTC) + timedelta(seconds=time.monotonic() - at)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, kubeconfig: str | None = None) -> AsyncIterator["Cluster"]:
+        """In a pod without an argument. Raises ClusterError with what to do when there is no usable configuration."""
+        # trust_env, the client's default, doubles the CPU of a call (netrc and proxies are looked up each time) and
+        # sends API traffic to HTTPS_PROXY, since Python knows no CIDRs in NO_PROXY.
+        settings = client.Configuration(
+            connection_pool_maxsize=64,
+            client_session_kwargs={
+                "trust_env": False,
+                "cookie_jar": aiohttp.DummyCookieJar(),
+                "trace_configs": [_no_redirects()],
+            },
+        )
+        try:
+            if kubeconfig is None:
+                config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # re-reads the token once a minute
+            else:
+                # The client logs a missing file in its own way and says less.
+                Path(kubeconfig).read_bytes()  # noqa: ASYNC240  # at the start nothing else runs
+                await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call]
+        except (config.ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as e:
+            raise ClusterError(0, _no_configuration(kubeconfig, e)) from None
+        async with client.ApiClient(settings) as api:
+            api.user_agent = "pullsecret-webhook"
+            yield cls(api)
+
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # handed to aiohttp, which knows connect and read apart
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+    ) -> aiohttp.ClientResponse:
+        """One request; the response is open, its body unread. Anything but 2xx is raised as ClusterError."""
+        try:
+            # Not by param_serialize and call_api: all here is plain already, and to have it looked through again is a
+            # tenth of the CPU of a call.
+            headers = {**self._api.default_headers, "Accept": accept, "Content-Type": content_type}
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+            rest = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers=headers, body=body, _request_timeout=timeout
+            )
+        except BROKEN as e:
+            raise ClusterError(0, type(e).__name__) from None
+        response: aiohttp.ClientResponse = rest.response
+        self._heard = (response.headers.get("Date", ""), time.monotonic())
+        if 200 <= response.status < 300:
+            return response
+        async with response:
+            raise await _refusal(response)
+
+    async def call(
+        self, method: str, path: str, *, within: float = LONG, at_most: int = LARGEST, **options: Any
+    ) -> bytes:
+        """One request and its whole body; `within` seconds for all of it, the wait for a connection included.
+
+        Raises TooLarge beyond `at_most` bytes.
+        """
+        timeout = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT)
+        async with await self.open(method, path, timeout=timeout, **options) as response:
+            try:
+                return await _body(response, at_most)
+            except TooLarge:
+                raise
+            except BROKEN as e:
+                raise ClusterError(0, type(e).__name__) from None
+
+    async def apply(
+        self, path: str, body: Any, *, manager: str, force: bool = False, dry_run: bool = False, within: float = LONG
+    ) -> bytes:
+        """Server-side apply. JSON is YAML, and the client dumps JSON for this content type too."""
+        query = {"fieldManager": manager, "force": "true" if force else "false"} | (
+            {"dryRun": "All"} if dry_run else {}
+        )
+        return await self.call(
+            "PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml", within=within
+        )
+
+
+async def _body(response: aiohttp.ClientResponse, at_most: int) -> bytes:
+    chunks, size = list[bytes](), 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > at_most:
+            response.close()
+            raise TooLarge
+    return b"".join(chunks)
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ClusterError:
+    try:
+        status = msgspec.json.decode(await _body(response, LARGEST_REFUSAL), type=Status)
+    except BROKEN:
+        status = Status()
+    after = response.headers.get("Retry-After", "")
+    reason = status.reason or response.reason or ""
+    return ClusterError(response.status, reason, status.message, float(after) if after.isdecimal() else 0.0)
+
+
+def _no_configuration(kubeconfig: str | None, error: Exception) -> str:
+    if kubeconfig is None:
+        return "not in a pod (no service account is mounted); name a kubeconfig with --kubeconfig FILE"
+    if isinstance(error, OSError):
+        return f"kubeconfig {kubeconfig}: {error.strerror}"
+    return f"kubeconfig {kubeconfig} is not usable; try it with kubectl --kubeconfig {kubeconfig} get namespaces"

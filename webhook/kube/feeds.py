@@ -1,0 +1,179 @@
+"""From watches into views: what is learned, and which namespaces are to be looked at because of it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from webhook.core.metrics import Metrics
+from webhook.core.notice import About, Notice, Tell
+from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
+from webhook.kube.listing import Unread
+from webhook.kube.state import Reader, State, Versioned, View, account_key
+from webhook.kube.watch import HasMeta, Replaced, Watch
+
+log = structlog.get_logger()
+AGAIN = 60.0
+"""Seconds until the same failure is logged again, if the watch worked meanwhile."""
+MOST_TEXTS, LONGEST_TEXT = 16, 200
+"""Failures that are remembered, and characters of each."""
+W = TypeVar("W", bound=HasMeta)
+V = TypeVar("V", bound=Versioned)
+
+
+@dataclass(frozen=True)
+class Feed(Generic[W, V]):
+    """What the watch keeps of an object is its key and its value. `changed` is called with the key of each object that
+    is not what it was; before that `heard`, but not of the first list. An error of ours in them ends no feed.
+    """
+
+    watch: Watch[W, tuple[str, V]]
+    view: View[V]
+    changed: Callable[[str], None] = lambda _key: None
+    heard: Callable[[str], None] = lambda _key: None
+
+    async def run(self) -> None:
+        async for event in self.watch.events():
+            if isinstance(event, Replaced):
+                first = not self.view.synced.is_set()
+                for key in self.view.replace(dict(event.items), event.version):
+                    self._tell(key, first=first)
+                    await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
+            else:
+                self._hear(*event.item, gone=event.gone)
+
+    def _hear(self, key: str, item: V, *, gone: bool) -> None:
+        if self.view.forget(key, item.version) if gone else self.view.learn(key, item):
+            self._tell(key)
+        self.view.told(item.version)
+
+    def _tell(self, key: str, *, first: bool = False) -> None:
+        try:
+            if not first:
+                self.heard(key)
+            self.changed(key)
+        except Exception:
+            log.exception("our own bug: what has changed was not looked at", about=key)
+
+
+class Health:
+    """Of one watch: what goes wrong is counted and said, and its view knows whether it works.
+
+    `kind`: of its objects, if an Event can be about them; `gone`: told of each that can no longer be read.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        metrics: Metrics,
+        tell: Tell,
+        *,
+        kind: About | None = None,
+        view: View[Any] | None = None,
+        gone: Callable[[Unread], None] = lambda _one: None,
+    ) -> None:
+        self._resource, self._metrics, self._tell = resource, metrics, tell
+        self._kind, self._view, self._gone = kind, view, gone
+        self._said: dict[str, float] = {}
+        self._worked = 0.0
+
+    def works(self) -> None:
+        self._worked = time.monotonic()
+        if self._view is not None:
+            self._view.in_touch()
+
+    def failed(self, error: ClusterError) -> None:
+        if self._view is not None:
+            self._view.out_of_touch()
+        self._metrics.watch_failures.labels(self._resource).inc()
+        if error.status != 410:
+            self._say("cannot watch; trying again", str(error)[:LONGEST_TEXT])
+
+    def left_out(self, one: Unread) -> None:
+        self._metrics.unreadable.labels(self._resource).inc()
+        if one.bug is not None:
+            self._say("our own bug: an object is left out", type(one.bug).__name__, exc_info=one.bug)
+        if self._kind is not None and is_name(one.name):
+            message = f"the webhook does not know it: {one.why}"
+            self._tell(Notice("Unreadable", message, one.namespace or one.name, self._kind, one.name))
+        else:
+            self._say("an object is left out", str(one)[:LONGEST_TEXT])
+        self._gone(one)
+
+    def _say(self, what: str, why: str, exc_info: Exception | None = None) -> None:
+        """Once; and again when the watch has worked since, but not all the time."""
+        now, last = time.monotonic(), self._said.get(why)
+        if last is not None and not (self._worked >= last and now - last >= AGAIN):
+            return
+        if len(self._said) >= MOST_TEXTS:
+            self._said.clear()
+        self._said[why] = now
+        log.warning(what, resource=self._resource, error=why, exc_info=exc_info)
+
+
+def runs(
+    cluster: Cluster,
+    state: State,
+    reader: Reader,
+    secret: str,
+    metrics: Metrics,
+    tell: Tell,
+    look: Callable[[str], None],
+    heard: Callable[[str], None],
+) -> tuple[Coroutine[None, None, None], ...]:
+    """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces.
+
+    `heard`: somebody wrote or deleted the Secret in this namespace; perhaps we, whose answer is still on its way.
+    """
+
+    def health(view: View[V], resource: str, kind: About, key: Callable[[Unread], str]) -> Health:
+        def gone(one: Unread) -> None:
+            if one.version is not None and view.forget(key(one), one.version) and view is not state.accounts:
+                look(key(one))
+
+        return Health(resource, metrics, tell, kind=kind, view=view, gone=gone)
+
+    of_namespaces = health(state.namespaces, "namespaces", "Namespace", lambda one: one.name)
+    namespaces = Feed(
+        Watch(
+            cluster,
+            "/api/v1/namespaces",
+            NamespaceObject,
+            lambda seen: (seen.metadata.name, reader.namespace(seen)),
+            of_namespaces,
+            metadata_only=True,
+        ),
+        state.namespaces,
+        look,
+    )
+    of_secrets = health(state.standing, "secrets", "Secret", lambda one: one.namespace)
+    standing = Feed(
+        Watch(
+            cluster,
+            "/api/v1/secrets",
+            SecretObject,
+            lambda seen: (seen.metadata.namespace, reader.standing(seen)),
+            of_secrets,
+            query={"fieldSelector": f"metadata.name={secret}"},  # also what RBAC by name asks for
+        ),
+        state.standing,
+        look,
+        heard,
+    )
+    of_accounts = health(
+        state.accounts, "serviceaccounts", "ServiceAccount", lambda one: account_key(one.namespace, one.name)
+    )
+    accounts = Feed(
+        Watch(
+            cluster,
+            "/api/v1/serviceaccounts",
+            AccountObject,
+            lambda seen: (account_key(seen.metadata.namespace, seen.metadata.name), reader.account(seen)),
+            of_accounts,
+        ),
+        state.accounts,
+    )
+    return namespaces.run(), standing.run(), accounts.run()

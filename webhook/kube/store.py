@@ -1,0 +1,264 @@
+"""Pull secrets, namespaces and accounts in the API server: the calls, and what their refusals mean for us."""
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
+from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
+from webhook.core.pullsecret import Namespace, Standing
+from webhook.core.turns import turn
+from webhook.core.wire import Unreadable, decode
+from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
+from webhook.kube.state import Account, Reader, State, account_key
+
+RECENT = 0.2
+"""Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that
+was created anew since is the write policy's to refuse, as it is between any read and its write."""
+IN_FORCE, NOT_IN_FORCE = 300.0, 30.0
+"""Seconds for which one answer about the write policy holds. One that was just installed takes some to act."""
+UNSERVED = 1.0
+"""Seconds for which an answer that a namespace is not served, or not there, holds for reviews that need to know."""
+LOOKS = 16
+"""Namespaces that are read for reviews at the same time: anybody who reaches our port can send reviews with names made
+up, and is not to load the API server through us."""
+REMEMBERED = 4096
+"""Such answers."""
+WATCH_LAG = 0.05
+"""Seconds that an object which was just created is waited for; 1 to 5 ms is usual."""
+
+IN_REVIEW, ACCOUNT_IN_REVIEW = 1.0, 0.5
+"""Seconds that a review waits for a namespace or an account to be read."""
+
+EMPTY = {DOCKERCONFIG_KEY: "e30="}
+"""As little as the API server takes: {}."""
+
+_BY_RBAC = re.compile(r'" cannot [a-z]+ resource "')
+"""In what the API server says when roles are missing: withdrawn, or not known yet as it has just started."""
+
+_SECRET = msgspec.json.Decoder(SecretObject)
+_NAMESPACE = msgspec.json.Decoder(NamespaceObject)
+_ACCOUNT = msgspec.json.Decoder(AccountObject)
+
+
+class PullSecrets:
+    """The Secrets of our name. Server-side apply without force: RBAC that names the Secret is enough, and what
+    somebody else owns is refused with a conflict instead of being overwritten.
+    """
+
+    def __init__(self, cluster: Cluster, reader: Reader, name: str) -> None:
+        self._cluster, self._reader, self._name = cluster, reader, name
+
+    def _path(self, namespace: str) -> str:
+        return f"/api/v1/namespaces/{namespace}/secrets/{self._name}"
+
+    async def apply(self, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> Standing:
+        """Onto `over` (checked by UID), or anew. Raises WriteConflict, WriteDenied, WriteRefused."""
+        if over is not None:
+            body = {**body, "metadata": {**body["metadata"], "uid": over.uid}}
+        try:
+            raw = await self._cluster.apply(
+                self._path(body["metadata"]["namespace"]), body, manager=MANAGER, force=force
+            )
+        except ClusterError as e:
+            raise _meaning(e) from None
+        await turn()
+        return await self._standing(raw)
+
+    async def delete(self, over: Standing) -> None:
+        """Exactly this object: a Secret that took its place since stays. It is fine when it is gone already."""
+        try:
+            await self._cluster.call("DELETE", self._path(over.namespace), body={"preconditions": {"uid": over.uid}})
+        except ClusterError as e:
+            if e.status != 404:
+                raise _meaning(e) from None
+
+    async def release(self, over: Standing) -> None:
+        """Take the finalizers off one that is being deleted, so that it goes."""
+        patch = {"metadata": {"uid": over.uid, "finalizers": None}}
+        try:
+            await self._cluster.call(
+                "PATCH", self._path(over.namespace), body=patch, content_type="application/merge-patch+json"
+            )
+        except ClusterError as e:
+            if e.status != 404:
+                raise _meaning(e) from None
+
+    async def read(self, namespace: str) -> Standing | None:
+        try:
+            raw = await self._cluster.call("GET", self._path(namespace))
+        except ClusterError as e:
+            if e.status == 404:
+                return None
+            raise _meaning(e) from None
+        return await self._standing(raw)
+
+    async def _standing(self, raw: bytes) -> Standing:
+        try:
+            return self._reader.standing(await decode(_SECRET, raw))
+        except (Unreadable, ValueError) as e:
+            raise WriteRefused(f"the Secret that stands cannot be read ({type(e).__name__})") from None
+
+
+class WritePolicy:
+    """Does the chart's write policy hold our account to the owner that a namespace has at the moment of a write?
+
+    Found out by trying, without effect, what it refuses: a pull secret in our own namespace, which is nobody's. That a
+    policy and its binding are there would not tell.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, namespace: str) -> None:
+        self._cluster, self._name, self._namespace = cluster, name, namespace
+        self._holds, self._until = False, 0.0
+
+    async def holds(self) -> bool:
+        """False also when nobody could say. Asked now and then, and only while there is something to write."""
+        clock = asyncio.get_running_loop().time
+        if clock() >= self._until:
+            self._until = clock() + NOT_IN_FORCE  # who asks meanwhile is told what was true before
+            self._holds = await self._refused()
+            self._until = clock() + (IN_FORCE if self._holds else NOT_IN_FORCE)
+        return self._holds
+
+    async def _refused(self) -> bool:
+        path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._name}"
+        metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": EMPTY}
+        try:
+            await self._cluster.apply(path, body, manager=MANAGER, force=True, dry_run=True)
+        except ClusterError as e:
+            return e.status in (403, 422) and f"ValidatingAdmissionPolicy '{WRITE_POLICY}'" in e.message
+        return False
+
+
+class Lookup:
+    """What a view does not know (yet) is read live, and learned."""
+
+    def __init__(self, cluster: Cluster, reader: Reader, state: State) -> None:
+        self._cluster, self._reader, self._state = cluster, reader, state
+        self._reads: dict[str, asyncio.Task[Namespace | None]] = {}
+        self._looks: dict[str, asyncio.Task[Namespace | None]] = {}
+        self._places = asyncio.Semaphore(LOOKS)
+        self._unserved: OrderedDict[str, tuple[float, Namespace | None]] = OrderedDict()
+
+    async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
+        """Now, from the API server. None: no such namespace. Raises NamespaceUnknown.
+
+        `recent`: by what another one reads now or has just read, if nobody else made use of that.
+        """
+        if not is_name(name):
+            return None
+        read = self._reads.pop(name, None) if recent else None
+        if read is None:
+            read = asyncio.create_task(self._read(name), name=f"read namespace {name}")
+            if not recent:
+                self._reads[name] = read
+            read.add_done_callback(lambda task: self._keep(name, task))
+        seen = await asyncio.shield(read)
+        return self._state.namespaces.get(name) or seen
+
+    async def namespace_in_review(self, name: str) -> Namespace | None:
+        """The same for a review: it cannot wait for long, and its sender may make up thousands of names.
+
+        The read goes on, for whoever asks next.
+        """
+        clock = asyncio.get_running_loop().time
+        if (last := self._unserved.get(name)) is not None and clock() - last[0] < UNSERVED:
+            return last[1]
+        try:
+            async with asyncio.timeout(IN_REVIEW):
+                if name not in self._looks:
+                    await self._places.acquire()
+                    self._look(name)
+                found = await asyncio.shield(self._looks[name])
+        except TimeoutError:
+            raise NamespaceUnknown(f"namespace {name} could not be read within {IN_REVIEW:g} s") from None
+        self._unserved.pop(name, None)
+        if found is None or not found.served:
+            self._unserved[name] = (clock(), found)
+            if len(self._unserved) > REMEMBERED:
+                self._unserved.popitem(last=False)
+        return found
+
+    def _look(self, name: str) -> None:
+        """With a place, which the look keeps until it ends, or gives back if another one looks by now."""
+        if name in self._looks:
+            self._places.release()
+            return
+        look = self._looks[name] = asyncio.create_task(self.namespace(name), name=f"look at namespace {name}")
+        look.add_done_callback(lambda _: self._looked(name, look))
+
+    def _looked(self, name: str, look: asyncio.Task[Namespace | None]) -> None:
+        del self._looks[name]
+        self._places.release()
+        if not look.cancelled():
+            look.exception()  # perhaps nobody waits for it any more
+
+    def _keep(self, name: str, read: asyncio.Task[Namespace | None]) -> None:
+        failed = read.cancelled() or read.exception() is not None
+        read.get_loop().call_later(0.0 if failed else RECENT, self._drop, name, read)
+
+    def _drop(self, name: str, read: asyncio.Task[Namespace | None]) -> None:
+        if self._reads.get(name) is read:
+            del self._reads[name]
+
+    async def _read(self, name: str) -> Namespace | None:
+        """None, if what the view has now is to be believed."""
+        view = self._state.namespaces
+        known, told = view.get(name), view.told_to  # before asking: what is learned until the answer is here is newer
+        try:
+            raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}")
+        except ClusterError as e:
+            if e.status == 404:
+                if known is not None:
+                    view.forget(name, known.version)
+                return None
+            raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
+        try:
+            seen = self._reader.namespace(await decode(_NAMESPACE, raw))
+        except Unreadable as e:
+            raise NamespaceUnknown(f"namespace {name} could not be read: {e}") from None
+        if view.learn(name, seen) or view.told_to != told:
+            return None
+        return seen  # older than what had been told before: etcd was restored, and the view is about to hear of it
+
+    async def account(self, namespace: str, name: str) -> Account | None:
+        """Now, from the API server; None when there is none, or it cannot be read: then nothing is known against it."""
+        if not is_name(namespace) or not is_name(name):
+            return None
+        key, view = account_key(namespace, name), self._state.accounts
+        # The API server has checked that it is there, so the watch is about to tell: in most cases that is no call.
+        if view.synced.is_set() and (known := await view.arrival(key, WATCH_LAG)) is not None:
+            return known
+        try:
+            path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
+            raw = await self._cluster.call("GET", path, within=ACCOUNT_IN_REVIEW)
+            account = self._reader.account(await decode(_ACCOUNT, raw))
+        except (ClusterError, Unreadable):
+            return None
+        view.learn(key, account)
+        return account
+
+
+def _meaning(e: ClusterError) -> WriteConflict | WriteDenied | WriteRefused:
+    if e.status == 409:
+        return WriteConflict("conflict")
+    if e.status in (403, 422) and "ValidatingAdmissionPolicy" in e.message:
+        return WriteDenied("denied by an admission policy")
+    if e.status == 422 and "metadata.uid" in e.message:  # another object took the place of the one we knew
+        return WriteConflict("conflict")
+    if e.status == 403 and "exceeded quota" in e.message:
+        return WriteRefused("a quota of the namespace forbids it")
+    if e.status == 403 and "because it is being terminated" in e.message:
+        return WriteRefused("the namespace is being terminated")
+    if e.status == 403:
+        why = "the API server forbids it; compare the webhook's RBAC with its chart"
+        return WriteRefused(why, passing=_BY_RBAC.search(e.message) is not None)
+    if e.status == 404:
+        return WriteRefused("the namespace is gone")
+    passing = e.status in (0, 401, 408, 429) or e.status >= 500
+    return WriteRefused(f"the API server did not take it ({e})", passing=passing)

@@ -1,0 +1,260 @@
+"""List, then watch, for ever: one stream of events that never ends and lists again only when it must.
+
+A watch is a chunked response of JSON lines. The server is asked to end each after a few seconds, and sends a bookmark
+shortly before, so that a longer silence is a dead connection. The next watch begins where the last one was.
+
+If etcd is restored from a backup, that position means nothing: the same versions are used again, for other changes. So
+all is listed after each outage in which that may have been done, and when the server does not know the position.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Generic, Literal, Protocol, TypeVar
+
+import aiohttp
+import msgspec
+import structlog
+
+from webhook.core.turns import turn
+from webhook.core.wire import Unreadable, decode
+from webhook.kube.cluster import BROKEN, Cluster, ClusterError, Meta, Status
+from webhook.kube.listing import ANY, PAGE, Listing, Unread, accept, kept
+
+log = structlog.get_logger()
+LIFE = 5.0
+"""Seconds that the server is asked to keep a watch open, jittered up to twice that."""
+LONGEST = 4.0
+"""Seconds between attempts, whatever the server asks for: after an outage we are right again in about 5 s, and two
+replicas are no storm."""
+SILENCE = 12.0
+"""Seconds without a word, after which a watch is given up."""
+AT_ONCE = 1.0
+"""Seconds. A watch that ends sooner has failed."""
+OUTAGE = 1.0
+"""Seconds without the server, after which all is listed. etcd is restored while no API server runs, and one takes
+longer than this to start. In less time a balancer may reset some connections, which is no reason to list.
+"""
+LONGEST_LINE = 32 * 1024 * 1024
+"""Bytes. An object has some 1.5 MiB; etcd takes no more."""
+
+
+class HasMeta(Protocol):
+    @property
+    def metadata(self) -> Meta: ...
+
+
+class Hears(Protocol):
+    """Is told how a watch fares: of each word of the server, failed attempt, and object that cannot be read."""
+
+    def works(self) -> None: ...
+    def failed(self, error: ClusterError, /) -> None: ...
+    def left_out(self, one: Unread, /) -> None: ...
+
+
+T = TypeVar("T", bound=HasMeta)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced(Generic[R]):
+    """The whole truth as of `version`, after a (re-)list: what is not in it is gone."""
+
+    items: list[R]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed(Generic[R]):
+    item: R
+    gone: bool
+
+
+def whole(item: T) -> T:
+    """To keep all that is decoded."""
+    return item
+
+
+class _Frame(msgspec.Struct):
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
+    object: msgspec.Raw
+
+
+_FRAME, _STATUS = msgspec.json.Decoder(_Frame), msgspec.json.Decoder(Status)
+
+
+class _Lost(ClusterError):
+    """The position is none of this server's: all is listed again."""
+
+
+class _Cut(ClusterError):
+    """The connection was closed: until then the server was there."""
+
+
+@dataclass
+class _Position:
+    """Where a watch is. `at` None: nowhere. `there`: loop time at which the server was there last. `pause`: seconds
+    after the last failure, 0.0 while it works.
+    """
+
+    at: int | None = None
+    there: float = 0.0
+    pause: float = 0.0
+
+    def lost(self, now: float) -> bool:
+        """All is to be listed."""
+        return self.at is None or now - self.there > OUTAGE
+
+    def listed(self, version: int, now: float) -> None:
+        self.at, self.there = version, now
+
+    def reached(self, version: int | None) -> None:
+        """By a word of the server. `version` None: it does not say. Raises _Lost."""
+        self.confirmed(version)
+        self.at = self.at if version is None else version
+
+    def confirmed(self, newest: int | None) -> None:
+        """The server has got as far as here. Raises _Lost."""
+        if newest is not None and self.at is not None and newest < self.at:
+            raise _Lost(0, "VersionsWentBack")
+        self.pause = 0.0
+
+    def failed(self, error: ClusterError, now: float) -> None:
+        """A line that cannot be read again and again is an outage too: a list is the way past it."""
+        if isinstance(error, _Cut):
+            self.there = now
+        if error.status == 410 or isinstance(error, _Lost) or "Too large resource version" in error.message:
+            self.at = None
+        self.pause = min(max(self.pause * 2, 0.2), LONGEST)
+
+
+@dataclass(frozen=True)
+class Watch(Generic[T, R]):
+    """`item`: the Struct that is decoded; `keep`: what stays of it, object by object, so that a list of tens of
+    thousands is never there as a whole.
+    """
+
+    cluster: Cluster
+    path: str
+    item: type[T]
+    keep: Callable[[T], R]
+    health: Hears
+    query: Mapping[str, str] = field(default_factory=dict)
+    metadata_only: bool = False
+
+    async def events(self) -> AsyncIterator[Replaced[R] | Changed[R]]:
+        position, clock = _Position(), asyncio.get_running_loop().time
+        while True:
+            try:
+                if position.lost(clock()):
+                    replaced = await self._list()
+                    self.health.works()
+                    yield replaced
+                    position.listed(replaced.version, clock())
+                async with aclosing(self._changes(position)) as changes:
+                    async for change in changes:
+                        yield change
+                position.there = clock()
+            except Exception as e:  # noqa: BLE001  # whatever it is: a feed that ends, ends the process
+                error = self._meaning(e)
+                position.failed(error, clock())
+                self.health.failed(error)
+                jitter = random.uniform(0.5, 1.0)  # noqa: S311  # keeps replicas apart, guards nothing
+                await asyncio.sleep(max(min(error.retry_after, LONGEST), position.pause * jitter))
+
+    def _meaning(self, error: Exception) -> ClusterError:
+        if isinstance(error, ClusterError):
+            return error
+        if isinstance(error, Unreadable):
+            return ClusterError(0, "NotKubernetes")
+        log.error("our own bug: a watch failed; it is tried again", about=self.path, exc_info=error)
+        return _Lost(0, type(error).__name__)  # what had come may be lost
+
+    async def _list(self) -> Replaced[R]:
+        decoder = msgspec.json.Decoder(self.item)
+        listing, items = self._listing(), list[R]()
+        async for raw in listing:
+            item = await kept(raw, decoder, self.keep, self.health.left_out)
+            if item is not None:
+                items.append(item)
+        if listing.version is None:
+            raise ClusterError(0, "NotKubernetes")
+        return Replaced(items, listing.version)
+
+    async def _changes(self, position: _Position) -> AsyncGenerator[Changed[R], None]:
+        """One watch, until it ends."""
+        decoder = msgspec.json.Decoder(self.item)
+        clock = asyncio.get_running_loop().time
+        began, quiet = clock(), True
+        async with aclosing(self._frames(position)) as frames:
+            async for frame in frames:
+                quiet = False
+                if frame.type == "ERROR":
+                    status = await decode(_STATUS, frame.object)
+                    raise ClusterError(status.code, status.reason, status.message)
+                position.reached((await decode(ANY, frame.object)).metadata.version)
+                self.health.works()
+                if frame.type != "BOOKMARK":
+                    item = await kept(frame.object, decoder, self.keep, self.health.left_out)
+                    if item is not None:
+                        yield Changed(item, gone=frame.type == "DELETED")
+        if clock() - began < AT_ONCE:  # a proxy that answers 200 and hangs up must not make us spin
+            raise ClusterError(0, "WatchEndedAtOnce")
+        if quiet:
+            await self._check(position)
+
+    async def _check(self, position: _Position) -> None:
+        """A server that has no such position (yet) says nothing at all, not even a bookmark."""
+        listing = self._listing(most=1)
+        async with aclosing(aiter(listing)) as objects:
+            await anext(objects, None)
+        position.confirmed(listing.version)
+
+    async def _frames(self, position: _Position) -> AsyncGenerator[_Frame, None]:
+        query = {
+            **self.query,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": str(position.at),
+            "timeoutSeconds": str(int(LIFE * random.uniform(1, 2))),  # noqa: S311  # jitter
+        }
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE)
+        header = accept("", metadata_only=self.metadata_only)
+        response = await self.cluster.open("GET", self.path, query=query, accept=header, timeout=timeout)
+        async with response:
+            if not position.pause:  # after a failure there may be much to tell before all is known
+                self.health.works()
+            async for line in lines(response.content):
+                yield await decode(_FRAME, line)
+
+    def _listing(self, most: int = PAGE) -> Listing:
+        return Listing(self.cluster, self.path, self.query, accept("List", metadata_only=self.metadata_only), most=most)
+
+
+async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """aiohttp's own line iterator refuses lines over 128 KiB; an object may have 1.5 MiB.
+
+    Raises Unreadable and ClusterError.
+    """
+    rest = bytearray()
+    async for chunk in _chunks(content):
+        first, *more = chunk.split(b"\n")
+        rest += first
+        for begun in more:
+            await turn()  # hundreds may arrive together
+            yield bytes(rest)
+            rest = bytearray(begun)
+        if len(rest) > LONGEST_LINE:
+            raise Unreadable("it is too long")
+
+
+async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in content.iter_any():
+            yield chunk
+    except TimeoutError as e:  # it was silent for too long, and may have been away
+        raise ClusterError(0, type(e).__name__) from None
+    except BROKEN as e:
+        raise _Cut(0, type(e).__name__) from None

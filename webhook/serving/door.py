@@ -1,0 +1,225 @@
+"""Accepts connections, a few in each turn of the event loop, and ends those for which there is no place.
+
+asyncio's own servers accept as many as come, and tell nobody of a connection before its TLS handshake is done: 54 KiB
+each. Here nothing is made for a connection before its whole ClientHello is here: to accept one that is silent and to
+end it takes 0.05 ms. Then it has a place, and its handshake begins in its turn. While some wait for their turn no more
+are accepted: the kernel keeps the others, and a SYN for which it has no room comes again after a second.
+"""
+
+import asyncio
+import ctypes
+import selectors
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+
+from webhook.serving import limits
+from webhook.serving.limits import LimitedProtocol
+from webhook.serving.places import Places
+
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted."""
+AT_ONCE = 16
+"""Connections that are accepted in one turn of the event loop, which takes less than a millisecond."""
+TURNS = 16
+"""Turns of the event loop that one has at least from the start of its handshake, however many others come, in the
+quarter of the places that is always for newcomers. A handshake and a review take 4."""
+RECEIVED = 32 * 1024
+"""Bytes that the kernel keeps of what a connection sends: what is read at once stays allocated until its end, twice."""
+HEADER = 5
+"""Bytes before a TLS record: what it holds, a version, its length."""
+HANDSHAKE_RECORD, CLIENT_HELLO = 22, 1
+LARGEST_HELLO = 8 * 1024
+"""Bytes of a ClientHello. They have less than 2,000; OpenSSL reads 128 KiB of one and keeps them."""
+PAUSE = 0.1
+"""Seconds before the next attempt when the process may open no further file. The other port and our own calls have
+meanwhile what was given up."""
+EVERY = 1.0
+"""Seconds between two looks for connections that have been silent for too long, and for memory to give back."""
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU C library's
+
+
+def hello_ends(begun: bytes) -> int:
+    """After how many bytes the ClientHello ends that begins like this; 0 if it is none."""
+    kind, length = begun[:1], int.from_bytes(begun[3:HEADER])
+    if len(begun) < HEADER or kind != bytes([HANDSHAKE_RECORD]) or not 4 <= length <= LARGEST_HELLO:
+        return 0
+    message = begun[HEADER : HEADER + 4]
+    if len(message) == 4 and (message[0] != CLIENT_HELLO or int.from_bytes(message[1:]) + 4 > length):
+        return 0  # nobody splits it into several records
+    return HEADER + length
+
+
+class Connection:
+    """From accept to its end: silent, waiting for its turn, in the handshake, then a protocol with a transport."""
+
+    def __init__(self, door: "Door", accepted: socket.socket) -> None:
+        self._door, self._accepted = door, accepted
+        self._protocol: LimitedProtocol | None = None
+        self._silent, self._began = True, False
+        door.places.came(self)
+        door.silent.register(accepted, selectors.EVENT_READ, self)
+
+    def cut(self) -> None:
+        if self._protocol is None:
+            self._no_longer_silent()
+            self._accepted.close()
+        elif self._protocol.is_made():
+            self._protocol.cut()
+        else:
+            with suppress(OSError):  # the client is gone
+                self._accepted.shutdown(socket.SHUT_RDWR)  # the handshake fails
+
+    def sent_review(self) -> bool:
+        return self._door.places.sent_review(self)
+
+    def ended(self) -> None:
+        self._protocol = None  # they hold each other
+        self._door.places.left(self)
+        self._door.some_ended = True
+
+    def speaks(self) -> None:
+        if self._door.context is None or self._said_hello():
+            self._no_longer_silent()
+            self._door.begins(self)
+
+    def _no_longer_silent(self) -> None:
+        if self._silent:
+            self._silent = False
+            self._door.silent.unregister(self._accepted)
+
+    def _said_hello(self) -> bool:
+        """If a part of it is missing the kernel calls once more, when all is here: else who sends single bytes has us
+        look at each of them.
+        """
+        try:
+            begun = self._accepted.recv(HEADER + LARGEST_HELLO, socket.MSG_PEEK)
+        except OSError:
+            begun = b""
+        end = hello_ends(begun)
+        if end and end <= len(begun):
+            self._accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            return True
+        if end and not self._began:
+            self._began = True
+            self._accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, end)
+        else:
+            self.cut()
+            self.ended()
+        return False
+
+    def begin(self) -> None:
+        """The handshake, if it was not cut while it waited for its turn."""
+        if self._accepted.fileno() == -1:
+            return
+        self._door.places.spoke(self)
+        self._protocol = protocol = self._door.protocol()
+        protocol.connection = self
+        self._door.welcome(self._handshake(protocol))
+
+    async def _handshake(self, protocol: LimitedProtocol) -> None:
+        """`context` is None on the metrics port: then there is no handshake. From then on it is the protocol's."""
+        context = self._door.context
+        try:
+            await self._door.loop.connect_accepted_socket(
+                lambda: protocol,
+                self._accepted,
+                ssl=context,
+                ssl_handshake_timeout=limits.HANDSHAKE if context else None,
+            )
+        except Exception:  # noqa: BLE001  # the handshake failed, an OSError; whatever it was, the place is free again
+            protocol.connection = None
+            self.ended()
+
+
+class Door:
+    def __init__(
+        self,
+        listening: socket.socket,
+        protocol: Callable[[], LimitedProtocol],
+        most: int,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.protocol, self.context, self.places = protocol, context, Places(most, self.loop.time)
+        self.silent = selectors.DefaultSelector()
+        """Connections. A reader of the loop for each would cost more, and an error of ours when one is reset."""
+        self._listening, self._in_a_turn = listening, max(1, most // 4 // TURNS)
+        self._waiting: deque[Connection] = deque()
+        """For the turn in which their handshake begins."""
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._open, self.some_ended = True, False
+        listening.setblocking(False)
+        # Each that is accepted has these from here.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HEADER if context else 1)
+        listening.listen(BACKLOG)
+        self._listen()
+        self.loop.add_reader(self.silent.fileno(), self._hear)
+        self._look()
+
+    def close(self) -> None:
+        """Those that are silent, or in their handshake, are ended."""
+        if self._open:
+            self._open = False
+            self.loop.remove_reader(self._listening)
+            self.places.end_silence(0.0)
+            self.loop.remove_reader(self.silent.fileno())
+            self.silent.close()
+            for task in self._handshakes:
+                task.cancel()
+
+    async def wait_closed(self) -> None:
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
+
+    def begins(self, connection: Connection) -> None:
+        self._waiting.append(connection)
+        if len(self._waiting) == 1:
+            self.loop.call_soon(self._begin)
+
+    def welcome(self, handshake: Coroutine[None, None, None]) -> None:
+        task = self.loop.create_task(handshake)
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    def _hear(self) -> None:
+        for key, _ in self.silent.select(0):
+            key.data.speaks()
+
+    def _begin(self) -> None:
+        for _ in range(min(len(self._waiting), self._in_a_turn)):
+            self._waiting.popleft().begin()
+        if self._waiting:
+            self.loop.call_soon(self._begin)
+
+    def _look(self) -> None:
+        """The C library keeps the memory of connections that ended: the next flood would begin where the last one
+        stopped. To ask for it takes 0.2 ms, and some more after a flood.
+        """
+        if self._open:
+            self.places.end_silence(limits.HANDSHAKE)
+            if self.some_ended and _TRIM is not None:
+                self.some_ended = False
+                _TRIM(0)
+            self.loop.call_later(EVERY, self._look)
+
+    def _listen(self) -> None:
+        if self._open:
+            self.loop.add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(0 if self._waiting else AT_ONCE):
+            try:
+                accepted, _ = self._listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):  # the latter: gone before we came
+                return
+            except OSError:
+                self.places.make_room(PAUSE)
+                self.loop.remove_reader(self._listening)
+                self.loop.call_later(PAUSE, self._listen)
+                return
+            accepted.setblocking(False)
+            Connection(self, accepted)

@@ -1,0 +1,242 @@
+"""HTTP limits that uvicorn does not have: on how long a request takes, on its head, its body and what follows it.
+
+Anybody in the cluster may connect. Without these a silent connection, or half a request, stays open for ever; a head of
+megabytes, or trailers without end, are kept; and a client that sends without reading is read from without end.
+How many may connect is in places.py and door.py.
+A request must be whole within a time that runs from its first byte, and its answer be read. A connection on which
+nothing is asked may rest as long as one that was kept alive: the API server opens some that it only needs later, and a
+POST on one that we close at that moment is lost.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from webhook.serving.places import Guest
+
+HEAD_BYTES = 16 * 1024
+UNANSWERED = 8
+"""Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
+SMALL, ORDINARY = 32 * 1024, 256 * 1024
+"""Bytes of a body. Below the first it is not counted; up to the second it is never ended for being the largest."""
+ARRIVING = 16 * 1024 * 1024
+"""Bytes of bodies that are not decoded yet, on all connections together: two of the largest."""
+WHOLE_REQUEST = 3.0
+"""Seconds. The API server writes a review in one go, and by default waits no longer for its answer."""
+UNREAD = 10.0
+"""Seconds for a client to take what it was answered, once that piles up."""
+HANDSHAKE = 3.0
+"""Seconds for a client to say something, and then for the handshake."""
+
+
+class Arriving:
+    """The bodies that are not decoded yet; those that are no ordinary review count until they are answered. Over the
+    bound the largest goes, whoever comes last: else a few that never become whole would keep all others out. If all are
+    of ordinary size, the one goes that began first.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._held: dict[Guest, int] = {}
+        """In the order in which they began."""
+
+    def holds(self, guest: Guest, count: int) -> bool:
+        """Whether it may go on."""
+        self.bytes += count - self._held.get(guest, 0)
+        self._held[guest] = count
+        while self.bytes > ARRIVING:
+            going = max(self._held, key=self._held.__getitem__)
+            if self._held[going] <= ORDINARY:
+                going = next(iter(self._held))
+            self.gone(going)
+            going.cut()
+        return guest in self._held
+
+    def gone(self, guest: Guest) -> None:
+        self.bytes -= self._held.pop(guest, 0)
+
+
+class Deadline:
+    """Calls `missed` unless it is ended in time. One that is begun and ended for each request is one running timer,
+    looked at when it fires: a timer of its own for each costs a tenth of a review.
+    """
+
+    __slots__ = ("_at", "_loop", "_missed", "_seconds", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, missed: Callable[[], None]) -> None:
+        self._loop, self._seconds = loop, seconds
+        self._missed: Callable[[], None] | None = missed
+        self._at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """If it does not run."""
+        if self._at is None:
+            self._at = self._loop.time() + self._seconds
+            if self._timer is None:
+                self._timer = self._loop.call_at(self._at, self._look)
+
+    def end(self) -> None:
+        self._at = None
+
+    def close(self) -> None:
+        """For good. What it would call holds it in turn, and would be kept until Python looks for such circles."""
+        self._at = self._missed = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._at is None:
+            return
+        if self._loop.time() < self._at:
+            self._timer = self._loop.call_at(self._at, self._look)
+        else:
+            self._at = None
+            if self._missed is not None:
+                self._missed()
+
+
+class Seen(Protocol):
+    """The connection, as its door sees it."""
+
+    def sent_review(self) -> bool: ...
+
+    def ended(self) -> None: ...
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    arriving: ClassVar[Arriving] = Arriving()
+    """Of all connections."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._head = self._body = 0
+        self._in_head = True
+        self.connection: Seen | None = None
+        self._whole = Deadline(self.loop, WHOLE_REQUEST, self._too_slow)
+        self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._unread = Deadline(self.loop, UNREAD, self._hang_up)
+
+    def is_made(self) -> bool:
+        """Not before the end of the handshake."""
+        return self in self.connections
+
+    def cut(self) -> None:
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._idle.begin()
+
+    def data_received(self, data: bytes) -> None:
+        self._idle.end()
+        if self._in_head:
+            self._whole.begin()  # if it does not run: the next request on a connection that was kept alive
+            self._head += len(data)
+            if self._head > HEAD_BYTES and not self._ends_within(data):
+                self._refuse(b"431 Request Header Fields Too Large")
+                return
+        super().data_received(data)
+
+    def _ends_within(self, data: bytes) -> bool:
+        """A head and the start of its body may come together; the head must end before the limit."""
+        room = HEAD_BYTES - (self._head - len(data))
+        return room > 0 and b"\r\n\r\n" in data[: room + 4]
+
+    # What these raise makes the parser stop, and uvicorn answer 400 and hang up.
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= UNANSWERED:
+            self.transport.abort()
+            raise ValueError("too many requests that wait")
+        self._whole.begin()  # one that begins in the same read in which another one ended
+        self._idle.end()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise ValueError("chunked")  # no client of ours does it, and trailers have no limit
+        self.head_is_complete()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self.arrives(len(body))
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.flow.write_paused or self.transport.is_closing():
+            self.transport.abort()  # nobody reads; to close politely would wait for that
+        else:
+            super().send_400_response(msg)
+
+    def on_message_complete(self) -> None:
+        self.message_is_complete()
+        super().on_message_complete()
+        if self.cycle.response_complete:  # it was refused before it was whole
+            self._gone()
+
+    def on_response_complete(self) -> None:
+        self._gone()
+        super().on_response_complete()
+
+    def head_is_complete(self) -> None:
+        self._in_head = False
+
+    def arrives(self, count: int) -> None:
+        self._body += count
+        if self._body > SMALL and not self.arriving.holds(self, self._body):
+            raise ValueError("too much at once")
+
+    def review_came(self) -> bool:
+        """Whether the connection may stay when it is answered."""
+        return self.connection is None or self.connection.sent_review()
+
+    def message_is_complete(self) -> None:
+        self._whole.end()
+        self._in_head, self._head = True, 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for deadline in (self._whole, self._idle, self._unread):
+            deadline.close()
+        self._unset_keepalive_if_required()  # uvicorn keeps its timer, and this with it, when a client hangs up rudely
+        self._gone()
+        if self.connection is not None:
+            self.connection.ended()
+            self.connection = None
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._unread.begin()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._unread.end()
+        super().resume_writing()
+
+    def _gone(self) -> None:
+        if self._body > SMALL:
+            self.arriving.gone(self)
+        self._body = 0
+
+    def _hang_up(self) -> None:
+        self.transport.abort()
+
+    def _too_slow(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse(b"408 Request Timeout")
+
+    def _refuse(self, status: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        self.transport.close()

@@ -1,0 +1,267 @@
+"""HTTP: the routes of the admission server, and the server itself.
+
+`/mutate` is a bare ASGI callable behind Starlette's router: the request path needs no Request and no Response object.
+Most reviews do not even come that far: protocol.py answers those that need no waiting, by `Mutate.at_once`.
+"""
+
+import asyncio
+import contextlib
+import functools
+import re
+import resource
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+import structlog
+import uvicorn
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from webhook.admission import Admission
+from webhook.core import review
+from webhook.core.errors import MalformedReview, NamespaceUnknown, PullsecretError
+from webhook.core.metrics import Metrics
+from webhook.serving.door import Door
+from webhook.serving.limits import LimitedProtocol
+from webhook.serving.protocol import DECODED, AtOnce, ReviewProtocol
+
+log = structlog.get_logger()
+LARGEST = 8 * 1024 * 1024
+"""Bytes of a body: the API takes objects of 1.5 MiB, and an UPDATE carries two of them."""
+KEEP_ALIVE = 120
+"""Seconds. The API server drops idle connections after 90; were we first, a POST could be lost and is not repeated."""
+DEFAULT_TIMEOUT, MARGIN = 3.0, 0.7
+"""Seconds: the timeout when the URL has none (the API server always sends its own); kept back for the way home."""
+CONNECTIONS = 256
+"""To the TLS port. An API server keeps 25 that rest and has one for each review under way; one costs up to 0.2 MiB."""
+SCRAPERS = 32
+"""Connections to the metrics port."""
+FILES = 4096
+"""Open files: the silent connections to both ports, those with a place, and calls."""
+PAGE_LASTS = 0.1
+"""Seconds for which a page of metrics is good: ten a second, however many ask, are a hundredth of the loop's time."""
+LONGEST_TIMEOUT = 30.0
+"""Seconds, as in the API. Whoever sends a review tells its own, and the body is kept for that time."""
+LINGER, CLOSING = 5.0, 1.0
+"""Seconds: accepting on after SIGTERM, because endpoints lag; then answering with `Connection: close`."""
+_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_TIMEOUT = re.compile(r"(\d{1,4}(?:\.\d{1,9})?)(ms|s|m)?")
+
+
+def seconds_left(query: bytes) -> float:
+    """From `?timeout=3s`, as the API server writes it, less the margin."""
+    text = parse_qs(query.decode("latin-1")).get("timeout", [""])[0] if query else ""
+    match = _TIMEOUT.fullmatch(text)
+    told = float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2], 1.0) if match else DEFAULT_TIMEOUT
+    timeout = min(told, LONGEST_TIMEOUT)
+    return max(timeout - MARGIN, timeout * 0.3)
+
+
+class Mutate:
+    """The ASGI endpoint. `closing`: tell clients to go elsewhere."""
+
+    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+        self._admission, self._reviews = admission, metrics.reviews
+        self.closing = False
+
+    def at_once(self, body: bytes) -> bytes | review.Request | None:
+        """A whole HTTP response if there is nothing to wait for; else the request, or None: go the long way.
+
+        Whatever is wrong with a review is said there, in one place.
+        """
+        began = time.perf_counter()
+        try:
+            request = review.decode(body)
+            answer = None if self.closing else self._admission.at_once(request)
+        except Exception:  # noqa: BLE001  # the long way meets it again, and says it
+            return None
+        if answer is None:
+            return review.detached(request)
+        self._reviews.took(time.perf_counter() - began)
+        self._reviews.count(answer.outcome)
+        return _OK % (len(answer.body), answer.body)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = b"" if DECODED in scope else await _body(scope, receive)
+        except MalformedReview as e:
+            await self._say(send, e.status, str(e), "malformed")
+            return
+        if body is None:  # the client is gone
+            return
+        began = time.perf_counter()
+        try:
+            request = scope.get(DECODED) or review.detached(await _decoded(body))
+            del body  # megabytes perhaps, while the review waits
+            deadline = asyncio.get_running_loop().time() + seconds_left(scope["query_string"])
+            answer = await self._admission(request, deadline)
+        except MalformedReview as e:
+            await self._say(send, e.status, str(e), "malformed")
+        except NamespaceUnknown as e:
+            log.warning("a review could not be answered", error=str(e))
+            await self._say(send, 500, str(e), "failed")
+        except Exception:
+            # Never `allowed: false`: an answer of 500 lets the cluster's failurePolicy decide.
+            log.exception("our own bug: a review could not be answered")
+            await self._say(send, 500, "internal error; the log of pullsecret-webhook says more", "failed")
+        else:
+            self._reviews.took(time.perf_counter() - began)
+            await self._send(send, 200, b"application/json", answer.body, answer.outcome)
+
+    async def _say(self, send: Send, status: int, text: str, outcome: str) -> None:
+        await self._send(send, status, b"text/plain; charset=utf-8", text.encode() + b"\n", outcome)
+
+    async def _send(self, send: Send, status: int, content_type: bytes, body: bytes, outcome: str) -> None:
+        self._reviews.count(outcome)
+        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+        if self.closing or status == 413:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _decoded(body: bytes | bytearray) -> review.Request:
+    try:
+        return review.decode(body)
+    except review.TooDeep:
+        return await review.decode_cut(body)
+
+
+async def _body(scope: Scope, receive: Receive) -> bytearray | None:
+    """Raises MalformedReview with 415 or 413, the latter before anything is read if the length is told."""
+    headers = dict(scope["headers"])
+    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+        raise MalformedReview("the content type must be application/json", 415)
+    told = headers.get(b"content-length", b"0").lstrip(b"0")
+    if told.isdigit() and (len(told) > 9 or int(told) > LARGEST):
+        raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > LARGEST:
+            raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
+        if not message.get("more_body", False):
+            return body
+
+
+def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Starlette:
+    """`ready`: what is still missing; nothing when all is there."""
+
+    async def readyz(_: Request) -> Response:
+        missing = ready()
+        return PlainTextResponse(f"not ready: {missing}\n" if missing else "ok\n", 503 if missing else 200)
+
+    return _app(
+        Route("/mutate", mutate, methods=["POST"]),
+        Route("/healthz", _healthz),
+        Route("/readyz", readyz),
+    )
+
+
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+def metrics_app(metrics: Metrics) -> Starlette:
+    """Over plain HTTP, so that it answers before there is a certificate: to /healthz too.
+
+    Nobody who asks for the page again and again makes reviews wait, which the same loop answers.
+    """
+    page, made = b"", -PAGE_LASTS
+
+    async def show(_: Request) -> Response:
+        nonlocal page, made
+        if time.monotonic() >= made + PAGE_LASTS:
+            page, made = generate_latest(metrics.registry), time.monotonic()
+        return Response(page, media_type=CONTENT_TYPE_LATEST)
+
+    return _app(Route("/metrics", show), Route("/healthz", _healthz))
+
+
+def _app(*routes: Route) -> Starlette:
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False  # to the host that the client named
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Signals are the app's: it keeps accepting for a while after SIGTERM. Connections come through a Door."""
+
+    def __init__(self, config: uvicorn.Config, connections: int, context: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self._connections, self._context = connections, context
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        make = cast(Callable[..., LimitedProtocol], self.config.http_protocol_class)
+        allow_files()
+        made = functools.partial(make, config=self.config, server_state=self.server_state, app_state={})
+        doors = [Door(bound, made, self._connections, self._context) for bound in sockets or ()]
+        self.servers = cast(Any, doors)  # uvicorn closes them, and asks nothing else of them
+        self.started = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also one that is cancelled leaves nothing open, for which uvloop would wait at its end."""
+        try:
+            await super().serve(sockets)
+        finally:
+            for listening in getattr(self, "servers", ()):
+                listening.close()
+
+
+def allow_files() -> None:
+    """Where a process may have 1,024 at first, silent connections alone would use them up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """Bound here, so that a port in use is one clear line. Raises PullsecretError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address, port))
+    except OSError as e:
+        bound.close()
+        raise PullsecretError(f"cannot listen on {address} port {port}: {e.strerror}; choose another") from None
+    return bound
+
+
+def server(app: Starlette, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
+    """`at_once`: what may answer a review before the app is asked (protocol.py)."""
+    protocol: object = functools.partial(ReviewProtocol, at_once) if at_once else LimitedProtocol
+    most = CONNECTIONS if context is not None else SCRAPERS
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=protocol,  # type: ignore[arg-type]  # uvicorn calls it, and asks nothing else of it
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=5,
+        ),
+        most,
+        context,
+    )
