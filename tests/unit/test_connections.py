@@ -33,7 +33,7 @@ CALLS, AT_A_TIME = 500, 10
 def test_no_connection_that_is_reset_ends_the_process_or_is_a_bug_of_ours() -> None:
     """Nor are connections of others touched: libuv and Python both closed the descriptor of one that was reset."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-P", "-X", "faulthandler", __file__]  # -P: tests/webhook is not the package
+    command = [sys.executable, "-P", "-X", "faulthandler", __file__]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
