@@ -170,10 +170,10 @@ def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     where.add_argument("--all", action="store_true", help="in all namespaces that have an owner")
     adopt.add_argument("--dry-run", action="store_true", help="say what would be done; the API server checks it too")
     adopt.add_argument(
-        "--anyway",
+        "--force",
         action="store_true",
-        help="although the owner's credentials are not known, have ended or lack a registry; the webhook deletes what "
-        "its sources know nothing of",
+        help="adopt even if the owner's credentials are unknown, expired or incomplete; the webhook then removes every "
+        "entry that its sources do not have",
     )
     _outside(adopt)
     adopt.set_defaults(run=_adopt)
@@ -300,7 +300,7 @@ def _try(arguments: argparse.Namespace) -> int:
     if not name:
         raise UsageError("no namespace to try a pod in; name an owned one (in the chart: test.namespace)")
     if not is_name(name) or config.excluded(name):
-        raise UsageError(f"{name} is no namespace that the webhook serves; name one that has an owner")
+        raise UsageError(f"{name} is not a namespace that the webhook serves: name one that has an owner")
 
     async def run() -> None:
         async with Cluster.connect(arguments.kubeconfig) as cluster:
@@ -331,7 +331,7 @@ def _adopt(arguments: argparse.Namespace) -> int:
 
     async def run() -> list[adopt.Outcome]:
         async with _administrator(arguments) as outside:
-            asked = {"dry_run": arguments.dry_run, "anyway": arguments.anyway}
+            asked = {"dry_run": arguments.dry_run, "force": arguments.force}
             outcomes = []
             async for outcome in adopt.run(outside, arguments.namespace, datetime.now(UTC), **asked):
                 outcomes.append(outcome)

@@ -136,7 +136,7 @@ def test_without_a_credential_it_stays_as_it_is(cluster: ControlPlane, webhook: 
     assert (done.code, done.err) == (1, "")
     assert f"the credential of {owner} is in no source Secret" in done.out
     assert cluster.api.get("Secret", SECRET, f"{owner}-ns") == before
-    done = pullsecret(cluster, "adopt", "-n", f"{owner}-ns", "--anyway", "-o", "json")
+    done = pullsecret(cluster, "adopt", "-n", f"{owner}-ns", "--force", "-o", "json")
     (outcome,) = json.loads(done.out)
     assert (done.code, outcome["result"]) == (0, "adopted")
     stands(cluster, f"{owner}-ns", None)  # as --help says

@@ -103,8 +103,8 @@ def test_helm_test_without_a_namespace_says_what_to_do(chart: Installed) -> None
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("kube-system", "kube-system is no namespace that the webhook serves"),
-        ("Not/a/name", "is no namespace that the webhook serves"),
+        ("kube-system", "kube-system is not a namespace that the webhook serves"),
+        ("Not/a/name", "is not a namespace that the webhook serves"),
     ],
 )
 def test_a_namespace_that_is_not_served(chart: Installed, name: str, words: str) -> None:

@@ -106,7 +106,7 @@ def summary(outcomes: Sequence[Outcome], *, dry_run: bool) -> str:
 
 
 async def run(
-    outside: Outside, namespace: str | None, now: datetime, *, dry_run: bool, anyway: bool
+    outside: Outside, namespace: str | None, now: datetime, *, dry_run: bool, force: bool
 ) -> AsyncIterator[Outcome]:
     """`namespace` None: all that are served; those without such a Secret are passed over."""
     sources = await outside.source_secrets()
@@ -114,19 +114,19 @@ async def run(
         space = await outside.namespace(namespace)
         secret = await outside.pull_secret(namespace)
         known = sources.usable(space, now)
-        yield await _adopt(outside, space, secret, judge(space, secret, known, now, anyway=anyway), dry_run=dry_run)
+        yield await _adopt(outside, space, secret, judge(space, secret, known, now, force=force), dry_run=dry_run)
         return
     spaces, name = await outside.served(), outside.config.pull_secret.name
     query = {"fieldSelector": f"metadata.name={name}"}
     found = listed(outside.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
     async for secret in found:
         if (of := spaces.get(secret.metadata.namespace)) is not None:
-            outcome = judge(of, secret, sources.usable(of, now), now, anyway=anyway)
+            outcome = judge(of, secret, sources.usable(of, now), now, force=force)
             yield await _adopt(outside, of, secret, outcome, dry_run=dry_run)
 
 
 def judge(
-    namespace: Namespace, secret: PullSecretObject | None, known: Credentials | None, now: datetime, *, anyway: bool
+    namespace: Namespace, secret: PullSecretObject | None, known: Credentials | None, now: datetime, *, force: bool
 ) -> Outcome:
     """May it be taken over? `known`: what the owner has here by the source Secrets; None: nobody could say."""
     name, owner = namespace.name, namespace.owner
@@ -147,8 +147,8 @@ def judge(
     why, todo = _unfit(namespace, secret)
     if why:
         return refused(why, todo)
-    if not anyway and (lost := _lost(secret, known, owner, now)):
-        return refused(lost[0], lost[1] + ", or use --anyway")
+    if not force and (lost := _lost(secret, known, owner, now)):
+        return refused(lost[0], lost[1] + ", or use --force")
     return Outcome(name, owner, "adopted", before=_before(secret))
 
 

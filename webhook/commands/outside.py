@@ -158,7 +158,7 @@ class Outside:
     async def namespace(self, name: str) -> Namespace:
         """Raises PullsecretError when there is none."""
         if not is_name(name):
-            raise PullsecretError(f"{quoted(name)} is no name of a namespace")
+            raise PullsecretError(f"{quoted(name)} is not a valid name of a namespace")
         try:
             raw = await self.cluster.call("GET", f"/api/v1/namespaces/{name}", within=30.0)
             return self.reader.namespace(await decode(_NAMESPACE, raw))

@@ -248,7 +248,7 @@ class _Plain(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
-            raise _refused(node, "a value that is none of its kind; put it in quotes if it is a text") from None
+            raise _refused(node, "a value that is not valid for its type: put it in quotes if it is text") from None
 
 
 _Plain.yaml_implicit_resolvers = {
@@ -305,7 +305,7 @@ def _kind(key: str, tag: Any, index: int) -> type[Model]:
     try:
         return models[tag]
     except (KeyError, TypeError):
-        wrong = "missing" if tag is None else f"{value_shown(tag)} is none of {what}"
+        wrong = "missing" if tag is None else f"{value_shown(tag)} is not one of {what}"
         raise ConfigError(f"{key}[{index}].from: {wrong}; write one of {', '.join(models)}") from None
 
 

@@ -130,7 +130,7 @@ def _checked(url: str, *, plain: bool) -> None:
     except ValueError:
         host = None
     if not host or parts.scheme not in {"https", "http"} or not re.fullmatch(r"[!-~]+", url) or "\\" in url:
-        raise ValueError(f"url is none; write one such as {EXAMPLE}")
+        raise ValueError(f"url is not valid: expected one such as {EXAMPLE}")
     if "@" in parts.netloc:
         raise ValueError("url has a user or password in it; use tokenFile, or certFile and keyFile")
     if url.count("{owner}") != 1 or "{owner}" not in parts.path + "?" + parts.query:

@@ -22,7 +22,7 @@ LONGEST_REGISTRY, LONGEST_VALUE = 600, 32 * 1024
 """Letters; the longest tokens that registries give, with a signed document in them, have a few thousand."""
 
 _NO_REGISTRY = (
-    "the name of a registry is none; write a host with a dot or a port, and perhaps a path, such as ghcr.io/acme"
+    "the name of a registry is not valid: expected a host with a dot or a port and perhaps a path, as in ghcr.io/acme"
 )
 
 

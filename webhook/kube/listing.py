@@ -47,7 +47,7 @@ class Unread:
 
 
 def number(version: str) -> int | None:
-    """resourceVersions of one resource are comparable as numbers (KEP-5504). None: this is none."""
+    """resourceVersions of one resource are comparable as numbers (KEP-5504). None: `version` is not one."""
     return int(version) if version.isdecimal() and len(version) <= LONGEST_VERSION else None
 
 

@@ -60,7 +60,7 @@ def read_keys(text: str) -> dict[str, bytes]:
         except (binascii.Error, ValueError):
             key = b""
         if len(key) != KEY or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-            raise SealedError(f"line {number} of the keys is none; write an id, a space and 32 bytes in base64")
+            raise SealedError(f"line {number} of the keys is not valid: expected an id, a space and 32 bytes in base64")
         if name in keys:
             raise SealedError(f"line {number} of the keys repeats an id")
         keys[name] = key

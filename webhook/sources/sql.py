@@ -137,7 +137,9 @@ class SqlRemote:
         try:
             parts: dict[str, Any] = conninfo_to_dict(address)
         except psycopg.Error:
-            raise _down("the connection string is none; write postgresql://USER:PASSWORD@HOST/DATABASE") from None
+            raise _down(
+                "the connection string is not valid: expected postgresql://USER:PASSWORD@HOST/DATABASE"
+            ) from None
         if not (parts.get("sslmode") == "verify-full" or self._config.plain or _is_local(parts)):
             raise _down("the connection string does not verify the server; add sslmode=verify-full (and sslrootcert)")
         return address
@@ -184,7 +186,7 @@ def _words(e: psycopg.Error) -> str:
     if e.sqlstate:
         return f"it refuses ({e.sqlstate})"
     if isinstance(e, psycopg.ProgrammingError):
-        return "the query is none that is answered by rows; write one SELECT"
+        return "the query returns no rows: expected one SELECT"
     said = str(e)
     return next((words for part, words in _REFUSALS.items() if part in said), "it cannot be reached")
 

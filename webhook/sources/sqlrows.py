@@ -72,7 +72,7 @@ def _credential(
     """None: a row that is revoked, or of a provider without a registry."""
     status = row.get("status")
     if status not in (None, "active", "expired", "revoked"):
-        raise RowError("its status is none of active, expired and revoked")
+        raise RowError("its status is not valid: expected active, expired or revoked")
     if status == "revoked" or not (registry := _registry(row, registries)):
         return None
     password = _text(row, "password")

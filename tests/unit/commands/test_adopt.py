@@ -34,9 +34,9 @@ def secret(metadata: dict[str, Any] | None = None, **fields: Any) -> PullSecretO
 
 
 def judged(
-    found: PullSecretObject | None, known: Credentials | None = GHCR, space: Namespace = SPACE, *, anyway: bool = False
+    found: PullSecretObject | None, known: Credentials | None = GHCR, space: Namespace = SPACE, *, force: bool = False
 ) -> Outcome:
-    outcome = judge(space, found, known, NOW, anyway=anyway)
+    outcome = judge(space, found, known, NOW, force=force)
     assert not planted.leaks(repr(outcome) + repr(line(outcome, dry_run=False)))
     return outcome
 
@@ -106,7 +106,7 @@ REFERENCE = {"kind": "ExternalSecret", "name": "pull", "uid": "e", "apiVersion":
     ids=["type", "immutable", "terminating", "owned", "kyverno", "helm", "platform", "patcher"],
 )
 def test_refused_with_what_to_do_and_not_even_anyway(found: PullSecretObject, why: str, todo: str) -> None:
-    outcome = judged(found, anyway=True)
+    outcome = judged(found, force=True)
     assert outcome.result == "refused"
     assert why in outcome.why
     assert todo in outcome.todo
@@ -174,7 +174,7 @@ def test_a_reference_to_its_own_namespace_is_no_owner() -> None:
     ids=["unowned", "disabled", "terminating"],
 )
 def test_what_the_webhook_does_not_serve_it_would_delete(space: Namespace, why: str) -> None:
-    outcome = judged(secret(), space=space, anyway=True)
+    outcome = judged(secret(), space=space, force=True)
     assert outcome.result == "refused"
     assert why in outcome.why
 
@@ -198,8 +198,8 @@ def test_what_would_be_lost_is_refused_unless_asked(known: Credentials | None, h
     outcome = judged(found, known)
     assert outcome.result == "refused"
     assert why in outcome.why
-    assert outcome.todo.endswith("or use --anyway")
-    assert judged(found, known, anyway=True).result == "adopted"
+    assert outcome.todo.endswith("or use --force")
+    assert judged(found, known, force=True).result == "adopted"
 
 
 @pytest.mark.parametrize("data", [{}, {".dockerconfigjson": "%"}, {".dockerconfigjson": "e30="}])

@@ -13,7 +13,7 @@ TOKEN = planted.token()
 HTTP: dict[str, Any] = {"from": "http", "url": "https://tokens.example.com/{owner}"}
 SQL: dict[str, Any] = {"from": "sql", "urlFile": "/etc/url", "query": "SELECT 1 WHERE id = %(owner)s"}
 PRESET: dict[str, Any] = {"from": "sql", "urlFile": "/etc/url", "preset": "git-connections"}
-IS_NONE = "url is none; write one such as https://tokens.example.com/v1/owners/{owner}"
+IS_NONE = "url is not valid: expected one such as https://tokens.example.com/v1/owners/{owner}"
 ONCE = "url must have {owner} once, in its path or query, as in https://tokens.example.com/v1/owners/{owner}"
 DOTS = "url has . or .. in its path; write the path that is meant"
 IN_THE_CLEAR = "url is http:, so tokens would go in the clear; use https:, or set plain: true"
@@ -74,7 +74,7 @@ def http(url: str, **changes: object) -> dict[str, Any]:
         (PRESET | {"decrypt": TOKEN}, "sources[0].decrypt: expected a mapping, got a text"),
         (PRESET | {"connections": 0}, "sources[0].connections: write a number from 1 to 50 (it is 0)"),
         ({"from": "sql", "query": "%(owner)s"}, "sources[0]: object missing required field `urlFile`"),
-        ({"from": "ldap"}, "sources[0].from: 'ldap' is none of the kinds of sources; write one of"),
+        ({"from": "ldap"}, "sources[0].from: 'ldap' is not one of the kinds of sources; write one of"),
         ({"from": "secrets", "url": TOKEN}, "sources[0].url: no such key"),
     ],
 )

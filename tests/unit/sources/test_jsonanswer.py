@@ -60,7 +60,7 @@ def test_an_end_is_a_time_or_a_number(end: object) -> None:
         (ONE | {"password": ""}, "credential 1: the password for ghcr.io is empty"),
         (ONE | {"password": "a\nb"}, "a line break"),
         (ONE | {"registry": f"https://u:{TOKEN}@ghcr.io"}, "contains @"),
-        (ONE | {"registry": TOKEN + " " + TOKEN}, "the name of a registry is none"),
+        (ONE | {"registry": TOKEN + " " + TOKEN}, "the name of a registry is not valid"),
         (ONE | {"expires": TOKEN}, "its end is no RFC 3339 time"),
         (ONE | {"expires": True}, "its end is no RFC 3339 time"),
         (ONE | {"expires": 1e300}, "its end is no RFC 3339 time"),

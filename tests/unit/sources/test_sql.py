@@ -317,7 +317,7 @@ def test_many_owners_at_once_through_few_connections(database: Database) -> None
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("not a url", "the connection string is none"),
+        ("not a url", "the connection string is not valid"),
         ("postgresql://pullsecret:x@db.example.com/p", "does not verify the server"),
         ("postgresql://pullsecret:x@db.example.com/p?sslmode=require", "does not verify the server"),
         ("postgresql://pullsecret:x@db.example.com/p?sslmode=verify-ca", "does not verify the server"),

@@ -102,7 +102,7 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
         ({"registry": None}, None, "no text in its column registry"),
         ({"username": ""}, None, "the username for ghcr.io is empty"),
         ({"password": 5}, None, "no text in its column password"),
-        ({"status": "odd"}, None, "none of active, expired and revoked"),
+        ({"status": "odd"}, None, "expected active, expired or revoked"),
         ({"expires": "2031"}, None, "its column expires is no time"),
         ({"namespaces": []}, None, "no list of names"),
         ({"namespaces": "a"}, None, "no list of names"),
