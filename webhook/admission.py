@@ -14,7 +14,7 @@ from webhook.core.notice import Notice, Tell
 from webhook.core.patch import add_references, encoded, first_reference
 from webhook.core.pullsecret import FOREIGN, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
-from webhook.kube.state import Account, State, account_key
+from webhook.kube.views import Account, State, account_key
 from webhook.supply import Supply
 
 Outcome = Literal["injected", "unchanged", "not_served", "refused"]

@@ -30,13 +30,13 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.expiry import Expiry
-from webhook.kube import feeds, preflight
-from webhook.kube.certstore import CaBundle, CaSecret
+from webhook.kube import preflight, reflector
+from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster, NamespaceObject
 from webhook.kube.events import Events
 from webhook.kube.safetynet import SafetyNet
-from webhook.kube.state import Account, Reader, State
 from webhook.kube.store import Lookup, PullSecrets, WritePolicy
+from webhook.kube.views import Account, Reader, State
 from webhook.kube.watch import Watch, whole
 from webhook.refresh import Refresh
 from webhook.serving import lines
@@ -177,7 +177,7 @@ class App:
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
         return [
-            *feeds.runs(
+            *reflector.runs(
                 self._cluster,
                 self._state,
                 self._reader,
@@ -240,7 +240,7 @@ class App:
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             NamespaceObject,
             whole,
-            feeds.Health("mutatingwebhookconfigurations", self._metrics, self._events.tell),
+            reflector.Health("mutatingwebhookconfigurations", self._metrics, self._events.tell),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,
         )

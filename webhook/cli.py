@@ -21,7 +21,7 @@ from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
 
 if TYPE_CHECKING:
-    from webhook.commands.outside import Outside
+    from webhook.commands.cluster_view import ClusterView
 
 OK, FAILED, USAGE = 0, 1, 2
 LONGEST_COMPLAINT = 2000
@@ -150,7 +150,7 @@ def _status_command(commands: "Commands[argparse.ArgumentParser]") -> None:
         epilog="Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong.",
     )
     status.add_argument("-n", "--namespace", metavar="NAME", help="only this one")
-    _outside(status)
+    _view_arguments(status)
     status.set_defaults(run=_status)
 
 
@@ -175,11 +175,11 @@ def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="adopt even if the owner's credentials are unknown, expired or incomplete; the webhook then removes every "
         "entry that its sources do not have",
     )
-    _outside(adopt)
+    _view_arguments(adopt)
     adopt.set_defaults(run=_adopt)
 
 
-def _outside(parser: argparse.ArgumentParser) -> None:
+def _view_arguments(parser: argparse.ArgumentParser) -> None:
     """For an administrator, who has a kubeconfig and need not know where the configuration is."""
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     parser.add_argument("--config", type=Path, metavar="FILE", help="default: the ConfigMap that the chart made")
@@ -293,7 +293,7 @@ def _schema(_arguments: argparse.Namespace) -> int:
 
 
 def _try(arguments: argparse.Namespace) -> int:
-    from webhook.commands import trial  # noqa: PLC0415
+    from webhook.commands import try_pod  # noqa: PLC0415
     from webhook.kube.cluster import Cluster, is_name  # noqa: PLC0415
 
     config, name = configuration.load(arguments.config), arguments.namespace
@@ -304,7 +304,7 @@ def _try(arguments: argparse.Namespace) -> int:
 
     async def run() -> None:
         async with Cluster.connect(arguments.kubeconfig) as cluster:
-            await trial.run(cluster, config, name, arguments.within)
+            await try_pod.run(cluster, config, name, arguments.within)
 
     asyncio.run(run())
     print(f"a pod in {name} gets {config.pull_secret.name}")
@@ -315,8 +315,8 @@ def _status(arguments: argparse.Namespace) -> int:
     from webhook.commands import status  # noqa: PLC0415
 
     async def run() -> status.Report:
-        async with _administrator(arguments) as outside:
-            return await status.run(outside, arguments.namespace, datetime.now(UTC))
+        async with _administrator(arguments) as view:
+            return await status.run(view, arguments.namespace, datetime.now(UTC))
 
     report = asyncio.run(run())
     if arguments.output == "json":
@@ -330,10 +330,10 @@ def _adopt(arguments: argparse.Namespace) -> int:
     from webhook.commands import adopt  # noqa: PLC0415
 
     async def run() -> list[adopt.Outcome]:
-        async with _administrator(arguments) as outside:
+        async with _administrator(arguments) as view:
             asked = {"dry_run": arguments.dry_run, "force": arguments.force}
             outcomes = []
-            async for outcome in adopt.run(outside, arguments.namespace, datetime.now(UTC), **asked):
+            async for outcome in adopt.run(view, arguments.namespace, datetime.now(UTC), **asked):
                 outcomes.append(outcome)
                 if arguments.output == "text":
                     print(adopt.line(outcome, dry_run=arguments.dry_run), flush=True)
@@ -348,15 +348,15 @@ def _adopt(arguments: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[Outside]":
-    from webhook.commands.outside import Outside, deployed_config  # noqa: PLC0415
+async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[ClusterView]":
+    from webhook.commands.cluster_view import ClusterView, deployed_config  # noqa: PLC0415
     from webhook.kube.cluster import Cluster  # noqa: PLC0415
 
     own = Path.home() / ".kube" / "config"
     kubeconfig = arguments.kubeconfig or os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
     config = configuration.load(arguments.config) if arguments.config else None
     async with Cluster.connect(kubeconfig) as cluster:
-        yield Outside(cluster, config or await deployed_config(cluster))
+        yield ClusterView(cluster, config or await deployed_config(cluster))
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from webhook.core.fairness import yield_to_reviews
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Tell
 from webhook.core.pullsecret import SOON, Standing
-from webhook.core.turns import turn
-from webhook.kube.state import View
+from webhook.kube.views import View
 
 SHORT = timedelta(days=1)
 EVERY = 15.0
@@ -51,7 +51,7 @@ class Expiry:
                 self._say(namespace, min(soon), told.get(namespace))
             if (looked := looked + len(ends)) > AT_A_TIME:
                 looked = 0
-                await turn()
+                await yield_to_reviews()
         self._metrics.ending.set(ending)
         self._metrics.ended.set(ended)
 

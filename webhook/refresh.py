@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from webhook.core.fairness import yield_to_reviews
 from webhook.core.notice import Notice, Tell
-from webhook.core.turns import turn
 from webhook.supply import Supplied
 
 log = structlog.get_logger()
@@ -167,7 +167,7 @@ class Refresh:
     async def _work(self) -> None:
         while True:
             namespace = await self._queue.get()
-            await turn()
+            await yield_to_reviews()
             self._waiting.pop(namespace, None)
             self._working[namespace] = None
             try:

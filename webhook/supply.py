@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from webhook.core.credential import Credentials
 from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
+from webhook.core.fairness import yield_to_reviews
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Tell
 from webhook.core.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Write
-from webhook.core.turns import turn
-from webhook.kube.state import State
+from webhook.kube.views import State
 from webhook.sources import Answers
 
 ATTEMPTS = 6
@@ -177,7 +177,7 @@ class Supply:
     async def _do(self, name: str, step: Write | Delete) -> Supplied | None:
         """One step. None: plan anew."""
         action = "apply" if isinstance(step, Write) else "delete"
-        await turn()
+        await yield_to_reviews()
         try:
             # A stale view must not put a token into a namespace that was created anew, or changed hands. With the
             # policy in force one in place cannot: the UID makes it this very Secret, and so this very namespace, and

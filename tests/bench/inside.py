@@ -20,8 +20,8 @@ from webhook.core import review
 from webhook.core.credential import Credential, Credentials
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Standing, fields
-from webhook.kube.state import Account, State, account_key
-from webhook.serving.protocol import AtOnce, ReviewProtocol
+from webhook.kube.views import Account, State, account_key
+from webhook.serving.fastpath import AtOnce, ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
 from webhook.supply import Supply
 

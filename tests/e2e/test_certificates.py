@@ -22,7 +22,7 @@ from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
-from webhook.kube.certstore import CaBundle, CaSecret
+from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster
 
 pytestmark = pytest.mark.cluster

@@ -23,7 +23,7 @@ from controlplane.webhook import Webhook
 from support import planted, tokenservice
 from support.tokenservice import TokenService
 from webhook.core.credential import Credential
-from webhook.sources.sealed import Keys, seal
+from webhook.sources.encrypted import Keys, seal
 
 pytestmark = pytest.mark.cluster
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "sources"

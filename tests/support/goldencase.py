@@ -43,7 +43,7 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, NAMESPACE_UI
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
-from webhook.kube.state import Account, Reader, State, account_key
+from webhook.kube.views import Account, Reader, State, account_key
 from webhook.sources.secret import SecretSource, read
 from webhook.supply import Supply
 

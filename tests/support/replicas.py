@@ -38,9 +38,9 @@ from webhook.core.notice import Notice
 from webhook.core.owner import by_label
 from webhook.core.pullsecret import Fingerprint, Leave, Namespace, Planner, Standing
 from webhook.kube.cluster import Cluster, NamespaceObject, SecretObject
-from webhook.kube.feeds import Feed
-from webhook.kube.state import Namespaces, Reader, State
+from webhook.kube.reflector import Feed
 from webhook.kube.store import Lookup, PullSecrets
+from webhook.kube.views import Namespaces, Reader, State
 from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.refresh import Refresh
 from webhook.sources.secret import SecretSource

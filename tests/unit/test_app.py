@@ -10,7 +10,7 @@ import pytest
 from webhook.app import App
 from webhook.config.config import Config
 from webhook.kube.cluster import Cluster
-from webhook.kube.state import Account
+from webhook.kube.views import Account
 
 
 class Silent:

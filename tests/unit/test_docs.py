@@ -20,7 +20,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.owner import LONGEST as LONGEST_OWNER
 from webhook.core.owner import find_owner
 from webhook.core.shown import LONGEST as LONGEST_QUOTED
-from webhook.kube import events, preflight, state, store
+from webhook.kube import events, preflight, store, views
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import LONGEST as LONGEST_ANNOTATION
 from webhook.kube.watch import SILENCE
@@ -170,11 +170,11 @@ FIGURES = {
         f"accepts connections for {server.LINGER:g} more seconds",
     },
     "docs/guarantees-and-limits.md": {
-        f"the first {state.MOST_SECRETS} pull secrets of an account",
-        f"names of {state.LONGEST_NAMES:,} characters together",
+        f"the first {views.MOST_SECRETS} pull secrets of an account",
+        f"names of {views.LONGEST_NAMES:,} characters together",
         f"the first {pullsecret.MOST_ENDS} expiry times",
-        f"larger than {state.LONGEST_CONTENT // 1024} KiB",
-        f"more than {state.LONGEST_REGISTRIES:,} characters together",
+        f"larger than {views.LONGEST_CONTENT // 1024} KiB",
+        f"more than {views.LONGEST_REGISTRIES:,} characters together",
         f"{LONGEST_ANNOTATION // 1024} KiB",
         f"noticed after {SILENCE:g} seconds",
         f"again after {refresh.PASSING:g} seconds at most",

@@ -9,7 +9,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Standing
 from webhook.expiry import AT_A_TIME, Expiry
-from webhook.kube.state import View
+from webhook.kube.views import View
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from webhook.commands.outside import Outside, PullSecretObject, covered
+from webhook.commands.cluster_view import ClusterView, PullSecretObject, covered
 from webhook.core.credential import Credentials
 from webhook.core.dockerconfig import DockerConfigError
 from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
@@ -106,23 +106,23 @@ def summary(outcomes: Sequence[Outcome], *, dry_run: bool) -> str:
 
 
 async def run(
-    outside: Outside, namespace: str | None, now: datetime, *, dry_run: bool, force: bool
+    view: ClusterView, namespace: str | None, now: datetime, *, dry_run: bool, force: bool
 ) -> AsyncIterator[Outcome]:
     """`namespace` None: all that are served; those without such a Secret are passed over."""
-    sources = await outside.source_secrets()
+    sources = await view.source_secrets()
     if namespace is not None:
-        space = await outside.namespace(namespace)
-        secret = await outside.pull_secret(namespace)
+        space = await view.namespace(namespace)
+        secret = await view.pull_secret(namespace)
         known = sources.usable(space, now)
-        yield await _adopt(outside, space, secret, judge(space, secret, known, now, force=force), dry_run=dry_run)
+        yield await _adopt(view, space, secret, judge(space, secret, known, now, force=force), dry_run=dry_run)
         return
-    spaces, name = await outside.served(), outside.config.pull_secret.name
+    spaces, name = await view.served(), view.config.pull_secret.name
     query = {"fieldSelector": f"metadata.name={name}"}
-    found = listed(outside.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
+    found = listed(view.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
     async for secret in found:
         if (of := spaces.get(secret.metadata.namespace)) is not None:
             outcome = judge(of, secret, sources.usable(of, now), now, force=force)
-            yield await _adopt(outside, of, secret, outcome, dry_run=dry_run)
+            yield await _adopt(view, of, secret, outcome, dry_run=dry_run)
 
 
 def judge(
@@ -231,15 +231,15 @@ def _before(secret: PullSecretObject) -> str:
 
 
 async def _adopt(
-    outside: Outside, namespace: Namespace, secret: PullSecretObject | None, outcome: Outcome, *, dry_run: bool
+    view: ClusterView, namespace: Namespace, secret: PullSecretObject | None, outcome: Outcome, *, dry_run: bool
 ) -> Outcome:
     if outcome.result != "adopted" or secret is None:
         return outcome
     query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
     try:
-        await outside.cluster.call(
+        await view.cluster.call(
             "PATCH",
-            outside.path(namespace.name),
+            view.path(namespace.name),
             query=query,
             body=_patch(namespace, secret),
             content_type="application/merge-patch+json",

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from webhook.commands.outside import Outside
+from webhook.commands.cluster_view import ClusterView
 from webhook.core.names import MANAGER
 from webhook.core.shown import quoted
 from webhook.kube.cluster import Meta
@@ -77,10 +77,10 @@ class _Event(msgspec.Struct, rename="camel"):
     message: str = ""
 
 
-async def said(outside: Outside, namespace: str | None, owners: Container[str], now: datetime) -> Said:
+async def said(view: ClusterView, namespace: str | None, owners: Container[str], now: datetime) -> Said:
     """In one namespace or in all, and of these owners. What it says of sources stands beside its own Service."""
     query = {"fieldSelector": f"reportingComponent={MANAGER},type=Warning"}
-    own, secret = outside.config.namespace, _Object("Secret", outside.config.pull_secret.name)
+    own, secret = view.config.namespace, _Object("Secret", view.config.pull_secret.name)
     paths = (
         ["/api/v1/events"] if namespace is None else [f"/api/v1/namespaces/{each}/events" for each in {namespace, own}]
     )
@@ -89,7 +89,7 @@ async def said(outside: Outside, namespace: str | None, owners: Container[str], 
     conflicts: dict[str, Warned] = {}
     of_all: dict[str, Warned] = {}
     for path in paths:
-        async for event in listed(outside.cluster, "Events", path, _Event, query=query):
+        async for event in listed(view.cluster, "Events", path, _Event, query=query):
             where, at = event.metadata.namespace, event.event_time
             if at is None or now - at > again(event.reason) + LATE:
                 continue

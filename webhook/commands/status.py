@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from webhook.commands.outside import FINGERPRINT, Outside, PullSecretObject
+from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
 from webhook.commands.said import Said, Warned, said
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.credential import Credentials
@@ -27,7 +27,7 @@ from webhook.core.review import PodSpec
 from webhook.core.shown import quoted, shown, some
 from webhook.kube.cluster import AccountObject, Meta
 from webhook.kube.listing import listed
-from webhook.kube.state import Reader
+from webhook.kube.views import Reader
 
 CELL = 64
 """Characters of a cell of the table; JSON has all."""
@@ -134,26 +134,26 @@ class _Pod(msgspec.Struct):
             return False
 
 
-async def run(outside: Outside, namespace: str | None, now: datetime) -> Report:
+async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report:
     """`namespace` None: all that are served."""
-    config, reader = outside.config, outside.reader
+    config, reader = view.config, view.reader
     name = config.pull_secret.name
     if namespace is not None:
-        space = await outside.namespace(namespace)
+        space = await view.namespace(namespace)
         if not space.served:
             note = "the namespace has no owner" if space.owner is None else "the namespace is opted out or excluded"
             return Report([Line(namespace, space.owner, "unserved", note=note)])
         spaces = {namespace: space}
-        secret = await outside.pull_secret(namespace)
+        secret = await view.pull_secret(namespace)
         seen = {} if secret is None else {namespace: Seen.of(secret, reader)}
     else:
-        spaces = await outside.served()
+        spaces = await view.served()
         query = {"fieldSelector": f"metadata.name={name}"}
-        found = listed(outside.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
+        found = listed(view.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
         seen = {one.metadata.namespace: Seen.of(one, reader) async for one in found if one.metadata.namespace in spaces}
-    sources = await outside.source_secrets()
-    heard = await said(outside, namespace, {of.owner for of in spaces.values() if of.owner is not None}, now)
-    pods = await _pods(outside, namespace, spaces, name)
+    sources = await view.source_secrets()
+    heard = await said(view, namespace, {of.owner for of in spaces.values() if of.owner is not None}, now)
+    pods = await _pods(view, namespace, spaces, name)
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     judge = Judge(Planner(name, FINGERPRINT), now, heard, asked=asked)
     lines = [judge(of, seen.get(of.name), sources.usable(of, now), pods.get(of.name, Pods())) for of in spaces.values()]
@@ -161,17 +161,17 @@ async def run(outside: Outside, namespace: str | None, now: datetime) -> Report:
     return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest])
 
 
-async def _pods(outside: Outside, namespace: str | None, served: Container[str], name: str) -> dict[str, Pods]:
+async def _pods(view: ClusterView, namespace: str | None, served: Container[str], name: str) -> dict[str, Pods]:
     without: dict[str, list[tuple[str, str]]] = {}
-    async for pod in listed(outside.cluster, "pods", _within(namespace, "pods"), _Pod):
+    async for pod in listed(view.cluster, "pods", _within(namespace, "pods"), _Pod):
         if pod.metadata.namespace in served and pod.lacks(name):
             account = pod.spec.service_account_name or "default"
             without.setdefault(pod.metadata.namespace, []).append((pod.metadata.name, account))
     barring: set[tuple[str, str]] = set()
     if without:
         path = _within(namespace, "serviceaccounts")
-        async for one in listed(outside.cluster, "service accounts", path, AccountObject):
-            if outside.reader.account(one).refuses(name):
+        async for one in listed(view.cluster, "service accounts", path, AccountObject):
+            if view.reader.account(one).refuses(name):
                 barring.add((one.metadata.namespace, one.metadata.name))
     return {
         space: Pods(

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import msgspec
 import yaml
 
-from webhook.config.explain import explained, value_shown
+from webhook.config.messages import explained, value_shown
 from webhook.config.model import Key, Model, Name, Port
 from webhook.config.sourceconfig import Decrypt, Fields, HttpSource, SecretsSource, Source, SqlSource
 from webhook.core.errors import PullsecretError

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from webhook.core.errors import PullsecretError
-from webhook.core.turns import turn
+from webhook.core.fairness import yield_to_reviews
 
 LEVELS = 100
 """That stay when JSON is cut. What we read is on the first ten."""
@@ -69,7 +69,7 @@ async def cut(data: Bytes) -> bytes:
     data, parts, depth, kept = bytes(data), list[bytes](), 0, 0
     for number, token in enumerate(_TOKEN.finditer(data)):
         if number % STEP == STEP - 1:
-            await turn()
+            await yield_to_reviews()
         bracket = token[1]
         if bracket in (b"{", b"["):
             depth += 1

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from webhook.core.errors import PullsecretError
-from webhook.core.turns import turn
+from webhook.core.fairness import yield_to_reviews
 from webhook.core.wire import Decodes, Unreadable, decode
 from webhook.kube.cluster import METADATA_ONLY, Cluster, ClusterError, TooLarge, is_name
 
@@ -145,7 +145,7 @@ class Listing:
                 taken += len(raw)
                 if taken >= STEP:
                     taken = 0
-                    await turn()
+                    await yield_to_reviews()
             if not more:
                 return
             if len(body) < LARGEST_PAGE // FEWER:

@@ -13,7 +13,7 @@ import structlog
 from webhook.core.names import MANAGER, REFUSING, SAFETY_NET
 from webhook.core.notice import Notice, Tell
 from webhook.kube.cluster import Cluster, ClusterError
-from webhook.kube.state import State, account_key
+from webhook.kube.views import State, account_key
 
 log = structlog.get_logger()
 LONGEST = 64 * 1024

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
+from webhook.core.fairness import yield_to_reviews
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
 from webhook.core.pullsecret import Namespace, Standing
-from webhook.core.turns import turn
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
-from webhook.kube.state import Account, Reader, State, account_key
+from webhook.kube.views import Account, Reader, State, account_key
 
 RECENT = 0.2
 """Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that
@@ -66,7 +66,7 @@ class PullSecrets:
             )
         except ClusterError as e:
             raise _meaning(e) from None
-        await turn()
+        await yield_to_reviews()
         return await self._standing(raw)
 
     async def delete(self, over: Standing) -> None:

@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from webhook.core.turns import turn
+from webhook.core.fairness import yield_to_reviews
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import BROKEN, Cluster, ClusterError, Meta, Status
 from webhook.kube.listing import ANY, PAGE, Listing, Unread, accept, kept
@@ -243,7 +243,7 @@ async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         first, *more = chunk.split(b"\n")
         rest += first
         for begun in more:
-            await turn()  # hundreds may arrive together
+            await yield_to_reviews()  # hundreds may arrive together
             yield bytes(rest)
             rest = bytearray(begun)
         if len(rest) > LONGEST_LINE:

@@ -30,8 +30,8 @@ from webhook.core import review
 from webhook.core.errors import MalformedReview, NamespaceUnknown, PullsecretError
 from webhook.core.metrics import Metrics
 from webhook.serving.door import Door
+from webhook.serving.fastpath import DECODED, AtOnce, ReviewProtocol
 from webhook.serving.limits import LimitedProtocol
-from webhook.serving.protocol import DECODED, AtOnce, ReviewProtocol
 
 log = structlog.get_logger()
 LARGEST = 8 * 1024 * 1024

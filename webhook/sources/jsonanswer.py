@@ -15,7 +15,7 @@ from webhook.core.credential import MOST, Credential, CredentialError, canonical
 from webhook.core.dockerconfig import Parsed, crowded, parse
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import few
-from webhook.sources.sealed import is_sealed
+from webhook.sources.encrypted import is_sealed
 
 MISSING = object()
 

@@ -20,7 +20,7 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAM
 from webhook.core.notice import Notice, Tell
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.kube.listing import Unread
-from webhook.kube.state import View, version
+from webhook.kube.views import View, version
 from webhook.kube.watch import Replaced, Watch, whole
 from webhook.sources import Changed
 from webhook.sources.merge import merged

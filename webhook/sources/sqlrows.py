@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from webhook.core.credential import Credential, CredentialError, Credentials, canonical_registry
 from webhook.core.errors import PullsecretError
-from webhook.sources.sealed import Keys, SealedError, is_sealed, unseal
+from webhook.sources.encrypted import Keys, SealedError, is_sealed, unseal
 
 REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com"}
 NONE = frozenset({"bitbucket"})

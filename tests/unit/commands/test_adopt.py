@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from support import planted
 from webhook.commands.adopt import Outcome, judge, line, summary
-from webhook.commands.outside import PullSecretObject, covered
+from webhook.commands.cluster_view import PullSecretObject, covered
 from webhook.core.credential import Credential, Credentials
 from webhook.core.pullsecret import Namespace
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
-from webhook.commands.outside import FINGERPRINT, Outside, PullSecretObject
+from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
 from webhook.commands.said import Said, Warned
 from webhook.commands.status import Judge, Line, Pods, Report, Seen, run, text
 from webhook.config import config as configuration
@@ -23,7 +23,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Namespace, Planner, Standing, Write, fields
 from webhook.kube.cluster import Cluster, SecretObject
-from webhook.kube.state import Reader
+from webhook.kube.views import Reader
 from webhook.sources import Changed
 from webhook.sources.cached import Answer, Cached
 from webhook.sources.secret import SecretSource
@@ -72,8 +72,8 @@ class Lists:
 
 
 def report(cluster: Lists, config: Object | None = None) -> Report:
-    outside = Outside(cast(Cluster, cluster), configuration.convert(config or {}))
-    return asyncio.run(run(outside, None, NOW))
+    view = ClusterView(cast(Cluster, cluster), configuration.convert(config or {}))
+    return asyncio.run(run(view, None, NOW))
 
 
 def shown(cluster: Lists, config: Object | None = None) -> list[Line]:

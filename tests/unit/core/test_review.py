@@ -26,7 +26,7 @@ from webhook.core.patch import encoded
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Standing
 from webhook.core.review import Request, answer, decode, detached, old_names, target
 from webhook.kube.cluster import SecretObject
-from webhook.kube.state import Account, Reader, State, account_key
+from webhook.kube.views import Account, Reader, State, account_key
 from webhook.supply import Supply
 
 SECRET = "ghcr-secret"

@@ -11,7 +11,7 @@ from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError
 from webhook.kube.safetynet import LONGEST, SafetyNet
-from webhook.kube.state import Reader, State, account_key
+from webhook.kube.views import Reader, State, account_key
 
 READER = Reader((), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 

@@ -25,8 +25,8 @@ from webhook.core.metrics import Metrics
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, OWNER
 from webhook.core.pullsecret import Fingerprint, Namespace, Plan, Planner, Standing, fields
 from webhook.kube.cluster import SecretMeta, SecretObject
-from webhook.kube.state import Account, State, account_key
-from webhook.serving.protocol import ReviewProtocol
+from webhook.kube.views import Account, State, account_key
+from webhook.serving.fastpath import ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
 from webhook.sources.secret import SecretSource
 from webhook.supply import Supply

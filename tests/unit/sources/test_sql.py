@@ -25,7 +25,7 @@ from webhook.config.sourceconfig import Decrypt, SqlSource
 from webhook.core.credential import MOST, Credential
 from webhook.core.errors import SourceUnavailable
 from webhook.sources.cached import Cached
-from webhook.sources.sealed import Keys, seal
+from webhook.sources.encrypted import Keys, seal
 from webhook.sources.sql import SqlRemote
 
 pytestmark = pytest.mark.cluster

@@ -9,7 +9,7 @@ from support import planted
 from webhook.core.credential import MOST
 from webhook.sources import sql
 from webhook.sources.cached import LONGEST_DOWN
-from webhook.sources.sealed import Keys, unseal
+from webhook.sources.encrypted import Keys, unseal
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "sql-source.md").read_text()
 

@@ -10,7 +10,7 @@ import pytest
 from support import planted
 from webhook.core.credential import Credential, Credentials
 from webhook.sources import sqlrows
-from webhook.sources.sealed import Keys, padded, seal
+from webhook.sources.encrypted import Keys, padded, seal
 from webhook.sources.sqlrows import LONG_AGO, RowError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from support import planted
-from webhook.sources.sealed import Keys, SealedError, is_sealed, padded, read_keys, seal, unseal
+from webhook.sources.encrypted import Keys, SealedError, is_sealed, padded, read_keys, seal, unseal
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 KEYS = Keys(padded("a passphrase"), {"k1": KEY, "k2": OTHER})

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 _locks: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDictionary()
 
 
-async def turn() -> None:
+async def yield_to_reviews() -> None:
     """One at a time goes on from here, each in a pass of the event loop of its own; in between reviews are answered.
 
     Without it what arrives together is done in one go. Answers to writes do: etcd commits several at a time.

@@ -11,11 +11,11 @@ from structlog.testing import capture_logs
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Namespace
-from webhook.kube import feeds
+from webhook.kube import reflector
 from webhook.kube.cluster import ClusterError
-from webhook.kube.feeds import AGAIN, Feed, Health
 from webhook.kube.listing import Unread
-from webhook.kube.state import View
+from webhook.kube.reflector import AGAIN, Feed, Health
+from webhook.kube.views import View
 from webhook.kube.watch import Changed, Replaced
 
 DOWN, OTHER = ClusterError(503, "ServiceUnavailable"), ClusterError(0, "SocketTimeoutError")
@@ -24,7 +24,7 @@ DOWN, OTHER = ClusterError(503, "ServiceUnavailable"), ClusterError(0, "SocketTi
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(feeds, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(reflector, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 

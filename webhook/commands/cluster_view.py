@@ -24,7 +24,7 @@ from webhook.core.shown import quoted
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, is_name
 from webhook.kube.listing import listed
-from webhook.kube.state import Reader
+from webhook.kube.views import Reader
 from webhook.sources.secret import SourceSecret, merge, read
 
 CONFIG_KEY = "config.yaml"
@@ -147,7 +147,7 @@ async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
 
 
 @dataclass(frozen=True)
-class Outside:
+class ClusterView:
     cluster: Cluster
     config: Config
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from webhook.commands.outside import deployed_config
+from webhook.commands.cluster_view import deployed_config
 from webhook.config.config import ConfigError
 from webhook.kube.cluster import Cluster, ClusterError
 
