@@ -147,7 +147,7 @@ def test_what_the_server_imports_is_compiled(image_layout: Layout, ours: dict[st
     compiled = [name for name in ours if name.startswith(f"{HOME}/bytecode/")]
     for module in (
         "webhook/app",
-        "webhook/server",
+        "webhook/serving/server",
         "certs/selfmanaged",
         "uvicorn/server",
         "kubernetes/aio/client/api_client",
