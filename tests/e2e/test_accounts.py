@@ -190,7 +190,12 @@ def test_enforcement_after_the_template_was_patched_is_the_one_case_left(install
     failed = until(lambda: told(installed, space, "FailedCreate"), "the pod is refused", within=20)
     assert SECRET in failed["note"]
     assert installed.api.list("Pod", space) == []
+    installed.api.patch("Deployment", "d", {"spec": {"replicas": 0}}, space)
     account(installed, space, ["a", SECRET], enforced=True)
+    # The controller may try again before the webhook has heard of the account: then the pod would lack `a`.
+    one = pod(space, serviceAccountName="sa", imagePullSecrets=[{"name": SECRET}])
+    until(lambda: admitted(installed, one) == [SECRET, "a"], "the account is known", within=10)
+    installed.api.patch("Deployment", "d", {"spec": {"replicas": 1}}, space)
     assert of_deployment(installed, space) == [SECRET, "a"]
 
 
@@ -267,6 +272,13 @@ def outcome(cluster: ControlPlane, one: Object) -> Outcome:
         return names(cluster.api.create(one))
     except ApiError as error:
         assert error.status == 403, error
+        return None
+
+
+def admitted(cluster: ControlPlane, one: Object) -> list[str] | None:
+    try:
+        return names(cluster.api.create(one, dry_run=True))
+    except ApiError:  # the API server's own view of the account lags
         return None
 
 
