@@ -207,10 +207,13 @@ class Supply:
             await self._delete(name, step.over)
             if await self.plan(name) != Write(step.body):
                 return False
-        asked = self._state.standing.moment(name)
-        ours = await self._store.apply(step.body, step.over if step.in_place else None)
-        self._state.standing.answered(name, ours, asked)
+        await self._apply(name, step.body, step.over if step.in_place else None)
         return True
+
+    async def _apply(self, name: str, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> None:
+        asked = self._state.standing.moment(name)
+        ours = await self._store.apply(body, over, force=force)
+        self._state.standing.answered(name, ours, asked)
 
     async def _delete(self, name: str, over: Standing) -> None:
         if not over.terminating:
@@ -244,9 +247,7 @@ class Supply:
                 await self._fresh(name, recent=True)  # the look of just now: no later write is to make use of it
                 again = await self.plan(name)
                 if isinstance(again, Write) and again.in_place:
-                    asked = self._state.standing.moment(name)
-                    ours = await self._store.apply(again.body, seen, force=True)
-                    self._state.standing.answered(name, ours, asked)
+                    await self._apply(name, again.body, seen, force=True)
                     self._metrics.writes.labels("apply", "forced").inc()
                     return Supplied(wrote=True)
         except (WriteConflict, WriteDenied):

@@ -140,7 +140,7 @@ class Lookup:
 
     def __init__(self, cluster: Cluster, reader: Reader, state: State) -> None:
         self._cluster, self._reader, self._state = cluster, reader, state
-        self._reads: dict[str, asyncio.Task[Namespace | None]] = {}
+        self._reads: dict[str, asyncio.Task[None]] = {}
         self._looks: dict[str, asyncio.Task[Namespace | None]] = {}
         self._places = asyncio.Semaphore(LOOKS)
         self._unserved: OrderedDict[str, tuple[float, Namespace | None]] = OrderedDict()
@@ -158,8 +158,8 @@ class Lookup:
             if not recent:
                 self._reads[name] = read
             read.add_done_callback(lambda task: self._keep(name, task))
-        seen = await asyncio.shield(read)
-        return self._state.namespaces.get(name) or seen
+        await asyncio.shield(read)
+        return self._state.namespaces.get(name)
 
     async def namespace_in_review(self, name: str) -> Namespace | None:
         """The same for a review: it cannot wait for long, and its sender may make up thousands of names.
@@ -198,33 +198,31 @@ class Lookup:
         if not look.cancelled():
             look.exception()  # perhaps nobody waits for it any more
 
-    def _keep(self, name: str, read: asyncio.Task[Namespace | None]) -> None:
+    def _keep(self, name: str, read: asyncio.Task[None]) -> None:
         failed = read.cancelled() or read.exception() is not None
         read.get_loop().call_later(0.0 if failed else RECENT, self._drop, name, read)
 
-    def _drop(self, name: str, read: asyncio.Task[Namespace | None]) -> None:
+    def _drop(self, name: str, read: asyncio.Task[None]) -> None:
         if self._reads.get(name) is read:
             del self._reads[name]
 
-    async def _read(self, name: str) -> Namespace | None:
-        """None, if what the view has now is to be believed."""
+    async def _read(self, name: str) -> None:
+        """Into the view."""
         view = self._state.namespaces
-        known, told = view.get(name), view.told_to  # before asking: what is learned until the answer is here is newer
+        asked = known, _ = view.moment(name)  # before asking: what is learned until the answer is here is newer
         try:
             raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}")
         except ClusterError as e:
             if e.status == 404:
                 if known is not None:
                     view.forget(name, known.version)
-                return None
+                return
             raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
         try:
             seen = self._reader.namespace(await decode(_NAMESPACE, raw))
         except Unreadable as e:
             raise NamespaceUnknown(f"namespace {name} could not be read: {e}") from None
-        if view.learn(name, seen) or view.told_to != told:
-            return None
-        return seen  # older than what had been told before: etcd was restored, and the view is about to hear of it
+        view.answered(name, seen, asked)
 
     async def account(self, namespace: str, name: str) -> Account | None:
         """Now, from the API server; None when there is none, or it cannot be read: then nothing is known against it."""

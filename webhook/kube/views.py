@@ -129,10 +129,6 @@ class View(Generic[V]):
         known = self._items.get(key)
         return known is not None and known.version <= version and self._put(key, None)
 
-    @property
-    def told_to(self) -> int:
-        return self._told
-
     def told(self, version: int) -> None:
         """The watch has told all up to here: what is not in the view, and no newer, has ended."""
         self._told = max(self._told, version)

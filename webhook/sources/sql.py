@@ -186,7 +186,7 @@ def _words(e: psycopg.Error) -> str:
     if e.sqlstate:
         return f"it refuses ({e.sqlstate})"
     if isinstance(e, psycopg.ProgrammingError):
-        return "the query returns no rows: expected one SELECT"
+        return "the query is not valid: expected one SELECT statement"
     said = str(e)
     return next((words for part, words in _REFUSALS.items() if part in said), "it cannot be reached")
 

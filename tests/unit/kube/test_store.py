@@ -169,7 +169,8 @@ def test_what_is_there_after_a_restore_of_etcd_is_not_taken_for_gone() -> None:
     state.namespaces.told(1000)
 
     assert looked(state, Says(served(team(900, "alice")))) == team(900, "alice")
-    assert state.namespaces.get("team") is None
+    assert state.namespaces.get("team") == team(900, "alice")
+    assert state.namespaces.replace({}, 950) == {"team"}
 
 
 def test_reviews_of_one_namespace_read_it_once_and_keep_no_others_waiting() -> None:
