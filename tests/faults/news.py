@@ -1,5 +1,6 @@
 """What changes while a fault lasts: each of these must be right soon after it."""
 
+import itertools
 import time
 
 from controlplane.waiting import until
@@ -13,6 +14,7 @@ _KNOWN = 0.2
 class News:
     def __init__(self, tenants: Tenants, load: Load) -> None:
         self._tenants, self._load = tenants, load
+        self._deleted = itertools.count()
 
     def all(self, pause: float) -> None:
         """One of each, so many seconds apart."""
@@ -28,7 +30,9 @@ class News:
         self._tenants.label(self._tenants.owned(owners[-1])[0], owners[0])
 
     def deleted(self) -> None:
-        self._tenants.lose(self._tenants.spaces[0])
+        """Another one each time: who deletes the same Secret again and again is made to wait by the back-off."""
+        spaces = self._tenants.spaces
+        self._tenants.lose(spaces[next(self._deleted) % len(spaces)])
 
     def labelled(self) -> None:
         """One that was known as nobody's."""

@@ -104,6 +104,8 @@ def test_a_request_is_delayed(client: httpx.Client, proxy: Proxy) -> None:
         works(client)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:.*ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_handshakes_are_reset(client: httpx.Client, proxy: Proxy) -> None:
     assert works(client)
     with proxy.resetting():

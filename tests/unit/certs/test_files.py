@@ -170,7 +170,11 @@ def test_of_what_is_half_written_nothing_is_served(pieces: list[tuple[str, float
     assert "PRIVATE" not in "".join(mode.said)
 
 
-@pytest.mark.parametrize("more", [BEGIN, BEGIN + 40, len(CHAIN) - FIRST - 20, len(CHAIN) - FIRST - 2])
+@pytest.mark.parametrize(
+    "more",
+    [BEGIN, BEGIN + 40, len(CHAIN) - FIRST - 20, len(CHAIN) - FIRST - 2],
+    ids=["after the first line", "in the content", "in the last line", "before the end"],  # certificates vary in length
+)
 def test_a_chain_that_breaks_off_is_not_served(mode: Mode, more: int) -> None:
     asyncio.run(mode.files.start())
     mode.mounted.swap(CHAIN[: FIRST + more], encode_key(CHAINED.key))
