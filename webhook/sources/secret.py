@@ -151,23 +151,32 @@ class SecretSource:
         self._names: dict[str, set[str]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._unread: set[str] = set()
+        self._behind = False
+        """The watch has failed: until it works again, another replica may know better."""
+        self._doubted: set[str] = set()
+        """Owners whose pull secrets somebody else wrote since then."""
         self._failure = "the source Secrets have not been listed yet"
         self.settled = asyncio.Event()
 
     def known(self, owner: str) -> Credentials | None:
-        if not self._secrets.synced.is_set():
+        if not self._secrets.synced.is_set() or owner in self._doubted:
             return None
         found = self._of_owner.get(owner, NOTHING)
         return found if isinstance(found, Credentials) else None
 
     def doubt(self, owner: str) -> None:
-        """It cannot be asked. Replicas contradict each other while the watch of one is late, and no longer."""
+        """It cannot be asked: while its watch fails, nobody can say what this owner has."""
+        if self._behind:
+            self._doubted.add(owner)
 
     async def credentials(self, owner: str) -> Credentials:
         if (known := self.known(owner)) is not None:
             return known
-        broken = self._of_owner.get(owner)
-        raise SourceUnavailable(f"source Secret {broken} is broken" if broken else self._failure)
+        if not self._secrets.synced.is_set():
+            raise SourceUnavailable(self._failure)
+        if owner in self._doubted:
+            raise SourceUnavailable("the watch of source Secrets is behind")
+        raise SourceUnavailable(f"source Secret {self._of_owner.get(owner)} is broken")
 
     async def run(self) -> None:
         watch = Watch(
@@ -187,7 +196,10 @@ class SecretSource:
                 self.learn(event.item)
 
     def works(self) -> None:
-        """As `replace` and `learn` tell."""
+        self._behind = False
+        doubted, self._doubted = self._doubted, set()
+        for owner in sorted(doubted):
+            self._changed(owner)
 
     def left_out(self, one: Unread) -> None:
         """It stays what it was: whose it is now, nobody can say."""
@@ -199,6 +211,7 @@ class SecretSource:
     def failed(self, error: ClusterError) -> None:
         self._failure = f"the source Secrets cannot be listed ({error})"
         self._metrics.watch_failures.labels("source secrets").inc()
+        self._behind = True
         self.settled.set()
 
     def replace(self, items: list[SecretObject], at: int) -> None:

@@ -63,6 +63,7 @@ class Secrets(Place):
 
     async def comes_back(self) -> None:
         self.up = True
+        self.source.works()  # as Watch says before it hands over a list
         self.source.replace([*self.stands.values()], self.version)
 
 

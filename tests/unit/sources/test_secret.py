@@ -292,6 +292,25 @@ def test_one_that_moves_to_another_owner_is_told_to_both(release: Release) -> No
     assert sorted(release.changed, key=str) == ["alice", "bob"]
 
 
+def test_while_its_watch_fails_a_replica_does_not_undo_what_another_one_wrote(release: Release) -> None:
+    release.lists(secret())
+    release.do("doubt", "alice")
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+
+    release.do("failed", ClusterError(503, "ServiceUnavailable"))
+    release.do("doubt", "alice")
+    assert release.source.known("alice") is None
+    assert refuses(release, "alice") == "the watch of source Secrets is behind"
+    assert release.of("bob") == ()
+
+    release.changed.clear()
+    release.do("works")
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+    assert release.changed == ["alice"]
+    release.do("doubt", "alice")
+    assert release.source.known("alice") is not None
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_after_any_list_and_event_each_owner_has_what_stands(data: st.DataObject) -> None:
