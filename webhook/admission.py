@@ -122,7 +122,7 @@ class Admission:
         try:
             async with asyncio.timeout_at(deadline):
                 # Asked first, because in nearly every review it is the end of it: no task, no I/O.
-                if isinstance(await self.supply.plan(namespace.name), Leave):
+                if isinstance((await self.supply.plan(namespace.name)).step, Leave):
                     return ""
                 problem = (await self.supply(namespace.name)).problem
         except TimeoutError:

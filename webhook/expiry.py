@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from webhook.core.credential import has_ended
 from webhook.core.fairness import yield_to_reviews
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Tell
@@ -44,8 +45,10 @@ class Expiry:
         for namespace, standing in [one for one in self._standing.items() if one[1].ends]:
             known = before.get(namespace, {})
             ends = self._seen[namespace] = {end: known.get(end, end - now > SHORT) for end in standing.ends}
-            ended += min(ends) <= now
-            if soon := [end for end, long in ends.items() if long and now < end <= now + SOON]:
+            ended += has_ended(min(ends), now)
+            if soon := [
+                end for end, long in ends.items() if long and not has_ended(end, now) and has_ended(end, now + SOON)
+            ]:
                 ending += 1
                 self._told[namespace] = min(soon)
                 self._say(namespace, min(soon), told.get(namespace))

@@ -11,6 +11,7 @@ How long a namespace waits before the next look depends on what happened to it:
 - The API server failed (`passing`): for seconds only, and as soon as one write succeeds all that failed are looked at.
 - There are *news*, another token or another owner: never longer than FIRST. They may come as often as they like, also
   amid a tug-of-war; only what is undone counts for that.
+- A credential ends: what was right is looked at again when the plan no longer holds (`requeue_after`).
 """
 
 import asyncio
@@ -41,6 +42,10 @@ RETRIES = 50
 """A second, of all namespaces together while the API server fails: with many failing each waits longer."""
 CALM = 10.0
 """Seconds without a write, or twice the last delay if that is more, after which a namespace starts afresh."""
+RESYNC = 86400.0
+"""Seconds after which one that waits for a moment is looked at in any case: this clock does not jump as that of the
+moment may.
+"""
 SWEEP = 1024
 """So many paces more, and those of calm (or long gone) namespaces are dropped."""
 FIGHT = 5
@@ -177,9 +182,11 @@ class Refresh:
                 supplied = Supplied(problem="an error in pullsecret-webhook itself; its log says more")
             self._judge(namespace, supplied)
             asked = self._working.pop(namespace)
+            moment = random.uniform(0.0, PART)  # noqa: S311  # jitter
             if asked is not None or supplied.problem:
-                moment = random.uniform(0.0, PART)  # noqa: S311  # jitter
                 self._look(namespace, moment, news=bool(asked))
+            elif supplied.requeue_after is not None:
+                self._look(namespace, min(supplied.requeue_after, RESYNC) + moment, news=True)
 
     def _judge(self, namespace: str, supplied: Supplied) -> None:
         now = asyncio.get_running_loop().time()

@@ -16,7 +16,7 @@ from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConfli
 from webhook.core.fairness import yield_to_reviews
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Tell
-from webhook.core.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Write
+from webhook.core.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Step, Write
 from webhook.kube.views import State
 from webhook.sources import Answers
 
@@ -43,17 +43,19 @@ class Fresh(Protocol):
 class Supplied:
     """`problem`: why the Secret is not yet what it should be, in words for the tenant; empty when it is. `passing`:
     that lies with the API server, not in the namespace. `stands`: the digest of what is right here; empty: no Secret.
+    `requeue_after`: seconds after which something else may be right; None: only a change makes it so.
     """
 
     wrote: bool = False
     problem: str = ""
     passing: bool = False
     stands: bytes = b""
+    requeue_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """For these very values the plan was to leave the Secret as it stands; `until` a credential among them ends.
+    """For these very values the plan is, `until` then, to leave the Secret as it stands.
 
     The credentials only for as long as a source keeps them: tokens that were withdrawn are not to live on here.
     """
@@ -80,7 +82,7 @@ class Supply:
         """`policy`: does the API server itself compare what is written with the namespace's present owner and UID?"""
         self._state, self._source, self._store, self._fresh, self._policy = state, source, store, fresh, policy
         self._planner, self._now, self._metrics, self._tell = planner, now, metrics, tell
-        self._running: dict[str, tuple[Plan, asyncio.Task[Supplied | None]]] = {}
+        self._running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = {}
         self._right: dict[str, Right] = {}
 
     def is_right(self, namespace: Namespace) -> bool:
@@ -101,10 +103,10 @@ class Supply:
             and (right.until is None or self._now() < right.until)
         ):
             return True
-        now = self._now()
-        if not isinstance(self._planner(namespace, known, standing, now), Leave):
+        plan = self._planner(namespace, known, standing, self._now())
+        if not isinstance(plan.step, Leave):
             return False
-        self._right[namespace.name] = Right(namespace, weakref.ref(known), standing, known.next_end(now))
+        self._right[namespace.name] = Right(namespace, weakref.ref(known), standing, plan.until)
         return True
 
     def heard(self, name: str) -> None:
@@ -115,7 +117,7 @@ class Supply:
         if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name, standing):
             return
         known = self._source.known(namespace.owner)
-        if known is None or not isinstance(self._planner(namespace, known, standing, self._now()), Leave):
+        if known is None or not isinstance(self._planner(namespace, known, standing, self._now()).step, Leave):
             self._source.doubt(namespace.owner)
 
     def _deletes(self, name: str, standing: Standing | None) -> bool:
@@ -132,7 +134,7 @@ class Supply:
         newest = self._state.namespaces.get(name)
         if newest is None:
             self._right.pop(name, None)
-            return Leave("the namespace is gone")
+            return Plan(Leave("the namespace is gone"))
         if namespace is not None and newest.owner != namespace.owner:
             return await self.plan(name)
         return self._planner(newest, known, self._state.standing.get(name), self._now())
@@ -151,15 +153,13 @@ class Supply:
         for attempt in range(ATTEMPTS):
             if attempt > 1:  # the API server's own caches may be behind the namespace that it just showed us
                 await asyncio.sleep(0.02 * 2**attempt)
-            step = await self.plan(name)
-            running = self._running.get(name)
+            plan = await self.plan(name)
+            step, running = plan.step, self._running.get(name)
             if running is not None and running[0] != step:
                 await asyncio.wait({running[1]})  # older knowledge is being written: let it finish, look again
                 continue
             if isinstance(step, Leave):
-                standing = self._state.standing.get(name)
-                stands = standing.digest if standing is not None and standing.ours else b""
-                return Supplied(wrote, step.why if step.problem else "", stands=stands)
+                return self._supplied(name, plan, step, wrote=wrote)
             done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
             if done is None:  # the world is newer than we are
                 continue
@@ -167,6 +167,15 @@ class Supply:
                 return done
             wrote = True
         return Supplied(wrote, "others write the pull secret at the same time")
+
+    def _supplied(self, name: str, plan: Plan, step: Leave, *, wrote: bool) -> Supplied:
+        namespace, standing = self._state.namespaces.get(name), self._state.standing.get(name)
+        if namespace is not None and namespace.owner is not None:
+            for notice in plan.notices(namespace.owner):
+                self._tell(notice)
+        stands = standing.digest if standing is not None and standing.ours else b""
+        left = (plan.until - self._now()).total_seconds() if plan.until is not None else None
+        return Supplied(wrote, step.why if step.problem else "", stands=stands, requeue_after=left)
 
     def _start(self, name: str, step: Write | Delete) -> asyncio.Task[Supplied | None]:
         task = asyncio.create_task(self._do(name, step), name=f"supply {name}")
@@ -184,7 +193,7 @@ class Supply:
             # its owner the policy compares. A token that changes everywhere would cost a third more time.
             if not (isinstance(step, Write) and step.in_place and await self._policy()):
                 await self._fresh(name, recent=True)
-            if await self.plan(name) != step:
+            if (await self.plan(name)).step != step:
                 return None
             if isinstance(step, Write):
                 if not await self._write(name, step):
@@ -205,7 +214,7 @@ class Supply:
         """False: while the one before was deleted, something changed again."""
         if step.over is not None and not step.in_place:
             await self._delete(name, step.over)
-            if await self.plan(name) != Write(step.body):
+            if (await self.plan(name)).step != Write(step.body):
                 return False
         await self._apply(name, step.body, step.over if step.in_place else None)
         return True
@@ -245,7 +254,7 @@ class Supply:
             force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
             if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
                 await self._fresh(name, recent=True)  # the look of just now: no later write is to make use of it
-                again = await self.plan(name)
+                again = (await self.plan(name)).step
                 if isinstance(again, Write) and again.in_place:
                     await self._apply(name, again.body, seen, force=True)
                     self._metrics.writes.labels("apply", "forced").inc()

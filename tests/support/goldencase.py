@@ -11,7 +11,8 @@
     review:    operation (CREATE), namespace (team), object, oldObject, dryRun, subResource.
                Without a review nobody asks: the background looks at the namespace (the first one of `cluster`)
     expect:    patch, warnings (parts of their text), writes, notices (their reasons), later (namespaces that the
-               background will look at), status (200); absent means none
+               background will look at), again (seconds after which the background looks again), status (200); absent
+               means none
     real:      the case is also run against a real API server
 
 TOKEN stands for a token; each use of TOKEN in one file is the same one.
@@ -104,6 +105,7 @@ class Expect(_Strict):
     writes: list[str] = []
     notices: list[str] = []
     later: list[str] = []
+    again: float | None = None
     status: int = 200
 
 
@@ -184,6 +186,7 @@ class Outcome:
     writes: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
+    again: float | None = None
     allowed: bool = True
 
 
@@ -222,7 +225,7 @@ async def run(case: Case) -> Outcome:
     )
     live, store = Live(state, unreachable=case.unreachable), Store(reader, case.refuses, 0.1 if case.slow else 0.0)
     tell: Callable[[Notice], None] = lambda notice: out.notices.append(notice.reason)  # noqa: E731
-    source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, tell, metrics, lambda: NOW)
+    source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, tell, metrics)
     planner = Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
@@ -230,7 +233,8 @@ async def run(case: Case) -> Outcome:
     settings = Settings(config.pull_secret.name, config.deployments, config.asked_about_owned)
     admission = Admission(settings, state, supply, live.namespace, live.account, out.later.append, tell)
     if case.review is None:
-        out.warnings = [problem] if (problem := (await supply(case.team)).problem) else []
+        supplied = await supply(case.team)
+        out.warnings, out.again = [supplied.problem] if supplied.problem else [], supplied.requeue_after
     else:
         await _reviewed(admission, case.review, 0.02 if case.slow else 5.0, out)
     assert not (case.slow and store.writes), "the answer did not wait"

@@ -142,7 +142,7 @@ class Replica:
         self.wire.view, self.wire.policed = self.state.namespaces, policed
         cluster, metrics, fingerprint = cast(Cluster, self.wire), Metrics(), Fingerprint(name.encode())
         reader = Reader((by_label(OWNER),), lambda _: False, fingerprint, SECRET)
-        self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics, lambda: NOW)
+        self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics)
         self.supply = Supply(
             self.state,
             SlowSource(self.source, self.wire, self._changed) if slow else self.source,
@@ -234,7 +234,9 @@ class Replica:
         if (await self.supply(NAMESPACE)).problem:
             self.refresh.look(NAMESPACE)
         elif not self.slow:
-            assert isinstance(await self.supply.plan(NAMESPACE), Leave), "it returned before the Secret was right"
+            assert isinstance((await self.supply.plan(NAMESPACE)).step, Leave), (
+                "it returned before the Secret was right"
+            )
             assert not self.supply._running, "it returned while older knowledge was written"
 
     def deadline(self) -> None:

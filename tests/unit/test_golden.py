@@ -19,6 +19,7 @@ def test_golden(path: Path) -> None:
     assert outcome.patch == expect.patch
     assert outcome.writes == expect.writes
     assert outcome.notices == expect.notices
+    assert outcome.again == expect.again
     assert outcome.later == expect.later
     assert len(outcome.warnings) == len(expect.warnings), outcome.warnings
     for said, part in zip(outcome.warnings, expect.warnings, strict=True):

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from support import planted
 from webhook import refresh
 from webhook.core.notice import Notice
-from webhook.refresh import AT_A_TIME, CALM, FIGHT, FIRST, LONGEST, PART, PASSING, RETRIES, WORKERS, Refresh
+from webhook.refresh import AT_A_TIME, CALM, FIGHT, FIRST, LONGEST, PART, PASSING, RESYNC, RETRIES, WORKERS, Refresh
 from webhook.serving import loop
 from webhook.supply import Supplied
 
@@ -354,6 +354,37 @@ def test_one_that_is_well_is_forgotten_after_calm_only(scene: Scene) -> None:
 
     scene.play(script())
     assert scene.names == ["a"] * 3
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_one_that_is_right_for_a_time_is_looked_at_when_that_is_over(scene: Scene) -> None:
+    """One timer a namespace: news are looked at at once, and then it holds for another time, or for ever."""
+    answers = iter(
+        [Supplied(requeue_after=60), Supplied(requeue_after=1000), Supplied(wrote=True, requeue_after=5), OK]
+    )
+    scene.answer = lambda _: next(answers)
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(100)
+        scene.refresh.news("a")
+        await asyncio.sleep(10_000)
+
+    scene.play(script())
+    assert [time for _, time in scene.seen] == pytest.approx([0, 60 + PART, 100 + PART, 105 + 2 * PART], abs=0.01)
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_a_time_that_is_far_away_is_looked_at_each_day(scene: Scene) -> None:
+    """The clock of the moment may be set, this one is not."""
+    scene.answer = lambda _: Supplied(requeue_after=100 * RESYNC)
+
+    async def script() -> None:
+        scene.refresh.look("a")
+        await asyncio.sleep(2.5 * RESYNC)
+
+    scene.play(script())
+    assert len(scene.seen) == 3
 
 
 @pytest.mark.usefixtures("no_jitter")

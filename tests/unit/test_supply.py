@@ -442,7 +442,7 @@ def test_a_plan_is_of_what_is_known_when_the_source_has_answered() -> None:
             return Credentials((Credential("ghcr.io", "u", f"{owner}-1"),))
 
         replica.supply._source.credentials = credentials  # type: ignore[method-assign]
-        plan = replica.loop.run_until_complete(replica.supply.plan(NAMESPACE))
+        plan = replica.loop.run_until_complete(replica.supply.plan(NAMESPACE)).step
 
         assert asked == ["alice", "bob"]
         assert isinstance(plan, Write)

@@ -113,7 +113,7 @@ async def run(
     if namespace is not None:
         space = await view.namespace(namespace)
         secret = await view.pull_secret(namespace)
-        known = sources.usable(space, now)
+        known = sources.usable(space)
         yield await _adopt(view, space, secret, judge(space, secret, known, now, force=force), dry_run=dry_run)
         return
     spaces, name = await view.served(), view.config.pull_secret.name
@@ -121,7 +121,7 @@ async def run(
     found = listed(view.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
     async for secret in found:
         if (of := spaces.get(secret.metadata.namespace)) is not None:
-            outcome = judge(of, secret, sources.usable(of, now), now, force=force)
+            outcome = judge(of, secret, sources.usable(of), now, force=force)
             yield await _adopt(view, of, secret, outcome, dry_run=dry_run)
 
 

@@ -109,9 +109,9 @@ class SourceSecrets:
 
     of_owner: Mapping[str, Mapping[str, SourceSecret]]
 
-    def usable(self, namespace: Namespace, now: datetime) -> Credentials | None:
+    def usable(self, namespace: Namespace) -> Credentials | None:
         """What the webhook would write there, ended ones too. None: a Secret is broken, so nobody can say."""
-        found = merge(self.of_owner.get(namespace.owner or "", {}), now)
+        found = merge(self.of_owner.get(namespace.owner or "", {}))
         return found.usable_in(namespace.name) if isinstance(found, Credentials) else None
 
 

@@ -18,7 +18,7 @@ import msgspec
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
 from webhook.commands.said import Said, Warned, said
 from webhook.config.sourceconfig import SecretsSource
-from webhook.core.credential import Credentials
+from webhook.core.credential import Credentials, has_ended, next_end
 from webhook.core.dockerconfig import DockerConfigError
 from webhook.core.errors import MalformedReview
 from webhook.core.names import INJECT, MIRROR, NAMESPACE_UID
@@ -156,7 +156,7 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
     pods = await _pods(view, namespace, spaces, name)
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     judge = Judge(Planner(name, FINGERPRINT), now, heard, asked=asked)
-    lines = [judge(of, seen.get(of.name), sources.usable(of, now), pods.get(of.name, Pods())) for of in spaces.values()]
+    lines = [judge(of, seen.get(of.name), sources.usable(of), pods.get(of.name, Pods())) for of in spaces.values()]
     newest = sorted(heard.of_all.values(), key=lambda one: one.at, reverse=True)
     return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest])
 
@@ -229,8 +229,8 @@ class Judge:
         if problem and said is not None and said.since(seen.written):
             problem += f"; {said}"
         ends = seen.standing.ends
-        next_end = min((end for end in ends if end > self.now), default=None)
-        soon = next_end is not None and next_end < self.now + SOON
+        end = next_end(ends, self.now)
+        soon = end is not None and has_ended(end, self.now + SOON)
         notes = ["a credential ends soon"] if soon else []
         notes += [str(conflict)] if (conflict := self.said.conflicts.get(owner or "")) and not self.asked else []
         return Line(
@@ -238,7 +238,7 @@ class Judge:
             owner,
             "wrong" if problem else "right",
             seen.registries if seen.standing.ours else (),
-            next_end or min(ends, default=None),
+            end or min(ends, default=None),
             seen.written,
             problem,
             "; ".join(notes),
@@ -270,7 +270,7 @@ class Judge:
             return "the Secret is for an earlier namespace of this name"
         if seen.unreadable:
             return f"the Secret's content is not usable: {seen.unreadable}"
-        if ended := [end for end in standing.ends if end <= self.now]:
+        if ended := [end for end in standing.ends if has_ended(end, self.now)]:
             return f"a credential of {quoted(namespace.owner or '')} ended {min(ended):%Y-%m-%d %H:%M}; renew it"
         return ""
 
@@ -281,7 +281,7 @@ class Judge:
             return _stale(seen, self.said.of_owner.get(owner))
         if known is None:
             return f"a source Secret of {quoted(owner)} is broken; what stood before stays"
-        if isinstance(self.planner(namespace, known, seen.standing, self.now), Leave):
+        if isinstance(self.planner(namespace, known, seen.standing, self.now).step, Leave):
             return ""
         return f"the Secret is not what {quoted(owner)}'s source Secrets say; is the webhook running?"
 

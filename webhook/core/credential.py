@@ -1,8 +1,11 @@
 """Credentials: what one owner has, as values. The password never shows in a repr."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
+from typing import Literal
 
 from webhook.core.errors import PullsecretError
 
@@ -71,14 +74,36 @@ def _too_wide(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a credential comes from: a configured source, and the object that notices about it are beside: the source
+    Secret, or our Service.
+    """
+
+    source: str = ""
+    namespace: str = ""
+    kind: Literal["Secret", "Service"] = "Service"
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"source Secret {self.name}" if self.kind == "Secret" else f"source {self.source}"
+
+
+NOWHERE = Origin()
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
-    """`registry` as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`); no `namespaces`: all of the owner's."""
+    """`registry` as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`); no `namespaces`: all of the owner's.
+
+    `expires`: as the source says it.
+    """
 
     registry: str
     username: str
     password: str = field(repr=False)
     expires: datetime | None = None
     namespaces: tuple[str, ...] = ()
+    origin: Origin = field(default=NOWHERE, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.registry or any(c.isspace() for c in self.registry):
@@ -96,8 +121,13 @@ class Credential:
         if ":" in self.username:
             raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic cannot carry")
 
+    @property
+    def end(self) -> datetime | None:
+        """From when on it goes nowhere new: all else that has to do with ends goes by this."""
+        return self.expires
+
     def ended(self, now: datetime) -> bool:
-        return self.expires is not None and self.expires <= now
+        return self.end is not None and has_ended(self.end, now)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -117,7 +147,20 @@ class Credentials:
         return 100 + sum(len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.items)
 
     def next_end(self, now: datetime) -> datetime | None:
-        return min((c.expires for c in self.items if c.expires is not None and c.expires > now), default=None)
+        return next_end((c.end for c in self.items if c.end is not None), now)
 
     def unexpired(self, now: datetime) -> "Credentials":
         return replace(self, items=tuple(c for c in self.items if not c.ended(now)))
+
+
+def joined(parts: Iterable[Credentials]) -> Credentials:
+    """By registry, and for one registry in the order of the parts."""
+    return Credentials(tuple(sorted(chain.from_iterable(part.items for part in parts), key=lambda c: c.registry)))
+
+
+def has_ended(end: datetime, now: datetime) -> bool:
+    return end <= now
+
+
+def next_end(ends: Iterable[datetime], now: datetime) -> datetime | None:
+    return min((end for end in ends if not has_ended(end, now)), default=None)

@@ -1,11 +1,11 @@
 """What /metrics shows. Labels have few values; none ever holds a token, an owner or a tenant's text."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 OUTCOMES = ("injected", "unchanged", "not_served", "refused", "malformed", "failed")
@@ -27,6 +27,20 @@ class Flags:
         elif name in self._on:
             self._on.discard(name)
             self._gauge.remove(name)
+
+
+class Names(Collector):
+    """As Flags, but found out when it is read."""
+
+    def __init__(self, name: str, text: str, label: str = "secret") -> None:
+        self._name, self._text, self._label = f"{_PREFIX}_{name}", text, label
+        self.names: Callable[[], Iterable[str]] = tuple
+
+    def collect(self) -> Iterator[Metric]:
+        found = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for name in self.names():
+            found.add_metric([name], 1)
+        yield found
 
 
 class Reviews(Collector):
@@ -100,9 +114,8 @@ class Metrics:
         self.broken_sources = Flags(
             "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
         )
-        self.expired = Flags(
-            "source_secret_expired", "1 for each source Secret whose credentials have ended", self.registry
-        )
+        self.expired = Names("source_secret_expired", "1 for each source Secret whose credentials have ended")
+        self.registry.register(self.expired)
         self.ending = Gauge(
             "pull_secrets_ending",
             "Pull secrets with a credential that ends within a week and was given for more than a day",

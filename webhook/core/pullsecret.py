@@ -7,14 +7,16 @@ reference can never be added later, a Secret can.
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from webhook.core.credential import Credential, Credentials
+from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.dockerconfig import render
+from webhook.core.merge import Conflict, merged
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
+from webhook.core.notice import Notice
 
 LARGEST = 1024 * 1024
 """Bytes of data that the API server takes in a Secret."""
@@ -83,7 +85,33 @@ class Delete:
     why: str = ""
 
 
-Plan = Leave | Write | Delete
+Step = Leave | Write | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, and `until` when that holds if nothing changes; None: for ever.
+
+    For people: the `conflicts` between credentials, and those that have `ended` and that nothing replaces.
+    """
+
+    step: Step
+    until: datetime | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    ended: tuple[Credential, ...] = ()
+
+    def notices(self, owner: str) -> Iterator[Notice]:
+        """Beside where the owner's credentials come from."""
+        for conflict in self.conflicts:
+            yield _of(conflict.loser, "SourceConflict", conflict.words(owner), owner)
+        for one in self.ended:
+            message = f"{one.origin}: the credential of owner {owner} for {one.registry} has ended; renew it"
+            yield _of(one.origin, "CredentialExpired", message, owner)
+
+
+def _of(origin: Origin, reason: str, message: str, owner: str) -> Notice:
+    return Notice(reason, message, origin.namespace, origin.kind, origin.name, owner=owner)
+
 
 NO_CREDENTIAL = "the owner has no credential yet"
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
@@ -118,31 +146,30 @@ class Planner:
     ) -> Plan:
         """`known` is None when no source could say."""
         if namespace.terminating:
-            return Leave("the namespace is terminating")
+            return Plan(Leave("the namespace is terminating"))
         if standing is not None and not standing.ours:
-            return Leave(FOREIGN)
+            return Plan(Leave(FOREIGN))
         if not namespace.served:
-            return self._unserved(standing)
+            return Plan(self._unserved(standing))
         same = standing is not None and standing.owner == namespace.owner
         if known is None:
-            return Delete(standing, "it is another owner's") if standing and not same else Leave(UNAVAILABLE)
+            return Plan(Delete(standing, "it is another owner's") if standing and not same else Leave(UNAVAILABLE))
         # A credential that has ended stays where one for its registry stands (a container that restarts needs it) until
         # there is another one, and goes nowhere new.
-        usable = known.usable_in(namespace.name).items
+        found = merged(known, namespace.name, now)
+        ended = tuple(c for c in found.items if c.ended(now))
         stands = standing.registries if standing is not None and same else ()
-        kept = [c for c in usable if c.ended(now) and c.registry in stands]
-        fresh = [c for c in usable if not c.ended(now)]
-        items = {c.registry: c for c in (*kept, *fresh)}  # of one registry the last counts
-        return self._written(namespace, tuple(items.values()), standing, same=same)
+        items = [c for c in found.items if not c.ended(now) or c.registry in stands]
+        return Plan(self._written(namespace, items, standing, same=same), found.until, found.conflicts, ended)
 
-    def _unserved(self, standing: Standing | None) -> Plan:
+    def _unserved(self, standing: Standing | None) -> Step:
         if standing is None or self.when_unowned == "keep":
             return Leave("the namespace is not served")
         return Delete(standing, "the namespace is not served")
 
     def _written(
         self, namespace: Namespace, items: Sequence[Credential], standing: Standing | None, *, same: bool
-    ) -> Plan:
+    ) -> Step:
         if not items:
             return Delete(standing, NO_CREDENTIAL) if standing else Leave(NO_CREDENTIAL)
         body = self.body(namespace, items)
@@ -161,7 +188,7 @@ class Planner:
         When its credentials end stands in it for expiry.py and `pullsecret status`, which cannot ask the sources: all
         the ends, because which one is next depends on the time, and a restart must find what it would write.
         """
-        ends = sorted({c.expires.astimezone(UTC).replace(microsecond=0) for c in items if c.expires is not None})
+        ends = sorted({c.end.astimezone(UTC).replace(microsecond=0) for c in items if c.end is not None})
         ends = ends[:MOST_ENDS]
         expires = {EXPIRES: ",".join(f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in ends)} if ends else {}
         return {

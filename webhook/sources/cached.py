@@ -18,6 +18,7 @@
 """
 
 import asyncio
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,11 +28,10 @@ from typing import Protocol
 
 import structlog
 
-from webhook.core.credential import Credentials
+from webhook.core.credential import Credential, Credentials, Origin, joined
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed
-from webhook.sources.merge import merged, words
 
 log = structlog.get_logger()
 
@@ -95,14 +95,10 @@ Say = Callable[[str, str, str], None]
 
 @dataclass(slots=True)
 class _Entry:
-    """`credentials`: what comes of the answer. `until`: loop time at which it stops being fresh. `ends`: wakes when one
-    of the credentials in the answer ends. `doubted`: by what the cluster shows, it may be old.
-    """
+    """`until`: loop time at which it stops being fresh. `doubted`: by what the cluster shows, it may be old."""
 
     answer: Answer
-    credentials: Credentials
     until: float
-    ends: asyncio.TimerHandle | None = None
     doubted: bool = False
 
 
@@ -141,9 +137,9 @@ class Cached:
     """`say` tells about the source as a whole and about single owners; `now` is the wall clock."""
 
     def __init__(
-        self, name: str, remote: Remote, changed: Changed, say: Say, metrics: Metrics, now: Callable[[], datetime]
+        self, origin: Origin, remote: Remote, changed: Changed, say: Say, metrics: Metrics, now: Callable[[], datetime]
     ) -> None:
-        self._name, self._remote, self._changed = name, remote, changed
+        self._origin, self._name, self._remote, self._changed = origin, origin.source, remote, changed
         self._say, self._metrics, self._now = say, metrics, now
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._weight = 0
@@ -164,7 +160,7 @@ class Cached:
         if entry is None or _clock() >= entry.until:
             return None
         self._entries.move_to_end(owner)
-        return entry.credentials
+        return entry.answer.credentials
 
     async def credentials(self, owner: str) -> Credentials:
         if (known := self.known(owner)) is not None:
@@ -275,30 +271,24 @@ class Cached:
         self._metrics.asked.labels(self._name, "answered").inc()
         self._pauses.pop(owner, None)
         before, dropped = self._forget(owner), self._dropped.pop(owner, None)
-        if before is not None and before.answer.credentials == answer.credentials:
-            answer = replace(answer, credentials=before.answer.credentials)
-        credentials = self._consistent(owner, answer)
-        if same := before is not None and before.credentials == credentials:
-            credentials = before.credentials
+        credentials = self._ordered(answer.credentials)
+        if same := before is not None and before.answer.credentials == credentials:
+            credentials = before.answer.credentials
         if before is not None and before.doubted:
             self._weigh_doubt(owner, vain=same)
-        self._remember(owner, answer, credentials, fresh_for)
-        if not same:
-            self._say_ended(owner, credentials)
+        self._remember(owner, replace(answer, credentials=credentials), fresh_for)
+        if answer.problems:
+            problems = "; ".join(answer.problems)
+            self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problems}", owner)
         if (before is not None and not same) or dropped not in {None, hash(credentials)}:
             self._changed(owner)  # its other namespaces do not know yet
         self._is_back()
         return credentials
 
-    def _consistent(self, owner: str, answer: Answer) -> Credentials:
-        """In one order, and with one entry a registry."""
-        if answer.problems:
-            problems = "; ".join(answer.problems)
-            self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problems}", owner)
-        credentials, conflicts = merged([(self._name, answer.credentials)], self._now())
-        for conflict in conflicts:
-            self._say("SourceConflict", words(owner, conflict), owner)
-        return credentials
+    def _ordered(self, found: Credentials) -> Credentials:
+        """A database may return its rows in any order. For one registry the one that ends last comes first."""
+        items = sorted(set(found.items), key=_order)
+        return joined([Credentials(tuple(replace(c, origin=self._origin) for c in items))])
 
     def _weigh_doubt(self, owner: str, *, vain: bool) -> None:
         before = self._vain.pop(owner, _NEVER)
@@ -314,46 +304,24 @@ class Cached:
         fresh_for = min(max(answer.fresh_for, LEAST), MOST)
         return min(fresh_for, (end - now).total_seconds()) if end is not None else fresh_for
 
-    def _remember(self, owner: str, answer: Answer, credentials: Credentials, fresh_for: float) -> None:
-        self._entries[owner] = _Entry(answer, credentials, _clock() + fresh_for)
+    def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
+        self._entries[owner] = _Entry(answer, _clock() + fresh_for)
         self._weight += answer.weight
-        self._watch_end(owner)
         while self._weight > BUDGET and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, owner: str) -> None:
         if (entry := self._forget(owner)) is not None:
-            self._dropped[owner] = hash(entry.credentials)  # keyed per process
+            self._dropped[owner] = hash(entry.answer.credentials)  # keyed per process
             if len(self._dropped) > OWNERS:
                 self._dropped.popitem(last=False)
-
-    def _watch_end(self, owner: str) -> None:
-        entry, now = self._entries[owner], self._now()
-        if (end := entry.answer.credentials.next_end(now)) is not None:
-            left = (end - now).total_seconds()
-            wake = self._ended if left <= MOST else self._watch_end
-            entry.ends = asyncio.get_running_loop().call_later(min(left, MOST), wake, owner)
 
     def _forget(self, owner: str) -> _Entry | None:
         entry = self._entries.pop(owner, None)
         if entry is None:
             return None
         self._weight -= entry.answer.weight
-        if entry.ends is not None:
-            entry.ends.cancel()
         return entry
-
-    def _ended(self, owner: str) -> None:
-        """The next look asks for the credential that came after the one that ended now."""
-        self._say_ended(owner, self._entries[owner].credentials)
-        self._heard(owner)
-
-    def _say_ended(self, owner: str, credentials: Credentials) -> None:
-        now = self._now()
-        for c in credentials.items:
-            if c.expires is not None and c.expires <= now:
-                ended = f"source {self._name}: the credential of owner {owner} for {c.registry} has ended; renew it"
-                self._say("CredentialExpired", ended, owner)
 
     def _heard(self, owner: str | None) -> None:
         """News, of one owner or of everybody: what is known is no longer fresh, and reasons to wait may be gone."""
@@ -421,6 +389,11 @@ class Cached:
             return
         for owner in sorted(failing.union(turned_away)):
             self._changed(owner)
+
+
+def _order(c: Credential) -> tuple[tuple[str, ...], float, str, str]:
+    end = math.inf if c.end is None else c.end.timestamp()
+    return c.namespaces, -end, c.username, c.password
 
 
 def _clock() -> float:

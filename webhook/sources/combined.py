@@ -1,4 +1,4 @@
-"""Several sources as one, in the order of the configuration. How their credentials are merged: merge.py.
+"""Several sources as one, in the order of the configuration. Which credential counts is decided later: core/merge.py.
 
 What happens when one of them cannot say, while the others can:
 
@@ -7,21 +7,17 @@ What happens when one of them cannot say, while the others can:
   fresh. Here the choice is between that, entries that vanish, and changes that wait for another source's outage.)
 - Otherwise nobody can say: SourceUnavailable, and what stands stays as it is.
 
-An answer so never lacks what a source that is down would have had. A contradiction between sources is reported with
-the owner, the registry and the sources' names; the first of them in the configuration is taken.
+An answer so never lacks what a source that is down would have had.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from webhook.core.credential import Credentials
+from webhook.core.credential import Credentials, joined
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import Source
-from webhook.sources.cached import Say
-from webhook.sources.merge import merged, words
 
 BUDGET = 32 * 1024 * 1024
 """Bytes of last answers that are remembered, roughly: mostly references to what the sources hold themselves."""
@@ -29,28 +25,26 @@ Parts = tuple[Credentials, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Merged:
-    """What came of the parts, `until` one of the credentials in them ends. `doubted`: by what the cluster shows."""
+class _Joined:
+    """`doubted`: by what the cluster shows, it may be old."""
 
     parts: Parts
     result: Credentials
-    until: datetime | None
     doubted: bool = False
 
     @property
     def weight(self) -> int:
-        """Bytes, roughly. What came of the parts is made of them."""
+        """Bytes, roughly. The result is made of the parts."""
         return 400 + sum(part.weight for part in self.parts)
 
 
 class Combined:
-    """`sources`: name and source, in order. `say` tells of contradictions; `now` is the wall clock."""
+    """`sources`: name and source, in order."""
 
-    def __init__(self, sources: Sequence[tuple[str, Source]], say: Say, now: Callable[[], datetime]) -> None:
+    def __init__(self, sources: Sequence[tuple[str, Source]]) -> None:
         self._names = tuple(name for name, _ in sources)
         self._sources = tuple(source for _, source in sources)
-        self._say, self._now = say, now
-        self._merged: OrderedDict[str, _Merged] = OrderedDict()
+        self._joined: OrderedDict[str, _Joined] = OrderedDict()
         self._weight = 0
         self.settled = asyncio.Event()
 
@@ -61,8 +55,8 @@ class Combined:
 
     def doubt(self, owner: str) -> None:
         """Nor does what a source said last stand in for it until all could say again."""
-        if (before := self._merged.get(owner)) is not None:
-            self._merged[owner] = replace(before, doubted=True)
+        if (before := self._joined.get(owner)) is not None:
+            self._joined[owner] = replace(before, doubted=True)
         for source in self._sources:
             source.doubt(owner)
 
@@ -86,35 +80,30 @@ class Combined:
             return answer
         if not isinstance(answer, SourceUnavailable):
             raise answer
-        if (before := self._merged.get(owner)) is not None and not before.doubted:
+        if (before := self._joined.get(owner)) is not None and not before.doubted:
             return before.parts[number]
         raise SourceUnavailable(f"source {self._names[number]}: {answer}", everybody=answer.everybody)
 
     def _of(self, owner: str, parts: Parts) -> Credentials:
-        """The same object as long as the parts are and none in them ends, or as they come to the same."""
-        before = self._merged.get(owner)
+        """The same object as long as the parts are, or as they come to the same."""
+        before = self._joined.get(owner)
         if (
             before is not None
             and not before.doubted
             and all(one is other for one, other in zip(before.parts, parts, strict=True))
-            and (before.until is None or self._now() < before.until)
         ):
-            self._merged.move_to_end(owner)
+            self._joined.move_to_end(owner)
             return before.result
-        now = self._now()
-        result, conflicts = merged([*zip(self._names, parts, strict=True)], now)
+        result = joined(parts)
         if before is not None and before.result == result:
             result = before.result
-        until = min((end for part in parts if (end := part.next_end(now)) is not None), default=None)
-        self._remember(owner, _Merged(parts, result, until))
-        for conflict in conflicts:
-            self._say("SourceConflict", words(owner, conflict), owner)
+        self._remember(owner, _Joined(parts, result))
         return result
 
-    def _remember(self, owner: str, one: _Merged) -> None:
-        if (before := self._merged.pop(owner, None)) is not None:
+    def _remember(self, owner: str, one: _Joined) -> None:
+        if (before := self._joined.pop(owner, None)) is not None:
             self._weight -= before.weight
-        self._merged[owner] = one
+        self._joined[owner] = one
         self._weight += one.weight
-        while self._weight > BUDGET and len(self._merged) > 1:
-            self._weight -= self._merged.popitem(last=False)[1].weight
+        while self._weight > BUDGET and len(self._joined) > 1:
+            self._weight -= self._joined.popitem(last=False)[1].weight

@@ -1,11 +1,13 @@
 """From the configuration to one source: the only place that knows all kinds."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
 from webhook.config.config import Config
 from webhook.config.sourceconfig import HttpSource, SecretsSource, SqlSource
+from webhook.core.credential import Origin
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Tell
 from webhook.kube.cluster import Cluster
@@ -30,10 +32,17 @@ def configured(
         names[kind := str(model.__struct_config__.tag)] += 1
         name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
         if isinstance(model, SecretsSource):
-            sources.append((name, SecretSource(cluster, config.namespace, changed, tell, metrics, now)))
+            secrets = SecretSource(cluster, config.namespace, changed, tell, metrics, name)
+            metrics.expired.names = functools.partial(_expired, secrets, now)
+            sources.append((name, secrets))
         else:
-            sources.append((name, Cached(name, _remote(model, now), changed, say, metrics, now)))
-    return sources[0][1] if len(sources) == 1 else Combined(sources, say, now)
+            origin = Origin(name, config.namespace, "Service", config.tls.service)
+            sources.append((name, Cached(origin, _remote(model, now), changed, say, metrics, now)))
+    return sources[0][1] if len(sources) == 1 else Combined(sources)
+
+
+def _expired(secrets: SecretSource, now: Callable[[], datetime]) -> list[str]:
+    return secrets.expired(now())
 
 
 def _remote(model: HttpSource | SqlSource, now: Callable[[], datetime]) -> Remote:

@@ -8,11 +8,19 @@ any other.
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from webhook.core.credential import Credential, CredentialError, Credentials, canonical_registry
+from webhook.core.credential import (
+    Credential,
+    CredentialError,
+    Credentials,
+    Origin,
+    canonical_registry,
+    has_ended,
+    joined,
+)
 from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
@@ -23,12 +31,10 @@ from webhook.kube.listing import Unread
 from webhook.kube.views import View, version
 from webhook.kube.watch import Replaced, Watch, whole
 from webhook.sources import Changed
-from webhook.sources.merge import merged
 
 BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"
 NOTHING = Credentials()
-LONGEST_TIMER = 7 * 86400.0
 
 
 class SourceSecretError(Exception):
@@ -49,7 +55,8 @@ Change = tuple[SourceSecret | None, SourceSecret | None]
 """Before and after."""
 
 
-def read(seen: SecretObject) -> SourceSecret:
+def read(seen: SecretObject, source: str = "") -> SourceSecret:
+    """`source`: what the configuration calls the source."""
     owner, parsed = None, Parsed((), ())
     try:
         owner = _owner(seen)
@@ -62,19 +69,20 @@ def read(seen: SecretObject) -> SourceSecret:
         expires = _expiry(annotations.get(EXPIRES))
     except SourceSecretError as e:
         return SourceSecret(version(seen.metadata), owner, None, (str(e),))
-    credentials = tuple(replace(c, expires=expires, namespaces=namespaces) for c in parsed.credentials)
+    origin = Origin(source, seen.metadata.namespace, "Secret", seen.metadata.name)
+    credentials = tuple(replace(c, expires=expires, namespaces=namespaces, origin=origin) for c in parsed.credentials)
     return SourceSecret(version(seen.metadata), owner, credentials, parsed.problems)
 
 
-def merge(secrets: Mapping[str, SourceSecret], now: datetime) -> Credentials | str:
-    """One owner's Secrets, by name, as one: for one registry the first by name counts. A broken one: its name."""
-    parts: list[tuple[str, Credentials]] = []
+def merge(secrets: Mapping[str, SourceSecret]) -> Credentials | str:
+    """One owner's Secrets as one, in the order of their names. A broken one: its name."""
+    parts: list[Credentials] = []
     for name in sorted(secrets):
         credentials = secrets[name].credentials
         if credentials is None:
             return name
-        parts.append((name, Credentials(credentials)))
-    return merged(parts, now)[0]
+        parts.append(Credentials(credentials))
+    return joined(parts)
 
 
 def _owner(seen: SecretObject) -> str:
@@ -142,14 +150,15 @@ class SecretSource:
         changed: Changed,
         tell: Tell,
         metrics: Metrics,
-        now: Callable[[], datetime],
+        name: str = "secrets",
     ) -> None:
         self._cluster, self._namespace = cluster, namespace
-        self._changed, self._tell, self._metrics, self._now = changed, tell, metrics, now
+        self._changed, self._tell, self._metrics, self._name = changed, tell, metrics, name
         self._secrets: View[SourceSecret] = View()
         self._of_owner: dict[str, Credentials | str] = {}
         self._names: dict[str, set[str]] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._ends: dict[str, datetime] = {}
+        """When the first credential of a Secret ends."""
         self._unread: set[str] = set()
         self._behind = False
         """The watch has failed: until it works again, another replica may know better."""
@@ -216,7 +225,7 @@ class SecretSource:
 
     def replace(self, items: list[SecretObject], at: int) -> None:
         unread = {name: known for name in self._unread if (known := self._secrets.get(name)) is not None}
-        read_items = unread | {item.metadata.name: read(item) for item in items}
+        read_items = unread | {item.metadata.name: read(item, self._name) for item in items}
         self._unread.clear()
         first, before = not self._secrets.synced.is_set(), dict(self._secrets.items())
         changed = self._secrets.replace(read_items, at)
@@ -226,7 +235,7 @@ class SecretSource:
         self.settled.set()
 
     def learn(self, item: SecretObject) -> None:
-        name, secret = item.metadata.name, read(item)
+        name, secret = item.metadata.name, read(item, self._name)
         before = self._secrets.get(name)
         if self._secrets.learn(name, secret):
             self._apply({name: (before, secret)})
@@ -241,7 +250,7 @@ class SecretSource:
         owners: set[str] = set()
         for name, (before, after) in changes.items():
             self._report(name, after)
-            self._watch_expiry(name, after)
+            self._note_end(name, after)
             for owner in {s.owner for s in (before, after) if s is not None and s.owner is not None}:
                 self._index(owner, name, after)
                 owners.add(owner)
@@ -258,7 +267,7 @@ class SecretSource:
 
     def _merge(self, owner: str) -> None:
         if names := self._names[owner]:
-            found = merge({name: secret for name in names if (secret := self._secrets.get(name))}, self._now())
+            found = merge({name: secret for name in names if (secret := self._secrets.get(name))})
             if found != self._of_owner.get(owner):  # equal answers are the same object
                 self._of_owner[owner] = found
         else:
@@ -277,23 +286,13 @@ class SecretSource:
         if problems:
             self._tell(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
 
-    def _watch_expiry(self, name: str, after: SourceSecret | None) -> None:
-        if timer := self._timers.pop(name, None):
-            timer.cancel()
-        ends = [c.expires for c in (after.credentials if after else None) or () if c.expires]
-        left = (min(ends) - self._now()).total_seconds() if ends else LONGEST_TIMER
-        self._metrics.expired.flag(name, on=left <= 0)
-        if after is None or not ends:
-            return
-        if left <= 0:
-            ended = "its credentials have ended; renew them"
-            self._tell(Notice("CredentialExpired", ended, self._namespace, "Secret", name))
-            return
-        self._timers[name] = asyncio.get_running_loop().call_later(min(left, LONGEST_TIMER), self._wake, name, after)
+    def _note_end(self, name: str, after: SourceSecret | None) -> None:
+        ends = [c.end for c in (after.credentials if after else None) or () if c.end is not None]
+        if ends:
+            self._ends[name] = min(ends)
+        else:
+            self._ends.pop(name, None)
 
-    def _wake(self, name: str, after: SourceSecret) -> None:
-        """Where this one has ended, another one may count from now on."""
-        self._watch_expiry(name, after)
-        if name not in self._timers and after.owner is not None:
-            self._merge(after.owner)
-            self._changed(after.owner)
+    def expired(self, now: datetime) -> list[str]:
+        """Source Secrets with a credential that has ended."""
+        return [name for name, end in self._ends.items() if has_ended(end, now)]

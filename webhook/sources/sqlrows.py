@@ -3,7 +3,6 @@
 A row that cannot be read makes its owner unanswerable, instead of having fewer credentials: what stands, stays.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -47,10 +46,7 @@ def size(row: Row) -> int:
 def credentials(
     rows: Sequence[Row], owner: str, keys: Keys | None, registries: Mapping[str, str], now: datetime
 ) -> Credentials:
-    """Of rows that are active, or expired (the last token stays until it is replaced). Raises RowError.
-
-    In an order that does not depend on the rows': of several for one registry, the one that ends last comes first.
-    """
+    """Of rows that are active, or expired (the last token stays until it is replaced). Raises RowError."""
     called, found = {name.casefold(): registry for name, registry in registries.items()}, []
     for number, row in enumerate(rows, 1):
         try:
@@ -58,12 +54,7 @@ def credentials(
                 found.append(one)
         except (CredentialError, SealedError, RowError) as e:
             raise RowError(f"row {number}: {e}") from None
-    return Credentials(tuple(sorted(found, key=_order)))
-
-
-def _order(c: Credential) -> tuple[str, float, str, str, tuple[str, ...]]:
-    end = math.inf if c.expires is None else c.expires.timestamp()
-    return c.registry, -end, c.username, c.password, c.namespaces
+    return Credentials(tuple(found))
 
 
 def _credential(

@@ -18,7 +18,7 @@ from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretOb
 from webhook.commands.said import Said, Warned
 from webhook.commands.status import Judge, Line, Pods, Report, Seen, run, text
 from webhook.config import config as configuration
-from webhook.core.credential import Credential, Credentials
+from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Namespace, Planner, Standing, Write, fields
@@ -97,11 +97,11 @@ def source_secret(name: str, **annotations: str) -> Object:
 
 
 def as_the_webhook_writes(*sources: Object) -> Object:
-    source = SecretSource(cast(Cluster, None), "", lambda _: None, lambda _: None, Metrics(), lambda: NOW)
+    source = SecretSource(cast(Cluster, None), "", lambda _: None, lambda _: None, Metrics())
 
     async def written() -> Object:
         source.replace([msgspec.convert(one, SecretObject) for one in sources], 1)
-        plan = PLANNER(SPACE, await source.credentials("alice"), None, NOW)
+        plan = PLANNER(SPACE, await source.credentials("alice"), None, NOW).step
         assert isinstance(plan, Write)
         return dict(plan.body)
 
@@ -308,11 +308,12 @@ def warnings() -> list[Object]:
     told: list[tuple[str, str, str]] = []
 
     async def asked() -> None:
-        source = Cached("sql", Remote(), lambda _: None, lambda *one: told.append(one), Metrics(), lambda: NOW)
+        source = Cached(Origin("sql"), Remote(), lambda _: None, lambda *one: told.append(one), Metrics(), lambda: NOW)
         running = asyncio.create_task(source.run())
         for owner in OWNERS:
             with suppress(SourceUnavailable):
-                await source.credentials(owner)
+                plan = PLANNER(replace(SPACE, owner=owner), await source.credentials(owner), None, NOW)
+                told.extend((notice.reason, notice.message, owner) for notice in plan.notices(owner))
         running.cancel()
         await asyncio.wait({running})
 

@@ -22,9 +22,9 @@ from webhook.core.pullsecret import (
     Fingerprint,
     Leave,
     Namespace,
-    Plan,
     Planner,
     Standing,
+    Step,
     Write,
     fields,
     may_refer,
@@ -59,14 +59,14 @@ def standing(namespace: Namespace = TEAM, items: tuple[Credential, ...] = (GHCR,
     return replace(ours, **changes)
 
 
-def auths(plan: Plan) -> set[str]:
+def auths(plan: Step) -> set[str]:
     assert isinstance(plan, Write)
     written = base64.b64decode(plan.body["data"][".dockerconfigjson"])
     return {credential.registry for credential in parse(written).credentials}
 
 
-def plan(namespace: Namespace, known: Credentials | None, seen: Standing | None) -> Plan:
-    return PLANNER(namespace, known, seen, NOW)
+def plan(namespace: Namespace, known: Credentials | None, seen: Standing | None) -> Step:
+    return PLANNER(namespace, known, seen, NOW).step
 
 
 UNOWNED = replace(TEAM, owner=None)
@@ -104,7 +104,7 @@ FOREIGN_SECRET = standing(ours=False, owner=None)
         (BOB, TOO_MUCH, standing(), Delete(standing(), TOO_LARGE)),
     ],
 )
-def test_no_write(namespace: Namespace, known: Credentials | None, seen: Standing | None, expected: Plan) -> None:
+def test_no_write(namespace: Namespace, known: Credentials | None, seen: Standing | None, expected: Step) -> None:
     assert plan(namespace, known, seen) == expected
 
 
@@ -179,10 +179,22 @@ def test_an_end_that_moved_is_written_once() -> None:
     assert plan(TEAM, Credentials((longer,)), standing(items=(longer,))) == Leave()
 
 
+def test_a_plan_holds_until_the_next_credential_here_ends() -> None:
+    soon, later = (replace(GHCR, registry=f"{n}.example", expires=NOW + timedelta(hours=n)) for n in (1, 2))
+    elsewhere = replace(GHCR, expires=NOW + timedelta(minutes=1), namespaces=("other",))
+    known = Credentials((EXPIRED, soon, later, elsewhere, HARBOR))
+    made = PLANNER(TEAM, known, None, NOW)
+    assert made.until == soon.expires
+    assert made.ended == (EXPIRED,)
+    assert PLANNER(TEAM, known, None, NOW + timedelta(hours=1)).until == later.expires
+    assert PLANNER(TEAM, known, None, NOW + timedelta(hours=2)).until is None
+    assert PLANNER(TEAM, None, None, NOW).until is None
+
+
 def test_keep_leaves_what_is_unowned() -> None:
     keep = Planner("ghcr-secret", PRINT, when_unowned="keep")
-    assert keep(UNOWNED, Credentials(), standing(), NOW) == Leave("the namespace is not served")
-    assert isinstance(keep(BOB, Credentials(), standing(), NOW), Delete)  # another owner's is never kept
+    assert keep(UNOWNED, Credentials(), standing(), NOW).step == Leave("the namespace is not served")
+    assert isinstance(keep(BOB, Credentials(), standing(), NOW).step, Delete)  # another owner's is never kept
 
 
 def test_a_plan_shows_no_token() -> None:

@@ -301,7 +301,7 @@ def test_served(metadata: dict[str, Any], served: bool) -> None:
 def written() -> dict[str, Any]:
     """A Secret as we apply it, and what the API server adds."""
     credentials = Credentials((Credential("ghcr.io", "robot", planted.token()),))
-    plan = Planner("ghcr-secret", FINGERPRINT)(TEAM, credentials, None, datetime(2026, 11, 23, tzinfo=UTC))
+    plan = Planner("ghcr-secret", FINGERPRINT)(TEAM, credentials, None, datetime(2026, 11, 23, tzinfo=UTC)).step
     assert isinstance(plan, Write)
     body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(plan.body))
     body["metadata"] |= {"uid": "s1", "resourceVersion": "20"}

@@ -109,7 +109,7 @@ class Counting:
 
 def source(metrics: Metrics) -> SecretSource:
     """The real one, which knows alice's token."""
-    made = SecretSource(cast(Any, None), "release", lambda _owner: None, never, metrics, lambda: datetime.now(UTC))
+    made = SecretSource(cast(Any, None), "release", lambda _owner: None, never, metrics)
     content = base64.b64encode(render([CREDENTIAL])).decode()
     meta = SecretMeta(name="alice", namespace="release", resource_version="5", labels={OWNER: "alice"})
     made.replace([SecretObject(meta, DOCKERCONFIG_TYPE, {DOCKERCONFIG_KEY: content})], 5)

@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 
 from support.sourcecontract import Contract, Place, running
-from webhook.core.credential import Credential, Credentials
+from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.sources import Changed, Source
@@ -41,7 +41,7 @@ class Secrets(Place):
 
     def _made(self) -> SecretSource:
         cluster = cast(Cluster, Unwatched())
-        return SecretSource(cluster, "release", self.heard.append, self.said.append, self.metrics, now)
+        return SecretSource(cluster, "release", self.heard.append, self.said.append, self.metrics)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         self.version += 1
@@ -106,7 +106,7 @@ class Remembered(Place):
     def __init__(self) -> None:
         super().__init__()
         self.remote = Memory()
-        self.source: Source = Cached("memory", self.remote, self.heard.append, self.say, self.metrics, now)
+        self.source: Source = Cached(Origin("memory"), self.remote, self.heard.append, self.say, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         new = owner not in self.remote.stands
@@ -127,8 +127,8 @@ class Both(Remembered):
 
     def __init__(self) -> None:
         super().__init__()
-        nothing = Cached("nothing", Memory(), self.heard.append, self.say, self.metrics, now)
-        self.source = Combined([("nothing", nothing), ("memory", self.source)], self.say, now)
+        nothing = Cached(Origin("nothing"), Memory(), self.heard.append, self.say, self.metrics, now)
+        self.source = Combined([("nothing", nothing), ("memory", self.source)])
 
 
 class TestSecrets(Contract):

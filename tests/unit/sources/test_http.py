@@ -16,7 +16,7 @@ import trustme
 from support import planted, tokenservice
 from support.sourcecontract import OWNERS, Contract, Place, credential
 from webhook.config.sourceconfig import HttpSource
-from webhook.core.credential import Credential, Credentials
+from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import http
 from webhook.sources.cached import Answer, Cached
@@ -38,7 +38,7 @@ class Service(Place):
         super().__init__()
         self.service = service
         self.remote = HttpRemote(HttpSource(url=url, ca_file=service.ca_file), now)
-        self.source = Cached("http", self.remote, self.heard.append, self.say, self.metrics, now)
+        self.source = Cached(Origin("http"), self.remote, self.heard.append, self.say, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         new = owner not in self.service.owners

@@ -17,6 +17,7 @@ from support import planted
 from support.simulated import Stepping
 from webhook.core.credential import Credential
 from webhook.core.errors import SourceUnavailable
+from webhook.core.merge import merged
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
@@ -75,12 +76,9 @@ class Release:
         self.metrics = Metrics()
         self.changed: list[str | None] = []
         self.said: list[Notice] = []
-        self.source = SecretSource(
-            cast(Cluster, None), "release", self.changed.append, self.said.append, self.metrics, self.now
-        )
-
-    def now(self) -> datetime:
-        return BEGIN + timedelta(seconds=self.loop.time())
+        self.source = SecretSource(cast(Cluster, None), "release", self.changed.append, self.said.append, self.metrics)
+        self.metrics.expired.names = lambda: self.source.expired(self.time)
+        self.time = BEGIN
 
     def do(self, action: str, *args: Any) -> None:
         async def done() -> None:
@@ -345,22 +343,13 @@ def made(name: str, at: int, owner: str, good: bool) -> SecretObject:
 # -- whose, where, until when --
 
 
-def test_of_two_for_one_registry_the_first_by_name_wins(release: Release) -> None:
+def test_of_two_for_one_registry_the_first_by_name_comes_first_and_both_say_where_they_are_from(
+    release: Release,
+) -> None:
     release.lists(secret("b"), secret("a", data={"username": b64("u"), "password": b64(OTHER)}))
 
-    assert release.passwords("alice") == [("ghcr.io", OTHER)]
-
-
-def test_when_it_ends_the_next_one_by_name_is_used_and_the_owner_is_called(release: Release) -> None:
-    other = {"username": b64("u"), "password": b64(OTHER)}
-    release.lists(secret("a", expires="2026-11-23T01:00:00Z"), secret("b", data=other))
-    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
-    release.changed.clear()
-
-    assert release.loop.sleep()
-
-    assert release.passwords("alice") == [("ghcr.io", OTHER)]
-    assert release.changed == ["alice"]
+    assert release.passwords("alice") == [("ghcr.io", OTHER), ("ghcr.io", TOKEN)]
+    assert [str(c.origin) for c in release.of("alice")] == ["source Secret a", "source Secret b"]
 
 
 def test_one_may_be_for_some_namespaces_only(release: Release) -> None:
@@ -370,53 +359,28 @@ def test_one_may_be_for_some_namespaces_only(release: Release) -> None:
     found = asyncio.run(release.source.credentials("alice"))
 
     assert [c.password for c in found.usable_in("team-c").items] == [TOKEN]
-    # What is rendered last wins for a registry: the one that is meant for this namespace.
-    assert [c.password for c in found.usable_in("team-b").items] == [TOKEN, OTHER]
+    assert {c.password for c in found.usable_in("team-b").items} == {TOKEN, OTHER}
+    (taken,) = merged(found, "team-b", BEGIN).items
+    assert taken.password == OTHER  # the one that is meant for this namespace
 
 
-def test_an_expiry_is_kept_and_said_when_it_comes(release: Release) -> None:
+def test_an_expiry_is_kept_and_shown_from_when_it_comes(release: Release) -> None:
     release.lists(secret(expires="2026-11-23T01:00:00Z"), secret("two", owner="bob", expires="2027-01-01"))
 
     (credential,) = release.of("alice")
     assert credential.expires == BEGIN + timedelta(hours=1)
     assert release.of("bob")[0].expires == datetime(2027, 1, 1, tzinfo=UTC)
-    assert release.said == []
-
-    assert release.loop.sleep()
-
-    assert release.loop.time() == pytest.approx(3600)
-    assert release.reasons() == [("CredentialExpired", "one")]
-    assert release.flagged("expired") == {"one"}
-    assert release.of("alice") == (credential,)  # it stays, until there is a better one
-
-    release.do("learn", secret(at=2, expires="2030-01-01T00:00:00+01:00"))
     assert release.flagged("expired") == set()
 
-
-def test_an_expiry_far_away_is_said_too(release: Release) -> None:
-    """Longer than a timer may run."""
-    release.lists(secret(expires="2027-12-31T00:00:00Z"))
-    for _ in range(500):  # a loop sleeps for a day at most
-        if release.said or not release.loop.sleep():
-            break
-
-    assert release.reasons() == [("CredentialExpired", "one")]
-    assert release.now() == datetime(2027, 12, 31, tzinfo=UTC)
-
-
-def test_one_that_has_ended_already_is_said_at_once(release: Release) -> None:
-    release.lists(secret(expires="2026-11-22T23:59:59Z"))
-
-    assert release.reasons() == [("CredentialExpired", "one")]
+    release.time += timedelta(hours=1)
     assert release.flagged("expired") == {"one"}
+    assert release.of("alice") == (credential,)  # it is a matter of the plan what comes of it
+    release.time += timedelta(days=400)
+    assert release.flagged("expired") == {"one", "two"}
 
-
-def test_a_withdrawn_one_does_not_expire(release: Release) -> None:
-    release.lists(secret(expires="2026-11-23T01:00:00Z"))
-    release.do("forget", secret(at=2))
-
-    assert not release.loop.sleep()
-    assert release.reasons() == [("SourceSecretRemoved", "one")]
+    release.do("learn", secret(at=2, expires="2030-01-01T00:00:00+01:00"))
+    release.do("forget", secret("two", at=2, owner="bob"))
+    assert release.flagged("expired") == set()
 
 
 def test_nothing_that_is_kept_shows_a_token(release: Release) -> None:

@@ -22,7 +22,7 @@ from controlplane.postgres import Postgres
 from support import planted
 from support.sourcecontract import Contract, Place, running
 from webhook.config.sourceconfig import Decrypt, SqlSource
-from webhook.core.credential import MOST, Credential
+from webhook.core.credential import MOST, Credential, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.sources.cached import Cached
 from webhook.sources.encrypted import Keys, seal
@@ -124,7 +124,7 @@ class Sql(Place):
         super().__init__()
         self.database = database
         config = database.config(query="SELECT registry, username, password FROM c WHERE owner = %(owner)s", **more)
-        self.source = Cached("sql", SqlRemote(config), self.heard.append, self.say, self.metrics, now)
+        self.source = Cached(Origin("sql"), SqlRemote(config), self.heard.append, self.say, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         await asyncio.to_thread(self._write, owner, credentials)

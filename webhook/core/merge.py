@@ -1,0 +1,63 @@
+"""What counts of an owner's credentials in one namespace at one moment, and where they contradict each other. Pure.
+
+The kubelet tries every entry whose key is a prefix of the image's name, as a plain string, the longest first. So
+`ghcr.io` and `ghcr.io/alice` stand side by side, whichever sources they are from; only entries under the very same key
+exclude each other. Of those counts, in this order: one that has not ended; one that is limited to some namespaces; the
+first, as `Credentials` has them; of ended ones the last that ended, because it stands in the namespace already.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from webhook.core.credential import Credential, Credentials, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """`loser` has another username or password for `registry` than `winner`, which is taken."""
+
+    registry: str
+    winner: Origin
+    loser: Origin
+
+    def words(self, owner: str) -> str:
+        winner, loser = self.winner, self.loser
+        if winner == loser:
+            who, which = f"{winner} has", "one that has not ended, and of those the one that ends last,"
+        elif winner.source == loser.source:
+            who, which = f"source Secrets {winner.name} and {loser.name} have", f"that of {winner.name}"
+        else:
+            who, which = f"sources {winner.source} and {loser.source} have", f"that of {winner.source}"
+        return f"{who} different credentials of owner {owner} for {self.registry}; {which} is used"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """`items`: one for each registry, ended ones too. `until`: the next end, after which it may be another one."""
+
+    items: tuple[Credential, ...]
+    conflicts: tuple[Conflict, ...]
+    until: datetime | None
+
+
+def merged(known: Credentials, namespace: str, now: datetime) -> Merged:
+    usable = known.usable_in(namespace)
+    taken: dict[str, Credential] = {}
+    conflicts: dict[Conflict, None] = {}
+    for one in sorted(usable.items, key=lambda c: _rank(c, now)):
+        winner = taken.setdefault(one.registry, one)
+        if _contradicts(winner, one):
+            conflicts[Conflict(one.registry, winner.origin, one.origin)] = None
+    return Merged(tuple(taken.values()), tuple(conflicts), usable.next_end(now))
+
+
+def _rank(c: Credential, now: datetime) -> tuple[bool, bool, float]:
+    """The lowest is taken."""
+    ended = c.ended(now)
+    return ended, not c.namespaces, -c.end.timestamp() if ended and c.end is not None else 0.0
+
+
+def _contradicts(one: Credential, other: Credential) -> bool:
+    """That one is limited and the other is not is no contradiction: that is what limits are for."""
+    limited_alike = bool(one.namespaces) == bool(other.namespaces)
+    return limited_alike and (one.username, one.password) != (other.username, other.password)
