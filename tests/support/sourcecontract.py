@@ -16,7 +16,7 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
-from webhook.sources import Source, cached
+from webhook.sources import Source, breaker, cached
 
 WITHIN = 5.0
 OWNERS = (
@@ -114,8 +114,9 @@ class Contract:
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """Answers of remotes are old at once if they say so, and pauses are short."""
         monkeypatch.setattr(cached, "LEAST", 0.02)
-        monkeypatch.setattr(cached, "FIRST", 0.05)
-        monkeypatch.setattr(cached, "LONGEST", 0.2)
+        monkeypatch.setattr(cached, "FEED_BACKOFF_SECONDS", 0.05)
+        monkeypatch.setattr(breaker, "BACKOFF_SECONDS", 0.05)
+        monkeypatch.setattr(breaker, "OWNER_BACKOFF_MAX_SECONDS", 0.2)
         with structlog.testing.capture_logs() as logs:
             yield
         assert not planted.leaks(repr(logs))

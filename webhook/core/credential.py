@@ -1,5 +1,6 @@
 """Credentials: what one owner has, as values. The password never shows in a repr."""
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -156,6 +157,16 @@ class Credentials:
 def joined(parts: Iterable[Credentials]) -> Credentials:
     """By registry, and for one registry in the order of the parts."""
     return Credentials(tuple(sorted(chain.from_iterable(part.items for part in parts), key=lambda c: c.registry)))
+
+
+def in_order(items: Iterable[Credential]) -> tuple[Credential, ...]:
+    """Of one source, which may return them in any order. For one registry the one that ends last comes first."""
+
+    def key(c: Credential) -> tuple[str, tuple[str, ...], float, str, str]:
+        end = math.inf if c.end is None else c.end.timestamp()
+        return c.registry, c.namespaces, -end, c.username, c.password
+
+    return tuple(sorted(items, key=key))
 
 
 def has_ended(end: datetime, now: datetime) -> bool:

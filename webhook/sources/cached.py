@@ -9,85 +9,39 @@
 - **An answer that is no longer fresh is never handed out.** While nobody can say, SourceUnavailable is raised: what
   stands in the cluster stays, and nothing is written that may have been withdrawn since. A source that is to survive
   longer outages says so, by answers that are fresh for longer.
-- A remote that fails is left alone for a while, longer and longer, or for as long as it asked (Retry-After): for one
-  owner, or, when failures of two owners in a row say that it is everybody's, altogether; then one question at a time
-  finds out if it is back. (One owner alone, whose question is perhaps what breaks it, never brings it down for others.)
-  Whoever was turned away meanwhile is called by `changed` when there is hope again, and asks anew.
+- A remote that fails is left alone for a while: breaker.py.
 - Memory is bounded: the answers that were not used for the longest time are dropped first. Of those a digest is kept,
   so that another answer is still known to be another one.
 """
 
 import asyncio
-import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
-import structlog
-
-from webhook.core.credential import Credential, Credentials, Origin, joined
+from webhook.core.credential import Credentials, Origin, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed
-
-log = structlog.get_logger()
+from webhook.sources.breaker import Breaker
+from webhook.sources.remote import Answer, Remote
 
 LEAST, MOST = 1.0, 86400.0
 """Seconds that an answer is fresh, whatever the remote says."""
 PATIENCE = 60.0
 """Seconds for one question. A remote has shorter limits of its own; this is for one that forgot."""
-FIRST, LONGEST, LONGEST_DOWN = 0.5, 60.0, 3.0
-"""Seconds: the first pause after failures, and the longest: of one owner who is refused, and while the remote is down.
-It is asked by one question at a time then, and when it is back we are to be right again in about 5.
-"""
-LONGEST_ASKED = 60.0
-"""Seconds that a remote may ask us to wait. A proxy in front of one that restarts may say an hour."""
+FEED_BACKOFF_SECONDS, FEED_BACKOFF_MAX_SECONDS = 0.5, 3.0
+"""The first and the longest pause after a feed of changes has broken off."""
+DOUBT_MAX_SECONDS = 60.0
+"""The longest pause between two doubts of one owner that were in vain."""
 OVERTAKEN = 3
 """Times that a question is asked anew because of news; then the next look must do."""
 BUDGET = 32 * 1024 * 1024
 """Bytes of answers, roughly."""
 OWNERS = 100_000
-"""Owners whose failures and vain doubts are remembered, and the digests of answers that were dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`fresh_for`: seconds. `validator`: what the remote wants to see when it is asked again, such as an ETag.
-
-    `problems`: what was left out because it cannot be used, as `shown.few` has it, never with its content.
-    """
-
-    credentials: Credentials
-    fresh_for: float
-    validator: str = ""
-    problems: tuple[str, ...] = ()
-
-    @property
-    def weight(self) -> int:
-        """Bytes, roughly."""
-        texts = (self.validator, *self.problems)
-        return 400 + sum(map(len, texts)) + self.credentials.weight
-
-
-class Remote(Protocol):
-    async def ask(self, owner: str, before: Answer | None) -> Answer:
-        """`before`: the last answer, fresh or not. Raises SourceUnavailable; its text may be shown, so no secrets."""
-        ...
-
-    async def run(self, changed: Changed) -> None:
-        """Hears of changes, for ever; a remote that hears of none waits. Raises SourceUnavailable when it breaks off.
-
-        What is missed while it breaks off must be made good by `changed(None)` when it is heard again.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Gives up its connections, at the end."""
-        ...
-
+"""Owners whose vain doubts are remembered, and the digests of answers that were dropped."""
 
 Say = Callable[[str, str, str], None]
 """Tells a reason (as in Events) and a message about a source, and of which owner it is, if of one."""
@@ -110,27 +64,11 @@ class _Vain:
     until: float = 0.0
 
     def again(self, now: float) -> "_Vain":
-        delay = min(self.delay * 2, LONGEST) if self.delay and now < self.until + LONGEST else LEAST
+        delay = min(self.delay * 2, DOUBT_MAX_SECONDS) if self.delay and now < self.until + DOUBT_MAX_SECONDS else LEAST
         return _Vain(delay, now + delay)
 
 
 _NEVER = _Vain()
-
-
-@dataclass(slots=True)
-class _Pause:
-    """After a failure. `delay` 0: there was none."""
-
-    delay: float = 0.0
-    until: float = 0.0
-    why: str = ""
-
-    def longer(self, now: float, e: SourceUnavailable, longest: float) -> None:
-        if now >= self.until:  # those who asked at the same time fail at the same time: that counts once
-            self.delay = min(max(self.delay * 2, FIRST), longest)
-            self.until = now + self.delay * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
-        self.until = max(self.until, now + max(FIRST * 0.75, min(e.retry_after, LONGEST_ASKED)))
-        self.why = str(e)
 
 
 class Cached:
@@ -146,12 +84,8 @@ class Cached:
         self._dropped: OrderedDict[str, int] = OrderedDict()
         self._flights: dict[str, asyncio.Task[Credentials]] = {}
         self._overtaken: set[str] = set()
-        self._pause = _Pause()
-        self._pauses: OrderedDict[str, _Pause] = OrderedDict()
-        self._failing: set[str] = set()
         self._vain: OrderedDict[str, _Vain] = OrderedDict()
-        self._turned_away: dict[str, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._breaker = Breaker(self._name, metrics, changed, lambda: bool(self._flights), self._start)
         self.settled = asyncio.Event()
         self.settled.set()  # it knows nothing that it was not asked
 
@@ -167,7 +101,7 @@ class Cached:
             return known
         flight = self._flights.get(owner)
         if flight is None:
-            self._may_ask(owner)
+            self._breaker.check(owner)
             flight = self._start(owner)
         return await asyncio.shield(flight)  # a cancelled caller cancels nothing but itself
 
@@ -202,22 +136,13 @@ class Cached:
                 why = str(e)
             except Exception as e:  # noqa: BLE001  # whatever it is, the other sources go on; its text may be a token
                 why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
-            if _clock() - began > LONGEST_DOWN:
+            if _clock() - began > FEED_BACKOFF_MAX_SECONDS:
                 delay = 0.0
             self._say("SourceFeedBroken", f"source {self._name}: changes are not heard of: {why}; trying again", "")
-            delay = min(max(delay * 2, FIRST), LONGEST_DOWN)
+            delay = min(max(delay * 2, FEED_BACKOFF_SECONDS), FEED_BACKOFF_MAX_SECONDS)
             await asyncio.sleep(delay * random.uniform(0.75, 1.0))  # noqa: S311  # jitter
 
     # -- one question --
-
-    def _may_ask(self, owner: str) -> None:
-        """Raises SourceUnavailable during a pause, and notes who is to be called after it."""
-        now, own = _clock(), self._pauses.get(owner)
-        if self._pause.delay and (now < self._pause.until or self._flights):
-            self._turn_away(owner)
-            raise SourceUnavailable(self._pause.why, everybody=True)
-        if own is not None and now < own.until:
-            raise SourceUnavailable(own.why)
 
     def _start(self, owner: str) -> asyncio.Task[Credentials]:
         task = asyncio.create_task(self._question(owner), name=f"ask {self._name}")
@@ -269,7 +194,6 @@ class Cached:
 
     def _answered(self, owner: str, answer: Answer, fresh_for: float) -> Credentials:
         self._metrics.asked.labels(self._name, "answered").inc()
-        self._pauses.pop(owner, None)
         before, dropped = self._forget(owner), self._dropped.pop(owner, None)
         credentials = self._ordered(answer.credentials)
         if same := before is not None and before.answer.credentials == credentials:
@@ -282,13 +206,12 @@ class Cached:
             self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problems}", owner)
         if (before is not None and not same) or dropped not in {None, hash(credentials)}:
             self._changed(owner)  # its other namespaces do not know yet
-        self._is_back()
+        self._breaker.answered(owner)
         return credentials
 
     def _ordered(self, found: Credentials) -> Credentials:
-        """A database may return its rows in any order. For one registry the one that ends last comes first."""
-        items = sorted(set(found.items), key=_order)
-        return joined([Credentials(tuple(replace(c, origin=self._origin) for c in items))])
+        """As `in_order`, and with where they are from."""
+        return Credentials(tuple(replace(c, origin=self._origin) for c in in_order(set(found.items))))
 
     def _weigh_doubt(self, owner: str, *, vain: bool) -> None:
         before = self._vain.pop(owner, _NEVER)
@@ -327,73 +250,16 @@ class Cached:
         """News, of one owner or of everybody: what is known is no longer fresh, and reasons to wait may be gone."""
         for one in [owner] if owner is not None else {*self._entries, *self._flights}:
             self._is_old(one)
-        if owner is not None:
-            self._pauses.pop(owner, None)
-        else:
-            self._pauses.clear()
-            self._pause.until = min(self._pause.until, _clock())
+        self._breaker.reset(owner)
         self._changed(owner)
 
     def _failed(self, owner: str, e: SourceUnavailable) -> None:
         self._metrics.asked.labels(self._name, "unavailable").inc()
-        pause = self._pauses.pop(owner, _Pause())
-        pause.longer(_clock(), e, LONGEST_DOWN if e.everybody else LONGEST)
-        self._pauses[owner] = pause
-        if len(self._pauses) > OWNERS:
-            self._pauses.popitem(last=False)
-        asyncio.get_running_loop().call_at(pause.until, self._changed, owner)
-        if not e.everybody:
-            self._failing.discard(owner)
-            self._is_back()  # it answered, if only with a refusal
+        self._breaker.failed(owner, e)
+        if e.everybody:
+            self._say("SourceUnavailable", f"source {self._name}: {e}; what stands in the namespaces stays", "")
+        else:
             self._say("SourceUnavailable", f"source {self._name}: nobody can say what owner {owner} has: {e}", owner)
-            return
-        self._failing.add(owner)
-        if len(self._failing) > 1:
-            self._is_down(owner, e)
-        self._say("SourceUnavailable", f"source {self._name}: {e}; what stands in the namespaces stays", "")
-
-    # -- altogether down, and back --
-
-    def _is_down(self, owner: str, e: SourceUnavailable) -> None:
-        self._pause.longer(_clock(), e, LONGEST_DOWN)
-        self._turn_away(owner)
-        self._metrics.down.flag(self._name, on=True)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(self._pause.until, self._probe)
-
-    def _turn_away(self, owner: str) -> None:
-        self._turned_away.pop(owner, None)
-        if len(self._turned_away) < OWNERS:
-            self._turned_away[owner] = None
-
-    def _probe(self) -> None:
-        """One question on behalf of who was turned away the longest ago, unless one is under way."""
-        if self._pause.delay and not self._flights:
-            self._start(next(iter(self._turned_away)))
-
-    def _is_back(self) -> None:
-        """Somebody was answered."""
-        failing, self._failing = self._failing, set()
-        if not self._pause.delay:
-            return
-        self._pause, turned_away = _Pause(), self._turned_away
-        self._turned_away = {}
-        self._metrics.down.flag(self._name, on=False)
-        log.info("a source answers again", source=self._name)
-        for owner in failing:
-            if (pause := self._pauses.get(owner)) is not None:
-                pause.until = 0.0
-        if len(turned_away) == OWNERS:  # and perhaps more
-            self._changed(None)
-            return
-        for owner in sorted(failing.union(turned_away)):
-            self._changed(owner)
-
-
-def _order(c: Credential) -> tuple[tuple[str, ...], float, str, str]:
-    end = math.inf if c.end is None else c.end.timestamp()
-    return c.namespaces, -end, c.username, c.password
 
 
 def _clock() -> float:

@@ -12,9 +12,10 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Tell
 from webhook.kube.cluster import Cluster
 from webhook.sources import Changed, Source
-from webhook.sources.cached import Cached, Remote
+from webhook.sources.cached import Cached
 from webhook.sources.combined import Combined
 from webhook.sources.http import HttpRemote
+from webhook.sources.remote import Remote
 from webhook.sources.secret import SecretSource
 
 

@@ -23,9 +23,9 @@ from webhook.config.sourceconfig import HttpSource
 from webhook.core.credential import Credentials
 from webhook.core.errors import PullsecretError, SourceUnavailable
 from webhook.sources import Changed
-from webhook.sources.cached import Answer
 from webhook.sources.files import Made
 from webhook.sources.jsonanswer import read
+from webhook.sources.remote import Answer
 
 LARGEST = 1024 * 1024
 """Bytes of an answer."""

@@ -20,9 +20,9 @@ from webhook.config.sourceconfig import LOOPBACK, SqlSource
 from webhook.core.credential import MOST
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import Changed
-from webhook.sources.cached import Answer
 from webhook.sources.encrypted import Keys, SealedError, padded, read_keys
 from webhook.sources.files import Made
+from webhook.sources.remote import Answer
 from webhook.sources.sqlpool import Connection, Pool, connected
 from webhook.sources.sqlrows import BY_PROJECT, BY_USER, LARGEST, Row, RowError, credentials, size
 

@@ -25,7 +25,8 @@ from webhook.core.pullsecret import Namespace, Planner, Standing, Write, fields
 from webhook.kube.cluster import Cluster, SecretObject
 from webhook.kube.views import Reader
 from webhook.sources import Changed
-from webhook.sources.cached import Answer, Cached
+from webhook.sources.cached import Cached
+from webhook.sources.remote import Answer
 from webhook.sources.secret import SecretSource
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -20,8 +20,9 @@ from support.simulated import Stepping
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
-from webhook.sources import Changed, cached
-from webhook.sources.cached import Answer, Cached
+from webhook.sources import Changed, breaker, cached
+from webhook.sources.cached import Cached
+from webhook.sources.remote import Answer
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 FRESH = 30.0
@@ -283,7 +284,7 @@ class Everything(RuleBasedStateMachine):
                 self.said.append((question.owner, found, read_at, self.world.loop.time()))
             else:
                 question.reply.set_exception(SourceUnavailable("no", everybody=how == "is down"))
-                self.failed_at[question.owner] = self.step, self.world.loop.time() + cached.FIRST * 0.75
+                self.failed_at[question.owner] = self.step, self.world.loop.time() + breaker.BACKOFF_SECONDS * 0.75
             self.world.loop.settle()
 
     def time_passes(self, which: int) -> None:
@@ -452,7 +453,7 @@ def test_one_owner_alone_does_not_bring_the_source_down(world: World) -> None:
             assert str(world.refused("poison")) == "no"
             world.has(f"fine {world.loop.time()}", one("x", 1))
             world.heard.clear()
-            world.passes(cached.LONGEST)
+            world.passes(breaker.OWNER_BACKOFF_MAX_SECONDS)
             assert world.heard == ["poison"]  # to look again: nobody asks by itself
     assert "source_down{" not in _metrics(world)
 
@@ -464,15 +465,15 @@ def test_two_owners_bring_it_down_and_one_question_finds_out_that_it_is_back(wor
         world.fail(owner, everybody=True)
     assert 'source_down{source="remote"} 1.0' in _metrics(world)
     assert world.refused("carol").everybody
-    world.passes(cached.FIRST)
+    world.passes(breaker.BACKOFF_SECONDS)
     assert len(world.asked()) == 1
     world.refused("dave")
     world.fail(world.asked()[0], everybody=True)
     for _ in range(10):
-        world.passes(cached.LONGEST_DOWN)
+        world.passes(breaker.DOWN_BACKOFF_MAX_SECONDS)
         assert len(world.asked()) == 1
         world.fail(world.asked()[0], everybody=True)
-    world.passes(cached.LONGEST_DOWN)
+    world.passes(breaker.DOWN_BACKOFF_MAX_SECONDS)
     world.heard.clear()
     world.answer(world.asked()[0], Credentials())
     assert {*world.heard} == {"alice", "bob", "carol", "dave"}
@@ -487,17 +488,17 @@ def test_an_owner_who_is_alone_waits_no_longer_than_many(world: World) -> None:
         world.fail("alice", everybody=True)
         assert task.exception() is not None
         world.heard.clear()
-        world.passes(cached.LONGEST_DOWN)
+        world.passes(breaker.DOWN_BACKOFF_MAX_SECONDS)
         assert world.heard == ["alice"]
 
 
 def test_changes_are_listened_to_again_soon_after_an_outage() -> None:
     with closing(World(SourceUnavailable("down", everybody=True))) as world:
         world.passes(120)
-        assert max(after - before for before, after in pairwise(world.remote.runs)) <= cached.LONGEST_DOWN
+        assert max(after - before for before, after in pairwise(world.remote.runs)) <= breaker.DOWN_BACKOFF_MAX_SECONDS
         assert len(world.remote.runs) < 60
         world.remote.broken, before = None, len(world.remote.runs)
-        world.passes(cached.LONGEST_DOWN)
+        world.passes(breaker.DOWN_BACKOFF_MAX_SECONDS)
         assert len(world.remote.runs) == before + 1
         world.passes(120)
         assert len(world.remote.runs) == before + 1
@@ -507,7 +508,7 @@ def test_a_refusal_shows_that_it_is_back(world: World) -> None:
     for owner in ("alice", "bob"):
         world.ask(owner)
         world.fail(owner, everybody=True)
-    world.passes(cached.FIRST)
+    world.passes(breaker.BACKOFF_SECONDS)
     (asked,) = world.asked()
     world.fail(asked)
     assert "source_down{" not in _metrics(world)
@@ -523,7 +524,7 @@ def test_it_is_left_alone_for_as_long_as_it_asked(world: World) -> None:
     for owner in ("bob", "carol"):
         world.ask(owner)
         world.fail(owner, everybody=True, retry_after=10**9)
-    world.passes(cached.LONGEST_ASKED - 1)
+    world.passes(breaker.RETRY_AFTER_MAX_SECONDS - 1)
     assert not world.asked()
     world.refused("dave")
     world.passes(2)
@@ -587,7 +588,7 @@ def test_a_feed_that_breaks_is_told_and_begun_again() -> None:
         with closing(World(broken)) as world:
             for _ in range(8):
                 world.remote.hear = None
-                world.passes(cached.LONGEST)
+                world.passes(breaker.OWNER_BACKOFF_MAX_SECONDS)
                 assert world.remote.hear is not None
             assert {reason for reason, _ in world.said} == {"SourceFeedBroken"}
             assert not planted.leaks(repr(world.said))

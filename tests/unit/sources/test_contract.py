@@ -15,8 +15,9 @@ from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.sources import Changed, Source
-from webhook.sources.cached import Answer, Cached
+from webhook.sources.cached import Cached
 from webhook.sources.combined import Combined
+from webhook.sources.remote import Answer
 from webhook.sources.secret import SecretSource
 
 

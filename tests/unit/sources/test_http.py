@@ -19,8 +19,9 @@ from webhook.config.sourceconfig import HttpSource
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import http
-from webhook.sources.cached import Answer, Cached
+from webhook.sources.cached import Cached
 from webhook.sources.http import HttpRemote
+from webhook.sources.remote import Answer
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 AUTHS = json.dumps({"auths": {"ghcr.io": {"username": "u", "password": planted.token()}}}).encode()

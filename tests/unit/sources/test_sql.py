@@ -22,7 +22,7 @@ from controlplane.postgres import Postgres
 from support import planted
 from support.sourcecontract import Contract, Place, running
 from webhook.config.sourceconfig import Decrypt, SqlSource
-from webhook.core.credential import MOST, Credential, Origin
+from webhook.core.credential import MOST, Credential, Origin, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.sources.cached import Cached
 from webhook.sources.encrypted import Keys, seal
@@ -89,7 +89,7 @@ class Database:
 
     def ask(self, owner: str, **more: Any) -> tuple[Credential, ...]:
         async def asked(remote: SqlRemote) -> tuple[Credential, ...]:
-            return (await remote.ask(owner, None)).credentials.items
+            return in_order((await remote.ask(owner, None)).credentials.items)
 
         found: tuple[Credential, ...] = self.tried(asked, **more)
         return found

@@ -8,7 +8,7 @@ from typing import Any
 from support import planted
 from webhook.core.credential import MOST
 from webhook.sources import sql
-from webhook.sources.cached import LONGEST_DOWN
+from webhook.sources.breaker import DOWN_BACKOFF_MAX_SECONDS
 from webhook.sources.encrypted import Keys, unseal
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "sql-source.md").read_text()
@@ -33,4 +33,4 @@ def test_what_its_program_encrypts_is_opened() -> None:
 
 def test_the_figures() -> None:
     assert f"more than {MOST} rows" in DOCUMENT
-    assert f"at most {LONGEST_DOWN:g} seconds apart" in DOCUMENT
+    assert f"at most {DOWN_BACKOFF_MAX_SECONDS:g} seconds apart" in DOCUMENT
