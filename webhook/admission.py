@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from webhook import accounts
 from webhook.core.errors import NamespaceUnknown
 from webhook.core.notice import Notice, Tell
 from webhook.core.patch import add_references, encoded, first_reference
@@ -142,11 +143,8 @@ class Admission:
             self._tell(request, Notice("ForeignSecret", message, namespace.name, "Secret", name))
             return message
         if account is not None and account.refuses(name):
-            message = (
-                f"imagePullSecrets was left alone: service account {pod.account} has enforce-mountable-secrets "
-                f"and does not list {name}; add it to the account's imagePullSecrets"
-            )
-            self._tell(request, Notice("AccountRefuses", message, namespace.name, "ServiceAccount", pod.account))
+            message = accounts.left_alone(pod.account, name)
+            self._tell(request, Notice(accounts.REASON, message, namespace.name, "ServiceAccount", pod.account))
             return message
         return ""
 

@@ -1,4 +1,4 @@
-"""Puts the parts together: views and their feeds, source, supply, admission, certificates, servers.
+"""The process: feeds, source, background, certificates and servers run, and end together. wiring.py connects the parts.
 
 All that runs for ever is a task of one TaskGroup: a feed that ends, ends the process, instead of leaving a webhook
 that looks alive and knows nothing new.
@@ -8,7 +8,6 @@ import asyncio
 import functools
 import gc
 import random
-import secrets
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -23,27 +22,16 @@ from certs.errors import Unusable
 from certs.files import Files
 from certs.selfmanaged import SelfManaged
 from certs.serving import Serving
-from webhook.admission import Admission, Settings
 from webhook.config.config import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice
-from webhook.core.pullsecret import Fingerprint, Planner
-from webhook.expiry import Expiry
 from webhook.kube import preflight, reflector
 from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster, NamespaceObject
-from webhook.kube.events import Events
-from webhook.kube.safetynet import SafetyNet
-from webhook.kube.store import Lookup, PullSecrets, WritePolicy
-from webhook.kube.views import Account, Reader, State
 from webhook.kube.watch import Watch, whole
-from webhook.refresh import Refresh
 from webhook.serving import lines
 from webhook.serving.server import CLOSING, LINGER, Mutate, admission_app, listen, metrics_app, server
-from webhook.sources import Source
-from webhook.sources.configured import configured
-from webhook.supply import Supply
+from webhook.wiring import connect
 
 log = structlog.get_logger()
 CLOCKS = timedelta(minutes=5)
@@ -69,70 +57,16 @@ async def serve(config: Config, kubeconfig: str | None) -> None:
 
 class App:
     def __init__(self, config: Config, cluster: Cluster) -> None:
-        name = config.pull_secret.name
         self._config, self._cluster = config, cluster
-        self._metrics = Metrics(lines.dropped)
-        self._serving = Serving()
-        self._state = State.empty()
-        self._state.accounts.tightened = self._tightened
+        self._metrics, self._serving = Metrics(lines.dropped), Serving()
         self._draining = False
-        fingerprint = Fingerprint(secrets.token_bytes(32))
-        self._reader = Reader(config.rules, config.excluded, fingerprint, name)
-        self._events = Events(self._metrics, now, socket.gethostname(), config.namespace)
-        lookup = Lookup(cluster, self._reader, self._state)
-        self._source: Source = configured(config, cluster, self._changed, self._events.tell, self._metrics, now)
-        self._supply = supply = Supply(
-            self._state,
-            self._source,
-            PullSecrets(cluster, self._reader, name),
-            lookup.namespace,
-            WritePolicy(cluster, name, config.namespace).holds,
-            Planner(name, fingerprint, config.pull_secret.when_unowned),
-            now,
-            self._metrics,
-            self._events.tell,
-        )
-        self._refresh = Refresh(supply, self._namespaces_of, self._events.tell, name)
-        self._state.namespaces.anew = self._refresh.anew
-        admission = Admission(
-            Settings(name, config.deployments, config.asked_about_owned),
-            self._state,
-            supply,
-            lookup.namespace_in_review,
-            lookup.account,
-            self._refresh.look,
-            self._events.tell,
-        )
-        self._net = SafetyNet(cluster, self._state, config.namespace, name, self._events.tell)
-        self._state.accounts.news, self._state.namespaces.news = self._net.account, self._net.namespace
-        self._expiry = Expiry(self._state.standing, name, now, self._events.tell, self._metrics)
-        self._mutate = Mutate(admission, self._metrics)
+        self._connected = connect(config, cluster, self._metrics, now)
+        self._parts = self._connected.parts
+        self._mutate = Mutate(self._parts.admission, self._metrics)
         self._measure()
 
-    def _changed(self, owner: str | None) -> None:
-        self._refresh.owner(owner)
-
-    def _tightened(self, key: str, before: Account | None, account: Account) -> None:
-        """Said now: the API server refuses the pods of templates that were patched before, without asking us.
-
-        Also with `deployments: supply`: they may have been patched before that was set.
-        """
-        namespace, _, name = key.partition("/")
-        secret, seen = self._config.pull_secret.name, self._state.namespaces.get(namespace)
-        if seen is None or not seen.served or not account.refuses(secret) or (before and before.refuses(secret)):
-            return
-        message = (
-            f"service account {name} now has enforce-mountable-secrets and does not list {secret}: pods of Deployments "
-            f"whose template already refers to {secret} are refused; add it to the account's imagePullSecrets"
-        )
-        self._events.tell(Notice("AccountRefuses", message, namespace, "ServiceAccount", name))
-
-    def _namespaces_of(self, owner: str | None) -> list[str]:
-        namespaces = self._state.namespaces
-        return [name for name, _ in namespaces.items()] if owner is None else sorted(namespaces.of_owner(owner))
-
     def _measure(self) -> None:
-        for resource, view in self._state.views.items():
+        for resource, view in self._parts.state.views.items():
             self._metrics.known.labels(resource).set_function(view.__len__)
         self._metrics.certificate_expiry.set_function(
             lambda: self._serving.pair.ends.timestamp() if self._serving.pair else 0.0
@@ -143,8 +77,8 @@ class App:
         if self._draining:
             return "draining"
         missing = [] if self._serving.ready else ["certificate"]
-        missing += [resource for resource, view in self._state.views.items() if not view.synced.is_set()]
-        return ", ".join(missing + ([] if self._source.settled.is_set() else ["source"]))
+        missing += [resource for resource, view in self._parts.state.views.items() if not view.synced.is_set()]
+        return ", ".join(missing + ([] if self._connected.source.settled.is_set() else ["source"]))
 
     async def run(self, tls: socket.socket, plain: socket.socket) -> None:
         stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
@@ -176,21 +110,22 @@ class App:
                 task.cancel()
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
+        parts, connected = self._parts, self._connected
         return [
             *reflector.runs(
                 self._cluster,
-                self._state,
-                self._reader,
+                parts.state,
+                connected.reader,
                 self._config.pull_secret.name,
                 self._metrics,
-                self._events.tell,
-                self._refresh.news,
-                self._supply.heard,
+                connected.events.tell,
+                parts.refresh.news,
+                parts.supply.heard,
             ),
-            _for_ever("safety net", self._net.run),
-            self._source.run(),
-            _for_ever("events", functools.partial(self._events.run, self._cluster)),
-            _for_ever("expiry", self._expiry.run),
+            _for_ever("safety net", connected.net.run),
+            connected.source.run(),
+            _for_ever("events", functools.partial(connected.events.run, self._cluster)),
+            _for_ever("expiry", connected.expiry.run),
             self._begin(),
         ]
 
@@ -198,12 +133,12 @@ class App:
         """The background starts when all is known: before, what stands right would be written again."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):  # wait_for of Python 3.11 may swallow a cancellation
-                await self._source.settled.wait()
-        self._source.settled.set()
-        await self._state.wait_synced()
-        log.info("synced", namespaces=len(self._state.namespaces), secrets=len(self._state.standing))
+                await self._connected.source.settled.wait()
+        self._connected.source.settled.set()
+        await self._parts.state.wait_synced()
+        log.info("synced", namespaces=len(self._parts.state.namespaces), secrets=len(self._parts.state.standing))
         gc.freeze()  # what is known by now lives long: a full collection would look through it, for up to 0.2 s
-        await self._refresh.run()
+        await self._parts.refresh.run()
 
     async def _certificates(self) -> list[Coroutine[None, None, None]]:
         tls = self._config.tls
@@ -240,7 +175,7 @@ class App:
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             NamespaceObject,
             whole,
-            reflector.Health("mutatingwebhookconfigurations", self._metrics, self._events.tell),
+            reflector.Health("mutatingwebhookconfigurations", self._metrics, self._connected.events.tell),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,
         )

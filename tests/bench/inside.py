@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from bench.contenders import OURS as US
 from bench.contenders import REVIEW, SPACES
-from webhook.admission import Admission, Settings
+from webhook.admission import Settings
 from webhook.core import review
 from webhook.core.credential import Credential, Credentials
 from webhook.core.metrics import Metrics
@@ -23,7 +23,7 @@ from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Standing, f
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import AtOnce, ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
-from webhook.supply import Supply
+from webhook.wiring import Calls, build
 
 RUNS, REVIEWS = 7, 5000
 SPACE = SPACES[US]
@@ -57,8 +57,17 @@ def mutate() -> Mutate:
     state.namespaces.learn(SPACE, namespace)
     state.standing.learn(SPACE, Standing(SPACE, "s", 2, True, True, False, False, "alice", digest))  # as in Standing
     state.accounts.learn(account_key(SPACE, "default"), Account(1, "", enforced=False))
-    supply = Supply(state, Known(), unused, unused, unused, planner, lambda: datetime.now(UTC), metrics, unused)
-    return Mutate(Admission(Settings("ghcr-secret"), state, supply, unused, unused, unused, unused), metrics)
+    parts = build(
+        settings=Settings("ghcr-secret"),
+        state=state,
+        source=Known(),
+        calls=Calls(unused, unused, unused, unused, unused),
+        planner=planner,
+        now=lambda: datetime.now(UTC),
+        metrics=metrics,
+        tell=unused,
+    )
+    return Mutate(parts.admission, metrics)
 
 
 class Transport(asyncio.Transport):

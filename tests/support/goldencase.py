@@ -46,7 +46,7 @@ from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
 from webhook.kube.views import Account, Reader, State, account_key
 from webhook.sources.secret import SecretSource, read
-from webhook.supply import Supply
+from webhook.wiring import Calls, build
 
 FOLDER = Path(__file__).parents[1] / "admission"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -211,7 +211,7 @@ class Live:
 
 
 async def run(case: Case) -> Outcome:
-    """As app.py puts it together, without a server and without a cluster."""
+    """As wiring.py connects it, without a server and without a cluster. What is to be looked at later is noted."""
 
     async def policed() -> bool:
         return True
@@ -226,14 +226,21 @@ async def run(case: Case) -> Outcome:
     live, store = Live(state, unreachable=case.unreachable), Store(reader, case.refuses, 0.1 if case.slow else 0.0)
     tell: Callable[[Notice], None] = lambda notice: out.notices.append(notice.reason)  # noqa: E731
     source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, tell, metrics)
-    planner = Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
-    supply = Supply(state, source, store, live.namespace, policed, planner, lambda: NOW, metrics, tell)
-    settings = Settings(config.pull_secret.name, config.deployments, config.asked_about_owned)
-    admission = Admission(settings, state, supply, live.namespace, live.account, out.later.append, tell)
+    parts = build(
+        settings=Settings(config.pull_secret.name, config.deployments, config.asked_about_owned),
+        state=state,
+        source=source,
+        calls=Calls(store, live.namespace, policed, live.namespace, live.account),
+        planner=Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned),
+        now=lambda: NOW,
+        metrics=metrics,
+        tell=tell,
+    )
+    admission = replace(parts.admission, later=out.later.append)
     if case.review is None:
-        supplied = await supply(case.team)
+        supplied = await parts.supply(case.team)
         out.warnings, out.again = [supplied.problem] if supplied.problem else [], supplied.requeue_after
     else:
         await _reviewed(admission, case.review, 0.02 if case.slow else 5.0, out)

@@ -9,6 +9,7 @@ import base64
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from support.simulated import (
     dockerconfig,
     token_in,
 )
+from webhook.admission import Settings
 from webhook.core.credential import Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
@@ -39,12 +41,10 @@ from webhook.core.owner import by_label
 from webhook.core.pullsecret import Fingerprint, Leave, Namespace, Planner, Standing
 from webhook.kube.cluster import Cluster, NamespaceObject, SecretObject
 from webhook.kube.reflector import Feed
-from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Namespaces, Reader, State
 from webhook.kube.watch import Changed, Replaced, Watch
-from webhook.refresh import Refresh
 from webhook.sources.secret import SecretSource
-from webhook.supply import Supply
+from webhook.wiring import Calls, build
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 OWNERS = ("alice", "bob")
@@ -143,18 +143,17 @@ class Replica:
         cluster, metrics, fingerprint = cast(Cluster, self.wire), Metrics(), Fingerprint(name.encode())
         reader = Reader((by_label(OWNER),), lambda _: False, fingerprint, SECRET)
         self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics)
-        self.supply = Supply(
-            self.state,
-            SlowSource(self.source, self.wire, self._changed) if slow else self.source,
-            PullSecrets(cluster, reader, SECRET),
-            Lookup(cluster, reader, self.state).namespace,
-            self._is_policed,
-            Planner(SECRET, fingerprint),
-            lambda: NOW,
-            metrics,
-            self._tell,
+        parts = build(
+            settings=Settings(SECRET),
+            state=self.state,
+            source=SlowSource(self.source, self.wire, self._changed) if slow else self.source,
+            calls=replace(Calls.to(cluster, reader, self.state, "release"), policy=self._is_policed),
+            planner=Planner(SECRET, fingerprint),
+            now=lambda: NOW,
+            metrics=metrics,
+            tell=self._tell,
         )
-        self.refresh = Refresh(self.supply, self._of_owner, self._tell, SECRET)
+        self.supply, self.refresh = parts.supply, parts.refresh
         self.mails = {"namespaces": Mail(), "secrets": Mail()}
         self.keep: dict[str, Callable[[Any], Any]] = {
             "namespaces": lambda seen: (seen.metadata.name, reader.namespace(seen)),
@@ -179,9 +178,6 @@ class Replica:
 
     async def _is_policed(self) -> bool:
         return self.wire.policed
-
-    def _of_owner(self, owner: str | None) -> list[str]:
-        return [NAMESPACE] if owner is None else sorted(self.state.namespaces.of_owner(owner))
 
     def _changed(self, owner: str | None) -> None:
         self.refresh.owner(owner)

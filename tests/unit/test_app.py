@@ -10,7 +10,6 @@ import pytest
 from webhook.app import App
 from webhook.config.config import Config
 from webhook.kube.cluster import Cluster
-from webhook.kube.views import Account
 
 
 class Silent:
@@ -32,7 +31,7 @@ class Broken(App):
 
     async def _ends(self) -> None:
         await asyncio.sleep(0)
-        self._source.settled.set()
+        self._connected.source.settled.set()
         raise LookupError
 
 
@@ -53,14 +52,3 @@ def test_a_feed_that_ends_while_the_start_waits_ends_the_process(monkeypatch: py
     with pytest.raises(ExceptionGroup) as error:
         asyncio.run(main())
     assert error.group_contains(LookupError)
-
-
-def test_the_safety_net_is_told_of_accounts_however_they_are_learned() -> None:
-    """A review that is ahead of the watch reads an account itself; the watch then has nothing new to tell."""
-
-    async def main() -> str | None:
-        app = App(Config(), cast(Cluster, Silent()))
-        app._state.accounts.learn("team/builder", Account(7, "", enforced=True))
-        return app._net.text()
-
-    assert asyncio.run(main()) == ",team,"

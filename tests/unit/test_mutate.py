@@ -10,14 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from webhook.admission import Admission, Settings
+from webhook.admission import Settings
 from webhook.core.errors import MalformedReview
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.core.review import decode
 from webhook.kube.views import State
 from webhook.serving.server import Mutate, admission_app, seconds_left
-from webhook.supply import Supply
+from webhook.wiring import Calls, build
 
 REVIEW = {
     "apiVersion": "admission.k8s.io/v1",
@@ -40,10 +40,18 @@ async def nothing(*_: str, **__: bool) -> Any:
 
 def empty_cluster() -> Mutate:
     """Nobody has an owner, so nothing is supplied."""
-    state, metrics, planner = State.empty(), Metrics(), Planner("ghcr-secret", Fingerprint(b"k"))
-    none = cast(Any, None)
-    supply = Supply(state, none, none, cast(Any, nothing), nothing, planner, lambda: datetime.now(UTC), metrics, none)
-    return Mutate(Admission(Settings("ghcr-secret"), state, supply, nothing, nothing, none, none), metrics)
+    metrics, none = Metrics(), cast(Any, None)
+    parts = build(
+        settings=Settings("ghcr-secret"),
+        state=State.empty(),
+        source=none,
+        calls=Calls(none, cast(Any, nothing), nothing, nothing, nothing),
+        planner=Planner("ghcr-secret", Fingerprint(b"k")),
+        now=lambda: datetime.now(UTC),
+        metrics=metrics,
+        tell=none,
+    )
+    return Mutate(parts.admission, metrics)
 
 
 MUTATE = empty_cluster()

@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support import planted
-from webhook.admission import Admission, Settings
+from webhook.admission import Settings
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import MalformedReview
 from webhook.core.metrics import Metrics
@@ -27,7 +28,7 @@ from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Standing
 from webhook.core.review import Request, answer, decode, detached, old_names, target
 from webhook.kube.cluster import SecretObject
 from webhook.kube.views import Account, Reader, State, account_key
-from webhook.supply import Supply
+from webhook.wiring import Calls, build
 
 SECRET = "ghcr-secret"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -95,20 +96,17 @@ class Scene:
         async def account_of(namespace: str, name: str) -> Account | None:
             return None
 
-        supply = Supply(
-            state,
-            Source(),
-            self.store,
-            namespace,
-            unpoliced,
-            Planner(SECRET, FINGERPRINT),
-            lambda: NOW,
-            Metrics(),
-            self.told.append,
+        parts = build(
+            settings=Settings(SECRET, deployments),
+            state=state,
+            source=Source(),
+            calls=Calls(self.store, namespace, unpoliced, namespace, account_of),
+            planner=Planner(SECRET, FINGERPRINT),
+            now=lambda: NOW,
+            metrics=Metrics(),
+            tell=self.told.append,
         )
-        self.admission = Admission(
-            Settings(SECRET, deployments), state, supply, namespace, account_of, self.late.append, self.told.append
-        )
+        self.admission = replace(parts.admission, later=self.late.append)
 
     def answer(self, body: bytes) -> tuple[str, Any]:
         """The outcome, and the response. Raises MalformedReview."""

@@ -32,7 +32,7 @@ class Api:
 
 
 class Scene:
-    """Wired as in app.py."""
+    """Wired as in wiring.py."""
 
     def __init__(self, refuses: int = 0) -> None:
         self.api, self.state, self.version = Api(refuses), State.empty(), 0

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from support import planted
-from webhook.admission import Admission, Settings
+from webhook.admission import Settings
 from webhook.core import review
 from webhook.core.credential import Credential
 from webhook.core.dockerconfig import render
@@ -29,7 +29,7 @@ from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
 from webhook.sources.secret import SecretSource
-from webhook.supply import Supply
+from webhook.wiring import Calls, build
 
 TEAM, FREE, NEW = (
     Namespace("team", "uid-team", 1, "alice"),
@@ -128,19 +128,17 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
         "team", "s", 2, ours=True, dockerconfig=True, immutable=False, terminating=False, owner="alice", digest=digest
     )
     state.standing.learn("team", standing)
-    unused = cast(Any, None)
-    supply = Supply(
-        state,
-        source(metrics),
-        unused,
-        cast(Any, no_io),
-        no_io,
-        cast(Planner, planner),
-        lambda: datetime.now(UTC),
-        metrics,
-        never,
+    parts = build(
+        settings=Settings("ghcr-secret"),
+        state=state,
+        source=source(metrics),
+        calls=Calls(cast(Any, None), cast(Any, no_io), no_io, no_io, no_io),
+        planner=cast(Planner, planner),
+        now=lambda: datetime.now(UTC),
+        metrics=metrics,
+        tell=never,
     )
-    return Mutate(Admission(Settings("ghcr-secret"), state, supply, no_io, no_io, never, never), metrics), metrics
+    return Mutate(replace(parts.admission, later=never), metrics), metrics
 
 
 class Transport(asyncio.Transport):

@@ -1,0 +1,142 @@
+"""Connects the parts: what decides (`build`), and around it what a process has (`connect`).
+
+Nobody else calls the constructors of supply, admission and the background together, tests neither: they hand `build`
+what they put in the place of the API server and of the source.
+"""
+
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from webhook.accounts import Tightened
+from webhook.admission import Admission, Settings
+from webhook.config.config import Config
+from webhook.core.metrics import Metrics
+from webhook.core.notice import Tell
+from webhook.core.pullsecret import Fingerprint, Namespace, Planner
+from webhook.expiry import Expiry
+from webhook.kube.cluster import Cluster
+from webhook.kube.events import Events
+from webhook.kube.safetynet import SafetyNet
+from webhook.kube.store import Lookup, PullSecrets, WritePolicy
+from webhook.kube.views import Account, Namespaces, Reader, State
+from webhook.refresh import Refresh
+from webhook.sources import Answers, Source
+from webhook.sources.configured import configured
+from webhook.supply import Fresh, Store, Supply
+
+
+@dataclass(frozen=True)
+class Calls:
+    """To the API server. `policy`: does it compare what is written with the namespace's present owner itself?
+
+    `..._in_review`: for what a view does not have, and in the time that a review has.
+    """
+
+    store: Store
+    namespace: Fresh
+    policy: Callable[[], Awaitable[bool]]
+    namespace_in_review: Callable[[str], Awaitable[Namespace | None]]
+    account_in_review: Callable[[str, str], Awaitable[Account | None]]
+
+    @classmethod
+    def to(cls, cluster: Cluster, reader: Reader, state: State, release: str) -> "Calls":
+        """`release`: the release namespace."""
+        lookup = Lookup(cluster, reader, state)
+        return cls(
+            store=PullSecrets(cluster, reader, reader.secret),
+            namespace=lookup.namespace,
+            policy=WritePolicy(cluster, reader.secret, release).holds,
+            namespace_in_review=lookup.namespace_in_review,
+            account_in_review=lookup.account,
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What decides. `state` tells the others what is new in it."""
+
+    state: State
+    supply: Supply
+    refresh: Refresh
+    admission: Admission
+
+
+def build(
+    *,
+    settings: Settings,
+    state: State,
+    source: Answers,
+    calls: Calls,
+    planner: Planner,
+    now: Callable[[], datetime],
+    metrics: Metrics,
+    tell: Tell,
+) -> Parts:
+    supply = Supply(
+        state=state,
+        source=source,
+        store=calls.store,
+        fresh=calls.namespace,
+        policy=calls.policy,
+        planner=planner,
+        now=now,
+        metrics=metrics,
+        tell=tell,
+    )
+    of_owner = partial(_of_owner, state.namespaces)
+    refresh = Refresh(supply=supply, of_owner=of_owner, tell=tell, secret=planner.name)
+    admission = Admission(
+        settings=settings,
+        state=state,
+        supply=supply,
+        live_namespace=calls.namespace_in_review,
+        live_account=calls.account_in_review,
+        later=refresh.look,
+        tell=tell,
+    )
+    state.namespaces.anew = refresh.anew
+    state.accounts.tightened = Tightened(planner.name, state.namespaces, tell)
+    return Parts(state, supply, refresh, admission)
+
+
+def _of_owner(namespaces: Namespaces, owner: str | None) -> list[str]:
+    return [name for name, _ in namespaces.items()] if owner is None else sorted(namespaces.of_owner(owner))
+
+
+@dataclass(frozen=True)
+class Connected:
+    """What decides, and what is around it."""
+
+    parts: Parts
+    reader: Reader
+    source: Source
+    events: Events
+    net: SafetyNet
+    expiry: Expiry
+
+
+def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[], datetime]) -> Connected:
+    def changed(owner: str | None) -> None:
+        parts.refresh.owner(owner)  # the source is made before what hears of it
+
+    name, state, fingerprint = config.pull_secret.name, State.empty(), Fingerprint(secrets.token_bytes(32))
+    reader = Reader(config.rules, config.excluded, fingerprint, name)
+    events = Events(metrics, now, socket.gethostname(), config.namespace)
+    source = configured(config=config, cluster=cluster, changed=changed, tell=events.tell, metrics=metrics, now=now)
+    parts = build(
+        settings=Settings(name, config.deployments, config.asked_about_owned),
+        state=state,
+        source=source,
+        calls=Calls.to(cluster, reader, state, config.namespace),
+        planner=Planner(name, fingerprint, config.pull_secret.when_unowned),
+        now=now,
+        metrics=metrics,
+        tell=events.tell,
+    )
+    net = SafetyNet(cluster, state, config.namespace, name, events.tell)
+    state.accounts.news, state.namespaces.news = net.account, net.namespace
+    return Connected(parts, reader, source, events, net, Expiry(state.standing, name, now, events.tell, metrics))
