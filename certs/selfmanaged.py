@@ -32,7 +32,10 @@ AT_MOST_EVERY = 1.0
 """Seconds between looks after pokes, for somebody who reverts the `caBundle` as often as we publish it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
-"""Seconds after a look that failed; doubled each time, then shortened at random by up to a half."""
+"""Seconds after a look that failed; doubled each time, then shortened at random by up to a half.
+
+So does webhook/core/backoff.py, of which certs/ must not know; to share these two lines would take more than they are.
+"""
 
 
 class SelfManaged:

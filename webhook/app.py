@@ -7,7 +7,6 @@ that looks alive and knows nothing new.
 import asyncio
 import functools
 import gc
-import random
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -23,6 +22,7 @@ from certs.files import Files
 from certs.selfmanaged import SelfManaged
 from certs.serving import Serving
 from webhook.config.config import Config
+from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics
 from webhook.kube import preflight, reflector
@@ -198,7 +198,7 @@ async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
             return await run()
         except Exception:
             log.exception("our own bug: it begins anew", what=what)
-        await asyncio.sleep(random.uniform(AGAIN / 2, AGAIN))  # noqa: S311  # jitter
+        await asyncio.sleep(jittered(AGAIN))
 
 
 def _once(stop: asyncio.Future[signal.Signals], number: signal.Signals) -> None:

@@ -6,12 +6,12 @@ seconds what it takes after that. What waiting does not change is one line that 
 """
 
 import asyncio
-import random
 from collections.abc import Sequence
 
 import structlog
 
 from webhook.config.config import Config
+from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.kube.cluster import Cluster, ClusterError
 
@@ -48,7 +48,7 @@ async def check(cluster: Cluster, config: Config) -> None:
         if clock() >= said.get(problem, 0.0):
             log.warning("not started yet; trying again", problem=problem)
             said = {problem: clock() + SAID_AGAIN}
-        await asyncio.sleep(random.uniform(PAUSE / 2, PAUSE))  # noqa: S311  # jitter, so that replicas part
+        await asyncio.sleep(jittered(PAUSE))
 
 
 async def _refused(cluster: Cluster, config: Config) -> list[str]:

@@ -8,7 +8,6 @@ all is listed after each outage in which that may have been done, and when the s
 """
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from webhook.core.backoff import Backoff, jittered
 from webhook.core.fairness import yield_to_reviews
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import BROKEN, Cluster, ClusterError, Meta, Status
@@ -26,7 +26,7 @@ from webhook.kube.listing import ANY, PAGE, Listing, Unread, accept, kept
 log = structlog.get_logger()
 LIFE = 5.0
 """Seconds that the server is asked to keep a watch open, jittered up to twice that."""
-LONGEST = 4.0
+FIRST, LONGEST = 0.2, 4.0
 """Seconds between attempts, whatever the server asks for: after an outage we are right again in about 5 s, and two
 replicas are no storm."""
 SILENCE = 12.0
@@ -95,13 +95,11 @@ class _Cut(ClusterError):
 
 @dataclass
 class _Position:
-    """Where a watch is. `at` None: nowhere. `there`: loop time at which the server was there last. `pause`: seconds
-    after the last failure, 0.0 while it works.
-    """
+    """Where a watch is. `at` None: nowhere. `there`: loop time at which the server was there last."""
 
     at: int | None = None
     there: float = 0.0
-    pause: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST, LONGEST))
 
     def lost(self, now: float) -> bool:
         """All is to be listed."""
@@ -119,15 +117,17 @@ class _Position:
         """The server has got as far as here. Raises _Lost."""
         if newest is not None and self.at is not None and newest < self.at:
             raise _Lost(0, "VersionsWentBack")
-        self.pause = 0.0
+        self.backoff.reset()
 
-    def failed(self, error: ClusterError, now: float) -> None:
-        """A line that cannot be read again and again is an outage too: a list is the way past it."""
+    def failed(self, error: ClusterError, now: float) -> float:
+        """Seconds until the next attempt. A line that cannot be read again and again is an outage too: a list is the
+        way past it.
+        """
         if isinstance(error, _Cut):
             self.there = now
         if error.status == 410 or isinstance(error, _Lost) or "Too large resource version" in error.message:
             self.at = None
-        self.pause = min(max(self.pause * 2, 0.2), LONGEST)
+        return max(min(error.retry_after, LONGEST), self.backoff.next())
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,9 @@ class Watch(Generic[T, R]):
                 position.there = clock()
             except Exception as e:  # noqa: BLE001  # whatever it is: a feed that ends, ends the process
                 error = self._meaning(e)
-                position.failed(error, clock())
+                pause = position.failed(error, clock())
                 self.health.failed(error)
-                jitter = random.uniform(0.5, 1.0)  # noqa: S311  # keeps replicas apart, guards nothing
-                await asyncio.sleep(max(min(error.retry_after, LONGEST), position.pause * jitter))
+                await asyncio.sleep(pause)
 
     def _meaning(self, error: Exception) -> ClusterError:
         if isinstance(error, ClusterError):
@@ -218,13 +217,13 @@ class Watch(Generic[T, R]):
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": str(position.at),
-            "timeoutSeconds": str(int(LIFE * random.uniform(1, 2))),  # noqa: S311  # jitter
+            "timeoutSeconds": str(int(jittered(2 * LIFE))),
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE)
         header = accept("", metadata_only=self.metadata_only)
         response = await self.cluster.open("GET", self.path, query=query, accept=header, timeout=timeout)
         async with response:
-            if not position.pause:  # after a failure there may be much to tell before all is known
+            if not position.backoff.delay:  # after a failure there may be much to tell before all is known
                 self.health.works()
             async for line in lines(response.content):
                 yield await decode(_FRAME, line)

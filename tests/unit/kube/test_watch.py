@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -574,7 +575,7 @@ def test_a_proxy_that_hangs_up_at_once_is_not_called_without_a_pause(tmp_path: P
 def test_attempts_are_ever_farther_apart_until_something_comes(
     tmp_path: Path, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "random", SimpleNamespace(uniform=lambda _low, high: high))
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
     down, error = status(503, "ServiceUnavailable"), frame("ERROR", {"code": 500, "reason": "InternalError"})
     fake = Fake(
         [listed(version=10)],
