@@ -18,7 +18,7 @@ from webhook.config.config import Config, ConfigError, Tls
 from webhook.core.credential import Credentials, canonical_registry
 from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
 from webhook.core.errors import PullsecretError
-from webhook.core.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
+from webhook.core.names import DOCKERCONFIG_KEY, OWNER, is_ours
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.shown import quoted
 from webhook.core.wire import Unreadable, decode
@@ -60,7 +60,7 @@ class PullSecretObject(SecretObject):
 
     @property
     def ours(self) -> bool:
-        return (self.metadata.labels or {}).get(MANAGED_BY) == MANAGER
+        return is_ours(self.metadata.labels)
 
     @property
     def parsed(self) -> Parsed:

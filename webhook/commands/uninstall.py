@@ -6,7 +6,7 @@ import msgspec
 
 from webhook.config.config import Config
 from webhook.core.errors import PullsecretError
-from webhook.core.names import MANAGED_BY, MANAGER
+from webhook.core.names import is_ours
 from webhook.kube.cluster import Cluster, ClusterError, Meta
 from webhook.kube.listing import listed
 
@@ -31,7 +31,7 @@ async def secrets(cluster: Cluster, config: Config) -> str:
     query = {"fieldSelector": f"metadata.name={name}"}
     secrets = listed(cluster, f"the Secrets {name}", "/api/v1/secrets", _Item, query=query, metadata_only=True)
     found = [item.metadata async for item in secrets]
-    ours = [meta for meta in found if (meta.labels or {}).get(MANAGED_BY) == MANAGER]
+    ours = [meta for meta in found if is_ours(meta.labels)]
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def delete(meta: Meta) -> bool:

@@ -1,4 +1,6 @@
-"""Labels, annotations and names that users meet: one constant each."""
+"""Labels, annotations and names that users meet: one constant each. And whose an object is, by its label."""
+
+from collections.abc import Mapping
 
 PREFIX = "pullsecret-webhook/"
 
@@ -42,3 +44,8 @@ REFUSING = PREFIX + "refusing"
 
 WRITE_POLICY = "pullsecret-webhook-writes"
 """The chart's ValidatingAdmissionPolicy on what our account writes."""
+
+
+def is_ours(labels: Mapping[str, str] | None) -> bool:
+    """Is the object with these labels one that the webhook wrote? Nothing else is overwritten or deleted."""
+    return labels is not None and labels.get(MANAGED_BY) == MANAGER

@@ -9,7 +9,7 @@ import msgspec
 
 from certs.errors import ApiTrouble, Conflict, NotOurs
 from certs.store import Published, Stored
-from webhook.core.names import MANAGED_BY, MANAGER
+from webhook.core.names import MANAGED_BY, MANAGER, is_ours
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import Cluster, ClusterError, Meta, SecretObject
 
@@ -36,7 +36,7 @@ class CaSecret:
             if isinstance(e, ClusterError) and e.status == 404:
                 return None
             raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be read ({e})") from None
-        if (seen.metadata.labels or {}).get(MANAGED_BY) != MANAGER:
+        if not is_ours(seen.metadata.labels):
             raise NotOurs(
                 f"the Secret {self._namespace}/{self._name} is not managed by {MANAGER}; rename it, "
                 "or set tls.caSecret to another name"

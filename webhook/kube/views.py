@@ -23,10 +23,10 @@ from webhook.core.names import (
     EXPIRES,
     INJECT,
     MANAGED_BY,
-    MANAGER,
     NAMESPACE_UID,
     OWNER,
     TRUE,
+    is_ours,
 )
 from webhook.core.owner import LONGEST as LONGEST_OWNER
 from webhook.core.owner import OwnerRule, find_owner
@@ -262,7 +262,7 @@ class Reader:
         labels, annotations = meta.labels or {}, meta.annotations or {}
         content, expires = (seen.data or {}).get(DOCKERCONFIG_KEY), annotations.get(EXPIRES)
         owner = annotations.get(OWNER)
-        ours = labels.get(MANAGED_BY) == MANAGER
+        ours = is_ours(labels)
         return Standing(
             namespace=meta.namespace,
             uid=meta.uid,
