@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import accumulate, islice
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -31,6 +31,7 @@ from webhook.core.names import (
 from webhook.core.owner import LONGEST as LONGEST_OWNER
 from webhook.core.owner import OwnerRule, find_owner
 from webhook.core.pullsecret import MOST_ENDS, Fingerprint, Namespace, Standing
+from webhook.core.times import as_written, in_utc
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Meta, NamespaceObject, SecretObject
 from webhook.kube.listing import number
@@ -309,9 +310,8 @@ def _times(text: str) -> tuple[datetime, ...]:
     if len(text) > MOST_ENDS * len("2030-01-31T12:00:00Z,"):
         return ()
     try:
-        ends = [datetime.fromisoformat(one) for one in text.split(",")]
-        return tuple(end.astimezone(UTC) for end in ends if end.tzinfo)
-    except (ValueError, OverflowError):
+        return tuple(in_utc(end) for end in map(as_written, text.split(",")) if end.tzinfo)
+    except ValueError:
         return ()
 
 

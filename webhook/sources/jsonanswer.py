@@ -5,12 +5,14 @@ As of source Secrets, an entry that cannot be used is a problem among others tha
 A password that the service forgot to decrypt is none: no registry would take it, and the one that stands would be lost.
 """
 
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from webhook.config.sourceconfig import Fields
+from webhook.core import times
 from webhook.core.credential import MOST, Credential, CredentialError, canonical_registry
 from webhook.core.dockerconfig import Parsed, crowded, parse
 from webhook.core.errors import PullsecretError
@@ -82,18 +84,15 @@ def _text(item: dict[str, Any], path: str, default: str | None) -> str:
 
 
 def _expires(value: Any) -> datetime | None:
-    """RFC 3339, or seconds since 1970; in UTC, where all that come after may print it."""
+    """RFC 3339, or seconds since 1970."""
     if value is None or value is MISSING:
         return None
-    try:
+    with suppress(ValueError):
         if isinstance(value, str):
-            when = datetime.fromisoformat(value)
-            return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+            return times.read(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise CredentialError("its end is no RFC 3339 time such as 2030-01-31T12:00:00Z, nor seconds since 1970")
+            return times.of_seconds(value)
+    raise CredentialError(f"its end {times.NO_TIME}, nor seconds since 1970")
 
 
 def _at(value: Any, path: str) -> Any:

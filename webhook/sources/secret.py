@@ -10,8 +10,9 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
+from webhook.core import times
 from webhook.core.credential import (
     Credential,
     CredentialError,
@@ -134,10 +135,9 @@ def _expiry(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        when = datetime.fromisoformat(text)
-        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # in UTC it may be in the year 10000
-        raise SourceSecretError(f"its annotation {EXPIRES} is no RFC 3339 time such as 2030-01-31T12:00:00Z") from None
+        return times.read(text)
+    except ValueError as e:
+        raise SourceSecretError(f"its annotation {EXPIRES} {e}") from None
 
 
 class SecretSource:

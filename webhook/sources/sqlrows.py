@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from webhook.core import times
 from webhook.core.credential import Credential, CredentialError, Credentials, canonical_registry
 from webhook.core.errors import PullsecretError
 from webhook.sources.encrypted import Keys, SealedError, is_sealed, unseal
@@ -118,9 +119,9 @@ def _time(row: Row, name: str) -> datetime | None:
     if not isinstance(value, datetime):
         raise RowError(f"its column {name} is no time")
     try:
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-    except OverflowError:
-        raise RowError(f"its column {name} is out of range; write null for no end") from None
+        return times.in_utc(value)
+    except ValueError as e:
+        raise RowError(f"its column {name} {e}; write null for no end") from None
 
 
 def _namespaces(row: Row) -> tuple[str, ...]:
