@@ -1,35 +1,19 @@
 """The command `pullsecret`. Exit codes: 0 done, 1 it failed while running, 2 something was called or written wrong."""
 
 import argparse
-import asyncio
-import json
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from importlib import metadata
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-import msgspec
-
-from webhook.config import config as configuration
-from webhook.config.config import Config, ConfigError
+from webhook import verbs
+from webhook.config.config import ConfigError
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
+from webhook.verbs import FAILED, USAGE, UsageError
 
-if TYPE_CHECKING:
-    from webhook.commands.cluster_view import ClusterView
-
-OK, FAILED, USAGE = 0, 1, 2
 LONGEST_COMPLAINT = 2000
 """Characters of an error: what is said of a file or by the API server may quote anything."""
-
-
-class UsageError(Exception):
-    """A mistake in what the user wrote: exit code 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -69,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _adopt_command(commands)
     _uninstall_command(commands)
     version = commands.add_parser("version", help="print the version")
-    version.set_defaults(run=_version)
+    version.set_defaults(run=verbs.version)
     return parser
 
 
@@ -92,7 +76,7 @@ def _serve_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     serve.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
     serve.add_argument("--log-format", choices=("text", "json"), default="json" if not sys.stderr.isatty() else "text")
     serve.add_argument("--verbose", action="store_true", help="log more")
-    serve.set_defaults(run=_serve)
+    serve.set_defaults(run=verbs.serve)
 
 
 def _inject_command(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -108,7 +92,7 @@ def _inject_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     inject.add_argument("--owner", required=True, metavar="NAME", help="the owner of the namespace that they are for")
     inject.add_argument("--config", type=Path, metavar="FILE", help="for the pull secret's name and `deployments`")
     inject.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
-    inject.set_defaults(run=_inject)
+    inject.set_defaults(run=verbs.inject)
 
 
 def _config_command(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -119,9 +103,9 @@ def _config_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     check.add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="json: all values, defaults too"
     )
-    check.set_defaults(run=_check)
+    check.set_defaults(run=verbs.config_check)
     schema = actions.add_parser("schema", help="print the configuration's JSON Schema")
-    schema.set_defaults(run=_schema)
+    schema.set_defaults(run=verbs.config_schema)
 
 
 def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -136,7 +120,7 @@ def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--within", type=float, default=60.0, metavar="SECONDS", help="how long to try again (default 60)"
     )
     _reach(trial)
-    trial.set_defaults(run=_try)
+    trial.set_defaults(run=verbs.try_pod)
 
 
 def _status_command(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -151,7 +135,7 @@ def _status_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     status.add_argument("-n", "--namespace", metavar="NAME", help="only this one")
     _view_arguments(status)
-    status.set_defaults(run=_status)
+    status.set_defaults(run=verbs.status)
 
 
 def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -176,7 +160,7 @@ def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
         "entry that its sources do not have",
     )
     _view_arguments(adopt)
-    adopt.set_defaults(run=_adopt)
+    adopt.set_defaults(run=verbs.adopt)
 
 
 def _view_arguments(parser: argparse.ArgumentParser) -> None:
@@ -196,185 +180,9 @@ def _uninstall_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     uninstall.add_argument("what", choices=("registration", "secrets"))
     _reach(uninstall)
-    uninstall.set_defaults(run=_uninstall)
+    uninstall.set_defaults(run=verbs.uninstall)
 
 
 def _reach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="for the names of the objects")
     parser.add_argument("--kubeconfig", metavar="FILE", help="how to reach the API server (default: as a pod)")
-
-
-def _serve(arguments: argparse.Namespace) -> int:
-    # Until the app has its own: the kernel keeps from process 1, as in a pod, a signal that nothing handles.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(OK))
-    # Late: these bring the server and the Kubernetes client, which no other command needs.
-    from webhook import app  # noqa: PLC0415
-    from webhook.serving import lines, log, secrecy  # noqa: PLC0415
-    from webhook.serving.loop import Loop  # noqa: PLC0415
-
-    config = _with_flags(configuration.load(arguments.config), arguments)
-    secrecy.hide_memory()
-    if lines.take_over(log.taken_again):
-        log.hooks()
-    log.configure(arguments.log_format, verbose=arguments.verbose)
-    code = OK
-    try:
-        with asyncio.Runner(loop_factory=Loop) as runner:
-            runner.run(app.serve(config, arguments.kubeconfig))
-    except* PullsecretError as group:
-        raise PullsecretError("; ".join(str(e) for e in group.exceptions)) from None
-    except* Exception as group:  # noqa: BLE001  # Python's traceback would have their texts in it
-        log.ended(group)
-        code = FAILED
-    return code
-
-
-def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
-    server = {"address": arguments.address, "port": arguments.port, "metricsPort": arguments.metrics_port}
-    tls = {"certFile": arguments.tls_cert, "keyFile": arguments.tls_key}
-    raw = msgspec.to_builtins(config)
-    for part, flags in (("server", server), ("tls", tls)):
-        raw[part] |= {key: value for key, value in flags.items() if value is not None}
-    try:
-        return configuration.convert(raw)
-    except ConfigError as e:
-        raise UsageError(f"with the flags of this call: {e}") from None
-
-
-def _inject(arguments: argparse.Namespace) -> int:
-    from webhook.commands.inject.inject import ManifestError, inject  # noqa: PLC0415  # late: only this command needs it
-
-    config = configuration.load(arguments.config)
-    if not arguments.owner.strip():
-        raise UsageError("--owner is empty; a namespace without an owner gets no pull secret")
-    kinds = ("Pod",) if config.deployments == "supply" else ("Pod", "Deployment")
-    try:
-        result = inject(_read(arguments.filename), secret=config.pull_secret.name, kinds=kinds)
-    except ManifestError as e:
-        raise UsageError(f"{arguments.filename}: {e}") from None
-    sys.stdout.buffer.write(result.text.encode())
-    sys.stdout.flush()
-    if not arguments.quiet:
-        for change in result.changed:
-            print(f"{change}: {config.pull_secret.name} of owner {arguments.owner} added", file=sys.stderr)
-    return OK
-
-
-def _read(filename: str) -> str:
-    """Bytes, so that line ends stay what they are."""
-    try:
-        data = sys.stdin.buffer.read() if filename == "-" else Path(filename).read_bytes()
-        return data.decode()
-    except OSError as e:
-        raise UsageError(f"{filename}: {e.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{filename}: not UTF-8") from None
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    config = configuration.load(arguments.file)
-    if arguments.output == "json":
-        print(json.dumps(msgspec.to_builtins(config), indent=2))
-        return OK
-    print(f"{arguments.file}: valid")
-    for number, rule in enumerate(msgspec.to_builtins(config)["ownerRules"], 1):
-        key = f" {rule['key']}" if "key" in rule else ""
-        pattern = f", pattern {rule['pattern']}" if rule.get("pattern") else ""
-        print(f"owner rule {number}: {rule['from']}{key}{pattern}")
-    excluded = ", ".join((*config.excluded_namespaces, config.namespace))
-    print(f"pull secret: {config.pull_secret.name}; deployments: {config.deployments}")
-    print(f"never served: {excluded}")
-    return OK
-
-
-def _schema(_arguments: argparse.Namespace) -> int:
-    print(json.dumps(configuration.schema(), indent=2))
-    return OK
-
-
-def _try(arguments: argparse.Namespace) -> int:
-    from webhook.commands import try_pod  # noqa: PLC0415
-    from webhook.kube.cluster import Cluster, is_name  # noqa: PLC0415
-
-    config, name = configuration.load(arguments.config), arguments.namespace
-    if not name:
-        raise UsageError("no namespace to try a pod in; name an owned one (in the chart: test.namespace)")
-    if not is_name(name) or config.excluded(name):
-        raise UsageError(f"{name} is not a namespace that the webhook serves: name one that has an owner")
-
-    async def run() -> None:
-        async with Cluster.connect(arguments.kubeconfig) as cluster:
-            await try_pod.run(cluster, config, name, arguments.within)
-
-    asyncio.run(run())
-    print(f"a pod in {name} gets {config.pull_secret.name}")
-    return OK
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    from webhook.commands import status  # noqa: PLC0415
-
-    async def run() -> status.Report:
-        async with _administrator(arguments) as view:
-            return await status.run(view, arguments.namespace, datetime.now(UTC))
-
-    report = asyncio.run(run())
-    if arguments.output == "json":
-        print(json.dumps([msgspec.to_builtins(line) for line in report.lines], indent=2))
-    else:
-        print(status.text(report))
-    return FAILED if report.needs_a_human else OK
-
-
-def _adopt(arguments: argparse.Namespace) -> int:
-    from webhook.commands import adopt  # noqa: PLC0415
-
-    async def run() -> list[adopt.Outcome]:
-        async with _administrator(arguments) as view:
-            asked = {"dry_run": arguments.dry_run, "force": arguments.force}
-            outcomes = []
-            async for outcome in adopt.run(view, arguments.namespace, datetime.now(UTC), **asked):
-                outcomes.append(outcome)
-                if arguments.output == "text":
-                    print(adopt.line(outcome, dry_run=arguments.dry_run), flush=True)
-            return outcomes
-
-    outcomes = asyncio.run(run())
-    if arguments.output == "json":
-        print(json.dumps([msgspec.to_builtins(outcome) for outcome in outcomes], indent=2))
-    else:
-        print(adopt.summary(outcomes, dry_run=arguments.dry_run))
-    return FAILED if any(outcome.result == "refused" for outcome in outcomes) else OK
-
-
-@asynccontextmanager
-async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[ClusterView]":
-    from webhook.commands.cluster_view import ClusterView, deployed_config  # noqa: PLC0415
-    from webhook.kube.cluster import Cluster  # noqa: PLC0415
-
-    own = Path.home() / ".kube" / "config"
-    kubeconfig = arguments.kubeconfig or os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
-    config = configuration.load(arguments.config) if arguments.config else None
-    async with Cluster.connect(kubeconfig) as cluster:
-        yield ClusterView(cluster, config or await deployed_config(cluster))
-
-
-def _uninstall(arguments: argparse.Namespace) -> int:
-    from webhook.commands import uninstall  # noqa: PLC0415
-    from webhook.kube.cluster import Cluster  # noqa: PLC0415
-
-    config = configuration.load(arguments.config)
-
-    async def run() -> str:
-        async with Cluster.connect(arguments.kubeconfig) as cluster:
-            if arguments.what == "registration":
-                return await uninstall.registration(cluster, config)
-            return await uninstall.secrets(cluster, config)
-
-    print(asyncio.run(run()))
-    return OK
-
-
-def _version(_arguments: argparse.Namespace) -> int:
-    print(metadata.version("pullsecret-webhook"))
-    return OK
