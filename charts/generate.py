@@ -13,7 +13,7 @@ from typing import Any
 
 from controlplane.helm import Helm
 from controlplane.webhook import INSTALLED, NAMESPACE
-from webhook.config import config
+from webhook.config import reading
 
 CHART = Path(__file__).parent / "pullsecret-webhook"
 KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
@@ -35,7 +35,7 @@ OWNER_RULES = [
 
 def values_schema() -> str:
     schema: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-    models = config.schema()["$defs"]
+    models = reading.schema()["$defs"]
     for model, names in KNOWN.items():
         for name in names:
             del models[model]["properties"][name]

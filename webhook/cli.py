@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from webhook import verbs
-from webhook.config.config import ConfigError
+from webhook.config.reading import ConfigError
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
 from webhook.verbs import FAILED, USAGE, UsageError

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from webhook.config import config as configuration
-from webhook.config.config import Config, ConfigError
+from webhook.config import reading
+from webhook.config.config import Config
+from webhook.config.reading import ConfigError
 from webhook.core.errors import PullsecretError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def serve(arguments: argparse.Namespace) -> int:
     from webhook.serving import lines, log, secrecy  # noqa: PLC0415
     from webhook.serving.loop import Loop  # noqa: PLC0415
 
-    config = _with_flags(configuration.load(arguments.config), arguments)
+    config = _with_flags(reading.load(arguments.config), arguments)
     secrecy.hide_memory()
     if lines.take_over(log.taken_again):
         log.hooks()
@@ -61,7 +62,7 @@ def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
     for part, flags in (("server", server), ("tls", tls)):
         raw[part] |= {key: value for key, value in flags.items() if value is not None}
     try:
-        return configuration.convert(raw)
+        return reading.convert(raw)
     except ConfigError as e:
         raise UsageError(f"with the flags of this call: {e}") from None
 
@@ -69,7 +70,7 @@ def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
 def inject(arguments: argparse.Namespace) -> int:
     from webhook.commands.inject.inject import ManifestError, inject  # noqa: PLC0415  # late: only this command needs it
 
-    config = configuration.load(arguments.config)
+    config = reading.load(arguments.config)
     if not arguments.owner.strip():
         raise UsageError("--owner is empty; a namespace without an owner gets no pull secret")
     kinds = ("Pod",) if config.deployments == "supply" else ("Pod", "Deployment")
@@ -97,7 +98,7 @@ def _read(filename: str) -> str:
 
 
 def config_check(arguments: argparse.Namespace) -> int:
-    config = configuration.load(arguments.file)
+    config = reading.load(arguments.file)
     if arguments.output == "json":
         print(json.dumps(msgspec.to_builtins(config), indent=2))
         return OK
@@ -113,7 +114,7 @@ def config_check(arguments: argparse.Namespace) -> int:
 
 
 def config_schema(_arguments: argparse.Namespace) -> int:
-    print(json.dumps(configuration.schema(), indent=2))
+    print(json.dumps(reading.schema(), indent=2))
     return OK
 
 
@@ -121,7 +122,7 @@ def try_pod(arguments: argparse.Namespace) -> int:
     from webhook.commands import try_pod  # noqa: PLC0415
     from webhook.kube.cluster import Cluster, is_name  # noqa: PLC0415
 
-    config, name = configuration.load(arguments.config), arguments.namespace
+    config, name = reading.load(arguments.config), arguments.namespace
     if not name:
         raise UsageError("no namespace to try a pod in; name an owned one (in the chart: test.namespace)")
     if not is_name(name) or config.excluded(name):
@@ -179,7 +180,7 @@ async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[Cluste
 
     own = Path.home() / ".kube" / "config"
     kubeconfig = arguments.kubeconfig or os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
-    config = configuration.load(arguments.config) if arguments.config else None
+    config = reading.load(arguments.config) if arguments.config else None
     async with Cluster.connect(kubeconfig) as cluster:
         yield ClusterView(cluster, config or await deployed_config(cluster))
 
@@ -188,7 +189,7 @@ def uninstall(arguments: argparse.Namespace) -> int:
     from webhook.commands import uninstall  # noqa: PLC0415
     from webhook.kube.cluster import Cluster  # noqa: PLC0415
 
-    config = configuration.load(arguments.config)
+    config = reading.load(arguments.config)
 
     async def run() -> str:
         async with Cluster.connect(arguments.kubeconfig) as cluster:

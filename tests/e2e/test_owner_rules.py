@@ -20,7 +20,7 @@ from controlplane.registry import Registry
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE
 from support import planted
-from webhook.config import config
+from webhook.config import reading
 from webhook.core.names import OWNER
 from webhook.core.owner import find_owner
 
@@ -151,7 +151,7 @@ def allowed(do: Any, obj: Object) -> bool:
 @pytest.mark.parametrize("name", SPACES)
 def test_each_alone_is_a_configuration_that_finds_its_owner(name: str, tmp_path: Path) -> None:
     values, space = example(name), SPACES[name]
-    settings = config.convert(values["config"])
+    settings = reading.convert(values["config"])
     assert find_owner(settings.rules, space.name, space.labels, space.annotations) == space.owner
     assert find_owner(settings.rules, "somebody-elses", {}, {}) is None
     rendered = Helm(4, tmp_path).render(values)

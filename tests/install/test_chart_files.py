@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from webhook.config import config
-from webhook.config.config import Config
+from webhook.config.config import Config, LabelRule
 from webhook.core import names
 from webhook.core.metrics import Metrics
 
@@ -71,7 +70,7 @@ def test_defaults_that_templates_repeat_are_the_configurations() -> None:
     listed = " ".join(f'"{name}"' for name in defaults.excluded_namespaces)
     assert f"(list {listed})" in helpers
     assert f'"from" "label" "key" "{names.OWNER}"' in helpers
-    assert defaults.owner_rules == (config.LabelRule(key=names.OWNER),)
+    assert defaults.owner_rules == (LabelRule(key=names.OWNER),)
     tls = defaults.tls
     for helper, name in (("name", tls.service), ("name", tls.webhook_configuration), ("entry", tls.webhook)):
         assert f'define "{helper}" -}}}}{name}{{{{- end' in helpers

@@ -15,7 +15,8 @@ from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.helm import CHART, Helm, documents, one
 from controlplane.webhook import INSTALLED
-from webhook.config import config
+from webhook.config import reading
+from webhook.config.config import Config
 from webhook.serving.server import CLOSING, LINGER
 
 pytestmark = pytest.mark.helm
@@ -33,8 +34,8 @@ def entry(objects: list[Object]) -> Any:
     return found
 
 
-def configuration(objects: list[Object]) -> config.Config:
-    return config.parse(one(objects, "ConfigMap", "pullsecret-webhook")["data"]["config.yaml"])
+def configuration(objects: list[Object]) -> Config:
+    return reading.parse(one(objects, "ConfigMap", "pullsecret-webhook")["data"]["config.yaml"])
 
 
 def refused(helm: Helm, values: Object) -> str:
@@ -150,7 +151,7 @@ def test_configuration_goes_into_the_config_map_as_it_stands(helm: Helm) -> None
     objects = helm.render({"config": given, "ports": {"https": 9443, "metrics": 9090}}, namespace="platform")
     made = configuration(objects)
     own = {"port": 9443, "metricsPort": 9090} | given["server"]  # type: ignore[operator]
-    assert made == config.convert(given | {"namespace": "platform", "server": own})
+    assert made == reading.convert(given | {"namespace": "platform", "server": own})
     (container,) = pod(objects)["containers"]
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"https": 9443, "metrics": 9090}
 
@@ -161,10 +162,10 @@ def test_the_example_in_the_readme_is_all_there_is(helm: Helm) -> None:
     assert block
     values = yaml.safe_load(block[1])
     assert {rule["from"] for rule in values["config"]["ownerRules"]} == {"label", "annotation", "name"}
-    assert set(values["config"]) == {*config.schema()["$defs"]["Config"]["properties"]} - {"namespace", "tls"}
+    assert set(values["config"]) == {*reading.schema()["$defs"]["Config"]["properties"]} - {"namespace", "tls"}
     made = configuration(helm.render(values))
-    for name in {*config.Config.__struct_fields__} - {"owner_rules", "excluded_namespaces"}:
-        assert getattr(made, name) == getattr(config.Config(), name)
+    for name in {*Config.__struct_fields__} - {"owner_rules", "excluded_namespaces"}:
+        assert getattr(made, name) == getattr(Config(), name)
 
 
 def test_every_ci_configuration_is_one_that_the_webhook_reads(rendered: dict[str, list[Object]]) -> None:

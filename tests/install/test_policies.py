@@ -15,7 +15,7 @@ from controlplane.cluster import ControlPlane
 from controlplane.helm import Helm, one
 from controlplane.tools import TOOLS, parse_version
 from controlplane.waiting import until
-from webhook.config import config
+from webhook.config import reading
 from webhook.core.owner import find_owner
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
@@ -250,7 +250,7 @@ def policies(installed: ControlPlane, helm: Helm) -> Iterator[ControlPlane]:
 def test_the_write_policy_accepts_the_owner_that_the_webhook_finds_and_no_other(
     policies: ControlPlane, spaces: list[Object], number: int
 ) -> None:
-    rules = config.convert({"ownerRules": RULES[number]}).rules
+    rules = reading.convert({"ownerRules": RULES[number]}).rules
     wrong, found = [], set()
     for space in spaces:
         metadata = space["metadata"]
@@ -269,7 +269,7 @@ def test_the_write_policy_accepts_the_owner_that_the_webhook_finds_and_no_other(
 
 def test_of_an_ambiguous_text_any_reading_is_accepted(policies: ControlPlane) -> None:
     """Documented in the chart's README; the webhook itself takes the longest."""
-    rules = config.convert({"ownerRules": RULES[AMBIGUOUS]}).rules
+    rules = reading.convert({"ownerRules": RULES[AMBIGUOUS]}).rules
     space = policies.api.get("Namespace", "a-b-c")
     assert space
     assert find_owner(rules, "a-b-c", {}, {}) == "a-b"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from controlplane.helm import Helm, one
-from webhook.config import config
+from webhook.config import reading
 from webhook.config.sourceconfig import HttpSource, SqlSource
 
 pytestmark = pytest.mark.helm
@@ -19,8 +19,8 @@ def test_an_example(helm: Helm, file: Path) -> None:
     values = yaml.safe_load(file.read_text())
     rendered = helm.render(values)
     written = yaml.safe_load(one(rendered, "ConfigMap", "pullsecret-webhook")["data"]["config.yaml"])
-    sources = config.convert(written).sources
-    assert sources == config.convert(values["config"]).sources
+    sources = reading.convert(written).sources
+    assert sources == reading.convert(values["config"]).sources
     container, volumes = _webhook(rendered)
     mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
     for path in _files(sources):

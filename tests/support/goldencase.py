@@ -34,7 +34,7 @@ import yaml
 from support import planted
 from support.goldenstore import Object, Store
 from webhook.admission import Admission, Settings
-from webhook.config import config as configuration
+from webhook.config import reading
 from webhook.config.config import Config
 from webhook.core import review as wire
 from webhook.core.credential import Credential
@@ -216,7 +216,7 @@ async def run(case: Case) -> Outcome:
     async def policed() -> bool:
         return True
 
-    config, fingerprint = configuration.convert(case.config), Fingerprint(b"k" * 32)
+    config, fingerprint = reading.convert(case.config), Fingerprint(b"k" * 32)
     reader, state, out, metrics = (
         Reader(config.rules, config.excluded, fingerprint, config.pull_secret.name),
         State.empty(),

@@ -13,7 +13,8 @@ import yaml
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expiry, refresh
-from webhook.config import config
+from webhook.config import reading
+from webhook.config.config import Config
 from webhook.core import pullsecret
 from webhook.core.credential import MOST
 from webhook.core.metrics import Metrics
@@ -42,12 +43,12 @@ def block(page: str, language: str, containing: str) -> str:
     return str(found)
 
 
-def owner(settings: config.Config, name: str, **labels: str) -> str | None:
+def owner(settings: Config, name: str, **labels: str) -> str | None:
     return find_owner(settings.rules, name, {f"pullsecret-webhook/{key}": value for key, value in labels.items()}, {})
 
 
 def test_configuration() -> None:
-    settings = config.parse(block("docs/owners.md", "yaml", "ownerRules"))
+    settings = reading.parse(block("docs/owners.md", "yaml", "ownerRules"))
     assert settings.excluded("monitoring")
     assert settings.excluded("pullsecret-webhook")
     assert owner(settings, "team-a", owner="alice") == "alice"
@@ -56,7 +57,7 @@ def test_configuration() -> None:
 
 def test_project_namespaces_example() -> None:
     file = ROOT / "docs" / "examples" / "owners" / "project-names.yaml"
-    settings = config.convert(yaml.safe_load(file.read_text())["config"])
+    settings = reading.convert(yaml.safe_load(file.read_text())["config"])
     assert {owner(settings, f"project-7-{stage}") for stage in ("development", "staging", "production")} == {"7"}
     assert owner(settings, "project-7-production", owner="alice") == "alice"
     for name in ("project-7-test", "project-x-staging", "my-project-7-staging", "project-7-staging-2"):
@@ -161,8 +162,8 @@ FIGURES = {
     },
     "docs/owners.md": {
         f"at most {LONGEST_OWNER} printable",
-        f"at most {config.DEEPEST} levels deep",
-        f"at most {config.LARGEST:,} characters",
+        f"at most {reading.DEEPEST} levels deep",
+        f"at most {reading.LARGEST:,} characters",
     },
     "docs/credentials.md": {f"more than {MOST} entries"},
     "docs/operating.md": {

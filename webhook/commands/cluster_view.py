@@ -13,8 +13,9 @@ from typing import TypeVar
 
 import msgspec
 
-from webhook.config import config as configuration
-from webhook.config.config import Config, ConfigError, Tls
+from webhook.config import reading
+from webhook.config.config import Config, Tls
+from webhook.config.reading import ConfigError
 from webhook.core.credential import Credentials, canonical_registry
 from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
 from webhook.core.errors import PullsecretError
@@ -133,7 +134,7 @@ async def deployed_config(cluster: Cluster) -> Config:
     data = (await _there(cluster, path, what, _ConfigMap)).data or {}
     if CONFIG_KEY not in data:
         raise ConfigError(f"{what} has no {CONFIG_KEY}; {BY_HAND}")
-    return configuration.parse(data[CONFIG_KEY])
+    return reading.parse(data[CONFIG_KEY])
 
 
 async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from webhook.commands.cluster_view import deployed_config
-from webhook.config.config import ConfigError
+from webhook.config.reading import ConfigError
 from webhook.kube.cluster import Cluster, ClusterError
 
 WEBHOOK = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/pullsecret-webhook"

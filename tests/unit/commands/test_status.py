@@ -17,7 +17,7 @@ from support import planted
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
 from webhook.commands.said import Said, Warned
 from webhook.commands.status import Judge, Line, Pods, Report, Seen, run, text
-from webhook.config import config as configuration
+from webhook.config import reading
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
@@ -73,7 +73,7 @@ class Lists:
 
 
 def report(cluster: Lists, config: Object | None = None) -> Report:
-    view = ClusterView(cast(Cluster, cluster), configuration.convert(config or {}))
+    view = ClusterView(cast(Cluster, cluster), reading.convert(config or {}))
     return asyncio.run(run(view, None, NOW))
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from support import planted
-from webhook.config import config
-from webhook.config.config import ConfigError
+from webhook.config import reading
+from webhook.config.reading import ConfigError
 from webhook.config.sourceconfig import HttpSource, SqlSource
 
 TOKEN = planted.token()
@@ -80,7 +80,7 @@ def http(url: str, **changes: object) -> dict[str, Any]:
 )
 def test_what_is_refused_is_said_in_one_line_without_a_secret(source: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        config.convert({"sources": [source]})
+        reading.convert({"sources": [source]})
     said = str(refused.value)
     assert message in said
     assert said.startswith("sources[0]")
@@ -103,11 +103,11 @@ def test_what_is_refused_is_said_in_one_line_without_a_secret(source: dict[str, 
     ],
 )
 def test_what_is_meant_is_taken(source: dict[str, Any]) -> None:
-    (read,) = config.convert({"sources": [source]}).sources
+    (read,) = reading.convert({"sources": [source]}).sources
     assert isinstance(read, HttpSource | SqlSource)
 
 
 def test_sources_are_some_and_secrets_are_named_once() -> None:
     for sources, message in (([], "sources is empty"), ([{"from": "secrets"}] * 2, "sources has secrets twice")):
         with pytest.raises(ConfigError, match=message):
-            config.convert({"sources": sources})
+            reading.convert({"sources": sources})

@@ -1,0 +1,178 @@
+"""Reads the configuration: one YAML file.
+
+Every message names the path, the value and what to write instead.
+"""
+
+import difflib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import yaml
+
+from webhook.config.config import AnnotationRule, Config, LabelRule, NameRule, PullSecret, Server, Tls
+from webhook.config.messages import explained, value_shown
+from webhook.config.model import Model
+from webhook.config.sourceconfig import Decrypt, Fields, HttpSource, Source, SqlSource
+from webhook.core.errors import PullsecretError
+from webhook.core.shown import shown
+
+LARGEST = 1024 * 1024
+"""Characters. A ConfigMap has no more bytes."""
+DEEPEST = 20
+"""Levels. The configuration has six."""
+LONGEST = 1000
+"""Characters of a message, which names keys and values as they stand in the file."""
+NAMED = 3
+
+
+class ConfigError(PullsecretError):
+    """One line: path, what is wrong there, what to write instead."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message, LONGEST))
+
+
+def load(path: Path | None) -> Config:
+    """Raises ConfigError."""
+    if path is None:
+        return Config()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8") from None
+    try:
+        return parse(text)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from None
+
+
+def parse(text: str) -> Config:
+    if len(text) > LARGEST:
+        raise ConfigError(f"it has more than {LARGEST} characters; write fewer")
+    try:
+        raw = yaml.load(text, _Plain)  # noqa: S506  # a SafeLoader
+    except yaml.YAMLError as e:
+        raise ConfigError(_yaml_problem(e)) from None
+    return Config() if raw is None else convert(raw)
+
+
+def convert(raw: Any) -> Config:
+    """From plain data, as it stands in the file. Raises ConfigError."""
+    _known_keys(raw, Config, "")
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as e:
+        raise ConfigError(explained(str(e), raw, schema())) from None
+
+
+def schema() -> dict[str, Any]:
+    """As JSON Schema (2020-12), for editors and for the chart."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Config)}
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML as JSON has it. Not what makes more of a text than stands in it (aliases; merge keys live on them), nor what
+    loses something: of two equal keys the second one would win in silence, and what looks like a date would be one.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # typeshed's gap
+        if event.anchor is not None:
+            raise _refused(event, "an anchor or an alias; write out what it stands for")
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _refused(event, f"nested deeper than {DEEPEST}; flatten it")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refused(key, "a key that is no text; write a name")
+            if key.value in seen:
+                raise _refused(key, f"{shown(key.value, 60)} is there twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+            raise _refused(node, "a value that is not valid for its type: put it in quotes if it is text") from None
+
+
+_Plain.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _refused(at: Any, what: str) -> yaml.MarkedYAMLError:
+    """`at`: an event or a node of YAML's."""
+    return yaml.constructor.ConstructorError(None, None, what, at.start_mark)
+
+
+def _yaml_problem(e: yaml.YAMLError) -> str:
+    if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
+        return f"line {e.problem_mark.line + 1}: {e.problem or 'not YAML'}"
+    return "not YAML"
+
+
+def _by_tag(union: Any) -> dict[str, type[Model]]:
+    return {model.__struct_config__.tag: model for model in get_args(union)}
+
+
+_PARTS: Mapping[type[Model], Mapping[str, type[Model]]] = {
+    Config: {"pullSecret": PullSecret, "server": Server, "tls": Tls},
+    HttpSource: {"answer": Fields},
+    SqlSource: {"decrypt": Decrypt},
+}
+_LISTS: Mapping[str, tuple[str, Mapping[str, type[Model]]]] = {
+    "ownerRules": ("the places to look", _by_tag(LabelRule | AnnotationRule | NameRule)),
+    "sources": ("the kinds of sources", _by_tag(Source)),
+}
+
+
+def _known_keys(raw: Any, model: type[Model], path: str) -> None:
+    """Before msgspec sees it: all unknown keys at a level, each with the nearest known one."""
+    if not isinstance(raw, dict):
+        return
+    tag = model.__struct_config__.tag_field
+    known = [*([tag] if tag else []), *model.__struct_encode_fields__]
+    if unknown := [key for key in raw if key not in known]:
+        more = f"; and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        raise ConfigError("; ".join(_unknown(path, key, known) for key in unknown[:NAMED]) + more)
+    for key, part in _PARTS.get(model, {}).items():
+        _known_keys(raw.get(key), part, f"{path}{key}.")
+    for key in _LISTS if model is Config else ():
+        for index, item in enumerate(_sequence(raw.get(key))):
+            if isinstance(item, dict):
+                _known_keys(item, _kind(key, item.get("from"), index), f"{key}[{index}].")
+
+
+def _kind(key: str, tag: Any, index: int) -> type[Model]:
+    what, models = _LISTS[key]
+    try:
+        return models[tag]
+    except (KeyError, TypeError):
+        wrong = "missing" if tag is None else f"{value_shown(tag)} is not one of {what}"
+        raise ConfigError(f"{key}[{index}].from: {wrong}; write one of {', '.join(models)}") from None
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _unknown(path: str, found: Any, known: Iterable[str]) -> str:
+    key = shown(found, 60) if isinstance(found, str) else value_shown(found)
+    near = difflib.get_close_matches(key, list(known), 1, 0.6)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"{path}{key}: no such key; {hint}"
