@@ -21,7 +21,7 @@ from certs.errors import Unusable
 from certs.files import Files
 from certs.selfmanaged import SelfManaged
 from certs.serving import Serving
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics

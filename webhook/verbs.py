@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from webhook.config import reading
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.config.reading import ConfigError
 from webhook.core.errors import PullsecretError
 

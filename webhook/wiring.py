@@ -13,7 +13,7 @@ from functools import partial
 
 from webhook.accounts import Tightened
 from webhook.admission import Admission, Settings
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Tell
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner

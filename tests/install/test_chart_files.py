@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from webhook.config.config import Config, LabelRule
+from webhook.config.models import Config, LabelRule
 from webhook.core import names
 from webhook.core.metrics import Metrics
 

@@ -16,7 +16,7 @@ from controlplane.errors import HarnessError
 from controlplane.helm import CHART, Helm, documents, one
 from controlplane.webhook import INSTALLED
 from webhook.config import reading
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.serving.server import CLOSING, LINGER
 
 pytestmark = pytest.mark.helm

@@ -35,7 +35,7 @@ from support import planted
 from support.goldenstore import Object, Store
 from webhook.admission import Admission, Settings
 from webhook.config import reading
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.core import review as wire
 from webhook.core.credential import Credential
 from webhook.core.errors import MalformedReview, NamespaceUnknown

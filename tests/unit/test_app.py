@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from webhook.app import App
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.kube.cluster import Cluster
 
 

@@ -14,7 +14,7 @@ from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expiry, refresh
 from webhook.config import reading
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.core import pullsecret
 from webhook.core.credential import MOST
 from webhook.core.metrics import Metrics

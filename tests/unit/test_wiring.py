@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from webhook.admission import Settings
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner

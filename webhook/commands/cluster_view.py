@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from webhook.config import reading
-from webhook.config.config import Config, Tls
+from webhook.config.models import Config, Tls
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credentials, canonical_registry
 from webhook.core.dockerconfig import DockerConfigError, Parsed, parse

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.names import WEBHOOK_ALONE
 from webhook.core.review import PodSpec

@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.names import is_ours
 from webhook.kube.cluster import Cluster, ClusterError, Meta

@@ -11,9 +11,9 @@ from typing import Any, get_args
 import msgspec
 import yaml
 
-from webhook.config.config import AnnotationRule, Config, LabelRule, NameRule, PullSecret, Server, Tls
+from webhook.config.base import Model
 from webhook.config.messages import explained, value_shown
-from webhook.config.model import Model
+from webhook.config.models import AnnotationRule, Config, LabelRule, NameRule, PullSecret, Server, Tls
 from webhook.config.sourceconfig import Decrypt, Fields, HttpSource, Source, SqlSource
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from webhook.config.model import Model
+from webhook.config.base import Model
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=30.0)]
 Age = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]

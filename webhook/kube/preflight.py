@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.kube.cluster import Cluster, ClusterError

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.config.sourceconfig import HttpSource, SecretsSource, SqlSource
 from webhook.core.credential import Origin
 from webhook.core.metrics import Metrics

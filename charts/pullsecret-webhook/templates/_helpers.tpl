@@ -54,7 +54,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end }}
 
-{{/* -- what the configuration comes to; the defaults are webhook/config/config.py's, which a test compares -- */}}
+{{/* -- what the configuration comes to; the defaults are webhook/config/models.py's, which a test compares -- */}}
 
 {{- define "pull-secret" -}}
 {{- dig "pullSecret" "name" "ghcr-secret" .Values.config -}}
@@ -72,7 +72,7 @@ seccompProfile: {type: RuntimeDefault}
 {{/* -- what the API server asks about, the webhook as well as the safety net -- */}}
 
 {{/* Namespaces that may be served. The process relies on it: of one label rule, it is asked about owned namespaces only
-     (webhook/config/config.py); and never about one that is opted out. */}}
+     (webhook/config/models.py); and never about one that is opted out. */}}
 {{- define "namespace-selector" -}}
 {{- $rules := include "owner-rules" . | fromJsonArray -}}
 {{- $first := first $rules -}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.config.config import Config
+from webhook.config.models import Config
 from webhook.config.reading import ConfigError, load, parse, schema
 from webhook.core.names import OWNER
 

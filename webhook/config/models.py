@@ -3,8 +3,8 @@
 import re
 from typing import Literal
 
+from webhook.config.base import Key, Model, Name, Port
 from webhook.config.messages import value_shown
-from webhook.config.model import Key, Model, Name, Port
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.names import OWNER
 from webhook.core.owner import OwnerRule, by_annotation, by_label, by_name
