@@ -8,7 +8,7 @@ import py_compile
 import sys
 from pathlib import Path
 
-for name in ("webhook.cli", "webhook.app", "webhook.commands.inject.inject", "uvloop"):
+for name in ("webhook.cli", "webhook.app", "webhook.commands.inject.references", "uvloop"):
     importlib.import_module(name)
 
 assert sys.pycache_prefix

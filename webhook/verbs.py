@@ -68,7 +68,7 @@ def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
 
 
 def inject(arguments: argparse.Namespace) -> int:
-    from webhook.commands.inject.inject import ManifestError, inject  # noqa: PLC0415  # late: only this command needs it
+    from webhook.commands.inject.references import ManifestError, inject  # noqa: PLC0415  # late: only this command needs it
 
     config = reading.load(arguments.config)
     if not arguments.owner.strip():

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webhook.commands.inject.inject import Injected, ManifestError, inject
+from webhook.commands.inject.references import Injected, ManifestError, inject
 
 NAME = "ghcr-secret"
 
