@@ -17,10 +17,11 @@ How long a namespace waits before the next look depends on what happened to it:
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
+from webhook.core.backoff import Backoff
 from webhook.core.fairness import yield_to_reviews
 from webhook.core.notice import Notice, Tell
 from webhook.supply import Supplied
@@ -36,6 +37,7 @@ within the time of a write, 10 ms: one time in twenty-five. The later write then
 """
 FIRST, LONGEST = 0.5, 300.0
 """Seconds: a namespace's first and its longest delay."""
+JITTER = 0.25
 PASSING = 3.0
 """Seconds: the longest delay while the API server fails. After an outage we are to be right again in about 5."""
 RETRIES = 50
@@ -54,23 +56,23 @@ FIGHT = 5
 
 @dataclass(slots=True)
 class _Pace:
-    """How a namespace behaved lately. `delay`: the last one for a reason of its own; `passing`: the last one because of
-    the API server. `undone`: how often. `stands`: what was right at the last look. `until`: not to be looked at before.
+    """How a namespace behaved lately. `own`: delays for a reason of its own; `passing`: because of the API server.
+    `undone`: how often. `stands`: what was right at the last look. `until`: not to be looked at before.
     """
 
-    delay: float = 0.0
-    passing: float = 0.0
+    own: Backoff = field(default_factory=lambda: Backoff(FIRST, LONGEST, JITTER))
+    passing: Backoff = field(default_factory=lambda: Backoff(FIRST, PASSING, JITTER))
     undone: int = 0
     stands: bytes | None = None
     last: float = 0.0
     until: float = 0.0
 
     def calm(self, now: float) -> bool:
-        return now - self.last > max(CALM, 2 * self.delay, 2 * self.passing)
+        return now - self.last > max(CALM, 2 * self.own.delay, 2 * self.passing.delay)
 
-    def wait(self, now: float, seconds: float) -> None:
+    def wait(self, now: float, backoff: Backoff) -> None:
         self.last = now
-        self.until = now + seconds * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
+        self.until = now + backoff.next()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Refresh:
 
     def news(self, namespace: str) -> None:
         """From a watch: of which the other replicas hear too, and which the namespace's tenant may have caused."""
-        self._look(namespace, random.uniform(0.0, PART))  # noqa: S311  # jitter
+        self._look(namespace, _moment())
 
     def _look(self, namespace: str, delay: float, *, news: bool = False) -> None:
         if namespace in self._working:
@@ -137,7 +139,7 @@ class Refresh:
     def anew(self, namespace: str) -> None:
         """It is another namespace of that name, or another owner's: what went before does not count."""
         self._paces.pop(namespace, None)
-        self._look(namespace, random.uniform(0.0, PART), news=True)  # noqa: S311  # jitter
+        self._look(namespace, _moment(), news=True)
 
     def owner(self, owner: str | None) -> None:
         """All that is an owner's, about whom a source has news; None: everybody's."""
@@ -165,7 +167,7 @@ class Refresh:
 
     async def _soon(self, namespaces: Sequence[str]) -> None:
         for number, namespace in enumerate(namespaces, 1):
-            self._look(namespace, random.uniform(0.0, PART), news=True)  # noqa: S311  # jitter
+            self._look(namespace, _moment(), news=True)
             if number % AT_A_TIME == 0:
                 await asyncio.sleep(0)
 
@@ -182,11 +184,10 @@ class Refresh:
                 supplied = Supplied(problem="an error in pullsecret-webhook itself; its log says more")
             self._judge(namespace, supplied)
             asked = self._working.pop(namespace)
-            moment = random.uniform(0.0, PART)  # noqa: S311  # jitter
             if asked is not None or supplied.problem:
-                self._look(namespace, moment, news=bool(asked))
+                self._look(namespace, _moment(), news=bool(asked))
             elif supplied.requeue_after is not None:
-                self._look(namespace, min(supplied.requeue_after, RESYNC) + moment, news=True)
+                self._look(namespace, min(supplied.requeue_after, RESYNC) + _moment(), news=True)
 
     def _judge(self, namespace: str, supplied: Supplied) -> None:
         now = asyncio.get_running_loop().time()
@@ -198,7 +199,8 @@ class Refresh:
             self._wrote(namespace, supplied.stands, now)
             self._is_well(now)
         elif known := self._paces.get(namespace):
-            known.passing, known.stands = 0.0, supplied.stands
+            known.passing.reset()
+            known.stands = supplied.stands
             if known.calm(now):
                 del self._paces[namespace]
 
@@ -206,22 +208,22 @@ class Refresh:
         pace = self._pace(namespace, now)
         if supplied.passing:
             self._failing.add(namespace)
-            pace.passing = min(max(pace.passing * 2, FIRST), max(PASSING, len(self._failing) / RETRIES))
+            pace.passing.cap = max(PASSING, len(self._failing) / RETRIES)
             pace.wait(now, pace.passing)
         else:
             self._failing.discard(namespace)
-            self._slower(pace, now)
+            pace.wait(now, pace.own)
         self._say(namespace, "SupplyFailed", f"the pull secret is not up to date: {supplied.problem}")
         log.debug("a namespace waits", namespace=namespace, seconds=round(pace.until - now, 1))
 
     def _wrote(self, namespace: str, stands: bytes, now: float) -> None:
         pace = self._pace(namespace, now)
-        pace.passing = 0.0
+        pace.passing.reset()
         if pace.stands != stands:  # news, which nobody is to wait for
             pace.stands, pace.last = stands, now
             pace.until = max(pace.until, now + FIRST)
             return
-        self._slower(pace, now)
+        pace.wait(now, pace.own)
         pace.undone += 1
         if pace.undone == FIGHT:
             message = "somebody keeps changing or deleting the pull secret; it is restored, ever later"
@@ -238,12 +240,15 @@ class Refresh:
             self._paces = {name: pace for name, pace in self._paces.items() if not pace.calm(now)}
         pace = self._paces.setdefault(namespace, _Pace())
         if pace.calm(now):
-            pace.delay, pace.passing, pace.undone = 0.0, 0.0, 0
+            pace.own.reset()
+            pace.passing.reset()
+            pace.undone = 0
         return pace
-
-    def _slower(self, pace: _Pace, now: float) -> None:
-        pace.delay = min(max(pace.delay * 2, FIRST), LONGEST)
-        pace.wait(now, pace.delay)
 
     def _say(self, namespace: str, reason: str, message: str) -> None:
         self._tell(Notice(reason, message, namespace, "Secret", self._secret))
+
+
+def _moment() -> float:
+    """At which this replica looks at what all of them have heard of."""
+    return random.uniform(0.0, PART)  # noqa: S311  # keeps replicas apart, guards nothing

@@ -9,13 +9,13 @@
 """
 
 import asyncio
-import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
+from webhook.core.backoff import Backoff
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed
@@ -32,23 +32,24 @@ about 5.
 """
 RETRY_AFTER_MAX_SECONDS = 60.0
 """That a remote may ask us to wait. A proxy in front of one that restarts may say an hour."""
+JITTER = 0.25
 OWNERS = 100_000
 """Of whom something is remembered."""
 
 
 @dataclass(slots=True)
-class _Backoff:
-    """`delay`: the last one; 0: there was no failure. `until`: loop time."""
+class _Pause:
+    """`until`: loop time."""
 
-    delay: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, DOWN_BACKOFF_MAX_SECONDS, JITTER))
     until: float = 0.0
     why: str = ""
 
     def failed(self, e: SourceUnavailable, longest: float) -> None:
         now = _clock()
         if now >= self.until:  # those who asked at the same time fail at the same time: that counts once
-            self.delay = min(max(self.delay * 2, BACKOFF_SECONDS), longest)
-            self.until = now + self.delay * random.uniform(0.75, 1.0)  # noqa: S311  # jitter, so that replicas part
+            self.backoff.cap = longest
+            self.until = now + self.backoff.next()
         self.until = max(self.until, now + max(BACKOFF_SECONDS * 0.75, min(e.retry_after, RETRY_AFTER_MAX_SECONDS)))
         self.why = str(e)
 
@@ -60,8 +61,8 @@ class Breaker:
         self, name: str, metrics: Metrics, changed: Changed, busy: Callable[[], bool], ask: Callable[[str], object]
     ) -> None:
         self._name, self._metrics, self._changed, self._busy, self._ask = name, metrics, changed, busy, ask
-        self._owners: OrderedDict[str, _Backoff] = OrderedDict()
-        self._all = _Backoff()
+        self._owners: OrderedDict[str, _Pause] = OrderedDict()
+        self._all = _Pause()
         self._failing: set[str] = set()
         """Who failed since the last answer, for a reason that is everybody's."""
         self._turned_away: dict[str, None] = {}
@@ -69,7 +70,7 @@ class Breaker:
 
     @property
     def closed(self) -> bool:
-        return not self._all.delay
+        return not self._all.backoff.delay
 
     def check(self, owner: str) -> None:
         """Raises SourceUnavailable if the owner may not ask now."""
@@ -93,7 +94,7 @@ class Breaker:
         self._close()
 
     def failed(self, owner: str, e: SourceUnavailable) -> None:
-        own = self._owners.pop(owner, _Backoff())
+        own = self._owners.pop(owner, _Pause())
         own.failed(e, DOWN_BACKOFF_MAX_SECONDS if e.everybody else OWNER_BACKOFF_MAX_SECONDS)
         self._owners[owner] = own
         if len(self._owners) > OWNERS:
@@ -128,7 +129,7 @@ class Breaker:
         failing, self._failing = self._failing, set()
         if self.closed:
             return
-        self._all, turned_away = _Backoff(), self._turned_away
+        self._all, turned_away = _Pause(), self._turned_away
         self._turned_away = {}
         self._metrics.down.flag(self._name, on=False)
         log.info("a source answers again", source=self._name)

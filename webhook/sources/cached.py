@@ -15,12 +15,12 @@
 """
 
 import asyncio
-import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from webhook.core.backoff import Backoff
 from webhook.core.credential import Credentials, Origin, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
@@ -126,7 +126,7 @@ class Cached:
             await self._remote.close()
 
     async def _listen(self) -> None:
-        delay = 0.0
+        backoff = Backoff(FEED_BACKOFF_SECONDS, FEED_BACKOFF_MAX_SECONDS)
         while True:
             began = _clock()
             try:
@@ -137,10 +137,9 @@ class Cached:
             except Exception as e:  # noqa: BLE001  # whatever it is, the other sources go on; its text may be a token
                 why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
             if _clock() - began > FEED_BACKOFF_MAX_SECONDS:
-                delay = 0.0
+                backoff.reset()
             self._say("SourceFeedBroken", f"source {self._name}: changes are not heard of: {why}; trying again", "")
-            delay = min(max(delay * 2, FEED_BACKOFF_SECONDS), FEED_BACKOFF_MAX_SECONDS)
-            await asyncio.sleep(delay * random.uniform(0.75, 1.0))  # noqa: S311  # jitter
+            await asyncio.sleep(backoff.next())
 
     # -- one question --
 
