@@ -20,9 +20,10 @@ from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.expiry import Expiry
 from webhook.kube.cluster import Cluster
 from webhook.kube.events import Events
+from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
 from webhook.kube.store import Lookup, PullSecrets, WritePolicy
-from webhook.kube.views import Account, Namespaces, Reader, State
+from webhook.kube.views import Account, Namespaces, State
 from webhook.refresh import Refresh
 from webhook.sources import Answers, Source
 from webhook.sources.configured import configured

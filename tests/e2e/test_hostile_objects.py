@@ -19,7 +19,7 @@ from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
 from webhook.core.names import OWNER
-from webhook.kube.views import MOST_SECRETS
+from webhook.kube.reader import MOST_SECRETS
 
 pytestmark = pytest.mark.cluster
 DEEPEST = 9_990

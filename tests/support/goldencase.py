@@ -44,7 +44,8 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, NAMESPACE_UI
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
-from webhook.kube.views import Account, Reader, State, account_key
+from webhook.kube.reader import Reader
+from webhook.kube.views import Account, State, account_key
 from webhook.sources.secret import SecretSource, read
 from webhook.wiring import Calls, build
 

@@ -13,7 +13,7 @@ from webhook.core.errors import WriteConflict, WriteDenied, WriteRefused
 from webhook.core.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
 from webhook.core.pullsecret import Standing
 from webhook.kube.cluster import SecretObject
-from webhook.kube.views import Reader
+from webhook.kube.reader import Reader
 
 Object = dict[str, Any]
 

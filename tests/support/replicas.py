@@ -40,8 +40,9 @@ from webhook.core.notice import Notice
 from webhook.core.owner import by_label
 from webhook.core.pullsecret import Fingerprint, Leave, Namespace, Planner, Standing
 from webhook.kube.cluster import Cluster, NamespaceObject, SecretObject
+from webhook.kube.reader import Reader
 from webhook.kube.reflector import Feed
-from webhook.kube.views import Namespaces, Reader, State
+from webhook.kube.views import Namespaces, State
 from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.sources.secret import SecretSource
 from webhook.wiring import Calls, build

@@ -21,7 +21,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.owner import LONGEST as LONGEST_OWNER
 from webhook.core.owner import find_owner
 from webhook.core.shown import LONGEST as LONGEST_QUOTED
-from webhook.kube import events, preflight, store, views
+from webhook.kube import events, preflight, reader, store
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import LONGEST as LONGEST_ANNOTATION
 from webhook.kube.watch import SILENCE
@@ -171,11 +171,11 @@ FIGURES = {
         f"accepts connections for {server.LINGER:g} more seconds",
     },
     "docs/guarantees-and-limits.md": {
-        f"the first {views.MOST_SECRETS} pull secrets of an account",
-        f"names of {views.LONGEST_NAMES:,} characters together",
+        f"the first {reader.MOST_SECRETS} pull secrets of an account",
+        f"names of {reader.MAX_NAMES_CHARS:,} characters together",
         f"the first {pullsecret.MOST_ENDS} expiry times",
-        f"larger than {views.LONGEST_CONTENT // 1024} KiB",
-        f"more than {views.LONGEST_REGISTRIES:,} characters together",
+        f"larger than {reader.MAX_CONTENT_CHARS // 1024} KiB",
+        f"more than {reader.MAX_REGISTRIES_CHARS:,} characters together",
         f"{LONGEST_ANNOTATION // 1024} KiB",
         f"noticed after {SILENCE:g} seconds",
         f"again after {refresh.PASSING:g} seconds at most",

@@ -25,7 +25,7 @@ from webhook.core.shown import quoted
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, is_name
 from webhook.kube.listing import listed
-from webhook.kube.views import Reader
+from webhook.kube.reader import Reader
 from webhook.sources.secret import SourceSecret, merge, read
 
 CONFIG_KEY = "config.yaml"

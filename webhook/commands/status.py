@@ -27,7 +27,7 @@ from webhook.core.review import PodSpec
 from webhook.core.shown import quoted, shown, some
 from webhook.kube.cluster import AccountObject, Meta
 from webhook.kube.listing import listed
-from webhook.kube.views import Reader
+from webhook.kube.reader import Reader
 
 CELL = 64
 """Characters of a cell of the table; JSON has all."""

@@ -12,7 +12,8 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import About, Notice, Tell
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
 from webhook.kube.listing import Unread
-from webhook.kube.views import Reader, State, Versioned, View, account_key
+from webhook.kube.reader import Reader
+from webhook.kube.views import State, Versioned, View, account_key
 from webhook.kube.watch import HasMeta, Replaced, Watch
 
 log = structlog.get_logger()

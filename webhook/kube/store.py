@@ -14,7 +14,8 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, 
 from webhook.core.pullsecret import Namespace, Standing
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
-from webhook.kube.views import Account, Reader, State, account_key
+from webhook.kube.reader import Reader
+from webhook.kube.views import Account, State, account_key
 
 RECENT = 0.2
 """Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that

@@ -6,35 +6,13 @@ to our own calls; the newer resourceVersion wins: a late event undoes nothing, a
 
 import asyncio
 import math
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import accumulate, islice
 from typing import Any, Generic, Protocol, TypeVar
 
-from webhook.core.dockerconfig import registries
-from webhook.core.names import (
-    DOCKERCONFIG_KEY,
-    DOCKERCONFIG_TYPE,
-    ENFORCE_MOUNTABLE,
-    EXPIRES,
-    INJECT,
-    MANAGED_BY,
-    NAMESPACE_UID,
-    OWNER,
-    TRUE,
-    is_ours,
-)
-from webhook.core.owner import LONGEST as LONGEST_OWNER
-from webhook.core.owner import OwnerRule, find_owner
-from webhook.core.pullsecret import MOST_ENDS, Fingerprint, Namespace, Standing
-from webhook.core.times import as_written, in_utc
-from webhook.core.wire import Unreadable
-from webhook.kube.cluster import AccountObject, Meta, NamespaceObject, SecretObject
-from webhook.kube.listing import number
+from webhook.core.pullsecret import Namespace, Standing
 
 
 class Versioned(Protocol):
@@ -43,11 +21,6 @@ class Versioned(Protocol):
 
 
 V = TypeVar("V", bound=Versioned)
-
-MOST_SECRETS, LONGEST_NAMES = 50, 1024
-"""That are kept of an account's own pull secrets, and characters of all their names. An account may list 75,000."""
-LONGEST_CONTENT, LONGEST_REGISTRIES = 256 * 1024, 4096
-"""Characters of a pull secret that is looked into, and of the registries' names that are kept of it: a hundred."""
 
 BEHIND = 12.0
 """Seconds without a word of the watch after which a view may miss something: a little more than a watch lives."""
@@ -235,92 +208,6 @@ class State:
     async def wait_synced(self) -> None:
         for view in self.views.values():
             await view.synced.wait()
-
-
-@dataclass(frozen=True)
-class Reader:
-    """From objects of the API to the values in the views. Owner rules are applied once, when an object comes in."""
-
-    rules: Sequence[OwnerRule]
-    excluded: Callable[[str], bool]
-    fingerprint: Fingerprint
-    secret: str
-
-    def namespace(self, seen: NamespaceObject) -> Namespace:
-        meta = seen.metadata
-        labels, annotations = meta.labels or {}, meta.annotations or {}
-        return Namespace(
-            name=meta.name,
-            uid=meta.uid,
-            version=version(meta),
-            owner=find_owner(self.rules, meta.name, labels, annotations),
-            enabled=labels.get(INJECT) != "disabled" and not self.excluded(meta.name),
-            terminating=meta.deletion_timestamp is not None,
-        )
-
-    def standing(self, seen: SecretObject) -> Standing:
-        meta = seen.metadata
-        labels, annotations = meta.labels or {}, meta.annotations or {}
-        content, expires = (seen.data or {}).get(DOCKERCONFIG_KEY), annotations.get(EXPIRES)
-        owner = annotations.get(OWNER)
-        ours = is_ours(labels)
-        return Standing(
-            namespace=meta.namespace,
-            uid=meta.uid,
-            version=version(meta),
-            ours=ours,
-            dockerconfig=seen.type == DOCKERCONFIG_TYPE,
-            immutable=bool(seen.immutable),
-            terminating=meta.deletion_timestamp is not None,
-            owner=owner if owner is not None and len(owner) <= LONGEST_OWNER else None,
-            digest=self.fingerprint(
-                [
-                    seen.type,
-                    content,
-                    labels.get(MANAGED_BY),
-                    owner,
-                    annotations.get(NAMESPACE_UID),
-                    expires,
-                    *sorted(reference.uid for reference in meta.owner_references or ()),
-                ]
-            ),
-            registries=_registries(content) if ours and content else (),
-            ends=_times(expires) if ours and expires else (),
-        )
-
-    def account(self, seen: AccountObject) -> Account:
-        names = dict.fromkeys(one.name for one in seen.image_pull_secrets or () if one.name and "/" not in one.name)
-        lengths = zip(islice(names, MOST_SECRETS), accumulate(map(len, names)), strict=False)
-        first = [name for name, together in lengths if together <= LONGEST_NAMES]
-        return Account(
-            version=version(seen.metadata),
-            names=sys.intern("/".join((*first, *({self.secret} & names.keys() - first)))),
-            enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) in TRUE,
-        )
-
-
-def _registries(content: str) -> tuple[str, ...]:
-    """None of what is longer than anybody's who does no harm."""
-    found = registries(content) if len(content) <= LONGEST_CONTENT else ()
-    return tuple(map(sys.intern, found)) if sum(map(len, found)) <= LONGEST_REGISTRIES else ()
-
-
-def _times(text: str) -> tuple[datetime, ...]:
-    """As we write them; anything else is not ours to understand."""
-    if len(text) > MOST_ENDS * len("2030-01-31T12:00:00Z,"):
-        return ()
-    try:
-        return tuple(in_utc(end) for end in map(as_written, text.split(",")) if end.tzinfo)
-    except ValueError:
-        return ()
-
-
-def version(meta: Meta) -> int:
-    """0 without one. Raises Unreadable."""
-    at = number(meta.resource_version or "0")
-    if at is None:
-        raise Unreadable("its resourceVersion is no number")
-    return at
 
 
 def account_key(namespace: str, name: str) -> str:

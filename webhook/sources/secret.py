@@ -29,7 +29,8 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAM
 from webhook.core.notice import Notice, Tell
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.kube.listing import Unread
-from webhook.kube.views import View, version
+from webhook.kube.reader import version
+from webhook.kube.views import View
 from webhook.kube.watch import Replaced, Watch, whole
 from webhook.sources import Changed
 

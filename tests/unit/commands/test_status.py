@@ -23,7 +23,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Namespace, Planner, Standing, Write, fields
 from webhook.kube.cluster import Cluster, SecretObject
-from webhook.kube.views import Reader
+from webhook.kube.reader import Reader
 from webhook.sources import Changed
 from webhook.sources.cached import Cached
 from webhook.sources.remote import Answer

@@ -27,7 +27,8 @@ from webhook.core.patch import encoded
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Standing
 from webhook.core.review import Request, answer, decode, detached, old_names, target
 from webhook.kube.cluster import SecretObject
-from webhook.kube.views import Account, Reader, State, account_key
+from webhook.kube.reader import Reader
+from webhook.kube.views import Account, State, account_key
 from webhook.wiring import Calls, build
 
 SECRET = "ghcr-secret"

@@ -17,7 +17,7 @@ from webhook.core.pullsecret import Fingerprint
 from webhook.kube import listing
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, TooLarge
 from webhook.kube.listing import PAGE, Listing, Unread, kept, listed, number
-from webhook.kube.views import Reader
+from webhook.kube.reader import Reader
 from webhook.sources.secret import read
 
 

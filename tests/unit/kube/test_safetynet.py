@@ -10,8 +10,9 @@ from webhook.core.names import ENFORCE_MOUNTABLE, REFUSING, SAFETY_NET
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError
+from webhook.kube.reader import Reader
 from webhook.kube.safetynet import LONGEST, SafetyNet
-from webhook.kube.views import Reader, State, account_key
+from webhook.kube.views import State, account_key
 
 READER = Reader((), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 

@@ -13,8 +13,9 @@ from webhook.core.names import MANAGER, OWNER
 from webhook.core.owner import by_label
 from webhook.core.pullsecret import Fingerprint, Namespace, Standing
 from webhook.kube.cluster import Cluster, ClusterError
+from webhook.kube.reader import Reader
 from webhook.kube.store import IN_FORCE, LOOKS, NOT_IN_FORCE, Lookup, PullSecrets, WritePolicy
-from webhook.kube.views import Account, Reader, State, account_key
+from webhook.kube.views import Account, State, account_key
 
 READER = Reader((by_label(OWNER),), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 OVER = Standing("team", "uid-1", 3, True, True, False, False, "alice", b"")

@@ -19,7 +19,8 @@ from webhook.core.names import DOCKERCONFIG_KEY, ENFORCE_MOUNTABLE, EXPIRES, INJ
 from webhook.core.owner import by_label
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Write
 from webhook.kube.cluster import AccountObject, NamespaceObject, SecretObject
-from webhook.kube.views import BEHIND, Account, Accounts, Namespaces, Reader, State, View
+from webhook.kube.reader import Reader
+from webhook.kube.views import BEHIND, Account, Accounts, Namespaces, State, View
 from webhook.kube.watch import LIFE, SILENCE
 
 KEYS = ("a", "b")
