@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from webhook.core.backoff import Backoff
 from webhook.core.names import MANAGER, REFUSING, SAFETY_NET
 from webhook.core.notice import Notice, Tell
 from webhook.kube.cluster import Cluster, ClusterError
@@ -20,6 +21,8 @@ LONGEST = 64 * 1024
 """Bytes of the annotation. Of all that an object has there may be four times as much."""
 PAUSE = 1.0
 """Seconds between two writes: whoever makes accounts begin and stop to enforce causes no more than that."""
+MAX_BACKOFF_SECONDS = 10.0
+"""The longest pause while the API server refuses."""
 
 
 class SafetyNet:
@@ -77,6 +80,7 @@ class SafetyNet:
         for view in (self._state.accounts, self._state.namespaces):
             await view.synced.wait()
         self._news.set()
+        backoff = Backoff(PAUSE, MAX_BACKOFF_SECONDS)
         while True:
             await self._news.wait()
             self._news.clear()
@@ -84,12 +88,15 @@ class SafetyNet:
                 text = self.text()
                 if text is None:
                     self._tell(self._too_long)
-                if text != self._written:
-                    await self._write(text)
+                if text != self._written and not await self._write(text):
+                    self._news.set()
+                    await asyncio.sleep(backoff.next())
+                    continue
+            backoff.reset()
             await asyncio.sleep(PAUSE)
 
-    async def _write(self, text: str | None) -> None:
-        """Whoever undoes it is heard of, as it is one of the accounts."""
+    async def _write(self, text: str | None) -> bool:
+        """Whoever undoes it is heard of, as it is one of the accounts. False: it was not possible."""
         body = {"metadata": {"annotations": {REFUSING: text}}}
         self._written = text
         query = {"fieldManager": MANAGER}
@@ -100,4 +107,5 @@ class SafetyNet:
         except ClusterError as e:
             self._written = ""
             log.warning("the safety net could not be told which accounts refuse; trying again", error=str(e))
-            self._news.set()
+            return False
+        return True

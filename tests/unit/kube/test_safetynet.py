@@ -135,7 +135,7 @@ def test_when_those_are_too_many_it_is_said() -> None:
         asyncio.run(run())
 
 
-@pytest.mark.parametrize("refuses", [0, 1])
+@pytest.mark.parametrize("refuses", [0, 1, 3])
 def test_it_is_told_at_once_and_again_when_refused(refuses: int, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         scene = Scene(refuses)
