@@ -25,7 +25,7 @@ from webhook.kube import events, preflight, reader, store
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import LONGEST as LONGEST_ANNOTATION
 from webhook.kube.watch import SILENCE
-from webhook.serving import places, server
+from webhook.serving import server, slots
 from webhook.sources.secret import read
 
 ROOT = Path(__file__).parents[2]
@@ -185,11 +185,11 @@ FIGURES = {
         f"{events.BURST} notices are written at once and {60 / events.PACE.total_seconds():g} per minute",
     },
     "docs/threat-model.md": {
-        f"{server.CONNECTIONS} places",
-        f"{server.CONNECTIONS // 4} of the places",
-        f"{server.SCRAPERS} places",
-        f"within the last {places.RESTS:g} seconds",
-        f"room for {places.SILENT:,} more",
+        f"{server.CONNECTIONS} slots",
+        f"{server.CONNECTIONS // 4} of the slots",
+        f"{server.SCRAPERS} slots",
+        f"within the last {slots.RESTS:g} seconds",
+        f"room for {slots.SILENT:,} more",
         f"cut to {LONGEST_QUOTED} characters",
         f"every {'five' if store.IN_FORCE == 300 else store.IN_FORCE} minutes",
         f"every {store.NOT_IN_FORCE:g}\nseconds",

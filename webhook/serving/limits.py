@@ -2,7 +2,7 @@
 
 Anybody in the cluster may connect. Without these a silent connection, or half a request, stays open for ever; a head of
 megabytes, or trailers without end, are kept; and a client that sends without reading is read from without end.
-How many may connect is in places.py and door.py.
+How many may connect is in slots.py and listener.py.
 A request must be whole within a time that runs from its first byte, and its answer be read. A connection on which
 nothing is asked may rest as long as one that was kept alive: the API server opens some that it only needs later, and a
 POST on one that we close at that moment is lost.
@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from webhook.serving.places import Guest
+from webhook.serving.slots import Peer
 
 HEAD_BYTES = 16 * 1024
 UNANSWERED = 8
@@ -41,23 +41,23 @@ class Arriving:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._held: dict[Guest, int] = {}
+        self._held: dict[Peer, int] = {}
         """In the order in which they began."""
 
-    def holds(self, guest: Guest, count: int) -> bool:
+    def holds(self, peer: Peer, count: int) -> bool:
         """Whether it may go on."""
-        self.bytes += count - self._held.get(guest, 0)
-        self._held[guest] = count
+        self.bytes += count - self._held.get(peer, 0)
+        self._held[peer] = count
         while self.bytes > ARRIVING:
             going = max(self._held, key=self._held.__getitem__)
             if self._held[going] <= ORDINARY:
                 going = next(iter(self._held))
             self.gone(going)
             going.cut()
-        return guest in self._held
+        return peer in self._held
 
-    def gone(self, guest: Guest) -> None:
-        self.bytes -= self._held.pop(guest, 0)
+    def gone(self, peer: Peer) -> None:
+        self.bytes -= self._held.pop(peer, 0)
 
 
 class Deadline:
@@ -103,7 +103,7 @@ class Deadline:
 
 
 class Seen(Protocol):
-    """The connection, as its door sees it."""
+    """The connection, as its listener sees it."""
 
     def sent_review(self) -> bool: ...
 

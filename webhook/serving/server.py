@@ -29,9 +29,9 @@ from webhook.admission import Admission
 from webhook.core import review
 from webhook.core.errors import MalformedReview, NamespaceUnknown, PullsecretError
 from webhook.core.metrics import Metrics
-from webhook.serving.door import Door
 from webhook.serving.fastpath import DECODED, AtOnce, ReviewProtocol
 from webhook.serving.limits import LimitedProtocol
+from webhook.serving.listener import Listener
 
 log = structlog.get_logger()
 LARGEST = 8 * 1024 * 1024
@@ -45,7 +45,7 @@ CONNECTIONS = 256
 SCRAPERS = 32
 """Connections to the metrics port."""
 FILES = 4096
-"""Open files: the silent connections to both ports, those with a place, and calls."""
+"""Open files: the silent connections to both ports, those with a slot, and calls."""
 PAGE_LASTS = 0.1
 """Seconds for which a page of metrics is good: ten a second, however many ask, are a hundredth of the loop's time."""
 LONGEST_TIMEOUT = 30.0
@@ -196,7 +196,7 @@ def _app(*routes: Route) -> Starlette:
 
 
 class _Server(uvicorn.Server):
-    """Signals are the app's: it keeps accepting for a while after SIGTERM. Connections come through a Door."""
+    """Signals are the app's: it keeps accepting for a while after SIGTERM. Connections come through a Listener."""
 
     def __init__(self, config: uvicorn.Config, connections: int, context: ssl.SSLContext | None) -> None:
         super().__init__(config)
@@ -206,8 +206,8 @@ class _Server(uvicorn.Server):
         make = cast(Callable[..., LimitedProtocol], self.config.http_protocol_class)
         allow_files()
         made = functools.partial(make, config=self.config, server_state=self.server_state, app_state={})
-        doors = [Door(bound, made, self._connections, self._context) for bound in sockets or ()]
-        self.servers = cast(Any, doors)  # uvicorn closes them, and asks nothing else of them
+        listeners = [Listener(bound, made, self._connections, self._context) for bound in sockets or ()]
+        self.servers = cast(Any, listeners)  # uvicorn closes them, and asks nothing else of them
         self.started = True
 
     @contextlib.contextmanager

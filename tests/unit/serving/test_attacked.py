@@ -16,8 +16,8 @@ import pytest
 
 from support import attacked, attacker
 from support.memorylimit import memory_limit
-from webhook.serving.places import SILENT
 from webhook.serving.server import CONNECTIONS
+from webhook.serving.slots import SILENT
 
 LIMIT, MOST = 256 * 1024 * 1024, 200 * 1024 * 1024
 """Bytes: the chart's limit, and what may be resident."""

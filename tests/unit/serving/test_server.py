@@ -28,8 +28,8 @@ from webhook.core.review import Request, answer
 from webhook.serving import limits, log
 from webhook.serving import server as module
 from webhook.serving.loop import Loop
-from webhook.serving.places import Places
 from webhook.serving.server import LARGEST, Mutate, admission_app, listen, metrics_app, seconds_left, server
+from webhook.serving.slots import ConnectionSlots
 
 CA = trustme.CA()
 
@@ -475,7 +475,7 @@ def test_without_a_place_a_review_is_answered_and_its_connection_ended(
     with running.client() as client:
         kept = client.post("/mutate", content=review(), headers={"content-type": "application/json"})
         assert "connection" not in kept.headers
-        monkeypatch.setattr(Places, "sent_review", lambda *_: False)
+        monkeypatch.setattr(ConnectionSlots, "sent_review", lambda *_: False)
         last = client.post("/mutate", content=review(), headers={"content-type": "application/json"})
         assert (last.status_code, last.json()["response"]) == (200, {"uid": "u-1", "allowed": True})
         assert last.headers["connection"] == "close"

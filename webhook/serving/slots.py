@@ -1,4 +1,4 @@
-"""The places for connections to one port, and who gives one up when none is free.
+"""The slots for connections to one port, and whose connection is closed when none is free.
 
 Anybody who reaches the port may connect, so a newcomer is always let in: it may be the API server. One that has not
 sent anything yet is silent: it costs next to nothing, so there is room for many, and when that is full the one that
@@ -6,9 +6,9 @@ came first goes. Whoever floods the port with connections and sends nothing driv
 
 Those that have sent a review are the known ones, as a rule the API server's; all others are strangers. The stranger
 that spoke first goes first: what it has sent meanwhile does not help it, or a byte now and then would keep others out.
-A quarter of the places is always the strangers', because a newcomer needs time for its handshake and its first review.
+A quarter of the slots is always the strangers', because a newcomer needs time for its handshake and its first review.
 
-To send a review is no proof of anything, and a review may be on its way over a connection that is cut. So if all places
+To send a review is no proof of anything, and a review may be on its way over a connection that is cut. So if all slots
 of known connections are in use, a stranger that sends its first review is answered, and its connection is closed: that
 costs the API server no more than a new connection. A known one that rests is cut instead.
 """
@@ -24,64 +24,64 @@ RESTS = 3.0
 connection that it used last."""
 
 
-class Guest(Protocol):
+class Peer(Protocol):
     def cut(self) -> None:
         """Hang up, for the sake of another connection."""
 
 
-class Places:
+class ConnectionSlots:
     """`clock`: seconds."""
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._most, self._most_known, self._clock = most, most - most // 4, clock
-        self._silent: OrderedDict[Guest, float] = OrderedDict()
+        self._silent: OrderedDict[Peer, float] = OrderedDict()
         """With the time at which they came, the oldest first."""
-        self._strangers: OrderedDict[Guest, None] = OrderedDict()
-        self._known: OrderedDict[Guest, float] = OrderedDict()
+        self._strangers: OrderedDict[Peer, None] = OrderedDict()
+        self._known: OrderedDict[Peer, float] = OrderedDict()
         """With the time of the last review, the oldest first."""
 
     def __len__(self) -> int:
-        """Those that have a place: the silent ones need none."""
+        """Those that have a slot: the silent ones need none."""
         return len(self._strangers) + len(self._known)
 
-    def came(self, guest: Guest) -> None:
+    def opened(self, peer: Peer) -> None:
         if len(self._silent) >= SILENT:
             self._silent.popitem(last=False)[0].cut()
-        self._silent[guest] = self._clock()
+        self._silent[peer] = self._clock()
 
-    def spoke(self, guest: Guest) -> None:
-        del self._silent[guest]
+    def started(self, peer: Peer) -> None:
+        del self._silent[peer]
         if len(self) >= self._most:
             self._strangers.popitem(last=False)[0].cut()
-        self._strangers[guest] = None
+        self._strangers[peer] = None
 
-    def make_room(self, seconds: float) -> None:
+    def evict_one(self, seconds: float) -> None:
         """When the process may open no further file: who has been silent for so long goes, else the first stranger."""
         silent = len(self._silent)
-        self.end_silence(seconds)
+        self.evict_silent(seconds)
         if len(self._silent) == silent and self._strangers:
             self._strangers.popitem(last=False)[0].cut()
 
-    def end_silence(self, seconds: float) -> None:
+    def evict_silent(self, seconds: float) -> None:
         """Of those that have been silent for so long."""
         while self._silent and next(iter(self._silent.values())) <= self._clock() - seconds:
             self._silent.popitem(last=False)[0].cut()
 
-    def sent_review(self, guest: Guest) -> bool:
+    def sent_review(self, peer: Peer) -> bool:
         """Whether it may stay when it is answered."""
-        if guest not in self._known:
-            if guest not in self._strangers or not self._room():
+        if peer not in self._known:
+            if peer not in self._strangers or not self._room_for_known():
                 return False
-            del self._strangers[guest]
-        self._known[guest] = self._clock()
-        self._known.move_to_end(guest)
+            del self._strangers[peer]
+        self._known[peer] = self._clock()
+        self._known.move_to_end(peer)
         return True
 
-    def left(self, guest: Guest) -> None:
+    def closed(self, peer: Peer) -> None:
         for those in (self._silent, self._strangers, self._known):
-            those.pop(guest, None)
+            those.pop(peer, None)
 
-    def _room(self) -> bool:
+    def _room_for_known(self) -> bool:
         """For one more that is known."""
         if len(self._known) < self._most_known:
             return True

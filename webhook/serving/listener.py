@@ -1,8 +1,8 @@
-"""Accepts connections, a few in each turn of the event loop, and ends those for which there is no place.
+"""Accepts connections, a few in each turn of the event loop, and ends those for which there is no slot.
 
 asyncio's own servers accept as many as come, and tell nobody of a connection before its TLS handshake is done: 54 KiB
 each. Here nothing is made for a connection before its whole ClientHello is here: to accept one that is silent and to
-end it takes 0.05 ms. Then it has a place, and its handshake begins in its turn. While some wait for their turn no more
+end it takes 0.05 ms. Then it has a slot, and its handshake begins in its turn. While some wait for their turn no more
 are accepted: the kernel keeps the others, and a SYN for which it has no room comes again after a second.
 """
 
@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from webhook.serving import limits
 from webhook.serving.limits import LimitedProtocol
-from webhook.serving.places import Places
+from webhook.serving.slots import ConnectionSlots
 
 BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted."""
@@ -25,7 +25,7 @@ AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop, which takes less than a millisecond."""
 TURNS = 16
 """Turns of the event loop that one has at least from the start of its handshake, however many others come, in the
-quarter of the places that is always for newcomers. A handshake and a review take 4."""
+quarter of the slots that is always for newcomers. A handshake and a review take 4."""
 RECEIVED = 32 * 1024
 """Bytes that the kernel keeps of what a connection sends: what is read at once stays allocated until its end, twice."""
 HEADER = 5
@@ -55,12 +55,12 @@ def hello_ends(begun: bytes) -> int:
 class Connection:
     """From accept to its end: silent, waiting for its turn, in the handshake, then a protocol with a transport."""
 
-    def __init__(self, door: "Door", accepted: socket.socket) -> None:
-        self._door, self._accepted = door, accepted
+    def __init__(self, listener: "Listener", accepted: socket.socket) -> None:
+        self._door, self._accepted = listener, accepted
         self._protocol: LimitedProtocol | None = None
         self._silent, self._began = True, False
-        door.places.came(self)
-        door.silent.register(accepted, selectors.EVENT_READ, self)
+        listener.slots.opened(self)
+        listener.silent.register(accepted, selectors.EVENT_READ, self)
 
     def cut(self) -> None:
         if self._protocol is None:
@@ -73,24 +73,24 @@ class Connection:
                 self._accepted.shutdown(socket.SHUT_RDWR)  # the handshake fails
 
     def sent_review(self) -> bool:
-        return self._door.places.sent_review(self)
+        return self._door.slots.sent_review(self)
 
     def ended(self) -> None:
         self._protocol = None  # they hold each other
-        self._door.places.left(self)
-        self._door.some_ended = True
+        self._door.slots.closed(self)
+        self._door.some_closed = True
 
-    def speaks(self) -> None:
-        if self._door.context is None or self._said_hello():
+    def readable(self) -> None:
+        if self._door.context is None or self._hello_is_whole():
             self._no_longer_silent()
-            self._door.begins(self)
+            self._door.enqueue(self)
 
     def _no_longer_silent(self) -> None:
         if self._silent:
             self._silent = False
             self._door.silent.unregister(self._accepted)
 
-    def _said_hello(self) -> bool:
+    def _hello_is_whole(self) -> bool:
         """If a part of it is missing the kernel calls once more, when all is here: else who sends single bytes has us
         look at each of them.
         """
@@ -114,10 +114,10 @@ class Connection:
         """The handshake, if it was not cut while it waited for its turn."""
         if self._accepted.fileno() == -1:
             return
-        self._door.places.spoke(self)
+        self._door.slots.started(self)
         self._protocol = protocol = self._door.protocol()
         protocol.connection = self
-        self._door.welcome(self._handshake(protocol))
+        self._door.start(self._handshake(protocol))
 
     async def _handshake(self, protocol: LimitedProtocol) -> None:
         """`context` is None on the metrics port: then there is no handshake. From then on it is the protocol's."""
@@ -129,12 +129,12 @@ class Connection:
                 ssl=context,
                 ssl_handshake_timeout=limits.HANDSHAKE if context else None,
             )
-        except Exception:  # noqa: BLE001  # the handshake failed, an OSError; whatever it was, the place is free again
+        except Exception:  # noqa: BLE001  # the handshake failed, an OSError; whatever it was, the slot is free again
             protocol.connection = None
             self.ended()
 
 
-class Door:
+class Listener:
     def __init__(
         self,
         listening: socket.socket,
@@ -143,29 +143,29 @@ class Door:
         context: ssl.SSLContext | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.protocol, self.context, self.places = protocol, context, Places(most, self.loop.time)
+        self.protocol, self.context, self.slots = protocol, context, ConnectionSlots(most, self.loop.time)
         self.silent = selectors.DefaultSelector()
         """Connections. A reader of the loop for each would cost more, and an error of ours when one is reset."""
         self._listening, self._in_a_turn = listening, max(1, most // 4 // TURNS)
         self._waiting: deque[Connection] = deque()
         """For the turn in which their handshake begins."""
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._open, self.some_ended = True, False
+        self._open, self.some_closed = True, False
         listening.setblocking(False)
         # Each that is accepted has these from here.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HEADER if context else 1)
         listening.listen(BACKLOG)
         self._listen()
-        self.loop.add_reader(self.silent.fileno(), self._hear)
-        self._look()
+        self.loop.add_reader(self.silent.fileno(), self._on_readable)
+        self._sweep()
 
     def close(self) -> None:
         """Those that are silent, or in their handshake, are ended."""
         if self._open:
             self._open = False
             self.loop.remove_reader(self._listening)
-            self.places.end_silence(0.0)
+            self.slots.evict_silent(0.0)
             self.loop.remove_reader(self.silent.fileno())
             self.silent.close()
             for task in self._handshakes:
@@ -175,19 +175,19 @@ class Door:
         if self._handshakes:
             await asyncio.wait(self._handshakes)
 
-    def begins(self, connection: Connection) -> None:
+    def enqueue(self, connection: Connection) -> None:
         self._waiting.append(connection)
         if len(self._waiting) == 1:
             self.loop.call_soon(self._begin)
 
-    def welcome(self, handshake: Coroutine[None, None, None]) -> None:
+    def start(self, handshake: Coroutine[None, None, None]) -> None:
         task = self.loop.create_task(handshake)
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    def _hear(self) -> None:
+    def _on_readable(self) -> None:
         for key, _ in self.silent.select(0):
-            key.data.speaks()
+            key.data.readable()
 
     def _begin(self) -> None:
         for _ in range(min(len(self._waiting), self._in_a_turn)):
@@ -195,16 +195,16 @@ class Door:
         if self._waiting:
             self.loop.call_soon(self._begin)
 
-    def _look(self) -> None:
+    def _sweep(self) -> None:
         """The C library keeps the memory of connections that ended: the next flood would begin where the last one
         stopped. To ask for it takes 0.2 ms, and some more after a flood.
         """
         if self._open:
-            self.places.end_silence(limits.HANDSHAKE)
-            if self.some_ended and _TRIM is not None:
-                self.some_ended = False
+            self.slots.evict_silent(limits.HANDSHAKE)
+            if self.some_closed and _TRIM is not None:
+                self.some_closed = False
                 _TRIM(0)
-            self.loop.call_later(EVERY, self._look)
+            self.loop.call_later(EVERY, self._sweep)
 
     def _listen(self) -> None:
         if self._open:
@@ -217,7 +217,7 @@ class Door:
             except (BlockingIOError, ConnectionAbortedError):  # the latter: gone before we came
                 return
             except OSError:
-                self.places.make_room(PAUSE)
+                self.slots.evict_one(PAUSE)
                 self.loop.remove_reader(self._listening)
                 self.loop.call_later(PAUSE, self._listen)
                 return
