@@ -206,7 +206,7 @@ def test_figures_are_the_codes(page: str) -> None:
 
 
 def test_times_that_are_told_in_words_are_the_codes() -> None:
-    lasting, outage = events.again("SupplyFailed"), events.again("SourceUnavailable")
+    lasting, outage = events.current_for("SupplyFailed"), events.current_for("SourceUnavailable")
     assert (lasting.total_seconds(), outage.total_seconds()) == (3600, 600)  # operating.md: Events and log lines
     assert (authority.CA_LIFE.days, bundle.SOAK.total_seconds(), selfmanaged.EVERY) == (365, 3600, 60)
     assert bundle.RELIEF.total_seconds() == 5 * 60

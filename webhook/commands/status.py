@@ -4,7 +4,7 @@ Read from the cluster alone, with an administrator's kubeconfig, and without wri
 name, source Secrets, our own Events, pods, and service accounts of those that lack the reference. Of each object only
 what is shown is kept, so that thousands of namespaces fit; of a credential no more than its registry.
 
-Sources that are no Secrets cannot be asked from here: what the webhook said of them lately stands in for that.
+Sources that are no Secrets cannot be asked from here: the webhook's recent Events about them stand in for that.
 """
 
 from collections import Counter
@@ -16,7 +16,6 @@ from typing import Literal
 import msgspec
 
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
-from webhook.commands.said import Said, Warned, said
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.credential import Credentials, has_ended, next_end
 from webhook.core.dockerconfig import DockerConfigError
@@ -28,6 +27,7 @@ from webhook.core.shown import quoted, shown, some
 from webhook.kube.cluster import AccountObject, Meta
 from webhook.kube.listing import listed
 from webhook.kube.reader import Reader
+from webhook.kube.recent_events import RecentWarnings, WarningEvent, recent_warnings
 
 CELL = 64
 """Characters of a cell of the table; JSON has all."""
@@ -61,10 +61,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`said`: what the webhook said of its sources lately, and of no owner alone."""
+    """`sources`: the webhook's recent warnings about sources as a whole."""
 
     lines: Sequence[Line]
-    said: Sequence[str] = ()
+    sources: Sequence[str] = ()
 
     @property
     def needs_a_human(self) -> bool:
@@ -152,12 +152,12 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
         found = listed(view.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
         seen = {one.metadata.namespace: Seen.of(one, reader) async for one in found if one.metadata.namespace in spaces}
     sources = await view.source_secrets()
-    heard = await said(view, namespace, {of.owner for of in spaces.values() if of.owner is not None}, now)
+    warnings = await recent_warnings(view.cluster, config, namespace, now)
     pods = await _pods(view, namespace, spaces, name)
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
-    judge = Judge(Planner(name, FINGERPRINT), now, heard, asked=asked)
+    judge = Judge(Planner(name, FINGERPRINT), now, warnings, asked=asked)
     lines = [judge(of, seen.get(of.name), sources.usable(of), pods.get(of.name, Pods())) for of in spaces.values()]
-    newest = sorted(heard.of_all.values(), key=lambda one: one.at, reverse=True)
+    newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
     return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest])
 
 
@@ -193,7 +193,7 @@ class Judge:
 
     planner: Planner
     now: datetime
-    said: Said = field(default_factory=Said)
+    warnings: RecentWarnings = field(default_factory=RecentWarnings)
     asked: bool = True
 
     def __call__(
@@ -225,14 +225,14 @@ class Judge:
             state: State = "wrong" if problem else "none"
             return Line(name, owner, state, problem=problem, note=note)
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
-        said = self.said.of_namespace.get(name)
-        if problem and said is not None and said.since(seen.written):
-            problem += f"; {said}"
+        warning = self.warnings.of_namespace.get(name)
+        if problem and warning is not None and warning.is_after(seen.written):
+            problem += f"; {warning}"
         ends = seen.standing.ends
         end = next_end(ends, self.now)
         soon = end is not None and has_ended(end, self.now + SOON)
         notes = ["a credential ends soon"] if soon else []
-        notes += [str(conflict)] if (conflict := self.said.conflicts.get(owner or "")) and not self.asked else []
+        notes += [str(conflict)] if (conflict := self.warnings.conflicts.get(owner or "")) and not self.asked else []
         return Line(
             name,
             owner,
@@ -245,16 +245,16 @@ class Judge:
         )
 
     def _why_missing(self, namespace: Namespace, known: Credentials | None) -> str:
-        owner, said = namespace.owner or "", self.said.of_namespace.get(namespace.name)
+        owner, warning = namespace.owner or "", self.warnings.of_namespace.get(namespace.name)
         if known is None:
             return f"there is no Secret, and a source Secret of {quoted(owner)} is broken"
         if known.unexpired(self.now).items:
-            return f"the Secret is missing; {said or 'is the webhook running?'}"
+            return f"the Secret is missing; {warning or 'is the webhook running?'}"
         if known.items:
             return f"there is no Secret: the credential of {quoted(owner)} has ended; renew it"
-        if said is None and not self.asked:
-            said = self.said.of_owner.get(owner) or self.said.down
-        return f"there is no Secret; {said}" if said else ""
+        if warning is None and not self.asked:
+            warning = self.warnings.of_owner.get(owner) or self.warnings.outage
+        return f"there is no Secret; {warning}" if warning else ""
 
     def _wrong(self, namespace: Namespace, seen: Seen) -> str:
         standing = seen.standing
@@ -278,7 +278,7 @@ class Judge:
         """Would the webhook change it, as far as is known here?"""
         owner = namespace.owner or ""
         if not self.asked:
-            return _stale(seen, self.said.of_owner.get(owner))
+            return _stale(seen, self.warnings.of_owner.get(owner))
         if known is None:
             return f"a source Secret of {quoted(owner)} is broken; what stood before stays"
         if isinstance(self.planner(namespace, known, seen.standing, self.now).step, Leave):
@@ -286,17 +286,17 @@ class Judge:
         return f"the Secret is not what {quoted(owner)}'s source Secrets say; is the webhook running?"
 
 
-def _stale(seen: Seen, source: Warned | None) -> str:
+def _stale(seen: Seen, warning: WarningEvent | None) -> str:
     """Could the webhook not learn what the owner has? What it cannot use of an answer is in no Secret, however new."""
-    if source is None or source.reason not in ("SourceUnavailable", "SourceAnswerBroken"):
+    if warning is None or warning.reason not in ("SourceUnavailable", "SourceAnswerBroken"):
         return ""
-    if source.reason == "SourceUnavailable" and not source.since(seen.written):
+    if warning.reason == "SourceUnavailable" and not warning.is_after(seen.written):
         return ""
-    return f"what stands may be old; {source}"
+    return f"what stands may be old; {warning}"
 
 
 def text(report: Report) -> str:
-    """What is said of the sources, a table, and below each row what is to be said about it."""
+    """The warnings about sources, a table, and below each row what is to be said about it."""
     lines = report.lines
     rows = [("NAMESPACE", "OWNER", "SECRET", "ENDS", "WRITTEN", "REGISTRIES")]
     for line in lines:
@@ -309,7 +309,7 @@ def text(report: Report) -> str:
         out.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if about is not None:
             out += [f"  {one}" for one in (about.problem, about.note, *_pods_text(about)) if one]
-    return "\n".join([*report.said, *out, summary(lines)])
+    return "\n".join([*report.sources, *out, summary(lines)])
 
 
 def summary(lines: Sequence[Line]) -> str:

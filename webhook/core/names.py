@@ -5,7 +5,12 @@ from collections.abc import Mapping
 PREFIX = "pullsecret-webhook/"
 
 OWNER = PREFIX + "owner"
-"""Label (or annotation) of a namespace, of a source Secret; annotation of a pull secret: whose it is."""
+"""Label (or annotation) of a namespace, of a source Secret; annotation of a pull secret: whose it is. Annotation of an
+Event about a source: the one owner that it is about.
+"""
+
+SOURCE = PREFIX + "source"
+"""Annotation of an Event about a source: the source's name."""
 
 INJECT = PREFIX + "inject"
 """Label of a namespace or pod; the value `disabled` opts out."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from webhook.core.owner import LONGEST as LONGEST_OWNER
 from webhook.core.shown import short
 
 LONGEST_MESSAGE, LONGEST_NAME = 1024, 253
@@ -16,8 +17,8 @@ About = Literal["Secret", "ServiceAccount", "Service", "Namespace"]
 class Notice:
     """`reason` as in Kubernetes Events (UpperCamelCase, a constant); `message` never holds a token.
 
-    `owner`: of whom it is, where it does not stand in that owner's namespace. What others wrote is in `message`, and in
-    the name of an account; so both are cut here, for all who show them.
+    `source` and `owner`: for a notice about a source, the source's name and the one owner that it is about; empty if it
+    is about none, or about several. What others wrote may be in each text, so all are cut here, for all who show them.
     """
 
     reason: str
@@ -27,10 +28,13 @@ class Notice:
     name: str
     type: Literal["Warning", "Normal"] = "Warning"
     owner: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", short(self.message, LONGEST_MESSAGE))
         object.__setattr__(self, "name", short(self.name, LONGEST_NAME))
+        object.__setattr__(self, "owner", self.owner[: LONGEST_OWNER + 1])  # what was cut equals no owner
+        object.__setattr__(self, "source", short(self.source, LONGEST_NAME))
 
 
 Tell = Callable[[Notice], None]

@@ -110,7 +110,7 @@ class Plan:
 
 
 def _of(origin: Origin, reason: str, message: str, owner: str) -> Notice:
-    return Notice(reason, message, origin.namespace, origin.kind, origin.name, owner=owner)
+    return Notice(reason, message, origin.namespace, origin.kind, origin.name, owner=owner, source=origin.source)
 
 
 NO_CREDENTIAL = "the owner has no credential yet"

@@ -1,9 +1,12 @@
 """Notices become a log line, a metric and an Event in the namespace that they are about.
 
-Events are sent in the background, each text at most as often as `again` says. They are for people, and a tenant who
-provokes them must neither load the API server nor keep what is said of others from being read: how much is said, how
-much of it is remembered and how much waits is bounded for each namespace, and in our own one, where sources are spoken
-of, for each object and owner.
+Events are sent in the background; the same notice is reported again only when it is no longer current (`current_for`).
+Events are for people, and a tenant who provokes them must neither load the API server nor keep others' Events from
+being read. So the number of notices that are reported, remembered and waiting is bounded for each namespace; in our own
+namespace, where the Events about sources are, for each object and owner.
+
+Messages are for people. Which source and which owner an Event is about is in its annotations; recent_events.py reads
+them.
 """
 
 import asyncio
@@ -17,120 +20,123 @@ import structlog
 
 from webhook.core.fair import Fair
 from webhook.core.metrics import Metrics
-from webhook.core.names import MANAGER
+from webhook.core.names import MANAGER, OWNER, SOURCE
 from webhook.core.notice import LONGEST_NAME, Notice
 from webhook.kube.cluster import Cluster, ClusterError, is_name
 
 log = structlog.get_logger()
-_AGAIN = {"SourceUnavailable": timedelta(minutes=10), "SourceFeedBroken": timedelta(minutes=10)}
+CURRENT_FOR = timedelta(hours=1)
+OUTAGE_CURRENT_FOR = timedelta(minutes=10)
+"""An outage may be over soon, and nothing reports its end."""
+OUTAGES = frozenset({"SourceUnavailable", "SourceFeedBroken"})
 WAITING = 512
 """Events."""
 BURST, PACE = 20, timedelta(seconds=10)
 """So many notices at once, and one more each time: at most 380 of one namespace in the hour that an Event lasts."""
-REMEMBERED, PARTIES = 32, 4096
-"""Notices of one namespace or owner; and of how many of those."""
+REMEMBERED, HISTORIES = 32, 4096
+"""Notices in one history; histories."""
 LEFT_OUT = "NoticesLeftOut"
 
-Party = tuple[str, str, str]
-"""Of whom it is: the namespace alone; or our own one, an object there, and perhaps an owner."""
+LimitKey = tuple[str, str, str]
+"""What the limits count for: a namespace; in our own namespace an object there, and the owner if it is about one."""
 
 
-def again(reason: str) -> timedelta:
-    """What goes on being wrong is said again after that. What is over soon by itself is so soon no longer said, and
-    `pullsecret status` takes what is said for what is.
+def current_for(reason: str) -> timedelta:
+    """How long a notice counts as current. A lasting problem is reported again after this time; `status` treats a
+    notice as true until then.
     """
-    return _AGAIN.get(reason, timedelta(hours=1))
+    return OUTAGE_CURRENT_FOR if reason in OUTAGES else CURRENT_FOR
 
 
 @dataclass(slots=True)
-class _Told:
-    """What was said of one of them, as hashes (keyed per process), and how much more may be: `room`, as of `at`.
+class _History:
+    """What was reported for one key, by the notice's hash (keyed per process), and a token bucket for what may follow.
 
-    `left_out`: when it was last said that something is.
+    `tokens`: as of `at`. `left_out_at`: when it was last reported that notices are left out.
     """
 
     at: datetime
-    room: float = BURST
-    left_out: datetime | None = None
-    said: dict[int, datetime] = field(default_factory=dict)
+    tokens: float = BURST
+    left_out_at: datetime | None = None
+    reported: dict[int, datetime] = field(default_factory=dict)
 
-    def lately(self, notice: Notice, now: datetime) -> bool:
-        last = self.said.get(hash(notice))
-        return last is not None and timedelta(0) <= now - last < again(notice.reason)  # clocks are set back
+    def has_current(self, notice: Notice, now: datetime) -> bool:
+        last = self.reported.get(hash(notice))
+        return last is not None and timedelta(0) <= now - last < current_for(notice.reason)  # clocks are set back
 
-    def has_room(self, now: datetime) -> bool:
-        self.room = min(BURST, self.room + max(0.0, (now - self.at) / PACE))
+    def take_token(self, now: datetime) -> bool:
+        self.tokens = min(BURST, self.tokens + max(0.0, (now - self.at) / PACE))
         self.at = now
-        if self.room < 1:
+        if self.tokens < 1:
             return False
-        self.room -= 1
+        self.tokens -= 1
         return True
 
     def remember(self, notice: Notice, now: datetime) -> None:
         self.forget(notice)
-        self.said[hash(notice)] = now
-        if len(self.said) > REMEMBERED:
-            del self.said[next(iter(self.said))]
+        self.reported[hash(notice)] = now
+        if len(self.reported) > REMEMBERED:
+            del self.reported[next(iter(self.reported))]
 
     def forget(self, notice: Notice) -> None:
-        self.said.pop(hash(notice), None)
+        self.reported.pop(hash(notice), None)
 
 
 class Events:
-    """`own`: our namespace. What is said of it, but not of single owners, goes first."""
+    """The event recorder. `own`: our namespace; Events there that are not about single owners are sent first."""
 
     def __init__(self, metrics: Metrics, now: Callable[[], datetime], reporter: str, own: str) -> None:
         self._metrics, self._now, self._reporter, self._own = metrics, now, reporter, own
-        self._parties: OrderedDict[Party, _Told] = OrderedDict()
-        self._waiting: Fair[Party, Notice] = Fair(WAITING)
-        self._some = asyncio.Event()
+        self._histories: OrderedDict[LimitKey, _History] = OrderedDict()
+        self._waiting: Fair[LimitKey, Notice] = Fair(WAITING)
+        self._any_waiting = asyncio.Event()
 
     def tell(self, notice: Notice) -> None:
-        """Never waits, never fails. A notice that was said a short while ago is only counted."""
+        """Never waits, never fails. A notice that was reported and is still current is only counted."""
         self._metrics.notices.labels(notice.reason).inc()
-        now, told = self._now(), self._told(self._party(notice))
-        if told.lately(notice, now):
+        now, history = self._now(), self._history(self._key(notice))
+        if history.has_current(notice, now):
             return
-        if told.has_room(now):
-            self._say(notice, told, now)
+        if history.take_token(now):
+            self._report(notice, history, now)
             return
         self._metrics.left_out.inc()
-        if told.left_out is None or now - told.left_out >= again(LEFT_OUT):
-            told.left_out = now
-            words = "there is more to say than is shown: some of it is left out for now"
-            self._say(replace(notice, reason=LEFT_OUT, message=words), told, now)
+        if history.left_out_at is None or now - history.left_out_at >= current_for(LEFT_OUT):
+            history.left_out_at = now
+            message = "there is more to say than is shown: some of it is left out for now"
+            self._report(replace(notice, reason=LEFT_OUT, message=message), history, now)
 
-    def _say(self, notice: Notice, told: _Told, now: datetime) -> None:
-        told.remember(notice, now)
-        say = log.warning if notice.type == "Warning" else log.info
-        say(notice.message, reason=notice.reason, about=f"{notice.kind} {notice.namespace}/{notice.name}")
+    def _report(self, notice: Notice, history: _History, now: datetime) -> None:
+        history.remember(notice, now)
+        write = log.warning if notice.type == "Warning" else log.info
+        write(notice.message, reason=notice.reason, about=f"{notice.kind} {notice.namespace}/{notice.name}")
         first = notice.namespace == self._own and not notice.owner
-        if (gone := self._waiting.put(self._party(notice), notice, first=first)) is not None:
-            self._unsay(gone[1])
-        self._some.set()
+        if (dropped := self._waiting.put(self._key(notice), notice, first=first)) is not None:
+            self._not_written(dropped[1])
+        self._any_waiting.set()
 
-    def _party(self, notice: Notice) -> Party:
+    def _key(self, notice: Notice) -> LimitKey:
         own = notice.namespace == self._own
         return (notice.namespace, notice.name, notice.owner) if own else (notice.namespace, "", "")
 
-    def _told(self, party: Party) -> _Told:
-        if (told := self._parties.get(party)) is None:
-            told = self._parties[party] = _Told(self._now())
-            if len(self._parties) > PARTIES:
-                self._parties.popitem(last=False)
-        self._parties.move_to_end(party)
-        return told
+    def _history(self, key: LimitKey) -> _History:
+        if (history := self._histories.get(key)) is None:
+            history = self._histories[key] = _History(self._now())
+            if len(self._histories) > HISTORIES:
+                self._histories.popitem(last=False)
+        self._histories.move_to_end(key)
+        return history
 
-    def _unsay(self, notice: Notice) -> None:
-        """It did not become an Event: the next time it is told, it is said again."""
-        self._told(self._party(notice)).forget(notice)
+    def _not_written(self, notice: Notice) -> None:
+        """It did not become an Event: the next time it is told, it is reported again."""
+        self._history(self._key(notice)).forget(notice)
 
     async def run(self, cluster: Cluster) -> None:
         while True:
-            await self._some.wait()
+            await self._any_waiting.wait()
             notice = self._waiting.get()
             if not self._waiting:
-                self._some.clear()
+                self._any_waiting.clear()
             if is_name(notice.namespace):
                 await self._send(cluster, notice)
 
@@ -141,13 +147,17 @@ class Events:
         except ClusterError as e:
             log.info("an Event could not be written", namespace=notice.namespace, reason=notice.reason, error=str(e))
             if e.status in {0, 429} or e.status >= 500:
-                self._unsay(notice)
+                self._not_written(notice)
 
     def _event(self, notice: Notice) -> dict[str, object]:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": _event_name(notice.name), "namespace": notice.namespace},
+            "metadata": {
+                "name": _event_name(notice.name),
+                "namespace": notice.namespace,
+                "annotations": _annotations(notice),
+            },
             "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": MANAGER,
             "reportingInstance": self._reporter,
@@ -162,6 +172,10 @@ class Events:
                 "namespace": notice.namespace,
             },
         }
+
+
+def _annotations(notice: Notice) -> dict[str, str]:
+    return {key: value for key, value in ((OWNER, notice.owner), (SOURCE, notice.source)) if value}
 
 
 def _event_name(about: str) -> str:

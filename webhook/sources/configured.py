@@ -24,8 +24,8 @@ def configured(
 ) -> Source:
     """One source as it is, several of them combined. What is said of a source is about the webhook's own Service."""
 
-    def say(reason: str, message: str, owner: str) -> None:
-        tell(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner))
+    def say(source: str, reason: str, message: str, owner: str) -> None:
+        tell(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner, source=source))
 
     sources: list[tuple[str, Source]] = []
     names = Counter[str]()
@@ -38,7 +38,8 @@ def configured(
             sources.append((name, secrets))
         else:
             origin = Origin(name, config.namespace, "Service", config.tls.service)
-            sources.append((name, Cached(origin, _remote(model, now), changed, say, metrics, now)))
+            remote = _remote(model, now)
+            sources.append((name, Cached(origin, remote, changed, functools.partial(say, name), metrics, now)))
     return sources[0][1] if len(sources) == 1 else Combined(sources)
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -14,18 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
+from support.writtenevents import written
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
-from webhook.commands.said import Said, Warned
 from webhook.commands.status import Judge, Line, Pods, Report, Seen, run, text
 from webhook.config import reading
-from webhook.core.credential import Credential, Credentials, Origin
+from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
+from webhook.core.notice import Notice
 from webhook.core.pullsecret import Namespace, Planner, Standing, Write, fields
 from webhook.kube.cluster import Cluster, SecretObject
 from webhook.kube.reader import Reader
-from webhook.sources import Changed
-from webhook.sources.cached import Cached
+from webhook.kube.recent_events import RecentWarnings, WarningEvent
+from webhook.sources import Changed, configured
 from webhook.sources.remote import Answer
 from webhook.sources.secret import SecretSource
 
@@ -155,8 +157,8 @@ def test_a_secret_as_the_webhook_writes_it() -> None:
 
 
 def told(message: str, at: datetime = NOW + timedelta(minutes=5)) -> Judge:
-    said = {"team": Warned("team", at, "SupplyFailed", message)} if message else {}
-    return replace(JUDGE, said=Said(of_namespace=said))
+    found = {"team": WarningEvent("team", at, "SupplyFailed", message)} if message else {}
+    return replace(JUDGE, warnings=RecentWarnings(of_namespace=found))
 
 
 def test_what_was_said_before_the_secret_was_written_is_no_reason() -> None:
@@ -271,7 +273,7 @@ def test_pods_whose_account_forbids_it_are_not_helped_by_being_created_anew() ->
 # -- sources that are not asked from here --
 
 ELSEWHERE = {"sources": [{"from": "sql", "urlFile": "/u", "preset": "git-connections"}, {"from": "secrets"}]}
-BROKEN, REFUSED, CONFLICT = "row: of alice", "it: of owner", "a for b has: c"
+BROKEN, REFUSED, CONFLICT = "row: of alice", "alice: x has: y for z", "a for b has: c"
 """Owners as unlike a name as can be."""
 
 
@@ -306,26 +308,31 @@ OWNERS = [BROKEN, REFUSED, CONFLICT, "ended", "everybody"]
 
 def warnings() -> list[Object]:
     """As the webhook writes them of a source that is asked for all of these."""
-    told: list[tuple[str, str, str]] = []
+    told: list[Notice] = []
+    config = reading.convert({"sources": ELSEWHERE["sources"][:1]})
 
     async def asked() -> None:
-        source = Cached(Origin("sql"), Remote(), lambda _: None, lambda *one: told.append(one), Metrics(), lambda: NOW)
+        with patch.object(configured, "_remote", lambda _model, _now: Remote()):
+            source = configured.configured(
+                config, cast(Cluster, None), lambda _: None, told.append, Metrics(), lambda: NOW
+            )
         running = asyncio.create_task(source.run())
         for owner in OWNERS:
             with suppress(SourceUnavailable):
                 plan = PLANNER(replace(SPACE, owner=owner), await source.credentials(owner), None, NOW)
-                told.extend((notice.reason, notice.message, owner) for notice in plan.notices(owner))
+                told.extend(plan.notices(owner))
         running.cancel()
         await asyncio.wait({running})
 
     asyncio.run(asked())
-    return [event(reason, message) for reason, message, _ in told]
+    return written(told, config.namespace, NOW)
 
 
 def event(reason: str, message: str, at: datetime = NOW, kind: str = "Service") -> Object:
+    annotations = {"pullsecret-webhook/source": "sql"}
     return {
-        "metadata": {"name": f"e{at}{message}", "namespace": "pullsecret-webhook"},
-        "involvedObject": {"kind": kind},
+        "metadata": {"name": f"e{at}{message}", "namespace": "pullsecret-webhook", "annotations": annotations},
+        "involvedObject": {"kind": kind, "name": "pullsecret-webhook"},
         "eventTime": at.isoformat(),
         "reason": reason,
         "message": message,
@@ -376,7 +383,11 @@ def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:
 def test_what_is_said_of_a_source_as_a_whole_stands_above_the_table() -> None:
     elsewhere = [
         event("SourceSecretBroken", "it is empty", kind="Secret"),
-        event("SourceUnavailable", "of owner nobody: x"),
+        written(
+            [Notice("SourceUnavailable", "x", "pullsecret-webhook", "Service", "pullsecret-webhook", owner="nobody")],
+            "pullsecret-webhook",
+            NOW,
+        )[0],
     ]
     said = report(Lists(namespaces=[TEAM], events=warnings() + elsewhere), ELSEWHERE)
     assert text(said).splitlines()[:2] == [
@@ -387,7 +398,9 @@ def test_what_is_said_of_a_source_as_a_whole_stands_above_the_table() -> None:
         ),
     ]
     assert text(said).splitlines()[2].startswith("NAMESPACE ")
-    assert not report(Lists(namespaces=[TEAM], events=warnings())).said  # only Secrets are sources, and they are read
+    assert not report(
+        Lists(namespaces=[TEAM], events=warnings())
+    ).sources  # only Secrets are sources, and they are read
 
 
 def test_the_table() -> None:
@@ -425,7 +438,7 @@ def test_what_others_wrote_is_one_cell_or_in_quotes(owner: str, said: str, kind:
         for known in (GHCR, ENDED, None)
     ]
     found += [judge(space, None, known) for known in (GHCR, ENDED, None, Credentials())]
-    shown = text(Report(found, [str(Warned("team", NOW, "SupplyFailed", said))])).splitlines()
+    shown = text(Report(found, [str(WarningEvent("team", NOW, "SupplyFailed", said))])).splitlines()
     rows = [line for line in shown if not line.startswith("  ")][2:-1]  # what is said, the head, and the summary
     assert len(rows) == len(found)
     assert all(row.startswith("team  ") for row in rows)
@@ -435,16 +448,18 @@ def test_what_others_wrote_is_one_cell_or_in_quotes(owner: str, said: str, kind:
 def forged(reason: str, message: str, at: datetime = NOW, **about: str) -> Object:
     involved = {"involvedObject": {"kind": "Secret", "name": "ghcr-secret"} | about}
     made = event(reason, message, at) | involved
-    return made | {"metadata": {"name": "forged", "namespace": "team"}}
+    annotations = {"pullsecret-webhook/owner": "alice", "pullsecret-webhook/source": "sql"}
+    return made | {"metadata": {"name": "forged", "namespace": "team", "annotations": annotations}}
 
 
 def test_an_event_that_a_tenant_may_have_made_makes_nothing_better() -> None:
     source = source_secret("alice")
     right, wrong = as_the_webhook_writes(source), {"metadata": {"name": "ghcr-secret", "namespace": "team"}}
     soothing = [
-        forged(reason, "all is well\nteam  alice  right", at)
+        forged(reason, "all is well\nteam  alice  right", at, **about)
         for reason in ("SupplyFailed", "TugOfWar", "SourceUnavailable", "SourceConflict", "CredentialExpired", "x")
         for at in (NOW, NOW + timedelta(days=999))
+        for about in ({}, {"kind": "Service", "name": "pullsecret-webhook"})
     ]
     for secrets in ([source], [source, wrong], [source, right]):
         for config in ({}, ELSEWHERE):
@@ -452,7 +467,7 @@ def test_an_event_that_a_tenant_may_have_made_makes_nothing_better() -> None:
             after = report(Lists(namespaces=[TEAM], secrets=secrets, events=soothing), config)
             assert [line.state for line in after.lines] == [line.state for line in before.lines]
             assert after.needs_a_human == before.needs_a_human
-            assert not after.said
+            assert not after.sources
     (line,) = shown(Lists(namespaces=[TEAM], secrets=[source], events=soothing))
     assert line.problem == 'the Secret is missing; an Event in team says: "all is well"'
 

@@ -101,6 +101,8 @@ def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> 
         Notice("ForeignSecret", FOREIGN.message, "other", "Secret", "ghcr-secret"),
         Notice("ForeignSecret", FOREIGN.message, "team", "ServiceAccount", "ghcr-secret"),
         Notice("ForeignSecret", FOREIGN.message, "team", "Secret", "other"),
+        Notice("ForeignSecret", FOREIGN.message, "team", "Secret", "ghcr-secret", owner="alice"),
+        Notice("ForeignSecret", FOREIGN.message, "team", "Secret", "ghcr-secret", source="sql"),
     ],
 )
 def test_what_differs_is_said_too(other: Notice, scene: Scene, said: Lines) -> None:
@@ -211,11 +213,11 @@ def test_an_event_that_nobody_took_is_said_again(error: ClusterError, times: int
 
 
 def test_what_is_remembered_is_bounded(scene: Scene, said: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PARTIES", 3)
+    monkeypatch.setattr(events, "HISTORIES", 3)
     for number, times in ((0, 1), (1, 2), (2, 3), (0, 3), (3, 4), (1, 5), (0, 5)):
         scene.events.tell(named(number))
         assert len(said) == times
-        assert len(scene.events._parties) <= 3
+        assert len(scene.events._histories) <= 3
 
 
 def test_so_is_what_is_remembered_of_one(scene: Scene, said: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +247,7 @@ def test_event(scene: Scene) -> None:
     assert first == {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"namespace": "team"},
+        "metadata": {"namespace": "team", "annotations": {}},
         "eventTime": "2026-11-23T17:05:09.000120Z",
         "reportingController": "pullsecret-webhook",
         "reportingInstance": "webhook-1",
@@ -257,6 +259,16 @@ def test_event(scene: Scene) -> None:
     }
     assert second["type"] == "Normal"
     assert second["regarding"] == {"apiVersion": "v1", "kind": "ServiceAccount", "name": "builder", "namespace": "team"}
+
+
+def test_what_an_event_about_a_source_is_about_is_in_its_annotations(scene: Scene) -> None:
+    for owner, source in (("a: b", "sql"), ("a: b", ""), ("", "http-2")):
+        scene.events.tell(Notice("SourceUnavailable", "x", "release", "Service", "webhook", owner=owner, source=source))
+    assert {frozenset(body["metadata"]["annotations"].items()) for _, _, body in scene.sent()} == {
+        frozenset({("pullsecret-webhook/owner", "a: b"), ("pullsecret-webhook/source", "sql")}),
+        frozenset({("pullsecret-webhook/owner", "a: b")}),
+        frozenset({("pullsecret-webhook/source", "http-2")}),
+    }
 
 
 def test_the_same_again_gets_a_name_of_its_own(scene: Scene) -> None:

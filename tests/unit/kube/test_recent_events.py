@@ -1,0 +1,150 @@
+"""Which of the Events that the API server lists count, and what they are about."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.writtenevents import Object, written
+from webhook.config import reading
+from webhook.core.notice import Notice
+from webhook.core.owner import LONGEST
+from webhook.kube.cluster import Cluster
+from webhook.kube.recent_events import RecentWarnings, recent_warnings
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+OWN, SERVICE = "pullsecret-webhook", "pullsecret-webhook"
+HOSTILE = "alice: x has: y for z"
+"""An owner that looks like the sentences in which owners stand."""
+UNAVAILABLE = "source sql: nobody can say what owner {} has: it refuses"
+
+
+class Listed:
+    def __init__(self, events: list[Object]) -> None:
+        self.events = events
+
+    async def call(self, _method: str, path: str, **_options: Any) -> bytes:
+        namespace = path.removeprefix("/api/v1/").removeprefix("namespaces/").removesuffix("events").removesuffix("/")
+        items = [one for one in self.events if namespace in ("", one["metadata"]["namespace"])]
+        return msgspec.json.encode({"metadata": {}, "items": items})
+
+
+def read(events: list[Object], namespace: str | None = None, now: datetime = NOW) -> RecentWarnings:
+    config = reading.convert({})
+    return asyncio.run(recent_warnings(cast(Cluster, Listed(events)), config, namespace, now))
+
+
+def about_source(reason: str, message: str, owner: str = "", source: str = "sql", name: str = SERVICE) -> Notice:
+    return Notice(reason, message, OWN, "Service", name, owner=owner, source=source)
+
+
+def by_hand(*, namespace: str = OWN, kind: str = "Service", name: str = SERVICE, **annotations: str) -> Object:
+    return {
+        "metadata": {
+            "name": "by-hand",
+            "namespace": namespace,
+            "annotations": {f"pullsecret-webhook/{key}": value for key, value in annotations.items()},
+        },
+        "involvedObject": {"kind": kind, "name": name},
+        "eventTime": NOW.isoformat(),
+        "reason": "SourceUnavailable",
+        "message": UNAVAILABLE.format("alice"),
+    }
+
+
+@pytest.mark.parametrize("owner", [HOSTILE, "a for b", "source sql", "\u3164", "\u00e9" * LONGEST])
+def test_an_owner_is_found_whatever_it_is_called(owner: str) -> None:
+    others = [about_source("SourceUnavailable", UNAVAILABLE.format(other), other) for other in ("alice", HOSTILE[:8])]
+    conflict = about_source("SourceConflict", f"different credentials of owner {owner} for x", owner, source="")
+    notice = about_source("SourceUnavailable", UNAVAILABLE.format(owner), owner)
+    found = read(written([*others, notice, conflict], OWN, NOW))
+    assert found.of_owner.keys() == {"alice", HOSTILE[:8], owner}
+    assert found.conflicts.keys() == {owner}
+    assert not found.of_source
+    assert not found.of_namespace
+
+
+@given(st.text(min_size=1, max_size=LONGEST + 9).filter(str.isprintable))
+def test_every_owner_comes_back_and_what_is_too_long_for_one_is_nobodys(owner: str) -> None:
+    (found,) = read(written([about_source("SourceUnavailable", "x", owner)], OWN, NOW)).of_owner
+    assert found == owner if len(owner) <= LONGEST else len(found) == LONGEST + 1
+
+
+def test_of_a_source_as_a_whole_the_newest_of_each_reason_counts() -> None:
+    down, feed = "SourceUnavailable", "SourceFeedBroken"
+    before = [about_source(down, "source sql: refused"), about_source(feed, "source sql: hung up")]
+    after = [about_source(down, "source sql: timed out"), about_source(down, "source http: 503", source="http")]
+    events = written(after, OWN, NOW) + written(before, OWN, NOW - timedelta(minutes=1))
+    found = read(events)
+    assert {key: one.message for key, one in found.of_source.items()} == {
+        ("sql", down): "source sql: timed out",
+        ("sql", feed): "source sql: hung up",
+        ("http", down): "source http: 503",
+    }
+    assert found.outage is not None
+    assert found.outage.at == NOW
+    assert not found.of_owner
+
+
+def test_that_notices_are_left_out_hides_nothing() -> None:
+    """It is reported with the owner and source of the notice that was left out."""
+    events = written(
+        [about_source("SourceAnswerBroken", "a", "alice"), about_source("SourceUnavailable", "b")], OWN, NOW
+    )
+    later = written(
+        [about_source("NoticesLeftOut", "c", "alice"), about_source("NoticesLeftOut", "d")],
+        OWN,
+        NOW + timedelta(seconds=1),
+    )
+    assert read(events + later) == read(events)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        by_hand(),
+        by_hand(owner="", source=""),
+        by_hand(owner="alice", source="sql", namespace="team"),
+        by_hand(owner="alice", source="sql", name="other"),
+        by_hand(owner="alice", source="sql", kind="Secret"),
+        by_hand(owner="alice", source="sql", kind="Secret", name="ghcr-secret"),
+    ],
+    ids=["without annotations", "empty ones", "a tenant's", "another Service", "a Secret", "the pull secret"],
+)
+def test_what_is_not_about_our_sources_is_ignored(event: Object) -> None:
+    assert read([event]) == RecentWarnings()
+
+
+def test_annotations_alone_say_what_an_event_about_our_service_is_about() -> None:
+    """Also one by hand, for which it takes rights in our own namespace."""
+    assert read([by_hand(owner="bob")]).of_owner.keys() == {"bob"}
+    assert read([by_hand(source="sql")]).of_source.keys() == {("sql", "SourceUnavailable")}
+
+
+def test_why_a_pull_secret_is_not_supplied_is_read_where_it_is() -> None:
+    failed = Notice("SupplyFailed", "a quota", "team", "Secret", "ghcr-secret")
+    found = read(written([failed, Notice("ForeignSecret", "x", "team", "Secret", "ghcr-secret")], OWN, NOW))
+    assert {key: one.message for key, one in found.of_namespace.items()} == {"team": "a quota"}
+    assert not found.of_owner
+
+
+def test_of_one_namespace_its_events_and_those_about_sources_are_read() -> None:
+    notices = [
+        Notice("SupplyFailed", "a quota", "team", "Secret", "ghcr-secret"),
+        Notice("SupplyFailed", "a quota", "other", "Secret", "ghcr-secret"),
+        about_source("SourceUnavailable", "refused"),
+    ]
+    found = read(written(notices, OWN, NOW), "team")
+    assert ([*found.of_namespace], len(found.of_source)) == (["team"], 1)
+    assert len(read(written(notices, OWN, NOW), OWN).of_source) == 1
+
+
+@pytest.mark.parametrize(("reason", "minutes"), [("SourceUnavailable", 20), ("SourceAnswerBroken", 70)])
+def test_an_event_counts_until_it_would_have_been_reported_again(reason: str, minutes: int) -> None:
+    events = written([about_source(reason, "x", "alice")], OWN, NOW)
+    assert read(events, now=NOW + timedelta(minutes=minutes)).of_owner
+    assert not read(events, now=NOW + timedelta(minutes=minutes, seconds=1)).of_owner

@@ -1,0 +1,123 @@
+"""The warnings among the webhook's own recent Events, read back for `pullsecret status`: about pull secrets, and about
+sources. An administrator's command cannot query a database or an HTTP service; these Events say what the webhook found.
+
+Events about sources count only in the webhook's own namespace, and only if they are about its Service. Their
+annotations say which source and which owner they are about; one without either annotation is not the webhook's.
+
+Whoever may create Events in a namespace can forge the webhook's Events there. So an Event is shown as what an Event
+says, and where, and one in a tenant's namespace never makes anything look better than it is.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+
+from webhook.config.models import Config
+from webhook.core.names import MANAGER, OWNER, SOURCE
+from webhook.core.shown import quoted
+from webhook.kube.cluster import Cluster, Meta
+from webhook.kube.events import LEFT_OUT, current_for
+from webhook.kube.listing import listed
+
+GRACE = timedelta(minutes=10)
+"""A lasting problem is reported again within this time after `current_for`: longer than any pause between two tries."""
+SECOND = timedelta(seconds=1)
+NOT_SUPPLIED = frozenset({"SupplyFailed", "TugOfWar", "Unreadable"})
+"""Reasons of Events that say why a pull secret is not what it should be."""
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class WarningEvent:
+    namespace: str
+    at: datetime
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"an Event in {self.namespace} says: {quoted(self.message)}"
+
+    def is_after(self, written: datetime | None) -> bool:
+        """Is it newer than what was written then? That time is in whole seconds."""
+        return written is None or self.at >= written + SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class RecentWarnings:
+    """The newest of each. `of_namespace`: why the pull secret there is not what it should be. `of_owner`: what is wrong
+    with one owner's credentials in a source. `conflicts`: which of an owner's credentials are not used. `of_source`:
+    what is wrong with a source as a whole, by source and reason.
+    """
+
+    of_namespace: Mapping[str, WarningEvent] = field(default_factory=dict)
+    of_owner: Mapping[str, WarningEvent] = field(default_factory=dict)
+    conflicts: Mapping[str, WarningEvent] = field(default_factory=dict)
+    of_source: Mapping[tuple[str, str], WarningEvent] = field(default_factory=dict)
+
+    @property
+    def outage(self) -> WarningEvent | None:
+        """The newest one of a source that could not be asked."""
+        outages = [one for one in self.of_source.values() if one.reason == "SourceUnavailable"]
+        return max(outages, key=_at, default=None)
+
+
+class _Object(msgspec.Struct, frozen=True):
+    kind: str = ""
+    name: str = ""
+
+
+class _Event(msgspec.Struct, rename="camel"):
+    metadata: Meta
+    event_time: datetime | None = None
+    involved_object: _Object = _Object()
+    reason: str = ""
+    message: str = ""
+
+    def annotation(self, key: str) -> str:
+        return (self.metadata.annotations or {}).get(key, "")
+
+
+async def recent_warnings(cluster: Cluster, config: Config, namespace: str | None, now: datetime) -> RecentWarnings:
+    """`namespace` None: of all namespaces. Those about sources are read in any case."""
+    secret, service = _Object("Secret", config.pull_secret.name), _Object("Service", config.tls.service)
+    of_namespace: dict[str, WarningEvent] = {}
+    of_owner: dict[str, WarningEvent] = {}
+    conflicts: dict[str, WarningEvent] = {}
+    of_source: dict[tuple[str, str], WarningEvent] = {}
+    async for event, one in _current(cluster, None if namespace is None else {namespace, config.namespace}, now):
+        owner, source = event.annotation(OWNER), event.annotation(SOURCE)
+        about_sources = (
+            one.namespace == config.namespace and event.involved_object == service and one.reason != LEFT_OUT
+        )
+        if event.involved_object == secret and one.reason in NOT_SUPPLIED:
+            _keep_newest(of_namespace, one.namespace, one)
+        elif about_sources and owner:
+            _keep_newest(conflicts if one.reason == "SourceConflict" else of_owner, owner, one)
+        elif about_sources and source:
+            _keep_newest(of_source, (source, one.reason), one)
+    return RecentWarnings(of_namespace, of_owner, conflicts, of_source)
+
+
+async def _current(
+    cluster: Cluster, namespaces: set[str] | None, now: datetime
+) -> AsyncIterator[tuple[_Event, WarningEvent]]:
+    query = {"fieldSelector": f"reportingComponent={MANAGER},type=Warning"}
+    paths = ["/api/v1/events"] if namespaces is None else [f"/api/v1/namespaces/{one}/events" for one in namespaces]
+    for path in paths:
+        async for event in listed(cluster, "Events", path, _Event, query=query):
+            at = event.event_time
+            if at is not None and now - at <= current_for(event.reason) + GRACE:
+                message = next(iter(event.message.splitlines()), "")
+                yield event, WarningEvent(event.metadata.namespace, at, event.reason, message)
+
+
+def _keep_newest(found: dict[K, WarningEvent], key: K, one: WarningEvent) -> None:
+    found[key] = max(found.get(key, one), one, key=_at)
+
+
+def _at(one: WarningEvent) -> datetime:
+    return one.at
