@@ -1,8 +1,8 @@
 """The warnings among the webhook's own recent Events, read back for `pullsecret status`: about pull secrets, and about
 sources. An administrator's command cannot query a database or an HTTP service; these Events say what the webhook found.
 
-Events about sources count only in the webhook's own namespace, and only if they are about its Service. Their
-annotations say which source and which owner they are about; one without either annotation is not the webhook's.
+Events about sources count only in the webhook's own namespace, and only if they are about its Service, or about a
+source Secret with a credential that another one hides. Their annotations say which source and which owner they are about; one without either annotation is not the webhook's.
 
 Whoever may create Events in a namespace can forge the webhook's Events there. So an Event is shown as what an Event
 says, and where, and one in a tenant's namespace never makes anything look better than it is.
@@ -90,8 +90,11 @@ async def recent_warnings(cluster: Cluster, config: Config, namespace: str | Non
     of_source: dict[tuple[str, str], WarningEvent] = {}
     async for event, one in _current(cluster, None if namespace is None else {namespace, config.namespace}, now):
         owner, source = event.annotation(OWNER), event.annotation(SOURCE)
+        in_a_source_secret = event.involved_object.kind == "Secret" and one.reason == "SourceConflict"
         about_sources = (
-            one.namespace == config.namespace and event.involved_object == service and one.reason != LEFT_OUT
+            one.namespace == config.namespace
+            and (event.involved_object == service or in_a_source_secret)
+            and one.reason != LEFT_OUT
         )
         if event.involved_object == secret and one.reason in NOT_SUPPLIED:
             _keep_newest(of_namespace, one.namespace, one)

@@ -74,6 +74,15 @@ def test_every_owner_comes_back_and_what_is_too_long_for_one_is_nobodys(owner: s
     assert found == owner if len(owner) <= LONGEST else len(found) == LONGEST + 1
 
 
+def test_a_conflict_may_be_about_a_source_secret_and_nothing_else_may() -> None:
+    conflict = Notice("SourceConflict", "x", OWN, "Secret", "alice", owner="alice", source="secrets")
+    broken = Notice("SourceSecretBroken", "y", OWN, "Secret", "bob", owner="bob", source="secrets")
+    found = read(written([conflict, broken], OWN, NOW))
+    assert found.conflicts.keys() == {"alice"}
+    assert not found.of_owner
+    assert not read(written([Notice("SourceConflict", "x", "team", "Secret", "s", owner="alice")], OWN, NOW)).conflicts
+
+
 def test_of_a_source_as_a_whole_the_newest_of_each_reason_counts() -> None:
     down, feed = "SourceUnavailable", "SourceFeedBroken"
     before = [about_source(down, "source sql: refused"), about_source(feed, "source sql: hung up")]
