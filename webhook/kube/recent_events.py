@@ -2,7 +2,8 @@
 sources. An administrator's command cannot query a database or an HTTP service; these Events say what the webhook found.
 
 Events about sources count only in the webhook's own namespace, and only if they are about its Service, or about a
-source Secret with a credential that another one hides. Their annotations say which source and which owner they are about; one without either annotation is not the webhook's.
+source Secret with a credential that is not used. Their annotations say which source and which owner they are about; one
+without either annotation is not the webhook's.
 
 Whoever may create Events in a namespace can forge the webhook's Events there. So an Event is shown as what an Event
 says, and where, and one in a tenant's namespace never makes anything look better than it is.

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from support import planted
 from support.writtenevents import written
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
-from webhook.commands.status import Judge, Line, Pods, Report, Seen, run, text
+from webhook.commands.status import Report, run, text
+from webhook.commands.verdict import Judge, Line, Pods, Seen
 from webhook.config import reading
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable

@@ -1,0 +1,189 @@
+"""The verdict on one namespace, from what `pullsecret status` has read: is its pull secret what it should be?"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from webhook.commands.cluster_view import PullSecretObject
+from webhook.core.credential import Credentials, has_ended, next_end
+from webhook.core.dockerconfig import DockerConfigError
+from webhook.core.names import NAMESPACE_UID
+from webhook.core.pullsecret import SOON, Leave, Namespace, Planner, Standing
+from webhook.core.shown import quoted, shown
+from webhook.kube.reader import Reader
+from webhook.kube.recent_events import RecentWarnings, WarningEvent
+
+State = Literal["right", "none", "wrong", "unserved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs a human.
+
+    `expires`: when the next of its credentials ends; if there is none, when the first one did.
+    """
+
+    namespace: str
+    owner: str | None
+    state: State
+    registries: tuple[str, ...] = ()
+    expires: datetime | None = None
+    written: datetime | None = None
+    problem: str = ""
+    note: str = ""
+    pods_without: tuple[str, ...] = ()
+    pods_barred: tuple[str, ...] = ()
+    accounts_barring: tuple[str, ...] = ()
+
+    @property
+    def needs_a_human(self) -> bool:
+        return bool(self.problem or self.pods_without or self.pods_barred)
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """Running pods of one namespace without the reference. `barred`: their `accounts` forbid it to them."""
+
+    without: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is kept of a Secret of our name."""
+
+    standing: Standing
+    type: str
+    namespace_uid: str | None
+    written: datetime | None
+    registries: tuple[str, ...]
+    unreadable: str
+
+    @classmethod
+    def of(cls, secret: PullSecretObject, reader: Reader) -> "Seen":
+        annotations = secret.metadata.annotations or {}
+        registries: tuple[str, ...] = ()
+        unreadable = ""
+        try:
+            parsed = secret.parsed
+            registries, unreadable = tuple(c.registry for c in parsed.credentials), shown("; ".join(parsed.problems))
+        except DockerConfigError as e:
+            unreadable = str(e)
+        standing, by = reader.standing(secret), secret.written
+        return cls(
+            standing=standing,
+            type=secret.type,
+            namespace_uid=annotations.get(NAMESPACE_UID),
+            written=by.time if by is not None else None,
+            registries=registries,
+            unreadable=unreadable,
+        )
+
+
+@dataclass(frozen=True)
+class Judge:
+    """`asked`: are source Secrets all that there is? If not, what an owner should have is not known here."""
+
+    planner: Planner
+    now: datetime
+    warnings: RecentWarnings = field(default_factory=RecentWarnings)
+    asked: bool = True
+
+    def __call__(
+        self,
+        namespace: Namespace,
+        seen: Seen | None,
+        known: Credentials | None,
+        pods: Pods = Pods(),
+    ) -> Line:
+        """`known`: what the owner has here by the source Secrets, None when one is broken."""
+        return replace(
+            self._line(namespace, seen, known),
+            pods_without=pods.without,
+            pods_barred=pods.barred,
+            accounts_barring=pods.accounts,
+        )
+
+    def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None) -> Line:
+        name, owner = namespace.name, namespace.owner
+        if seen is None:
+            problem = self._why_missing(namespace, known)
+            note = (
+                ""
+                if problem
+                else "no credential is known"
+                if self.asked
+                else "sources other than Secrets are not asked from here"
+            )
+            state: State = "wrong" if problem else "none"
+            return Line(name, owner, state, problem=problem, note=note)
+        problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
+        warning = self.warnings.of_namespace.get(name)
+        if problem and warning is not None and warning.is_after(seen.written):
+            problem += f"; {warning}"
+        ends = seen.standing.ends
+        end = next_end(ends, self.now)
+        soon = end is not None and has_ended(end, self.now + SOON)
+        notes = ["a credential ends soon"] if soon else []
+        notes += [str(conflict)] if (conflict := self.warnings.conflicts.get(owner or "")) and not self.asked else []
+        return Line(
+            name,
+            owner,
+            "wrong" if problem else "right",
+            seen.registries if seen.standing.ours else (),
+            end or min(ends, default=None),
+            seen.written,
+            problem,
+            "; ".join(notes),
+        )
+
+    def _why_missing(self, namespace: Namespace, known: Credentials | None) -> str:
+        owner, warning = namespace.owner or "", self.warnings.of_namespace.get(namespace.name)
+        if known is None:
+            return f"there is no Secret, and a source Secret of {quoted(owner)} is broken"
+        if known.unexpired(self.now).items:
+            return f"the Secret is missing; {warning or 'is the webhook running?'}"
+        if known.items:
+            return f"there is no Secret: the credential of {quoted(owner)} has ended; renew it"
+        if warning is None and not self.asked:
+            warning = self.warnings.of_owner.get(owner) or self.warnings.outage
+        return f"there is no Secret; {warning}" if warning else ""
+
+    def _wrong(self, namespace: Namespace, seen: Seen) -> str:
+        standing = seen.standing
+        if not standing.ours:
+            return f"the Secret is not the webhook's; see pullsecret adopt -n {namespace.name} --dry-run"
+        if standing.terminating:
+            return "the Secret is being deleted and something holds it"
+        if not standing.dockerconfig:
+            return f"the Secret's type is {quoted(seen.type)}"
+        if standing.owner != namespace.owner:
+            return f"the Secret is {quoted(standing.owner or 'nobody')}'s"
+        if seen.namespace_uid != namespace.uid:
+            return "the Secret is for an earlier namespace of this name"
+        if seen.unreadable:
+            return f"the Secret's content is not usable: {seen.unreadable}"
+        if ended := [end for end in standing.ends if has_ended(end, self.now)]:
+            return f"a credential of {quoted(namespace.owner or '')} ended {min(ended):%Y-%m-%d %H:%M}; renew it"
+        return ""
+
+    def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> str:
+        """Would the webhook change it, as far as is known here?"""
+        owner = namespace.owner or ""
+        if not self.asked:
+            return _stale(seen, self.warnings.of_owner.get(owner))
+        if known is None:
+            return f"a source Secret of {quoted(owner)} is broken; what stood before stays"
+        if isinstance(self.planner(namespace, known, seen.standing, self.now).step, Leave):
+            return ""
+        return f"the Secret is not what {quoted(owner)}'s source Secrets say; is the webhook running?"
+
+
+def _stale(seen: Seen, warning: WarningEvent | None) -> str:
+    """Could the webhook not learn what the owner has? What it cannot use of an answer is in no Secret, however new."""
+    if warning is None or warning.reason not in ("SourceUnavailable", "SourceAnswerBroken"):
+        return ""
+    if warning.reason == "SourceUnavailable" and not warning.is_after(seen.written):
+        return ""
+    return f"what stands may be old; {warning}"
