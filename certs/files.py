@@ -14,7 +14,7 @@ from certs.pair import Pair
 from certs.pem import certificates, private_key
 from certs.serving import Serving
 
-EVERY = 10.0
+LOOK_SECONDS = 10.0
 """Seconds."""
 
 
@@ -44,7 +44,7 @@ class Files:
     async def run(self) -> None:
         """For ever. Files that can't be used are reported, and the certificate before them is still served."""
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(LOOK_SECONDS)
             self.refresh()
 
     def refresh(self) -> None:

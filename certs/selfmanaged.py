@@ -22,16 +22,16 @@ from certs.pem import readable
 from certs.serving import Serving
 from certs.store import Published, Publisher, Store
 
-EVERY = 60.0
+LOOK_SECONDS = 60.0
 """Seconds between looks: how long until a deleted Secret is noticed, or a clock that jumped."""
 
-MOST_STEPS = 8
+MAX_STEPS = 8
 """In one look. A rotation needs four: it is written, published, noted, and in order."""
 
-AT_MOST_EVERY = 1.0
+MIN_LOOK_SECONDS = 1.0
 """Seconds between looks after pokes, for somebody who reverts the `caBundle` as often as we publish it."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.25, 10.0
 """Seconds after a look that failed; doubled each time, then shortened at random by up to a half.
 
 So does webhook/core/backoff.py, of which certs/ must not know; to share these two lines would take more than they are.
@@ -71,11 +71,11 @@ class SelfManaged:
         """For ever: a look every minute, and one whenever poked."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(EVERY):
+                async with asyncio.timeout(LOOK_SECONDS):
                     await self._poked.wait()
             self._poked.clear()
             await self._look_until_done()
-            await asyncio.sleep(AT_MOST_EVERY)
+            await asyncio.sleep(MIN_LOOK_SECONDS)
 
     def poke(self) -> None:
         """To be called when the webhook configuration was seen to change, by whomever."""
@@ -83,7 +83,7 @@ class SelfManaged:
 
     async def look(self) -> None:
         """Step by step until nothing is left to do. Raises `ApiTrouble`; then what was served before still is."""
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             published = await self._publisher.published()
             stored = await self._store.read()
             data, now = stored.data if stored else None, self._now()
@@ -110,11 +110,11 @@ class SelfManaged:
             self._serving.serve(issuer.issue(self._hosts, now))
 
     async def _look_until_done(self) -> None:
-        pause = FIRST_PAUSE
+        pause = BACKOFF_SECONDS
         while True:
             try:
                 return await self.look()
             except ApiTrouble as e:
                 self._report(str(e))
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # keeps replicas apart, guards nothing
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_BACKOFF_SECONDS)

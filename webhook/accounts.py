@@ -4,7 +4,7 @@ account does not list. What is said of such an account, in a review and when it 
 
 from dataclasses import dataclass
 
-from webhook.core.notice import Notice, Tell
+from webhook.core.notice import Notice, Record
 from webhook.kube.views import Account, Namespaces
 
 REASON = "AccountRefuses"
@@ -24,7 +24,7 @@ class Tightened:
 
     secret: str
     namespaces: Namespaces
-    tell: Tell
+    record: Record
 
     def __call__(self, key: str, before: Account | None, account: Account) -> None:
         """Said now: the API server refuses the pods of templates that were patched before, without asking us.
@@ -39,4 +39,4 @@ class Tightened:
             f"service account {name} now has enforce-mountable-secrets and does not list {secret}: pods of Deployments "
             f"whose template already refers to {secret} are refused; add it to the account's imagePullSecrets"
         )
-        self.tell(Notice(REASON, message, namespace, "ServiceAccount", name))
+        self.record(Notice(REASON, message, namespace, "ServiceAccount", name))

@@ -11,7 +11,7 @@ from typing import Literal
 
 from webhook import accounts
 from webhook.core.errors import NamespaceUnknown
-from webhook.core.notice import Notice, Tell
+from webhook.core.notice import Notice, Record
 from webhook.core.patch import add_references, encoded, first_reference
 from webhook.core.pullsecret import FOREIGN, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
@@ -48,7 +48,7 @@ class Admission:
     live_namespace: Callable[[str], Awaitable[Namespace | None]]
     live_account: Callable[[str, str], Awaitable[Account | None]]
     later: Callable[[str], None]
-    tell: Tell
+    record: Record
 
     async def __call__(self, request: Request, deadline: float) -> Answer:
         """`deadline`: loop time until which to wait for the Secret. Raises NamespaceUnknown, PatchDoesNotApply."""
@@ -82,7 +82,7 @@ class Admission:
         if not namespace.served:
             return _not_served(request)
         account = self.state.accounts.get(account_key(request.namespace, pod.account))
-        if account is None or not (request.dry_run or self.supply.is_right(namespace)):
+        if account is None or not (request.dry_run or self.supply.is_up_to_date(namespace)):
             return None
         return self._answer(request, pod, namespace, account, "")
 
@@ -138,19 +138,19 @@ class Admission:
         name = self.settings.secret
         if pod.too_long:
             return "imagePullSecrets was left alone: the list is too long"
-        if not may_refer(namespace, self.state.standing.get(namespace.name)):
+        if not may_refer(namespace, self.state.pull_secrets.get(namespace.name)):
             message = f"imagePullSecrets was left alone: {FOREIGN}, and it is no dockerconfigjson; rename or delete it"
-            self._tell(request, Notice("ForeignSecret", message, namespace.name, "Secret", name))
+            self._record(request, Notice("ForeignSecret", message, namespace.name, "Secret", name))
             return message
         if account is not None and account.refuses(name):
             message = accounts.left_alone(pod.account, name)
-            self._tell(request, Notice(accounts.REASON, message, namespace.name, "ServiceAccount", pod.account))
+            self._record(request, Notice(accounts.REASON, message, namespace.name, "ServiceAccount", pod.account))
             return message
         return ""
 
-    def _tell(self, request: Request, notice: Notice) -> None:
+    def _record(self, request: Request, notice: Notice) -> None:
         if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)
-            self.tell(notice)
+            self.record(notice)
 
     def _addition(self, request: Request, pod: Target, account: Account | None) -> str:
         if self.settings.deployments == "supply" and request.kind.kind == "Deployment":

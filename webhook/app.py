@@ -30,16 +30,16 @@ from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster, NamespaceObject
 from webhook.kube.watch import Watch, whole
 from webhook.serving import lines
-from webhook.serving.server import CLOSING, LINGER, Mutate, admission_app, listen, metrics_app, server
+from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
 from webhook.wiring import connect
 
 log = structlog.get_logger()
-CLOCKS = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far our clock may differ from the API server's before that is said."""
-PATIENCE = 5.0
+SOURCES_SECONDS = 5.0
 """Seconds that the start waits for the sources. Without them the webhook serves on: the references are what counts."""
 
-AGAIN = 2.0
+MAX_RESTART_SECONDS = 2.0
 """Seconds at most before what failed by an error of ours begins anew."""
 
 
@@ -118,9 +118,9 @@ class App:
                 connected.reader,
                 self._config.pull_secret.name,
                 self._metrics,
-                connected.events.tell,
+                connected.events.record,
                 parts.refresh.news,
-                parts.supply.heard,
+                parts.supply.secret_changed,
             ),
             _for_ever("safety net", connected.net.run),
             connected.source.run(),
@@ -132,11 +132,11 @@ class App:
     async def _begin(self) -> None:
         """The background starts when all is known: before, what stands right would be written again."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):  # wait_for of Python 3.11 may swallow a cancellation
+            async with asyncio.timeout(SOURCES_SECONDS):  # wait_for of Python 3.11 may swallow a cancellation
                 await self._connected.source.settled.wait()
         self._connected.source.settled.set()
         await self._parts.state.wait_synced()
-        log.info("synced", namespaces=len(self._parts.state.namespaces), secrets=len(self._parts.state.standing))
+        log.info("synced", namespaces=len(self._parts.state.namespaces), secrets=len(self._parts.state.pull_secrets))
         gc.freeze()  # what is known by now lives long: a full collection would look through it, for up to 0.2 s
         await self._parts.refresh.run()
 
@@ -164,7 +164,7 @@ class App:
 
     async def _self_managed(self, manager: SelfManaged) -> None:
         await manager.start()
-        if abs(now() - self._cluster.now()) > CLOCKS:
+        if abs(now() - self._cluster.now()) > MAX_CLOCK_SKEW:
             log.warning("this clock is not the API server's; certificates go by that one, all else by this one")
         await manager.run()
 
@@ -175,7 +175,7 @@ class App:
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             NamespaceObject,
             whole,
-            reflector.Health("mutatingwebhookconfigurations", self._metrics, self._connected.events.tell),
+            reflector.Health("mutatingwebhookconfigurations", self._metrics, self._connected.events.record),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,
         )
@@ -185,10 +185,10 @@ class App:
     async def _drain(self) -> None:
         """Readiness off, but accepting on while endpoints lag behind; then clients are told to go; then the end."""
         self._draining = True
-        log.info("draining", seconds=LINGER + CLOSING)
-        await asyncio.sleep(LINGER)
+        log.info("draining", seconds=LINGER_SECONDS + CLOSING_SECONDS)
+        await asyncio.sleep(LINGER_SECONDS)
         self._mutate.closing = True
-        await asyncio.sleep(CLOSING)
+        await asyncio.sleep(CLOSING_SECONDS)
 
 
 async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -198,7 +198,7 @@ async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
             return await run()
         except Exception:
             log.exception("our own bug: it begins anew", what=what)
-        await asyncio.sleep(jittered(AGAIN))
+        await asyncio.sleep(jittered(MAX_RESTART_SECONDS))
 
 
 def _once(stop: asyncio.Future[signal.Signals], number: signal.Signals) -> None:

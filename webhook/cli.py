@@ -12,7 +12,7 @@ from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
 from webhook.verbs import FAILED, USAGE, UsageError
 
-LONGEST_COMPLAINT = 2000
+MAX_COMPLAINT_CHARS = 2000
 """Characters of an error: what is said of a file or by the API server may quote anything."""
 
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _complain(e: Exception, code: int) -> int:
-    print(f"pullsecret: {shown(str(e), LONGEST_COMPLAINT)}", file=sys.stderr)
+    print(f"pullsecret: {shown(str(e), MAX_COMPLAINT_CHARS)}", file=sys.stderr)
     return code
 
 

@@ -23,52 +23,52 @@ import structlog
 
 from webhook.core.backoff import Backoff
 from webhook.core.fairness import yield_to_reviews
-from webhook.core.notice import Notice, Tell
+from webhook.core.notice import Notice, Record
 from webhook.supply import Supplied
 
 log = structlog.get_logger()
 WORKERS = 4
 """One process cannot write faster than these do when each write takes 5 ms; more would only make reviews wait."""
-AT_A_TIME = 16
+OWNER_BATCH = 16
 """Namespaces of one owner that are noted without a pause: thousands may be, and a review must not wait for all."""
-PART = 0.5
+SPREAD_SECONDS = 0.5
 """Seconds in which a replica chooses its moment. Two of them write at the same time if they choose the same one to
 within the time of a write, 10 ms: one time in twenty-five. The later write then changes nothing.
 """
-FIRST, LONGEST = 0.5, 300.0
+BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 300.0
 """Seconds: a namespace's first and its longest delay."""
 JITTER = 0.25
-PASSING = 3.0
+MAX_OUTAGE_BACKOFF_SECONDS = 3.0
 """Seconds: the longest delay while the API server fails. After an outage we are to be right again in about 5."""
-RETRIES = 50
+RETRIES_PER_SECOND = 50
 """A second, of all namespaces together while the API server fails: with many failing each waits longer."""
-CALM = 10.0
+CALM_SECONDS = 10.0
 """Seconds without a write, or twice the last delay if that is more, after which a namespace starts afresh."""
-RESYNC = 86400.0
+RESYNC_SECONDS = 86400.0
 """Seconds after which one that waits for a moment is looked at in any case: this clock does not jump as that of the
 moment may.
 """
-SWEEP = 1024
+PACES_SWEEP = 1024
 """So many paces more, and those of calm (or long gone) namespaces are dropped."""
-FIGHT = 5
+TUG_OF_WAR = 5
 """Times that a Secret is undone, without calm between them, that make a tug-of-war."""
 
 
 @dataclass(slots=True)
 class _Pace:
     """How a namespace behaved lately. `own`: delays for a reason of its own; `passing`: because of the API server.
-    `undone`: how often. `stands`: what was right at the last look. `until`: not to be looked at before.
+    `undone`: how often. `digest`: what was right at the last look. `until`: not to be looked at before.
     """
 
-    own: Backoff = field(default_factory=lambda: Backoff(FIRST, LONGEST, JITTER))
-    passing: Backoff = field(default_factory=lambda: Backoff(FIRST, PASSING, JITTER))
+    own: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, JITTER))
+    passing: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_OUTAGE_BACKOFF_SECONDS, JITTER))
     undone: int = 0
-    stands: bytes | None = None
+    digest: bytes | None = None
     last: float = 0.0
     until: float = 0.0
 
     def calm(self, now: float) -> bool:
-        return now - self.last > max(CALM, 2 * self.own.delay, 2 * self.passing.delay)
+        return now - self.last > max(CALM_SECONDS, 2 * self.own.delay, 2 * self.passing.delay)
 
     def wait(self, now: float, backoff: Backoff) -> None:
         self.last = now
@@ -90,10 +90,10 @@ class Refresh:
         self,
         supply: Callable[[str], Awaitable[Supplied]],
         of_owner: Callable[[str | None], Sequence[str]],
-        tell: Tell,
+        record: Record,
         secret: str,
     ) -> None:
-        self._supply, self._of_owner, self._tell, self._secret = supply, of_owner, tell, secret
+        self._supply, self._of_owner, self._record, self._secret = supply, of_owner, record, secret
         self._owners: dict[str | None, None] = {}
         self._some = asyncio.Event()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
@@ -121,7 +121,7 @@ class Refresh:
         now, pace = loop.time(), self._paces.get(namespace)
         at = now + delay
         if pace is not None:
-            at = max(at, min(pace.until, pace.last + FIRST) if news else pace.until)
+            at = max(at, min(pace.until, pace.last + BACKOFF_SECONDS) if news else pace.until)
         if namespace in self._waiting:
             timer = self._waiting[namespace]
             if timer is None or timer.at <= at:
@@ -136,7 +136,7 @@ class Refresh:
         self._waiting[namespace] = None
         self._queue.put_nowait(namespace)
 
-    def anew(self, namespace: str) -> None:
+    def new_or_moved(self, namespace: str) -> None:
         """It is another namespace of that name, or another owner's: what went before does not count."""
         self._paces.pop(namespace, None)
         self._look(namespace, _moment(), news=True)
@@ -168,7 +168,7 @@ class Refresh:
     async def _soon(self, namespaces: Sequence[str]) -> None:
         for number, namespace in enumerate(namespaces, 1):
             self._look(namespace, _moment(), news=True)
-            if number % AT_A_TIME == 0:
+            if number % OWNER_BATCH == 0:
                 await asyncio.sleep(0)
 
     async def _work(self) -> None:
@@ -187,7 +187,7 @@ class Refresh:
             if asked is not None or supplied.problem:
                 self._look(namespace, _moment(), news=bool(asked))
             elif supplied.requeue_after is not None:
-                self._look(namespace, min(supplied.requeue_after, RESYNC) + _moment(), news=True)
+                self._look(namespace, min(supplied.requeue_after, RESYNC_SECONDS) + _moment(), news=True)
 
     def _judge(self, namespace: str, supplied: Supplied) -> None:
         now = asyncio.get_running_loop().time()
@@ -196,11 +196,11 @@ class Refresh:
             return
         self._failing.discard(namespace)
         if supplied.wrote:
-            self._wrote(namespace, supplied.stands, now)
+            self._wrote(namespace, supplied.digest, now)
             self._is_well(now)
         elif known := self._paces.get(namespace):
             known.passing.reset()
-            known.stands = supplied.stands
+            known.digest = supplied.digest
             if known.calm(now):
                 del self._paces[namespace]
 
@@ -208,7 +208,7 @@ class Refresh:
         pace = self._pace(namespace, now)
         if supplied.passing:
             self._failing.add(namespace)
-            pace.passing.cap = max(PASSING, len(self._failing) / RETRIES)
+            pace.passing.cap = max(MAX_OUTAGE_BACKOFF_SECONDS, len(self._failing) / RETRIES_PER_SECOND)
             pace.wait(now, pace.passing)
         else:
             self._failing.discard(namespace)
@@ -216,27 +216,27 @@ class Refresh:
         self._say(namespace, "SupplyFailed", f"the pull secret is not up to date: {supplied.problem}")
         log.debug("a namespace waits", namespace=namespace, seconds=round(pace.until - now, 1))
 
-    def _wrote(self, namespace: str, stands: bytes, now: float) -> None:
+    def _wrote(self, namespace: str, digest: bytes, now: float) -> None:
         pace = self._pace(namespace, now)
         pace.passing.reset()
-        if pace.stands != stands:  # news, which nobody is to wait for
-            pace.stands, pace.last = stands, now
-            pace.until = max(pace.until, now + FIRST)
+        if pace.digest != digest:  # news, which nobody is to wait for
+            pace.digest, pace.last = digest, now
+            pace.until = max(pace.until, now + BACKOFF_SECONDS)
             return
         pace.wait(now, pace.own)
         pace.undone += 1
-        if pace.undone == FIGHT:
+        if pace.undone == TUG_OF_WAR:
             message = "somebody keeps changing or deleting the pull secret; it is restored, ever later"
             self._say(namespace, "TugOfWar", message)
 
     def _is_well(self, now: float) -> None:
         """The API server took a write: whoever waits for it need not wait on. Not at every success of a few."""
-        if self._failing and now >= self._woken + PASSING:
+        if self._failing and now >= self._woken + MAX_OUTAGE_BACKOFF_SECONDS:
             self._woken, self._well = now, True
             self._some.set()
 
     def _pace(self, namespace: str, now: float) -> _Pace:
-        if namespace not in self._paces and len(self._paces) % SWEEP == SWEEP - 1:
+        if namespace not in self._paces and len(self._paces) % PACES_SWEEP == PACES_SWEEP - 1:
             self._paces = {name: pace for name, pace in self._paces.items() if not pace.calm(now)}
         pace = self._paces.setdefault(namespace, _Pace())
         if pace.calm(now):
@@ -246,9 +246,9 @@ class Refresh:
         return pace
 
     def _say(self, namespace: str, reason: str, message: str) -> None:
-        self._tell(Notice(reason, message, namespace, "Secret", self._secret))
+        self._record(Notice(reason, message, namespace, "Secret", self._secret))
 
 
 def _moment() -> float:
     """At which this replica looks at what all of them have heard of."""
-    return random.uniform(0.0, PART)  # noqa: S311  # keeps replicas apart, guards nothing
+    return random.uniform(0.0, SPREAD_SECONDS)  # noqa: S311  # keeps replicas apart, guards nothing

@@ -15,8 +15,8 @@ from webhook.core.credential import Credentials
 from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.fairness import yield_to_reviews
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice, Tell
-from webhook.core.pullsecret import Delete, Leave, Namespace, Plan, Planner, Standing, Step, Write
+from webhook.core.notice import Notice, Record
+from webhook.core.pullsecret import Delete, ExistingSecret, Leave, Namespace, Plan, Planner, Step, Write
 from webhook.kube.views import State
 from webhook.sources import Answers
 
@@ -27,10 +27,12 @@ ATTEMPTS = 6
 class Store(Protocol):
     """store.PullSecrets. All raise WriteConflict, WriteDenied or WriteRefused."""
 
-    async def apply(self, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> Standing: ...
-    async def delete(self, over: Standing) -> None: ...
-    async def release(self, over: Standing) -> None: ...
-    async def read(self, namespace: str) -> Standing | None: ...
+    async def apply(
+        self, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
+    ) -> ExistingSecret: ...
+    async def delete(self, over: ExistingSecret) -> None: ...
+    async def release(self, over: ExistingSecret) -> None: ...
+    async def read(self, namespace: str) -> ExistingSecret | None: ...
 
 
 class Fresh(Protocol):
@@ -42,19 +44,19 @@ class Fresh(Protocol):
 @dataclass(frozen=True, slots=True)
 class Supplied:
     """`problem`: why the Secret is not yet what it should be, in words for the tenant; empty when it is. `passing`:
-    that lies with the API server, not in the namespace. `stands`: the digest of what is right here; empty: no Secret.
+    that lies with the API server, not in the namespace. `digest`: the digest of what is right here; empty: no Secret.
     `requeue_after`: seconds after which something else may be right; None: only a change makes it so.
     """
 
     wrote: bool = False
     problem: str = ""
     passing: bool = False
-    stands: bytes = b""
+    digest: bytes = b""
     requeue_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
+class UpToDate:
     """For these very values the plan is, `until` then, to leave the Secret as it stands.
 
     The credentials only for as long as a source keeps them: tokens that were withdrawn are not to live on here.
@@ -62,7 +64,7 @@ class Right:
 
     namespace: Namespace
     known: "weakref.ref[Credentials]"
-    standing: Standing | None
+    existing: ExistingSecret | None
     until: datetime | None
 
 
@@ -77,15 +79,15 @@ class Supply:
         planner: Planner,
         now: Callable[[], datetime],
         metrics: Metrics,
-        tell: Tell,
+        record: Record,
     ) -> None:
         """`policy`: does the API server itself compare what is written with the namespace's present owner and UID?"""
         self._state, self._source, self._store, self._fresh, self._policy = state, source, store, fresh, policy
-        self._planner, self._now, self._metrics, self._tell = planner, now, metrics, tell
+        self._planner, self._now, self._metrics, self._record = planner, now, metrics, record
         self._running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = {}
-        self._right: dict[str, Right] = {}
+        self._up_to_date: dict[str, UpToDate] = {}
 
-    def is_right(self, namespace: Namespace) -> bool:
+    def is_up_to_date(self, namespace: Namespace) -> bool:
         """Is there nothing to write, by what is known at this moment? False also means: it takes asking to tell.
 
         Compared by identity: a plan makes the whole Secret to compare digests, which is a third of a review's time,
@@ -94,37 +96,37 @@ class Supply:
         known = self._source.known(namespace.owner) if namespace.owner is not None else None
         if known is None:
             return False
-        standing, right = self._state.standing.get(namespace.name), self._right.get(namespace.name)
+        existing, before = self._state.pull_secrets.get(namespace.name), self._up_to_date.get(namespace.name)
         if (
-            right is not None
-            and right.namespace is namespace
-            and right.known() is known
-            and right.standing is standing
-            and (right.until is None or self._now() < right.until)
+            before is not None
+            and before.namespace is namespace
+            and before.known() is known
+            and before.existing is existing
+            and (before.until is None or self._now() < before.until)
         ):
             return True
-        plan = self._planner(namespace, known, standing, self._now())
+        plan = self._planner(namespace, known, existing, self._now())
         if not isinstance(plan.step, Leave):
             return False
-        self._right[namespace.name] = Right(namespace, weakref.ref(known), standing, plan.until)
+        self._up_to_date[namespace.name] = UpToDate(namespace, weakref.ref(known), existing, plan.until)
         return True
 
-    def heard(self, name: str) -> None:
+    def secret_changed(self, name: str) -> None:
         """Somebody wrote or deleted the Secret here. If it is not as it should be by what is known, that is perhaps
         because another replica asked its source later than we did: we ask again before we undo that.
         """
-        namespace, standing = self._state.namespaces.get(name), self._state.standing.get(name)
-        if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name, standing):
+        namespace, existing = self._state.namespaces.get(name), self._state.pull_secrets.get(name)
+        if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name, existing):
             return
         known = self._source.known(namespace.owner)
-        if known is None or not isinstance(self._planner(namespace, known, standing, self._now()).step, Leave):
-            self._source.doubt(namespace.owner)
+        if known is None or not isinstance(self._planner(namespace, known, existing, self._now()).step, Leave):
+            self._source.invalidate(namespace.owner)
 
-    def _deletes(self, name: str, standing: Standing | None) -> bool:
+    def _deletes(self, name: str, existing: ExistingSecret | None) -> bool:
         """Is it we who just delete it, perhaps to create it anew?"""
         step, _ = self._running.get(name, (None, None))
         deletes = isinstance(step, Delete) or (isinstance(step, Write) and step.over is not None and not step.in_place)
-        return deletes and (standing is None or standing.terminating)
+        return deletes and (existing is None or existing.terminating)
 
     async def plan(self, name: str) -> Plan:
         """From the newest knowledge. No I/O of its own; a source may wait for its own."""
@@ -133,11 +135,11 @@ class Supply:
         # What was known may have changed while the source was asked: no await from here to the start of a task.
         newest = self._state.namespaces.get(name)
         if newest is None:
-            self._right.pop(name, None)
+            self._up_to_date.pop(name, None)
             return Plan(Leave("the namespace is gone"))
         if namespace is not None and newest.owner != namespace.owner:
             return await self.plan(name)
-        return self._planner(newest, known, self._state.standing.get(name), self._now())
+        return self._planner(newest, known, self._state.pull_secrets.get(name), self._now())
 
     async def _credentials(self, namespace: Namespace) -> Credentials | None:
         if namespace.owner is None or not namespace.enabled:
@@ -169,13 +171,13 @@ class Supply:
         return Supplied(wrote, "others write the pull secret at the same time")
 
     def _supplied(self, name: str, plan: Plan, step: Leave, *, wrote: bool) -> Supplied:
-        namespace, standing = self._state.namespaces.get(name), self._state.standing.get(name)
+        namespace, existing = self._state.namespaces.get(name), self._state.pull_secrets.get(name)
         if namespace is not None and namespace.owner is not None:
             for notice in plan.notices(namespace.owner):
-                self._tell(notice)
-        stands = standing.digest if standing is not None and standing.ours else b""
+                self._record(notice)
+        digest = existing.digest if existing is not None and existing.ours else b""
         left = (plan.until - self._now()).total_seconds() if plan.until is not None else None
-        return Supplied(wrote, step.why if step.problem else "", stands=stands, requeue_after=left)
+        return Supplied(wrote, step.why if step.problem else "", digest=digest, requeue_after=left)
 
     def _start(self, name: str, step: Write | Delete) -> asyncio.Task[Supplied | None]:
         task = asyncio.create_task(self._do(name, step), name=f"supply {name}")
@@ -200,7 +202,7 @@ class Supply:
                     return None
             else:
                 await self._delete(name, step.over)
-                self._tell(Notice("PullSecretDeleted", step.why, name, "Secret", self._planner.name, "Normal"))
+                self._record(Notice("PullSecretDeleted", step.why, name, "Secret", self._planner.name, "Normal"))
         except (WriteConflict, WriteDenied) as e:
             self._metrics.writes.labels(action, type(e).__name__).inc()
             return await self._look_again(name, step, conflict=isinstance(e, WriteConflict))
@@ -219,15 +221,17 @@ class Supply:
         await self._apply(name, step.body, step.over if step.in_place else None)
         return True
 
-    async def _apply(self, name: str, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> None:
-        asked = self._state.standing.moment(name)
+    async def _apply(
+        self, name: str, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
+    ) -> None:
+        asked = self._state.pull_secrets.moment(name)
         ours = await self._store.apply(body, over, force=force)
-        self._state.standing.answered(name, ours, asked)
+        self._state.pull_secrets.answered(name, ours, asked)
 
-    async def _delete(self, name: str, over: Standing) -> None:
+    async def _delete(self, name: str, over: ExistingSecret) -> None:
         if not over.terminating:
             await self._store.delete(over)
-        asked = self._state.standing.moment(name)
+        asked = self._state.pull_secrets.moment(name)
         seen = await self._store.read(name)
         if seen is not None and seen.uid == over.uid and seen.terminating:
             await self._store.release(seen)  # somebody's finalizer holds it; it is ours, and it must go
@@ -235,21 +239,21 @@ class Supply:
         if seen is not None:
             self._find(name, seen, asked)
             raise WriteConflict("another Secret took its place")
-        self._state.standing.forget(name, max(over.version, self._known_version(name, over.uid)))
+        self._state.pull_secrets.forget(name, max(over.version, self._known_version(name, over.uid)))
 
     def _known_version(self, name: str, uid: str) -> int:
-        known = self._state.standing.get(name)
+        known = self._state.pull_secrets.get(name)
         return known.version if known is not None and known.uid == uid else 0
 
     async def _look_again(self, name: str, step: Write | Delete, *, conflict: bool) -> Supplied | None:
         """After a lost race. Somebody's edit of a field of *our* Secret is taken back by force; of others' never."""
-        asked = known, _ = self._state.standing.moment(name)  # what is told until the answer is here may be newer
+        asked = known, _ = self._state.pull_secrets.moment(name)  # what is told until the answer is here may be newer
         try:
             seen = await self._store.read(name)
             if seen is not None:
                 self._find(name, seen, asked)
-            elif known is not None and self._state.standing.forget(name, known.version):
-                self.heard(name)
+            elif known is not None and self._state.pull_secrets.forget(name, known.version):
+                self.secret_changed(name)
             await self._fresh(name)
             force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
             if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
@@ -265,10 +269,10 @@ class Supply:
             return _refused(e)
         return None
 
-    def _find(self, name: str, others: Standing, asked: tuple[Standing | None, int]) -> None:
+    def _find(self, name: str, others: ExistingSecret, asked: tuple[ExistingSecret | None, int]) -> None:
         """Before the watch tells, which is then no news."""
-        if self._state.standing.answered(name, others, asked):
-            self.heard(name)
+        if self._state.pull_secrets.answered(name, others, asked):
+            self.secret_changed(name)
 
 
 def _refused(e: WriteRefused | NamespaceUnknown) -> Supplied:

@@ -15,11 +15,11 @@ from webhook.accounts import Tightened
 from webhook.admission import Admission, Settings
 from webhook.config.models import Config
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Tell
+from webhook.core.notice import Record
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.expiry import Expiry
 from webhook.kube.cluster import Cluster
-from webhook.kube.events import Events
+from webhook.kube.events import EventRecorder
 from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
 from webhook.kube.store import Lookup, PullSecrets, WritePolicy
@@ -75,7 +75,7 @@ def build(
     planner: Planner,
     now: Callable[[], datetime],
     metrics: Metrics,
-    tell: Tell,
+    record: Record,
 ) -> Parts:
     supply = Supply(
         state=state,
@@ -86,10 +86,10 @@ def build(
         planner=planner,
         now=now,
         metrics=metrics,
-        tell=tell,
+        record=record,
     )
     of_owner = partial(_of_owner, state.namespaces)
-    refresh = Refresh(supply=supply, of_owner=of_owner, tell=tell, secret=planner.name)
+    refresh = Refresh(supply=supply, of_owner=of_owner, record=record, secret=planner.name)
     admission = Admission(
         settings=settings,
         state=state,
@@ -97,10 +97,10 @@ def build(
         live_namespace=calls.namespace_in_review,
         live_account=calls.account_in_review,
         later=refresh.look,
-        tell=tell,
+        record=record,
     )
-    state.namespaces.anew = refresh.anew
-    state.accounts.tightened = Tightened(planner.name, state.namespaces, tell)
+    state.namespaces.new_or_moved = refresh.new_or_moved
+    state.accounts.tightened = Tightened(planner.name, state.namespaces, record)
     return Parts(state, supply, refresh, admission)
 
 
@@ -115,7 +115,7 @@ class Connected:
     parts: Parts
     reader: Reader
     source: Source
-    events: Events
+    events: EventRecorder
     net: SafetyNet
     expiry: Expiry
 
@@ -126,8 +126,8 @@ def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[]
 
     name, state, fingerprint = config.pull_secret.name, State.empty(), Fingerprint(secrets.token_bytes(32))
     reader = Reader(config.rules, config.excluded, fingerprint, name)
-    events = Events(metrics, now, socket.gethostname(), config.namespace)
-    source = configured(config=config, cluster=cluster, changed=changed, tell=events.tell, metrics=metrics, now=now)
+    events = EventRecorder(metrics, now, socket.gethostname(), config.namespace)
+    source = configured(config=config, cluster=cluster, changed=changed, record=events.record, metrics=metrics, now=now)
     parts = build(
         settings=Settings(name, config.deployments, config.asked_about_owned),
         state=state,
@@ -136,8 +136,8 @@ def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[]
         planner=Planner(name, fingerprint, config.pull_secret.when_unowned),
         now=now,
         metrics=metrics,
-        tell=events.tell,
+        record=events.record,
     )
-    net = SafetyNet(cluster, state, config.namespace, name, events.tell)
+    net = SafetyNet(cluster, state, config.namespace, name, events.record)
     state.accounts.news, state.namespaces.news = net.account, net.namespace
-    return Connected(parts, reader, source, events, net, Expiry(state.standing, name, now, events.tell, metrics))
+    return Connected(parts, reader, source, events, net, Expiry(state.pull_secrets, name, now, events.record, metrics))

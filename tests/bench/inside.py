@@ -19,7 +19,7 @@ from webhook.admission import Settings
 from webhook.core import review
 from webhook.core.credential import Credential, Credentials
 from webhook.core.metrics import Metrics
-from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Standing, fields
+from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner, fields
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import AtOnce, ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
@@ -43,7 +43,7 @@ class Known:
     def known(self, _owner: str) -> Credentials:
         return self.credentials_
 
-    def doubt(self, _owner: str) -> None:
+    def invalidate(self, _owner: str) -> None:
         pass
 
     async def credentials(self, _owner: str) -> Credentials:
@@ -55,7 +55,9 @@ def mutate() -> Mutate:
     planner, namespace = Planner("ghcr-secret", fingerprint), Namespace(SPACE, "uid", 1, "alice")
     digest = fingerprint(fields(planner.body(namespace, Known.credentials_.items)))
     state.namespaces.learn(SPACE, namespace)
-    state.standing.learn(SPACE, Standing(SPACE, "s", 2, True, True, False, False, "alice", digest))  # as in Standing
+    state.pull_secrets.learn(
+        SPACE, ExistingSecret(SPACE, "s", 2, True, True, False, False, "alice", digest)
+    )  # as in Standing
     state.accounts.learn(account_key(SPACE, "default"), Account(1, "", enforced=False))
     parts = build(
         settings=Settings("ghcr-secret"),
@@ -65,7 +67,7 @@ def mutate() -> Mutate:
         planner=planner,
         now=lambda: datetime.now(UTC),
         metrics=metrics,
-        tell=unused,
+        record=unused,
     )
     return Mutate(parts.admission, metrics)
 

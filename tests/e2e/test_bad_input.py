@@ -21,7 +21,7 @@ def serve(kubeconfig: Path, *flags: str | Path, port: int | None = None) -> str:
     command: list[str | Path] = [
         sys.executable,
         "-c",
-        "from webhook import cli; from webhook.kube import preflight; preflight.PATIENCE = 1.0; cli.main()",
+        "from webhook import cli; from webhook.kube import preflight; preflight.STARTING_SECONDS = 1.0; cli.main()",
         "serve",
         "--address",
         "127.0.0.1",

@@ -19,7 +19,7 @@ from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
 from webhook.core.names import OWNER
-from webhook.kube.reader import MOST_SECRETS
+from webhook.kube.reader import MAX_SECRETS
 
 pytestmark = pytest.mark.cluster
 DEEPEST = 9_990
@@ -104,7 +104,7 @@ def knows(api: Api, webhook: Webhook, space: str) -> None:
         assert GOT in post(api, f"/api/v1/namespaces/{space}/pods", body, **ask)
     templated = pod(space, serviceAccountName="many", imagePullSecrets=[{"name": SECRET}])
     answer = json.loads(post(api, f"/api/v1/namespaces/{space}/pods", json.dumps(templated).encode(), **ask))
-    assert names(answer) == [SECRET, *(f"s{number}" for number in range(MOST_SECRETS))]
+    assert names(answer) == [SECRET, *(f"s{number}" for number in range(MAX_SECRETS))]
     assert webhook.child.running
     assert webhook.is_ready()
     assert "Traceback" not in webhook.log

@@ -17,7 +17,7 @@ from controlplane.helm import CHART, Helm, documents, one
 from controlplane.webhook import INSTALLED
 from webhook.config import reading
 from webhook.config.models import Config
-from webhook.serving.server import CLOSING, LINGER
+from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
 
 pytestmark = pytest.mark.helm
 
@@ -226,7 +226,7 @@ def test_pods_of_hooks_are_no_endpoints(helm: Helm) -> None:
 
 
 def test_the_drain_is_waited_for(helm: Helm) -> None:
-    assert pod(helm.render())["terminationGracePeriodSeconds"] >= LINGER + CLOSING + 5
+    assert pod(helm.render())["terminationGracePeriodSeconds"] >= LINGER_SECONDS + CLOSING_SECONDS + 5
 
 
 def test_probes_ask_what_the_server_answers(helm: Helm) -> None:

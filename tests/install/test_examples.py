@@ -70,7 +70,7 @@ def publish(cluster: ControlPlane) -> None:
     cluster.api.patch(kind, "pullsecret-webhook", {"webhooks": [entry]}, how="strategic")
 
 
-def standing(cluster: ControlPlane) -> dict[str, Any]:
+def existing(cluster: ControlPlane) -> dict[str, Any]:
     """What an upgrade might have touched: the whole registration, and generations of the rest."""
     api = cluster.api
     registration = api.get("MutatingWebhookConfiguration", "pullsecret-webhook")
@@ -96,17 +96,17 @@ def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(own: ControlPlane,
     helm = Helm(major, own.folder, own.kubeconfig)
     script(own, major, "helm.sh")
     publish(own)
-    first = standing(own)
+    first = existing(own)
     assert first["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
     script(own, major, "helm.sh")
-    assert standing(own) == first  # the same again changes nothing
+    assert existing(own) == first  # the same again changes nothing
     script(own, major, "helm.sh", "--set", "config.deployments=supply,config.pullSecret.name=registry")
-    changed = standing(own)
+    changed = existing(own)
     assert changed["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
     assert changed["generations"] > first["generations"]
     assert "'registry'" in changed["webhooks"][0]["matchConditions"][1]["expression"]
     helm.run("rollback", "pullsecret-webhook", "1", "--namespace", NAMESPACE)
-    assert standing(own)["webhooks"] == first["webhooks"]
+    assert existing(own)["webhooks"] == first["webhooks"]
     helm.run("uninstall", "pullsecret-webhook", "--namespace", NAMESPACE, "--no-hooks", "--wait")
     assert left(own) == []
 
@@ -159,7 +159,7 @@ def test_certificates_from_files_after_the_webhooks_own(own: ControlPlane, tmp_p
     with pytest.raises(HarnessError, match="caBundle"):
         helm.run(*upgrade, values=files)
     helm.run(*upgrade, "--force-conflicts", values=files)
-    assert standing(own)["webhooks"][0]["clientConfig"]["caBundle"] == other
+    assert existing(own)["webhooks"][0]["clientConfig"]["caBundle"] == other
     helm.run("uninstall", "r", "--namespace", NAMESPACE, "--no-hooks", "--wait")
     assert left(own) == []
 
@@ -167,9 +167,9 @@ def test_certificates_from_files_after_the_webhooks_own(own: ControlPlane, tmp_p
 def test_template_and_kubectl_apply(own: ControlPlane) -> None:
     script(own, 4, "kubectl-apply.sh")
     publish(own)
-    first = standing(own)
+    first = existing(own)
     script(own, 4, "kubectl-apply.sh")
-    assert standing(own) == first
+    assert existing(own) == first
     assert own.api.list("Job", NAMESPACE) == []  # no hook was applied with the rest
     assert own.api.get("Pod", "pullsecret-webhook-test", NAMESPACE) is None
     text = Helm(4, own.folder).run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, "--no-hooks")
@@ -185,7 +185,7 @@ def test_applied_as_argo_cd_does_it_nothing_drifts(own: ControlPlane, helm: Helm
     publish(own)
     assert argo.drift(objects) == ""
     argo.apply(objects)
-    assert standing(own)["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
+    assert existing(own)["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
     changed = helm.render({"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}, "--no-hooks")
     assert "failurePolicy: Fail" in argo.drift(changed)  # drift would be seen
     own.kubectl("delete", "-f", "-", input=as_list(objects))

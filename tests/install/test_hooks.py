@@ -156,7 +156,7 @@ def test_uninstalling_removes_the_registration(chart: Installed) -> None:
 def test_pages_are_followed_and_only_what_was_seen_is_deleted(
     chart: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "PAGE", 1)
+    monkeypatch.setattr(listing, "PAGE_SIZE", 1)
     kubeconfig = chart.cluster.service_account(NAMESPACE, "pullsecret-webhook-cleanup")
 
     async def listed() -> tuple[set[str], bool]:

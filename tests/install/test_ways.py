@@ -86,10 +86,10 @@ def test_a_failed_uninstallation_leaves_no_role(release: Release, tmp_path: Path
     with pytest.raises(HarnessError):
         helm("uninstall", NAME, "--timeout", "15s")
     hook = f"{NAME}-uninstall"
-    standing = release.left()
-    assert f"Job {hook}" in standing
+    existing = release.left()
+    assert f"Job {hook}" in existing
     for kind in ("ServiceAccount", "ConfigMap", "ClusterRole", "ClusterRoleBinding"):
-        assert f"{kind} {hook}" not in standing
+        assert f"{kind} {hook}" not in existing
     helm("uninstall", NAME, "--no-hooks", "--wait", "--timeout", "60s")
 
     def others() -> list[str]:

@@ -225,8 +225,8 @@ async def run(case: Case) -> Outcome:
         Metrics(),
     )
     live, store = Live(state, unreachable=case.unreachable), Store(reader, case.refuses, 0.1 if case.slow else 0.0)
-    tell: Callable[[Notice], None] = lambda notice: out.notices.append(notice.reason)  # noqa: E731
-    source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, tell, metrics)
+    record: Callable[[Notice], None] = lambda notice: out.notices.append(notice.reason)  # noqa: E731
+    source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, record, metrics)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
     parts = build(
@@ -237,7 +237,7 @@ async def run(case: Case) -> Outcome:
         planner=Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned),
         now=lambda: NOW,
         metrics=metrics,
-        tell=tell,
+        record=record,
     )
     admission = replace(parts.admission, later=out.later.append)
     if case.review is None:
@@ -298,9 +298,9 @@ def _fill(case: Case, config: Config, reader: Reader, live: Live, source: Secret
         elif thing.metadata.namespace == config.namespace:
             sources.append(msgspec.convert(raw, SecretObject))
         else:
-            standing = store.place(raw)
+            existing = store.place(raw)
             if not thing.unseen:
-                state.standing.learn(standing.namespace, standing)
+                state.pull_secrets.learn(existing.namespace, existing)
     if case.source == "unavailable":
         source.failed(ClusterError(403, "Forbidden"))
     else:
@@ -311,7 +311,7 @@ def _fill(case: Case, config: Config, reader: Reader, live: Live, source: Secret
             secret["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
         if case.stands.edited:
             secret["data"] = {DOCKERCONFIG_KEY: EMPTIED}
-        state.standing.learn(case.team, store.place(secret, edited=case.stands.edited))
+        state.pull_secrets.learn(case.team, store.place(secret, edited=case.stands.edited))
 
 
 def body(review: Review) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 
 from webhook.core.errors import WriteConflict, WriteDenied, WriteRefused
 from webhook.core.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
-from webhook.core.pullsecret import Standing
+from webhook.core.pullsecret import ExistingSecret
 from webhook.kube.cluster import SecretObject
 from webhook.kube.reader import Reader
 
@@ -34,7 +34,7 @@ class Store:
         self.secrets: dict[str, Object] = {}
         self.writes: list[str] = []
 
-    def place(self, secret: Object, *, edited: bool = False) -> Standing:
+    def place(self, secret: Object, *, edited: bool = False) -> ExistingSecret:
         """`edited`: a field that we once wrote belongs to somebody else now."""
         self._version += 1
         metadata = secret["metadata"]
@@ -45,8 +45,8 @@ class Store:
             self._edited.add(metadata["uid"])
         return self._seen(secret)
 
-    def _seen(self, secret: Object) -> Standing:
-        return self._reader.standing(msgspec.convert(secret, SecretObject))
+    def _seen(self, secret: Object) -> ExistingSecret:
+        return self._reader.existing(msgspec.convert(secret, SecretObject))
 
     async def _asked(self) -> None:
         if self._slow:
@@ -54,7 +54,9 @@ class Store:
         if self._refuses:
             raise WriteRefused(self._refuses)
 
-    async def apply(self, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> Standing:
+    async def apply(
+        self, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
+    ) -> ExistingSecret:
         await self._asked()
         secret: Object = copy.deepcopy(dict(body))
         stands = self.secrets.get(secret["metadata"]["namespace"])
@@ -77,7 +79,7 @@ class Store:
             raise WriteRefused("the API server did not take it (422 Invalid)")
         self._edited.discard(uid)
 
-    async def delete(self, over: Standing) -> None:
+    async def delete(self, over: ExistingSecret) -> None:
         await self._asked()
         if secret := self._same(over):
             self.writes.append(f"delete {over.owner}")
@@ -86,19 +88,19 @@ class Store:
             else:
                 del self.secrets[over.namespace]
 
-    async def release(self, over: Standing) -> None:
+    async def release(self, over: ExistingSecret) -> None:
         await self._asked()
         if secret := self._same(over):
             assert "deletionTimestamp" in secret["metadata"], "finalizers are only ever taken off what is being deleted"
             self.writes.append(f"release {over.owner}")
             del self.secrets[over.namespace]
 
-    def _same(self, over: Standing) -> Object | None:
+    def _same(self, over: ExistingSecret) -> Object | None:
         secret = self.secrets.get(over.namespace)
         if secret is not None and secret["metadata"]["uid"] != over.uid:
             raise WriteConflict("conflict")
         return secret
 
-    async def read(self, namespace: str) -> Standing | None:
+    async def read(self, namespace: str) -> ExistingSecret | None:
         secret = self.secrets.get(namespace)
         return self._seen(secret) if secret else None

@@ -38,7 +38,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.core.owner import by_label
-from webhook.core.pullsecret import Fingerprint, Leave, Namespace, Planner, Standing
+from webhook.core.pullsecret import ExistingSecret, Fingerprint, Leave, Namespace, Planner
 from webhook.kube.cluster import Cluster, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.reflector import Feed
@@ -106,7 +106,7 @@ class SlowSource:
     def known(self, owner: str) -> None:
         """Nothing without asking."""
 
-    def doubt(self, owner: str) -> None:
+    def invalidate(self, owner: str) -> None:
         """It is asked each time anyway."""
 
     async def credentials(self, owner: str) -> Credentials:
@@ -152,24 +152,24 @@ class Replica:
             planner=Planner(SECRET, fingerprint),
             now=lambda: NOW,
             metrics=metrics,
-            tell=self._tell,
+            record=self._record,
         )
         self.supply, self.refresh = parts.supply, parts.refresh
         self.mails = {"namespaces": Mail(), "secrets": Mail()}
         self.keep: dict[str, Callable[[Any], Any]] = {
             "namespaces": lambda seen: (seen.metadata.name, reader.namespace(seen)),
-            "secrets": lambda seen: (seen.metadata.namespace, reader.standing(seen)),
+            "secrets": lambda seen: (seen.metadata.namespace, reader.existing(seen)),
         }
         namespaces: Feed[NamespaceObject, Namespace] = Feed(
             cast(Watch[NamespaceObject, tuple[str, Namespace]], self.mails["namespaces"]),
             self.state.namespaces,
             self.refresh.news,
         )
-        secrets: Feed[SecretObject, Standing] = Feed(
-            cast(Watch[SecretObject, tuple[str, Standing]], self.mails["secrets"]),
-            self.state.standing,
+        secrets: Feed[SecretObject, ExistingSecret] = Feed(
+            cast(Watch[SecretObject, tuple[str, ExistingSecret]], self.mails["secrets"]),
+            self.state.pull_secrets,
             self.refresh.news,
-            self.supply.heard,
+            self.supply.secret_changed,
         )
         self.background = [self.loop.create_task(run) for run in (namespaces.run(), secrets.run())]
         for what in FEEDS:
@@ -183,7 +183,7 @@ class Replica:
     def _changed(self, owner: str | None) -> None:
         self.refresh.owner(owner)
 
-    def _tell(self, notice: Notice) -> None:
+    def _record(self, notice: Notice) -> None:
         self.said.append(notice)
         if "itself" in notice.message:
             self.troubles.append(notice.message)
@@ -382,7 +382,7 @@ class World:
         """When all is told."""
         self.check()
         for replica in self.replicas:
-            secret, namespace = replica.state.standing.get(NAMESPACE), replica.state.namespaces.get(NAMESPACE)
+            secret, namespace = replica.state.pull_secrets.get(NAMESPACE), replica.state.namespaces.get(NAMESPACE)
             for known, real in ((secret, self.server.secret), (namespace, self.server.namespace)):
                 seen = known and (known.uid, str(known.version))
                 assert seen == (real and (real["metadata"]["uid"], real["metadata"]["resourceVersion"]))

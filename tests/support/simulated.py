@@ -134,14 +134,14 @@ class Server:
     # -- what everybody may see --
 
     def listed(self, what: str) -> list[Object]:
-        standing: dict[str, list[Object | None]] = {
+        existing: dict[str, list[Object | None]] = {
             "namespaces": [self.namespace],
             "secrets": [self.secret],
             "sources": [*self.sources.values()],
         }
-        return [copy.deepcopy(obj) for obj in standing[what] if obj is not None]
+        return [copy.deepcopy(obj) for obj in existing[what] if obj is not None]
 
-    def _tell(self, what: str, kind: Literal["ADDED", "MODIFIED", "DELETED"], obj: Object) -> None:
+    def _record(self, what: str, kind: Literal["ADDED", "MODIFIED", "DELETED"], obj: Object) -> None:
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
         self.log[what].append(Event(kind, copy.deepcopy(obj)))
@@ -203,7 +203,7 @@ class Server:
     def _update(self, after: Object) -> Object:
         if after != self.secret:
             self.secret = after
-            self._tell("secrets", "MODIFIED", after)
+            self._record("secrets", "MODIFIED", after)
             self.writes += 1
             self.wrote(after)
         return copy.deepcopy(after)
@@ -272,17 +272,17 @@ class Server:
 
     def create_namespace(self, labels: Mapping[str, str]) -> None:
         self.namespace = {"metadata": {"name": NAMESPACE, "uid": self._uid(), "labels": dict(labels)}}
-        self._tell("namespaces", "ADDED", self.namespace)
+        self._record("namespaces", "ADDED", self.namespace)
 
     def label_namespace(self, labels: Mapping[str, str]) -> None:
         assert self.namespace is not None
         self.namespace["metadata"]["labels"] = dict(labels)
-        self._tell("namespaces", "MODIFIED", self.namespace)
+        self._record("namespaces", "MODIFIED", self.namespace)
 
     def delete_namespace(self) -> None:
         assert self.namespace is not None
         self.namespace["metadata"]["deletionTimestamp"] = "now"
-        self._tell("namespaces", "MODIFIED", self.namespace)
+        self._record("namespaces", "MODIFIED", self.namespace)
 
     def finish_namespace(self) -> None:
         """What the namespace controller does with one that is being deleted."""
@@ -290,7 +290,7 @@ class Server:
         if self.secret is not None:
             self.delete_secret()
         if self.secret is None:
-            self._tell("namespaces", "DELETED", self.namespace)
+            self._record("namespaces", "DELETED", self.namespace)
             self.namespace = None
 
     def create_secret(self, secret: Object) -> None:
@@ -301,7 +301,7 @@ class Server:
         secret["metadata"] |= {"name": SECRET, "namespace": NAMESPACE, "uid": self._uid()}
         self.secret = secret
         self.managers = {path: set(managers) for path in OURS if at(secret, path) is not None}
-        self._tell("secrets", "ADDED", secret)
+        self._record("secrets", "ADDED", secret)
 
     def change_secret(self, path: tuple[str, ...], value: Any) -> None:
         """As a tenant, who then manages that field. One that was only held by a finalizer is gone with it."""
@@ -313,7 +313,7 @@ class Server:
         if "deletionTimestamp" in metadata and "finalizers" not in metadata:
             self._gone()
         else:
-            self._tell("secrets", "MODIFIED", self.secret)
+            self._record("secrets", "MODIFIED", self.secret)
 
     def delete_secret(self) -> None:
         assert self.secret is not None
@@ -322,11 +322,11 @@ class Server:
             self._gone()
         elif "deletionTimestamp" not in metadata:
             metadata["deletionTimestamp"] = "now"
-            self._tell("secrets", "MODIFIED", self.secret)
+            self._record("secrets", "MODIFIED", self.secret)
 
     def _gone(self) -> None:
         assert self.secret is not None
-        self._tell("secrets", "DELETED", self.secret)
+        self._record("secrets", "DELETED", self.secret)
         self.secret = None
 
     def set_source(self, owner: str, data: str | None) -> None:
@@ -335,14 +335,14 @@ class Server:
         before = self.sources.pop(name, None)
         if data is None:
             if before is not None:
-                self._tell("sources", "DELETED", before)
+                self._record("sources", "DELETED", before)
             return
         self.sources[name] = obj = {
             "metadata": {"name": name, "namespace": "release", "uid": name, "labels": {OWNER: owner}},
             "type": DOCKERCONFIG,
             "data": {KEY: data},
         }
-        self._tell("sources", "ADDED" if before is None else "MODIFIED", obj)
+        self._record("sources", "ADDED" if before is None else "MODIFIED", obj)
 
 
 @dataclass

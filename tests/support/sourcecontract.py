@@ -48,7 +48,7 @@ def credential(registry: str = "ghcr.io", username: str = "u") -> Credential:
 
 
 class Place(ABC):
-    """`metrics`, `hear` and `tell` are what its source was made with; `heard` and `said` what came of them."""
+    """`metrics`, `hear` and `record` are what its source was made with; `heard` and `said` what came of them."""
 
     source: Source
 
@@ -113,10 +113,10 @@ class Contract:
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """Answers of remotes are old at once if they say so, and pauses are short."""
-        monkeypatch.setattr(cached, "LEAST", 0.02)
+        monkeypatch.setattr(cached, "MIN_FRESH_SECONDS", 0.02)
         monkeypatch.setattr(cached, "FEED_BACKOFF_SECONDS", 0.05)
         monkeypatch.setattr(breaker, "BACKOFF_SECONDS", 0.05)
-        monkeypatch.setattr(breaker, "OWNER_BACKOFF_MAX_SECONDS", 0.2)
+        monkeypatch.setattr(breaker, "MAX_OWNER_BACKOFF_SECONDS", 0.2)
         with structlog.testing.capture_logs() as logs:
             yield
         assert not planted.leaks(repr(logs))
@@ -180,10 +180,10 @@ class Contract:
             given = credential()
             await place.gives("alice", given)
             before = await place.has("alice", given)
-            place.source.doubt("alice")
-            place.source.doubt("nobody")
+            place.source.invalidate("alice")
+            place.source.invalidate("nobody")
             assert await place.source.credentials("alice") is before
-            place.source.doubt("alice")  # so soon that it may not count
+            place.source.invalidate("alice")  # so soon that it may not count
             assert await place.source.credentials("alice") is before
 
         self._in(scenario)
@@ -239,7 +239,7 @@ class Contract:
             await place.has("alice", given)
             await place.goes_down()
             await self._says_nothing_else(place, given)
-            place.source.doubt("alice")
+            place.source.invalidate("alice")
             await self._says_nothing_else(place, given)
             await place.comes_back()
             await place.gives("alice", second)

@@ -9,7 +9,7 @@ from typing import Any, cast
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.kube.cluster import Cluster
-from webhook.kube.events import Events
+from webhook.kube.events import EventRecorder
 
 Object = dict[str, Any]
 
@@ -31,9 +31,9 @@ def written(notices: Sequence[Notice], own: str, at: datetime) -> list[Object]:
     """All of them must become Events: not more than the burst of each, and each once."""
 
     async def post() -> list[Object]:
-        events, api = Events(Metrics(), lambda: at, "webhook-1", own), _Api(len(notices))
+        events, api = EventRecorder(Metrics(), lambda: at, "webhook-1", own), _Api(len(notices))
         for notice in notices:
-            events.tell(notice)
+            events.record(notice)
         with suppress(asyncio.CancelledError):
             async with asyncio.timeout(5):
                 await events.run(cast(Cluster, api))

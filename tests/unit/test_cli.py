@@ -259,7 +259,7 @@ def kubeconfig(folder: Path, port: int) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "PATIENCE", 0.0)
+    monkeypatch.setattr(preflight, "STARTING_SECONDS", 0.0)
 
 
 @contextmanager

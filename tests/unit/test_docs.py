@@ -16,15 +16,15 @@ from webhook import expiry, refresh
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import pullsecret
-from webhook.core.credential import MOST
+from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.metrics import Metrics
-from webhook.core.owner import LONGEST as LONGEST_OWNER
+from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.owner import find_owner
-from webhook.core.shown import LONGEST as LONGEST_QUOTED
+from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
 from webhook.kube import events, preflight, reader, store
 from webhook.kube.cluster import SecretObject
-from webhook.kube.safetynet import LONGEST as LONGEST_ANNOTATION
-from webhook.kube.watch import SILENCE
+from webhook.kube.safetynet import MAX_ANNOTATION_BYTES as LONGEST_ANNOTATION
+from webhook.kube.watch import SILENCE_SECONDS
 from webhook.serving import server, slots
 from webhook.sources.secret import read
 
@@ -151,48 +151,48 @@ def test_each_row_of_the_table_of_cases_names_golden_cases_and_each_golden_case_
 
 FIGURES = {
     "docs/certificates.md": {
-        f"reads the\nfiles every {files.EVERY:g} seconds",
+        f"reads the\nfiles every {files.LOOK_SECONDS:g} seconds",
         f"valid for {authority.LEAF_LIFE.days}\ndays",
     },
     "docs/design.md": {
-        f"the `timeout` in the URL less {server.MARGIN:g}\n",
-        f"every {files.EVERY:g} seconds",
-        f"every {expiry.EVERY:g} seconds",
-        f"more than {server.LARGEST // 1024 // 1024} MiB: 413",
+        f"the `timeout` in the URL less {server.MARGIN_SECONDS:g}\n",
+        f"every {files.LOOK_SECONDS:g} seconds",
+        f"every {expiry.LOOK_SECONDS:g} seconds",
+        f"more than {server.MAX_BODY_BYTES // 1024 // 1024} MiB: 413",
     },
     "docs/owners.md": {
         f"at most {LONGEST_OWNER} printable",
-        f"at most {reading.DEEPEST} levels deep",
-        f"at most {reading.LARGEST:,} characters",
+        f"at most {reading.MAX_DEPTH} levels deep",
+        f"at most {reading.MAX_CONFIG_CHARS:,} characters",
     },
-    "docs/credentials.md": {f"more than {MOST} entries"},
+    "docs/credentials.md": {f"more than {MAX_CREDENTIALS} entries"},
     "docs/operating.md": {
-        f"waits for {preflight.PATIENCE:g} seconds",
-        f"accepts connections for {server.LINGER:g} more seconds",
+        f"waits for {preflight.STARTING_SECONDS:g} seconds",
+        f"accepts connections for {server.LINGER_SECONDS:g} more seconds",
     },
     "docs/guarantees-and-limits.md": {
-        f"the first {reader.MOST_SECRETS} pull secrets of an account",
+        f"the first {reader.MAX_SECRETS} pull secrets of an account",
         f"names of {reader.MAX_NAMES_CHARS:,} characters together",
-        f"the first {pullsecret.MOST_ENDS} expiry times",
+        f"the first {pullsecret.MAX_ENDS} expiry times",
         f"larger than {reader.MAX_CONTENT_CHARS // 1024} KiB",
         f"more than {reader.MAX_REGISTRIES_CHARS:,} characters together",
         f"{LONGEST_ANNOTATION // 1024} KiB",
-        f"noticed after {SILENCE:g} seconds",
-        f"again after {refresh.PASSING:g} seconds at most",
-        f"more than {refresh.PASSING * refresh.RETRIES:g} failing namespaces",
-        f"{refresh.RETRIES} per second",
-        f"intervals of up to {refresh.LONGEST:g} seconds",
+        f"noticed after {SILENCE_SECONDS:g} seconds",
+        f"again after {refresh.MAX_OUTAGE_BACKOFF_SECONDS:g} seconds at most",
+        f"more than {refresh.MAX_OUTAGE_BACKOFF_SECONDS * refresh.RETRIES_PER_SECOND:g} failing namespaces",
+        f"{refresh.RETRIES_PER_SECOND} per second",
+        f"intervals of up to {refresh.MAX_BACKOFF_SECONDS:g} seconds",
         f"{events.BURST} notices are written at once and {60 / events.PACE.total_seconds():g} per minute",
     },
     "docs/threat-model.md": {
-        f"{server.CONNECTIONS} slots",
-        f"{server.CONNECTIONS // 4} of the slots",
-        f"{server.SCRAPERS} slots",
-        f"within the last {slots.RESTS:g} seconds",
-        f"room for {slots.SILENT:,} more",
+        f"{server.MAX_CONNECTIONS} slots",
+        f"{server.MAX_CONNECTIONS // 4} of the slots",
+        f"{server.MAX_SCRAPERS} slots",
+        f"within the last {slots.IDLE_SECONDS:g} seconds",
+        f"room for {slots.MAX_SILENT:,} more",
         f"cut to {LONGEST_QUOTED} characters",
-        f"every {'five' if store.IN_FORCE == 300 else store.IN_FORCE} minutes",
-        f"every {store.NOT_IN_FORCE:g}\nseconds",
+        f"every {'five' if store.IN_FORCE_SECONDS == 300 else store.IN_FORCE_SECONDS} minutes",
+        f"every {store.NOT_IN_FORCE_SECONDS:g}\nseconds",
     },
 }
 """What pages say of the code's bounds, made of the code's own numbers."""
@@ -208,9 +208,9 @@ def test_figures_are_the_codes(page: str) -> None:
 def test_times_that_are_told_in_words_are_the_codes() -> None:
     lasting, outage = events.current_for("SupplyFailed"), events.current_for("SourceUnavailable")
     assert (lasting.total_seconds(), outage.total_seconds()) == (3600, 600)  # operating.md: Events and log lines
-    assert (authority.CA_LIFE.days, bundle.SOAK.total_seconds(), selfmanaged.EVERY) == (365, 3600, 60)
+    assert (authority.CA_LIFE.days, bundle.SOAK.total_seconds(), selfmanaged.LOOK_SECONDS) == (365, 3600, 60)
     assert bundle.RELIEF.total_seconds() == 5 * 60
-    assert preflight.SAID_AGAIN == 60
+    assert preflight.LOG_AGAIN_SECONDS == 60
 
 
 MEASURED = {

@@ -7,8 +7,8 @@ from prometheus_client import generate_latest
 
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
-from webhook.core.pullsecret import Standing
-from webhook.expiry import AT_A_TIME, Expiry
+from webhook.core.pullsecret import ExistingSecret
+from webhook.expiry import BATCH, Expiry
 from webhook.kube.views import View
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -18,15 +18,15 @@ DAY = timedelta(days=1)
 class Case:
     def __init__(self) -> None:
         self.now, self.version = NOW, 0
-        self.view: View[Standing] = View()
+        self.view: View[ExistingSecret] = View()
         self.told: list[Notice] = []
         self.metrics = Metrics()
         self.expiry = Expiry(self.view, "ghcr-secret", lambda: self.now, self.told.append, self.metrics)
 
     def stands(self, namespace: str, *ends: datetime) -> None:
         self.version += 1
-        standing = Standing(namespace, "uid", self.version, True, True, False, False, "alice", b"", (), ends)
-        self.view.learn(namespace, standing)
+        existing = ExistingSecret(namespace, "uid", self.version, True, True, False, False, "alice", b"", (), ends)
+        self.view.learn(namespace, existing)
 
     def look(self) -> tuple[int, int]:
         """How many end soon, and have ended, as a scrape shows it."""
@@ -88,7 +88,7 @@ def test_a_look_at_many_lets_others_go_on() -> None:
     """One tenant wrote thousands of ends: one notice, and no pass of the loop that looks at more than a part."""
     case = Case()
     for number in range(20):
-        case.stands(f"team-{number}", *(NOW + 2 * DAY + timedelta(seconds=second) for second in range(AT_A_TIME)))
+        case.stands(f"team-{number}", *(NOW + 2 * DAY + timedelta(seconds=second) for second in range(BATCH)))
 
     async def passes() -> int:
         count, look = 0, asyncio.create_task(case.expiry.look())

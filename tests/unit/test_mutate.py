@@ -49,7 +49,7 @@ def empty_cluster() -> Mutate:
         planner=Planner("ghcr-secret", Fingerprint(b"k")),
         now=lambda: datetime.now(UTC),
         metrics=metrics,
-        tell=none,
+        record=none,
     )
     return Mutate(parts.admission, metrics)
 

@@ -16,7 +16,19 @@ from structlog.testing import capture_logs
 from support import planted
 from webhook import refresh
 from webhook.core.notice import Notice
-from webhook.refresh import AT_A_TIME, CALM, FIGHT, FIRST, LONGEST, PART, PASSING, RESYNC, RETRIES, WORKERS, Refresh
+from webhook.refresh import (
+    BACKOFF_SECONDS,
+    CALM_SECONDS,
+    MAX_BACKOFF_SECONDS,
+    MAX_OUTAGE_BACKOFF_SECONDS,
+    OWNER_BATCH,
+    RESYNC_SECONDS,
+    RETRIES_PER_SECOND,
+    SPREAD_SECONDS,
+    TUG_OF_WAR,
+    WORKERS,
+    Refresh,
+)
 from webhook.serving import loop
 from webhook.supply import Supplied
 
@@ -116,7 +128,7 @@ def test_however_many_are_concerned_others_have_their_turn_in_between(
 ) -> None:
     """Such as a review that has arrived."""
     monkeypatch.setattr(random, "uniform", lambda low, _high: low)
-    everybody = Counted(f"ns-{number}" for number in range(100 * AT_A_TIME))
+    everybody = Counted(f"ns-{number}" for number in range(100 * OWNER_BATCH))
     scene.known = {None: everybody}
     noted: list[int] = []
     looked: list[int] = []
@@ -131,7 +143,7 @@ def test_however_many_are_concerned_others_have_their_turn_in_between(
     scene.play(script())
     assert set(scene.names) == set(everybody)
     assert len(scene.seen) == len(everybody)
-    assert max(after - before for before, after in pairwise(noted)) <= AT_A_TIME
+    assert max(after - before for before, after in pairwise(noted)) <= OWNER_BATCH
     assert max(after - before for before, after in pairwise(looked)) <= 1
 
 
@@ -194,7 +206,7 @@ def test_news_is_looked_at_at_a_moment_of_its_own_by_each_replica(scene: Scene) 
         for one in (scene, other):
             one.refresh.owner("alice")
             one.refresh.news("a0")
-        await asyncio.sleep(PART)
+        await asyncio.sleep(SPREAD_SECONDS)
 
     async def both() -> None:
         running = asyncio.create_task(other.refresh.run())
@@ -204,7 +216,7 @@ def test_news_is_looked_at_at_a_moment_of_its_own_by_each_replica(scene: Scene) 
     scene.play(both())
     first, second = dict(scene.seen), dict(other.seen)
     assert len(scene.seen) == len(other.seen) == len(first) == len(second) == len(spaces)
-    assert max(*first.values(), *second.values()) <= PART
+    assert max(*first.values(), *second.values()) <= SPREAD_SECONDS
     together = [space for space in spaces if abs(first[space] - second[space]) < 0.01]
     assert len(together) < 20, "about four of a hundred"
     assert scene.names != other.names
@@ -217,10 +229,10 @@ def test_who_waits_for_news_does_not_look_sooner_than_its_pace(scene: Scene) -> 
         scene.refresh.look("a")
         await asyncio.sleep(0)
         scene.refresh.news("a")
-        await asyncio.sleep(FIRST)
+        await asyncio.sleep(BACKOFF_SECONDS)
 
     scene.play(script())
-    assert scene.gaps[0] >= 0.75 * FIRST - 1e-6
+    assert scene.gaps[0] >= 0.75 * BACKOFF_SECONDS - 1e-6
 
 
 def test_a_change_during_the_work_queues_it_once_more(scene: Scene) -> None:
@@ -267,8 +279,8 @@ def test_a_failing_one_is_tried_later_and_later(scene: Scene) -> None:
         await asyncio.sleep(3600)
 
     scene.play(script())
-    expected = [min(FIRST * 2**n, LONGEST) for n in range(len(scene.gaps))]
-    assert expected.count(LONGEST) > 5
+    expected = [min(BACKOFF_SECONDS * 2**n, MAX_BACKOFF_SECONDS) for n in range(len(scene.gaps))]
+    assert expected.count(MAX_BACKOFF_SECONDS) > 5
     for gap, delay in zip(scene.gaps, expected, strict=True):
         assert 0.75 * delay - 1e-6 <= gap <= delay + 1e-6
     assert set(scene.told) == {
@@ -282,7 +294,7 @@ def test_replicas_part(scene: Scene) -> None:
     async def script() -> None:
         for number in range(20):
             scene.refresh.look(f"a{number}")
-        await asyncio.sleep(FIRST)
+        await asyncio.sleep(BACKOFF_SECONDS)
 
     scene.play(script())
     assert len({time for _, time in scene.seen}) > 10
@@ -303,7 +315,9 @@ def test_who_asks_meanwhile_waits_too(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("no_jitter")
-@pytest.mark.parametrize(("pause", "delay"), [(CALM - 1, 4 * FIRST), (CALM + 1, FIRST)])
+@pytest.mark.parametrize(
+    ("pause", "delay"), [(CALM_SECONDS - 1, 4 * BACKOFF_SECONDS), (CALM_SECONDS + 1, BACKOFF_SECONDS)]
+)
 def test_calm_lets_a_namespace_start_afresh(pause: float, delay: float, scene: Scene) -> None:
     answers = iter([FAILED, FAILED, OK, OK, FAILED, OK])
     scene.answer = lambda _: next(answers)
@@ -329,8 +343,8 @@ def test_another_namespace_of_that_name_starts_afresh(scene: Scene) -> None:
     async def script() -> None:
         scene.refresh.look("a")
         await asyncio.sleep(8)  # fails at 0, 0.5, 1.5, 3.5 and 7.5 or earlier; the next look would be seconds away
-        scene.refresh.anew("b")  # one that nothing is known of: nobody needs to look
-        scene.refresh.anew("a")
+        scene.refresh.new_or_moved("b")  # one that nothing is known of: nobody needs to look
+        scene.refresh.new_or_moved("a")
         scene.refresh.look("a")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -346,7 +360,7 @@ def test_one_that_is_well_is_forgotten_after_calm_only(scene: Scene) -> None:
 
     async def script() -> None:
         scene.refresh.look("a")
-        for seconds, remembered in ((0, {"a"}), (CALM - 1, {"a"}), (CALM + 1, set())):
+        for seconds, remembered in ((0, {"a"}), (CALM_SECONDS - 1, {"a"}), (CALM_SECONDS + 1, set())):
             await asyncio.sleep(seconds)
             scene.refresh.look("a")
             await asyncio.sleep(1)
@@ -371,17 +385,19 @@ def test_one_that_is_right_for_a_time_is_looked_at_when_that_is_over(scene: Scen
         await asyncio.sleep(10_000)
 
     scene.play(script())
-    assert [time for _, time in scene.seen] == pytest.approx([0, 60 + PART, 100 + PART, 105 + 2 * PART], abs=0.01)
+    assert [time for _, time in scene.seen] == pytest.approx(
+        [0, 60 + SPREAD_SECONDS, 100 + SPREAD_SECONDS, 105 + 2 * SPREAD_SECONDS], abs=0.01
+    )
 
 
 @pytest.mark.usefixtures("no_jitter")
 def test_a_time_that_is_far_away_is_looked_at_each_day(scene: Scene) -> None:
     """The clock of the moment may be set, this one is not."""
-    scene.answer = lambda _: Supplied(requeue_after=100 * RESYNC)
+    scene.answer = lambda _: Supplied(requeue_after=100 * RESYNC_SECONDS)
 
     async def script() -> None:
         scene.refresh.look("a")
-        await asyncio.sleep(2.5 * RESYNC)
+        await asyncio.sleep(2.5 * RESYNC_SECONDS)
 
     scene.play(script())
     assert len(scene.seen) == 3
@@ -413,15 +429,15 @@ def test_few_writes_are_no_tug_of_war(scene: Scene) -> None:
     scene.answer = lambda _: WROTE
 
     async def script() -> None:
-        for _ in range(FIGHT):
+        for _ in range(TUG_OF_WAR):
             scene.refresh.look("a")
-            await asyncio.sleep(LONGEST)
-        for _ in range(FIGHT):
+            await asyncio.sleep(MAX_BACKOFF_SECONDS)
+        for _ in range(TUG_OF_WAR):
             scene.refresh.look("b")
             await asyncio.sleep(0)
 
     scene.play(script())
-    assert scene.names.count("a") == FIGHT
+    assert scene.names.count("a") == TUG_OF_WAR
     assert scene.told == []
 
 
@@ -457,7 +473,7 @@ def test_an_error_of_our_own_ends_nothing(scene: Scene, said: list[MutableMappin
 
 
 def test_paces_of_calm_namespaces_are_dropped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refresh, "SWEEP", 4)
+    monkeypatch.setattr(refresh, "PACES_SWEEP", 4)
     scene.answer = lambda _: WROTE
 
     async def script() -> None:
@@ -475,18 +491,18 @@ def test_paces_of_calm_namespaces_are_dropped(scene: Scene, monkeypatch: pytest.
 
 
 def written(token: int) -> Supplied:
-    return Supplied(wrote=True, stands=b"%d" % token)
+    return Supplied(wrote=True, digest=b"%d" % token)
 
 
 def test_tokens_that_change_are_no_tug_of_war_and_written_soon(scene: Scene) -> None:
-    token, stands = 0, 0
+    token, digest = 0, 0
     late: list[float] = []
     scene.known = {"alice": ["a"]}
 
     def answer(_: str) -> Supplied:
-        nonlocal stands
-        wrote, stands = stands != token, token
-        return Supplied(wrote=wrote, stands=b"%d" % token)
+        nonlocal digest
+        wrote, digest = digest != token, token
+        return Supplied(wrote=wrote, digest=b"%d" % token)
 
     scene.answer = answer
 
@@ -496,7 +512,7 @@ def test_tokens_that_change_are_no_tug_of_war_and_written_soon(scene: Scene) -> 
             token += 1
             scene.refresh.owner("alice")
             await asyncio.sleep(pause)
-            late.append(pause if stands == token else 0.0)
+            late.append(pause if digest == token else 0.0)
         assert all(late[200:])
         assert late[99:200].count(0.0) == 1, "right after the burst"
 
@@ -518,7 +534,7 @@ def test_news_are_written_at_once_amid_a_tug_of_war(scene: Scene) -> None:
         assert scene.gaps[-1] > 100
         token = 1
         scene.refresh.owner("alice")
-        await asyncio.sleep(PART + 0.1)
+        await asyncio.sleep(SPREAD_SECONDS + 0.1)
         assert len(scene.seen) == before + 1
         for _ in range(200):
             scene.refresh.look("a")
@@ -531,25 +547,25 @@ def test_news_are_written_at_once_amid_a_tug_of_war(scene: Scene) -> None:
 
 def test_while_the_api_server_fails_it_is_tried_often_and_by_few(scene: Scene) -> None:
     scene.answer = lambda _: AWAY
-    many = 10 * RETRIES
+    many = 10 * RETRIES_PER_SECOND
 
     async def script() -> None:
         scene.refresh.look("a")
         await asyncio.sleep(600)
-        assert max(scene.gaps) <= PASSING + 1e-6
+        assert max(scene.gaps) <= MAX_OUTAGE_BACKOFF_SECONDS + 1e-6
         scene.seen.clear()
         for number in range(many):
             scene.refresh.look(f"a{number}")
         await asyncio.sleep(300)
         scene.seen.clear()
         await asyncio.sleep(100)
-        assert len(scene.seen) <= 1.5 * 100 * RETRIES
+        assert len(scene.seen) <= 1.5 * 100 * RETRIES_PER_SECOND
 
     scene.play(script())
 
 
 def test_when_one_write_succeeds_all_that_failed_are_looked_at(scene: Scene) -> None:
-    away, many = True, 10 * RETRIES
+    away, many = True, 10 * RETRIES_PER_SECOND
     scene.answer = lambda _: AWAY if away else WROTE
 
     async def script() -> None:
@@ -576,7 +592,7 @@ def test_a_few_successes_are_no_storm(scene: Scene) -> None:
         return AWAY if left % 100 else WROTE
 
     scene.answer = answer
-    many = 20 * RETRIES
+    many = 20 * RETRIES_PER_SECOND
 
     async def script() -> None:
         for number in range(many):
@@ -584,7 +600,7 @@ def test_a_few_successes_are_no_storm(scene: Scene) -> None:
         await asyncio.sleep(10)
         for _ in range(10):
             before = len(scene.seen)
-            await asyncio.sleep(PASSING)
+            await asyncio.sleep(MAX_OUTAGE_BACKOFF_SECONDS)
             assert len(scene.seen) - before <= 2 * many
 
     scene.play(script())
@@ -611,30 +627,30 @@ def test_a_namespace_that_is_slow_keeps_one_worker(scene: Scene) -> None:
 
 
 class Everything:
-    """One namespace and all that happens to it. `right`: the token that should stand; `stands`: the one that does."""
+    """One namespace and all that happens to it. `right`: the token that should stand; `digest`: the one that does."""
 
     def __init__(self, scene: Scene) -> None:
-        self.scene, self.right, self.stands, self.away, self.undone = scene, 0, -1, False, 0
+        self.scene, self.right, self.digest, self.away, self.undone = scene, 0, -1, False, 0
         self.since = 0.0
         scene.answer, scene.known = self.answer, {"alice": ["a"]}
 
     def answer(self, _: str) -> Supplied:
-        if self.away and self.stands != self.right:
+        if self.away and self.digest != self.right:
             return AWAY
-        wrote, self.stands = self.stands != self.right, self.right
-        return Supplied(wrote=wrote, stands=b"%d" % self.right)
+        wrote, self.digest = self.digest != self.right, self.right
+        return Supplied(wrote=wrote, digest=b"%d" % self.right)
 
     async def happens(self, what: str) -> None:
         now = asyncio.get_running_loop().time()
-        if what == "undone" and self.stands == self.right:
-            self.stands, self.undone = -1, self.undone + 1
+        if what == "undone" and self.digest == self.right:
+            self.digest, self.undone = -1, self.undone + 1
             self.scene.refresh.news("a")
         elif what == "token":
             self.right, self.since = self.right + 1, now
             self.scene.refresh.owner("alice")
         elif what == "hand-over":
             self.right, self.since = self.right + 1, now
-            self.scene.refresh.anew("a")
+            self.scene.refresh.new_or_moved("a")
             self.scene.refresh.news("a")
         elif what in ("away", "back"):
             self.away, self.since = what == "away", now
@@ -643,8 +659,8 @@ class Everything:
     def holds(self, now: float) -> None:
         """News are written within 5 s of their coming or of the API server's return, whatever the tenant does."""
         if not self.away and now - self.since > 5:
-            assert self.stands in (self.right, -1)
-        if self.undone < FIGHT:
+            assert self.digest in (self.right, -1)
+        if self.undone < TUG_OF_WAR:
             assert "TugOfWar" not in self.scene.reasons()
 
 
@@ -665,7 +681,7 @@ def test_whatever_happens_news_are_written_soon(what: list[str]) -> None:
         await everything.happens("back")
         await everything.happens("token")
         await asyncio.sleep(5)
-        assert everything.stands == everything.right
+        assert everything.digest == everything.right
 
     scene.play(script())
 

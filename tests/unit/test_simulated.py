@@ -265,10 +265,12 @@ def _denies(real: Real) -> bool:
     return "(policy)" in str(story.told)
 
 
-@pytest.mark.parametrize("tell", [ordinary_life, edits, finalizers, secrets_of_others], ids=lambda tell: tell.__name__)
-def test_the_simulated_api_server_answers_as_the_real_one(real: Real, tell: Callable[[Story], None]) -> None:
+@pytest.mark.parametrize(
+    "tell", [ordinary_life, edits, finalizers, secrets_of_others], ids=lambda record: record.__name__
+)
+def test_the_simulated_api_server_answers_as_the_real_one(real: Real, record: Callable[[Story], None]) -> None:
     simulated, happened = Story(Simulated()), Story(real)
-    tell(simulated)
-    tell(happened)
+    record(simulated)
+    record(happened)
     for expected, seen in zip(simulated.told, happened.told, strict=True):
         assert expected == seen

@@ -62,11 +62,11 @@ def quiet() -> Iterator[None]:
 
 
 class TwoReplicas(RuleBasedStateMachine):
-    @initialize(slow=st.booleans(), policed=st.booleans(), standing=st.booleans())
-    def start(self, slow: bool, policed: bool, standing: bool) -> None:
+    @initialize(slow=st.booleans(), policed=st.booleans(), existing=st.booleans())
+    def start(self, slow: bool, policed: bool, existing: bool) -> None:
         self.world = World("AB", slow=slow, policed=policed, note=note)
         self.server = self.world.server
-        if standing:
+        if existing:
             self.world.all_is_told()
 
     # -- the schedule --
@@ -414,7 +414,7 @@ def test_what_changes_hands_again_while_the_secret_before_goes_is_planned_anew()
 def test_after_a_restore_of_etcd_an_answer_is_believed_though_its_version_is_older() -> None:
     with settled("A") as world:
         (replica,) = world.replicas
-        view = replica.state.standing
+        view = replica.state.pull_secrets
         known = view.get(NAMESPACE)
         assert known
         view.learn(NAMESPACE, replace(known, version=10**6, digest=b"what was lost"))
@@ -453,16 +453,16 @@ def test_a_plan_is_of_what_is_known_when_the_source_has_answered() -> None:
 
 
 @contextmanager
-def doubts() -> Iterator[tuple[World, list[str]]]:
+def invalidations() -> Iterator[tuple[World, list[str]]]:
     """One replica, and the owners of whom its source is to be asked again."""
     with settled("A") as world:
-        doubted: list[str] = []
+        invalidated: list[str] = []
 
-        def doubt(owner: str) -> None:
-            doubted.append(owner)
+        def invalidate(owner: str) -> None:
+            invalidated.append(owner)
 
-        world.replicas[0].source.doubt = doubt  # type: ignore[method-assign]
-        yield world, doubted
+        world.replicas[0].source.invalidate = invalidate  # type: ignore[method-assign]
+        yield world, invalidated
 
 
 def made_by_another(world: World) -> None:
@@ -483,42 +483,42 @@ def made_by_another(world: World) -> None:
 )
 def test_before_what_others_did_is_undone_the_source_is_asked_again(edit: Any, expected: list[str]) -> None:
     """An answer that is good for long may be older than the one that another replica went by."""
-    with doubts() as (world, doubted):
+    with invalidations() as (world, invalidated):
         if edit is None:
             world.server.delete_secret()
         else:
             world.tenant(*edit)
         world.all_is_told()
-        assert doubted == expected
+        assert invalidated == expected
 
 
 def test_also_when_a_write_that_fails_finds_it_out() -> None:
     """The watch tells it later, as no news."""
-    with doubts() as (world, doubted):
+    with invalidations() as (world, invalidated):
         world.set_token("alice")
         until(world, "APPLY")
         made_by_another(world)
         world.remember_foreign()
         world.all_is_told()
-        assert doubted == ["alice"]
+        assert invalidated == ["alice"]
 
 
 @pytest.mark.parametrize("change", [is_bobs, held_and_bobs, is_nobodys])
 @pytest.mark.parametrize("late", ["DELETE ghcr-secret", "GET ghcr-secret"])
 def test_what_we_do_ourselves_is_nothing_to_ask_about(change: Callable[[World], None], late: str) -> None:
     """The watch tells of it before the API server has answered us."""
-    with doubts() as (world, doubted):
+    with invalidations() as (world, invalidated):
         change(world)
         until(world, "DELETE ghcr-secret")
         if late != "DELETE ghcr-secret":
             until(world, late)
-        doubted.clear()
+        invalidated.clear()
         answered_late(world, lambda: None)
-        assert doubted == []
+        assert invalidated == []
 
 
 def test_who_is_not_served_is_not_asked_about() -> None:
-    with doubts() as (world, doubted):
+    with invalidations() as (world, invalidated):
         world.server.label_namespace({OWNER: "alice", "pullsecret-webhook/inject": "disabled"})
         world.all_is_told()
-        assert doubted == []
+        assert invalidated == []

@@ -30,7 +30,7 @@ def scene(told: list[Notice]) -> Parts:
         planner=Planner("ghcr-secret", Fingerprint(b"k")),
         now=lambda: NOW,
         metrics=Metrics(),
-        tell=told.append,
+        record=told.append,
     )
 
 

@@ -72,7 +72,7 @@ _MAKERS = frozenset({"configmap", "externalsecret", "sealedsecret", "secret", "s
 """Kinds that live in a namespace, so that a command to delete one reaches no further. Whoever may write the Secret says
 what owns it: any kind, any name.
 """
-KEYS = 20
+MAX_KEYS = 20
 """Signs that a command takes away; more are nobody's who means no harm."""
 
 Result = Literal["adopted", "fine", "refused"]
@@ -198,7 +198,9 @@ def _written_by(namespace: str, meta: Meta) -> tuple[str, str]:
         if keys := [key for place, key, _, _ in signs if place == where]:
             call = f"kubectl -n {{}} {where} secret {{}}{' {}-' * len(keys)}"
             commands.append(command(call, namespace, meta.name, *keys))
-    away = " && ".join(commands) if all(commands) and len(signs) <= KEYS else "take these signs of it off the Secret"
+    away = (
+        " && ".join(commands) if all(commands) and len(signs) <= MAX_KEYS else "take these signs of it off the Secret"
+    )
     _, _, who, stop = signs[0]
     return who, f"{stop}; then {away}"
 

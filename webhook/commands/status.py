@@ -26,7 +26,7 @@ from webhook.kube.cluster import AccountObject, Meta
 from webhook.kube.listing import listed
 from webhook.kube.recent_events import recent_warnings
 
-CELL = 64
+MAX_CELL_CHARS = 64
 """Characters of a cell of the table; JSON has all."""
 
 
@@ -123,7 +123,7 @@ def text(report: Report) -> str:
     rows = [("NAMESPACE", "OWNER", "SECRET", "ENDS", "WRITTEN", "REGISTRIES")]
     for line in lines:
         ends, written = _short(line.expires), _short(line.written)
-        owner = quoted(line.owner, CELL) if line.owner else "-"
+        owner = quoted(line.owner, MAX_CELL_CHARS) if line.owner else "-"
         rows.append((quoted(line.namespace), owner, line.state, ends, written, some(line.registries) or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     out = []

@@ -12,7 +12,7 @@ from webhook.core.review import PodSpec
 from webhook.core.wire import decode
 from webhook.kube.cluster import Cluster, ClusterError
 
-AGAIN = 1.0
+RETRY_SECONDS = 1.0
 """Seconds between two tries: a namespace that has just been made has no account yet, and selectors lag."""
 
 
@@ -31,7 +31,7 @@ async def run(cluster: Cluster, config: Config, namespace: str, within: float) -
     while (problem := await _problem(cluster, namespace, name)) is not None:
         if clock() > until:
             raise PullsecretError(f"a pod in {namespace} does not get {name}: {problem}")
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _problem(cluster: Cluster, namespace: str, name: str) -> str | None:

@@ -10,7 +10,7 @@ from webhook.core.names import is_ours
 from webhook.kube.cluster import Cluster, ClusterError, Meta
 from webhook.kube.listing import listed
 
-AT_ONCE = 16
+MAX_DELETIONS = 16
 """Deletions under way; the API server has others to serve."""
 
 
@@ -32,7 +32,7 @@ async def secrets(cluster: Cluster, config: Config) -> str:
     secrets = listed(cluster, f"the Secrets {name}", "/api/v1/secrets", _Item, query=query, metadata_only=True)
     found = [item.metadata async for item in secrets]
     ours = [meta for meta in found if is_ours(meta.labels)]
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(MAX_DELETIONS)
 
     async def delete(meta: Meta) -> bool:
         async with slots:

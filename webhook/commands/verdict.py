@@ -8,7 +8,7 @@ from webhook.commands.cluster_view import PullSecretObject
 from webhook.core.credential import Credentials, has_ended, next_end
 from webhook.core.dockerconfig import DockerConfigError
 from webhook.core.names import NAMESPACE_UID
-from webhook.core.pullsecret import SOON, Leave, Namespace, Planner, Standing
+from webhook.core.pullsecret import SOON, ExistingSecret, Leave, Namespace, Planner
 from webhook.core.shown import quoted, shown
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
@@ -53,7 +53,7 @@ class Pods:
 class Seen:
     """What is kept of a Secret of our name."""
 
-    standing: Standing
+    existing: ExistingSecret
     type: str
     namespace_uid: str | None
     written: datetime | None
@@ -70,9 +70,9 @@ class Seen:
             registries, unreadable = tuple(c.registry for c in parsed.credentials), shown("; ".join(parsed.problems))
         except DockerConfigError as e:
             unreadable = str(e)
-        standing, by = reader.standing(secret), secret.written
+        existing, by = reader.existing(secret), secret.written
         return cls(
-            standing=standing,
+            existing=existing,
             type=secret.type,
             namespace_uid=annotations.get(NAMESPACE_UID),
             written=by.time if by is not None else None,
@@ -122,7 +122,7 @@ class Judge:
         warning = self.warnings.of_namespace.get(name)
         if problem and warning is not None and warning.is_after(seen.written):
             problem += f"; {warning}"
-        ends = seen.standing.ends
+        ends = seen.existing.ends
         end = next_end(ends, self.now)
         soon = end is not None and has_ended(end, self.now + SOON)
         notes = ["a credential ends soon"] if soon else []
@@ -131,7 +131,7 @@ class Judge:
             name,
             owner,
             "wrong" if problem else "right",
-            seen.registries if seen.standing.ours else (),
+            seen.registries if seen.existing.ours else (),
             end or min(ends, default=None),
             seen.written,
             problem,
@@ -151,20 +151,20 @@ class Judge:
         return f"there is no Secret; {warning}" if warning else ""
 
     def _wrong(self, namespace: Namespace, seen: Seen) -> str:
-        standing = seen.standing
-        if not standing.ours:
+        existing = seen.existing
+        if not existing.ours:
             return f"the Secret is not the webhook's; see pullsecret adopt -n {namespace.name} --dry-run"
-        if standing.terminating:
+        if existing.terminating:
             return "the Secret is being deleted and something holds it"
-        if not standing.dockerconfig:
+        if not existing.dockerconfig:
             return f"the Secret's type is {quoted(seen.type)}"
-        if standing.owner != namespace.owner:
-            return f"the Secret is {quoted(standing.owner or 'nobody')}'s"
+        if existing.owner != namespace.owner:
+            return f"the Secret is {quoted(existing.owner or 'nobody')}'s"
         if seen.namespace_uid != namespace.uid:
             return "the Secret is for an earlier namespace of this name"
         if seen.unreadable:
             return f"the Secret's content is not usable: {seen.unreadable}"
-        if ended := [end for end in standing.ends if has_ended(end, self.now)]:
+        if ended := [end for end in existing.ends if has_ended(end, self.now)]:
             return f"a credential of {quoted(namespace.owner or '')} ended {min(ended):%Y-%m-%d %H:%M}; renew it"
         return ""
 
@@ -175,7 +175,7 @@ class Judge:
             return _stale(seen, self.warnings.of_owner.get(owner))
         if known is None:
             return f"a source Secret of {quoted(owner)} is broken; what stood before stays"
-        if isinstance(self.planner(namespace, known, seen.standing, self.now).step, Leave):
+        if isinstance(self.planner(namespace, known, seen.existing, self.now).step, Leave):
             return ""
         return f"the Secret is not what {quoted(owner)}'s source Secrets say; is the webhook running?"
 

@@ -18,11 +18,11 @@ from webhook.config.sourceconfig import Decrypt, Fields, HttpSource, Source, Sql
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
 
-LARGEST = 1024 * 1024
+MAX_CONFIG_CHARS = 1024 * 1024
 """Characters. A ConfigMap has no more bytes."""
-DEEPEST = 20
+MAX_DEPTH = 20
 """Levels. The configuration has six."""
-LONGEST = 1000
+MAX_MESSAGE_CHARS = 1000
 """Characters of a message, which names keys and values as they stand in the file."""
 NAMED = 3
 
@@ -31,7 +31,7 @@ class ConfigError(PullsecretError):
     """One line: path, what is wrong there, what to write instead."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(shown(message, LONGEST))
+        super().__init__(shown(message, MAX_MESSAGE_CHARS))
 
 
 def load(path: Path | None) -> Config:
@@ -51,8 +51,8 @@ def load(path: Path | None) -> Config:
 
 
 def parse(text: str) -> Config:
-    if len(text) > LARGEST:
-        raise ConfigError(f"it has more than {LARGEST} characters; write fewer")
+    if len(text) > MAX_CONFIG_CHARS:
+        raise ConfigError(f"it has more than {MAX_CONFIG_CHARS} characters; write fewer")
     try:
         raw = yaml.load(text, _Plain)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as e:
@@ -86,8 +86,8 @@ class _Plain(yaml.SafeLoader):
         if event.anchor is not None:
             raise _refused(event, "an anchor or an alias; write out what it stands for")
         self.depth += 1
-        if self.depth > DEEPEST:
-            raise _refused(event, f"nested deeper than {DEEPEST}; flatten it")
+        if self.depth > MAX_DEPTH:
+            raise _refused(event, f"nested deeper than {MAX_DEPTH}; flatten it")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node

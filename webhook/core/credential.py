@@ -20,9 +20,9 @@ _REGISTRY = re.compile(
 """Host, perhaps a port, perhaps a path; the kubelet takes `*` in both."""
 
 
-MOST = 200
+MAX_CREDENTIALS = 200
 """Credentials of one owner in one answer of a source, be they usable or not."""
-LONGEST_REGISTRY, LONGEST_VALUE = 600, 32 * 1024
+MAX_REGISTRY_CHARS, MAX_VALUE_CHARS = 600, 32 * 1024
 """Letters; the longest tokens that registries give, with a signed document in them, have a few thousand."""
 
 _NO_REGISTRY = (
@@ -51,7 +51,7 @@ def canonical_registry(registry: str) -> str:
     address.
     """
     bare = registry.strip().removeprefix("https://").removeprefix("http://")
-    if len(bare) > LONGEST_REGISTRY:
+    if len(bare) > MAX_REGISTRY_CHARS:
         raise CredentialError(_NO_REGISTRY)
     if "@" in bare:  # https://user:password@host: not even to be quoted
         raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
@@ -112,8 +112,8 @@ class Credential:
         for name, value in (("username", self.username), ("password", self.password)):
             if not value:
                 raise CredentialError(f"the {name} for {self.registry} is empty")
-            if len(value) > LONGEST_VALUE:
-                raise CredentialError(f"the {name} for {self.registry} has more than {LONGEST_VALUE} letters")
+            if len(value) > MAX_VALUE_CHARS:
+                raise CredentialError(f"the {name} for {self.registry} has more than {MAX_VALUE_CHARS} letters")
             if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
                 raise CredentialError(
                     f"the {name} for {self.registry} contains a line break or another control character; "

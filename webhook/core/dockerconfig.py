@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from webhook.core.credential import MOST, Credential, CredentialError, canonical_registry
+from webhook.core.credential import MAX_CREDENTIALS, Credential, CredentialError, canonical_registry
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import few
 
@@ -43,7 +43,7 @@ class _File(msgspec.Struct):
     auths: dict[str, msgspec.Raw]
 
 
-MOST_PARTS = 20_000
+MAX_PARTS = 20_000
 """Colons and brackets in a text that is decoded: a hundred for each entry that is read."""
 _FILE = msgspec.json.Decoder(_File)
 _ENTRY = msgspec.json.Decoder(_Entry)
@@ -57,13 +57,13 @@ def parse(
     `check` hands a credential on, or raises CredentialError.
     """
     if crowded(data):
-        raise DockerConfigError(f"it has too much in it; at most {MOST} entries under auths are read")
+        raise DockerConfigError(f"it has too much in it; at most {MAX_CREDENTIALS} entries under auths are read")
     try:
         auths = _FILE.decode(data).auths
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise DockerConfigError(_why_unreadable(data)) from None
-    if len(auths) > MOST:
-        raise DockerConfigError(f"it has {len(auths):,} entries under auths; at most {MOST} are read")
+    if len(auths) > MAX_CREDENTIALS:
+        raise DockerConfigError(f"it has {len(auths):,} entries under auths; at most {MAX_CREDENTIALS} are read")
     credentials, problems = [], []
     for key in sorted(auths):
         try:
@@ -79,7 +79,7 @@ def crowded(data: bytes) -> bool:
     """Is there far more in this JSON than anybody's credentials? To decode a mebibyte of such takes a tenth of a second
     and 16 MiB, to count a millisecond.
     """
-    return sum(map(data.count, (b":", b"{", b"["))) > MOST_PARTS
+    return sum(map(data.count, (b":", b"{", b"["))) > MAX_PARTS
 
 
 def registries(encoded: str) -> tuple[str, ...]:

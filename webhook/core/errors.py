@@ -2,7 +2,7 @@
 
 from webhook.core.shown import short
 
-LONGEST_WHY = 512
+MAX_WHY_BYTES = 512
 """Bytes of what a source says: it is remembered for as many owners as fail."""
 
 
@@ -17,7 +17,7 @@ class SourceUnavailable(PullsecretError):
     """
 
     def __init__(self, message: str = "", *, everybody: bool = False, retry_after: float = 0.0) -> None:
-        super().__init__(short(message, LONGEST_WHY))
+        super().__init__(short(message, MAX_WHY_BYTES))
         self.everybody, self.retry_after = everybody, retry_after
 
 

@@ -1,13 +1,13 @@
-"""Something a human must know of: said once as a log line, a metric and an Event, by whoever is handed a `Tell`."""
+"""Something a human must know of: said once as a log line, a metric and an Event, by whoever is handed a `Record`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from webhook.core.owner import LONGEST as LONGEST_OWNER
+from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.shown import short
 
-LONGEST_MESSAGE, LONGEST_NAME = 1024, 253
+MAX_MESSAGE_BYTES, MAX_NAME_BYTES = 1024, 253
 """Bytes, as the API takes them in an Event's note and in a name."""
 
 About = Literal["Secret", "ServiceAccount", "Service", "Namespace"]
@@ -31,10 +31,10 @@ class Notice:
     source: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", short(self.message, LONGEST_MESSAGE))
-        object.__setattr__(self, "name", short(self.name, LONGEST_NAME))
+        object.__setattr__(self, "message", short(self.message, MAX_MESSAGE_BYTES))
+        object.__setattr__(self, "name", short(self.name, MAX_NAME_BYTES))
         object.__setattr__(self, "owner", self.owner[: LONGEST_OWNER + 1])  # what was cut equals no owner
-        object.__setattr__(self, "source", short(self.source, LONGEST_NAME))
+        object.__setattr__(self, "source", short(self.source, MAX_NAME_BYTES))
 
 
-Tell = Callable[[Notice], None]
+Record = Callable[[Notice], None]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-LONGEST = 253
+MAX_OWNER_CHARS = 253
 """Characters. A longer text is no owner: annotations may hold 256 KiB, and no pattern is tried on those."""
 
 
@@ -21,7 +21,7 @@ class OwnerRule:
 
     def owner(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str | None:
         text = self.find(name, labels, annotations)
-        if not text or len(text) > LONGEST:
+        if not text or len(text) > MAX_OWNER_CHARS:
             return None
         if self.pattern is not None:
             match = self.pattern.fullmatch(text)

@@ -18,9 +18,9 @@ from webhook.core.merge import Conflict, merged
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
 from webhook.core.notice import Notice
 
-LARGEST = 1024 * 1024
+MAX_DATA_BYTES = 1024 * 1024
 """Bytes of data that the API server takes in a Secret."""
-MOST_ENDS = 50
+MAX_ENDS = 50
 """That a pull secret carries: the first ones."""
 SOON = timedelta(days=7)
 """An end of a credential that is nearer than this is mentioned."""
@@ -43,7 +43,7 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ExistingSecret:
     """What is known of the Secret of our name in one namespace. Never its content: `digest` is keyed per process.
 
     `registries` and `ends`: for which its credentials are and when they end, if it is ours.
@@ -75,13 +75,13 @@ class Write:
     """`over` None: create. `in_place`: apply onto `over`; else `over` is deleted first, so that the UID changes."""
 
     body: Mapping[str, Any] = field(repr=False)
-    over: Standing | None = None
+    over: ExistingSecret | None = None
     in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    over: Standing
+    over: ExistingSecret
     why: str = ""
 
 
@@ -142,45 +142,45 @@ class Planner:
     when_unowned: Literal["delete", "keep"] = "delete"
 
     def __call__(
-        self, namespace: Namespace, known: Credentials | None, standing: Standing | None, now: datetime
+        self, namespace: Namespace, known: Credentials | None, existing: ExistingSecret | None, now: datetime
     ) -> Plan:
         """`known` is None when no source could say."""
         if namespace.terminating:
             return Plan(Leave("the namespace is terminating"))
-        if standing is not None and not standing.ours:
+        if existing is not None and not existing.ours:
             return Plan(Leave(FOREIGN))
         if not namespace.served:
-            return Plan(self._unserved(standing))
-        same = standing is not None and standing.owner == namespace.owner
+            return Plan(self._unserved(existing))
+        same = existing is not None and existing.owner == namespace.owner
         if known is None:
-            return Plan(Delete(standing, "it is another owner's") if standing and not same else Leave(UNAVAILABLE))
+            return Plan(Delete(existing, "it is another owner's") if existing and not same else Leave(UNAVAILABLE))
         # A credential that has ended stays where one for its registry stands (a container that restarts needs it) until
         # there is another one, and goes nowhere new.
         found = merged(known, namespace.name, now)
         ended = tuple(c for c in found.items if c.ended(now))
-        stands = standing.registries if standing is not None and same else ()
-        items = [c for c in found.items if not c.ended(now) or c.registry in stands]
-        return Plan(self._written(namespace, items, standing, same=same), found.until, found.conflicts, ended)
+        present = existing.registries if existing is not None and same else ()
+        items = [c for c in found.items if not c.ended(now) or c.registry in present]
+        return Plan(self._written(namespace, items, existing, same=same), found.until, found.conflicts, ended)
 
-    def _unserved(self, standing: Standing | None) -> Step:
-        if standing is None or self.when_unowned == "keep":
+    def _unserved(self, existing: ExistingSecret | None) -> Step:
+        if existing is None or self.when_unowned == "keep":
             return Leave("the namespace is not served")
-        return Delete(standing, "the namespace is not served")
+        return Delete(existing, "the namespace is not served")
 
     def _written(
-        self, namespace: Namespace, items: Sequence[Credential], standing: Standing | None, *, same: bool
+        self, namespace: Namespace, items: Sequence[Credential], existing: ExistingSecret | None, *, same: bool
     ) -> Step:
         if not items:
-            return Delete(standing, NO_CREDENTIAL) if standing else Leave(NO_CREDENTIAL)
+            return Delete(existing, NO_CREDENTIAL) if existing else Leave(NO_CREDENTIAL)
         body = self.body(namespace, items)
-        if len(body["data"][DOCKERCONFIG_KEY]) > LARGEST * 4 // 3:  # of base64
-            return Leave(TOO_LARGE, problem=True) if same or standing is None else Delete(standing, TOO_LARGE)
-        if standing is None:
+        if len(body["data"][DOCKERCONFIG_KEY]) > MAX_DATA_BYTES * 4 // 3:  # of base64
+            return Leave(TOO_LARGE, problem=True) if same or existing is None else Delete(existing, TOO_LARGE)
+        if existing is None:
             return Write(body)
-        in_place = same and standing.dockerconfig and not standing.immutable and not standing.terminating
-        if in_place and standing.digest == self.fingerprint(fields(body)):
+        in_place = same and existing.dockerconfig and not existing.immutable and not existing.terminating
+        if in_place and existing.digest == self.fingerprint(fields(body)):
             return Leave()
-        return Write(body, standing, in_place)
+        return Write(body, existing, in_place)
 
     def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
         """The whole Secret as it is applied. The owner reference lets the garbage collector end what was misplaced.
@@ -189,7 +189,7 @@ class Planner:
         the ends, because which one is next depends on the time, and a restart must find what it would write.
         """
         ends = sorted({c.end.astimezone(UTC).replace(microsecond=0) for c in items if c.end is not None})
-        ends = ends[:MOST_ENDS]
+        ends = ends[:MAX_ENDS]
         expires = {EXPIRES: ",".join(f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in ends)} if ends else {}
         return {
             "apiVersion": "v1",
@@ -223,6 +223,6 @@ def fields(secret: Mapping[str, Any]) -> list[str | None]:
     ]
 
 
-def may_refer(namespace: Namespace, standing: Standing | None) -> bool:
+def may_refer(namespace: Namespace, existing: ExistingSecret | None) -> bool:
     """May a pod in this namespace refer to the Secret? Of one that is no dockerconfigjson the kubelet takes nothing."""
-    return namespace.served and (standing is None or standing.ours or standing.dockerconfig)
+    return namespace.served and (existing is None or existing.ours or existing.dockerconfig)

@@ -16,16 +16,16 @@ from webhook.core.wire import cut, decode_at_once
 API_VERSION = "admission.k8s.io/v1"
 
 
-LONGEST_LIST = 64 * 1024
+MAX_LIST_BYTES = 64 * 1024
 """Bytes of a list of imagePullSecrets that are looked at: hundreds of entries. We see pods before the API server has
 checked them, and a tenant's pod may have a million."""
 
 
-LONGEST_NAME = 253
+MAX_NAME_CHARS = 253
 """Characters, as in the API: of a namespace's name there are 63, of a UID 36."""
 
 _NULL = msgspec.Raw(b"null")
-Short = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+Short = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
 
 
 class TooDeep(MalformedReview):
@@ -57,7 +57,7 @@ class PodSpec(msgspec.Struct, rename="camel"):
 
     @property
     def too_long(self) -> bool:
-        return len(self.image_pull_secrets) > LONGEST_LIST
+        return len(self.image_pull_secrets) > MAX_LIST_BYTES
 
     @property
     def names(self) -> list[str | None] | None:
@@ -171,13 +171,13 @@ def detached(request: Request) -> Request:
 def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
     """What is cut is still too long, and says the same."""
     if metadata is not None and metadata.labels is not None and metadata.labels.inject is not None:
-        metadata.labels.inject = metadata.labels.inject[: LONGEST_NAME + 1]
+        metadata.labels.inject = metadata.labels.inject[: MAX_NAME_CHARS + 1]
     if metadata is not None and metadata.annotations is not None and metadata.annotations.mirror:
         metadata.annotations.mirror = ""  # that it is there is all that counts
     if spec is not None:
-        spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: LONGEST_LIST + 1]))
+        spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: MAX_LIST_BYTES + 1]))
         if spec.service_account_name is not None:
-            spec.service_account_name = spec.service_account_name[: LONGEST_NAME + 1]
+            spec.service_account_name = spec.service_account_name[: MAX_NAME_CHARS + 1]
 
 
 def _other_kind(body: bytes | bytearray) -> Request:

@@ -7,9 +7,9 @@ administrator reads them among our own words and may copy what stands there into
 import re
 from collections.abc import Sequence
 
-LONGEST = 200
+MAX_CHARS = 200
 """Characters. Names of objects have 253 at most; those that are longer than this one are cut."""
-NAMED, FEW = 5, 3
+MAX_NAMED, MAX_FEW = 5, 3
 """Of a list, as names in a row and as messages; then how many more there are."""
 CUT = "..."
 
@@ -24,7 +24,7 @@ _WORD = re.compile(r"[A-Za-z0-9](?:[\w./-]{0,315}[A-Za-z0-9])?", re.ASCII)
 """Names of objects and keys of labels: no option, nothing that a shell reads, no longer than Kubernetes' longest."""
 
 
-def shown(text: str, longest: int = LONGEST) -> str:
+def shown(text: str, longest: int = MAX_CHARS) -> str:
     """On one line; what cannot be shown is `?`, what is cut off is `...`."""
     line = "".join(letter if letter.isprintable() else "?" for letter in _UNSEEN.sub("?", text[:longest]))
     return line if len(text) <= longest else line + CUT
@@ -37,7 +37,7 @@ def short(text: str, most: int) -> str:
     return line if len(data) <= most else data[: most - len(CUT)].decode(errors="ignore") + CUT
 
 
-def quoted(text: str, longest: int = LONGEST) -> str:
+def quoted(text: str, longest: int = MAX_CHARS) -> str:
     """In quotes unless it is a word, such as a name, a registry or an address; a shell finds nothing to run in it."""
     line = shown(text, longest)
     return line if _PLAIN.fullmatch(line) else f'"{line.translate(_QUOTED)}"'
@@ -45,14 +45,14 @@ def quoted(text: str, longest: int = LONGEST) -> str:
 
 def some(texts: Sequence[str]) -> str:
     """The first of them."""
-    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return f"{', '.join(map(quoted, texts[:NAMED]))}{more}"
+    more = f" and {len(texts) - MAX_NAMED} more" if len(texts) > MAX_NAMED else ""
+    return f"{', '.join(map(quoted, texts[:MAX_NAMED]))}{more}"
 
 
 def few(texts: Sequence[str]) -> tuple[str, ...]:
     """The first messages of them."""
-    more = len(texts) - FEW
-    return (*texts[:FEW], f"and {more:,} more") if more > 0 else tuple(texts)
+    more = len(texts) - MAX_FEW
+    return (*texts[:MAX_FEW], f"and {more:,} more") if more > 0 else tuple(texts)
 
 
 def command(pattern: str, *words: str) -> str:

@@ -12,11 +12,11 @@ import msgspec
 from webhook.core.errors import PullsecretError
 from webhook.core.fairness import yield_to_reviews
 
-LEVELS = 100
+KEPT_LEVELS = 100
 """That stay when JSON is cut. What we read is on the first ten."""
-DEEPEST = 12_000
+MAX_DEPTH = 12_000
 """Levels: more than the API server takes. msgspec needs 50 bytes of the stack for each."""
-STEP = 2_000
+STEP_BRACKETS = 2_000
 """Brackets between two turns: about a millisecond."""
 
 _TOKEN = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([\[{]|[\]}]|"|\Z)', re.DOTALL)
@@ -43,7 +43,7 @@ def decode_at_once(decoder: Decodes[T], data: Bytes) -> T:
         return decoder.decode(data)
     except RecursionError:
         before = sys.getrecursionlimit()
-        sys.setrecursionlimit(DEEPEST)  # a hundred times faster than cutting, where Python heeds it: until 3.11
+        sys.setrecursionlimit(MAX_DEPTH)  # a hundred times faster than cutting, where Python heeds it: until 3.11
         try:
             return decoder.decode(data)
         finally:
@@ -68,17 +68,17 @@ async def cut(data: Bytes) -> bytes:
     """
     data, parts, depth, kept = bytes(data), list[bytes](), 0, 0
     for number, token in enumerate(_TOKEN.finditer(data)):
-        if number % STEP == STEP - 1:
+        if number % STEP_BRACKETS == STEP_BRACKETS - 1:
             await yield_to_reviews()
         bracket = token[1]
         if bracket in (b"{", b"["):
             depth += 1
-            if depth == LEVELS + 1:
+            if depth == KEPT_LEVELS + 1:
                 parts += data[kept : token.start(1)], b"null"
         elif bracket in (b"}", b"]"):
-            if depth == LEVELS + 1:
+            if depth == KEPT_LEVELS + 1:
                 kept = token.end()
             depth -= 1
         else:
             break
-    return b"".join((*parts, data[kept:] if depth <= LEVELS else b""))
+    return b"".join((*parts, data[kept:] if depth <= KEPT_LEVELS else b""))

@@ -42,12 +42,12 @@ BROKEN = Exception
 """What a call may raise on its way. Whatever a library comes up with means the same to us: no answer. Only its type is
 told, and whoever runs for ever tries again.
 """
-LONG = 10.0
+CALL_SECONDS = 10.0
 """Seconds for a call: an API server that takes some for each is written to all the same. A review waits for less."""
-CONNECT = 5.0
+CONNECT_SECONDS = 5.0
 """Seconds for one address to be connected to, its TLS handshake included."""
 
-LARGEST, LARGEST_REFUSAL = 32 * 1024 * 1024, 64 * 1024
+MAX_ANSWER_BYTES, MAX_REFUSAL_BYTES = 32 * 1024 * 1024, 64 * 1024
 """Bytes of an answer. An object has some 1.5 MiB; etcd takes no more."""
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
@@ -216,13 +216,13 @@ class Cluster:
             raise await _refusal(response)
 
     async def call(
-        self, method: str, path: str, *, within: float = LONG, at_most: int = LARGEST, **options: Any
+        self, method: str, path: str, *, within: float = CALL_SECONDS, at_most: int = MAX_ANSWER_BYTES, **options: Any
     ) -> bytes:
         """One request and its whole body; `within` seconds for all of it, the wait for a connection included.
 
         Raises TooLarge beyond `at_most` bytes.
         """
-        timeout = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT)
+        timeout = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_SECONDS)
         async with await self.open(method, path, timeout=timeout, **options) as response:
             try:
                 return await _body(response, at_most)
@@ -232,7 +232,14 @@ class Cluster:
                 raise ClusterError(0, type(e).__name__) from None
 
     async def apply(
-        self, path: str, body: Any, *, manager: str, force: bool = False, dry_run: bool = False, within: float = LONG
+        self,
+        path: str,
+        body: Any,
+        *,
+        manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+        within: float = CALL_SECONDS,
     ) -> bytes:
         """Server-side apply. JSON is YAML, and the client dumps JSON for this content type too."""
         query = {"fieldManager": manager, "force": "true" if force else "false"} | (
@@ -256,7 +263,7 @@ async def _body(response: aiohttp.ClientResponse, at_most: int) -> bytes:
 
 async def _refusal(response: aiohttp.ClientResponse) -> ClusterError:
     try:
-        status = msgspec.json.decode(await _body(response, LARGEST_REFUSAL), type=Status)
+        status = msgspec.json.decode(await _body(response, MAX_REFUSAL_BYTES), type=Status)
     except BROKEN:
         status = Status()
     after = response.headers.get("Retry-After", "")

@@ -21,7 +21,7 @@ import structlog
 from webhook.core.fair import Fair
 from webhook.core.metrics import Metrics
 from webhook.core.names import MANAGER, OWNER, SOURCE
-from webhook.core.notice import LONGEST_NAME, Notice
+from webhook.core.notice import MAX_NAME_BYTES, Notice
 from webhook.kube.cluster import Cluster, ClusterError, is_name
 
 log = structlog.get_logger()
@@ -29,11 +29,11 @@ CURRENT_FOR = timedelta(hours=1)
 OUTAGE_CURRENT_FOR = timedelta(minutes=10)
 """An outage may be over soon, and nothing reports its end."""
 OUTAGES = frozenset({"SourceUnavailable", "SourceFeedBroken"})
-WAITING = 512
+MAX_WAITING = 512
 """Events."""
 BURST, PACE = 20, timedelta(seconds=10)
 """So many notices at once, and one more each time: at most 380 of one namespace in the hour that an Event lasts."""
-REMEMBERED, HISTORIES = 32, 4096
+MAX_REMEMBERED, HISTORIES = 32, 4096
 """Notices in one history; histories."""
 LEFT_OUT = "NoticesLeftOut"
 
@@ -75,23 +75,23 @@ class _History:
     def remember(self, notice: Notice, now: datetime) -> None:
         self.forget(notice)
         self.reported[hash(notice)] = now
-        if len(self.reported) > REMEMBERED:
+        if len(self.reported) > MAX_REMEMBERED:
             del self.reported[next(iter(self.reported))]
 
     def forget(self, notice: Notice) -> None:
         self.reported.pop(hash(notice), None)
 
 
-class Events:
+class EventRecorder:
     """The event recorder. `own`: our namespace; Events there that are not about single owners are sent first."""
 
     def __init__(self, metrics: Metrics, now: Callable[[], datetime], reporter: str, own: str) -> None:
         self._metrics, self._now, self._reporter, self._own = metrics, now, reporter, own
         self._histories: OrderedDict[LimitKey, _History] = OrderedDict()
-        self._waiting: Fair[LimitKey, Notice] = Fair(WAITING)
+        self._waiting: Fair[LimitKey, Notice] = Fair(MAX_WAITING)
         self._any_waiting = asyncio.Event()
 
-    def tell(self, notice: Notice) -> None:
+    def record(self, notice: Notice) -> None:
         """Never waits, never fails. A notice that was reported and is still current is only counted."""
         self._metrics.notices.labels(notice.reason).inc()
         now, history = self._now(), self._history(self._key(notice))
@@ -180,4 +180,4 @@ def _annotations(notice: Notice) -> dict[str, str]:
 
 def _event_name(about: str) -> str:
     suffix = uuid4().hex[:16]
-    return about[: LONGEST_NAME - len(suffix) - 1].rstrip("-.") + "." + suffix
+    return about[: MAX_NAME_BYTES - len(suffix) - 1].rstrip("-.") + "." + suffix

@@ -16,15 +16,15 @@ from webhook.core.fairness import yield_to_reviews
 from webhook.core.wire import Decodes, Unreadable, decode
 from webhook.kube.cluster import METADATA_ONLY, Cluster, ClusterError, TooLarge, is_name
 
-PAGE = 200
+PAGE_SIZE = 200
 """Objects, at most."""
-FEWER = 8
+PAGE_DIVISOR = 8
 """By which a page that was too large is divided."""
-LARGEST_PAGE = 8 * 1024 * 1024
+MAX_PAGE_BYTES = 8 * 1024 * 1024
 """Bytes. One page, the next one and what is made of it may be in memory at a time."""
-STEP = 64 * 1024
+STEP_BYTES = 64 * 1024
 """Bytes of objects between two turns: about a millisecond."""
-LONGEST_VERSION = 20
+MAX_VERSION_DIGITS = 20
 """Digits: a resourceVersion has 64 bits."""
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Unread:
 
 def number(version: str) -> int | None:
     """resourceVersions of one resource are comparable as numbers (KEP-5504). None: `version` is not one."""
-    return int(version) if version.isdecimal() and len(version) <= LONGEST_VERSION else None
+    return int(version) if version.isdecimal() and len(version) <= MAX_VERSION_DIGITS else None
 
 
 class Named(msgspec.Struct, rename={"resource_version": "resourceVersion"}):
@@ -119,7 +119,7 @@ class Listing:
     accept: str = "application/json"
     within: float = 30.0
     """Seconds for each page."""
-    most: int = PAGE
+    most: int = PAGE_SIZE
     version: int | None = None
 
     async def __aiter__(self) -> AsyncGenerator[msgspec.Raw, None]:
@@ -128,12 +128,12 @@ class Listing:
             asked = {**self.query, "limit": str(limit)} | ({"continue": more} if more else {})
             try:
                 body = await self.cluster.call(
-                    "GET", self.path, query=asked, accept=self.accept, within=self.within, at_most=LARGEST_PAGE
+                    "GET", self.path, query=asked, accept=self.accept, within=self.within, at_most=MAX_PAGE_BYTES
                 )
             except TooLarge:
                 if limit == 1:
                     raise
-                limit = max(limit // FEWER, 1)
+                limit = max(limit // PAGE_DIVISOR, 1)
                 continue
             try:
                 page = await decode(_PAGE, body)
@@ -143,12 +143,12 @@ class Listing:
             for raw in page.items or ():
                 yield raw
                 taken += len(raw)
-                if taken >= STEP:
+                if taken >= STEP_BYTES:
                     taken = 0
                     await yield_to_reviews()
             if not more:
                 return
-            if len(body) < LARGEST_PAGE // FEWER:
+            if len(body) < MAX_PAGE_BYTES // PAGE_DIVISOR:
                 limit = min(limit * 2, self.most)
 
 

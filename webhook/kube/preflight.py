@@ -16,11 +16,11 @@ from webhook.core.errors import PullsecretError
 from webhook.kube.cluster import Cluster, ClusterError
 
 log = structlog.get_logger()
-PATIENCE = 25.0
+STARTING_SECONDS = 25.0
 """Seconds in a row for which refusals are taken for those of an API server that has just started."""
-PAUSE = 1.0
+MAX_BACKOFF_SECONDS = 1.0
 """Seconds between attempts, at most."""
-SAID_AGAIN = 60.0
+LOG_AGAIN_SECONDS = 60.0
 """Seconds after which it is said again what is waited for."""
 
 
@@ -43,12 +43,12 @@ async def check(cluster: Cluster, config: Config) -> None:
                 return
             problem = f"RBAC does not let the webhook {', '.join(refused)}"
             refused_since = refused_since or clock()
-            if clock() - refused_since >= PATIENCE:
+            if clock() - refused_since >= STARTING_SECONDS:
                 raise PullsecretError(f"{problem}; install the chart's roles")
         if clock() >= said.get(problem, 0.0):
             log.warning("not started yet; trying again", problem=problem)
-            said = {problem: clock() + SAID_AGAIN}
-        await asyncio.sleep(jittered(PAUSE))
+            said = {problem: clock() + LOG_AGAIN_SECONDS}
+        await asyncio.sleep(jittered(MAX_BACKOFF_SECONDS))
 
 
 async def _refused(cluster: Cluster, config: Config) -> list[str]:

@@ -19,16 +19,16 @@ from webhook.core.names import (
     TRUE,
     is_ours,
 )
-from webhook.core.owner import LONGEST as LONGEST_OWNER
+from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.owner import OwnerRule, find_owner
-from webhook.core.pullsecret import MOST_ENDS, Fingerprint, Namespace, Standing
+from webhook.core.pullsecret import MAX_ENDS, ExistingSecret, Fingerprint, Namespace
 from webhook.core.times import as_written, in_utc
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Meta, NamespaceObject, SecretObject
 from webhook.kube.listing import number
 from webhook.kube.views import Account
 
-MOST_SECRETS, MAX_NAMES_CHARS = 50, 1024
+MAX_SECRETS, MAX_NAMES_CHARS = 50, 1024
 """That are kept of an account's own pull secrets, and characters of all their names. An account may list 75,000."""
 MAX_CONTENT_CHARS, MAX_REGISTRIES_CHARS = 256 * 1024, 4096
 """Characters of a pull secret that is looked into, and of the registries' names that are kept of it: a hundred."""
@@ -55,13 +55,13 @@ class Reader:
             terminating=meta.deletion_timestamp is not None,
         )
 
-    def standing(self, seen: SecretObject) -> Standing:
+    def existing(self, seen: SecretObject) -> ExistingSecret:
         meta = seen.metadata
         labels, annotations = meta.labels or {}, meta.annotations or {}
         content, expires = (seen.data or {}).get(DOCKERCONFIG_KEY), annotations.get(EXPIRES)
         owner = annotations.get(OWNER)
         ours = is_ours(labels)
-        return Standing(
+        return ExistingSecret(
             namespace=meta.namespace,
             uid=meta.uid,
             version=version(meta),
@@ -87,7 +87,7 @@ class Reader:
 
     def account(self, seen: AccountObject) -> Account:
         names = dict.fromkeys(one.name for one in seen.image_pull_secrets or () if one.name and "/" not in one.name)
-        lengths = zip(islice(names, MOST_SECRETS), accumulate(map(len, names)), strict=False)
+        lengths = zip(islice(names, MAX_SECRETS), accumulate(map(len, names)), strict=False)
         first = [name for name, together in lengths if together <= MAX_NAMES_CHARS]
         return Account(
             version=version(seen.metadata),
@@ -104,7 +104,7 @@ def _registries(content: str) -> tuple[str, ...]:
 
 def _times(text: str) -> tuple[datetime, ...]:
     """As we write them; anything else is not ours to understand."""
-    if len(text) > MOST_ENDS * len("2030-01-31T12:00:00Z,"):
+    if len(text) > MAX_ENDS * len("2030-01-31T12:00:00Z,"):
         return ()
     try:
         return tuple(in_utc(end) for end in map(as_written, text.split(",")) if end.tzinfo)

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from webhook.core.metrics import Metrics
-from webhook.core.notice import About, Notice, Tell
+from webhook.core.notice import About, Notice, Record
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
 from webhook.kube.listing import Unread
 from webhook.kube.reader import Reader
@@ -17,9 +17,9 @@ from webhook.kube.views import State, Versioned, View, account_key
 from webhook.kube.watch import HasMeta, Replaced, Watch
 
 log = structlog.get_logger()
-AGAIN = 60.0
+LOG_AGAIN_SECONDS = 60.0
 """Seconds until the same failure is logged again, if the watch worked meanwhile."""
-MOST_TEXTS, LONGEST_TEXT = 16, 200
+MAX_FAILURES, MAX_FAILURE_CHARS = 16, 200
 """Failures that are remembered, and characters of each."""
 W = TypeVar("W", bound=HasMeta)
 V = TypeVar("V", bound=Versioned)
@@ -28,33 +28,33 @@ V = TypeVar("V", bound=Versioned)
 @dataclass(frozen=True)
 class Feed(Generic[W, V]):
     """What the watch keeps of an object is its key and its value. `changed` is called with the key of each object that
-    is not what it was; before that `heard`, but not of the first list. An error of ours in them ends no feed.
+    is not what it was; before that `secret_changed`, but not of the first list. An error of ours in them ends no feed.
     """
 
     watch: Watch[W, tuple[str, V]]
     view: View[V]
     changed: Callable[[str], None] = lambda _key: None
-    heard: Callable[[str], None] = lambda _key: None
+    secret_changed: Callable[[str], None] = lambda _key: None
 
     async def run(self) -> None:
         async for event in self.watch.events():
             if isinstance(event, Replaced):
                 first = not self.view.synced.is_set()
                 for key in self.view.replace(dict(event.items), event.version):
-                    self._tell(key, first=first)
+                    self._record(key, first=first)
                     await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
             else:
-                self._hear(*event.item, gone=event.gone)
+                self._observe(*event.item, gone=event.gone)
 
-    def _hear(self, key: str, item: V, *, gone: bool) -> None:
+    def _observe(self, key: str, item: V, *, gone: bool) -> None:
         if self.view.forget(key, item.version) if gone else self.view.learn(key, item):
-            self._tell(key)
+            self._record(key)
         self.view.told(item.version)
 
-    def _tell(self, key: str, *, first: bool = False) -> None:
+    def _record(self, key: str, *, first: bool = False) -> None:
         try:
             if not first:
-                self.heard(key)
+                self.secret_changed(key)
             self.changed(key)
         except Exception:
             log.exception("our own bug: what has changed was not looked at", about=key)
@@ -70,13 +70,13 @@ class Health:
         self,
         resource: str,
         metrics: Metrics,
-        tell: Tell,
+        record: Record,
         *,
         kind: About | None = None,
         view: View[Any] | None = None,
         gone: Callable[[Unread], None] = lambda _one: None,
     ) -> None:
-        self._resource, self._metrics, self._tell = resource, metrics, tell
+        self._resource, self._metrics, self._record = resource, metrics, record
         self._kind, self._view, self._gone = kind, view, gone
         self._said: dict[str, float] = {}
         self._worked = 0.0
@@ -91,7 +91,7 @@ class Health:
             self._view.out_of_touch()
         self._metrics.watch_failures.labels(self._resource).inc()
         if error.status != 410:
-            self._say("cannot watch; trying again", str(error)[:LONGEST_TEXT])
+            self._say("cannot watch; trying again", str(error)[:MAX_FAILURE_CHARS])
 
     def left_out(self, one: Unread) -> None:
         self._metrics.unreadable.labels(self._resource).inc()
@@ -99,17 +99,17 @@ class Health:
             self._say("our own bug: an object is left out", type(one.bug).__name__, exc_info=one.bug)
         if self._kind is not None and is_name(one.name):
             message = f"the webhook does not know it: {one.why}"
-            self._tell(Notice("Unreadable", message, one.namespace or one.name, self._kind, one.name))
+            self._record(Notice("Unreadable", message, one.namespace or one.name, self._kind, one.name))
         else:
-            self._say("an object is left out", str(one)[:LONGEST_TEXT])
+            self._say("an object is left out", str(one)[:MAX_FAILURE_CHARS])
         self._gone(one)
 
     def _say(self, what: str, why: str, exc_info: Exception | None = None) -> None:
         """Once; and again when the watch has worked since, but not all the time."""
         now, last = time.monotonic(), self._said.get(why)
-        if last is not None and not (self._worked >= last and now - last >= AGAIN):
+        if last is not None and not (self._worked >= last and now - last >= LOG_AGAIN_SECONDS):
             return
-        if len(self._said) >= MOST_TEXTS:
+        if len(self._said) >= MAX_FAILURES:
             self._said.clear()
         self._said[why] = now
         log.warning(what, resource=self._resource, error=why, exc_info=exc_info)
@@ -121,13 +121,13 @@ def runs(
     reader: Reader,
     secret: str,
     metrics: Metrics,
-    tell: Tell,
+    record: Record,
     look: Callable[[str], None],
-    heard: Callable[[str], None],
+    secret_changed: Callable[[str], None],
 ) -> tuple[Coroutine[None, None, None], ...]:
     """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces.
 
-    `heard`: somebody wrote or deleted the Secret in this namespace; perhaps we, whose answer is still on its way.
+    `secret_changed`: somebody wrote or deleted the Secret in this namespace; perhaps we, whose answer is still on its way.
     """
 
     def health(view: View[V], resource: str, kind: About, key: Callable[[Unread], str]) -> Health:
@@ -135,7 +135,7 @@ def runs(
             if one.version is not None and view.forget(key(one), one.version) and view is not state.accounts:
                 look(key(one))
 
-        return Health(resource, metrics, tell, kind=kind, view=view, gone=gone)
+        return Health(resource, metrics, record, kind=kind, view=view, gone=gone)
 
     of_namespaces = health(state.namespaces, "namespaces", "Namespace", lambda one: one.name)
     namespaces = Feed(
@@ -150,19 +150,19 @@ def runs(
         state.namespaces,
         look,
     )
-    of_secrets = health(state.standing, "secrets", "Secret", lambda one: one.namespace)
-    standing = Feed(
+    of_secrets = health(state.pull_secrets, "secrets", "Secret", lambda one: one.namespace)
+    existing = Feed(
         Watch(
             cluster,
             "/api/v1/secrets",
             SecretObject,
-            lambda seen: (seen.metadata.namespace, reader.standing(seen)),
+            lambda seen: (seen.metadata.namespace, reader.existing(seen)),
             of_secrets,
             query={"fieldSelector": f"metadata.name={secret}"},  # also what RBAC by name asks for
         ),
-        state.standing,
+        state.pull_secrets,
         look,
-        heard,
+        secret_changed,
     )
     of_accounts = health(
         state.accounts, "serviceaccounts", "ServiceAccount", lambda one: account_key(one.namespace, one.name)
@@ -177,4 +177,4 @@ def runs(
         ),
         state.accounts,
     )
-    return namespaces.run(), standing.run(), accounts.run()
+    return namespaces.run(), existing.run(), accounts.run()

@@ -12,14 +12,14 @@ import structlog
 
 from webhook.core.backoff import Backoff
 from webhook.core.names import MANAGER, REFUSING, SAFETY_NET
-from webhook.core.notice import Notice, Tell
+from webhook.core.notice import Notice, Record
 from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.views import State, account_key
 
 log = structlog.get_logger()
-LONGEST = 64 * 1024
+MAX_ANNOTATION_BYTES = 64 * 1024
 """Bytes of the annotation. Of all that an object has there may be four times as much."""
-PAUSE = 1.0
+PAUSE_SECONDS = 1.0
 """Seconds between two writes: whoever makes accounts begin and stop to enforce causes no more than that."""
 MAX_BACKOFF_SECONDS = 10.0
 """The longest pause while the API server refuses."""
@@ -30,13 +30,13 @@ class SafetyNet:
     not what it was.
     """
 
-    def __init__(self, cluster: Cluster, state: State, namespace: str, secret: str, tell: Tell) -> None:
-        self._cluster, self._state, self._secret, self._tell = cluster, state, secret, tell
+    def __init__(self, cluster: Cluster, state: State, namespace: str, secret: str, record: Record) -> None:
+        self._cluster, self._state, self._secret, self._record = cluster, state, secret, record
         self._path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{SAFETY_NET}"
         self._key = account_key(namespace, SAFETY_NET)
         message = (
             f"in so many namespaces an account enforces mountable secrets and does not list {secret} that their names "
-            f"have more than {LONGEST // 1024} KiB: while no replica answers, only pods under the account default get "
+            f"have more than {MAX_ANNOTATION_BYTES // 1024} KiB: while no replica answers, only pods under the account default get "
             f"the reference, in all namespaces; add {secret} to the imagePullSecrets of those accounts"
         )
         self._too_long = Notice("SafetyNetLimited", message, namespace, "ServiceAccount", SAFETY_NET)
@@ -68,7 +68,7 @@ class SafetyNet:
         """
         for names in (self._refusing, filter(self._served, self._refusing)):
             text = ",".join(["", *sorted(names), ""])
-            if len(text) <= LONGEST:
+            if len(text) <= MAX_ANNOTATION_BYTES:
                 return text
         return None
 
@@ -80,20 +80,20 @@ class SafetyNet:
         for view in (self._state.accounts, self._state.namespaces):
             await view.synced.wait()
         self._news.set()
-        backoff = Backoff(PAUSE, MAX_BACKOFF_SECONDS)
+        backoff = Backoff(PAUSE_SECONDS, MAX_BACKOFF_SECONDS)
         while True:
             await self._news.wait()
             self._news.clear()
             if self._state.accounts.get(self._key) is not None:  # the chart has made it, where there is a net
                 text = self.text()
                 if text is None:
-                    self._tell(self._too_long)
+                    self._record(self._too_long)
                 if text != self._written and not await self._write(text):
                     self._news.set()
                     await asyncio.sleep(backoff.next())
                     continue
             backoff.reset()
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _write(self, text: str | None) -> bool:
         """Whoever undoes it is heard of, as it is one of the accounts. False: it was not possible."""

@@ -11,28 +11,28 @@ import msgspec
 from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.fairness import yield_to_reviews
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
-from webhook.core.pullsecret import Namespace, Standing
+from webhook.core.pullsecret import ExistingSecret, Namespace
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
 from webhook.kube.reader import Reader
 from webhook.kube.views import Account, State, account_key
 
-RECENT = 0.2
+RECENT_SECONDS = 0.2
 """Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that
 was created anew since is the write policy's to refuse, as it is between any read and its write."""
-IN_FORCE, NOT_IN_FORCE = 300.0, 30.0
+IN_FORCE_SECONDS, NOT_IN_FORCE_SECONDS = 300.0, 30.0
 """Seconds for which one answer about the write policy holds. One that was just installed takes some to act."""
-UNSERVED = 1.0
+UNSERVED_SECONDS = 1.0
 """Seconds for which an answer that a namespace is not served, or not there, holds for reviews that need to know."""
-LOOKS = 16
+MAX_LOOKS = 16
 """Namespaces that are read for reviews at the same time: anybody who reaches our port can send reviews with names made
 up, and is not to load the API server through us."""
-REMEMBERED = 4096
+MAX_UNSERVED = 4096
 """Such answers."""
-WATCH_LAG = 0.05
+WATCH_LAG_SECONDS = 0.05
 """Seconds that an object which was just created is waited for; 1 to 5 ms is usual."""
 
-IN_REVIEW, ACCOUNT_IN_REVIEW = 1.0, 0.5
+NAMESPACE_SECONDS, ACCOUNT_SECONDS = 1.0, 0.5
 """Seconds that a review waits for a namespace or an account to be read."""
 
 EMPTY = {DOCKERCONFIG_KEY: "e30="}
@@ -57,7 +57,9 @@ class PullSecrets:
     def _path(self, namespace: str) -> str:
         return f"/api/v1/namespaces/{namespace}/secrets/{self._name}"
 
-    async def apply(self, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> Standing:
+    async def apply(
+        self, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
+    ) -> ExistingSecret:
         """Onto `over` (checked by UID), or anew. Raises WriteConflict, WriteDenied, WriteRefused."""
         if over is not None:
             body = {**body, "metadata": {**body["metadata"], "uid": over.uid}}
@@ -68,9 +70,9 @@ class PullSecrets:
         except ClusterError as e:
             raise _meaning(e) from None
         await yield_to_reviews()
-        return await self._standing(raw)
+        return await self._existing(raw)
 
-    async def delete(self, over: Standing) -> None:
+    async def delete(self, over: ExistingSecret) -> None:
         """Exactly this object: a Secret that took its place since stays. It is fine when it is gone already."""
         try:
             await self._cluster.call("DELETE", self._path(over.namespace), body={"preconditions": {"uid": over.uid}})
@@ -78,7 +80,7 @@ class PullSecrets:
             if e.status != 404:
                 raise _meaning(e) from None
 
-    async def release(self, over: Standing) -> None:
+    async def release(self, over: ExistingSecret) -> None:
         """Take the finalizers off one that is being deleted, so that it goes."""
         patch = {"metadata": {"uid": over.uid, "finalizers": None}}
         try:
@@ -89,18 +91,18 @@ class PullSecrets:
             if e.status != 404:
                 raise _meaning(e) from None
 
-    async def read(self, namespace: str) -> Standing | None:
+    async def read(self, namespace: str) -> ExistingSecret | None:
         try:
             raw = await self._cluster.call("GET", self._path(namespace))
         except ClusterError as e:
             if e.status == 404:
                 return None
             raise _meaning(e) from None
-        return await self._standing(raw)
+        return await self._existing(raw)
 
-    async def _standing(self, raw: bytes) -> Standing:
+    async def _existing(self, raw: bytes) -> ExistingSecret:
         try:
-            return self._reader.standing(await decode(_SECRET, raw))
+            return self._reader.existing(await decode(_SECRET, raw))
         except (Unreadable, ValueError) as e:
             raise WriteRefused(f"the Secret that stands cannot be read ({type(e).__name__})") from None
 
@@ -120,9 +122,9 @@ class WritePolicy:
         """False also when nobody could say. Asked now and then, and only while there is something to write."""
         clock = asyncio.get_running_loop().time
         if clock() >= self._until:
-            self._until = clock() + NOT_IN_FORCE  # who asks meanwhile is told what was true before
+            self._until = clock() + NOT_IN_FORCE_SECONDS  # who asks meanwhile is told what was true before
             self._holds = await self._refused()
-            self._until = clock() + (IN_FORCE if self._holds else NOT_IN_FORCE)
+            self._until = clock() + (IN_FORCE_SECONDS if self._holds else NOT_IN_FORCE_SECONDS)
         return self._holds
 
     async def _refused(self) -> bool:
@@ -143,7 +145,7 @@ class Lookup:
         self._cluster, self._reader, self._state = cluster, reader, state
         self._reads: dict[str, asyncio.Task[None]] = {}
         self._looks: dict[str, asyncio.Task[Namespace | None]] = {}
-        self._places = asyncio.Semaphore(LOOKS)
+        self._places = asyncio.Semaphore(MAX_LOOKS)
         self._unserved: OrderedDict[str, tuple[float, Namespace | None]] = OrderedDict()
 
     async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
@@ -168,20 +170,20 @@ class Lookup:
         The read goes on, for whoever asks next.
         """
         clock = asyncio.get_running_loop().time
-        if (last := self._unserved.get(name)) is not None and clock() - last[0] < UNSERVED:
+        if (last := self._unserved.get(name)) is not None and clock() - last[0] < UNSERVED_SECONDS:
             return last[1]
         try:
-            async with asyncio.timeout(IN_REVIEW):
+            async with asyncio.timeout(NAMESPACE_SECONDS):
                 if name not in self._looks:
                     await self._places.acquire()
                     self._look(name)
                 found = await asyncio.shield(self._looks[name])
         except TimeoutError:
-            raise NamespaceUnknown(f"namespace {name} could not be read within {IN_REVIEW:g} s") from None
+            raise NamespaceUnknown(f"namespace {name} could not be read within {NAMESPACE_SECONDS:g} s") from None
         self._unserved.pop(name, None)
         if found is None or not found.served:
             self._unserved[name] = (clock(), found)
-            if len(self._unserved) > REMEMBERED:
+            if len(self._unserved) > MAX_UNSERVED:
                 self._unserved.popitem(last=False)
         return found
 
@@ -201,7 +203,7 @@ class Lookup:
 
     def _keep(self, name: str, read: asyncio.Task[None]) -> None:
         failed = read.cancelled() or read.exception() is not None
-        read.get_loop().call_later(0.0 if failed else RECENT, self._drop, name, read)
+        read.get_loop().call_later(0.0 if failed else RECENT_SECONDS, self._drop, name, read)
 
     def _drop(self, name: str, read: asyncio.Task[None]) -> None:
         if self._reads.get(name) is read:
@@ -231,11 +233,11 @@ class Lookup:
             return None
         key, view = account_key(namespace, name), self._state.accounts
         # The API server has checked that it is there, so the watch is about to tell: in most cases that is no call.
-        if view.synced.is_set() and (known := await view.arrival(key, WATCH_LAG)) is not None:
+        if view.synced.is_set() and (known := await view.arrival(key, WATCH_LAG_SECONDS)) is not None:
             return known
         try:
             path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
-            raw = await self._cluster.call("GET", path, within=ACCOUNT_IN_REVIEW)
+            raw = await self._cluster.call("GET", path, within=ACCOUNT_SECONDS)
             account = self._reader.account(await decode(_ACCOUNT, raw))
         except (ClusterError, Unreadable):
             return None

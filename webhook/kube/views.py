@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from webhook.core.pullsecret import Namespace, Standing
+from webhook.core.pullsecret import ExistingSecret, Namespace
 
 
 class Versioned(Protocol):
@@ -22,7 +22,7 @@ class Versioned(Protocol):
 
 V = TypeVar("V", bound=Versioned)
 
-BEHIND = 12.0
+BEHIND_SECONDS = 12.0
 """Seconds without a word of the watch after which a view may miss something: a little more than a watch lives."""
 
 
@@ -81,7 +81,7 @@ class View(Generic[V]):
 
     def behind(self) -> bool:
         """May there be something that the watch has not told?"""
-        return self._clock() - self._in_touch >= BEHIND
+        return self._clock() - self._in_touch >= BEHIND_SECONDS
 
     async def arrival(self, key: str, within: float) -> V | None:
         """What the watch is about to tell, if it does so in time (seconds)."""
@@ -138,11 +138,11 @@ class View(Generic[V]):
 
 
 class Namespaces(View[Namespace]):
-    """Namespaces by name, with an index by owner. `anew` hears of each that is new, or has another owner."""
+    """Namespaces by name, with an index by owner. `new_or_moved` hears of each that is new, or has another owner."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.anew: Callable[[str], None] = lambda _name: None
+        self.new_or_moved: Callable[[str], None] = lambda _name: None
         self._of_owner: dict[str, set[str]] = {}
 
     def of_owner(self, owner: str) -> frozenset[str]:
@@ -157,7 +157,7 @@ class Namespaces(View[Namespace]):
         if after is not None and after.owner is not None:
             self._of_owner.setdefault(after.owner, set()).add(key)
         if after is not None and (before is None or (before.uid, before.owner) != (after.uid, after.owner)):
-            self.anew(key)
+            self.new_or_moved(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class Accounts(View[Account]):
 @dataclass(frozen=True)
 class State:
     namespaces: Namespaces
-    standing: View[Standing]
+    pull_secrets: View[ExistingSecret]
     accounts: Accounts
 
     @classmethod
@@ -203,7 +203,7 @@ class State:
 
     @property
     def views(self) -> "Mapping[str, View[Any]]":
-        return {"namespaces": self.namespaces, "secrets": self.standing, "serviceaccounts": self.accounts}
+        return {"namespaces": self.namespaces, "secrets": self.pull_secrets, "serviceaccounts": self.accounts}
 
     async def wait_synced(self) -> None:
         for view in self.views.values():

@@ -21,23 +21,23 @@ from webhook.core.backoff import Backoff, jittered
 from webhook.core.fairness import yield_to_reviews
 from webhook.core.wire import Unreadable, decode
 from webhook.kube.cluster import BROKEN, Cluster, ClusterError, Meta, Status
-from webhook.kube.listing import ANY, PAGE, Listing, Unread, accept, kept
+from webhook.kube.listing import ANY, PAGE_SIZE, Listing, Unread, accept, kept
 
 log = structlog.get_logger()
-LIFE = 5.0
+WATCH_SECONDS = 5.0
 """Seconds that the server is asked to keep a watch open, jittered up to twice that."""
-FIRST, LONGEST = 0.2, 4.0
+BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.2, 4.0
 """Seconds between attempts, whatever the server asks for: after an outage we are right again in about 5 s, and two
 replicas are no storm."""
-SILENCE = 12.0
+SILENCE_SECONDS = 12.0
 """Seconds without a word, after which a watch is given up."""
-AT_ONCE = 1.0
+MIN_WATCH_SECONDS = 1.0
 """Seconds. A watch that ends sooner has failed."""
-OUTAGE = 1.0
+OUTAGE_SECONDS = 1.0
 """Seconds without the server, after which all is listed. etcd is restored while no API server runs, and one takes
 longer than this to start. In less time a balancer may reset some connections, which is no reason to list.
 """
-LONGEST_LINE = 32 * 1024 * 1024
+MAX_LINE_BYTES = 32 * 1024 * 1024
 """Bytes. An object has some 1.5 MiB; etcd takes no more."""
 
 
@@ -46,7 +46,7 @@ class HasMeta(Protocol):
     def metadata(self) -> Meta: ...
 
 
-class Hears(Protocol):
+class Health(Protocol):
     """Is told how a watch fares: of each word of the server, failed attempt, and object that cannot be read."""
 
     def works(self) -> None: ...
@@ -99,11 +99,11 @@ class _Position:
 
     at: int | None = None
     there: float = 0.0
-    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST, LONGEST))
+    backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
 
     def lost(self, now: float) -> bool:
         """All is to be listed."""
-        return self.at is None or now - self.there > OUTAGE
+        return self.at is None or now - self.there > OUTAGE_SECONDS
 
     def listed(self, version: int, now: float) -> None:
         self.at, self.there = version, now
@@ -127,7 +127,7 @@ class _Position:
             self.there = now
         if error.status == 410 or isinstance(error, _Lost) or "Too large resource version" in error.message:
             self.at = None
-        return max(min(error.retry_after, LONGEST), self.backoff.next())
+        return max(min(error.retry_after, MAX_BACKOFF_SECONDS), self.backoff.next())
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Watch(Generic[T, R]):
     path: str
     item: type[T]
     keep: Callable[[T], R]
-    health: Hears
+    health: Health
     query: Mapping[str, str] = field(default_factory=dict)
     metadata_only: bool = False
 
@@ -199,7 +199,7 @@ class Watch(Generic[T, R]):
                     item = await kept(frame.object, decoder, self.keep, self.health.left_out)
                     if item is not None:
                         yield Changed(item, gone=frame.type == "DELETED")
-        if clock() - began < AT_ONCE:  # a proxy that answers 200 and hangs up must not make us spin
+        if clock() - began < MIN_WATCH_SECONDS:  # a proxy that answers 200 and hangs up must not make us spin
             raise ClusterError(0, "WatchEndedAtOnce")
         if quiet:
             await self._check(position)
@@ -217,9 +217,9 @@ class Watch(Generic[T, R]):
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": str(position.at),
-            "timeoutSeconds": str(int(jittered(2 * LIFE))),
+            "timeoutSeconds": str(int(jittered(2 * WATCH_SECONDS))),
         }
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE_SECONDS)
         header = accept("", metadata_only=self.metadata_only)
         response = await self.cluster.open("GET", self.path, query=query, accept=header, timeout=timeout)
         async with response:
@@ -228,7 +228,7 @@ class Watch(Generic[T, R]):
             async for line in lines(response.content):
                 yield await decode(_FRAME, line)
 
-    def _listing(self, most: int = PAGE) -> Listing:
+    def _listing(self, most: int = PAGE_SIZE) -> Listing:
         return Listing(self.cluster, self.path, self.query, accept("List", metadata_only=self.metadata_only), most=most)
 
 
@@ -245,7 +245,7 @@ async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             await yield_to_reviews()  # hundreds may arrive together
             yield bytes(rest)
             rest = bytearray(begun)
-        if len(rest) > LONGEST_LINE:
+        if len(rest) > MAX_LINE_BYTES:
             raise Unreadable("it is too long")
 
 

@@ -24,7 +24,7 @@ DECODED = "pullsecret_webhook.review"
 PATH = b"/mutate"
 LAST = b"\r\nconnection: close\r\n"
 """In the place of the end of the first line of an answer: there is none after it on this connection."""
-LARGEST_HELD = 1024 * 1024
+MAX_HELD_BYTES = 1024 * 1024
 """Bytes. More is not ordinary, and the app counts what it reads."""
 _ODD = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade"})
 """Headers that an API server does not send with a review, and that ask for more than an answer."""
@@ -109,7 +109,7 @@ class ReviewProtocol(LimitedProtocol):
         return (
             length.isdigit()
             and len(length) < 10  # Python reads no numbers of thousands of digits
-            and int(length) <= LARGEST_HELD
+            and int(length) <= MAX_HELD_BYTES
             and headers.get(b"content-type") == b"application/json"
             and _ODD.isdisjoint(headers)
             and self.parser.get_http_version() == "1.1"

@@ -19,17 +19,17 @@ from uvicorn.server import ServerState
 from webhook.serving.slots import Peer
 
 HEAD_BYTES = 16 * 1024
-UNANSWERED = 8
+MAX_UNANSWERED = 8
 """Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
-SMALL, ORDINARY = 32 * 1024, 256 * 1024
+SMALL_BYTES, ORDINARY_BYTES = 32 * 1024, 256 * 1024
 """Bytes of a body. Below the first it is not counted; up to the second it is never ended for being the largest."""
-ARRIVING = 16 * 1024 * 1024
+MAX_ARRIVING_BYTES = 16 * 1024 * 1024
 """Bytes of bodies that are not decoded yet, on all connections together: two of the largest."""
-WHOLE_REQUEST = 3.0
+WHOLE_REQUEST_SECONDS = 3.0
 """Seconds. The API server writes a review in one go, and by default waits no longer for its answer."""
-UNREAD = 10.0
+UNREAD_SECONDS = 10.0
 """Seconds for a client to take what it was answered, once that piles up."""
-HANDSHAKE = 3.0
+HANDSHAKE_SECONDS = 3.0
 """Seconds for a client to say something, and then for the handshake."""
 
 
@@ -48,9 +48,9 @@ class Arriving:
         """Whether it may go on."""
         self.bytes += count - self._held.get(peer, 0)
         self._held[peer] = count
-        while self.bytes > ARRIVING:
+        while self.bytes > MAX_ARRIVING_BYTES:
             going = max(self._held, key=self._held.__getitem__)
-            if self._held[going] <= ORDINARY:
+            if self._held[going] <= ORDINARY_BYTES:
                 going = next(iter(self._held))
             self.gone(going)
             going.cut()
@@ -125,9 +125,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head = self._body = 0
         self._in_head = True
         self.connection: Seen | None = None
-        self._whole = Deadline(self.loop, WHOLE_REQUEST, self._too_slow)
+        self._whole = Deadline(self.loop, WHOLE_REQUEST_SECONDS, self._too_slow)
         self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
-        self._unread = Deadline(self.loop, UNREAD, self._hang_up)
+        self._unread = Deadline(self.loop, UNREAD_SECONDS, self._hang_up)
 
     def is_made(self) -> bool:
         """Not before the end of the handshake."""
@@ -158,7 +158,7 @@ class LimitedProtocol(HttpToolsProtocol):
     # What these raise makes the parser stop, and uvicorn answer 400 and hang up.
 
     def on_message_begin(self) -> None:
-        if len(self.pipeline) >= UNANSWERED:
+        if len(self.pipeline) >= MAX_UNANSWERED:
             self.transport.abort()
             raise ValueError("too many requests that wait")
         self._whole.begin()  # one that begins in the same read in which another one ended
@@ -196,7 +196,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def arrives(self, count: int) -> None:
         self._body += count
-        if self._body > SMALL and not self.arriving.holds(self, self._body):
+        if self._body > SMALL_BYTES and not self.arriving.holds(self, self._body):
             raise ValueError("too much at once")
 
     def review_came(self) -> bool:
@@ -226,7 +226,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def _gone(self) -> None:
-        if self._body > SMALL:
+        if self._body > SMALL_BYTES:
             self.arriving.gone(self)
         self._body = 0
 

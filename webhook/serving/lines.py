@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-LONGEST = 4096
+MAX_LINE_BYTES = 4096
 """Bytes of a line."""
-WAITING = 1000
+MAX_WAITING_LINES = 1000
 """Lines."""
-AT_ONCE = 65536
+WRITE_BYTES = 65536
 """Bytes that are written in one go: for each the thread needs the interpreter's lock, and may wait 5 ms for it."""
-LAST_WORDS = 0.5
+FLUSH_SECONDS = 0.5
 """Seconds at the end of the process for what still waits."""
 CUT = b"... (cut)\n"
 
@@ -79,14 +79,14 @@ class Lines(io.TextIOBase):
     def write(self, text: str) -> int:
         """Whole lines are queued; the beginning of one waits for its end."""
         if not text.endswith("\n"):
-            self._part = (self._part + text)[:LONGEST]
+            self._part = (self._part + text)[:MAX_LINE_BYTES]
             return len(text)
         line, self._part = self._part + text, ""
-        data = line[: LONGEST + 1].encode(errors="replace")
-        if self._queue.qsize() >= WAITING:
+        data = line[: MAX_LINE_BYTES + 1].encode(errors="replace")
+        if self._queue.qsize() >= MAX_WAITING_LINES:
             _dropped.waiting += 1
         else:
-            self._queue.put(data if len(data) <= LONGEST else data[: LONGEST - len(CUT)] + CUT)
+            self._queue.put(data if len(data) <= MAX_LINE_BYTES else data[: MAX_LINE_BYTES - len(CUT)] + CUT)
         return len(text)
 
     def flush(self) -> None:
@@ -104,7 +104,7 @@ class Lines(io.TextIOBase):
             self.write("\n")
         done = threading.Event()
         self._queue.put(done)
-        done.wait(LAST_WORDS)
+        done.wait(FLUSH_SECONDS)
 
     def _run(self) -> None:
         while True:
@@ -123,7 +123,7 @@ class Lines(io.TextIOBase):
         try:
             while not isinstance(item, threading.Event):
                 batch += item
-                if len(batch) >= AT_ONCE:
+                if len(batch) >= WRITE_BYTES:
                     return bytes(batch), None
                 item = self._queue.get_nowait()
         except Empty:

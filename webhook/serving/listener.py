@@ -23,33 +23,33 @@ BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted."""
 AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop, which takes less than a millisecond."""
-TURNS = 16
+MIN_TURNS = 16
 """Turns of the event loop that one has at least from the start of its handshake, however many others come, in the
 quarter of the slots that is always for newcomers. A handshake and a review take 4."""
-RECEIVED = 32 * 1024
+RECEIVE_BUFFER_BYTES = 32 * 1024
 """Bytes that the kernel keeps of what a connection sends: what is read at once stays allocated until its end, twice."""
-HEADER = 5
+HEADER_BYTES = 5
 """Bytes before a TLS record: what it holds, a version, its length."""
 HANDSHAKE_RECORD, CLIENT_HELLO = 22, 1
-LARGEST_HELLO = 8 * 1024
+MAX_HELLO_BYTES = 8 * 1024
 """Bytes of a ClientHello. They have less than 2,000; OpenSSL reads 128 KiB of one and keeps them."""
-PAUSE = 0.1
+PAUSE_SECONDS = 0.1
 """Seconds before the next attempt when the process may open no further file. The other port and our own calls have
 meanwhile what was given up."""
-EVERY = 1.0
+SWEEP_SECONDS = 1.0
 """Seconds between two looks for connections that have been silent for too long, and for memory to give back."""
 _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU C library's
 
 
 def hello_ends(begun: bytes) -> int:
     """After how many bytes the ClientHello ends that begins like this; 0 if it is none."""
-    kind, length = begun[:1], int.from_bytes(begun[3:HEADER])
-    if len(begun) < HEADER or kind != bytes([HANDSHAKE_RECORD]) or not 4 <= length <= LARGEST_HELLO:
+    kind, length = begun[:1], int.from_bytes(begun[3:HEADER_BYTES])
+    if len(begun) < HEADER_BYTES or kind != bytes([HANDSHAKE_RECORD]) or not 4 <= length <= MAX_HELLO_BYTES:
         return 0
-    message = begun[HEADER : HEADER + 4]
+    message = begun[HEADER_BYTES : HEADER_BYTES + 4]
     if len(message) == 4 and (message[0] != CLIENT_HELLO or int.from_bytes(message[1:]) + 4 > length):
         return 0  # nobody splits it into several records
-    return HEADER + length
+    return HEADER_BYTES + length
 
 
 class Connection:
@@ -95,7 +95,7 @@ class Connection:
         look at each of them.
         """
         try:
-            begun = self._accepted.recv(HEADER + LARGEST_HELLO, socket.MSG_PEEK)
+            begun = self._accepted.recv(HEADER_BYTES + MAX_HELLO_BYTES, socket.MSG_PEEK)
         except OSError:
             begun = b""
         end = hello_ends(begun)
@@ -127,7 +127,7 @@ class Connection:
                 lambda: protocol,
                 self._accepted,
                 ssl=context,
-                ssl_handshake_timeout=limits.HANDSHAKE if context else None,
+                ssl_handshake_timeout=limits.HANDSHAKE_SECONDS if context else None,
             )
         except Exception:  # noqa: BLE001  # the handshake failed, an OSError; whatever it was, the slot is free again
             protocol.connection = None
@@ -146,15 +146,15 @@ class Listener:
         self.protocol, self.context, self.slots = protocol, context, ConnectionSlots(most, self.loop.time)
         self.silent = selectors.DefaultSelector()
         """Connections. A reader of the loop for each would cost more, and an error of ours when one is reset."""
-        self._listening, self._in_a_turn = listening, max(1, most // 4 // TURNS)
+        self._listening, self._in_a_turn = listening, max(1, most // 4 // MIN_TURNS)
         self._waiting: deque[Connection] = deque()
         """For the turn in which their handshake begins."""
         self._handshakes: set[asyncio.Task[None]] = set()
         self._open, self.some_closed = True, False
         listening.setblocking(False)
         # Each that is accepted has these from here.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HEADER if context else 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HEADER_BYTES if context else 1)
         listening.listen(BACKLOG)
         self._listen()
         self.loop.add_reader(self.silent.fileno(), self._on_readable)
@@ -200,11 +200,11 @@ class Listener:
         stopped. To ask for it takes 0.2 ms, and some more after a flood.
         """
         if self._open:
-            self.slots.evict_silent(limits.HANDSHAKE)
+            self.slots.evict_silent(limits.HANDSHAKE_SECONDS)
             if self.some_closed and _TRIM is not None:
                 self.some_closed = False
                 _TRIM(0)
-            self.loop.call_later(EVERY, self._sweep)
+            self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _listen(self) -> None:
         if self._open:
@@ -217,9 +217,9 @@ class Listener:
             except (BlockingIOError, ConnectionAbortedError):  # the latter: gone before we came
                 return
             except OSError:
-                self.slots.evict_one(PAUSE)
+                self.slots.evict_one(PAUSE_SECONDS)
                 self.loop.remove_reader(self._listening)
-                self.loop.call_later(PAUSE, self._listen)
+                self.loop.call_later(PAUSE_SECONDS, self._listen)
                 return
             accepted.setblocking(False)
             Connection(self, accepted)

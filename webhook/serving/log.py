@@ -15,12 +15,12 @@ from typing import Literal
 import structlog
 
 from webhook.core.shown import CUT
-from webhook.serving.lines import LONGEST, Seldom
+from webhook.serving.lines import MAX_LINE_BYTES, Seldom
 
 Format = Literal["text", "json"]
-LONG = (256, 32)
+VALUE_CHARS = (256, 32)
 """Letters of each value in a line that is too long, and in one that is so still: JSON may write twelve for one."""
-FIRST, LAST = 5, 20
+FIRST_PLACES, LAST_PLACES = 5, 20
 """Places of a trace that are shown: where there is no end of calls it has a thousand."""
 
 
@@ -67,8 +67,8 @@ def _bounded(renderer: structlog.typing.Processor) -> structlog.typing.Processor
 
     def bounded(logger: object, method: str, event: structlog.typing.EventDict) -> str:
         line = str(renderer(logger, method, dict(event)))
-        for most in LONG:
-            if len(line) < LONGEST:
+        for most in VALUE_CHARS:
+            if len(line) < MAX_LINE_BYTES:
                 break
             line = str(renderer(logger, method, {key: _cut(value, most) for key, value in event.items()}))
         return line
@@ -166,6 +166,6 @@ def _type_only(exc_info: object) -> str:
         code = trace.tb_frame.f_code
         places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
-    if len(places) > FIRST + LAST:
-        places[FIRST:-LAST] = [CUT]
+    if len(places) > FIRST_PLACES + LAST_PLACES:
+        places[FIRST_PLACES:-LAST_PLACES] = [CUT]
     return f"{name} at " + " > ".join(places)

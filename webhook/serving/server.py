@@ -34,23 +34,23 @@ from webhook.serving.limits import LimitedProtocol
 from webhook.serving.listener import Listener
 
 log = structlog.get_logger()
-LARGEST = 8 * 1024 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
 """Bytes of a body: the API takes objects of 1.5 MiB, and an UPDATE carries two of them."""
-KEEP_ALIVE = 120
+KEEP_ALIVE_SECONDS = 120
 """Seconds. The API server drops idle connections after 90; were we first, a POST could be lost and is not repeated."""
-DEFAULT_TIMEOUT, MARGIN = 3.0, 0.7
+DEFAULT_TIMEOUT_SECONDS, MARGIN_SECONDS = 3.0, 0.7
 """Seconds: the timeout when the URL has none (the API server always sends its own); kept back for the way home."""
-CONNECTIONS = 256
+MAX_CONNECTIONS = 256
 """To the TLS port. An API server keeps 25 that rest and has one for each review under way; one costs up to 0.2 MiB."""
-SCRAPERS = 32
+MAX_SCRAPERS = 32
 """Connections to the metrics port."""
-FILES = 4096
+MAX_FILES = 4096
 """Open files: the silent connections to both ports, those with a slot, and calls."""
-PAGE_LASTS = 0.1
+PAGE_SECONDS = 0.1
 """Seconds for which a page of metrics is good: ten a second, however many ask, are a hundredth of the loop's time."""
-LONGEST_TIMEOUT = 30.0
+MAX_TIMEOUT_SECONDS = 30.0
 """Seconds, as in the API. Whoever sends a review tells its own, and the body is kept for that time."""
-LINGER, CLOSING = 5.0, 1.0
+LINGER_SECONDS, CLOSING_SECONDS = 5.0, 1.0
 """Seconds: accepting on after SIGTERM, because endpoints lag; then answering with `Connection: close`."""
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _TIMEOUT = re.compile(r"(\d{1,4}(?:\.\d{1,9})?)(ms|s|m)?")
@@ -60,9 +60,9 @@ def seconds_left(query: bytes) -> float:
     """From `?timeout=3s`, as the API server writes it, less the margin."""
     text = parse_qs(query.decode("latin-1")).get("timeout", [""])[0] if query else ""
     match = _TIMEOUT.fullmatch(text)
-    told = float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2], 1.0) if match else DEFAULT_TIMEOUT
-    timeout = min(told, LONGEST_TIMEOUT)
-    return max(timeout - MARGIN, timeout * 0.3)
+    told = float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2], 1.0) if match else DEFAULT_TIMEOUT_SECONDS
+    timeout = min(told, MAX_TIMEOUT_SECONDS)
+    return max(timeout - MARGIN_SECONDS, timeout * 0.3)
 
 
 class Mutate:
@@ -141,16 +141,16 @@ async def _body(scope: Scope, receive: Receive) -> bytearray | None:
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
         raise MalformedReview("the content type must be application/json", 415)
     told = headers.get(b"content-length", b"0").lstrip(b"0")
-    if told.isdigit() and (len(told) > 9 or int(told) > LARGEST):
-        raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
+    if told.isdigit() and (len(told) > 9 or int(told) > MAX_BODY_BYTES):
+        raise MalformedReview(f"the body is larger than {MAX_BODY_BYTES} bytes", 413)
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        if len(body) > LARGEST:
-            raise MalformedReview(f"the body is larger than {LARGEST} bytes", 413)
+        if len(body) > MAX_BODY_BYTES:
+            raise MalformedReview(f"the body is larger than {MAX_BODY_BYTES} bytes", 413)
         if not message.get("more_body", False):
             return body
 
@@ -178,11 +178,11 @@ def metrics_app(metrics: Metrics) -> Starlette:
 
     Nobody who asks for the page again and again makes reviews wait, which the same loop answers.
     """
-    page, made = b"", -PAGE_LASTS
+    page, made = b"", -PAGE_SECONDS
 
     async def show(_: Request) -> Response:
         nonlocal page, made
-        if time.monotonic() >= made + PAGE_LASTS:
+        if time.monotonic() >= made + PAGE_SECONDS:
             page, made = generate_latest(metrics.registry), time.monotonic()
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
@@ -226,7 +226,7 @@ class _Server(uvicorn.Server):
 def allow_files() -> None:
     """Where a process may have 1,024 at first, silent connections alone would use them up."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    most = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
@@ -247,7 +247,7 @@ def listen(address: str, port: int) -> socket.socket:
 def server(app: Starlette, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
     """`at_once`: what may answer a review before the app is asked (protocol.py)."""
     protocol: object = functools.partial(ReviewProtocol, at_once) if at_once else LimitedProtocol
-    most = CONNECTIONS if context is not None else SCRAPERS
+    most = MAX_CONNECTIONS if context is not None else MAX_SCRAPERS
     return _Server(
         uvicorn.Config(
             app,
@@ -259,7 +259,7 @@ def server(app: Starlette, *, context: ssl.SSLContext | None = None, at_once: At
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=5,
         ),
         most,

@@ -17,9 +17,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-SILENT = 1024
+MAX_SILENT = 1024
 """Connections that have not sent anything. A flood of 10,000 a second leaves each of them a tenth of a second."""
-RESTS = 3.0
+IDLE_SECONDS = 3.0
 """Seconds after the last review: it waits no longer for its answer (`timeoutSeconds`). The API server takes the
 connection that it used last."""
 
@@ -45,7 +45,7 @@ class ConnectionSlots:
         return len(self._strangers) + len(self._known)
 
     def opened(self, peer: Peer) -> None:
-        if len(self._silent) >= SILENT:
+        if len(self._silent) >= MAX_SILENT:
             self._silent.popitem(last=False)[0].cut()
         self._silent[peer] = self._clock()
 
@@ -86,7 +86,7 @@ class ConnectionSlots:
         if len(self._known) < self._most_known:
             return True
         longest, last = next(iter(self._known.items()))
-        if self._clock() - last < RESTS:
+        if self._clock() - last < IDLE_SECONDS:
             return False
         del self._known[longest]
         longest.cut()

@@ -5,7 +5,7 @@ What all sources promise, and tests/support/sourcecontract.py checks of each:
 - Empty is *known to have none*. When nobody could say, SourceUnavailable is raised: what stands in the cluster stays.
 - A source tells whom it concerns, through `Changed`, when an owner's credentials are not what they were, and when it
   can say again after it could not. Whoever asked in vain need not ask again by itself.
-- What is known may be older than what another replica knows: `doubt` makes it ask again.
+- What is known may be older than what another replica knows: `invalidate` makes it ask again.
 - Equal answers are the same object, so that the request path compares by identity.
 - No error, log line, event or metric has a token in it.
 """
@@ -26,7 +26,7 @@ class Answers(Protocol):
         """Empty: known to have none. Raises SourceUnavailable when nobody could say."""
         ...
 
-    def doubt(self, owner: str) -> None:
+    def invalidate(self, owner: str) -> None:
         """What is known of this owner may be old, by what the cluster shows: ask again before handing it out."""
         ...
 

@@ -24,13 +24,13 @@ log = structlog.get_logger()
 
 BACKOFF_SECONDS = 0.5
 """The first pause after a failure; each is twice as long as the one before."""
-OWNER_BACKOFF_MAX_SECONDS = 60.0
+MAX_OWNER_BACKOFF_SECONDS = 60.0
 """Of one owner who is refused."""
-DOWN_BACKOFF_MAX_SECONDS = 3.0
+MAX_DOWN_BACKOFF_SECONDS = 3.0
 """While the remote is down. It is asked by one question at a time then, and when it is back we are to be right again in
 about 5.
 """
-RETRY_AFTER_MAX_SECONDS = 60.0
+MAX_RETRY_AFTER_SECONDS = 60.0
 """That a remote may ask us to wait. A proxy in front of one that restarts may say an hour."""
 JITTER = 0.25
 OWNERS = 100_000
@@ -41,7 +41,7 @@ OWNERS = 100_000
 class _Pause:
     """`until`: loop time."""
 
-    backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, DOWN_BACKOFF_MAX_SECONDS, JITTER))
+    backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_DOWN_BACKOFF_SECONDS, JITTER))
     until: float = 0.0
     why: str = ""
 
@@ -50,7 +50,7 @@ class _Pause:
         if now >= self.until:  # those who asked at the same time fail at the same time: that counts once
             self.backoff.cap = longest
             self.until = now + self.backoff.next()
-        self.until = max(self.until, now + max(BACKOFF_SECONDS * 0.75, min(e.retry_after, RETRY_AFTER_MAX_SECONDS)))
+        self.until = max(self.until, now + max(BACKOFF_SECONDS * 0.75, min(e.retry_after, MAX_RETRY_AFTER_SECONDS)))
         self.why = str(e)
 
 
@@ -95,7 +95,7 @@ class Breaker:
 
     def failed(self, owner: str, e: SourceUnavailable) -> None:
         own = self._owners.pop(owner, _Pause())
-        own.failed(e, DOWN_BACKOFF_MAX_SECONDS if e.everybody else OWNER_BACKOFF_MAX_SECONDS)
+        own.failed(e, MAX_DOWN_BACKOFF_SECONDS if e.everybody else MAX_OWNER_BACKOFF_SECONDS)
         self._owners[owner] = own
         if len(self._owners) > OWNERS:
             self._owners.popitem(last=False)
@@ -109,7 +109,7 @@ class Breaker:
             self._open(owner, e)
 
     def _open(self, owner: str, e: SourceUnavailable) -> None:
-        self._all.failed(e, DOWN_BACKOFF_MAX_SECONDS)
+        self._all.failed(e, MAX_DOWN_BACKOFF_SECONDS)
         self._turn_away(owner)
         self._metrics.down.flag(self._name, on=True)
         if self._timer is not None:

@@ -2,7 +2,7 @@
 
 - An answer is handed out while it is fresh, as long as the remote said (at least LEAST, so that the writing of one
   Secret, which looks several times, asks once). After that the next admission or look asks again; nothing polls.
-- One that is contradicted by what somebody wrote into the cluster is asked for again first (`doubt`): another replica
+- One that is contradicted by what somebody wrote into the cluster is asked for again first (`invalidate`): another replica
   may have asked later. While nobody can say, what was written stays.
 - One question an owner at a time, joined by all who want to know. A question that was overtaken by news of its owner
   is asked again before anybody is told the answer.
@@ -28,17 +28,17 @@ from webhook.sources import Changed
 from webhook.sources.breaker import Breaker
 from webhook.sources.remote import Answer, Remote
 
-LEAST, MOST = 1.0, 86400.0
+MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 1.0, 86400.0
 """Seconds that an answer is fresh, whatever the remote says."""
-PATIENCE = 60.0
+QUESTION_SECONDS = 60.0
 """Seconds for one question. A remote has shorter limits of its own; this is for one that forgot."""
-FEED_BACKOFF_SECONDS, FEED_BACKOFF_MAX_SECONDS = 0.5, 3.0
+FEED_BACKOFF_SECONDS, MAX_FEED_BACKOFF_SECONDS = 0.5, 3.0
 """The first and the longest pause after a feed of changes has broken off."""
-DOUBT_MAX_SECONDS = 60.0
+MAX_INVALIDATION_SECONDS = 60.0
 """The longest pause between two doubts of one owner that were in vain."""
 OVERTAKEN = 3
 """Times that a question is asked anew because of news; then the next look must do."""
-BUDGET = 32 * 1024 * 1024
+BUDGET_BYTES = 32 * 1024 * 1024
 """Bytes of answers, roughly."""
 OWNERS = 100_000
 """Owners whose vain doubts are remembered, and the digests of answers that were dropped."""
@@ -49,26 +49,30 @@ Say = Callable[[str, str, str], None]
 
 @dataclass(slots=True)
 class _Entry:
-    """`until`: loop time at which it stops being fresh. `doubted`: by what the cluster shows, it may be old."""
+    """`until`: loop time at which it stops being fresh. `invalidated`: by what the cluster shows, it may be old."""
 
     answer: Answer
     until: float
-    doubted: bool = False
+    invalidated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Vain:
+class _Futile:
     """Doubts of one owner that were answered as before. `until`: loop time to which there are no more."""
 
     delay: float = 0.0
     until: float = 0.0
 
-    def again(self, now: float) -> "_Vain":
-        delay = min(self.delay * 2, DOUBT_MAX_SECONDS) if self.delay and now < self.until + DOUBT_MAX_SECONDS else LEAST
-        return _Vain(delay, now + delay)
+    def again(self, now: float) -> "_Futile":
+        delay = (
+            min(self.delay * 2, MAX_INVALIDATION_SECONDS)
+            if self.delay and now < self.until + MAX_INVALIDATION_SECONDS
+            else MIN_FRESH_SECONDS
+        )
+        return _Futile(delay, now + delay)
 
 
-_NEVER = _Vain()
+_NEVER = _Futile()
 
 
 class Cached:
@@ -84,7 +88,7 @@ class Cached:
         self._dropped: OrderedDict[str, int] = OrderedDict()
         self._flights: dict[str, asyncio.Task[Credentials]] = {}
         self._overtaken: set[str] = set()
-        self._vain: OrderedDict[str, _Vain] = OrderedDict()
+        self._futile: OrderedDict[str, _Futile] = OrderedDict()
         self._breaker = Breaker(self._name, metrics, changed, lambda: bool(self._flights), self._start)
         self.settled = asyncio.Event()
         self.settled.set()  # it knows nothing that it was not asked
@@ -105,12 +109,12 @@ class Cached:
             flight = self._start(owner)
         return await asyncio.shield(flight)  # a cancelled caller cancels nothing but itself
 
-    def doubt(self, owner: str) -> None:
+    def invalidate(self, owner: str) -> None:
         """Not again so soon if the last one was in vain: it takes no more than the edits of one tenant."""
-        if _clock() < self._vain.get(owner, _NEVER).until:
+        if _clock() < self._futile.get(owner, _NEVER).until:
             return
         if (entry := self._entries.get(owner)) is not None:
-            entry.doubted = True
+            entry.invalidated = True
         self._is_old(owner)
 
     def _is_old(self, owner: str) -> None:
@@ -126,17 +130,17 @@ class Cached:
             await self._remote.close()
 
     async def _listen(self) -> None:
-        backoff = Backoff(FEED_BACKOFF_SECONDS, FEED_BACKOFF_MAX_SECONDS)
+        backoff = Backoff(FEED_BACKOFF_SECONDS, MAX_FEED_BACKOFF_SECONDS)
         while True:
             began = _clock()
             try:
-                await self._remote.run(self._heard)
+                await self._remote.run(self._remote_changed)
                 why = "it ended"
             except SourceUnavailable as e:
                 why = str(e)
             except Exception as e:  # noqa: BLE001  # whatever it is, the other sources go on; its text may be a token
                 why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
-            if _clock() - began > FEED_BACKOFF_MAX_SECONDS:
+            if _clock() - began > MAX_FEED_BACKOFF_SECONDS:
                 backoff.reset()
             self._say("SourceFeedBroken", f"source {self._name}: changes are not heard of: {why}; trying again", "")
             await asyncio.sleep(backoff.next())
@@ -173,7 +177,7 @@ class Cached:
     async def _asked(self, owner: str) -> Answer:
         before = self._entries.get(owner)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(QUESTION_SECONDS):
                 return await self._remote.ask(owner, before.answer if before is not None else None)
         except SourceUnavailable as e:
             trouble = e
@@ -197,8 +201,8 @@ class Cached:
         credentials = self._ordered(answer.credentials)
         if same := before is not None and before.answer.credentials == credentials:
             credentials = before.answer.credentials
-        if before is not None and before.doubted:
-            self._weigh_doubt(owner, vain=same)
+        if before is not None and before.invalidated:
+            self._count_invalidation(owner, in_vain=same)
         self._remember(owner, replace(answer, credentials=credentials), fresh_for)
         if answer.problems:
             problems = "; ".join(answer.problems)
@@ -212,24 +216,24 @@ class Cached:
         """As `in_order`, and with where they are from."""
         return Credentials(tuple(replace(c, origin=self._origin) for c in in_order(set(found.items))))
 
-    def _weigh_doubt(self, owner: str, *, vain: bool) -> None:
-        before = self._vain.pop(owner, _NEVER)
-        if vain:
-            self._vain[owner] = before.again(_clock())
-            if len(self._vain) > OWNERS:
-                self._vain.popitem(last=False)
+    def _count_invalidation(self, owner: str, *, in_vain: bool) -> None:
+        before = self._futile.pop(owner, _NEVER)
+        if in_vain:
+            self._futile[owner] = before.again(_clock())
+            if len(self._futile) > OWNERS:
+                self._futile.popitem(last=False)
 
     def _freshness(self, answer: Answer) -> float:
         """Not longer than all its credentials last: when one ends, there may be another."""
         now = self._now()
         end = answer.credentials.next_end(now)
-        fresh_for = min(max(answer.fresh_for, LEAST), MOST)
+        fresh_for = min(max(answer.fresh_for, MIN_FRESH_SECONDS), MAX_FRESH_SECONDS)
         return min(fresh_for, (end - now).total_seconds()) if end is not None else fresh_for
 
     def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
         self._entries[owner] = _Entry(answer, _clock() + fresh_for)
         self._weight += answer.weight
-        while self._weight > BUDGET and len(self._entries) > 1:
+        while self._weight > BUDGET_BYTES and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, owner: str) -> None:
@@ -245,7 +249,7 @@ class Cached:
         self._weight -= entry.answer.weight
         return entry
 
-    def _heard(self, owner: str | None) -> None:
+    def _remote_changed(self, owner: str | None) -> None:
         """News, of one owner or of everybody: what is known is no longer fresh, and reasons to wait may be gone."""
         for one in [owner] if owner is not None else {*self._entries, *self._flights}:
             self._is_old(one)

@@ -19,18 +19,18 @@ from webhook.core.credential import Credentials, joined
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import Source
 
-BUDGET = 32 * 1024 * 1024
+BUDGET_BYTES = 32 * 1024 * 1024
 """Bytes of last answers that are remembered, roughly: mostly references to what the sources hold themselves."""
 Parts = tuple[Credentials, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Joined:
-    """`doubted`: by what the cluster shows, it may be old."""
+    """`invalidated`: by what the cluster shows, it may be old."""
 
     parts: Parts
     result: Credentials
-    doubted: bool = False
+    invalidated: bool = False
 
     @property
     def weight(self) -> int:
@@ -53,12 +53,12 @@ class Combined:
         known = tuple(part for part in parts if part is not None)
         return self._of(owner, known) if len(known) == len(parts) else None
 
-    def doubt(self, owner: str) -> None:
+    def invalidate(self, owner: str) -> None:
         """Nor does what a source said last stand in for it until all could say again."""
         if (before := self._joined.get(owner)) is not None:
-            self._joined[owner] = replace(before, doubted=True)
+            self._joined[owner] = replace(before, invalidated=True)
         for source in self._sources:
-            source.doubt(owner)
+            source.invalidate(owner)
 
     async def credentials(self, owner: str) -> Credentials:
         """All are asked at once, so that it takes no longer than the slowest."""
@@ -80,7 +80,7 @@ class Combined:
             return answer
         if not isinstance(answer, SourceUnavailable):
             raise answer
-        if (before := self._joined.get(owner)) is not None and not before.doubted:
+        if (before := self._joined.get(owner)) is not None and not before.invalidated:
             return before.parts[number]
         raise SourceUnavailable(f"source {self._names[number]}: {answer}", everybody=answer.everybody)
 
@@ -89,7 +89,7 @@ class Combined:
         before = self._joined.get(owner)
         if (
             before is not None
-            and not before.doubted
+            and not before.invalidated
             and all(one is other for one, other in zip(before.parts, parts, strict=True))
         ):
             self._joined.move_to_end(owner)
@@ -105,5 +105,5 @@ class Combined:
             self._weight -= before.weight
         self._joined[owner] = one
         self._weight += one.weight
-        while self._weight > BUDGET and len(self._joined) > 1:
+        while self._weight > BUDGET_BYTES and len(self._joined) > 1:
             self._weight -= self._joined.popitem(last=False)[1].weight

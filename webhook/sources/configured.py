@@ -9,7 +9,7 @@ from webhook.config.models import Config
 from webhook.config.sourceconfig import HttpSource, SecretsSource, SqlSource
 from webhook.core.credential import Origin
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice, Tell
+from webhook.core.notice import Notice, Record
 from webhook.kube.cluster import Cluster
 from webhook.sources import Changed, Source
 from webhook.sources.cached import Cached
@@ -20,12 +20,12 @@ from webhook.sources.secret import SecretSource
 
 
 def configured(
-    config: Config, cluster: Cluster, changed: Changed, tell: Tell, metrics: Metrics, now: Callable[[], datetime]
+    config: Config, cluster: Cluster, changed: Changed, record: Record, metrics: Metrics, now: Callable[[], datetime]
 ) -> Source:
     """One source as it is, several of them combined. What is said of a source is about the webhook's own Service."""
 
     def say(source: str, reason: str, message: str, owner: str) -> None:
-        tell(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner, source=source))
+        record(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner, source=source))
 
     sources: list[tuple[str, Source]] = []
     names = Counter[str]()
@@ -33,7 +33,7 @@ def configured(
         names[kind := str(model.__struct_config__.tag)] += 1
         name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
         if isinstance(model, SecretsSource):
-            secrets = SecretSource(cluster, config.namespace, changed, tell, metrics, name)
+            secrets = SecretSource(cluster, config.namespace, changed, record, metrics, name)
             metrics.expired.names = functools.partial(_expired, secrets, now)
             sources.append((name, secrets))
         else:

@@ -27,17 +27,17 @@ from webhook.sources.files import Made
 from webhook.sources.jsonanswer import read
 from webhook.sources.remote import Answer
 
-LARGEST = 1024 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
 """Bytes of an answer."""
 CHUNK = 65536
 CONNECTIONS = 16
-NONE_FOR = 30.0
+NOT_FOUND_MAX_SECONDS = 30.0
 """Seconds at most that `maxAge` lets a 404 stand: whoever links a registry should not wait for long."""
 _BAD_IN_PATH = re.compile(r"[/\\%\x00-\x1f\x7f]|^\.{1,2}$")
 _TOKEN = re.compile(rb"[!-~]{1,16384}")
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,512}"')
 _DIRECTIVE = re.compile(r'([\w-]+)(?:=(?:"([^"]*)"|([^\s,"]*)))?')
-MISSING = (401, 407, 408, 421, 425, 429)
+NOT_ABOUT_THE_OWNER = (401, 407, 408, 421, 425, 429)
 """Statuses below 500 that are not about the owner who was asked for."""
 
 
@@ -98,11 +98,11 @@ class HttpRemote:
             default = self._config.max_age if "Cache-Control" in headers else before.fresh_for
             return Answer(before.credentials, _fresh(response, default), before.validator)
         if status == 404:
-            return Answer(Credentials(), _fresh(response, min(self._config.max_age, NONE_FOR)))
+            return Answer(Credentials(), _fresh(response, min(self._config.max_age, NOT_FOUND_MAX_SECONDS)))
         if status != 200:
             raise SourceUnavailable(
                 _refusal(status),
-                everybody=status >= 500 or status < 400 or status in MISSING,
+                everybody=status >= 500 or status < 400 or status in NOT_ABOUT_THE_OWNER,
                 retry_after=self._retry_after(headers.get("Retry-After", "")),
             )
         if headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -179,7 +179,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK):
         body += chunk
-        if len(body) > LARGEST:
+        if len(body) > MAX_ANSWER_BYTES:
             response.close()  # the rest is not even read to be thrown away
             raise SourceUnavailable("its answer is larger than 1 MiB")
     return bytes(body)

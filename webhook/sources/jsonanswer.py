@@ -13,7 +13,7 @@ import msgspec
 
 from webhook.config.sourceconfig import Fields
 from webhook.core import times
-from webhook.core.credential import MOST, Credential, CredentialError, canonical_registry
+from webhook.core.credential import MAX_CREDENTIALS, Credential, CredentialError, canonical_registry
 from webhook.core.dockerconfig import Parsed, crowded, parse
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import few
@@ -35,7 +35,7 @@ def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
 
 def _fields(data: bytes, answer: Fields) -> Parsed:
     if crowded(data):
-        raise AnswerError(f"it has too much in it; at most {MOST} credentials are read")
+        raise AnswerError(f"it has too much in it; at most {MAX_CREDENTIALS} credentials are read")
     try:
         whole = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -45,8 +45,8 @@ def _fields(data: bytes, answer: Fields) -> Parsed:
         items = [items]
     if not isinstance(items, list):
         raise AnswerError(f"there is no list of credentials at {answer.items or 'its top'}")
-    if len(items) > MOST:
-        raise AnswerError(f"it has {len(items):,} credentials; at most {MOST} are read")
+    if len(items) > MAX_CREDENTIALS:
+        raise AnswerError(f"it has {len(items):,} credentials; at most {MAX_CREDENTIALS} are read")
     credentials, problems = [], []
     for number, item in enumerate(items):
         try:

@@ -26,7 +26,7 @@ from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPACES, OWNER, REGISTRY
-from webhook.core.notice import Notice, Tell
+from webhook.core.notice import Notice, Record
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.kube.listing import Unread
 from webhook.kube.reader import version
@@ -149,12 +149,12 @@ class SecretSource:
         cluster: Cluster,
         namespace: str,
         changed: Changed,
-        tell: Tell,
+        record: Record,
         metrics: Metrics,
         name: str = "secrets",
     ) -> None:
         self._cluster, self._namespace = cluster, namespace
-        self._changed, self._tell, self._metrics, self._name = changed, tell, metrics, name
+        self._changed, self._record, self._metrics, self._name = changed, record, metrics, name
         self._secrets: View[SourceSecret] = View()
         self._of_owner: dict[str, Credentials | str] = {}
         self._names: dict[str, set[str]] = {}
@@ -163,28 +163,28 @@ class SecretSource:
         self._unread: set[str] = set()
         self._behind = False
         """The watch has failed: until it works again, another replica may know better."""
-        self._doubted: set[str] = set()
+        self._invalidated: set[str] = set()
         """Owners whose pull secrets somebody else wrote since then."""
         self._failure = "the source Secrets have not been listed yet"
         self.settled = asyncio.Event()
 
     def known(self, owner: str) -> Credentials | None:
-        if not self._secrets.synced.is_set() or owner in self._doubted:
+        if not self._secrets.synced.is_set() or owner in self._invalidated:
             return None
         found = self._of_owner.get(owner, NOTHING)
         return found if isinstance(found, Credentials) else None
 
-    def doubt(self, owner: str) -> None:
+    def invalidate(self, owner: str) -> None:
         """It cannot be asked: while its watch fails, nobody can say what this owner has."""
         if self._behind:
-            self._doubted.add(owner)
+            self._invalidated.add(owner)
 
     async def credentials(self, owner: str) -> Credentials:
         if (known := self.known(owner)) is not None:
             return known
         if not self._secrets.synced.is_set():
             raise SourceUnavailable(self._failure)
-        if owner in self._doubted:
+        if owner in self._invalidated:
             raise SourceUnavailable("the watch of source Secrets is behind")
         raise SourceUnavailable(f"source Secret {self._of_owner.get(owner)} is broken")
 
@@ -207,8 +207,8 @@ class SecretSource:
 
     def works(self) -> None:
         self._behind = False
-        doubted, self._doubted = self._doubted, set()
-        for owner in sorted(doubted):
+        invalidated, self._invalidated = self._invalidated, set()
+        for owner in sorted(invalidated):
             self._changed(owner)
 
     def left_out(self, one: Unread) -> None:
@@ -216,7 +216,7 @@ class SecretSource:
         self._unread.add(one.name)
         self._metrics.broken_sources.flag(one.name, on=True)
         self._metrics.unreadable.labels("source secrets").inc()
-        self._tell(Notice("SourceSecretBroken", one.why, self._namespace, "Secret", one.name))
+        self._record(Notice("SourceSecretBroken", one.why, self._namespace, "Secret", one.name))
 
     def failed(self, error: ClusterError) -> None:
         self._failure = f"the source Secrets cannot be listed ({error})"
@@ -279,13 +279,13 @@ class SecretSource:
         problems = after.problems if after else ()
         self._metrics.broken_sources.flag(name, on=bool(problems))
         if after is None:
-            self._tell(
+            self._record(
                 Notice(
                     "SourceSecretRemoved", "its credentials are withdrawn", self._namespace, "Secret", name, "Normal"
                 )
             )
         if problems:
-            self._tell(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
+            self._record(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
 
     def _note_end(self, name: str, after: SourceSecret | None) -> None:
         ends = [c.end for c in (after.credentials if after else None) or () if c.end is not None]

@@ -17,19 +17,19 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from webhook.config.sourceconfig import LOOPBACK, SqlSource
-from webhook.core.credential import MOST
+from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import Changed
 from webhook.sources.encrypted import Keys, SealedError, padded, read_keys
 from webhook.sources.files import Made
 from webhook.sources.remote import Answer
 from webhook.sources.sqlpool import Connection, Pool, connected
-from webhook.sources.sqlrows import BY_PROJECT, BY_USER, LARGEST, Row, RowError, credentials, size
+from webhook.sources.sqlrows import BY_PROJECT, BY_USER, MAX_ROWS_CHARS, Row, RowError, credentials, size
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it logs may have parts of the connection string
 
 PRESETS = {"git-connections": BY_USER, "git-connections-by-project": BY_PROJECT}
-AT_A_TIME = 64
+NOTIFICATIONS_BATCH = 64
 """Notifications that are heard without a pause: thousands may come together, and a review must not wait for all."""
 _WORDS = {
     "42501": "the role may not read what the query reads",
@@ -104,12 +104,12 @@ class SqlRemote:
 
     async def _fetched(self, connection: Connection, owner: str) -> list[Row]:
         rows: list[Row] = []
-        room = LARGEST
+        room = MAX_ROWS_CHARS
         answer = connection.cursor().stream(self._query, {"owner": owner})  # one row at a time is in memory
         async with aclosing(answer):  # type: ignore[type-var]  # a generator, if not by its annotation
             async for row in answer:
-                if len(rows) == MOST:
-                    raise SourceUnavailable(f"it has more than {MOST} rows")
+                if len(rows) == MAX_CREDENTIALS:
+                    raise SourceUnavailable(f"it has more than {MAX_CREDENTIALS} rows")
                 if (room := room - size(row)) < 0:
                     raise SourceUnavailable("its rows are larger than 1 MiB")
                 rows.append(row)
@@ -128,7 +128,7 @@ class SqlRemote:
             number = 0
             async for notification in connection.notifies():
                 changed(notification.payload or None)
-                if (number := number + 1) % AT_A_TIME == 0:
+                if (number := number + 1) % NOTIFICATIONS_BATCH == 0:
                     await asyncio.sleep(0)
         raise _down("its notifications have ended")
 

@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.datetime import TimestampLoader, TimestamptzLoader
 
-IDLE = 60.0
+IDLE_SECONDS = 60.0
 """Seconds after which a connection that nobody needs is closed."""
 ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """A peer that is gone is noticed within half a minute."""
@@ -114,11 +114,11 @@ class Pool:
 
     def _wait(self) -> None:
         if self._timer is None and self._idle:
-            self._timer = asyncio.get_running_loop().call_at(self._idle[0].since + IDLE, self._drop_unneeded)
+            self._timer = asyncio.get_running_loop().call_at(self._idle[0].since + IDLE_SECONDS, self._drop_unneeded)
 
     def _drop_unneeded(self) -> None:
         self._timer, now = None, asyncio.get_running_loop().time()
-        while self._idle and now - self._idle[0].since >= IDLE:
+        while self._idle and now - self._idle[0].since >= IDLE_SECONDS:
             idle = self._idle.popleft()
             idle.connection.pgconn.finish()
         self._wait()

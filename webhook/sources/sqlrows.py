@@ -30,7 +30,7 @@ FROM projects p JOIN project_git_auth a ON a.project_id = p.id JOIN git_connecti
 WHERE p.id::text = %(owner)s"""
 
 Row = Mapping[str, Any]
-LARGEST = 1024 * 1024
+MAX_ROWS_CHARS = 1024 * 1024
 """Letters of one owner's rows."""
 
 

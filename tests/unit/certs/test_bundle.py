@@ -79,10 +79,10 @@ def test_before_it_is_installed_there_is_nothing_to_publish_and_nothing_is_confi
 
 
 def test_after_two_thirds_of_its_life_the_next_one_is_made() -> None:
-    standing = bundle(OLD).data()
-    todo = step(standing, standing["ca.crt"], LEAF, DUE, fresh)
+    existing = bundle(OLD).data()
+    todo = step(existing, existing["ca.crt"], LEAF, DUE, fresh)
 
-    assert step(standing, standing["ca.crt"], LEAF, DUE - SKEW, never) == Use(bundle(OLD))
+    assert step(existing, existing["ca.crt"], LEAF, DUE - SKEW, never) == Use(bundle(OLD))
     assert todo == Write(ROTATING, "the next CA is made, the one that signs ends at 2027-11-23 12:00 UTC")
     assert todo.bundle.issuer == OLD
 
@@ -267,13 +267,13 @@ def test_who_gave_the_leaves_stays_published_until_they_have_changed(
         "next.crt": FRESH.pem()[0],
         "next.key": FRESH.pem()[1],
     }
-    standing, both = noted.data(), noted.ca_bundle()
+    existing, both = noted.data(), noted.ca_bundle()
     assert step(relieving.data(), trusting(OLD), leaf, NOW, never) == Publish(relieving)
     assert step(relieving.data(), both, leaf, NOW, never) == Write(noted, "the next CA is published")
 
     second = timedelta(seconds=1)
-    assert step(standing, both, leaf, NOW + 2 * RELIEF - second, never) == Use(noted)
-    assert step(standing, both, leaf, NOW + 2 * RELIEF, never) == Write(bundle(FRESH), "the next CA signs from now on")
+    assert step(existing, both, leaf, NOW + 2 * RELIEF - second, never) == Use(noted)
+    assert step(existing, both, leaf, NOW + 2 * RELIEF, never) == Write(bundle(FRESH), "the next CA signs from now on")
     for served in (None, FRESH.issue([HOST], NOW)):
         assert step(bundle(FRESH).data(), both, served, NOW + 2 * RELIEF, never) == Publish(bundle(FRESH))
 
@@ -363,8 +363,8 @@ def test_a_secret_from_another_time_gives_way_to_what_is_needed() -> None:
     todo = step(bundle(None, following=FRESH, relieved=OTHER).data(), trusting(OLD), LEAF, NOW, never)
 
     assert todo == Write(bundle(None, following=FRESH, relieved=OLD), REPLACED)
-    standing = bundle(None, following=FRESH, relieved=OTHER)
-    assert step(standing.data(), trusting(OTHER, OLD), LEAF, NOW, never) == Publish(standing)  # one at a time
+    existing = bundle(None, following=FRESH, relieved=OTHER)
+    assert step(existing.data(), trusting(OTHER, OLD), LEAF, NOW, never) == Publish(existing)  # one at a time
 
 
 def test_data_survives_the_secret() -> None:
@@ -432,8 +432,8 @@ RELIEVING = bundle(None, following=FRESH, relieved=OLD, confirmed=NOW)
         "an authority is relieved, and there is none",
     ],
 )
-def test_when_a_new_leaf_is_needed(leaf: Pair | None, standing: Bundle, now: datetime, *, wanted: bool) -> None:
-    assert stale(leaf, standing, now) is wanted
+def test_when_a_new_leaf_is_needed(leaf: Pair | None, existing: Bundle, now: datetime, *, wanted: bool) -> None:
+    assert stale(leaf, existing, now) is wanted
 
 
 def flipped(pem: bytes, places: list[int]) -> bytes:

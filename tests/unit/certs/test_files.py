@@ -90,7 +90,7 @@ class Mode:
 
 @pytest.fixture
 def mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mode:
-    monkeypatch.setattr(files, "EVERY", 0.001)
+    monkeypatch.setattr(files, "LOOK_SECONDS", 0.001)
     return Mode(tmp_path)
 
 

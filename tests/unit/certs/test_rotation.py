@@ -89,7 +89,7 @@ class Stage:
 
     def __init__(
         self,
-        standing: Bundle | None,
+        existing: Bundle | None,
         published: bytes | None,
         now: datetime,
         *,
@@ -102,7 +102,7 @@ class Stage:
         self.published, self.now, self.lossless, self.renewed = published, now, lossless, renewed
         self.clocks = clocks
         self.leaf = served.issue([HOST], now) if served else None
-        data = standing.data() if standing else None
+        data = existing.data() if existing else None
         self.data = None if data is None else {key: b"" if key in lost else value for key, value in data.items()}
 
 
@@ -451,7 +451,7 @@ OTHERS: dict[str, Callable[[ApiServer], dict[str, bytes] | None]] = {
     ).data(),
     "without its bundle and its key": lambda api: {"tls.crt": (api.data or {}).get("tls.crt", b"")},
 }
-LOOKS = timedelta(seconds=selfmanaged.EVERY + 15)
+LOOKS = timedelta(seconds=selfmanaged.LOOK_SECONDS + 15)
 """Between the ends of two looks of a replica. One may hang as long: what it does then was decided before that."""
 
 NEAR_SKEWS = st.timedeltas(-NEAR, NEAR)

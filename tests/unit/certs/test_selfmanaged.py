@@ -343,7 +343,7 @@ def test_pauses_differ_between_replicas(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_secret_that_is_not_ours_is_never_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfmanaged, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(selfmanaged, "BACKOFF_SECONDS", 0.001)
     api = ApiServer()
     api.trouble["read"] = NotOurs("Secret pullsecret-webhook-ca exists and is not managed by pullsecret-webhook")
     replica = Replica(api)
@@ -403,7 +403,7 @@ def test_an_emptied_bundle_is_published_again_when_poked() -> None:
 
 
 def test_one_poke_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfmanaged, "AT_MOST_EVERY", 0)
+    monkeypatch.setattr(selfmanaged, "MIN_LOOK_SECONDS", 0)
     api = ApiServer()
     replica = Replica(api)
 
@@ -419,8 +419,8 @@ def test_one_poke_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_poke_it_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfmanaged, "EVERY", 0.001)
-    monkeypatch.setattr(selfmanaged, "AT_MOST_EVERY", 0)
+    monkeypatch.setattr(selfmanaged, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(selfmanaged, "MIN_LOOK_SECONDS", 0)
     api = ApiServer()
     replica = Replica(api)
 
@@ -440,7 +440,7 @@ def test_without_a_poke_it_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_somebody_who_reverts_the_bundle_at_once_makes_no_storm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfmanaged, "AT_MOST_EVERY", 0.1)
+    monkeypatch.setattr(selfmanaged, "MIN_LOOK_SECONDS", 0.1)
     api = ApiServer()
     replica = Replica(api)
 
@@ -472,8 +472,8 @@ def test_somebody_who_is_faster_each_time_is_named() -> None:
 
 
 def test_trouble_while_running_changes_nothing_that_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfmanaged, "EVERY", 0.001)
-    monkeypatch.setattr(selfmanaged, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(selfmanaged, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(selfmanaged, "BACKOFF_SECONDS", 0.001)
     api = ApiServer()
     replica = Replica(api)
 

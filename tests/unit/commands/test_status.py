@@ -24,7 +24,7 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
-from webhook.core.pullsecret import Namespace, Planner, Standing, Write, fields
+from webhook.core.pullsecret import ExistingSecret, Namespace, Planner, Write, fields
 from webhook.kube.cluster import Cluster, SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
@@ -38,7 +38,7 @@ GHCR = Credentials((Credential("ghcr.io", "alice", "x"),))
 ENDED = Credentials((Credential("ghcr.io", "alice", "x", NOW - timedelta(days=1)),))
 PLANNER = Planner("ghcr-secret", FINGERPRINT)
 JUDGE = Judge(PLANNER, NOW)
-STANDING = Standing(
+STANDING = ExistingSecret(
     "team",
     "uid",
     1,
@@ -127,7 +127,7 @@ def test_several_source_secrets_of_one_owner_are_merged_as_the_webhook_does(
 
 
 def but(**changes: Any) -> Seen:
-    return replace(RIGHT, standing=replace(STANDING, **changes))
+    return replace(RIGHT, existing=replace(STANDING, **changes))
 
 
 def test_a_secret_as_the_webhook_writes_it() -> None:
@@ -146,12 +146,12 @@ def test_a_secret_as_the_webhook_writes_it() -> None:
     seen = Seen.of(msgspec.json.decode(json.dumps(whole), type=PullSecretObject), reader)
     assert seen == replace(
         RIGHT,
-        standing=seen.standing,
+        existing=seen.existing,
         written=datetime(2029, 12, 31, 10, tzinfo=UTC),
         registries=("ghcr.io", "quay.io"),
     )
-    assert seen.standing.ends == (datetime(2030, 5, 1, tzinfo=UTC),)
-    assert seen.standing.registries == ("ghcr.io", "quay.io")
+    assert seen.existing.ends == (datetime(2030, 5, 1, tzinfo=UTC),)
+    assert seen.existing.registries == ("ghcr.io", "quay.io")
     line = Judge(PLANNER, NOW, asked=False)(SPACE, seen, Credentials())
     assert (line.state, line.problem, line.note, line.needs_a_human) == ("right", "", "", False)
     assert not planted.leaks(repr(seen) + text(Report([line])))
@@ -340,11 +340,11 @@ def event(reason: str, message: str, at: datetime = NOW, kind: str = "Service") 
     }
 
 
-def judged(events: list[Object], *, standing: bool = False) -> dict[str, Line]:
+def judged(events: list[Object], *, existing: bool = False) -> dict[str, Line]:
     config = ELSEWHERE | {"ownerRules": [{"from": "annotation", "key": "owner"}]}
     spaces = [space(owner, number) for number, owner in enumerate([*OWNERS, "fine"])]
     secrets = []
-    for number, owner in enumerate([*OWNERS, "fine"] if standing else []):
+    for number, owner in enumerate([*OWNERS, "fine"] if existing else []):
         body = PLANNER.body(Namespace(f"team-{number}", f"u{number}", 1, owner), GHCR.items)
         wrote = {"manager": "m", "time": "2029-12-31T23:59:00Z", "fieldsV1": {"f:data": {}}}
         secrets.append(body | {"metadata": body["metadata"] | {"managedFields": [wrote]}})
@@ -355,16 +355,16 @@ def judged(events: list[Object], *, standing: bool = False) -> dict[str, Line]:
 def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
     refused = f"source sql: nobody can say what owner {REFUSED} has: row 1: its token is encrypted; set decrypt"
     broken = f"source sql: of owner {BROKEN}: credential 1: it has no text at username"
-    missing, standing = judged(warnings()), judged(warnings(), standing=True)
+    missing, existing = judged(warnings()), judged(warnings(), existing=True)
     assert missing[REFUSED].problem == f'there is no Secret; {OWN} says: "{refused}"'
-    assert standing[REFUSED].problem == f'what stands may be old; {OWN} says: "{refused}"'
-    assert standing[BROKEN].problem == f'what stands may be old; {OWN} says: "{broken}"'
+    assert existing[REFUSED].problem == f'what stands may be old; {OWN} says: "{refused}"'
+    assert existing[BROKEN].problem == f'what stands may be old; {OWN} says: "{broken}"'
     assert "the credential of owner ended for ghcr.io has ended; renew it" in missing["ended"].problem
-    assert "different credentials of owner a for b has: c for ghcr.io" in standing[CONFLICT].note
-    assert not standing[CONFLICT].problem
+    assert "different credentials of owner a for b has: c for ghcr.io" in existing[CONFLICT].note
+    assert not existing[CONFLICT].problem
     for owner in ("ended", "everybody", "fine"):
-        assert (standing[owner].state, standing[owner].problem) == ("right", "")
-    assert not planted.leaks(repr(missing) + repr(standing))
+        assert (existing[owner].state, existing[owner].problem) == ("right", "")
+    assert not planted.leaks(repr(missing) + repr(existing))
 
 
 def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.core.owner import LONGEST, by_annotation, by_label, by_name, find_owner
+from webhook.core.owner import MAX_OWNER_CHARS, by_annotation, by_label, by_name, find_owner
 
 LABEL, ANNOTATION = by_label("example.com/owner"), by_annotation("example.com/tenant")
 NAME = by_name(re.compile("project-(?P<owner>[0-9]+)-(development|staging|production)"))
@@ -25,8 +25,8 @@ NAME = by_name(re.compile("project-(?P<owner>[0-9]+)-(development|staging|produc
         ("project-42-productions", {}, {}, None),
         ("a-project-42-staging", {}, {}, None),
         ("project-42-staging\nx", {}, {}, None),
-        ("a", {}, {"example.com/tenant": "x" * LONGEST}, "x" * LONGEST),
-        ("a", {}, {"example.com/tenant": "x" * (LONGEST + 1)}, None),
+        ("a", {}, {"example.com/tenant": "x" * MAX_OWNER_CHARS}, "x" * MAX_OWNER_CHARS),
+        ("a", {}, {"example.com/tenant": "x" * (MAX_OWNER_CHARS + 1)}, None),
         ("a", {}, {"example.com/tenant": "a\nb"}, None),
         ("a", {}, {"example.com/tenant": "a\x1bb"}, None),
     ],
@@ -52,4 +52,4 @@ def test_an_empty_group_is_no_owner() -> None:
 @given(st.text(), st.dictionaries(st.text(), st.text()), st.dictionaries(st.text(), st.text()))
 def test_an_owner_is_short_and_printable(name: str, labels: dict[str, str], annotations: dict[str, str]) -> None:
     owner = find_owner([LABEL, ANNOTATION, by_name(re.compile("(?s)(?P<owner>.*)"))], name, labels, annotations)
-    assert owner is None or (0 < len(owner) <= LONGEST and owner.isprintable())
+    assert owner is None or (0 < len(owner) <= MAX_OWNER_CHARS and owner.isprintable())

@@ -14,16 +14,16 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.dockerconfig import parse
 from webhook.core.pullsecret import (
     FOREIGN,
-    MOST_ENDS,
+    MAX_ENDS,
     NO_CREDENTIAL,
     TOO_LARGE,
     UNAVAILABLE,
     Delete,
+    ExistingSecret,
     Fingerprint,
     Leave,
     Namespace,
     Planner,
-    Standing,
     Step,
     Write,
     fields,
@@ -41,10 +41,10 @@ EXPIRED = replace(GHCR, expires=NOW - timedelta(seconds=1))
 HERS = Credentials((GHCR,))
 
 
-def standing(namespace: Namespace = TEAM, items: tuple[Credential, ...] = (GHCR,), **changes: Any) -> Standing:
+def existing(namespace: Namespace = TEAM, items: tuple[Credential, ...] = (GHCR,), **changes: Any) -> ExistingSecret:
     """As it stands after we wrote it."""
     body = PLANNER.body(namespace, items)
-    ours = Standing(
+    ours = ExistingSecret(
         namespace.name,
         "s-1",
         9,
@@ -65,7 +65,7 @@ def auths(plan: Step) -> set[str]:
     return {credential.registry for credential in parse(written).credentials}
 
 
-def plan(namespace: Namespace, known: Credentials | None, seen: Standing | None) -> Step:
+def plan(namespace: Namespace, known: Credentials | None, seen: ExistingSecret | None) -> Step:
     return PLANNER(namespace, known, seen, NOW).step
 
 
@@ -73,38 +73,38 @@ UNOWNED = replace(TEAM, owner=None)
 BOB = replace(TEAM, owner="bob")
 LONG = replace(HARBOR, password="x" * 32_000)
 TOO_MUCH = Credentials((GHCR, *(replace(LONG, registry=f"{number}.example.com") for number in range(16))))
-ONLY_HARBOR = standing(items=(HARBOR,))
-FOREIGN_SECRET = standing(ours=False, owner=None)
+ONLY_HARBOR = existing(items=(HARBOR,))
+FOREIGN_SECRET = existing(ours=False, owner=None)
 
 
 @pytest.mark.parametrize(
     ("namespace", "known", "seen", "expected"),
     [
-        (TEAM, HERS, standing(), Leave()),
+        (TEAM, HERS, existing(), Leave()),
         (TEAM, Credentials(), None, Leave(NO_CREDENTIAL)),
-        (TEAM, Credentials(), standing(), Delete(standing(), NO_CREDENTIAL)),
+        (TEAM, Credentials(), existing(), Delete(existing(), NO_CREDENTIAL)),
         (TEAM, None, None, Leave(UNAVAILABLE)),
-        (TEAM, None, standing(), Leave(UNAVAILABLE)),
-        (BOB, None, standing(), Delete(standing(), "it is another owner's")),
-        (BOB, Credentials(), standing(), Delete(standing(), NO_CREDENTIAL)),
+        (TEAM, None, existing(), Leave(UNAVAILABLE)),
+        (BOB, None, existing(), Delete(existing(), "it is another owner's")),
+        (BOB, Credentials(), existing(), Delete(existing(), NO_CREDENTIAL)),
         (UNOWNED, Credentials(), None, Leave("the namespace is not served")),
-        (UNOWNED, Credentials(), standing(), Delete(standing(), "the namespace is not served")),
-        (replace(TEAM, enabled=False), HERS, standing(), Delete(standing(), "the namespace is not served")),
+        (UNOWNED, Credentials(), existing(), Delete(existing(), "the namespace is not served")),
+        (replace(TEAM, enabled=False), HERS, existing(), Delete(existing(), "the namespace is not served")),
         (replace(TEAM, terminating=True), HERS, None, Leave("the namespace is terminating")),
         (TEAM, HERS, FOREIGN_SECRET, Leave(FOREIGN)),
         (UNOWNED, Credentials(), FOREIGN_SECRET, Leave(FOREIGN)),
         (TEAM, Credentials((EXPIRED,)), None, Leave(NO_CREDENTIAL)),
-        (TEAM, Credentials((EXPIRED,)), standing(items=(EXPIRED,)), Leave()),  # the last one stays until it is replaced
-        (BOB, Credentials((EXPIRED,)), standing(), Delete(standing(), NO_CREDENTIAL)),
+        (TEAM, Credentials((EXPIRED,)), existing(items=(EXPIRED,)), Leave()),  # the last one stays until it is replaced
+        (BOB, Credentials((EXPIRED,)), existing(), Delete(existing(), NO_CREDENTIAL)),
         (TEAM, Credentials((EXPIRED, HARBOR)), ONLY_HARBOR, Leave()),  # it goes nowhere new
         (TEAM, Credentials((EXPIRED,)), ONLY_HARBOR, Delete(ONLY_HARBOR, NO_CREDENTIAL)),
         (TEAM, Credentials((replace(GHCR, namespaces=("other",)),)), None, Leave(NO_CREDENTIAL)),
         (TEAM, TOO_MUCH, None, Leave(TOO_LARGE, problem=True)),
-        (TEAM, TOO_MUCH, standing(), Leave(TOO_LARGE, problem=True)),  # what stands stays
-        (BOB, TOO_MUCH, standing(), Delete(standing(), TOO_LARGE)),
+        (TEAM, TOO_MUCH, existing(), Leave(TOO_LARGE, problem=True)),  # what stands stays
+        (BOB, TOO_MUCH, existing(), Delete(existing(), TOO_LARGE)),
     ],
 )
-def test_no_write(namespace: Namespace, known: Credentials | None, seen: Standing | None, expected: Step) -> None:
+def test_no_write(namespace: Namespace, known: Credentials | None, seen: ExistingSecret | None, expected: Step) -> None:
     assert plan(namespace, known, seen) == expected
 
 
@@ -112,29 +112,29 @@ def test_no_write(namespace: Namespace, known: Credentials | None, seen: Standin
     ("namespace", "known", "seen", "registries", "in_place"),
     [
         (TEAM, HERS, None, {"ghcr.io"}, False),
-        (TEAM, Credentials((GHCR, HARBOR)), standing(), {"ghcr.io", "harbor.example.com"}, True),
-        (TEAM, Credentials((HARBOR,)), standing(), {"harbor.example.com"}, True),  # one was withdrawn
+        (TEAM, Credentials((GHCR, HARBOR)), existing(), {"ghcr.io", "harbor.example.com"}, True),
+        (TEAM, Credentials((HARBOR,)), existing(), {"harbor.example.com"}, True),  # one was withdrawn
         (TEAM, Credentials((EXPIRED, HARBOR)), None, {"harbor.example.com"}, False),  # goes nowhere new
-        (TEAM, Credentials((EXPIRED, HARBOR)), standing(), {"ghcr.io", "harbor.example.com"}, True),  # but stays
+        (TEAM, Credentials((EXPIRED, HARBOR)), existing(), {"ghcr.io", "harbor.example.com"}, True),  # but stays
         (TEAM, Credentials((EXPIRED, ROTATED)), ONLY_HARBOR, {"harbor.example.com"}, True),  # nor with a change
         (
             TEAM,
             Credentials((EXPIRED, ROTATED)),
-            standing(items=(GHCR, HARBOR)),
+            existing(items=(GHCR, HARBOR)),
             {"ghcr.io", "harbor.example.com"},
             True,
         ),
-        (BOB, HERS, standing(), {"ghcr.io"}, False),  # never across owners
-        (replace(TEAM, uid="uid-2"), HERS, standing(), {"ghcr.io"}, True),
-        (TEAM, HERS, standing(digest=b"edited"), {"ghcr.io"}, True),
-        (TEAM, HERS, standing(immutable=True, digest=b"edited"), {"ghcr.io"}, False),
-        (TEAM, HERS, standing(dockerconfig=False), {"ghcr.io"}, False),
-        (TEAM, HERS, standing(terminating=True), {"ghcr.io"}, False),
+        (BOB, HERS, existing(), {"ghcr.io"}, False),  # never across owners
+        (replace(TEAM, uid="uid-2"), HERS, existing(), {"ghcr.io"}, True),
+        (TEAM, HERS, existing(digest=b"edited"), {"ghcr.io"}, True),
+        (TEAM, HERS, existing(immutable=True, digest=b"edited"), {"ghcr.io"}, False),
+        (TEAM, HERS, existing(dockerconfig=False), {"ghcr.io"}, False),
+        (TEAM, HERS, existing(terminating=True), {"ghcr.io"}, False),
         (TEAM, Credentials((replace(GHCR, namespaces=("team",)),)), None, {"ghcr.io"}, False),
     ],
 )
 def test_write(
-    namespace: Namespace, known: Credentials, seen: Standing | None, registries: set[str], in_place: bool
+    namespace: Namespace, known: Credentials, seen: ExistingSecret | None, registries: set[str], in_place: bool
 ) -> None:
     made = plan(namespace, known, seen)
     assert auths(made) == registries
@@ -150,7 +150,7 @@ def test_write(
 
 def test_one_that_is_for_this_namespace_hides_no_other_once_it_has_ended() -> None:
     here = replace(EXPIRED, namespaces=("team",))
-    assert plan(TEAM, Credentials((GHCR, here)), standing()) == Leave()
+    assert plan(TEAM, Credentials((GHCR, here)), existing()) == Leave()
 
 
 def test_when_its_credentials_end_stands_in_it() -> None:
@@ -167,16 +167,16 @@ def test_when_its_credentials_end_stands_in_it() -> None:
 def test_of_many_ends_the_first_stand_in_it() -> None:
     many = [replace(GHCR, registry=f"{n}.example", expires=NOW + timedelta(days=60 - n)) for n in range(60)]
     written = PLANNER.body(TEAM, many)["metadata"]["annotations"]["pullsecret-webhook/expires"].split(",")
-    assert len(written) == MOST_ENDS
+    assert len(written) == MAX_ENDS
     assert written[0] == f"{NOW + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_an_end_that_moved_is_written_once() -> None:
     longer = replace(GHCR, expires=NOW + timedelta(days=30))
-    made = plan(TEAM, Credentials((longer,)), standing())
+    made = plan(TEAM, Credentials((longer,)), existing())
     assert isinstance(made, Write)
     assert made.in_place
-    assert plan(TEAM, Credentials((longer,)), standing(items=(longer,))) == Leave()
+    assert plan(TEAM, Credentials((longer,)), existing(items=(longer,))) == Leave()
 
 
 def test_a_plan_holds_until_the_next_credential_here_ends() -> None:
@@ -193,19 +193,19 @@ def test_a_plan_holds_until_the_next_credential_here_ends() -> None:
 
 def test_keep_leaves_what_is_unowned() -> None:
     keep = Planner("ghcr-secret", PRINT, when_unowned="keep")
-    assert keep(UNOWNED, Credentials(), standing(), NOW).step == Leave("the namespace is not served")
-    assert isinstance(keep(BOB, Credentials(), standing(), NOW).step, Delete)  # another owner's is never kept
+    assert keep(UNOWNED, Credentials(), existing(), NOW).step == Leave("the namespace is not served")
+    assert isinstance(keep(BOB, Credentials(), existing(), NOW).step, Delete)  # another owner's is never kept
 
 
 def test_a_plan_shows_no_token() -> None:
-    assert planted.leaks(repr(plan(TEAM, HERS, None)) + repr(standing())) == []
+    assert planted.leaks(repr(plan(TEAM, HERS, None)) + repr(existing())) == []
 
 
 @pytest.mark.parametrize(
     ("seen", "refers"),
-    [(None, True), (standing(), True), (FOREIGN_SECRET, True), (replace(FOREIGN_SECRET, dockerconfig=False), False)],
+    [(None, True), (existing(), True), (FOREIGN_SECRET, True), (replace(FOREIGN_SECRET, dockerconfig=False), False)],
 )
-def test_may_refer(seen: Standing | None, refers: bool) -> None:
+def test_may_refer(seen: ExistingSecret | None, refers: bool) -> None:
     assert may_refer(TEAM, seen) is refers
     assert may_refer(UNOWNED, seen) is False
     assert may_refer(replace(TEAM, enabled=False), seen) is False
@@ -227,7 +227,7 @@ known = st.none() | st.lists(
     max_size=3,
 ).map(lambda items: Credentials(tuple(items)))
 seen = st.none() | st.builds(
-    Standing,
+    ExistingSecret,
     st.just("team"),
     st.just("s"),
     st.just(1),
@@ -243,7 +243,7 @@ seen = st.none() | st.builds(
 
 @given(namespaces, known, seen)
 def test_what_holds_for_every_plan(
-    namespace: Namespace, credentials: Credentials | None, found: Standing | None
+    namespace: Namespace, credentials: Credentials | None, found: ExistingSecret | None
 ) -> None:
     made = plan(namespace, credentials, found)
     if found is not None and not found.ours:
@@ -253,7 +253,7 @@ def test_what_holds_for_every_plan(
         assert credentials is not None
         assert not (made.in_place and found is not None and found.owner != namespace.owner)
         # What was written stands: then there is nothing more to do.
-        after = Standing("team", "s", 2, True, True, False, False, namespace.owner, PRINT(fields(made.body)))
+        after = ExistingSecret("team", "s", 2, True, True, False, False, namespace.owner, PRINT(fields(made.body)))
         assert plan(namespace, credentials, replace(after, registries=tuple(auths(made)))) == Leave()
         stood = set(found.registries) if found is not None and found.owner == namespace.owner else set()
         fresh = {c.registry for c in credentials.unexpired(NOW).items}

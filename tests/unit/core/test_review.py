@@ -24,7 +24,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.names import INJECT, MIRROR
 from webhook.core.notice import Notice
 from webhook.core.patch import encoded
-from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Standing
+from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner
 from webhook.core.review import Request, answer, decode, detached, old_names, target
 from webhook.kube.cluster import SecretObject
 from webhook.kube.reader import Reader
@@ -50,7 +50,7 @@ class Source:
     def known(self, owner: str) -> Credentials | None:
         return self.owners.get(owner)
 
-    def doubt(self, owner: str) -> None:
+    def invalidate(self, owner: str) -> None:
         pass
 
     async def credentials(self, owner: str) -> Credentials:
@@ -61,22 +61,24 @@ class Store:
     """Takes what is applied, as the API server would."""
 
     def __init__(self) -> None:
-        self.standing: dict[str, Standing] = {}
+        self.existing: dict[str, ExistingSecret] = {}
 
-    async def apply(self, body: Mapping[str, Any], over: Standing | None, *, force: bool = False) -> Standing:
+    async def apply(
+        self, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
+    ) -> ExistingSecret:
         whole = {**body, "metadata": {**body["metadata"], "uid": "s1", "resourceVersion": "9"}}
-        read = READER.standing(msgspec.convert(whole, SecretObject))
-        self.standing[read.namespace] = read
+        read = READER.existing(msgspec.convert(whole, SecretObject))
+        self.existing[read.namespace] = read
         return read
 
-    async def delete(self, over: Standing) -> None:
+    async def delete(self, over: ExistingSecret) -> None:
         raise AssertionError("nothing is to be deleted")
 
-    async def release(self, over: Standing) -> None:
+    async def release(self, over: ExistingSecret) -> None:
         raise AssertionError("nothing is to be released")
 
-    async def read(self, namespace: str) -> Standing | None:
-        return self.standing.get(namespace)
+    async def read(self, namespace: str) -> ExistingSecret | None:
+        return self.existing.get(namespace)
 
 
 class Scene:
@@ -105,7 +107,7 @@ class Scene:
             planner=Planner(SECRET, FINGERPRINT),
             now=lambda: NOW,
             metrics=Metrics(),
-            tell=self.told.append,
+            record=self.told.append,
         )
         self.admission = replace(parts.admission, later=self.late.append)
 
@@ -305,7 +307,7 @@ def test_a_pod_gets_references_and_nothing_else_changes(odd: bool, scene: Scene)
     assert min(outcomes[outcome] for outcome in ("unchanged", "not_served", "refused")) >= 10, outcomes
     assert (outcomes["malformed"] >= 10) is odd, outcomes
     assert not planted.leaks(str(scene.told))
-    assert list(scene.store.standing) == ["team"]
+    assert list(scene.store.existing) == ["team"]
     assert scene.late == []
 
 
@@ -569,16 +571,16 @@ def test_a_dry_run_writes_nothing() -> None:
     with asyncio.Runner() as runner:
         scene = Scene(runner)
         outcome, dry = scene.answer(body(review(POD, dryRun=True)))
-        assert (outcome, scene.store.standing) == ("injected", {})
+        assert (outcome, scene.store.existing) == ("injected", {})
         assert scene.answer(body(review(POD))) == (outcome, dry)
-        assert list(scene.store.standing) == ["team"]
+        assert list(scene.store.existing) == ["team"]
 
 
 def test_templates_can_be_left_alone() -> None:
     with asyncio.Runner() as runner:
         scene = Scene(runner, "supply")
         assert scene.answer(body(review(DEPLOYMENT, kind="Deployment"))) == ("unchanged", {})
-        assert list(scene.store.standing) == ["team"]
+        assert list(scene.store.existing) == ["team"]
         assert scene.answer(body(review(POD)))[0] == "injected"
 
 

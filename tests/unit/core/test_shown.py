@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.core.shown import CUT, FEW, LONGEST, command, few, quoted, short, shown, some
+from webhook.core.shown import CUT, MAX_CHARS, MAX_FEW, command, few, quoted, short, shown, some
 
 UNSEEN = "\u200b\u2060\ufeff\u00ad\u034f\u3164\ufe0f\u2800\u180e\U000e0041"
 STEERING = "\n\r\t\v\f\x00\x07\x1b\x7f\x85\u2028\u2029\u202e\u2066\u061c\ud800"
@@ -51,11 +51,11 @@ def test_other_text_is_quoted(text: str, line: str) -> None:
     assert quoted(text) == line
 
 
-@given(st.text(max_size=3 * LONGEST))
+@given(st.text(max_size=3 * MAX_CHARS))
 def test_any_text_is_one_bounded_line_that_a_shell_takes_for_one_word(text: str) -> None:
     line = quoted(text)
     assert line.isprintable()
-    assert len(line) <= LONGEST + len('""...')
+    assert len(line) <= MAX_CHARS + len('""...')
     assert len(shlex.split(line.replace("[", "").replace("*", ""))) == 1
     assert len(quoted(text, 10)) <= 15
 
@@ -90,4 +90,4 @@ def test_what_is_short_stays(text: str) -> None:
 def test_few() -> None:
     assert few(["a", "b", "c"]) == ("a", "b", "c")
     assert few(["x"] * 350_000) == ("x", "x", "x", "and 349,997 more")
-    assert FEW == 3
+    assert MAX_FEW == 3

@@ -38,7 +38,7 @@ def shallow(value: Any, levels: int) -> Any:
 @example({"a": [[[[["\\"]]], "]"]], '"': {"}": [{}]}}, True)
 def test_what_is_above_stays_and_the_rest_is_null(value: Any, compact: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "LEVELS", LEVELS)
+        patch.setattr(wire, "KEPT_LEVELS", LEVELS)
         text = json.dumps(value, ensure_ascii=compact, separators=(",", ":") if compact else None)
         assert json.loads(asyncio.run(cut(text.encode()))) == shallow(value, LEVELS)
 
@@ -99,4 +99,4 @@ def test_cutting_takes_time_in_proportion(inner: bytes) -> None:
 
     seconds, turns = asyncio.run(main())
     assert seconds < 3
-    assert turns >= inner.count(b"{") // wire.STEP
+    assert turns >= inner.count(b"{") // wire.STEP_BRACKETS

@@ -13,7 +13,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.kube import events
 from webhook.kube.cluster import Cluster, ClusterError, is_name
-from webhook.kube.events import BURST, PACE, WAITING, Events
+from webhook.kube.events import BURST, MAX_WAITING, PACE, EventRecorder
 
 Lines = list[MutableMapping[str, Any]]
 FOREIGN = Notice("ForeignSecret", "a Secret of this name is foreign", "team", "Secret", "ghcr-secret")
@@ -36,7 +36,7 @@ class Scene:
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
         self.metrics, self.now = Metrics(), datetime(2026, 11, 23, 17, 5, 9, 120, tzinfo=UTC)
-        self.events = Events(self.metrics, lambda: self.now, "webhook-1", "release")
+        self.events = EventRecorder(self.metrics, lambda: self.now, "webhook-1", "release")
 
     def counted(self, reason: str) -> float | None:
         return self.metrics.registry.get_sample_value("pullsecret_webhook_notices_total", {"reason": reason})
@@ -77,7 +77,7 @@ def named(number: int) -> Notice:
 def test_said_once_an_hour_and_always_counted(scene: Scene, said: Lines) -> None:
     for minutes, times in ((0, 1), (1, 1), (58, 1), (2, 2), (59, 2)):
         scene.now += timedelta(minutes=minutes)
-        scene.events.tell(FOREIGN)
+        scene.events.record(FOREIGN)
         assert len(said) == times, minutes
     assert scene.counted("ForeignSecret") == 5
     assert len(scene.sent()) == 2
@@ -89,7 +89,7 @@ def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> 
     down = Notice("SourceUnavailable", "source sql: it cannot be reached", "release", "Service", "webhook")
     for minutes, times in ((0, 1), (9, 1), (1, 2), (9, 2)):
         scene.now += timedelta(minutes=minutes)
-        scene.events.tell(down)
+        scene.events.record(down)
         assert len(said) == times, minutes
 
 
@@ -106,15 +106,15 @@ def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> 
     ],
 )
 def test_what_differs_is_said_too(other: Notice, scene: Scene, said: Lines) -> None:
-    scene.events.tell(FOREIGN)
-    scene.events.tell(other)
+    scene.events.record(FOREIGN)
+    scene.events.record(other)
     assert [line["event"] for line in said] == [FOREIGN.message, other.message]
     assert len(scene.sent()) == 2
 
 
 def test_log_line(scene: Scene, said: Lines) -> None:
-    scene.events.tell(FOREIGN)
-    scene.events.tell(Notice("Deleted", "it is gone", "team", "Secret", "ghcr-secret", "Normal"))
+    scene.events.record(FOREIGN)
+    scene.events.record(Notice("Deleted", "it is gone", "team", "Secret", "ghcr-secret", "Normal"))
     assert said == [
         {
             "event": FOREIGN.message,
@@ -136,24 +136,24 @@ def source_secret(number: int) -> Notice:
 
 def test_one_namespace_is_said_a_few_things_and_then_ever_fewer(scene: Scene, said: Lines) -> None:
     for number in range(1000):
-        scene.events.tell(provoked(number))
+        scene.events.record(provoked(number))
     assert scene.counted("AccountRefuses") == 1000
     assert [line["reason"] for line in said] == ["AccountRefuses"] * BURST + ["NoticesLeftOut"]
     assert scene.metrics.registry.get_sample_value("pullsecret_webhook_notices_left_out_total") == 1000 - BURST
     for _ in range(3600):
         scene.now += timedelta(seconds=1)
-        scene.events.tell(provoked(int(scene.now.timestamp())))
+        scene.events.record(provoked(int(scene.now.timestamp())))
     assert len(said) <= BURST + timedelta(hours=1) / PACE + 2
     assert len(scene.sent()) == len(said)
 
 
 def test_what_was_left_out_is_said_when_it_is_told_again(scene: Scene, said: Lines) -> None:
     for number in range(BURST + 1):
-        scene.events.tell(provoked(number))
+        scene.events.record(provoked(number))
     said.clear()
     scene.now += PACE
-    scene.events.tell(provoked(0))
-    scene.events.tell(provoked(BURST))
+    scene.events.record(provoked(0))
+    scene.events.record(provoked(BURST))
     assert [line["about"] for line in said] == [f"ServiceAccount mallory/a-{BURST}"]
 
 
@@ -161,16 +161,16 @@ def test_nobody_keeps_others_from_being_heard(scene: Scene, said: Lines) -> None
     """Of many namespaces that provoke all they can, and owners about whom a source says ever new things."""
     for namespace in range(100):
         for number in range(100):
-            scene.events.tell(provoked(number, f"mallory-{namespace}"))
+            scene.events.record(provoked(number, f"mallory-{namespace}"))
     for number in range(100):
         of = Notice("SourceAnswerBroken", f"problem {number}", "release", "Service", "webhook", owner="mallory")
-        scene.events.tell(of)
+        scene.events.record(of)
     broken = [source_secret(number) for number in range(37)]
     down = Notice("SourceUnavailable", "source sql: it cannot be reached", "release", "Service", "webhook")
     for notice in (*broken, FOREIGN, down):
-        scene.events.tell(notice)
+        scene.events.record(notice)
     bodies = [body for _, _, body in scene.sent()]
-    assert len(bodies) <= WAITING
+    assert len(bodies) <= MAX_WAITING
     assert [body["reason"] for body in bodies[:38]].count("SourceSecretBroken") == 37
     assert down.message in [body["note"] for body in bodies[:38]]
     assert FOREIGN.message in [body["note"] for body in bodies]
@@ -178,16 +178,16 @@ def test_nobody_keeps_others_from_being_heard(scene: Scene, said: Lines) -> None
 
 
 def test_an_event_that_had_to_go_is_said_again(scene: Scene, said: Lines) -> None:
-    for namespace in range(WAITING // BURST + 5):
+    for namespace in range(MAX_WAITING // BURST + 5):
         for number in range(BURST):
-            scene.events.tell(provoked(number, f"mallory-{namespace}"))
+            scene.events.record(provoked(number, f"mallory-{namespace}"))
     bodies = [body for _, _, body in scene.sent()]
-    assert len(bodies) == WAITING
+    assert len(bodies) == MAX_WAITING
     written = {(body["metadata"]["namespace"], body["regarding"]["name"]) for body in bodies}
     lost = next(n for space in range(5) for n in [provoked(BURST - 1, f"mallory-{space}")] if _key(n) not in written)
     said.clear()
     scene.now += PACE
-    scene.events.tell(lost)
+    scene.events.record(lost)
     assert len(said) == 1
 
 
@@ -205,40 +205,40 @@ def _key(notice: Notice) -> tuple[str, str]:
     ids=str,
 )
 def test_an_event_that_nobody_took_is_said_again(error: ClusterError, times: int, scene: Scene, said: Lines) -> None:
-    scene.events.tell(FOREIGN)
+    scene.events.record(FOREIGN)
     assert scene.sent(error) == []
     said.clear()
-    scene.events.tell(FOREIGN)
+    scene.events.record(FOREIGN)
     assert len(said) == len(scene.sent()) == times
 
 
 def test_what_is_remembered_is_bounded(scene: Scene, said: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "HISTORIES", 3)
     for number, times in ((0, 1), (1, 2), (2, 3), (0, 3), (3, 4), (1, 5), (0, 5)):
-        scene.events.tell(named(number))
+        scene.events.record(named(number))
         assert len(said) == times
         assert len(scene.events._histories) <= 3
 
 
 def test_so_is_what_is_remembered_of_one(scene: Scene, said: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "REMEMBERED", 2)
+    monkeypatch.setattr(events, "MAX_REMEMBERED", 2)
     for number, times in ((0, 1), (1, 2), (2, 3), (1, 3), (0, 4)):
-        scene.events.tell(provoked(number))
+        scene.events.record(provoked(number))
         assert len(said) == times
 
 
 def test_one_does_not_make_what_is_remembered_of_others_be_forgotten(scene: Scene, said: Lines) -> None:
-    scene.events.tell(FOREIGN)
+    scene.events.record(FOREIGN)
     for number in range(10_000):
-        scene.events.tell(provoked(number))
+        scene.events.record(provoked(number))
     said.clear()
-    scene.events.tell(FOREIGN)
+    scene.events.record(FOREIGN)
     assert said == []
 
 
 def test_event(scene: Scene) -> None:
-    scene.events.tell(FOREIGN)
-    scene.events.tell(Notice("AccountRefuses", "x", "team", "ServiceAccount", "builder", "Normal"))
+    scene.events.record(FOREIGN)
+    scene.events.record(Notice("AccountRefuses", "x", "team", "ServiceAccount", "builder", "Normal"))
     (method, path, first), (_, _, second) = scene.sent()
     assert (method, path) == ("POST", "/apis/events.k8s.io/v1/namespaces/team/events")
     names = [event["metadata"].pop("name") for event in (first, second)]
@@ -263,7 +263,9 @@ def test_event(scene: Scene) -> None:
 
 def test_what_an_event_about_a_source_is_about_is_in_its_annotations(scene: Scene) -> None:
     for owner, source in (("a: b", "sql"), ("a: b", ""), ("", "http-2")):
-        scene.events.tell(Notice("SourceUnavailable", "x", "release", "Service", "webhook", owner=owner, source=source))
+        scene.events.record(
+            Notice("SourceUnavailable", "x", "release", "Service", "webhook", owner=owner, source=source)
+        )
     assert {frozenset(body["metadata"]["annotations"].items()) for _, _, body in scene.sent()} == {
         frozenset({("pullsecret-webhook/owner", "a: b"), ("pullsecret-webhook/source", "sql")}),
         frozenset({("pullsecret-webhook/owner", "a: b")}),
@@ -275,7 +277,7 @@ def test_the_same_again_gets_a_name_of_its_own(scene: Scene) -> None:
     names = set()
     for _ in range(3):
         scene.now += timedelta(hours=1)
-        scene.events.tell(FOREIGN)
+        scene.events.record(FOREIGN)
         names |= {body["metadata"]["name"] for _, _, body in scene.sent()}
     assert len(names) == 3
 
@@ -296,20 +298,20 @@ def test_the_same_again_gets_a_name_of_its_own(scene: Scene) -> None:
 def test_a_message_is_one_line_and_bounded_wherever_it_is_shown(
     text: str, note: str, scene: Scene, said: Lines
 ) -> None:
-    scene.events.tell(Notice("ForeignSecret", text, "team", "Secret", "ghcr-secret"))
+    scene.events.record(Notice("ForeignSecret", text, "team", "Secret", "ghcr-secret"))
     ((_, _, body),) = scene.sent()
     assert body["note"] == said[0]["event"] == note
 
 
 def test_so_is_a_name_that_somebody_made_up(scene: Scene, said: Lines) -> None:
-    scene.events.tell(Notice("AccountRefuses", "x", "team", "ServiceAccount", "a\n" * 1000))
+    scene.events.record(Notice("AccountRefuses", "x", "team", "ServiceAccount", "a\n" * 1000))
     assert len(said[0]["about"]) < 300
     assert "\n" not in said[0]["about"]
 
 
 @pytest.mark.parametrize("name", ["a" * 253, "a" * 235 + ".-" + "a" * 16])
 def test_the_name_of_an_event_is_a_name(name: str, scene: Scene) -> None:
-    scene.events.tell(Notice("AccountRefuses", "x", "team", "ServiceAccount", name))
+    scene.events.record(Notice("AccountRefuses", "x", "team", "ServiceAccount", name))
     ((_, _, body),) = scene.sent()
     assert is_name(body["metadata"]["name"])
     assert "-." not in body["metadata"]["name"]
@@ -322,8 +324,8 @@ def test_the_name_of_an_event_is_a_name(name: str, scene: Scene) -> None:
 def test_one_that_cannot_be_written_is_logged_and_the_next_is_sent(
     error: ClusterError, scene: Scene, said: Lines
 ) -> None:
-    scene.events.tell(named(1))
-    scene.events.tell(named(2))
+    scene.events.record(named(1))
+    scene.events.record(named(2))
     said.clear()
     assert [path for _, path, _ in scene.sent(error)] == ["/apis/events.k8s.io/v1/namespaces/team-2/events"]
     assert said == [
@@ -340,7 +342,7 @@ def test_one_that_cannot_be_written_is_logged_and_the_next_is_sent(
 
 @pytest.mark.parametrize("namespace", ["", "..", "a/b", "a/../b", "Team", "a b", "a?x=1", "a%2Fb", "a" * 254, "-a"])
 def test_what_is_no_name_becomes_no_path(namespace: str, scene: Scene, said: Lines) -> None:
-    scene.events.tell(Notice("ForeignSecret", "foreign", namespace, "Secret", "ghcr-secret"))
-    scene.events.tell(FOREIGN)
+    scene.events.record(Notice("ForeignSecret", "foreign", namespace, "Secret", "ghcr-secret"))
+    scene.events.record(FOREIGN)
     assert [path for _, path, _ in scene.sent()] == ["/apis/events.k8s.io/v1/namespaces/team/events"]
     assert len(said) == 2

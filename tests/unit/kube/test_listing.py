@@ -16,7 +16,7 @@ from webhook.core.owner import by_annotation, by_label
 from webhook.core.pullsecret import Fingerprint
 from webhook.kube import listing
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, TooLarge
-from webhook.kube.listing import PAGE, Listing, Unread, kept, listed, number
+from webhook.kube.listing import PAGE_SIZE, Listing, Unread, kept, listed, number
 from webhook.kube.reader import Reader
 from webhook.sources.secret import read
 
@@ -51,18 +51,18 @@ def walked(cluster: Sized) -> list[str]:
 
 
 def test_a_page_too_large_is_asked_for_with_fewer_and_then_with_more_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "LARGEST_PAGE", 100_000)
+    monkeypatch.setattr(listing, "MAX_PAGE_BYTES", 100_000)
     cluster = Sized(*[10] * 300, *[30_000] * 30, *[10] * 2_000)
 
     assert walked(cluster) == [str(number) for number in range(2_330)]
     assert cluster.largest <= 100_000
     assert 3 in cluster.asked
-    assert cluster.asked[-1] == PAGE
+    assert cluster.asked[-1] == PAGE_SIZE
     assert len(cluster.asked) < 60
 
 
 def test_one_object_too_large_for_any_page_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "LARGEST_PAGE", 1_000)
+    monkeypatch.setattr(listing, "MAX_PAGE_BYTES", 1_000)
     with pytest.raises(ClusterError, match="AnswerTooLarge"):
         walked(Sized(10, 2_000))
 
@@ -115,7 +115,7 @@ VALUES = st.recursive(
 READER = Reader((by_label(OWNER), by_annotation("a")), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 READS: dict[type[msgspec.Struct], Callable[[Any], object]] = {
     NamespaceObject: READER.namespace,
-    SecretObject: lambda seen: (READER.standing(seen), read(seen)),
+    SecretObject: lambda seen: (READER.existing(seen), read(seen)),
     AccountObject: READER.account,
 }
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.writtenevents import Object, written
 from webhook.config import reading
 from webhook.core.notice import Notice
-from webhook.core.owner import LONGEST
+from webhook.core.owner import MAX_OWNER_CHARS
 from webhook.kube.cluster import Cluster
 from webhook.kube.recent_events import RecentWarnings, recent_warnings
 
@@ -56,7 +56,7 @@ def by_hand(*, namespace: str = OWN, kind: str = "Service", name: str = SERVICE,
     }
 
 
-@pytest.mark.parametrize("owner", [HOSTILE, "a for b", "source sql", "\u3164", "\u00e9" * LONGEST])
+@pytest.mark.parametrize("owner", [HOSTILE, "a for b", "source sql", "\u3164", "\u00e9" * MAX_OWNER_CHARS])
 def test_an_owner_is_found_whatever_it_is_called(owner: str) -> None:
     others = [about_source("SourceUnavailable", UNAVAILABLE.format(other), other) for other in ("alice", HOSTILE[:8])]
     conflict = about_source("SourceConflict", f"different credentials of owner {owner} for x", owner, source="")
@@ -68,10 +68,10 @@ def test_an_owner_is_found_whatever_it_is_called(owner: str) -> None:
     assert not found.of_namespace
 
 
-@given(st.text(min_size=1, max_size=LONGEST + 9).filter(str.isprintable))
+@given(st.text(min_size=1, max_size=MAX_OWNER_CHARS + 9).filter(str.isprintable))
 def test_every_owner_comes_back_and_what_is_too_long_for_one_is_nobodys(owner: str) -> None:
     (found,) = read(written([about_source("SourceUnavailable", "x", owner)], OWN, NOW)).of_owner
-    assert found == owner if len(owner) <= LONGEST else len(found) == LONGEST + 1
+    assert found == owner if len(owner) <= MAX_OWNER_CHARS else len(found) == MAX_OWNER_CHARS + 1
 
 
 def test_a_conflict_may_be_about_a_source_secret_and_nothing_else_may() -> None:

@@ -14,7 +14,7 @@ from webhook.core.pullsecret import Namespace
 from webhook.kube import reflector
 from webhook.kube.cluster import ClusterError
 from webhook.kube.listing import Unread
-from webhook.kube.reflector import AGAIN, Feed, Health
+from webhook.kube.reflector import LOG_AGAIN_SECONDS, Feed, Health
 from webhook.kube.views import View
 from webhook.kube.watch import Changed, Replaced
 
@@ -36,7 +36,7 @@ def test_a_failure_is_said_once_and_again_when_it_comes_back_later(clock: Simple
         assert [line["error"] for line in logs] == [str(DOWN), str(OTHER)]
         health.works()
         health.failed(DOWN)  # it flaps
-        clock.now += 2 * AGAIN
+        clock.now += 2 * LOG_AGAIN_SECONDS
         health.failed(OTHER)
         assert len(logs) == 3
         health.works()

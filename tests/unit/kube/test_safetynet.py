@@ -11,7 +11,7 @@ from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError
 from webhook.kube.reader import Reader
-from webhook.kube.safetynet import LONGEST, SafetyNet
+from webhook.kube.safetynet import MAX_ANNOTATION_BYTES, SafetyNet
 from webhook.kube.views import State, account_key
 
 READER = Reader((), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
@@ -84,7 +84,7 @@ def test_a_namespace_is_named_while_an_account_of_it_refuses() -> None:
     assert scene.net.text() == ",b,bb,"
 
 
-MANY = [f"namespace-{number:06}" for number in range(LONGEST // 17 + 2)]
+MANY = [f"namespace-{number:06}" for number in range(MAX_ANNOTATION_BYTES // 17 + 2)]
 """Two more than the annotation has room for."""
 
 
@@ -131,7 +131,7 @@ def test_when_those_are_too_many_it_is_said() -> None:
         task.cancel()
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("webhook.kube.safetynet.PAUSE", 0.01)
+        patched.setattr("webhook.kube.safetynet.PAUSE_SECONDS", 0.01)
         asyncio.run(run())
 
 
@@ -148,5 +148,5 @@ def test_it_is_told_at_once_and_again_when_refused(refuses: int, monkeypatch: py
         await scene.written(",a,")
         task.cancel()
 
-    monkeypatch.setattr("webhook.kube.safetynet.PAUSE", 0.01)
+    monkeypatch.setattr("webhook.kube.safetynet.PAUSE_SECONDS", 0.01)
     asyncio.run(run())

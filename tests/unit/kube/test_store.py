@@ -11,14 +11,14 @@ from support import planted
 from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.names import MANAGER, OWNER
 from webhook.core.owner import by_label
-from webhook.core.pullsecret import Fingerprint, Namespace, Standing
+from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace
 from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.reader import Reader
-from webhook.kube.store import IN_FORCE, LOOKS, NOT_IN_FORCE, Lookup, PullSecrets, WritePolicy
+from webhook.kube.store import IN_FORCE_SECONDS, MAX_LOOKS, NOT_IN_FORCE_SECONDS, Lookup, PullSecrets, WritePolicy
 from webhook.kube.views import Account, State, account_key
 
 READER = Reader((by_label(OWNER),), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
-OVER = Standing("team", "uid-1", 3, True, True, False, False, "alice", b"")
+OVER = ExistingSecret("team", "uid-1", 3, True, True, False, False, "alice", b"")
 BODY = {"metadata": {"name": "ghcr-secret", "namespace": "team"}, "type": "x"}
 SEEN = {"metadata": {"name": "ghcr-secret", "namespace": "team", "uid": "uid-1", "resourceVersion": "4"}, "type": "x"}
 Call = tuple[str, str, dict[str, Any]]
@@ -96,7 +96,7 @@ def test_only_the_object_that_was_seen_is_touched() -> None:
     store = secrets(says)
     path = "/api/v1/namespaces/team/secrets/ghcr-secret"
 
-    async def all_of_it() -> Standing:
+    async def all_of_it() -> ExistingSecret:
         await store.apply(BODY, None)
         await store.delete(OVER)
         await store.release(OVER)
@@ -179,8 +179,8 @@ def test_reviews_of_one_namespace_read_it_once_and_keep_no_others_waiting() -> N
     lookup = Lookup(cast(Cluster, says), READER, State.empty())
 
     async def asked() -> None:
-        many = [lookup.namespace_in_review("team") for _ in range(10 * LOOKS)]
-        assert await asyncio.gather(*many, lookup.namespace_in_review("other")) == [None] * (10 * LOOKS + 1)
+        many = [lookup.namespace_in_review("team") for _ in range(10 * MAX_LOOKS)]
+        assert await asyncio.gather(*many, lookup.namespace_in_review("other")) == [None] * (10 * MAX_LOOKS + 1)
 
     asyncio.run(asked())
     assert says.most <= 2
@@ -280,7 +280,7 @@ class Slow(Says):
 @pytest.mark.parametrize("answer", [served(Namespace("team", "u", 5, "")), ClusterError(404, "NotFound")])
 def test_that_a_namespace_is_not_served_holds_for_a_moment(answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that is served is never made to wait by that."""
-    monkeypatch.setattr("webhook.kube.store.UNSERVED", 0.05)
+    monkeypatch.setattr("webhook.kube.store.UNSERVED_SECONDS", 0.05)
     says = Says(answer)
     lookup = Lookup(cast(Cluster, says), READER, State.empty())
 
@@ -299,7 +299,7 @@ def test_that_a_namespace_is_not_served_holds_for_a_moment(answer: object, monke
 
 
 def test_names_that_are_made_up_ask_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhook.kube.store.REMEMBERED", 50)
+    monkeypatch.setattr("webhook.kube.store.MAX_UNSERVED", 50)
     says = Slow(ClusterError(404, "NotFound"))
     lookup = Lookup(cast(Cluster, says), READER, State.empty())
 
@@ -309,15 +309,15 @@ def test_names_that_are_made_up_ask_a_few_at_a_time(monkeypatch: pytest.MonkeyPa
             == [None] * 200
         )
         assert len(lookup._unserved) == 50
-        monkeypatch.setattr("webhook.kube.store.IN_REVIEW", 0.001)
+        monkeypatch.setattr("webhook.kube.store.NAMESPACE_SECONDS", 0.001)
         await asyncio.gather(
-            *(lookup.namespace_in_review(f"more-{number}") for number in range(LOOKS)), return_exceptions=True
+            *(lookup.namespace_in_review(f"more-{number}") for number in range(MAX_LOOKS)), return_exceptions=True
         )
-        many = [lookup.namespace_in_review(f"again-{number}") for number in range(LOOKS + 1)]
+        many = [lookup.namespace_in_review(f"again-{number}") for number in range(MAX_LOOKS + 1)]
         assert isinstance((await asyncio.gather(*many, return_exceptions=True))[-1], NamespaceUnknown)
 
     asyncio.run(asked())
-    assert says.most == LOOKS
+    assert says.most == MAX_LOOKS
 
 
 DENIED = "... is forbidden: ValidatingAdmissionPolicy 'pullsecret-webhook-writes' with binding 'x' denied request: no"
@@ -355,9 +355,9 @@ def test_the_write_policy_is_asked_for_again_now_and_then(monkeypatch: pytest.Mo
         await policy.holds()
         return len(says.calls)
 
-    assert [asyncio.run(asked(after)) for after in (IN_FORCE - 1, IN_FORCE + 1)] == [1, 2]
+    assert [asyncio.run(asked(after)) for after in (IN_FORCE_SECONDS - 1, IN_FORCE_SECONDS + 1)] == [1, 2]
     says.answer = SEEN
-    assert [asyncio.run(asked(after)) for after in (NOT_IN_FORCE - 1, NOT_IN_FORCE + 1)] == [1, 2]
+    assert [asyncio.run(asked(after)) for after in (NOT_IN_FORCE_SECONDS - 1, NOT_IN_FORCE_SECONDS + 1)] == [1, 2]
 
 
 @pytest.mark.parametrize("answer", [{"metadata": {"labels": []}}, {"metadata": {"resourceVersion": "x"}}, []], ids=str)

@@ -20,8 +20,8 @@ from webhook.core.owner import by_label
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Write
 from webhook.kube.cluster import AccountObject, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
-from webhook.kube.views import BEHIND, Account, Accounts, Namespaces, State, View
-from webhook.kube.watch import LIFE, SILENCE
+from webhook.kube.views import BEHIND_SECONDS, Account, Accounts, Namespaces, State, View
+from webhook.kube.watch import SILENCE_SECONDS, WATCH_SECONDS
 
 KEYS = ("a", "b")
 
@@ -194,7 +194,7 @@ def test_after_a_restore_from_a_backup_a_list_is_the_truth() -> None:
 
 def test_another_uid_or_owner_is_another_namespace() -> None:
     view, heard = Namespaces(), list[int]()
-    view.anew = lambda _name: heard.append(number)
+    view.new_or_moved = lambda _name: heard.append(number)
     for number, item in enumerate(
         [
             TEAM,
@@ -309,8 +309,8 @@ def written() -> dict[str, Any]:
     return body
 
 
-def standing(body: dict[str, Any]) -> Any:
-    return READER.standing(msgspec.convert(body, SecretObject))
+def existing(body: dict[str, Any]) -> Any:
+    return READER.existing(msgspec.convert(body, SecretObject))
 
 
 def changed(body: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -327,7 +327,7 @@ def changed(body: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str
 
 def test_one_that_we_wrote_is_what_we_planned() -> None:
     body = written()
-    read = standing(body)
+    read = existing(body)
     assert (read.namespace, read.uid, read.version, read.owner) == ("team", "s1", 20, "alice")
     assert (read.ours, read.dockerconfig, read.immutable, read.terminating) == (True, True, False, False)
     token = body["data"][".dockerconfigjson"]
@@ -339,7 +339,7 @@ def test_one_that_we_wrote_is_what_we_planned() -> None:
     assert (
         read.digest
         != Reader((), lambda _: False, Fingerprint(b"another"), "ghcr-secret")
-        .standing(msgspec.convert(body, SecretObject))
+        .existing(msgspec.convert(body, SecretObject))
         .digest
     )
 
@@ -372,7 +372,7 @@ UID = {"uid": "u1"}
 )
 def test_a_change_of_what_is_ours_shows(path: tuple[str, ...], value: Any) -> None:
     body = written()
-    assert standing(changed(body, path, value)).digest != standing(body).digest
+    assert existing(changed(body, path, value)).digest != existing(body).digest
 
 
 @pytest.mark.parametrize(
@@ -391,13 +391,13 @@ def test_a_change_of_what_is_ours_shows(path: tuple[str, ...], value: Any) -> No
 )
 def test_what_others_add_does_not(path: tuple[str, ...], value: Any) -> None:
     body = written()
-    assert standing(changed(body, path, value)).digest == standing(body).digest
+    assert existing(changed(body, path, value)).digest == existing(body).digest
 
 
 def test_the_order_of_owner_references_does_not_count() -> None:
     path, two = ("metadata", "ownerReferences"), [UID, {"uid": "u2"}]
     body = written()
-    assert standing(changed(body, path, two)).digest == standing(changed(body, path, two[::-1])).digest
+    assert existing(changed(body, path, two)).digest == existing(changed(body, path, two[::-1])).digest
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_the_order_of_owner_references_does_not_count() -> None:
 )
 def test_standing(path: tuple[str, ...], value: Any, field: str, read: object) -> None:
     body = written()
-    before, after = standing(body), standing(changed(body, path, value))
+    before, after = existing(body), existing(changed(body, path, value))
     assert getattr(after, field) == read
     of_ours = {"registries": before.registries} if field == "ours" else {}
     assert replace(after, digest=before.digest, **of_ours, **{field: getattr(before, field)}) == before
@@ -457,8 +457,8 @@ def encoded(registries: Iterable[str]) -> str:
 )
 def test_what_is_read_of_ours_alone(path: tuple[str, ...], value: Any, field: str, read: object) -> None:
     body = changed(written(), path, value)
-    assert getattr(standing(body), field) == read
-    assert getattr(standing(changed(body, ("metadata", "labels", MANAGED_BY), "helm")), field) == ()
+    assert getattr(existing(body), field) == read
+    assert getattr(existing(changed(body, ("metadata", "labels", MANAGED_BY), "helm")), field) == ()
 
 
 MANY = tuple(f"s{number}" for number in range(5_000))
@@ -511,7 +511,7 @@ def test_a_view_is_behind_until_its_watch_works_and_when_it_says_nothing_more() 
     view: View[Namespace] = View(lambda: now)
     assert view.behind()
     view.in_touch()
-    now += BEHIND - 0.1
+    now += BEHIND_SECONDS - 0.1
     assert not view.behind()
     now += 0.1
     assert view.behind()
@@ -522,4 +522,4 @@ def test_a_view_is_behind_until_its_watch_works_and_when_it_says_nothing_more() 
 
 
 def test_a_watch_that_works_says_something_before_its_view_is_behind() -> None:
-    assert 2 * LIFE < BEHIND <= SILENCE
+    assert 2 * WATCH_SECONDS < BEHIND_SECONDS <= SILENCE_SECONDS

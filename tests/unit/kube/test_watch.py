@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 
 from webhook.kube import watch
 from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject
-from webhook.kube.listing import PAGE, Unread
-from webhook.kube.watch import OUTAGE, Changed, Replaced, Watch, lines, whole
+from webhook.kube.listing import PAGE_SIZE, Unread
+from webhook.kube.watch import OUTAGE_SECONDS, Changed, Replaced, Watch, lines, whole
 
 PATH = "/api/v1/namespaces"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -56,7 +56,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     loop = SimpleNamespace(time=lambda: clock.now)
     monkeypatch.setattr(watch, "asyncio", SimpleNamespace(sleep=clock.sleep, get_running_loop=lambda: loop))
-    monkeypatch.setattr(watch, "SILENCE", 0.15)
+    monkeypatch.setattr(watch, "SILENCE_SECONDS", 0.15)
     return clock
 
 
@@ -229,10 +229,10 @@ def test_a_list_then_what_changes(tmp_path: Path) -> None:
     seen = run(fake, tmp_path, 4)
 
     assert seen == Seen(["[a b]@10", "+a", "+a", "-b"], [])
-    assert fake.asked[0] == {"labelSelector": "x", "limit": str(PAGE)}
+    assert fake.asked[0] == {"labelSelector": "x", "limit": str(PAGE_SIZE)}
     asked = fake.asked[1]
     assert (asked["labelSelector"], asked["resourceVersion"], asked["allowWatchBookmarks"]) == ("x", "10", "true")
-    assert watch.LIFE <= int(asked["timeoutSeconds"]) <= 2 * watch.LIFE
+    assert watch.WATCH_SECONDS <= int(asked["timeoutSeconds"]) <= 2 * watch.WATCH_SECONDS
     assert fake.accepted == {"application/json"}
 
 
@@ -314,7 +314,7 @@ def test_retry_after_is_heeded_for_as_long_as_a_view_may_be_blind(tmp_path: Path
     )
 
     assert run(fake, tmp_path, 3) == Seen(["[]@10", "[]@10", "+a"], ["429 TooManyRequests"] * 3)
-    assert slept[:2] == [3, watch.LONGEST]
+    assert slept[:2] == [3, watch.MAX_BACKOFF_SECONDS]
     assert slept[2] < 1
 
 
@@ -364,7 +364,11 @@ def test_a_frame_that_is_none_ends_the_watch_but_not_the_stream(tmp_path: Path, 
 def test_what_comes_again_and_cannot_be_read_is_passed_by_listing(tmp_path: Path, clock: Clock, chunk: bytes) -> None:
     fake = Fake(
         [listed(version=10), listed(namespace("a", 12), version=12)],
-        [stream(ADDED_A, chunk), clock.after(OUTAGE, stream(chunk)), stream(frame("ADDED", namespace("b", 13)))],
+        [
+            stream(ADDED_A, chunk),
+            clock.after(OUTAGE_SECONDS, stream(chunk)),
+            stream(frame("ADDED", namespace("b", 13))),
+        ],
     )
 
     assert run(fake, tmp_path, 4) == Seen(["[]@10", "+a", "[a]@12", "+b"], ["NotKubernetes"] * 2)
@@ -392,7 +396,7 @@ def test_an_object_that_cannot_be_read_is_left_out_and_said(tmp_path: Path, odd:
 
 @pytest.mark.parametrize("levels", [500, 9_990, 20_000])
 def test_however_deep_an_object_is_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: int) -> None:
-    monkeypatch.setattr(watch, "SILENCE", 5.0)
+    monkeypatch.setattr(watch, "SILENCE_SECONDS", 5.0)
     fields = '{"f:a":' * levels + "{}" + "}" * levels
     deep = json.dumps(namespace("deep", 12, managedFields=[{"fieldsV1": "FIELDS"}])).replace('"FIELDS"', fields)
     page = '{"metadata": {"resourceVersion": "12"}, "items": [' + deep + ', {"metadata": {"name": "b"}}]}'
@@ -460,7 +464,7 @@ def test_after_an_outage_all_is_listed_anew(tmp_path: Path, clock: Clock, then: 
 
     assert run(fake, tmp_path, 3).events == ["[a]@10", "[b]@20", "+c"]
     assert [*dict.fromkeys(fake.since)] == ["10", "15", "20"]
-    assert OUTAGE < sum(clock.slept) < OUTAGE + 2
+    assert OUTAGE_SECONDS < sum(clock.slept) < OUTAGE_SECONDS + 2
 
 
 def test_a_silence_is_an_outage(tmp_path: Path, clock: Clock) -> None:
@@ -503,7 +507,7 @@ def test_a_watch_that_ends_without_a_word_is_looked_into(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newest: int | None, lists: int
 ) -> None:
     """A server that was set back keeps quiet until it is where it was."""
-    monkeypatch.setattr(watch, "AT_ONCE", 0.0)
+    monkeypatch.setattr(watch, "MIN_WATCH_SECONDS", 0.0)
     now = text(json.dumps({"metadata": {"resourceVersion": str(newest) if newest else ""}, "items": []}))
     fake = Fake(
         [listed(version=900), now, listed(version=899)],
@@ -513,7 +517,7 @@ def test_a_watch_that_ends_without_a_word_is_looked_into(
     seen = run(fake, tmp_path, 3 if lists == 3 else 2)
 
     assert seen.events == (["[]@900", "[]@899", "+c"] if lists == 3 else ["[]@900", "+c"])
-    assert [query["limit"] for query in fake.asked if "watch" not in query][:2] == [str(PAGE), "1"]
+    assert [query["limit"] for query in fake.asked if "watch" not in query][:2] == [str(PAGE_SIZE), "1"]
     assert fake.list_calls == lists
     assert seen.failures == ["VersionsWentBack"] * (lists - 2)
 
@@ -525,7 +529,7 @@ def test_it_works_with_each_word_but_after_a_failure_not_by_being_accepted(tmp_p
 
 
 def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(watch, "MAX_LINE_BYTES", 1000)
     fake = Fake([listed(version=10)], [stream(ADDED_A, b"x" * 1001), stream(ADDED_C)])
 
     assert run(fake, tmp_path, 3) == Seen(["[]@10", "+a", "+c"], ["NotKubernetes"])

@@ -16,8 +16,8 @@ import pytest
 
 from support import attacked, attacker
 from support.memorylimit import memory_limit
-from webhook.serving.server import CONNECTIONS
-from webhook.serving.slots import SILENT
+from webhook.serving.server import MAX_CONNECTIONS
+from webhook.serving.slots import MAX_SILENT
 
 LIMIT, MOST = 256 * 1024 * 1024, 200 * 1024 * 1024
 """Bytes: the chart's limit, and what may be resident."""
@@ -186,7 +186,9 @@ def test_probes_while_their_port_is_flooded(server: Server, kind: str, seconds: 
     assert longest < LATE
 
 
-@pytest.mark.parametrize(("kind", "bound"), [("raw", SILENT), ("part of hello", SILENT), ("idle", CONNECTIONS)])
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("raw", MAX_SILENT), ("part of hello", MAX_SILENT), ("idle", MAX_CONNECTIONS)]
+)
 def test_connections_are_bounded(server: Server, kind: str, bound: int) -> None:
     most = server.descriptors() + bound + 1  # one stays open from the first handshake on
     kept = [attacker.KINDS[kind](server.tls) for _ in range(bound + 50)]

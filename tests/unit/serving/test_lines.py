@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support import planted
-from webhook.serving.lines import LONGEST, WAITING, Seldom, dropped
+from webhook.serving.lines import MAX_LINE_BYTES, MAX_WAITING_LINES, Seldom, dropped
 
 SAYS = """
 import sys, time, warnings
@@ -76,7 +76,7 @@ def test_a_pipe_that_nobody_reads() -> None:
         os.close(reader)
         os.close(writer)
     assert longest < 2.0
-    assert count > 4000 - WAITING - 500  # what fits into the pipe, into the queue and into the thread's hand
+    assert count > 4000 - MAX_WAITING_LINES - 500  # what fits into the pipe, into the queue and into the thread's hand
 
 
 def test_a_pipe_that_does_not_block() -> None:
@@ -161,7 +161,7 @@ sys.stderr.write("\\ud800")
     with saying(subprocess.PIPE, source=source) as process:
         out, err = process.communicate(timeout=30)
     assert (out, process.returncode) == ("", 0)
-    assert max(len(line.encode()) for line in err.split("\n")) <= LONGEST
+    assert max(len(line.encode()) for line in err.split("\n")) <= MAX_LINE_BYTES
     assert "..." in err
     if log_format == "json":
         shown = [json.loads(line) for line in err.splitlines() if line.startswith("{")]

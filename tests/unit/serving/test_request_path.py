@@ -23,7 +23,7 @@ from webhook.core.credential import Credential
 from webhook.core.dockerconfig import render
 from webhook.core.metrics import Metrics
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, OWNER
-from webhook.core.pullsecret import Fingerprint, Namespace, Plan, Planner, Standing, fields
+from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Plan, Planner, fields
 from webhook.kube.cluster import SecretMeta, SecretObject
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import ReviewProtocol
@@ -124,10 +124,10 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
         state.namespaces.learn(namespace.name, namespace)
         state.accounts.learn(account_key(namespace.name, "default"), Account(1, "registry", enforced=False))
     digest = FINGERPRINT(fields(PLANNER.body(TEAM, [CREDENTIAL])))
-    standing = Standing(
+    existing = ExistingSecret(
         "team", "s", 2, ours=True, dockerconfig=True, immutable=False, terminating=False, owner="alice", digest=digest
     )
-    state.standing.learn("team", standing)
+    state.pull_secrets.learn("team", existing)
     parts = build(
         settings=Settings("ghcr-secret"),
         state=state,
@@ -136,7 +136,7 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
         planner=cast(Planner, planner),
         now=lambda: datetime.now(UTC),
         metrics=metrics,
-        tell=never,
+        record=never,
     )
     return Mutate(replace(parts.admission, later=never), metrics), metrics
 

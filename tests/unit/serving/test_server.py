@@ -28,7 +28,7 @@ from webhook.core.review import Request, answer
 from webhook.serving import limits, log
 from webhook.serving import server as module
 from webhook.serving.loop import Loop
-from webhook.serving.server import LARGEST, Mutate, admission_app, listen, metrics_app, seconds_left, server
+from webhook.serving.server import MAX_BODY_BYTES, Mutate, admission_app, listen, metrics_app, seconds_left, server
 from webhook.serving.slots import ConnectionSlots
 
 CA = trustme.CA()
@@ -191,7 +191,7 @@ def test_what_is_no_review_is_400_in_one_line_without_the_body(running: Running,
 def test_a_told_length_over_the_limit_is_413_before_it_is_sent(running: Running) -> None:
     with running.connection() as connection:
         head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        connection.sendall(f"{head}content-length: {LARGEST + 1}\r\n\r\n".encode())
+        connection.sendall(f"{head}content-length: {MAX_BODY_BYTES + 1}\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
@@ -211,16 +211,16 @@ def test_chunks_are_refused(running: Running, path: str) -> None:
 def test_a_request_that_begins_where_another_ends_has_its_time_too(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "WHOLE_REQUEST", 0.3)
+    monkeypatch.setattr(limits, "WHOLE_REQUEST_SECONDS", 0.3)
     with running.connection() as connection:
         connection.sendall(whole("a") + whole("b")[:200])
         assert b" 408 " in read_all(connection)
 
 
 def test_over_the_bound_the_largest_that_is_on_its_way_goes(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SMALL", 100)
-    monkeypatch.setattr(limits, "ORDINARY", 500)
-    monkeypatch.setattr(limits, "ARRIVING", 1000)
+    monkeypatch.setattr(limits, "SMALL_BYTES", 100)
+    monkeypatch.setattr(limits, "ORDINARY_BYTES", 500)
+    monkeypatch.setattr(limits, "MAX_ARRIVING_BYTES", 1000)
     with running.connection() as large, running.connection() as ordinary, suppress(OSError):
         large.sendall(asked("x" * 800, b"content-length: 100000"))
         ordinary.sendall(asked("x" * 300, b"content-length: 301"))  # newer, but smaller
@@ -236,8 +236,8 @@ def test_over_the_bound_the_largest_that_is_on_its_way_goes(running: Running, mo
 def test_if_all_are_of_ordinary_size_the_one_goes_that_began_first(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SMALL", 100)
-    monkeypatch.setattr(limits, "ARRIVING", 1000)
+    monkeypatch.setattr(limits, "SMALL_BYTES", 100)
+    monkeypatch.setattr(limits, "MAX_ARRIVING_BYTES", 1000)
     with running.connection() as first, running.connection() as second, suppress(OSError):
         first.sendall(asked("x" * 400, b"content-length: 401"))
         while limits.LimitedProtocol.arriving.bytes < 400:
@@ -249,7 +249,7 @@ def test_if_all_are_of_ordinary_size_the_one_goes_that_began_first(
 
 
 def test_a_handshake_that_does_not_come_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HANDSHAKE", 0.3)
+    monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 0.3)
     bound = listen("127.0.0.1", 0)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     CA.issue_cert("127.0.0.1").configure_cert(context)
@@ -296,7 +296,7 @@ RECORD = b"\x16\x03\x01"
     ],
 )
 def test_what_is_no_client_hello_is_hung_up_on(running: Running, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HANDSHAKE", 30.0)
+    monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 30.0)
     with closing(socket.create_connection(("127.0.0.1", running.port), timeout=5)) as connection:
         connection.sendall(sent)
         with suppress(ConnectionError):
@@ -326,7 +326,7 @@ def test_connections_are_freed_when_they_end(running: Running) -> None:
 
 
 def test_a_review_of_eight_mib_is_answered(running: Running) -> None:
-    text = review(object={"metadata": {"annotations": {"a": "x" * (LARGEST - 2000)}}, "spec": {}})
+    text = review(object={"metadata": {"annotations": {"a": "x" * (MAX_BODY_BYTES - 2000)}}, "spec": {}})
     assert running.post(text).status_code == 200
 
 
@@ -355,7 +355,7 @@ def test_a_large_head_is_refused(running: Running) -> None:
 def test_a_request_that_does_not_come_whole_is_ended(
     running: Running, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "WHOLE_REQUEST", 0.3)
+    monkeypatch.setattr(limits, "WHOLE_REQUEST_SECONDS", 0.3)
     with running.connection() as connection:
         connection.sendall(sent)
         began = time.monotonic()
@@ -367,7 +367,7 @@ def test_a_request_that_does_not_come_whole_is_ended(
 def test_a_kept_connection_may_rest_and_each_request_has_its_own_time(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "WHOLE_REQUEST", 0.3)
+    monkeypatch.setattr(limits, "WHOLE_REQUEST_SECONDS", 0.3)
     with running.client() as client:
         for _ in range(3):
             assert client.post("/mutate", content=review(), headers={"content-type": "application/json"}).is_success
@@ -382,7 +382,7 @@ def test_a_kept_connection_may_rest_and_each_request_has_its_own_time(
 
 def test_a_connection_may_be_opened_long_before_it_is_used(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the API server does: what it dials in a burst and does not need at once it keeps for the next one."""
-    monkeypatch.setattr(limits, "WHOLE_REQUEST", 0.3)
+    monkeypatch.setattr(limits, "WHOLE_REQUEST_SECONDS", 0.3)
     with running.connection() as connection:
         time.sleep(0.6)
         connection.sendall(whole("a"))
@@ -452,7 +452,7 @@ def test_an_unknown_namespace_is_500_so_that_the_failure_policy_decides(running:
 
 def test_metrics_page(monkeypatch: pytest.MonkeyPatch) -> None:
     bound = listen("127.0.0.1", 0)
-    monkeypatch.setattr(module, "PAGE_LASTS", 60.0)
+    monkeypatch.setattr(module, "PAGE_SECONDS", 60.0)
     web = server(metrics_app(Metrics()))
     made: list[bytes] = []
 
@@ -593,7 +593,7 @@ def test_unread_answers_do_not_pile_up(running: Running) -> None:
 
 
 def test_who_does_not_read_is_hung_up_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "UNREAD", 0.3)
+    monkeypatch.setattr(limits, "UNREAD_SECONDS", 0.3)
     with running.connection() as connection:
         with suppress(OSError):
             send_without_end(connection)

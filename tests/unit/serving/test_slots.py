@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webhook.serving import slots as module
-from webhook.serving.slots import RESTS, ConnectionSlots
+from webhook.serving.slots import IDLE_SECONDS, ConnectionSlots
 
 MOST, SILENT = 8, 3
 
@@ -27,7 +27,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SILENT", SILENT)
+    monkeypatch.setattr(module, "MAX_SILENT", SILENT)
 
 
 def come(slots: ConnectionSlots, count: int) -> list[Peer]:
@@ -108,7 +108,7 @@ def test_one_that_rests_gives_way() -> None:
     peers = come(slots, MOST)
     for peer in peers[:6]:
         slots.sent_review(peer)
-    world.now = RESTS
+    world.now = IDLE_SECONDS
     assert slots.sent_review(peers[0])
     assert slots.sent_review(peers[6])
     assert cut(peers) == [1]
@@ -157,7 +157,7 @@ def test_never_more_than_the_most_and_a_newcomer_stays_for_a_while(steps: list[t
         gone = [other for other in inside if other.was_cut]
         newest = [other for other in inside if other not in known][-MOST // 4 :]
         assert not set(gone) & set(newest)
-        assert all(world.now - known[other] >= RESTS for other in gone if other in known)
+        assert all(world.now - known[other] >= IDLE_SECONDS for other in gone if other in known)
         assert step == "end" or not any(other.was_cut for other in silent[-SILENT:])
         inside = [other for other in inside if not other.was_cut]
         silent = [other for other in silent if not other.was_cut]

@@ -110,8 +110,8 @@ class World:
         self.loop.settle()
         return found[0]
 
-    def doubt(self, owner: str) -> None:
-        self.loop.call_soon(self.cached.doubt, owner)
+    def invalidate(self, owner: str) -> None:
+        self.loop.call_soon(self.cached.invalidate, owner)
         self.loop.settle()
 
     def answer(self, owner: str, found: Credentials, fresh_for: float = FRESH) -> None:
@@ -288,7 +288,7 @@ class Everything(RuleBasedStateMachine):
             self.world.loop.settle()
 
     def time_passes(self, which: int) -> None:
-        self.world.passes((0.2, 0.2, 1.0, 5.0, FRESH, cached.PATIENCE)[which % 6])
+        self.world.passes((0.2, 0.2, 1.0, 5.0, FRESH, cached.QUESTION_SECONDS)[which % 6])
 
     @rule()
     def all_is_well_for_a_while(self) -> None:
@@ -321,11 +321,11 @@ class Everything(RuleBasedStateMachine):
             elif task.done():
                 self.last[owner] = task
                 if task.exception() is None:
-                    self.is_right(owner, heard, at, task.result())
+                    self.is_up_to_date(owner, heard, at, task.result())
         for owner in {*OWNERS} - {*asked}:
             self.news_in_flight[owner] = 0
 
-    def is_right(self, owner: str, heard: int, at: float, found: Credentials) -> None:
+    def is_up_to_date(self, owner: str, heard: int, at: float, found: Credentials) -> None:
         """What was said of this owner, is fresh, and no older than the news that were heard before it was asked for."""
         said = [(read, sent) for whose, what, read, sent in self.said if whose == owner and what == found]
         assert max(sent for _, sent in said) + FRESH >= at
@@ -372,7 +372,7 @@ def test_an_answer_is_known_while_it_is_fresh_and_asked_for_again_by_the_next_lo
 def test_what_is_not_to_be_kept_is_kept_for_one_write(world: World) -> None:
     first = world.has("alice", one("alice", 1), 0.0)
     assert world.ask("alice").result() is first
-    world.passes(cached.LEAST + 0.1)
+    world.passes(cached.MIN_FRESH_SECONDS + 0.1)
     assert not world.ask("alice").done()
 
 
@@ -401,10 +401,10 @@ def test_what_is_doubted_is_asked_for_again_and_is_no_news(world: World) -> None
     first = world.has("alice", one("alice", 1))
     world.has("bob", one("bob", 1))
     for owner in ("alice", "carol"):
-        world.doubt(owner)
+        world.invalidate(owner)
     assert (world.known("alice"), world.known("bob")) == (None, one("bob", 1))
     again = world.ask("alice")
-    world.doubt("alice")  # of that question too
+    world.invalidate("alice")  # of that question too
     world.answer("alice", one("alice", 2))
     assert not again.done()
     world.answer("alice", one("alice", 1))
@@ -418,16 +418,16 @@ def test_doubts_in_vain_are_ever_rarer(world: World) -> None:
     asked_at: list[float] = []
     for _ in range(2000):
         world.passes(0.1)
-        world.doubt("alice")
+        world.invalidate("alice")
         if world.known("alice") is None:
             asked_at.append(world.loop.time())
             world.has("alice", one("alice", 1), 10**6)
     gaps = [later - earlier for earlier, later in pairwise(asked_at)]
     assert gaps == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.2)
     world.passes(300)
-    world.doubt("alice")
+    world.invalidate("alice")
     world.has("alice", one("alice", 2), 10**6)  # with reason
-    world.doubt("alice")
+    world.invalidate("alice")
     assert world.known("alice") is None
 
 
@@ -453,7 +453,7 @@ def test_one_owner_alone_does_not_bring_the_source_down(world: World) -> None:
             assert str(world.refused("poison")) == "no"
             world.has(f"fine {world.loop.time()}", one("x", 1))
             world.heard.clear()
-            world.passes(breaker.OWNER_BACKOFF_MAX_SECONDS)
+            world.passes(breaker.MAX_OWNER_BACKOFF_SECONDS)
             assert world.heard == ["poison"]  # to look again: nobody asks by itself
     assert "source_down{" not in _metrics(world)
 
@@ -470,10 +470,10 @@ def test_two_owners_bring_it_down_and_one_question_finds_out_that_it_is_back(wor
     world.refused("dave")
     world.fail(world.asked()[0], everybody=True)
     for _ in range(10):
-        world.passes(breaker.DOWN_BACKOFF_MAX_SECONDS)
+        world.passes(breaker.MAX_DOWN_BACKOFF_SECONDS)
         assert len(world.asked()) == 1
         world.fail(world.asked()[0], everybody=True)
-    world.passes(breaker.DOWN_BACKOFF_MAX_SECONDS)
+    world.passes(breaker.MAX_DOWN_BACKOFF_SECONDS)
     world.heard.clear()
     world.answer(world.asked()[0], Credentials())
     assert {*world.heard} == {"alice", "bob", "carol", "dave"}
@@ -488,17 +488,17 @@ def test_an_owner_who_is_alone_waits_no_longer_than_many(world: World) -> None:
         world.fail("alice", everybody=True)
         assert task.exception() is not None
         world.heard.clear()
-        world.passes(breaker.DOWN_BACKOFF_MAX_SECONDS)
+        world.passes(breaker.MAX_DOWN_BACKOFF_SECONDS)
         assert world.heard == ["alice"]
 
 
 def test_changes_are_listened_to_again_soon_after_an_outage() -> None:
     with closing(World(SourceUnavailable("down", everybody=True))) as world:
         world.passes(120)
-        assert max(after - before for before, after in pairwise(world.remote.runs)) <= breaker.DOWN_BACKOFF_MAX_SECONDS
+        assert max(after - before for before, after in pairwise(world.remote.runs)) <= breaker.MAX_DOWN_BACKOFF_SECONDS
         assert len(world.remote.runs) < 60
         world.remote.broken, before = None, len(world.remote.runs)
-        world.passes(breaker.DOWN_BACKOFF_MAX_SECONDS)
+        world.passes(breaker.MAX_DOWN_BACKOFF_SECONDS)
         assert len(world.remote.runs) == before + 1
         world.passes(120)
         assert len(world.remote.runs) == before + 1
@@ -524,7 +524,7 @@ def test_it_is_left_alone_for_as_long_as_it_asked(world: World) -> None:
     for owner in ("bob", "carol"):
         world.ask(owner)
         world.fail(owner, everybody=True, retry_after=10**9)
-    world.passes(breaker.RETRY_AFTER_MAX_SECONDS - 1)
+    world.passes(breaker.MAX_RETRY_AFTER_SECONDS - 1)
     assert not world.asked()
     world.refused("dave")
     world.passes(2)
@@ -547,7 +547,7 @@ def test_news_end_a_pause(world: World) -> None:
 
 def test_one_that_never_answers_is_given_up(world: World) -> None:
     task = world.ask("alice")
-    world.passes(cached.PATIENCE + 1)
+    world.passes(cached.QUESTION_SECONDS + 1)
     assert str(task.exception()) == "no answer in time"
 
 
@@ -588,7 +588,7 @@ def test_a_feed_that_breaks_is_told_and_begun_again() -> None:
         with closing(World(broken)) as world:
             for _ in range(8):
                 world.remote.hear = None
-                world.passes(breaker.OWNER_BACKOFF_MAX_SECONDS)
+                world.passes(breaker.MAX_OWNER_BACKOFF_SECONDS)
                 assert world.remote.hear is not None
             assert {reason for reason, _ in world.said} == {"SourceFeedBroken"}
             assert not planted.leaks(repr(world.said))
@@ -598,7 +598,7 @@ def test_a_feed_that_breaks_is_told_and_begun_again() -> None:
 
 
 def test_when_a_credential_has_ended_the_next_look_asks_for_the_one_that_came_after_it(world: World) -> None:
-    world.has("alice", one("alice", 1, BEGIN + timedelta(seconds=10)), cached.MOST)
+    world.has("alice", one("alice", 1, BEGIN + timedelta(seconds=10)), cached.MAX_FRESH_SECONDS)
     world.passes(9.9)
     assert world.known("alice") is not None
     world.passes(0.2)
@@ -642,7 +642,7 @@ def test_problems_are_told_and_never_their_content(world: World) -> None:
 
 
 def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached, "BUDGET", 16_000)
+    monkeypatch.setattr(cached, "BUDGET_BYTES", 16_000)
     large = Credentials((Credential("ghcr.io", "u", "x" * 3_000),))
     for number in range(20):
         world.has(f"owner {number}", large, 3600)
@@ -657,7 +657,7 @@ def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_another_answer_is_known_as_such_also_after_the_first_one_was_dropped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cached, "BUDGET", 1500)
+    monkeypatch.setattr(cached, "BUDGET_BYTES", 1500)
     for owner in ("alice", "bob", "carol"):
         world.has(owner, one(owner, 1))
     assert world.known("alice") is world.known("bob") is None

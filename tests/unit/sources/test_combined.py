@@ -22,13 +22,13 @@ class Told:
         self.settled = asyncio.Event()
         self.before: Callable[[], Awaitable[None]] | None = None
         self.ran = False
-        self.doubted: list[str] = []
+        self.invalidated: list[str] = []
 
     def known(self, owner: str) -> Credentials | None:
         return self.says if self.knows else None
 
-    def doubt(self, owner: str) -> None:
-        self.doubted.append(owner)
+    def invalidate(self, owner: str) -> None:
+        self.invalidated.append(owner)
 
     async def credentials(self, owner: str) -> Credentials:
         if self.before is not None:
@@ -69,8 +69,8 @@ def test_what_is_doubted_no_longer_stands_in_for_a_source_that_cannot_say() -> N
     both = sides.ask()
     a.says = None
     assert sides.ask() is both
-    sides.combined.doubt("alice")
-    assert a.doubted == b.doubted == ["alice"]
+    sides.combined.invalidate("alice")
+    assert a.invalidated == b.invalidated == ["alice"]
     with pytest.raises(SourceUnavailable):
         sides.ask()
     a.says = has(("ghcr.io", 2))
@@ -162,7 +162,7 @@ def test_all_run_and_it_is_settled_when_all_are() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhook.sources.combined.BUDGET", 17_000)
+    monkeypatch.setattr("webhook.sources.combined.BUDGET_BYTES", 17_000)
     a = Told(Credentials((Credential("ghcr.io", "u", "x" * 3_000),)))
     sides = Sides(a, Told(NOTHING))
     for owner in "abcdef":

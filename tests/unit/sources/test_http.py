@@ -176,7 +176,7 @@ def test_cache_control_etag_and_age(service: tokenservice.TokenService) -> None:
     assert ask(to(service)).fresh_for == 10
     service.headers = {}
     assert ask(to(service)).fresh_for == 300
-    assert ask(to(service), "nobody").fresh_for == http.NONE_FOR
+    assert ask(to(service), "nobody").fresh_for == http.NOT_FOUND_MAX_SECONDS
 
     first = ask(to(service))
     assert first.validator.startswith('"')

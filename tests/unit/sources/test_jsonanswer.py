@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support import planted
 from webhook.config.sourceconfig import Fields
-from webhook.core.credential import MOST, Credential
+from webhook.core.credential import MAX_CREDENTIALS, Credential
 from webhook.core.errors import PullsecretError
 from webhook.sources.jsonanswer import read
 
@@ -163,7 +163,7 @@ def test_of_many_problems_few_are_named_and_of_too_many_entries_none_is_read(ans
         problems = str(refused.value)
     assert problems.endswith("; and 97 more")
     assert problems.count(";") == 3
-    with pytest.raises(PullsecretError, match=rf"{MOST + 5} .*at most {MOST} are read"):
-        read(answered(MOST + 5 - good), answer)
-    with pytest.raises(PullsecretError, match=rf"too much in it; at most {MOST} .*are read"):
+    with pytest.raises(PullsecretError, match=rf"{MAX_CREDENTIALS + 5} .*at most {MAX_CREDENTIALS} are read"):
+        read(answered(MAX_CREDENTIALS + 5 - good), answer)
+    with pytest.raises(PullsecretError, match=rf"too much in it; at most {MAX_CREDENTIALS} .*are read"):
         read(answered(349_000), answer)

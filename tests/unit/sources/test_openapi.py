@@ -70,7 +70,7 @@ def test_the_document_is_in_form() -> None:
 
 
 def test_it_names_each_status_that_is_about_the_service_and_not_the_owner() -> None:
-    for status in http.MISSING:
+    for status in http.NOT_ABOUT_THE_OWNER:
         assert f" {status}," in DOCUMENT["info"]["description"]
 
 

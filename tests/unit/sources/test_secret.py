@@ -292,11 +292,11 @@ def test_one_that_moves_to_another_owner_is_told_to_both(release: Release) -> No
 
 def test_while_its_watch_fails_a_replica_does_not_undo_what_another_one_wrote(release: Release) -> None:
     release.lists(secret())
-    release.do("doubt", "alice")
+    release.do("invalidate", "alice")
     assert release.passwords("alice") == [("ghcr.io", TOKEN)]
 
     release.do("failed", ClusterError(503, "ServiceUnavailable"))
-    release.do("doubt", "alice")
+    release.do("invalidate", "alice")
     assert release.source.known("alice") is None
     assert refuses(release, "alice") == "the watch of source Secrets is behind"
     assert release.of("bob") == ()
@@ -305,7 +305,7 @@ def test_while_its_watch_fails_a_replica_does_not_undo_what_another_one_wrote(re
     release.do("works")
     assert release.passwords("alice") == [("ghcr.io", TOKEN)]
     assert release.changed == ["alice"]
-    release.do("doubt", "alice")
+    release.do("invalidate", "alice")
     assert release.source.known("alice") is not None
 
 
@@ -315,21 +315,21 @@ def test_after_any_list_and_event_each_owner_has_what_stands(data: st.DataObject
     """Also when one list takes some away, changes others and moves one from owner to owner."""
     with closing(Release()) as release:
         owners, names = st.sampled_from(["alice", "bob"]), st.sampled_from(["a", "b", "c"])
-        standing: dict[str, tuple[str, bool]] = {}  # whose, and whether it can be read
+        existing: dict[str, tuple[str, bool]] = {}  # whose, and whether it can be read
         steps = data.draw(st.lists(st.sampled_from(["list", "learn", "forget"]), min_size=1, max_size=6))
         for at, step in enumerate(["list", *steps], 1):
             if step == "list":
-                standing = data.draw(st.dictionaries(names, st.tuples(owners, st.booleans())))
-                release.lists(*(made(name, at, *standing[name]) for name in standing), at=at)
+                existing = data.draw(st.dictionaries(names, st.tuples(owners, st.booleans())))
+                release.lists(*(made(name, at, *existing[name]) for name in existing), at=at)
             elif step == "learn":
                 name = data.draw(names)
-                standing[name] = data.draw(st.tuples(owners, st.booleans()))
-                release.do("learn", made(name, at, *standing[name]))
-            elif standing:
-                name = data.draw(st.sampled_from(sorted(standing)))
-                release.do("forget", made(name, at, *standing.pop(name)))
+                existing[name] = data.draw(st.tuples(owners, st.booleans()))
+                release.do("learn", made(name, at, *existing[name]))
+            elif existing:
+                name = data.draw(st.sampled_from(sorted(existing)))
+                release.do("forget", made(name, at, *existing.pop(name)))
             for owner in ("alice", "bob"):
-                mine = {name: good for name, (whose, good) in standing.items() if whose == owner}
+                mine = {name: good for name, (whose, good) in existing.items() if whose == owner}
                 if all(mine.values()):
                     assert [c.registry for c in release.of(owner)] == [f"{name}.example" for name in sorted(mine)]
                 else:

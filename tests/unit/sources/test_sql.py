@@ -22,7 +22,7 @@ from controlplane.postgres import Postgres
 from support import planted
 from support.sourcecontract import Contract, Place, running
 from webhook.config.sourceconfig import Decrypt, SqlSource
-from webhook.core.credential import MOST, Credential, Origin, in_order
+from webhook.core.credential import MAX_CREDENTIALS, Credential, Origin, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.sources.cached import Cached
 from webhook.sources.encrypted import Keys, seal
@@ -455,13 +455,13 @@ def test_no_more_rows_are_fetched_than_an_owner_may_have(database: Database) -> 
     async def asked(remote: SqlRemote) -> None:
         began = time.monotonic()
         for _ in range(2):
-            with pytest.raises(SourceUnavailable, match=f"more than {MOST} rows"):
+            with pytest.raises(SourceUnavailable, match=f"more than {MAX_CREDENTIALS} rows"):
                 await remote.ask("7", None)
         assert time.monotonic() - began < 2
 
     database.tried(asked, query=endless.format(100_000_000), timeout=10.0)
-    assert len(database.ask("7", query=endless.format(MOST))) == MOST
-    assert "more than" in str(database.refused("7", query=endless.format(MOST + 1)))
+    assert len(database.ask("7", query=endless.format(MAX_CREDENTIALS))) == MAX_CREDENTIALS
+    assert "more than" in str(database.refused("7", query=endless.format(MAX_CREDENTIALS + 1)))
 
 
 def test_no_more_is_fetched_than_an_answer_may_have(database: Database) -> None:
@@ -473,9 +473,9 @@ def test_no_more_is_fetched_than_an_answer_may_have(database: Database) -> None:
             await remote.ask("7", None)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
 
-    database.tried(asked, query=large.format(2_000_000, MOST))
+    database.tried(asked, query=large.format(2_000_000, MAX_CREDENTIALS))
     assert "more than 32768 letters" in str(database.refused("7", query=large.format(40_000, 1)))
-    assert len(database.ask("7", query=large.format(5_000, MOST))) == MOST
+    assert len(database.ask("7", query=large.format(5_000, MAX_CREDENTIALS))) == MAX_CREDENTIALS
 
 
 class Relay:
@@ -589,7 +589,7 @@ def test_a_connection_string_that_changes_under_questions(database: Database) ->
 
 
 def test_a_connection_that_nobody_needs_is_closed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhook.sources.sqlpool.IDLE", 0.2)
+    monkeypatch.setattr("webhook.sources.sqlpool.IDLE_SECONDS", 0.2)
 
     async def asked(remote: SqlRemote) -> None:
         await remote.ask("7", None)

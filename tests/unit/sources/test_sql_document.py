@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from support import planted
-from webhook.core.credential import MOST
+from webhook.core.credential import MAX_CREDENTIALS
 from webhook.sources import sql
-from webhook.sources.breaker import DOWN_BACKOFF_MAX_SECONDS
+from webhook.sources.breaker import MAX_DOWN_BACKOFF_SECONDS
 from webhook.sources.encrypted import Keys, unseal
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "sql-source.md").read_text()
@@ -32,5 +32,5 @@ def test_what_its_program_encrypts_is_opened() -> None:
 
 
 def test_the_figures() -> None:
-    assert f"more than {MOST} rows" in DOCUMENT
-    assert f"at most {DOWN_BACKOFF_MAX_SECONDS:g} seconds apart" in DOCUMENT
+    assert f"more than {MAX_CREDENTIALS} rows" in DOCUMENT
+    assert f"at most {MAX_DOWN_BACKOFF_SECONDS:g} seconds apart" in DOCUMENT

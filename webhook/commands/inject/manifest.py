@@ -19,9 +19,9 @@ from webhook.core.errors import PullsecretError
 # use area stands in for them: other text of the same length.
 SURROGATE = re.compile(r"(\\u)[dD](?=[89a-fA-F])")
 BLANK = re.compile(r"[ \t\r\n]*")
-DEEPEST = 1000
+MAX_DEPTH = 1000
 """libyaml's time grows with the square of the depth. Kubernetes' own JSON schemas nest about 50 deep."""
-TAGS = 100
+MAX_TAGS = 100
 """Declared by `%TAG`. libyaml compares each with all others; Kubernetes' tools need none."""
 _TAG = re.compile(r"(?:^|[\r\n\x85\u2028\u2029])%TAG")
 STR, NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
@@ -208,14 +208,14 @@ def events(text: str) -> Iterator[Event]:
     for start, end in _parts(text):
         line, before = line + text.count("\n", before, start), start
         part, depth = SURROGATE.sub(r"\1e", text[start:end]), 0
-        if len(_TAG.findall(part)) > TAGS:
-            raise ManifestError.at(document + 1, line, f"more than {TAGS} lines begin with %TAG; leave them out")
+        if len(_TAG.findall(part)) > MAX_TAGS:
+            raise ManifestError.at(document + 1, line, f"more than {MAX_TAGS} lines begin with %TAG; leave them out")
         try:
             for event in yaml.parse(part, Loader=yaml.CSafeLoader):
                 document += isinstance(event, yaml.DocumentStartEvent)
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-                if depth > DEEPEST:
-                    raise _event(event, start, line, document).wrong(f"nested deeper than {DEEPEST}; flatten it")
+                if depth > MAX_DEPTH:
+                    raise _event(event, start, line, document).wrong(f"nested deeper than {MAX_DEPTH}; flatten it")
                 if not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent):
                     yield _event(event, start, line, document)
         except (yaml.YAMLError, UnicodeEncodeError) as e:

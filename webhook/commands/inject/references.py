@@ -14,7 +14,7 @@ from webhook.commands.inject.edit import Edit, Editor
 from webhook.commands.inject.manifest import Manifest, ManifestError, Meaning, Node, events
 from webhook.core.names import INJECT, MIRROR
 from webhook.core.patch import FIELD
-from webhook.core.shown import LONGEST
+from webhook.core.shown import MAX_CHARS
 
 __all__ = ["Injected", "ManifestError", "inject"]
 
@@ -87,7 +87,7 @@ def _opted_out(item: Node) -> bool:
 def _title(kind: Kind, item: Node) -> str:
     name = item.text("metadata", "name") or item.text("metadata", "generateName") or "without a name"
     namespace = item.text("metadata", "namespace")
-    title = f"{kind[1]} {namespace[:LONGEST]}/{name[:LONGEST]}" if namespace else f"{kind[1]} {name[:LONGEST]}"
+    title = f"{kind[1]} {namespace[:MAX_CHARS]}/{name[:MAX_CHARS]}" if namespace else f"{kind[1]} {name[:MAX_CHARS]}"
     return title if title.isprintable() else ascii(title)
 
 
