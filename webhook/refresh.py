@@ -9,7 +9,7 @@ How long a namespace waits before the next look depends on what happened to it:
 - Its Secret was *undone*: what stood right was changed or deleted by somebody, and is written again. Longer and longer,
   as is one that cannot be written for a reason of its own (a quota, a finalizer). Whoever does that costs us little.
 - The API server failed (`passing`): for seconds only, and as soon as one write succeeds all that failed are looked at.
-- There are *news*, another token or another owner: never longer than FIRST. They may come as often as they like, also
+- There are *news*, another token or another owner: at most half a second. They may come as often as they like, also
   amid a tug-of-war; only what is undone counts for that.
 - A credential ends: what was right is looked at again when the plan no longer holds (`requeue_after`).
 """

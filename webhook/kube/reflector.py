@@ -127,7 +127,8 @@ def runs(
 ) -> tuple[Coroutine[None, None, None], ...]:
     """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces.
 
-    `secret_changed`: somebody wrote or deleted the Secret in this namespace; perhaps we, whose answer is still on its way.
+    `secret_changed`: somebody wrote or deleted the pull secret of this namespace; perhaps this process, whose answer is
+    still on its way.
     """
 
     def health(view: View[V], resource: str, kind: About, key: Callable[[Unread], str]) -> Health:

@@ -36,8 +36,8 @@ class SafetyNet:
         self._key = account_key(namespace, SAFETY_NET)
         message = (
             f"in so many namespaces an account enforces mountable secrets and does not list {secret} that their names "
-            f"have more than {MAX_ANNOTATION_BYTES // 1024} KiB: while no replica answers, only pods under the account default get "
-            f"the reference, in all namespaces; add {secret} to the imagePullSecrets of those accounts"
+            f"have more than {MAX_ANNOTATION_BYTES // 1024} KiB: while no replica answers, only pods under the account "
+            f"default get the reference, in all namespaces; add {secret} to the imagePullSecrets of those accounts"
         )
         self._too_long = Notice("SafetyNetLimited", message, namespace, "ServiceAccount", SAFETY_NET)
         self._refusing: dict[str, set[str]] = {}

@@ -1,10 +1,10 @@
 """Makes a `Source` of a `Remote`: something that is asked for one owner at a time, and may be slow or down.
 
-- An answer is handed out while it is fresh, as long as the remote said (at least LEAST, so that the writing of one
-  Secret, which looks several times, asks once). After that the next admission or look asks again; nothing polls.
-- One that is contradicted by what somebody wrote into the cluster is asked for again first (`invalidate`): another replica
-  may have asked later. While nobody can say, what was written stays.
-- One question an owner at a time, joined by all who want to know. A question that was overtaken by news of its owner
+- An answer is handed out while it is fresh, as long as the remote said (at least MIN_FRESH_SECONDS, so that the writing
+  of one Secret, which looks several times, asks once). After that the next admission or look asks again; nothing polls.
+- An answer that is contradicted by what somebody wrote into the cluster is invalidated: another replica may have asked
+  later. While nobody can say, what was written stays.
+- One question an owner at a time, joined by all who want to know. If there is news of the owner meanwhile, the question
   is asked again before anybody is told the answer.
 - **An answer that is no longer fresh is never handed out.** While nobody can say, SourceUnavailable is raised: what
   stands in the cluster stays, and nothing is written that may have been withdrawn since. A source that is to survive
