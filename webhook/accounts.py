@@ -36,7 +36,7 @@ class Tightened:
         if seen is None or not seen.served or not account.refuses(secret) or (before and before.refuses(secret)):
             return
         message = (
-            f"service account {name} now has enforce-mountable-secrets and does not list {secret}: pods of Deployments "
-            f"whose template already refers to {secret} are refused; add it to the account's imagePullSecrets"
+            f"service account {name} now has enforce-mountable-secrets and does not list {secret}: pods of templates "
+            f"that already refer to {secret} are refused; add it to the account's imagePullSecrets"
         )
         self.record(Notice(REASON, message, namespace, "ServiceAccount", name))

@@ -100,7 +100,7 @@ class Admission:
     def _concern(self, request: Request) -> Target | None:
         """What the review is about, if it may be any of our business.
 
-        A Deployment's UPDATE: only when it loses our reference. To introduce it would roll out what runs.
+        An UPDATE of a template: only when it loses our reference. To introduce it would roll out what runs.
         """
         pod, name = target(request), self.settings.secret
         if pod is None or pod.opted_out:
@@ -114,7 +114,7 @@ class Admission:
     ) -> Answer:
         if refusal := self._refusal(request, pod, namespace, account):
             return Answer(answer(request.uid, "", [refusal]), "refused")
-        addition = self._addition(request, pod, account)
+        addition = self._addition(pod, account)
         warnings = [f"pull secret {self.settings.secret} is not up to date yet: {problem}"] if problem else []
         return Answer(answer(request.uid, addition, warnings), "injected" if addition else "unchanged")
 
@@ -152,20 +152,20 @@ class Admission:
         if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)
             self.record(notice)
 
-    def _addition(self, request: Request, pod: Target, account: Account | None) -> str:
-        if self.settings.deployments == "supply" and request.kind.kind == "Deployment":
+    def _addition(self, pod: Target, account: Account | None) -> str:
+        if self.settings.deployments == "supply" and pod.kind.has_template:
             return ""
         name, present = self.settings.secret, pod.names
         if present is None:
-            return first_reference(name, pod.at)
+            return first_reference(name, pod.kind.at)
         if name not in present:
-            return encoded(add_references(present, [name], pod.at))
-        if present != [name] or request.kind.kind != "Pod":
+            return encoded(add_references(present, [name], pod.kind.at))
+        if present != [name] or pod.kind.has_template:
             return ""
         # A pod of a template that we patched: ServiceAccount admission, which ran before us and only fills empty
         # lists, has skipped it. It gets what the account would have given it.
         inherited = [secret for secret in account.pull_secrets if secret != name] if account else []
-        return encoded(add_references(present, list(dict.fromkeys(inherited)), pod.at))
+        return encoded(add_references(present, list(dict.fromkeys(inherited)), pod.kind.at))
 
 
 def _not_served(request: Request) -> Answer:

@@ -73,9 +73,9 @@ def inject(arguments: argparse.Namespace) -> int:
     config = reading.load(arguments.config)
     if not arguments.owner.strip():
         raise UsageError("--owner is empty; a namespace without an owner gets no pull secret")
-    kinds = ("Pod",) if config.deployments == "supply" else ("Pod", "Deployment")
+    templates = config.deployments == "inject"
     try:
-        result = inject(_read(arguments.filename), secret=config.pull_secret.name, kinds=kinds)
+        result = inject(_read(arguments.filename), secret=config.pull_secret.name, templates=templates)
     except ManifestError as e:
         raise UsageError(f"{arguments.filename}: {e}") from None
     sys.stdout.buffer.write(result.text.encode())

@@ -38,7 +38,7 @@ def install(cluster: ControlPlane, *, net: bool = False) -> None:
     """RBAC and the policies; the webhook itself is registered by `register`. Without the safety net, as on Kubernetes
     before 1.36, unless `net`: it hides what the webhook does not do."""
     cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    for obj in _objects():
+    for obj in objects():
         if obj["kind"] != _REGISTRATION and (net or not _of_the_net(obj)):
             cluster.api.apply(obj)
 
@@ -48,11 +48,11 @@ def _of_the_net(obj: Object) -> bool:
 
 
 def registration() -> Object:
-    (found,) = (obj for obj in _objects() if obj["kind"] == _REGISTRATION)
+    (found,) = (obj for obj in objects() if obj["kind"] == _REGISTRATION)
     return found
 
 
-def _objects() -> list[Object]:
+def objects() -> list[Object]:
     return [obj for obj in yaml.safe_load_all(INSTALLED.read_text()) if obj]
 
 

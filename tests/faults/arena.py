@@ -47,7 +47,7 @@ class Arena:
 
     def restore(self, *kinds: str) -> None:
         """What the chart installs of these kinds is as it installs it."""
-        for obj in deployed._objects():
+        for obj in deployed.objects():
             if obj["kind"] in kinds:
                 patiently(lambda obj=obj: self.api.apply(obj))  # type: ignore[misc]
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from webhook.core.errors import MalformedReview
+from webhook.core.kinds import KINDS, PatchedKind
 from webhook.core.names import INJECT, MIRROR
 from webhook.core.wire import cut, decode_at_once
 
@@ -77,7 +78,7 @@ class Template(msgspec.Struct):
 
 
 class Spec(PodSpec):
-    """A Pod's spec, or a Deployment's, which has a template instead."""
+    """A Pod's spec, or that of another kind, which has a template instead."""
 
     template: Template | None = None
 
@@ -125,17 +126,17 @@ class _BareReview(msgspec.Struct, rename="camel"):
 
 _REFERENCES = msgspec.json.Decoder(list[Reference | None] | None)
 _DECODER = msgspec.json.Decoder(Review)
+_ACTED_ON = {(*key, operation): kind for key, kind in KINDS.items() for operation in kind.operations}
 _BARE = msgspec.json.Decoder(_BareReview)
-_POD, _DEPLOYMENT = ("", "Pod"), ("apps", "Deployment")
 
 
 class Target(msgspec.Struct, frozen=True):
     """The pod, or the pod template, that a review is about.
 
-    `at`: the keys that lead to its spec; `names`: the pull secrets that it lists, None without a list.
+    `kind`: of the object; `names`: the pull secrets that it lists, None without a list.
     """
 
-    at: tuple[str, ...]
+    kind: PatchedKind
     names: list[str | None] | None
     account: str
     opted_out: bool
@@ -186,7 +187,7 @@ def _other_kind(body: bytes | bytearray) -> Request:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MalformedReview("not an AdmissionReview") from None
     kind = review.request.kind
-    if (kind.group, kind.kind) in (_POD, _DEPLOYMENT):
+    if (kind.group, kind.kind) in KINDS:
         raise MalformedReview(f"not a valid {kind.kind}")
     request = Request(uid=review.request.uid, kind=kind, operation=review.request.operation)
     return _checked(review.api_version, review.kind, request)
@@ -202,25 +203,23 @@ def _checked(api_version: str, kind: str, request: Request) -> Request:
 
 def target(request: Request) -> Target | None:
     """None: nothing in this review is ours to touch. Raises MalformedReview."""
-    kind = (request.kind.group, request.kind.kind)
-    if request.sub_resource or request.object is None or request.object.spec is None:
+    kind = _ACTED_ON.get((request.kind.group, request.kind.kind, request.operation))
+    if kind is None or request.sub_resource or request.object is None or request.object.spec is None:
         return None
     metadata, spec = request.object.metadata or Metadata(), request.object.spec
-    if kind == _POD and request.operation == "CREATE":
+    if not kind.has_template:
         if metadata.annotations is not None and metadata.annotations.mirror is not msgspec.UNSET:
             return None
-        return _target(("spec",), spec, opted_out=_opted_out(metadata))
-    if kind == _DEPLOYMENT and request.operation in ("CREATE", "UPDATE"):
-        template = spec.template
-        if template is None or template.spec is None:
-            return None
-        out = _opted_out(metadata) or _opted_out(template.metadata or Metadata())
-        return _target(("spec", "template", "spec"), template.spec, opted_out=out)
-    return None
+        return _target(kind, spec, opted_out=_opted_out(metadata))
+    template = spec.template
+    if template is None or template.spec is None:
+        return None
+    out = _opted_out(metadata) or _opted_out(template.metadata or Metadata())
+    return _target(kind, template.spec, opted_out=out)
 
 
-def _target(at: tuple[str, ...], spec: PodSpec, *, opted_out: bool) -> Target:
-    return Target(at, spec.names, spec.service_account_name or "default", opted_out, spec.too_long)
+def _target(kind: PatchedKind, spec: PodSpec, *, opted_out: bool) -> Target:
+    return Target(kind, spec.names, spec.service_account_name or "default", opted_out, spec.too_long)
 
 
 def old_names(request: Request) -> list[str | None]:

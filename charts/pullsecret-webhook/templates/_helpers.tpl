@@ -71,6 +71,13 @@ seccompProfile: {type: RuntimeDefault}
 
 {{/* -- what the API server asks about, the webhook as well as the safety net -- */}}
 
+{{/* The kinds that get the reference, and where their pods' spec is: the table of webhook/core/kinds.py, which a test
+     compares. */}}
+{{- define "kinds" -}}
+- {group: "", resource: pods, operations: "CREATE", at: spec}
+- {group: apps, resource: deployments, operations: "CREATE, UPDATE", at: spec.template.spec}
+{{- end }}
+
 {{/* Namespaces that may be served. The process relies on it: of one label rule, it is asked about owned namespaces only
      (webhook/config/models.py); and never about one that is opted out. */}}
 {{- define "namespace-selector" -}}

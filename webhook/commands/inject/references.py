@@ -1,17 +1,18 @@
-"""Manifests as the webhook would leave them: our reference in every Pod and Deployment, all else byte for byte.
+"""Manifests as the webhook would leave them: our reference in every object that it patches, all else byte for byte.
 
 Text is inserted at the positions of the nodes. What comes out is read again, and must be what was read before plus the
-reference, event by event; if not, nothing comes out. Pods of other kinds (StatefulSet, Job, ...) are patched when they
-are created, so their templates stay as they are.
+reference, event by event; if not, nothing comes out. Pods of other kinds are patched when they are created, so their
+templates stay as they are.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
 
 from webhook.commands.inject.edit import Edit, Editor
 from webhook.commands.inject.manifest import Manifest, ManifestError, Meaning, Node, events
+from webhook.core.kinds import KINDS, PatchedKind
 from webhook.core.names import INJECT, MIRROR
 from webhook.core.patch import FIELD
 from webhook.core.shown import MAX_CHARS
@@ -19,9 +20,10 @@ from webhook.core.shown import MAX_CHARS
 __all__ = ["Injected", "ManifestError", "inject"]
 
 Kind = tuple[str | None, str | None]
-POD, DEPLOYMENT = ("v1", "Pod"), ("apps/v1", "Deployment")
+"""apiVersion and kind."""
 NO_KIND: Kind = (None, None)
-LISTS: dict[Kind, Kind] = {("v1", "List"): NO_KIND, ("v1", "PodList"): POD, ("apps/v1", "DeploymentList"): DEPLOYMENT}
+PATCHED: Mapping[Kind, PatchedKind] = {(kind.api_version, kind.name): kind for kind in KINDS.values()}
+LISTS: Mapping[Kind, Kind] = {("v1", "List"): NO_KIND} | {(api, f"{name}List"): (api, name) for api, name in PATCHED}
 """And what their items are that do not say it."""
 
 
@@ -33,8 +35,8 @@ class Injected:
     changed: tuple[str, ...]
 
 
-def inject(text: str, *, secret: str, kinds: Collection[str] = (POD[1], DEPLOYMENT[1])) -> Injected:
-    """`secret`: a Kubernetes name; `kinds`: what the webhook patches.
+def inject(text: str, *, secret: str, templates: bool = True) -> Injected:
+    """`secret`: a Kubernetes name; `templates`: whether the webhook patches them, or pods only.
 
     Raises ManifestError for what cannot be read, or not be changed with certainty.
     """
@@ -42,7 +44,7 @@ def inject(text: str, *, secret: str, kinds: Collection[str] = (POD[1], DEPLOYME
     editor = Editor(manifest, secret)
     edits, changed = [], []
     for kind, item in _objects(manifest.documents):
-        spec = _pod_spec(kind, item) if kind[1] in kinds else None
+        spec = _pod_spec(kind, item) if templates or not kind.has_template else None
         edit = editor.edit(*spec) if spec else None
         if edit is not None:
             edits.append(edit)
@@ -50,8 +52,8 @@ def inject(text: str, *, secret: str, kinds: Collection[str] = (POD[1], DEPLOYME
     return Injected(_applied(manifest, edits), tuple(changed))
 
 
-def _objects(documents: Sequence[Node]) -> Iterator[tuple[Kind, Node]]:
-    """Pods and Deployments, also those in lists, in order."""
+def _objects(documents: Sequence[Node]) -> Iterator[tuple[PatchedKind, Node]]:
+    """What the webhook patches, also in lists, in order."""
     waiting = [(NO_KIND, document) for document in reversed(documents)]
     seen: set[int] = set()
     while waiting:
@@ -61,22 +63,22 @@ def _objects(documents: Sequence[Node]) -> Iterator[tuple[Kind, Node]]:
         seen.add(id(node))
         kind = (node.text("apiVersion"), node.text("kind"))
         kind = default if kind == NO_KIND else kind
-        if kind in (POD, DEPLOYMENT):
-            yield kind, node
+        if kind in PATCHED:
+            yield PATCHED[kind], node
         elif kind in LISTS and (items := node.get("items")) and items.type is yaml.SequenceStartEvent:
             if id(items) not in seen:  # an alias for all items of another list
                 waiting += [(LISTS[kind], item.real) for item in reversed(items.children)]
             seen.add(id(items))
 
 
-def _pod_spec(kind: Kind, item: Node) -> tuple[Node, Node] | None:
+def _pod_spec(kind: PatchedKind, item: Node) -> tuple[Node, Node] | None:
     """The key `spec` of the pod or template, and its value. None: not ours to touch."""
-    if _opted_out(item) or (kind == POD and item.get("metadata", "annotations", MIRROR)):
+    if _opted_out(item) or (not kind.has_template and item.get("metadata", "annotations", MIRROR)):
         return None
-    pod = item if kind == POD else item.get("spec", "template")
+    pod = item.get(*kind.at[:-1])
     if pod is None or _opted_out(pod):
         return None
-    spec = pod.pair("spec")
+    spec = pod.pair(kind.at[-1])
     return spec if spec and spec[1].real.type is yaml.MappingStartEvent else None
 
 
@@ -84,10 +86,12 @@ def _opted_out(item: Node) -> bool:
     return item.text("metadata", "labels", INJECT) == "disabled"
 
 
-def _title(kind: Kind, item: Node) -> str:
+def _title(kind: PatchedKind, item: Node) -> str:
     name = item.text("metadata", "name") or item.text("metadata", "generateName") or "without a name"
     namespace = item.text("metadata", "namespace")
-    title = f"{kind[1]} {namespace[:MAX_CHARS]}/{name[:MAX_CHARS]}" if namespace else f"{kind[1]} {name[:MAX_CHARS]}"
+    title = (
+        f"{kind.name} {namespace[:MAX_CHARS]}/{name[:MAX_CHARS]}" if namespace else f"{kind.name} {name[:MAX_CHARS]}"
+    )
     return title if title.isprintable() else ascii(title)
 
 

@@ -201,7 +201,7 @@ def test_only_the_kinds_asked_for() -> None:
     both = f"{POD}spec: {{}}\n---\n{DEPLOYMENT}spec: {{template: {{spec: {{}}}}}}\n"
 
     assert injected(both).changed == ("Pod app", "Deployment team-a/app")
-    assert inject(both, secret=NAME, kinds=["Pod"]).changed == ("Pod app",)
+    assert inject(both, secret=NAME, templates=False).changed == ("Pod app",)
 
 
 def test_lists_within_lists() -> None:
@@ -355,7 +355,7 @@ UNCHANGED = {
     "template no mapping": DEPLOYMENT + "spec: {template: [spec: {}]}\n",
     "another group": POD.replace("v1", "apps/v1") + "spec: {}\n",
     "an old deployment": DEPLOYMENT.replace("apps/v1", "extensions/v1beta1") + "spec: {template: {spec: {}}}\n",
-    "another kind": DEPLOYMENT.replace("kind: Deployment", "kind: StatefulSet") + "spec: {template: {spec: {}}}\n",
+    "another kind": DEPLOYMENT.replace("kind: Deployment", "kind: ReplicaSet") + "spec: {template: {spec: {}}}\n",
     "another list": "apiVersion: example.com/v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod, spec: {}}]\n",
     "a list without items": "apiVersion: v1\nkind: List\nitems:\n",
     "odd but harmless": "? [a, b]\n: &a !x {*a : *a}\n<<: [*a, {kind: Pod}, text]\n",
@@ -602,7 +602,7 @@ def pods(draw: st.DrawFn, words: st.SearchStrategy[str]) -> dict[str, Any]:
 
 @st.composite
 def objects(draw: st.DrawFn, words: st.SearchStrategy[str]) -> dict[str, Any]:
-    kinds = [("v1", "Pod"), ("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("v1", "Secret")]
+    kinds = [("v1", "Pod"), ("apps/v1", "Deployment"), ("apps/v1", "ReplicaSet"), ("v1", "Secret")]
     api, kind = draw(st.sampled_from(kinds))
     value = draw(pods(words))
     if api == "apps/v1":
