@@ -12,7 +12,7 @@ import pytest
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
-from controlplane.webhook import Webhook
+from controlplane.webhook import NAMESPACE, Webhook
 from support import goldencase
 from support.goldencase import ANamespace, Case, Review
 from support.goldenreal import FILES, SECRET, send, set_up, within
@@ -64,14 +64,21 @@ def concerns(review: Review, *, owned: bool) -> bool:
     return owned and lost and "kubernetes.io/config.mirror" not in about["metadata"].get("annotations", {})
 
 
-def reasons(cluster: ControlPlane, team: str) -> set[str]:
-    return {str(event.get("reason")) for event in cluster.api.list("Event", team)}
+def reasons(cluster: ControlPlane, team: str, owners: set[str]) -> set[str]:
+    """Of Events in the namespace, and about its owner's credentials in ours."""
+    ours = [
+        event
+        for event in cluster.api.list("Event", NAMESPACE)
+        if event["metadata"].get("annotations", {}).get(OWNER) in owners
+    ]
+    return {str(event.get("reason")) for event in (*ours, *cluster.api.list("Event", team))}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_golden(path: Path, cluster: ControlPlane, webhook: Webhook) -> None:
     team = f"golden-{path.stem}"
-    case = goldencase.load(path, team=team, alice=f"alice-{path.stem}", bob=f"bob-{path.stem}")
+    alice, bob = f"alice-{path.stem}", f"bob-{path.stem}"
+    case = goldencase.load(path, team=team, alice=alice, bob=bob)
     assert case.config == {}
     with paused(webhook):
         set_up(cluster, case, team)
@@ -87,7 +94,8 @@ def test_golden(path: Path, cluster: ControlPlane, webhook: Webhook) -> None:
     if case.review:
         reviewed(cluster, webhook, case, case.review)
         assert settled()
-    until(lambda: reasons(cluster, team) >= set(case.expect.notices), f"Events {case.expect.notices}", within=5)
+    expected = set(case.expect.notices)
+    until(lambda: reasons(cluster, team, {alice, bob}) >= expected, f"Events {case.expect.notices}", within=5)
 
 
 def reviewed(cluster: ControlPlane, webhook: Webhook, case: Case, review: Review) -> None:
