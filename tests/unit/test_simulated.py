@@ -266,7 +266,7 @@ def _denies(real: Real) -> bool:
 
 
 @pytest.mark.parametrize(
-    "tell", [ordinary_life, edits, finalizers, secrets_of_others], ids=lambda record: record.__name__
+    "record", [ordinary_life, edits, finalizers, secrets_of_others], ids=lambda record: record.__name__
 )
 def test_the_simulated_api_server_answers_as_the_real_one(real: Real, record: Callable[[Story], None]) -> None:
     simulated, happened = Story(Simulated()), Story(real)

@@ -392,7 +392,7 @@ RELIEVING = bundle(None, following=FRESH, relieved=OLD, confirmed=NOW)
 
 
 @pytest.mark.parametrize(
-    ("leaf", "standing", "now", "wanted"),
+    ("leaf", "existing", "now", "wanted"),
     [
         (None, bundle(OLD), NOW, True),
         (LEAF, bundle(OLD), NOW, False),
