@@ -93,6 +93,7 @@ lock: $(VENV)/.installed
 
 chart: $(VENV)/.installed
 	$(RUN)/python charts/generate.py
+	$(RUN)/python -m controlplane installed
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,21 +1,22 @@
-"""Writes what follows from other files: the schema of `config` in values.schema.json, the tables in the README, and
-what the chart comes to in the clusters of the tests, which so need no Helm.
+"""Writes what follows from other files: values.schema.json, and the tables in the README.
 
 `make chart` runs it; tests check that there is nothing left to write.
 """
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controlplane.helm import Helm
-from controlplane.webhook import INSTALLED, NAMESPACE
+import yaml
+
 from webhook.config import reading
 
 CHART = Path(__file__).parent / "pullsecret-webhook"
+SCHEMA = CHART.parent / "values.schema.yaml"
+MADE = "Made by `make chart` from charts/values.schema.yaml, values.yaml and webhook/config: change those."
 KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
 """What the chart fills in: it stands in no values file."""
 NAMES = {
@@ -27,38 +28,54 @@ NAMES = {
 }
 """What the chart's helpers say by default."""
 POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
-OWNER_RULES = [
-    {"from": "label", "key": "pullsecret-webhook/owner"},
-    {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"},
-]
+FROM = {
+    "ownerRules": "where to look: in a label, in an annotation or in the name",
+    "sources": "the kind of source",
+}
+"""What `from` says in each of these lists: it tells the models apart."""
 
 
 def values_schema() -> str:
-    schema: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-    models = reading.schema()["$defs"]
+    """Each value is described: by its comment in values.yaml, by hand, or by the configuration's models."""
+    config = reading.schema()
+    schema = {"$schema": config["$schema"], "$comment": MADE, **yaml.safe_load(SCHEMA.read_text())}
+    for value in _values():
+        if value.comment:
+            _at(schema, value.path)["description"] = value.comment
+    schema["$defs"] = _models(config["$defs"])
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _at(schema: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    for key in path:
+        schema = schema["properties"][key]
+    return schema
+
+
+def _models(models: dict[str, Any]) -> dict[str, Any]:
     for model, names in KNOWN.items():
         for name in names:
             del models[model]["properties"][name]
-    for name in ("ownerRules", "sources"):
+    for name, description in FROM.items():
         several = models["Config"]["properties"][name]
-        several |= {"minItems": 1, "items": _decided(several["items"]["discriminator"])}
-    schema["$defs"] = {name: model for name, model in models.items() if name != "Tls"}
-    return json.dumps(schema, indent=2) + "\n"
+        several |= {"minItems": 1, "items": _decided(several["items"]["discriminator"], description)}
+    return {name: model for name, model in models.items() if name != "Tls"}
 
 
-def _decided(by: dict[str, Any]) -> dict[str, Any]:
+def _decided(by: dict[str, Any], description: str) -> dict[str, Any]:
     """`anyOf` complains about all branches; `from` says which one is meant."""
     key, models = by["propertyName"], by["mapping"]
     branches = [
         {"if": {"required": [key], "properties": {key: {"const": value}}}, "then": {"$ref": model}}
         for value, model in models.items()
     ]
-    return {"type": "object", "required": [key], "properties": {key: {"enum": [*models]}}, "allOf": branches}
+    decides = {"description": description, "enum": [*models]}
+    return {"type": "object", "required": [key], "properties": {key: decides}, "allOf": branches}
 
 
 def readme() -> str:
     text = (CHART / "README.md").read_text()
-    for name, rows in {"values": _values(), "policies": _policies(), "permissions": _permissions()}.items():
+    for name, rows in {"values": _value_rows(), "policies": _policies(), "permissions": _permissions()}.items():
         before, mark, rest = text.partition(f"<!-- {name}:")
         first, _, rest = rest.partition("\n")
         _, end, after = rest.partition("<!-- end -->")
@@ -68,20 +85,32 @@ def readme() -> str:
     return text
 
 
-def _values() -> Iterator[str]:
-    """A row for each value; the comment above it, or the words beside, are what it says."""
+@dataclass(frozen=True)
+class Value:
+    """`default`: as it is written in values.yaml; None for one that has others in it."""
+
+    path: tuple[str, ...]
+    default: str | None
+    comment: str
+
+
+def _value_rows() -> Iterator[str]:
+    """A row for each value; one that has others in it only with a comment of its own."""
     yield from ("| value | default | |", "| --- | --- | --- |")
+    for value in _values():
+        if value.default is not None or value.comment:
+            default = "" if value.default is None else f"`{value.default}`"
+            yield f"| `{'.'.join(value.path)}` | {default} | {value.comment} |"
+
+
+def _values() -> Iterator[Value]:
+    """Of values.yaml, in order; the comment is the lines above."""
     path: list[str] = []
     comment: list[str] = []
-    lines = (CHART / "values.yaml").read_text().splitlines()
-    for number, line in enumerate(lines):
+    for line in (CHART / "values.yaml").read_text().splitlines():
         if match := re.match(r"( *)([A-Za-z]+):(?: (.+))?$", line):
             path[len(match[1]) // 2 :] = [match[2]]
-            said = " ".join(comment)
-            parent = match[3] is None and number + 1 < len(lines) and lines[number + 1].startswith(match[1] + "  ")
-            if not parent or said:
-                default = "" if parent else f"`{match[3]}`"
-                yield f"| `{'.'.join(path)}` | {default} | {said} |"
+            yield Value(tuple(path), match[3], " ".join(comment))
         words = line.strip()
         comment = [*comment, words.removeprefix("# ")] if words.startswith("#") else []
 
@@ -118,27 +147,6 @@ def _permissions() -> Iterator[str]:
             yield f"| {fields['verbs']} | {what}{f' called `{names}`' if names else ''} | {why} |"
 
 
-def installed(helm: Helm) -> str:
-    """The registration with the default owner rule, which is what the webhook runs with there."""
-    made = "# Made from the chart by `make chart`: policies for two owner rules, a label and project names.\n"
-    values = {"config": {"ownerRules": OWNER_RULES}}
-    return (
-        made
-        + _rendered(helm, values, "rbac", *POLICIES)
-        + _rendered(helm, values, "safety-net")
-        + _rendered(helm, {}, "webhook")
-    )
-
-
-def _rendered(helm: Helm, values: dict[str, Any], *templates: str) -> str:
-    show = [word for name in templates for word in ("--show-only", f"templates/{name}.yaml")]
-    served = ("--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")
-    text = helm.run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, *show, *served, values=values)
-    return re.sub(r"\n\n+", "\n", text)
-
-
 if __name__ == "__main__":
     (CHART / "values.schema.json").write_text(values_schema())
     (CHART / "README.md").write_text(readme())
-    with tempfile.TemporaryDirectory() as folder:
-        INSTALLED.write_text(installed(Helm(4, Path(folder))))

@@ -1,4 +1,4 @@
-"""`make demo`, `make cluster`, and what is built before `make test`."""
+"""`make demo`, `make cluster`, what is built before `make test`, and what `make chart` renders for the tests."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from controlplane import installed
 from controlplane import webhook as deployed
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
@@ -25,13 +26,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="controlplane", description="A real Kubernetes with the webhook in it.")
     parser.add_argument(
         "what",
-        choices=("demo", "cluster", "build"),
-        help="tell the story, run until Ctrl-C, or build what `make test` needs",
+        choices=("demo", "cluster", "build", "installed"),
+        help="tell the story, run until Ctrl-C, build what `make test` needs, or render the chart for the tests",
     )
     what = parser.parse_args().what
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        {"demo": demo, "cluster": cluster, "build": build}[what]()
+        {"demo": demo, "cluster": cluster, "build": build, "installed": installed.write}[what]()
     except HarnessError as e:
         say(f"{what}: {e}")
         return 1

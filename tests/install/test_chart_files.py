@@ -3,12 +3,14 @@
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import yaml
 
+from webhook.config import reading
 from webhook.config.models import Config, LabelRule
 from webhook.core import names
 from webhook.core.metrics import Metrics
@@ -18,8 +20,31 @@ CHART = ROOT / "charts" / "pullsecret-webhook"
 TEMPLATES = {file.name: file.read_text() for file in (CHART / "templates").iterdir()}
 
 
-def test_the_schema_is_the_configuration_models(generator: ModuleType) -> None:
+def test_the_schema_is_what_is_written_by_hand_the_comments_and_the_models(generator: ModuleType) -> None:
     assert (CHART / "values.schema.json").read_text() == generator.values_schema(), "run `make chart`"
+
+
+def described(schema: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each property in a schema, however deep, with its description. What stands under `if` is a question."""
+    parts = schema.items() if isinstance(schema, dict) else enumerate(schema) if isinstance(schema, list) else ()
+    for key, part in parts:
+        if key == "properties":
+            for name, value in part.items():
+                yield f"{path}.{name}", value.get("description")
+                yield from described(value, f"{path}.{name}")
+        elif key != "if":
+            yield from described(part, f"{path}/{key}")
+
+
+def test_every_value_has_a_description() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    found = dict(described(schema))
+    assert {".global", ".tls.certManager.issuerRef.name", "/$defs/SqlSource.listen"} < set(found)
+    assert not [path for path, text in found.items() if not (isinstance(text, str) and text.strip())]
+
+
+def test_every_key_of_the_configuration_has_a_description() -> None:
+    assert not [path for path, text in described(reading.schema()) if not text]
 
 
 def test_the_readme_is_the_values_and_the_roles(generator: ModuleType) -> None:

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from controlplane.api import Object
 from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.helm import CHART, Helm, documents, one
+from controlplane.installed import installed
 from controlplane.webhook import INSTALLED
 from webhook.config import reading
 from webhook.config.models import Config
@@ -407,8 +407,8 @@ def test_only_the_self_managed_mode_may_touch_ca_and_registration(helm: Helm, mo
 # -- roles and policies --
 
 
-def test_the_tests_run_under_what_the_chart_has(helm: Helm, generator: ModuleType) -> None:
-    assert INSTALLED.read_text() == generator.installed(helm), "run `make chart`"
+def test_the_tests_run_under_what_the_chart_has(helm: Helm) -> None:
+    assert INSTALLED.read_text() == installed(helm), "run `make chart`"
 
 
 def test_no_role_is_wide(rendered: dict[str, list[Object]]) -> None:

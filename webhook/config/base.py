@@ -7,11 +7,20 @@ import msgspec
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 
-Name = Annotated[
-    str, msgspec.Meta(pattern=DNS_NAME, description="the name of an object: lower-case letters, digits, - and .")
-]
+
+def doc(description: str) -> msgspec.Meta:
+    """What a key of the configuration is: for the JSON Schema, and after "write" in messages about its pattern."""
+    return msgspec.Meta(description=description)
+
+
+def named(what: str) -> msgspec.Meta:
+    """`doc` for a Name."""
+    return doc(f"{what}: lower-case letters, digits, - and .")
+
+
+Name = Annotated[str, msgspec.Meta(pattern=DNS_NAME), named("the name of an object")]
 Key = Annotated[
-    str, msgspec.Meta(pattern=LABEL_KEY, description="the key of a label or annotation, such as example.com/owner")
+    str, msgspec.Meta(pattern=LABEL_KEY), doc("the key of a label or annotation, such as example.com/owner")
 ]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 

@@ -1,9 +1,9 @@
 """The configuration, as frozen values. What contradicts itself is refused when it is made."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from webhook.config.base import Key, Model, Name, Port
+from webhook.config.base import Key, Model, Name, Port, doc, named
 from webhook.config.messages import value_shown
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.names import OWNER
@@ -24,11 +24,17 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
+Pattern = Annotated[
+    str | None,
+    doc("a regular expression for the whole value; its group `owner` is the owner; without one, the value is"),
+]
+
+
 class LabelRule(Model, tag="label", tag_field="from", frozen=True):
     """The owner is the value of a label of the namespace, or what the group `owner` of `pattern` matches in it."""
 
     key: Key
-    pattern: str | None = None
+    pattern: Pattern = None
 
     def __post_init__(self) -> None:
         _compiled(self.pattern)
@@ -42,7 +48,7 @@ class AnnotationRule(Model, tag="annotation", tag_field="from", frozen=True):
     """The same with an annotation."""
 
     key: Key
-    pattern: str | None = None
+    pattern: Pattern = None
 
     def __post_init__(self) -> None:
         _compiled(self.pattern)
@@ -55,7 +61,7 @@ class AnnotationRule(Model, tag="annotation", tag_field="from", frozen=True):
 class NameRule(Model, tag="name", tag_field="from", frozen=True):
     """The owner is what the group `owner` of `pattern` matches in the namespace's name."""
 
-    pattern: str
+    pattern: Annotated[str, doc("a regular expression for the whole name; its group `owner` is the owner")]
 
     def __post_init__(self) -> None:
         _compiled(self.pattern)
@@ -68,18 +74,20 @@ class NameRule(Model, tag="name", tag_field="from", frozen=True):
 
 
 class PullSecret(Model, frozen=True):
-    """`whenUnowned`: what happens to a pull secret whose namespace has no owner any more, or is opted out."""
+    """The Secret that the webhook writes into each namespace that has an owner."""
 
-    name: Name = "ghcr-secret"
-    when_unowned: Literal["delete", "keep"] = "delete"
+    name: Annotated[Name, named("the name of the pull secret in every namespace")] = "ghcr-secret"
+    when_unowned: Annotated[
+        Literal["delete", "keep"], doc("what happens to it when its namespace has no owner any more, or is opted out")
+    ] = "delete"
 
 
 class Server(Model, frozen=True):
     """Where the webhook listens: TLS for the API server, plain HTTP for metrics."""
 
-    address: str = "0.0.0.0"  # noqa: S104  # a pod's own address is not known beforehand
-    port: Port = 8443
-    metrics_port: Port = 8080
+    address: Annotated[str, doc('the address to listen on; "::" where pods have IPv6 addresses only')] = "0.0.0.0"  # noqa: S104  # a pod's own address is not known beforehand
+    port: Annotated[Port, doc("the port for the API server, TLS")] = 8443
+    metrics_port: Annotated[Port, doc("the port for metrics, plain HTTP")] = 8080
 
     def __post_init__(self) -> None:
         if self.port == self.metrics_port:
@@ -87,19 +95,19 @@ class Server(Model, frozen=True):
 
 
 class Tls(Model, frozen=True):
-    """The serving certificate. Without files the webhook makes its own and publishes its CA.
+    """The serving certificate. Without files the webhook makes its own and publishes its CA."""
 
-    `hosts`: names and addresses in the certificate; empty: those of the Service in the release namespace.
-    `caSecret`, `service` and `webhookConfiguration`: the names of the objects in the cluster.
-    """
-
-    cert_file: str | None = None
-    key_file: str | None = None
-    hosts: tuple[str, ...] = ()
-    service: Name = "pullsecret-webhook"
-    ca_secret: Name = "pullsecret-webhook-ca"  # noqa: S105  # an object's name
-    webhook_configuration: Name = "pullsecret-webhook"
-    webhook: str = "mutate.pullsecret-webhook.io"
+    cert_file: Annotated[str | None, doc("a file with the certificate chain, PEM; read again when it changes")] = None
+    key_file: Annotated[str | None, doc("a file with its private key, PEM")] = None
+    hosts: Annotated[
+        tuple[str, ...], doc("names and addresses in the certificate; empty: those of the Service in the own namespace")
+    ] = ()
+    service: Annotated[Name, named("the name of the webhook's Service")] = "pullsecret-webhook"
+    ca_secret: Annotated[Name, named("the name of the Secret with the webhook's CA")] = "pullsecret-webhook-ca"  # noqa: S105  # an object's name
+    webhook_configuration: Annotated[Name, named("the name of the MutatingWebhookConfiguration that gets the CA")] = (
+        "pullsecret-webhook"
+    )
+    webhook: Annotated[str, doc("the name of the entry in it")] = "mutate.pullsecret-webhook.io"
 
     def __post_init__(self) -> None:
         if (self.cert_file is None) != (self.key_file is None):
@@ -115,14 +123,25 @@ class Tls(Model, frozen=True):
 class Config(Model, frozen=True):
     """All that can be set. Every field has a default; an empty file is a valid configuration."""
 
-    owner_rules: tuple[LabelRule | AnnotationRule | NameRule, ...] = (LabelRule(key=OWNER),)
-    sources: tuple[Source, ...] = (SecretsSource(),)
-    pull_secret: PullSecret = PullSecret()
-    deployments: Literal["inject", "supply"] = "inject"
-    excluded_namespaces: tuple[Name, ...] = ("kube-system", "kube-public", "kube-node-lease")
-    namespace: Name = "pullsecret-webhook"
-    server: Server = Server()
-    tls: Tls = Tls()
+    owner_rules: Annotated[
+        tuple[LabelRule | AnnotationRule | NameRule, ...],
+        doc("where the owner of a namespace is looked for; the first rule that finds one decides"),
+    ] = (LabelRule(key=OWNER),)
+    sources: Annotated[
+        tuple[Source, ...],
+        doc("where credentials come from; for a registry the first source counts whose credential has not expired"),
+    ] = (SecretsSource(),)
+    pull_secret: Annotated[PullSecret, doc("the Secret that the webhook writes")] = PullSecret()
+    deployments: Annotated[
+        Literal["inject", "supply"],
+        doc("inject: the templates of Deployments get the reference; supply: only their pods do"),
+    ] = "inject"
+    excluded_namespaces: Annotated[tuple[Name, ...], doc("namespaces that are never served")] = (
+        "kube-system", "kube-public", "kube-node-lease",
+    )  # fmt: skip
+    namespace: Annotated[Name, named("the webhook's own namespace, which is never served")] = "pullsecret-webhook"
+    server: Annotated[Server, doc("where the webhook listens")] = Server()
+    tls: Annotated[Tls, doc("the serving certificate")] = Tls()
 
     def __post_init__(self) -> None:
         if not self.owner_rules:

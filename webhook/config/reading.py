@@ -71,7 +71,11 @@ def convert(raw: Any) -> Config:
 
 def schema() -> dict[str, Any]:
     """As JSON Schema (2020-12), for editors and for the chart."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Config)}
+    made = msgspec.json.schema(Config)
+    for model in made["$defs"].values():
+        if kind := model["properties"].get("from"):
+            kind["description"] = model["description"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
 class _Plain(yaml.SafeLoader):

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from webhook.config.base import Model
+from webhook.config.base import Model, doc
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=30.0)]
 Age = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]
@@ -21,40 +21,31 @@ class SecretsSource(Model, tag="secrets", tag_field="from", frozen=True):
 
 
 class Fields(Model, frozen=True):
-    """Where things are in a JSON answer, as keys with dots between them.
+    """Where things are in a JSON answer, as keys with dots between them. All but `items` are within each credential."""
 
-    `items`: the list of credentials, or a single one; empty: the whole answer. The others are within each of them.
-    `defaultRegistry` and `defaultUsername` are for answers that do not say.
-    """
-
-    items: str = ""
-    registry: str = "registry"
-    username: str = "username"
-    password: str = "password"  # noqa: S105  # a key's name
-    expires: str = "expires"
-    default_registry: str | None = None
-    default_username: str | None = None
+    items: Annotated[str, doc("the list of credentials, or a single one; empty: the whole answer")] = ""
+    registry: Annotated[str, doc("where the registry is")] = "registry"
+    username: Annotated[str, doc("where the user name is")] = "username"
+    password: Annotated[str, doc("where the password or token is")] = "password"  # noqa: S105  # a key's name
+    expires: Annotated[str, doc("where it is said until when the credential is valid, RFC 3339")] = "expires"
+    default_registry: Annotated[str | None, doc("the registry where the answer names none")] = None
+    default_username: Annotated[str | None, doc("the user name where the answer names none")] = None
 
 
 class HttpSource(Model, tag="http", tag_field="from", frozen=True):
-    """A service that is asked with GET, as docs/http-source.openapi.yaml says.
+    """A service that is asked with GET, as in docs/http-source.openapi.yaml. Files are read again when they change."""
 
-    `url`: with `{owner}` where the owner goes, escaped: into the path, or into a value of the query.
-    `answer`: `auths`, as in a dockerconfigjson, or where its fields are.
-    `maxAge`: seconds that an answer is used which says nothing of that (Cache-Control).
-    `plain`: allows http: to other hosts than this one; tokens then go in the clear.
-    Files are read again when they change. Without `caFile`, the system's authorities are trusted.
-    """
-
-    url: str
-    answer: Literal["auths"] | Fields = "auths"
-    token_file: str | None = None
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    max_age: Age = 300.0
-    timeout: Seconds = 2.0
-    plain: bool = False
+    url: Annotated[str, doc("its address, with {owner} where the owner goes: in the path, or in a value of the query")]
+    answer: Annotated[
+        Literal["auths"] | Fields, doc("auths: as in a dockerconfigjson; else where things are in the answer")
+    ] = "auths"
+    token_file: Annotated[str | None, doc("a file with the bearer token that is sent")] = None
+    ca_file: Annotated[str | None, doc("a file with the CA certificates to trust; else those of the system")] = None
+    cert_file: Annotated[str | None, doc("a file with the client certificate, PEM")] = None
+    key_file: Annotated[str | None, doc("a file with its private key, PEM")] = None
+    max_age: Annotated[Age, doc("seconds for which an answer is used that does not say it (Cache-Control)")] = 300.0
+    timeout: Annotated[Seconds, doc("seconds that an answer may take")] = 2.0
+    plain: Annotated[bool, doc("allow http: to other hosts than this one; tokens are then sent in the clear")] = False
 
     def __post_init__(self) -> None:
         _checked(self.url, plain=self.plain)
@@ -71,13 +62,10 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
 
 
 class Decrypt(Model, frozen=True):
-    """Files with what opens encrypted tokens, read again when they change.
+    """Files with what decrypts tokens, read again when they change."""
 
-    `passphraseFile`: for `ivHex:tagHex:cipherHex`. `keysFile`: for `v1.KEYID.BASE64`, a line for each key.
-    """
-
-    passphrase_file: str | None = None
-    keys_file: str | None = None
+    passphrase_file: Annotated[str | None, doc("a file with the passphrase of tokens as ivHex:tagHex:cipherHex")] = None
+    keys_file: Annotated[str | None, doc("a file with a line for each key of tokens as v1.KEYID.BASE64")] = None
 
     def __post_init__(self) -> None:
         if not (self.passphrase_file or self.keys_file):
@@ -85,26 +73,37 @@ class Decrypt(Model, frozen=True):
 
 
 class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
-    """PostgreSQL, asked with one query.
+    """PostgreSQL, asked with one query: `query` or a `preset`."""
 
-    `urlFile`: holds the connection string, `postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full`.
-    `query`: with `%(owner)s` once; its columns are registry, username, password, and perhaps expires, status and
-    namespaces (a list). `preset`: instead of it, for a table of Git connections, with the owner as user or as project.
-    `registries`: for the presets, the registry of a Git server's host or of a provider; "": it has none.
-    `listen`: a channel on which NOTIFY says whose credentials have changed. `maxAge`: seconds that an answer is used.
-    `plain`: allows a server other than this host that is not verified; tokens then go where they should not.
-    """
-
-    url_file: str
-    query: str | None = None
-    preset: Literal["git-connections", "git-connections-by-project"] | None = None
-    registries: dict[str, str] = msgspec.field(default_factory=dict)
-    decrypt: Decrypt | None = None
-    listen: Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
-    max_age: Age = 300.0
-    timeout: Seconds = 2.0
-    connections: Annotated[int, msgspec.Meta(ge=1, le=50)] = 4
-    plain: bool = False
+    url_file: Annotated[
+        str,
+        doc("a file with the connection string, postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full"),
+    ]
+    query: Annotated[
+        str | None,
+        doc(
+            "SQL with %(owner)s once; its columns are registry, username, password, and perhaps expires, status and "
+            "namespaces (a list)"
+        ),
+    ] = None
+    preset: Annotated[
+        Literal["git-connections", "git-connections-by-project"] | None,
+        doc("a query for a table of Git connections, with the owner as user or as project"),
+    ] = None
+    registries: Annotated[
+        dict[str, str], doc('for the presets, the registry of a Git server\'s host or of a provider; "": it has none')
+    ] = msgspec.field(default_factory=dict)
+    decrypt: Annotated[Decrypt | None, doc("what decrypts tokens that are encrypted in the database")] = None
+    listen: Annotated[
+        Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None,
+        doc("the channel on which NOTIFY says whose credentials have changed"),
+    ] = None
+    max_age: Annotated[Age, doc("seconds for which an answer is used")] = 300.0
+    timeout: Annotated[Seconds, doc("seconds that an answer may take")] = 2.0
+    connections: Annotated[
+        int, msgspec.Meta(ge=1, le=50), doc("connections that a replica opens at most, and one more to listen")
+    ] = 4
+    plain: Annotated[bool, doc("allow other hosts than this one without verification; tokens may then be read")] = False
 
     def __post_init__(self) -> None:
         if (self.query is None) == (self.preset is None):

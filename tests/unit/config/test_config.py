@@ -71,7 +71,10 @@ def test_everything_can_be_set() -> None:
         ("ownerRules: [{from: label, key: 'a b'}]", "ownerRules[0].key: write the key of a label"),
         ("ownerRules: x", "ownerRules: expected a list, got a text (it is 'x')"),
         ("deployments: never", "deployments: write one of inject, supply (it is 'never')"),
-        ("pullSecret: {name: Foo_}", "pullSecret.name: write the name of an object"),
+        (
+            "pullSecret: {name: Foo_}",
+            "pullSecret.name: write the name of the pull secret in every namespace: lower-case",
+        ),
         ("pullSecret: {whenUnowned: burn}", "pullSecret.whenUnowned: write one of delete, keep (it is 'burn')"),
         ("server: {port: 99999}", "server.port: write a number from 1 to 65535 (it is 99999)"),
         ("server: {port: yes}", "server.port: write a number from 1 to 65535 (it is True)"),
@@ -86,7 +89,7 @@ def test_everything_can_be_set() -> None:
         ("{[a]: b}", "line 1: a key that is no text; write a name"),
         ("server: {port: 0x_}", "line 1: a value that is not valid for its type"),
         ("namespace: !!timestamp x", "line 1: a value that is not valid for its type"),
-        ("namespace: 2001-99-99_", "namespace: write the name of an object"),
+        ("namespace: 2001-99-99_", "namespace: write the webhook's own namespace, which is never served: lower-case"),
         ("ownerRules: [{from: [a], key: x}]", "ownerRules[0].from: something that is no text is not one of the places"),
         (
             "ownerRules: [{from: name, pattern: 'a{99999999999}'}]",

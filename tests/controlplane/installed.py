@@ -1,0 +1,39 @@
+"""What the chart comes to in the clusters of the tests, which so need no Helm; `make chart` writes it."""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from controlplane.helm import CHART, NAMESPACE, Helm
+from controlplane.webhook import INSTALLED
+
+OWNER_RULES = [
+    {"from": "label", "key": "pullsecret-webhook/owner"},
+    {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"},
+]
+POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
+
+
+def write() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        INSTALLED.write_text(installed(Helm(4, Path(folder))))
+
+
+def installed(helm: Helm) -> str:
+    """The registration with the default owner rule, which is what the webhook runs with there."""
+    made = "# Made from the chart by `make chart`: policies for two owner rules, a label and project names.\n"
+    values = {"config": {"ownerRules": OWNER_RULES}}
+    return (
+        made
+        + _rendered(helm, values, "rbac", *POLICIES)
+        + _rendered(helm, values, "safety-net")
+        + _rendered(helm, {}, "webhook")
+    )
+
+
+def _rendered(helm: Helm, values: dict[str, Any], *templates: str) -> str:
+    show = [word for name in templates for word in ("--show-only", f"templates/{name}.yaml")]
+    served = ("--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")
+    text = helm.run("template", "pullsecret-webhook", CHART, "--namespace", NAMESPACE, *show, *served, values=values)
+    return re.sub(r"\n\n+", "\n", text)
