@@ -11,10 +11,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from webhook.core.credential import has_ended
-from webhook.core.fairness import yield_to_reviews
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Record
 from webhook.core.pullsecret import SOON, ExistingSecret
+from webhook.fairness import yield_to_reviews
 from webhook.kube.views import View
 
 SHORT = timedelta(days=1)

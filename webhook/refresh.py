@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from webhook.core.backoff import Backoff
-from webhook.core.fairness import yield_to_reviews
 from webhook.core.notice import Notice, Record
+from webhook.fairness import yield_to_reviews
 from webhook.supply import Supplied
 
 log = structlog.get_logger()

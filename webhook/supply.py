@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 from webhook.core.credential import Credentials
 from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
-from webhook.core.fairness import yield_to_reviews
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Record
 from webhook.core.pullsecret import Delete, ExistingSecret, Leave, Namespace, Plan, Planner, Step, Write
+from webhook.fairness import yield_to_reviews
 from webhook.kube.views import State
 from webhook.sources import Answers
 

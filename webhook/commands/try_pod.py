@@ -9,8 +9,8 @@ from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.names import WEBHOOK_ALONE
 from webhook.core.review import PodSpec
-from webhook.core.wire import decode
 from webhook.kube.cluster import Cluster, ClusterError
+from webhook.kube.decoding import decode
 
 RETRY_SECONDS = 1.0
 """Seconds between two tries: a namespace that has just been made has no account yet, and selectors lag."""

@@ -12,7 +12,7 @@ import msgspec
 from webhook.core.errors import MalformedReview
 from webhook.core.kinds import KINDS, PatchedKind
 from webhook.core.names import INJECT, MIRROR
-from webhook.core.wire import cut, decode_at_once
+from webhook.core.wire import decode_at_once
 
 API_VERSION = "admission.k8s.io/v1"
 
@@ -30,7 +30,7 @@ Short = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
 
 
 class TooDeep(MalformedReview):
-    """`decode` cannot read it: `decode_cut` can."""
+    """`decode` cannot read it before `wire.cut` has cut it."""
 
 
 class Reference(msgspec.Struct):
@@ -152,11 +152,6 @@ def decode(body: bytes | bytearray) -> Request:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _other_kind(body)
     return _checked(review.api_version, review.kind, review.request)
-
-
-async def decode_cut(body: bytes | bytearray) -> Request:
-    """A review that is TooDeep for `decode`, without what makes it so. Raises MalformedReview."""
-    return decode(await cut(body))
 
 
 def detached(request: Request) -> Request:

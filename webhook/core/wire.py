@@ -5,19 +5,19 @@
 
 import re
 import sys
+from collections.abc import Generator
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from webhook.core.errors import PullsecretError
-from webhook.core.fairness import yield_to_reviews
 
 KEPT_LEVELS = 100
 """That stay when JSON is cut. What we read is on the first ten."""
 MAX_DEPTH = 12_000
 """Levels: more than the API server takes. msgspec needs 50 bytes of the stack for each."""
 STEP_BRACKETS = 2_000
-"""Brackets between two turns: about a millisecond."""
+"""Brackets in a step: about a millisecond."""
 
 _TOKEN = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([\[{]|[\]}]|"|\Z)', re.DOTALL)
 """Up to the next bracket outside of strings; or to a quote that nothing closes."""
@@ -38,7 +38,7 @@ class Unreadable(PullsecretError):
 
 
 def decode_at_once(decoder: Decodes[T], data: Bytes) -> T:
-    """Raises RecursionError for what only `decode` can read, and what the decoder raises."""
+    """Raises RecursionError for what has to be cut first, and what the decoder raises."""
     try:
         return decoder.decode(data)
     except RecursionError:
@@ -50,26 +50,14 @@ def decode_at_once(decoder: Decodes[T], data: Bytes) -> T:
             sys.setrecursionlimit(before)
 
 
-async def decode(decoder: Decodes[T], data: Bytes) -> T:
-    """Raises Unreadable."""
-    try:
-        try:
-            return decode_at_once(decoder, data)
-        except RecursionError:
-            return decoder.decode(await cut(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        # Not what msgspec says of a value: it may be a tenant's text.
-        raise Unreadable(f"it cannot be decoded ({type(e).__name__})") from None
-
-
-async def cut(data: Bytes) -> bytes:
-    """The same JSON with null for each object and array that is on a level below LEVELS. It is cut in turns, as nobody
-    says how long it is.
+def cut(data: Bytes) -> Generator[None, None, bytes]:
+    """The same JSON with null for each object and array that is on a level below KEPT_LEVELS. It stops after each step,
+    as nobody says how long it is.
     """
     data, parts, depth, kept = bytes(data), list[bytes](), 0, 0
     for number, token in enumerate(_TOKEN.finditer(data)):
         if number % STEP_BRACKETS == STEP_BRACKETS - 1:
-            await yield_to_reviews()
+            yield
         bracket = token[1]
         if bracket in (b"{", b"["):
             depth += 1

@@ -10,8 +10,9 @@ import msgspec
 from certs.errors import ApiTrouble, Conflict, NotOurs
 from certs.store import Published, Stored
 from webhook.core.names import MANAGED_BY, MANAGER, is_ours
-from webhook.core.wire import Unreadable, decode
+from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, Meta, SecretObject
+from webhook.kube.decoding import decode
 
 TYPE = "Opaque"
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"

@@ -12,9 +12,10 @@ from typing import TypeVar
 import msgspec
 
 from webhook.core.errors import PullsecretError
-from webhook.core.fairness import yield_to_reviews
-from webhook.core.wire import Decodes, Unreadable, decode
+from webhook.core.wire import Decodes, Unreadable
+from webhook.fairness import yield_to_reviews
 from webhook.kube.cluster import METADATA_ONLY, Cluster, ClusterError, TooLarge, is_name
+from webhook.kube.decoding import decode
 
 PAGE_SIZE = 200
 """Objects, at most."""

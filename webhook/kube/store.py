@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
-from webhook.core.fairness import yield_to_reviews
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
 from webhook.core.pullsecret import ExistingSecret, Namespace
-from webhook.core.wire import Unreadable, decode
+from webhook.core.wire import Unreadable
+from webhook.fairness import yield_to_reviews
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
+from webhook.kube.decoding import decode
 from webhook.kube.reader import Reader
 from webhook.kube.views import Account, State, account_key
 

@@ -29,6 +29,8 @@ from webhook.admission import Admission
 from webhook.core import review
 from webhook.core.errors import MalformedReview, NamespaceUnknown, PullsecretError
 from webhook.core.metrics import Metrics
+from webhook.core.wire import cut
+from webhook.fairness import in_steps
 from webhook.serving.fastpath import DECODED, AtOnce, ReviewProtocol
 from webhook.serving.limits import LimitedProtocol
 from webhook.serving.listener import Listener
@@ -132,7 +134,7 @@ async def _decoded(body: bytes | bytearray) -> review.Request:
     try:
         return review.decode(body)
     except review.TooDeep:
-        return await review.decode_cut(body)
+        return review.decode(await in_steps(cut(body)))
 
 
 async def _body(scope: Scope, receive: Receive) -> bytearray | None:

@@ -12,7 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from webhook.core import wire
-from webhook.core.wire import Unreadable, cut, decode, decode_at_once
+from webhook.core.wire import Unreadable, cut, decode_at_once
+from webhook.fairness import in_steps
+from webhook.kube.decoding import decode
 
 TEXTS = st.text(alphabet='ab"\\{}[],:\n\u00e4', max_size=5)
 VALUES = st.recursive(
@@ -40,12 +42,12 @@ def test_what_is_above_stays_and_the_rest_is_null(value: Any, compact: bool) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "KEPT_LEVELS", LEVELS)
         text = json.dumps(value, ensure_ascii=compact, separators=(",", ":") if compact else None)
-        assert json.loads(asyncio.run(cut(text.encode()))) == shallow(value, LEVELS)
+        assert json.loads(asyncio.run(in_steps(cut(text.encode())))) == shallow(value, LEVELS)
 
 
 @given(st.binary(max_size=30) | st.text(alphabet='{}[]"\\a,:', max_size=30).map(str.encode))
 def test_what_is_no_json_ends_nothing(data: bytes) -> None:
-    asyncio.run(cut(data))
+    asyncio.run(in_steps(cut(data)))
 
 
 class Whole(msgspec.Struct):
@@ -93,7 +95,7 @@ def test_cutting_takes_time_in_proportion(inner: bytes) -> None:
 
         beside = asyncio.create_task(others())
         began = time.process_time()
-        await cut(b"[" * 200 + b"{" + inner + b'"a":1}' + b"]" * 200)
+        await in_steps(cut(b"[" * 200 + b"{" + inner + b'"a":1}' + b"]" * 200))
         beside.cancel()
         return time.process_time() - began, turns
 

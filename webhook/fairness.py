@@ -1,7 +1,11 @@
-"""Work in the background in steps that a review can wait for."""
+"""Work in steps that a review can wait for."""
 
 import asyncio
+from collections.abc import Generator
+from typing import TypeVar
 from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
 
 _locks: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDictionary()
 
@@ -17,3 +21,14 @@ async def yield_to_reviews() -> None:
         lock = _locks[loop] = asyncio.Lock()
     async with lock:
         await asyncio.sleep(0)
+
+
+async def in_steps(work: Generator[None, None, T]) -> T:
+    """What a generator returns that stops after each step."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        await yield_to_reviews()
