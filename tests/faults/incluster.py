@@ -150,7 +150,7 @@ def unregistered(scene: Scene) -> None:
     scene.arena.api.delete(kind, CONFIGURATION)
     sleep(2)
     scene.arena.api.apply(deployed.registration())
-    until(lambda: _published(scene) == _ca(scene)["ca.crt"], "the CA is published", within=60)
+    until(lambda: _published(scene) == _trusted(scene), "the CA is published", within=60)
     sleep(1)
 
 
