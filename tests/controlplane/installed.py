@@ -10,7 +10,7 @@ from controlplane.webhook import INSTALLED
 
 OWNER_RULES = [
     {"from": "label", "key": "pullsecret-webhook/owner"},
-    {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"},
+    {"from": "name", "prefix": "project-", "owner": "[0-9]+", "suffix": "-(development|staging|production)"},
 ]
 POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
 

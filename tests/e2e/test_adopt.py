@@ -23,7 +23,7 @@ from webhook.core.names import OWNER
 
 pytestmark = pytest.mark.cluster
 GUIDE = Path(__file__).parents[2] / "docs" / "moving.md"
-CONFIG = {"ownerRules": [{"from": "label", "key": "pullsecret-webhook/owner", "pattern": "(?P<owner>mover-.*)"}]}
+CONFIG = {"ownerRules": [{"from": "label", "key": "pullsecret-webhook/owner", "owner": "mover-.*"}]}
 _numbers = count(1)
 
 

@@ -29,7 +29,7 @@ _numbers = count(1)
 
 def status(cluster: ControlPlane, owners: str, *arguments: str) -> Ran:
     """Of these owners only: others' namespaces in the cluster are other tests'."""
-    rule = {"from": "label", "key": OWNER, "pattern": f"(?P<owner>{owners}.*)"}
+    rule = {"from": "label", "key": OWNER, "owner": f"{owners}.*"}
     config = cluster.folder / "status.yaml"
     config.write_text(json.dumps({"ownerRules": [rule]}))
     return command(cluster, "status", *arguments, "--config", str(config))
@@ -146,7 +146,7 @@ def test_an_end_is_shown_before_it_comes(cluster: ControlPlane, webhook: Webhook
 
 def config_map(namespace: str, owner: str, name: str = "pullsecret-webhook") -> dict[str, Any]:
     metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": "pullsecret-webhook"}}
-    rules = {"ownerRules": [{"from": "name", "pattern": f"(?P<owner>{owner}).*"}]}
+    rules = {"ownerRules": [{"from": "name", "owner": owner}]}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"config.yaml": json.dumps(rules)}}
 
 

@@ -22,7 +22,7 @@ from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
 pytestmark = pytest.mark.helm
 
 LABEL = {"from": "label", "key": "example.com/owner"}
-NAME = {"from": "name", "pattern": "project-(?P<owner>[0-9]+)-(development|staging|production)"}
+NAME = {"from": "name", "prefix": "project-", "owner": "[0-9]+", "suffix": "-(development|staging|production)"}
 
 
 def pod(objects: list[Object]) -> Any:
@@ -312,7 +312,7 @@ def test_match_conditions_do_not_look_at_the_namespace(rendered: dict[str, list[
     [
         (None, "pullsecret-webhook/owner"),
         ([LABEL], "example.com/owner"),
-        ([LABEL | {"pattern": "t-(?P<owner>[a-z]+)"}], "example.com/owner"),
+        ([LABEL | {"prefix": "t-", "owner": "[a-z]+"}], "example.com/owner"),
         ([LABEL, NAME], None),
         ([LABEL, LABEL | {"key": "b"}], None),
         ([LABEL | {"from": "annotation"}], None),

@@ -24,7 +24,7 @@ from controlplane.waiting import until
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("node_binaries")]
 
 
-RULES = [{"from": "label", "key": OWNER}, {"from": "name", "pattern": "project-(?P<owner>[a-z]+)"}]
+RULES = [{"from": "label", "key": OWNER}, {"from": "name", "prefix": "project-", "owner": "[a-z]+"}]
 
 
 @dataclass

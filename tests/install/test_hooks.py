@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 NAMESPACE, SECRET = deployed.NAMESPACE, "ghcr-secret"
 RULES = [
     {"from": "label", "key": "pullsecret-webhook/owner"},
-    {"from": "name", "pattern": r"project-(?P<owner>\d+)-(development|staging|production)"},
+    {"from": "name", "prefix": "project-", "owner": r"\d+", "suffix": "-(development|staging|production)"},
 ]
 VALUES: Object = {"config": {"ownerRules": RULES}, "uninstall": {"pullSecrets": "delete"}}
 PODS = {"Deployment", "Job", "Pod"}  # nothing here runs any

@@ -138,14 +138,16 @@ def test_the_schema_is_json(capture: pytest.CaptureFixture[str]) -> None:
 
 def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text("ownerRules:\n- {from: name, pattern: 'project-(?P<owner>[0-9]+)-dev'}\nnamespace: platform\n")
+    rule = "{from: name, prefix: 'project-', owner: '[0-9]+', suffix: '-dev'}"
+    file.write_text(f"ownerRules:\n- {rule}\n- {{from: label, key: team}}\nnamespace: platform\n")
 
     ran = run(capture, "config", "check", file)
 
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         f"{file}: valid",
-        "owner rule 1: name, pattern project-(?P<owner>[0-9]+)-dev",
+        "owner rule 1: name, prefix project-, owner [0-9]+, suffix -dev",
+        "owner rule 2: label team",
         "pull secret: ghcr-secret; deployments: inject",
         "never served: kube-system, kube-public, kube-node-lease, platform",
     ]

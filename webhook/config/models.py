@@ -3,74 +3,67 @@
 import re
 from typing import Annotated, Literal
 
-from webhook.config.base import Key, Model, Name, Port, doc, named
+import msgspec
+
+from webhook.config.base import Expression, Key, Model, Name, Port, doc, matching, named
 from webhook.config.messages import value_shown
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.names import OWNER
-from webhook.core.owner import OwnerRule, by_annotation, by_label, by_name
+from webhook.core.owner import OwnerRule, Pattern, by_annotation, by_label, by_name
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as e:
-        raise ValueError(f"pattern {value_shown(pattern)} is no regular expression: {e}") from None
-    if "owner" not in compiled.groupindex:
-        raise ValueError(
-            f"pattern {value_shown(pattern)} has no group named owner; write (?P<owner>...) around the owner"
-        )
-    return compiled
+def _compiled(expression: str) -> re.Pattern[str]:
+    r"""As in RE2, where `\d`, `\w` and `\s` mean ASCII."""
+    return re.compile(expression, re.ASCII)
 
 
-Pattern = Annotated[
-    str | None,
-    doc("a regular expression for the whole value; its group `owner` is the owner; without one, the value is"),
-]
+class _Rule(Model, frozen=True):
+    """The owner is what is left of a text without `prefix` and `suffix`, if the whole of that matches `owner`."""
+
+    prefix: Annotated[Expression, matching("the text before the owner")] = ""
+    owner: Annotated[Expression, msgspec.Meta(min_length=1), matching("the owner, which is what is left")] = ".+"
+    suffix: Annotated[Expression, matching("the text after the owner, as much as possible")] = ""
+
+    def __post_init__(self) -> None:
+        for part in ("prefix", "owner", "suffix"):
+            try:
+                _compiled(getattr(self, part))
+            except (re.error, RecursionError) as e:
+                raise ValueError(f"{part} {value_shown(getattr(self, part))} is no regular expression: {e}") from None
+
+    @property
+    def pattern(self) -> Pattern | None:
+        if (self.prefix, self.owner, self.suffix) == ("", ".+", ""):
+            return None
+        return Pattern(_compiled(self.prefix), _compiled(self.owner), _compiled(rf"(?:{self.suffix})\Z"))
 
 
-class LabelRule(Model, tag="label", tag_field="from", frozen=True):
-    """The owner is the value of a label of the namespace, or what the group `owner` of `pattern` matches in it."""
+class LabelRule(_Rule, tag="label", tag_field="from", frozen=True, kw_only=True):
+    """The owner is in a label of the namespace."""
 
     key: Key
-    pattern: Pattern = None
-
-    def __post_init__(self) -> None:
-        _compiled(self.pattern)
 
     @property
     def rule(self) -> OwnerRule:
-        return by_label(self.key, _compiled(self.pattern))
+        return by_label(self.key, self.pattern)
 
 
-class AnnotationRule(Model, tag="annotation", tag_field="from", frozen=True):
-    """The same with an annotation."""
+class AnnotationRule(_Rule, tag="annotation", tag_field="from", frozen=True, kw_only=True):
+    """The owner is in an annotation of the namespace."""
 
     key: Key
-    pattern: Pattern = None
-
-    def __post_init__(self) -> None:
-        _compiled(self.pattern)
 
     @property
     def rule(self) -> OwnerRule:
-        return by_annotation(self.key, _compiled(self.pattern))
+        return by_annotation(self.key, self.pattern)
 
 
-class NameRule(Model, tag="name", tag_field="from", frozen=True):
-    """The owner is what the group `owner` of `pattern` matches in the namespace's name."""
-
-    pattern: Annotated[str, doc("a regular expression for the whole name; its group `owner` is the owner")]
-
-    def __post_init__(self) -> None:
-        _compiled(self.pattern)
+class NameRule(_Rule, tag="name", tag_field="from", frozen=True):
+    """The owner is in the namespace's name."""
 
     @property
     def rule(self) -> OwnerRule:
-        pattern = _compiled(self.pattern)
-        assert pattern is not None
-        return by_name(pattern)
+        return by_name(self.pattern)
 
 
 class PullSecret(Model, frozen=True):

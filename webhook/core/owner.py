@@ -9,35 +9,53 @@ MAX_OWNER_CHARS = 253
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerRule:
-    """`find` gives the text to look at (a label, an annotation, the name), or None.
+class Pattern:
+    """The owner is what is left of a text without a prefix and a suffix; the whole of it must match `owner`.
 
-    With a pattern the whole text must match it and the group `owner` is the owner. Patterns come from the
-    administrator's configuration; a tenant's text is only ever matched against one.
+    `prefix` is taken off first, then `suffix`, which must end where the text ends. What they take does not depend on
+    `owner`, so a text has one owner, which the chart's policies find in the same way (`_owner.tpl`).
+    """
+
+    prefix: re.Pattern[str]
+    owner: re.Pattern[str]
+    suffix: re.Pattern[str]
+
+    def find(self, text: str) -> str | None:
+        if (prefix := self.prefix.match(text)) is None:
+            return None
+        rest = text[prefix.end() :]
+        if (suffix := self.suffix.search(rest)) is None:
+            return None
+        owner = rest[: suffix.start()]
+        return owner if self.owner.fullmatch(owner) else None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRule:
+    """`find` gives the text to look at (a label, an annotation, the name), or None. Without a pattern it is the owner.
+
+    Patterns come from the administrator's configuration; a tenant's text is only ever matched against one.
     """
 
     find: Callable[[str, Mapping[str, str], Mapping[str, str]], str | None]
-    pattern: re.Pattern[str] | None = None
+    pattern: Pattern | None = None
 
     def owner(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str | None:
         text = self.find(name, labels, annotations)
-        if not text or len(text) > MAX_OWNER_CHARS:
+        if not text or len(text) > MAX_OWNER_CHARS or not text.isprintable():
             return None
-        if self.pattern is not None:
-            match = self.pattern.fullmatch(text)
-            text = match.group("owner") if match else None
-        return text if text and text.isprintable() else None
+        return text if self.pattern is None else self.pattern.find(text) or None
 
 
-def by_label(key: str, pattern: re.Pattern[str] | None = None) -> OwnerRule:
+def by_label(key: str, pattern: Pattern | None = None) -> OwnerRule:
     return OwnerRule(lambda _name, labels, _annotations: labels.get(key), pattern)
 
 
-def by_annotation(key: str, pattern: re.Pattern[str] | None = None) -> OwnerRule:
+def by_annotation(key: str, pattern: Pattern | None = None) -> OwnerRule:
     return OwnerRule(lambda _name, _labels, annotations: annotations.get(key), pattern)
 
 
-def by_name(pattern: re.Pattern[str]) -> OwnerRule:
+def by_name(pattern: Pattern | None = None) -> OwnerRule:
     return OwnerRule(lambda name, _labels, _annotations: name, pattern)
 
 

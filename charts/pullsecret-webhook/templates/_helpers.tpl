@@ -127,7 +127,7 @@ matchExpressions:
 {{- define "test-owner" -}}
 {{- $found := dict -}}
 {{- range include "owner-rules" . | fromJsonArray -}}
-{{- if and (ne .from "name") (not .pattern) (not $found.key) -}}
+{{- if and (ne .from "name") (include "takes-all" .) (not $found.key) -}}
 {{- $_ := set $found "key" .key -}}{{- $_ := set $found "place" (printf "%ss" .from) -}}
 {{- end -}}
 {{- end -}}

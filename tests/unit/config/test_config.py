@@ -14,9 +14,9 @@ from webhook.core.names import OWNER
 
 FULL = """
 ownerRules:
-- {from: label, key: example.com/owner, pattern: "team-(?P<owner>.+)"}
+- {from: label, key: example.com/owner, prefix: "team-"}
 - {from: annotation, key: example.com/tenant}
-- {from: name, pattern: "(?P<owner>[a-z]+)-dev"}
+- {from: name, owner: "[a-z]+", suffix: "-dev"}
 pullSecret: {name: registry-token, whenUnowned: keep}
 deployments: supply
 excludedNamespaces: [monitoring]
@@ -65,9 +65,15 @@ def test_everything_can_be_set() -> None:
         ),
         ("ownerRules: [{key: x}]", "ownerRules[0].from: missing; write one of label, annotation, name"),
         ("ownerRules: []", "ownerRules is empty"),
-        ("ownerRules: [{from: name}]", "ownerRules[0]: object missing required field `pattern`"),
-        ("ownerRules: [{from: name, pattern: 'a('}]", "ownerRules[0]: pattern 'a(' is no regular expression"),
-        ("ownerRules: [{from: name, pattern: 'a'}]", "has no group named owner; write (?P<owner>...)"),
+        (
+            "ownerRules: [{from: name, pattern: a}]",
+            "ownerRules[0].pattern: no such key; known here: from, prefix, owner,",
+        ),
+        ("ownerRules: [{from: name, prefix: 'a('}]", "ownerRules[0]: prefix 'a(' is no regular expression"),
+        (
+            "ownerRules: [{from: name, owner: ''}]",
+            "ownerRules[0].owner: write a regular expression for the owner",
+        ),
         ("ownerRules: [{from: label, key: 'a b'}]", "ownerRules[0].key: write the key of a label"),
         ("ownerRules: x", "ownerRules: expected a list, got a text (it is 'x')"),
         ("deployments: never", "deployments: write one of inject, supply (it is 'never')"),
@@ -91,10 +97,6 @@ def test_everything_can_be_set() -> None:
         ("namespace: !!timestamp x", "line 1: a value that is not valid for its type"),
         ("namespace: 2001-99-99_", "namespace: write the webhook's own namespace, which is never served: lower-case"),
         ("ownerRules: [{from: [a], key: x}]", "ownerRules[0].from: something that is no text is not one of the places"),
-        (
-            "ownerRules: [{from: name, pattern: 'a{99999999999}'}]",
-            "ownerRules[0]: pattern 'a{99999999999}' is no regular",
-        ),
         ("!!python/object:os.system {}", "line 1: could not determine a constructor"),
     ],
 )
@@ -103,6 +105,51 @@ def test_what_is_wrong_is_said_in_one_line(text: str, message: str) -> None:
         parse(text)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def owner_rule(part: str) -> str:
+    return json.dumps({"ownerRules": [{"from": "name", "prefix": part}]})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(r"a\1", r"\b", r"\A", r"\Z", r"\pL", r"\x41", r"[\b]", "\\"),
+        *("(?=x)", "(?<!x)", "(?i)x", "(?P<a>x)", "(?P=a)", "(?>a)", "(?#c)", "(?(1)a|b)"),
+        *("^a", "a$", "[[:alpha:]]", "[a[]", "[", "[]", "[^]"),
+        *("a++", "a*+", "a?+", "a{2}+", "a**", "+", "(*)", "a{,3}", "a{01}", "a{", "a{1000}", "(a|b)*", "(a*){2}"),
+    ],
+)
+def test_what_python_and_re2_read_differently_is_refused(part: str) -> None:
+    with pytest.raises(ConfigError, match=r"^ownerRules\[0\].prefix: write a regular expression for the text before"):
+        parse(owner_rule(part))
+
+
+@pytest.mark.parametrize("part", ["a)(b", "(a", "a)", "[z-a]", "[\\d-z]", "a{3,2}"])
+def test_each_part_is_a_regular_expression_of_its_own(part: str) -> None:
+    with pytest.raises(ConfigError, match=r"^ownerRules\[0\]: prefix .* is no regular expression: "):
+        parse(owner_rule(part))
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (r"\d\W\S", "1-x"),
+        ("[]a]+", "a]"),
+        ("[^]a]", "b"),
+        (r"[\^$(?i)\[]+", "(?$[^"),
+        ("(?:a|b)?(c)?", "ac"),
+        ("a}", "a}"),
+    ],
+)
+def test_what_they_read_alike_is_not(part: str, text: str) -> None:
+    (rule,) = parse(owner_rule(part)).rules
+    assert rule.owner(text + "-x", {}, {}) == "-x"
+
+
+def test_digits_and_letters_are_ascii() -> None:
+    (rule,) = parse('ownerRules: [{from: annotation, key: a, owner: "\\\\w+"}]').rules
+    assert [rule.owner("n", {}, {"a": text}) for text in ("a_1", "é")] == ["a_1", None]
 
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a, *a]\n" for n in range(9))
@@ -124,8 +171,11 @@ DEEP = 100_000
         ("deployments: " + "x" * DEEP, "deployments: write one of inject, supply (it is 'xxx"),
         ("x" * 1000 + ": 1", "...: no such key"),
         ("".join(f"k{n}: 1\n" for n in range(5000)), "; and 4997 more"),
-        ("ownerRules: [{from: name, pattern: '" + "(" * DEEP + "'}]", "((...' is no regular expression"),
-        ("ownerRules: [{from: name, pattern: '" + "a" * DEEP + "'}]", "has no group named owner"),
+        ("ownerRules: [{from: name, owner: '" + "(" * DEEP + "'}]", "((...' is no regular expression"),
+        (
+            "ownerRules: [{from: name, suffix: '" + "a" * DEEP + "^'}]",
+            "ownerRules[0].suffix: write a regular expression",
+        ),
         ("? " + "x" * 9999 + "\n: 1\n? " + "x" * 9999 + "\n: 1\n", "line 3: xxx"),
         ("#" * 1_100_000, "it has more than 1048576 characters"),
     ],
@@ -161,7 +211,7 @@ def test_schema_names_every_key() -> None:
     assert set(definitions["LabelRule"]["required"]) >= {"from", "key"}
 
 
-keys = st.sampled_from([*msgspec.to_builtins(Config()), "from", "key", "pattern", "port", "name", "x"])
+keys = st.sampled_from([*msgspec.to_builtins(Config()), "from", "key", "prefix", "owner", "port", "name", "x"])
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(["label", "name", "a", ""]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),

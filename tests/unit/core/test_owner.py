@@ -6,10 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.core.owner import MAX_OWNER_CHARS, by_annotation, by_label, by_name, find_owner
+from webhook.core.owner import MAX_OWNER_CHARS, Pattern, by_annotation, by_label, by_name, find_owner
 
 LABEL, ANNOTATION = by_label("example.com/owner"), by_annotation("example.com/tenant")
-NAME = by_name(re.compile("project-(?P<owner>[0-9]+)-(development|staging|production)"))
+
+
+def pattern(prefix: str = "", owner: str = ".+", suffix: str = "") -> Pattern:
+    return Pattern(re.compile(prefix), re.compile(owner), re.compile(rf"(?:{suffix})\Z"))
+
+
+NAME = by_name(pattern("project-", "[0-9]+", "-(development|staging|production)"))
 
 
 @pytest.mark.parametrize(
@@ -38,18 +44,36 @@ def test_first_rule_that_says_something_wins(
 
 
 def test_the_whole_text_must_match_a_pattern() -> None:
-    rule = by_label("o", re.compile("team-(?P<owner>[a-z]+)"))
+    rule = by_label("o", pattern("team-", "[a-z]+"))
     assert rule.owner("n", {"o": "team-red"}, {}) == "red"
     assert rule.owner("n", {"o": "team-red-2"}, {}) is None
     assert rule.owner("n", {"o": "my-team-red"}, {}) is None
 
 
-def test_an_empty_group_is_no_owner() -> None:
-    assert by_name(re.compile("x(?P<owner>a*)")).owner("x", {}, {}) is None
-    assert by_name(re.compile("x|(?P<owner>y)")).owner("x", {}, {}) is None
+@pytest.mark.parametrize(
+    ("parts", "text", "owner"),
+    [
+        (pattern(suffix="-dev"), "a-dev-dev", "a-dev"),
+        (pattern(suffix="-(dev|prod)"), "a-dev", "a"),
+        (pattern(suffix="-.+"), "a-b-c", "a"),  # as much as the suffix can take
+        (pattern(suffix="(-dev)?"), "a-dev", "a"),
+        (pattern(prefix=".+-"), "a-b-c", "c"),  # and as much as the prefix takes
+        (pattern(prefix=".+?-"), "a-b-c", "b-c"),
+        (pattern(prefix="a|ab"), "abc", "bc"),  # the first alternative
+        (pattern(suffix="b|ab"), "cab", "c"),  # the longest
+        (pattern("", "a[0-9]+", ".*"), "a1-x", None),  # nothing is left, and no other split is tried
+        (pattern("team-", "a*"), "team-", None),  # nothing is no owner
+    ],
+)
+def test_a_text_has_one_owner(parts: Pattern, text: str, owner: str | None) -> None:
+    assert by_name(parts).owner(text, {}, {}) == owner
+
+
+def test_what_is_not_printable_has_no_owner() -> None:
+    assert by_annotation("a", pattern(suffix="[^x]*")).owner("n", {}, {"a": "b\n"}) is None
 
 
 @given(st.text(), st.dictionaries(st.text(), st.text()), st.dictionaries(st.text(), st.text()))
 def test_an_owner_is_short_and_printable(name: str, labels: dict[str, str], annotations: dict[str, str]) -> None:
-    owner = find_owner([LABEL, ANNOTATION, by_name(re.compile("(?s)(?P<owner>.*)"))], name, labels, annotations)
+    owner = find_owner([LABEL, ANNOTATION, by_name(pattern(owner="(?s:.*)"))], name, labels, annotations)
     assert owner is None or (0 < len(owner) <= MAX_OWNER_CHARS and owner.isprintable())
