@@ -1,4 +1,4 @@
-"""The command `pullsecret`. Exit codes: 0 done, 1 it failed while running, 2 something was called or written wrong."""
+"""The command `pullsecret`. Exit codes: 0 success, 1 failure while running, 2 wrong arguments, file, configuration."""
 
 import argparse
 import sys
@@ -12,8 +12,12 @@ from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
 from webhook.verbs import FAILED, USAGE, UsageError
 
-MAX_COMPLAINT_CHARS = 2000
-"""Characters of an error: what is said of a file or by the API server may quote anything."""
+MAX_ERROR_CHARS = 2000
+"""Characters. An error about a file or from the API server may quote text of any length."""
+
+
+KUBECONFIG_HELP = "access to the API server (default: the pod's service account)"
+VIEW_EXIT_CODES = "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -22,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         code = run(arguments)
     except (ConfigError, UsageError) as e:
-        code = _complain(e, USAGE)
+        code = _failed(e, USAGE)
     except PullsecretError as e:
-        code = _complain(e, FAILED)
+        code = _failed(e, FAILED)
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `pullsecret inject ... | head`
@@ -33,16 +37,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _complain(e: Exception, code: int) -> int:
-    print(f"pullsecret: {shown(str(e), MAX_COMPLAINT_CHARS)}", file=sys.stderr)
+def _failed(e: Exception, code: int) -> int:
+    print(f"pullsecret: {shown(str(e), MAX_ERROR_CHARS)}", file=sys.stderr)
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pullsecret",
-        description="Gives every namespace its owner's image pull secret, and every pod a reference to it.",
-        epilog="Exit codes: 0 done; 1 it failed while running; 2 the call, a file or the configuration is wrong.",
+        description="Gives every namespace the image pull secret of its owner, and every pod a reference to it.",
+        epilog="Exit codes: 0 success; 1 failure while running; 2 wrong arguments, file or configuration.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _serve_command(commands)
@@ -64,76 +68,80 @@ def _serve_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     serve = commands.add_parser(
         "serve",
         help="run the admission server",
-        description="Runs the admission server until SIGTERM. In a pod it needs no arguments; a flag goes before the "
-        "configuration file. Without --tls-cert it makes its own certificate and publishes its CA.",
+        description="Runs the admission server until SIGTERM. In a pod it needs no arguments. A flag overrides the "
+        "configuration file. Without --tls-cert the server creates a CA and a certificate, and publishes the CA.",
     )
-    serve.add_argument("--config", type=Path, metavar="FILE", help="YAML; see `pullsecret config schema`")
-    serve.add_argument("--kubeconfig", metavar="FILE", help="how to reach the API server (default: as a pod)")
-    serve.add_argument("--address", help="where to listen (default 0.0.0.0)")
-    serve.add_argument("--port", type=int, help="TLS port for the API server (default 8443)")
-    serve.add_argument("--metrics-port", type=int, help="plain HTTP port for /metrics (default 8080)")
-    serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM; read again when it changes")
-    serve.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
-    serve.add_argument("--log-format", choices=("text", "json"), default="json" if not sys.stderr.isatty() else "text")
-    serve.add_argument("--verbose", action="store_true", help="log more")
+    serve.add_argument("--config", type=Path, metavar="FILE", help="configuration; see `pullsecret config schema`")
+    serve.add_argument("--kubeconfig", metavar="FILE", help=KUBECONFIG_HELP)
+    serve.add_argument("--address", help="IP address to listen on (default: 0.0.0.0)")
+    serve.add_argument("--port", type=int, metavar="PORT", help="TLS port for the API server (default: 8443)")
+    serve.add_argument("--metrics-port", type=int, metavar="PORT", help="HTTP port for /metrics (default: 8080)")
+    serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain in PEM; read again when it changes")
+    serve.add_argument("--tls-key", metavar="FILE", help="private key of the certificate in PEM")
+    serve.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text" if sys.stderr.isatty() else "json",
+        help="default: text on a terminal, otherwise json",
+    )
+    serve.add_argument("--verbose", action="store_true", help="also log debug messages")
     serve.set_defaults(run=verbs.serve)
 
 
 def _inject_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     inject = commands.add_parser(
         "inject",
-        help="print manifests as the webhook would leave them",
-        description="Prints manifests (YAML or JSON, any number of documents, Lists too) as the webhook would leave "
-        "them in a namespace of the given owner. Needs no cluster. What changes goes to stderr, one line each; "
-        "everything else stays byte for byte.",
+        help="print manifests with the changes that the webhook would make",
+        description="Prints manifests (YAML or JSON, also several documents and Lists) with the changes that the "
+        "webhook would make in a namespace of the given owner. Needs no cluster. Prints one line on stderr for each "
+        "changed object. All other bytes stay the same.",
         epilog="Example: kustomize build . | pullsecret inject -f - --owner alice | kubectl diff -f -",
     )
-    inject.add_argument("-f", "--filename", required=True, metavar="FILE", help="the manifests; - for standard input")
-    inject.add_argument("--owner", required=True, metavar="NAME", help="the owner of the namespace that they are for")
-    inject.add_argument("--config", type=Path, metavar="FILE", help="for the pull secret's name and `deployments`")
-    inject.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+    inject.add_argument("-f", "--filename", required=True, metavar="FILE", help="the manifests; - means standard input")
+    inject.add_argument("--owner", required=True, metavar="NAME", help="owner of the namespace")
+    inject.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration; its pullSecret.name and deployments are used"
+    )
+    inject.add_argument("-q", "--quiet", action="store_true", help="print only errors on stderr")
     inject.set_defaults(run=verbs.inject)
 
 
 def _config_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     config = commands.add_parser("config", help="check a configuration file, or print its schema")
     actions = config.add_subparsers(metavar="ACTION", required=True)
-    check = actions.add_parser("check", help="say whether a file is a valid configuration, and what it comes to")
+    check = actions.add_parser("check", help="check a configuration file, and print what follows from it")
     check.add_argument("file", type=Path, metavar="FILE")
-    check.add_argument(
-        "-o", "--output", choices=("text", "json"), default="text", help="json: all values, defaults too"
-    )
+    _output(check, "json prints all values, also defaults (default: text)")
     check.set_defaults(run=verbs.config_check)
-    schema = actions.add_parser("schema", help="print the configuration's JSON Schema")
+    schema = actions.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=verbs.config_schema)
 
 
 def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     trial = commands.add_parser(
         "try",
-        help="see whether a pod in a namespace would get the reference",
-        description="Creates a pod by dry run in an owned namespace and looks whether the API server adds the "
-        "reference to the pull secret. Nothing is stored. The chart's `helm test` does this.",
+        help="check that a new pod in a namespace gets the reference",
+        description="Creates a pod by dry run in a namespace that has an owner, and checks that the pod gets the "
+        "reference to the pull secret. Nothing is stored. `helm test` of the chart runs this command.",
     )
     trial.add_argument("--namespace", required=True, metavar="NAME", help="a namespace that has an owner")
-    trial.add_argument(
-        "--within", type=float, default=60.0, metavar="SECONDS", help="how long to try again (default 60)"
-    )
-    _reach(trial)
+    trial.add_argument("--within", type=float, default=60.0, metavar="SECONDS", help="how long to retry (default: 60)")
+    _pod_arguments(trial)
     trial.set_defaults(run=verbs.try_pod)
 
 
 def _status_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     status = commands.add_parser(
         "status",
-        help="show whether each namespace has what it should have",
-        description="For each namespace that has an owner: the state of its pull secret, when the first of its "
-        "credentials ends, when it was written, its registries, and below that what is wrong and which running pods "
-        "have no reference to it. Reads from the cluster and writes nothing; prints no token and no user name. "
-        "SECRET is right, wrong, or none: no credential of the owner is known, so there is nothing to write.",
-        epilog="Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong.",
+        help="show whether each namespace has the right pull secret",
+        description="Prints a line for each namespace that has an owner: the state of its pull secret, when the next "
+        "of its credentials expires, when it was written, and its registries. Below the line: what is wrong, and the "
+        "running pods that have no reference to the pull secret. The state is right, wrong or none. None means: no "
+        "credential of the owner is known, so there is nothing to write. The command reads from the cluster and "
+        "writes nothing. It prints no token and no user name.",
+        epilog=VIEW_EXIT_CODES,
     )
-    status.add_argument("-n", "--namespace", metavar="NAME", help="only this one")
+    status.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")
     _view_arguments(status)
     status.set_defaults(run=verbs.status)
 
@@ -142,17 +150,17 @@ def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     adopt = commands.add_parser(
         "adopt",
         help="take over pull secrets that something else wrote",
-        description="Makes existing dockerconfigjson Secrets of the pull secret's name, in namespaces that have an "
-        "owner, the webhook's own. Each keeps UID and content; the webhook then writes the owner's credentials into "
-        "it. One is refused, with what to do, if something still writes it, or if its owner's credentials are unknown "
-        "or lack a registry that the Secret has. Only credentials in source Secrets can be seen from here.",
-        epilog="Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong. "
-        "Example: pullsecret adopt --all --dry-run",
+        description="Lets the webhook take over existing dockerconfigjson Secrets with the name of the pull secret, in "
+        "namespaces that have an owner. Each Secret keeps its UID, and its content until the webhook writes the "
+        "credentials of the owner into it. A Secret is refused if something else still writes it, or if the "
+        "credentials of its owner are unknown or lack a registry that the Secret has. The output says what to do. "
+        "This command sees only credentials in source Secrets.",
+        epilog=f"{VIEW_EXIT_CODES} Example: pullsecret adopt --all --dry-run",
     )
     where = adopt.add_mutually_exclusive_group(required=True)
     where.add_argument("-n", "--namespace", metavar="NAME", help="the namespace of the Secret")
-    where.add_argument("--all", action="store_true", help="in all namespaces that have an owner")
-    adopt.add_argument("--dry-run", action="store_true", help="say what would be done; the API server checks it too")
+    where.add_argument("--all", action="store_true", help="all namespaces that have an owner")
+    adopt.add_argument("--dry-run", action="store_true", help="only print what would change; the API server checks it")
     adopt.add_argument(
         "--force",
         action="store_true",
@@ -165,24 +173,34 @@ def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _view_arguments(parser: argparse.ArgumentParser) -> None:
     """For an administrator, who has a kubeconfig and need not know where the configuration is."""
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: the ConfigMap that the chart made")
-    parser.add_argument("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, ~/.kube/config, or as a pod")
+    _output(parser, "default: text")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: the chart's ConfigMap)")
+    parser.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        help="access to the API server (default: $KUBECONFIG, ~/.kube/config, or the pod's service account)",
+    )
+
+
+def _output(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help=text)
 
 
 def _uninstall_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     uninstall = commands.add_parser(
         "uninstall",
-        help="remove what the webhook leaves in the cluster",
-        description="For the chart's `helm uninstall`. `registration`: the MutatingWebhookConfiguration, so that the "
-        "API server calls nobody. `secrets`: the pull secrets in all namespaces and the webhook's CA; containers whose "
-        "image must be pulled or verified again cannot start then. Stop the webhook first: it would write them anew.",
+        help="delete what the webhook created in the cluster",
+        description="`helm uninstall` of the chart runs this command. `registration` deletes the "
+        "MutatingWebhookConfiguration, so that the API server no longer calls the webhook. `secrets` deletes the pull "
+        "secrets in all namespaces and the CA Secret; after that, a container cannot start if its image must be pulled "
+        "or verified again. Stop the webhook first: it would create the Secrets again.",
     )
     uninstall.add_argument("what", choices=("registration", "secrets"))
-    _reach(uninstall)
+    _pod_arguments(uninstall)
     uninstall.set_defaults(run=verbs.uninstall)
 
 
-def _reach(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="for the names of the objects")
-    parser.add_argument("--kubeconfig", metavar="FILE", help="how to reach the API server (default: as a pod)")
+def _pod_arguments(parser: argparse.ArgumentParser) -> None:
+    """For the chart's hooks, which run in a pod."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration; has the names of the objects")
+    parser.add_argument("--kubeconfig", metavar="FILE", help=KUBECONFIG_HELP)

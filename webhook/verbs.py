@@ -1,4 +1,4 @@
-"""What each verb of the command `pullsecret` does with its arguments: an exit code, and what people read."""
+"""Runs each verb of the command `pullsecret` and prints its result. Each function returns the exit code."""
 
 import argparse
 import asyncio
@@ -27,13 +27,13 @@ OK, FAILED, USAGE = 0, 1, 2
 
 
 class UsageError(Exception):
-    """A mistake in what the user wrote: exit code 2."""
+    """Wrong arguments, or a wrong file: exit code 2."""
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    # Until the app has its own: the kernel keeps from process 1, as in a pod, a signal that nothing handles.
+    # Until the app sets its own handler: the kernel drops a signal to process 1 that has no handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(OK))
-    # Late: these bring the server and the Kubernetes client, which no other command needs.
+    # Imported here: these load the server and the Kubernetes client, which no other command needs.
     from webhook import app  # noqa: PLC0415
     from webhook.serving import lines, log, secrecy  # noqa: PLC0415
     from webhook.serving.loop import Loop  # noqa: PLC0415
@@ -49,7 +49,7 @@ def serve(arguments: argparse.Namespace) -> int:
             runner.run(app.serve(config, arguments.kubeconfig))
     except* PullsecretError as group:
         raise PullsecretError("; ".join(str(e) for e in group.exceptions)) from None
-    except* Exception as group:  # noqa: BLE001  # Python's traceback would have their texts in it
+    except* Exception as group:  # noqa: BLE001  # Python's traceback would print their messages
         log.ended(group)
         code = FAILED
     return code
@@ -64,11 +64,11 @@ def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
     try:
         return reading.convert(raw)
     except ConfigError as e:
-        raise UsageError(f"with the flags of this call: {e}") from None
+        raise UsageError(f"the configuration with these flags: {e}") from None
 
 
 def inject(arguments: argparse.Namespace) -> int:
-    from webhook.commands.inject.references import ManifestError, inject  # noqa: PLC0415  # late: only this command needs it
+    from webhook.commands.inject.references import ManifestError, inject  # noqa: PLC0415  # no other command needs it
 
     config = reading.load(arguments.config)
     if not arguments.owner.strip():
@@ -87,7 +87,7 @@ def inject(arguments: argparse.Namespace) -> int:
 
 
 def _read(filename: str) -> str:
-    """Bytes, so that line ends stay what they are."""
+    """Reads bytes: a text file would have its line ends changed."""
     try:
         data = sys.stdin.buffer.read() if filename == "-" else Path(filename).read_bytes()
         return data.decode()
@@ -124,9 +124,9 @@ def try_pod(arguments: argparse.Namespace) -> int:
 
     config, name = reading.load(arguments.config), arguments.namespace
     if not name:
-        raise UsageError("no namespace to try a pod in; name an owned one (in the chart: test.namespace)")
+        raise UsageError("--namespace is empty; name a namespace that has an owner (in the chart: test.namespace)")
     if not is_name(name) or config.excluded(name):
-        raise UsageError(f"{name} is not a namespace that the webhook serves: name one that has an owner")
+        raise UsageError(f"{name} is not a namespace that the webhook serves; name a namespace that has an owner")
 
     async def run() -> None:
         async with Cluster.connect(arguments.kubeconfig) as cluster:
@@ -157,9 +157,9 @@ def adopt(arguments: argparse.Namespace) -> int:
 
     async def run() -> list[adopt.Outcome]:
         async with _administrator(arguments) as view:
-            asked = {"dry_run": arguments.dry_run, "force": arguments.force}
+            flags = {"dry_run": arguments.dry_run, "force": arguments.force}
             outcomes = []
-            async for outcome in adopt.run(view, arguments.namespace, datetime.now(UTC), **asked):
+            async for outcome in adopt.run(view, arguments.namespace, datetime.now(UTC), **flags):
                 outcomes.append(outcome)
                 if arguments.output == "text":
                     print(adopt.line(outcome, dry_run=arguments.dry_run), flush=True)

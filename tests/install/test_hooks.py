@@ -97,7 +97,7 @@ def test_helm_test_sees_the_reference(chart: Installed) -> None:
 def test_helm_test_without_a_namespace_says_what_to_do(chart: Installed) -> None:
     done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "")
     assert done.returncode == 2
-    assert "name an owned one (in the chart: test.namespace)" in done.stderr
+    assert "name a namespace that has an owner (in the chart: test.namespace)" in done.stderr
 
 
 @pytest.mark.parametrize(

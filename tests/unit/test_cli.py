@@ -81,16 +81,16 @@ def refused(ran: Ran, code: int) -> str:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Exit codes: 0 done; 1 it failed while running; 2 the call, a file or the configuration is wrong."),
+        ([], "Exit codes: 0 success; 1 failure while running; 2 wrong arguments, file or configuration."),
         (["serve"], "Runs the admission server until SIGTERM."),
         (["inject"], "Needs no cluster."),
-        (["config"], "say whether a file is a valid configuration, and what it comes to"),
-        (["config", "check"], "json: all values, defaults too"),
+        (["config"], "check a configuration file, and print what follows from it"),
+        (["config", "check"], "json prints all values, also defaults (default: text)"),
         (["config", "schema"], "usage: pullsecret config schema"),
-        (["try"], "Creates a pod by dry run in an owned namespace"),
-        (["status"], "Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong."),
-        (["adopt"], "Exit codes: 0 all fine; 1 a human is needed; 2 the call or the configuration is wrong."),
-        (["uninstall"], "Stop the webhook first: it would write them anew."),
+        (["try"], "Creates a pod by dry run in a namespace that has an owner"),
+        (["status"], "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."),
+        (["adopt"], "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."),
+        (["uninstall"], "Stop the webhook first: it would create the Secrets again."),
         (["version"], "usage: pullsecret version"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_wrong_configuration(
     ],
 )
 def test_wrong_flags(capture: pytest.CaptureFixture[str], flags: list[str], words: str) -> None:
-    assert refused(run(capture, "serve", *flags), 2).startswith(f"with the flags of this call: {words}")
+    assert refused(run(capture, "serve", *flags), 2).startswith(f"the configuration with these flags: {words}")
 
 
 def ports() -> list[str]:
