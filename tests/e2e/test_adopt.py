@@ -82,12 +82,12 @@ def test_the_guide_moves_a_namespace_without_a_gap(cluster: ControlPlane, webhoo
     dry, real, status = re.findall(r"```sh\n\s*pullsecret (.*?)\n", GUIDE.read_text())
     done = pullsecret(cluster, *dry.split())
     assert (done.code, done.err) == (0, "")
-    assert f"{owner}-ns: would be adopted: for {owner}; written so far by kubectl-client-side-apply" in done.out
+    assert f"{owner}-ns: would be adopted: for {owner}; last written by kubectl-client-side-apply" in done.out
     assert cluster.api.get("Secret", SECRET, f"{owner}-ns") == before
 
     done = pullsecret(cluster, *real.split())
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[-1] == "1 adopted, 0 with nothing to do, 0 for a human"
+    assert done.out.splitlines()[-1] == "1 adopted, 0 with nothing to do, 0 refused"
     after = stands(cluster, f"{owner}-ns", new)
     assert after
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
@@ -110,7 +110,7 @@ def test_the_guide_moves_a_namespace_without_a_gap(cluster: ControlPlane, webhoo
     assert f"{owner}-ns" in fine.out
 
     again = pullsecret(cluster, *real.split())
-    assert (again.code, again.out.splitlines()[-1]) == (0, "0 adopted, 1 with nothing to do, 0 for a human")
+    assert (again.code, again.out.splitlines()[-1]) == (0, "0 adopted, 1 with nothing to do, 0 refused")
     deployed.give(cluster.api, owner, newer := planted.token())
     rotated = stands(cluster, f"{owner}-ns", newer)
     assert rotated

@@ -95,7 +95,7 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
     told = status(cluster, group)
     assert told.code == 1
     assert told.out.splitlines()[-1] == (
-        "4 namespaces: 1 right, 1 without a known credential, 2 wrong; 1 pods without the reference; 2 for a human"
+        "4 namespaces: 1 right, 1 without a known credential, 2 wrong; 1 pods without the reference; 2 need attention"
     )
     assert status(cluster, group, "-n", good).code == 0
     assert status(cluster, group, "-n", moved).code == 1
@@ -161,7 +161,7 @@ def test_the_configuration_is_the_one_beside_the_service_that_is_called(
         cluster.api.create(decoy)
     nothing = command(cluster, "status")  # here the API server calls an address
     assert (nothing.code, nothing.out) == (2, "")
-    assert "does not call one Service; name the configuration with --config FILE" in nothing.err
+    assert "does not call one Service; name the configuration file with --config FILE" in nothing.err
     cluster.api.apply(deployed.registration())
     try:
         missing = command(cluster, "adopt", "--all", "--dry-run")
@@ -181,10 +181,10 @@ def test_the_configuration_is_the_one_beside_the_service_that_is_called(
         deployed.register(cluster, webhook.port)
     assert (missing.code, missing.out) == (2, "")
     assert "the ConfigMap pullsecret-webhook in namespace pullsecret-webhook" in missing.err
-    assert "is not there: is the chart installed?" in missing.err
+    assert "does not exist: is the chart installed?" in missing.err
     assert found.code == 0
     assert found.out.splitlines()[-1].startswith("1 namespaces: 0 right, 1 without a known credential")
-    assert adopted.out.splitlines()[-1] == "0 would be adopted, 0 with nothing to do, 0 for a human"
+    assert adopted.out.splitlines()[-1] == "0 would be adopted, 0 with nothing to do, 0 refused"
     assert (stranger.code, "cannot be read (403 Forbidden)" in stranger.err) == (2, True)
     assert named.code == 0
     assert named.out.splitlines()[-1].startswith("0 namespaces")

@@ -116,12 +116,12 @@ def test_a_namespace_that_is_not_served(chart: Installed, name: str, words: str)
 def test_helm_test_says_what_is_wrong(chart: Installed) -> None:
     done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "team-a", "--within", "1")
     assert done.returncode == 1
-    assert "the API server refuses it (403 Forbidden)" in done.stderr  # its role is for one namespace
+    assert "the API server refuses the pod (403 Forbidden)" in done.stderr  # its role is for one namespace
     opted_out = {"metadata": {"labels": {"pullsecret-webhook/inject": "disabled"}}}
     chart.cluster.api.patch("Namespace", "pullsecret-webhook-test", opted_out)
     done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "pullsecret-webhook-test", "--within", "1")
     assert done.returncode == 1
-    assert "does not get ghcr-secret: has the namespace an owner" in done.stderr
+    assert "does not get ghcr-secret: check that the namespace has an owner" in done.stderr
 
 
 def test_accounts_of_hooks_may_do_nothing_else(chart: Installed) -> None:
@@ -145,7 +145,7 @@ def test_accounts_of_hooks_may_do_nothing_else(chart: Installed) -> None:
 
 
 def test_uninstalling_removes_the_registration(chart: Installed) -> None:
-    for words in ("deleted", "was not there"):
+    for words in ("deleted", "did not exist"):
         done = chart.pullsecret("pullsecret-webhook-uninstall", "uninstall", "registration")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == f"mutatingwebhookconfiguration pullsecret-webhook {words}\n"
@@ -182,7 +182,7 @@ def test_uninstalling_removes_our_secrets_and_no_others(chart: Installed) -> Non
     assert chart.secrets() == {"team-a", "project-42-staging", "foreign"}
     done = chart.pullsecret("pullsecret-webhook-cleanup", "uninstall", "secrets")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "2 Secrets ghcr-secret deleted, 1 of others left; pullsecret-webhook-ca deleted\n"
+    assert done.stdout == "2 Secrets ghcr-secret deleted, 1 of others kept; pullsecret-webhook-ca deleted\n"
     assert chart.secrets() == {"foreign"}
     assert cluster.api.get("Secret", "pullsecret-webhook-ca", NAMESPACE) is None
     assert cluster.api.get("Secret", "alice", NAMESPACE)  # what the platform gave is the platform's

@@ -55,7 +55,7 @@ def test_a_failed_helm_test_says_why_and_leaves_no_role(release: Release, tmp_pa
     helm, space = release.helm(major, tmp_path), f"nobodys-{major}"
     release.cluster.namespace(space)
     helm.install({"test": {"namespace": space}})
-    with pytest.raises(HarnessError, match=f"a pod in {space} does not get {SECRET}: has the namespace an owner"):
+    with pytest.raises(HarnessError, match=f"a pod in {space} does not get {SECRET}: check that the namespace"):
         helm("test", NAME, "--logs")
     assert release.api.list("Role", space) == release.api.list("RoleBinding", space) == []
     assert release.api.get("ServiceAccount", f"{NAME}-test", NAMESPACE) is None

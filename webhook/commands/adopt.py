@@ -1,9 +1,9 @@
-"""`pullsecret adopt`: Secrets of our name that something else wrote become the webhook's, without a gap.
+"""`pullsecret adopt`: the webhook takes over Secrets of our name that something else wrote, without a gap.
 
-Only metadata is written: the label by which the webhook knows its own, whose the Secret is and for which namespace, and
-the reference to the namespace. UID and content stay; the webhook then sees the Secret and writes the owner's
-credentials into it in place, by force over whoever wrote it before. So nobody may go on writing it, and the owner's
-credentials must be there: else the webhook would delete what it has just been given.
+Only metadata is written: the managed-by label, the annotations with the owner and the UID of the namespace, and the
+owner reference to the namespace. UID and content stay. The webhook then sees the Secret and applies the owner's
+credentials in place, with force. So nothing else may still write the Secret. And the owner's credentials must be known:
+otherwise the webhook would delete the Secret.
 """
 
 from collections import Counter
@@ -23,9 +23,9 @@ from webhook.kube.listing import listed
 
 FIELD_MANAGER = "pullsecret-adopt"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-"""Has the whole Secret in it, the old token too."""
+"""Holds the whole Secret, also the old token."""
 
-_ORPHAN = "annotate the Secret {}, take it out of {}"
+_ORPHAN = "annotate the Secret {}, remove it from {}"
 _WRITERS: tuple[tuple[str, str, str, str], ...] = (
     (
         "label",
@@ -42,45 +42,46 @@ _WRITERS: tuple[tuple[str, str, str, str], ...] = (
     (
         "annotate",
         "meta.helm.sh/release-",
-        "it is of a Helm release",
+        "it belongs to a Helm release",
         _ORPHAN.format("helm.sh/resource-policy=keep", "the chart and upgrade"),
     ),
     (
         "label",
         "helm.toolkit.fluxcd.io/",
-        "it is of a Flux HelmRelease",
+        "it belongs to a Flux HelmRelease",
         _ORPHAN.format("helm.sh/resource-policy=keep", "the chart and reconcile"),
     ),
     (
         "label",
         "kustomize.toolkit.fluxcd.io/",
-        "it is of a Flux Kustomization",
+        "it belongs to a Flux Kustomization",
         _ORPHAN.format("kustomize.toolkit.fluxcd.io/prune=disabled", "Git and reconcile"),
     ),
     (
         "annotate",
         "argocd.argoproj.io/tracking-id",
-        "it is of an Argo CD application",
+        "it belongs to an Argo CD application",
         _ORPHAN.format("argocd.argoproj.io/sync-options=Prune=false", "Git and sync"),
     ),
-    ("annotate", "reflector.v1.k8s.emberstack.com/", "Reflector copies it", "end the copying at its source"),
-    ("annotate", "replicator.v1.mittwald.de/", "kubernetes-replicator copies it", "end the copying at its source"),
+    ("annotate", "reflector.v1.k8s.emberstack.com/", "Reflector copies it", "stop the copying at its source"),
+    ("annotate", "replicator.v1.mittwald.de/", "kubernetes-replicator copies it", "stop the copying at its source"),
 )
-"""Who writes such Secrets, how that is seen, and how to make them stop without taking the Secret along."""
+"""Where a writer leaves its sign (as kubectl's verb), the prefix of the key, who it is, and how to stop it so that the
+Secret stays."""
 
-_MAKERS = frozenset({"configmap", "externalsecret", "sealedsecret", "secret", "sopssecret"})
-"""Kinds that live in a namespace, so that a command to delete one reaches no further. Whoever may write the Secret says
-what owns it: any kind, any name.
+_DELETABLE_KINDS = frozenset({"configmap", "externalsecret", "sealedsecret", "secret", "sopssecret"})
+"""Namespaced kinds: a command that deletes one changes no other namespace. A user who may write the Secret may put any
+kind and any name into its owner references.
 """
 MAX_KEYS = 20
-"""Signs that a command takes away; more are nobody's who means no harm."""
+"""Keys of labels or annotations that a printed command removes. No honest writer leaves more."""
 
 Result = Literal["adopted", "fine", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`why` and, for a human, `todo`. `before`: who wrote the content so far."""
+    """`todo`: what an administrator has to do. `before`: who wrote the content last, and when."""
 
     namespace: str
     owner: str | None
@@ -91,24 +92,23 @@ class Outcome:
 
 
 def line(outcome: Outcome, *, dry_run: bool) -> str:
-    """For people."""
-    said = {"adopted": "would be adopted" if dry_run else "adopted", "fine": "nothing to do", "refused": "refused"}
+    results = {"adopted": "would be adopted" if dry_run else "adopted", "fine": "nothing to do", "refused": "refused"}
     why = [outcome.why] if outcome.why else [f"for {quoted(outcome.owner or '')}"]
-    why += [f"written so far by {outcome.before}"] if outcome.before else []
+    why += [f"last written by {outcome.before}"] if outcome.before else []
     todo = f"\n  to do: {outcome.todo}" if outcome.todo else ""
-    return f"{outcome.namespace}: {said[outcome.result]}: {'; '.join(why)}{todo}"
+    return f"{outcome.namespace}: {results[outcome.result]}: {'; '.join(why)}{todo}"
 
 
 def summary(outcomes: Sequence[Outcome], *, dry_run: bool) -> str:
     counts = Counter(outcome.result for outcome in outcomes)
     adopted = f"{counts['adopted']} {'would be adopted' if dry_run else 'adopted'}"
-    return f"{adopted}, {counts['fine']} with nothing to do, {counts['refused']} for a human"
+    return f"{adopted}, {counts['fine']} with nothing to do, {counts['refused']} refused"
 
 
 async def run(
     view: ClusterView, namespace: str | None, now: datetime, *, dry_run: bool, force: bool
 ) -> AsyncIterator[Outcome]:
-    """`namespace` None: all that are served; those without such a Secret are passed over."""
+    """`namespace` None: all served namespaces that have such a Secret."""
     sources = await view.source_secrets()
     if namespace is not None:
         space = await view.namespace(namespace)
@@ -128,22 +128,22 @@ async def run(
 def judge(
     namespace: Namespace, secret: PullSecretObject | None, known: Credentials | None, now: datetime, *, force: bool
 ) -> Outcome:
-    """May it be taken over? `known`: what the owner has here by the source Secrets; None: nobody could say."""
+    """Can it be adopted? `known`: the owner's credentials from source Secrets; None: a source Secret is broken."""
     name, owner = namespace.name, namespace.owner
 
     def refused(why: str, todo: str) -> Outcome:
         return Outcome(name, owner, "refused", why, todo)
 
     if owner is None:
-        return refused("the namespace has no owner", "say whose it is first")
+        return refused("the namespace has no owner", "set the owner first")
     if not namespace.enabled:
-        return refused("the namespace is opted out or excluded", "the webhook would delete the Secret")
+        return refused("the namespace is opted out or excluded", "nothing: the webhook would delete an adopted Secret")
     if namespace.terminating:
-        return refused("the namespace is being deleted", "nothing is to be done")
+        return refused("the namespace is being deleted", "nothing")
     if secret is None:
-        return Outcome(name, owner, "fine", "there is none; the webhook makes its own")
+        return Outcome(name, owner, "fine", "there is no such Secret; the webhook creates its own")
     if secret.ours:
-        return Outcome(name, owner, "fine", "it is the webhook's already")
+        return Outcome(name, owner, "fine", "it is already the webhook's")
     why, todo = _unfit(namespace, secret)
     if why:
         return refused(why, todo)
@@ -153,35 +153,31 @@ def judge(
 
 
 def _unfit(namespace: Namespace, secret: PullSecretObject) -> tuple[str, str]:
-    """Why the webhook could not take it over in place, or would have to fight for it; empty when nothing is wrong."""
+    """Why it cannot change in place, or what else still writes it, and what to do; empty when nothing is wrong."""
     meta = secret.metadata
-    call = "kubectl -n {} delete secret {}"
-    anew = f"{command(call, namespace.name, meta.name) or 'delete it'}; the webhook makes its own at once"
+    delete = command("kubectl -n {} delete secret {}", namespace.name, meta.name) or "delete it"
+    replace = f"{delete}; the webhook immediately creates its own"
     if meta.deletion_timestamp is not None:
-        return "the Secret is being deleted", "nothing: the webhook makes its own when it is gone"
+        return "the Secret is being deleted", "nothing: after that the webhook creates its own"
     if secret.type != DOCKERCONFIG_TYPE:
-        return f"its type is {quoted(secret.type)}, which cannot be changed", anew
+        return f"its type is {quoted(secret.type)}, and a type cannot be changed", replace
     if secret.immutable:
-        return "it is immutable", anew
+        return "it is immutable", replace
     for other in meta.owner_references or ():
         if other.uid != namespace.uid:
             return f"{quoted(other.kind)} {quoted(other.name)} owns it", _orphaned(namespace.name, other)
     return _written_by(namespace.name, meta)
 
 
-def _orphaned(namespace: str, maker: OwnerReference) -> str:
-    kind, call = maker.kind.lower(), "kubectl -n {} delete {} {} --cascade=orphan"
-    stop = command(call, namespace, kind, maker.name) if kind in _MAKERS and is_name(maker.name) else ""
-    what = stop or "if it is what it should be, delete it with --cascade=orphan"
-    return f"end that so that the Secret stays: {what}"
+def _orphaned(namespace: str, owner: OwnerReference) -> str:
+    kind, call = owner.kind.lower(), "kubectl -n {} delete {} {} --cascade=orphan"
+    delete = command(call, namespace, kind, owner.name) if kind in _DELETABLE_KINDS and is_name(owner.name) else ""
+    return f"remove that owner and keep the Secret: {delete or 'check it, then delete it with --cascade=orphan'}"
 
 
 def _written_by(namespace: str, meta: Meta) -> tuple[str, str]:
-    """Signs of a writer. They stay when it is stopped, so a human who has done that takes them away, all at once."""
-    places: dict[str, Mapping[str, str]] = {
-        "label": meta.labels or {},  # as kubectl calls it
-        "annotate": meta.annotations or {},
-    }
+    """The signs of a writer. They stay when the writer stops, so an administrator then removes them all."""
+    places: dict[str, Mapping[str, str]] = {"label": meta.labels or {}, "annotate": meta.annotations or {}}
     signs: list[tuple[str, str, str, str]] = [
         (where, key, who, stop)
         for where, prefix, who, stop in _WRITERS
@@ -190,7 +186,7 @@ def _written_by(namespace: str, meta: Meta) -> tuple[str, str]:
     ]
     for where, metadata in places.items():
         if by := metadata.get(MANAGED_BY):
-            signs.append((where, MANAGED_BY, f"its {MANAGED_BY} is {quoted(by)}", "make that stop writing it"))
+            signs.append((where, MANAGED_BY, f"its {MANAGED_BY} is {quoted(by)}", f"make {quoted(by)} stop writing it"))
     if not signs:
         return "", ""
     commands = []
@@ -198,32 +194,34 @@ def _written_by(namespace: str, meta: Meta) -> tuple[str, str]:
         if keys := [key for place, key, _, _ in signs if place == where]:
             call = f"kubectl -n {{}} {where} secret {{}}{' {}-' * len(keys)}"
             commands.append(command(call, namespace, meta.name, *keys))
-    away = (
-        " && ".join(commands) if all(commands) and len(signs) <= MAX_KEYS else "take these signs of it off the Secret"
-    )
+    short = all(commands) and len(signs) <= MAX_KEYS
     _, _, who, stop = signs[0]
-    return who, f"{stop}; then {away}"
+    remove = " && ".join(commands) if short else "remove its labels and annotations from the Secret"
+    return who, f"{stop}; then {remove}"
 
 
 def _lost(secret: PullSecretObject, known: Credentials | None, owner: str, now: datetime) -> tuple[str, str] | None:
-    """What would be lost when the webhook writes what it knows."""
+    """What would be lost when the webhook writes the credentials that it knows, and what to do."""
     if known is None:
-        return f"a source Secret of {quoted(owner)} is broken", "mend it"
+        return f"a source Secret of {quoted(owner)} is broken", "repair it"
     fresh = known.unexpired(now)
     if not fresh.items:
-        have = "has ended" if known.items else "is in no source Secret"
+        state = "has ended" if known.items else "is in no source Secret"
         return (
-            f"the credential of {quoted(owner)} {have}; the webhook would not keep this one",
-            "give the owner one first",
+            f"the credential of {quoted(owner)} {state}; the webhook would remove the credentials in this Secret",
+            "create a source Secret with a valid credential first",
         )
     try:
         had = [credential.registry for credential in secret.parsed.credentials]
     except DockerConfigError:
-        return None  # it helps nobody now
+        return None  # the kubelet cannot use it either
     registries = [credential.registry for credential in fresh.items]
     missing = [registry for registry in had if not covered(registry, registries)]
     if missing:
-        return f"{quoted(owner)} has no credential for {some(missing)}, which is in the Secret", "add it to the owner's"
+        return (
+            f"{quoted(owner)} has no credential for {some(missing)}, which is in the Secret",
+            "add one to the owner's source Secrets",
+        )
     return None
 
 
@@ -248,13 +246,13 @@ async def _adopt(
             within=30.0,
         )
     except ClusterError as e:
-        what = "it changed meanwhile" if e.status == 409 else f"the API server does not take it ({shown(str(e))})"
-        return Outcome(outcome.namespace, outcome.owner, "refused", what, "run this again")
+        why = "it has just changed" if e.status == 409 else f"the API server refused the change ({shown(str(e))})"
+        return Outcome(outcome.namespace, outcome.owner, "refused", why, "run this command again")
     return outcome
 
 
 def _patch(namespace: Namespace, secret: PullSecretObject) -> dict[str, Any]:
-    """With UID and version: exactly the object that was judged."""
+    """With UID and resourceVersion: only the object that was judged is patched."""
     reference = {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}
     return {
         "metadata": {

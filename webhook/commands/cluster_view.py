@@ -1,7 +1,5 @@
-"""What an administrator sees of the webhook's work with a kubeconfig of their own: for `adopt` and `status`.
-
-Namespaces and whose they are, the Secrets of our name, and what the source Secrets say. Sources that are no Secrets
-cannot be asked from here.
+"""What `adopt` and `status` read with an administrator's kubeconfig: namespaces and their owners, the Secrets of our
+name, and the source Secrets. Databases and HTTP services cannot be queried from here.
 """
 
 import base64
@@ -31,15 +29,15 @@ from webhook.sources.secret import SourceSecret, merge, read
 
 CONFIG_KEY = "config.yaml"
 FINGERPRINT = Fingerprint(b"")
-"""Compares within one run and is never shown, so it needs no key."""
+"""Without a key: fingerprints are compared within one run and never shown."""
 REGISTRATION = Tls().webhook_configuration
-"""The chart's names are fixed, whatever the release is called."""
-BY_HAND = "name the configuration with --config FILE"
+"""The chart's names do not depend on the name of the release."""
+USE_FLAG = "name the configuration file with --config FILE"
 T = TypeVar("T")
 
 
 class Manager(msgspec.Struct, rename="camel"):
-    """One who wrote fields of the object, and when last."""
+    """A field manager of the object, and when it wrote last."""
 
     manager: str = ""
     operation: str = ""
@@ -56,7 +54,7 @@ class PullSecretMeta(SecretMeta):
 
 
 class PullSecretObject(SecretObject):
-    """A Secret of our name, whoever wrote it."""
+    """A Secret of our name, ours or not."""
 
     metadata: PullSecretMeta
 
@@ -93,7 +91,7 @@ class _Called(msgspec.Struct, rename="camel"):
 
 
 class _Registration(msgspec.Struct):
-    """A MutatingWebhookConfiguration: whom the API server calls."""
+    """A MutatingWebhookConfiguration."""
 
     webhooks: list[_Called] | None = None
 
@@ -112,29 +110,29 @@ class SourceSecrets:
     of_owner: Mapping[str, Mapping[str, SourceSecret]]
 
     def usable(self, namespace: Namespace) -> Credentials | None:
-        """What the webhook would write there, ended ones too. None: a Secret is broken, so nobody can say."""
+        """The owner's credentials for the namespace, also those that have ended. None: a source Secret is broken."""
         found = merge(self.of_owner.get(namespace.owner or "", {}))
         return found.usable_in(namespace.name) if isinstance(found, Credentials) else None
 
 
 async def deployed_config(cluster: Cluster) -> Config:
-    """The configuration of the running webhook, by its registration: beside the Service that the API server calls.
+    """The configuration of the running webhook. Raises ConfigError.
 
-    Only a cluster's administrators write registrations; whoever has a namespace can label a ConfigMap. Raises
-    ConfigError.
+    Its ConfigMap has the namespace and the name of the Service in the MutatingWebhookConfiguration. Only cluster
+    administrators can write the latter, but every tenant can label a ConfigMap.
     """
     path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{REGISTRATION}"
     registration = await _there(cluster, path, f"the MutatingWebhookConfiguration {REGISTRATION}", _Registration)
     services = {webhook.client_config.service for webhook in registration.webhooks or ()}
     if len(services) != 1 or (service := services.pop()) is None:
-        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} does not call one Service; {BY_HAND}")
+        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} does not call one Service; {USE_FLAG}")
     if not (is_name(service.namespace) and is_name(service.name)):
-        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} names no Service; {BY_HAND}")
-    what = f"the ConfigMap {service.name} in namespace {service.namespace}, where the webhook's Service is,"
+        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} names no Service; {USE_FLAG}")
+    what = f"the ConfigMap {service.name} in namespace {service.namespace}"
     path = f"/api/v1/namespaces/{service.namespace}/configmaps/{service.name}"
     data = (await _there(cluster, path, what, _ConfigMap)).data or {}
     if CONFIG_KEY not in data:
-        raise ConfigError(f"{what} has no {CONFIG_KEY}; {BY_HAND}")
+        raise ConfigError(f"{what} has no {CONFIG_KEY}; {USE_FLAG}")
     return reading.parse(data[CONFIG_KEY])
 
 
@@ -142,10 +140,10 @@ async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
     try:
         return await decode(msgspec.json.Decoder(kind), await cluster.call("GET", path, within=30.0))
     except ClusterError as e:
-        why = "is not there: is the chart installed?" if e.status == 404 else f"cannot be read ({e});"
-        raise ConfigError(f"{what} {why} {BY_HAND}") from None
+        why = "does not exist: is the chart installed?" if e.status == 404 else f"cannot be read ({e});"
+        raise ConfigError(f"{what} {why} {USE_FLAG}") from None
     except Unreadable:
-        raise ConfigError(f"{what} is not what it should be; {BY_HAND}") from None
+        raise ConfigError(f"{what} cannot be decoded; {USE_FLAG}") from None
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ class ClusterView:
         return Reader(self.config.rules, self.config.excluded, FINGERPRINT, self.config.pull_secret.name)
 
     async def namespace(self, name: str) -> Namespace:
-        """Raises PullsecretError when there is none."""
+        """Raises PullsecretError when it does not exist."""
         if not is_name(name):
             raise PullsecretError(f"{quoted(name)} is not a valid name of a namespace")
         try:
@@ -168,7 +166,7 @@ class ClusterView:
             raise PullsecretError(f"namespace {name} cannot be read ({e})") from None
 
     async def served(self) -> dict[str, Namespace]:
-        """All namespaces that the webhook serves and that stay."""
+        """All namespaces that the webhook serves, by name, without those that are being deleted."""
         objects = listed(self.cluster, "namespaces", "/api/v1/namespaces", NamespaceObject, metadata_only=True)
         reader = self.reader
         read = [reader.namespace(one) async for one in objects]
@@ -196,7 +194,7 @@ class ClusterView:
 
 
 def covered(registry: str, by: Iterable[str]) -> bool:
-    """Would an image that `registry` is for also find one of these entries? As the kubelet matches: by prefix."""
+    """Does every image that matches `registry` also match one of `by`? The kubelet matches by prefix."""
     own = canonical_registry(registry)
     return any(own == other or (_host(own) == _host(other) and own.startswith(other)) for other in by)
 

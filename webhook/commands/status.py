@@ -1,10 +1,10 @@
-"""`pullsecret status`: is everything as it should be, namespace by namespace, and if not, why?
+"""`pullsecret status`: does each namespace have the right pull secret, and if not, why?
 
-Read from the cluster alone, with an administrator's kubeconfig, and without writing: namespaces, the Secrets of our
-name, source Secrets, our own Events, pods, and service accounts of those that lack the reference. Of each object only
-what is shown is kept, so that thousands of namespaces fit; of a credential no more than its registry.
+Reads only from the cluster, with an administrator's kubeconfig, and writes nothing: namespaces, the Secrets of our
+name, source Secrets, our own Events, pods, and service accounts. Keeps only what is shown, so that thousands of
+namespaces fit into memory; of a credential only its registry.
 
-Sources that are no Secrets cannot be asked from here: the webhook's recent Events about them stand in for that.
+Databases and HTTP services cannot be queried from here. The webhook's recent Events about them are shown instead.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ from webhook.kube.listing import listed
 from webhook.kube.recent_events import recent_warnings
 
 MAX_CELL_CHARS = 64
-"""Characters of a cell of the table; JSON has all."""
+"""Characters of a cell of the table. JSON is not cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class _Pod(msgspec.Struct):
     status: _Phase = _Phase()
 
     def lacks(self, name: str) -> bool:
-        """Should it have the reference, and has it not? One that has ended needs none."""
+        """Is the reference missing? A pod that has ended or is being deleted needs none."""
         meta = self.metadata
         if self.status.phase in ("Succeeded", "Failed") or meta.deletion_timestamp is not None:
             return False
@@ -65,7 +65,7 @@ class _Pod(msgspec.Struct):
 
 
 async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report:
-    """`namespace` None: all that are served."""
+    """`namespace` None: all served namespaces."""
     config, reader = view.config, view.reader
     name = config.pull_secret.name
     if namespace is not None:
@@ -118,7 +118,7 @@ def _within(namespace: str | None, resource: str) -> str:
 
 
 def text(report: Report) -> str:
-    """The warnings about sources, a table, and below each row what is to be said about it."""
+    """The warnings about sources, then the table with problems and notes below each row, then the summary."""
     lines = report.lines
     rows = [("NAMESPACE", "OWNER", "SECRET", "ENDS", "WRITTEN", "REGISTRIES")]
     for line in lines:
@@ -137,23 +137,23 @@ def text(report: Report) -> str:
 def summary(lines: Sequence[Line]) -> str:
     states = Counter(line.state for line in lines)
     pods = sum(len(line.pods_without) + len(line.pods_barred) for line in lines)
-    human = sum(line.needs_a_human for line in lines)
+    attention = sum(line.needs_a_human for line in lines)
     return (
         f"{len(lines)} namespaces: {states['right']} right, {states['none']} without a known credential, "
-        f"{states['wrong']} wrong; {pods} pods without the reference; {human} for a human"
+        f"{states['wrong']} wrong; {pods} pods without the reference; {attention} need attention"
     )
 
 
 def _pods_text(line: Line) -> list[str]:
-    said = []
+    texts = []
     if line.pods_without:
-        said.append(f"pods without the reference, to be created anew: {some(line.pods_without)}")
+        texts.append(f"pods without the reference: {some(line.pods_without)}; create them again")
     if line.pods_barred:
-        said.append(
-            f"pods without the reference, which their service account forbids: {some(line.pods_barred)}; "
-            f"add the pull secret to the imagePullSecrets of {some(line.accounts_barring)}, then create them anew"
+        texts.append(
+            f"pods without the reference, because their service account forbids it: {some(line.pods_barred)}; "
+            f"add the pull secret to the imagePullSecrets of {some(line.accounts_barring)}, then create the pods again"
         )
-    return said
+    return texts
 
 
 def _short(when: datetime | None) -> str:

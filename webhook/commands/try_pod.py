@@ -1,4 +1,4 @@
-"""Would a pod get the reference? Asked of the API server by dry run: nothing is stored, and the whole way is gone."""
+"""Does a new pod get the reference? A dry run shows it: the API server calls the webhook and stores nothing."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.decoding import decode
 
 RETRY_SECONDS = 1.0
-"""Seconds between two tries: a namespace that has just been made has no account yet, and selectors lag."""
+"""Seconds between two tries: a new namespace has no service account yet, and the API server's selectors lag."""
 
 
 class _Pod(msgspec.Struct):
@@ -24,7 +24,7 @@ _POD = msgspec.json.Decoder(_Pod)
 
 
 async def run(cluster: Cluster, config: Config, namespace: str, within: float) -> None:
-    """Raises PullsecretError when the reference is not there in time."""
+    """`within`: seconds. Raises PullsecretError when the pod does not get the reference in time."""
     clock = asyncio.get_running_loop().time
     until = clock() + within
     name = config.pull_secret.name
@@ -39,14 +39,14 @@ async def _problem(cluster: Cluster, namespace: str, name: str) -> str | None:
     try:
         raw = await cluster.call("POST", path, query={"dryRun": "All"}, body=_pod(), within=15.0)
     except ClusterError as e:
-        return f"the API server refuses it ({e})"
+        return f"the API server refuses the pod ({e})"
     if name in ((await decode(_POD, raw)).spec.names or []):
         return None
-    return "has the namespace an owner, and are the webhook's pods ready?"
+    return "check that the namespace has an owner and that the webhook's pods are ready"
 
 
 def _pod() -> dict[str, Any]:
-    """For the webhook alone, and one that the strictest Pod Security Standard, quotas and limits let pass."""
+    """The safety net leaves it to the webhook. The restricted Pod Security Standard, quotas and limits allow it."""
     few = {"cpu": "1m", "memory": "8Mi"}
     container = {
         "name": "try",

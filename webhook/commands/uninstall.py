@@ -1,4 +1,4 @@
-"""What the webhook leaves in the cluster is removed: where the API server calls it, the pull secrets, its CA."""
+"""Deletes what the webhook created in the cluster: its MutatingWebhookConfiguration, the pull secrets, its CA."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from webhook.kube.cluster import Cluster, ClusterError, Meta
 from webhook.kube.listing import listed
 
 MAX_DELETIONS = 16
-"""Deletions under way; the API server has others to serve."""
+"""Deletions at the same time, to spare the API server."""
 
 
 class _Item(msgspec.Struct):
@@ -22,11 +22,11 @@ async def registration(cluster: Cluster, config: Config) -> str:
     name = config.tls.webhook_configuration
     path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
     gone = await _delete(cluster, path)
-    return f"mutatingwebhookconfiguration {name} {'deleted' if gone else 'was not there'}"
+    return f"mutatingwebhookconfiguration {name} {'deleted' if gone else 'did not exist'}"
 
 
 async def secrets(cluster: Cluster, config: Config) -> str:
-    """Only those with our label; a Secret of that name without it is somebody else's."""
+    """Deletes only Secrets with our label. A Secret of that name without it is not ours."""
     name = config.pull_secret.name
     query = {"fieldSelector": f"metadata.name={name}"}
     secrets = listed(cluster, f"the Secrets {name}", "/api/v1/secrets", _Item, query=query, metadata_only=True)
@@ -40,15 +40,15 @@ async def secrets(cluster: Cluster, config: Config) -> str:
 
     gone = sum(await asyncio.gather(*map(delete, ours)))
     await _delete(cluster, f"/api/v1/namespaces/{config.namespace}/secrets/{config.tls.ca_secret}")
-    return f"{gone} Secrets {name} deleted, {len(found) - len(ours)} of others left; {config.tls.ca_secret} deleted"
+    return f"{gone} Secrets {name} deleted, {len(found) - len(ours)} of others kept; {config.tls.ca_secret} deleted"
 
 
 async def _delete(cluster: Cluster, path: str, uid: str = "") -> bool:
-    """Whether it was there."""
+    """Whether it existed."""
     try:
         await cluster.call("DELETE", path, body={"preconditions": {"uid": uid}} if uid else {}, within=30.0)
     except ClusterError as e:
-        if e.status == 404 or (uid and e.status == 409):  # another one took its place since: it is not ours to delete
+        if e.status == 404 or (uid and e.status == 409):  # 409: it was replaced; the new one may not be ours
             return False
         raise PullsecretError(f"{path.rpartition('/')[2]} cannot be deleted ({e})") from None
     return True

@@ -1,4 +1,4 @@
-"""The verdict on one namespace, from what `pullsecret status` has read: is its pull secret what it should be?"""
+"""The verdict on one namespace, from what `pullsecret status` has read: is its pull secret right?"""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,9 +18,9 @@ State = Literal["right", "none", "wrong", "unserved"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs a human.
+    """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs attention.
 
-    `expires`: when the next of its credentials ends; if there is none, when the first one did.
+    `expires`: when the next of its credentials ends; if all have ended, when the first one did.
     """
 
     namespace: str
@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """Running pods of one namespace without the reference. `barred`: their `accounts` forbid it to them."""
+    """Running pods of one namespace without the reference. `barred`: those whose service `accounts` forbid it."""
 
     without: tuple[str, ...] = ()
     barred: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Pods:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is kept of a Secret of our name."""
+    """What `status` keeps of a Secret of our name."""
 
     existing: ExistingSecret
     type: str
@@ -83,7 +83,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Judge:
-    """`asked`: are source Secrets all that there is? If not, what an owner should have is not known here."""
+    """`asked`: are all sources Secrets? If not, the credentials of an owner are not fully known here."""
 
     planner: Planner
     now: datetime
@@ -97,7 +97,7 @@ class Judge:
         known: Credentials | None,
         pods: Pods = Pods(),
     ) -> Line:
-        """`known`: what the owner has here by the source Secrets, None when one is broken."""
+        """`known`: the owner's credentials for the namespace from source Secrets; None: one of them is broken."""
         return replace(
             self._line(namespace, seen, known),
             pods_without=pods.without,
@@ -114,7 +114,7 @@ class Judge:
                 if problem
                 else "no credential is known"
                 if self.asked
-                else "sources other than Secrets are not asked from here"
+                else "status cannot query sources other than Secrets"
             )
             state: State = "wrong" if problem else "none"
             return Line(name, owner, state, problem=problem, note=note)
@@ -155,35 +155,35 @@ class Judge:
         if not existing.ours:
             return f"the Secret is not the webhook's; see pullsecret adopt -n {namespace.name} --dry-run"
         if existing.terminating:
-            return "the Secret is being deleted and something holds it"
+            return "the Secret is being deleted, and a finalizer holds it"
         if not existing.dockerconfig:
-            return f"the Secret's type is {quoted(seen.type)}"
+            return f"the type of the Secret is {quoted(seen.type)}"
         if existing.owner != namespace.owner:
-            return f"the Secret is {quoted(existing.owner or 'nobody')}'s"
+            return f"the Secret is for {f'owner {quoted(existing.owner)}' if existing.owner else 'no owner'}"
         if seen.namespace_uid != namespace.uid:
             return "the Secret is for an earlier namespace of this name"
         if seen.unreadable:
-            return f"the Secret's content is not usable: {seen.unreadable}"
+            return f"the content of the Secret is not usable: {seen.unreadable}"
         if ended := [end for end in existing.ends if has_ended(end, self.now)]:
             return f"a credential of {quoted(namespace.owner or '')} ended {min(ended):%Y-%m-%d %H:%M}; renew it"
         return ""
 
     def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> str:
-        """Would the webhook change it, as far as is known here?"""
+        """Would the webhook change the Secret, as far as is known here?"""
         owner = namespace.owner or ""
         if not self.asked:
             return _stale(seen, self.warnings.of_owner.get(owner))
         if known is None:
-            return f"a source Secret of {quoted(owner)} is broken; what stood before stays"
+            return f"a source Secret of {quoted(owner)} is broken; the pull secret stays unchanged"
         if isinstance(self.planner(namespace, known, seen.existing, self.now).step, Leave):
             return ""
-        return f"the Secret is not what {quoted(owner)}'s source Secrets say; is the webhook running?"
+        return f"the Secret differs from the source Secrets of {quoted(owner)}; is the webhook running?"
 
 
 def _stale(seen: Seen, warning: WarningEvent | None) -> str:
-    """Could the webhook not learn what the owner has? What it cannot use of an answer is in no Secret, however new."""
+    """Has a source failed since the Secret was written? A broken part of an answer counts always: no Secret has it."""
     if warning is None or warning.reason not in ("SourceUnavailable", "SourceAnswerBroken"):
         return ""
     if warning.reason == "SourceUnavailable" and not warning.is_after(seen.written):
         return ""
-    return f"what stands may be old; {warning}"
+    return f"the Secret may be outdated; {warning}"

@@ -48,13 +48,16 @@ def test_a_plain_one_is_taken_over_and_who_wrote_it_is_said() -> None:
     outcome = judged(secret({"managedFields": [written, labelled]}))
     assert outcome == Outcome("team", "alice", "adopted", before="patcher, 2029-12-31 10:00")
     assert line(outcome, dry_run=True) == (
-        "team: would be adopted: for alice; written so far by patcher, 2029-12-31 10:00"
+        "team: would be adopted: for alice; last written by patcher, 2029-12-31 10:00"
     )
 
 
 @pytest.mark.parametrize(
     ("found", "why"),
-    [(None, "there is none"), (secret({"labels": {"app.kubernetes.io/managed-by": "pullsecret-webhook"}}), "already")],
+    [
+        (None, "there is no such Secret"),
+        (secret({"labels": {"app.kubernetes.io/managed-by": "pullsecret-webhook"}}), "already"),
+    ],
     ids=["none", "ours"],
 )
 def test_nothing_to_do(found: PullSecretObject | None, why: str) -> None:
@@ -224,4 +227,4 @@ def test_covered_as_the_kubelet_matches(registry: str, by: str, is_covered: bool
 
 def test_summary() -> None:
     outcomes = [Outcome("a", "x", "adopted"), Outcome("b", "x", "refused", "no", "do"), Outcome("c", "x", "fine")]
-    assert summary(outcomes, dry_run=False) == "1 adopted, 1 with nothing to do, 1 for a human"
+    assert summary(outcomes, dry_run=False) == "1 adopted, 1 with nothing to do, 1 refused"

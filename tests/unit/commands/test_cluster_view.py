@@ -37,7 +37,7 @@ def test_it_is_beside_the_service_that_the_api_server_calls() -> None:
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        ({}, "the MutatingWebhookConfiguration pullsecret-webhook is not there: is the chart installed?"),
+        ({}, "the MutatingWebhookConfiguration pullsecret-webhook does not exist: is the chart installed?"),
         ({WEBHOOK: 403}, "the MutatingWebhookConfiguration pullsecret-webhook cannot be read (403 Forbidden)"),
         ({WEBHOOK: {}}, "does not call one Service"),
         ({WEBHOOK: {"webhooks": [{"clientConfig": {"url": "https://127.0.0.1"}}]}}, "does not call one Service"),
@@ -50,8 +50,8 @@ def test_it_is_beside_the_service_that_the_api_server_calls() -> None:
             "does not call one Service",
         ),
         ({WEBHOOK: {"webhooks": [{"clientConfig": {"service": {"namespace": "../x", "name": "y"}}}]}}, "no Service"),
-        ({WEBHOOK: {"webhooks": "x"}}, "is not what it should be"),
-        ({WEBHOOK: CALLED}, "the ConfigMap pullsecret-webhook in namespace platform, where the webhook's Service is,"),
+        ({WEBHOOK: {"webhooks": "x"}}, "cannot be decoded"),
+        ({WEBHOOK: CALLED}, "the ConfigMap pullsecret-webhook in namespace platform does not exist"),
         ({WEBHOOK: CALLED, MAP: 403}, "cannot be read (403 Forbidden)"),
         ({WEBHOOK: CALLED, MAP: {"data": None}}, "has no config.yaml"),
     ],
@@ -60,4 +60,4 @@ def test_where_it_is_not_found_the_message_says_what_is_missing(found: dict[str,
     with pytest.raises(ConfigError) as refused:
         asyncio.run(deployed_config(cast(Cluster, Objects(found))))
     assert why in str(refused.value)
-    assert str(refused.value).endswith("name the configuration with --config FILE")
+    assert str(refused.value).endswith("name the configuration file with --config FILE")

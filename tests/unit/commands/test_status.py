@@ -165,20 +165,20 @@ def told(message: str, at: datetime = NOW + timedelta(minutes=5)) -> Judge:
 def test_what_was_said_before_the_secret_was_written_is_no_reason() -> None:
     for seconds, problem in ((2, '; an Event in team says: "a quota"'), (0.5, ""), (-1, "")):
         line = told("a quota", NOW + timedelta(seconds=seconds))(SPACE, but(owner="bob"), GHCR)
-        assert line.problem == "the Secret is bob's" + problem
+        assert line.problem == "the Secret is for owner bob" + problem
 
 
 @pytest.mark.parametrize(
     ("seen", "problem"),
     [
         (but(ours=False), "not the webhook's; see pullsecret adopt -n team --dry-run"),
-        (but(terminating=True), "something holds it"),
-        (replace(but(dockerconfig=False), type="Opaque"), "type is Opaque"),
-        (but(owner="bob"), "the Secret is bob's"),
-        (but(owner=None), "the Secret is nobody's"),
+        (but(terminating=True), "a finalizer holds it"),
+        (replace(but(dockerconfig=False), type="Opaque"), "the type of the Secret is Opaque"),
+        (but(owner="bob"), "the Secret is for owner bob"),
+        (but(owner=None), "the Secret is for no owner"),
         (replace(RIGHT, namespace_uid="before"), "earlier namespace"),
         (replace(RIGHT, unreadable="it is not JSON"), "not usable: it is not JSON"),
-        (but(digest=b"other"), "the Secret is not what alice's source Secrets say"),
+        (but(digest=b"other"), "the Secret differs from the source Secrets of alice"),
         (but(ends=(NOW,)), "ended 2030-01-01 00:00; renew it"),
     ],
 )
@@ -221,20 +221,20 @@ def test_a_source_that_is_not_asked_from_here() -> None:
     elsewhere = Judge(PLANNER, NOW, asked=False)
     assert elsewhere(SPACE, but(digest=b"other"), Credentials()).state == "right"
     missing = elsewhere(SPACE, None, Credentials())
-    assert (missing.state, missing.note) == ("none", "sources other than Secrets are not asked from here")
+    assert (missing.state, missing.note) == ("none", "status cannot query sources other than Secrets")
 
 
 def test_a_broken_source_secret_is_said_while_the_last_one_stands() -> None:
     line = JUDGE(SPACE, RIGHT, None)
-    assert (line.state, line.problem) == ("wrong", "a source Secret of alice is broken; what stood before stays")
+    assert line.state == "wrong"
+    assert line.problem == "a source Secret of alice is broken; the pull secret stays unchanged"
 
 
 def test_pods_without_the_reference_need_a_human() -> None:
     line = JUDGE(SPACE, RIGHT, GHCR, Pods(tuple("abcdefg")))
     assert (line.state, line.needs_a_human) == ("right", True)
     assert (
-        "  pods without the reference, to be created anew: a, b, c, d, e and 2 more"
-        in text(Report([line])).splitlines()
+        "  pods without the reference: a, b, c, d, e and 2 more; create them again" in text(Report([line])).splitlines()
     )
 
 
@@ -262,12 +262,12 @@ def test_pods_whose_account_forbids_it_are_not_helped_by_being_created_anew() ->
     )
     assert found.needs_a_human
     assert text(found).splitlines()[-3:] == [
-        "  pods without the reference, to be created anew: plain, listed",
+        "  pods without the reference: plain, listed; create them again",
         (
-            "  pods without the reference, which their service account forbids: of-strict; "
-            "add the pull secret to the imagePullSecrets of strict, then create them anew"
+            "  pods without the reference, because their service account forbids it: of-strict; "
+            "add the pull secret to the imagePullSecrets of strict, then create the pods again"
         ),
-        "1 namespaces: 0 right, 1 without a known credential, 0 wrong; 3 pods without the reference; 1 for a human",
+        "1 namespaces: 0 right, 1 without a known credential, 0 wrong; 3 pods without the reference; 1 need attention",
     ]
 
 
@@ -357,8 +357,8 @@ def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
     broken = f"source sql: of owner {BROKEN}: credential 1: it has no text at username"
     missing, existing = judged(warnings()), judged(warnings(), existing=True)
     assert missing[REFUSED].problem == f'there is no Secret; {OWN} says: "{refused}"'
-    assert existing[REFUSED].problem == f'what stands may be old; {OWN} says: "{refused}"'
-    assert existing[BROKEN].problem == f'what stands may be old; {OWN} says: "{broken}"'
+    assert existing[REFUSED].problem == f'the Secret may be outdated; {OWN} says: "{refused}"'
+    assert existing[BROKEN].problem == f'the Secret may be outdated; {OWN} says: "{broken}"'
     assert "the credential of owner ended for ghcr.io has ended; renew it" in missing["ended"].problem
     assert "different credentials of owner a for b has: c for ghcr.io" in existing[CONFLICT].note
     assert not existing[CONFLICT].problem
@@ -408,7 +408,7 @@ def test_the_table() -> None:
     lines = [
         Line("a", "alice", "right", ("ghcr.io",), NOW, NOW),
         Line("long-name", "bob", "none", note="no credential is known"),
-        Line("b", "carol", "wrong", problem="the Secret is bob's"),
+        Line("b", "carol", "wrong", problem="the Secret is for owner bob"),
     ]
     assert text(Report(lines)).splitlines() == [
         "NAMESPACE  OWNER  SECRET  ENDS              WRITTEN           REGISTRIES",
@@ -416,8 +416,8 @@ def test_the_table() -> None:
         "long-name  bob    none    -                 -                 -",
         "  no credential is known",
         "b          carol  wrong   -                 -                 -",
-        "  the Secret is bob's",
-        "3 namespaces: 1 right, 1 without a known credential, 1 wrong; 0 pods without the reference; 1 for a human",
+        "  the Secret is for owner bob",
+        "3 namespaces: 1 right, 1 without a known credential, 1 wrong; 0 pods without the reference; 1 need attention",
     ]
 
 
