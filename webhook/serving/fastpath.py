@@ -1,8 +1,8 @@
-"""A review that needs no waiting is answered as soon as its last byte is here: without a task, a scope or a router.
+"""Answers a review that needs no waiting as soon as its last byte arrives: without a task, an ASGI scope or a router.
 
-uvicorn starts a task for each request head, and Starlette routes it; together they cost more than the review itself
-(tests/bench/README.md has the figures). So an ordinary POST of a review is held back until it is whole. If the answer
-can be given at once it is written here; if not, uvicorn gets the request as if it had just arrived.
+uvicorn starts a task for each request head, and Starlette routes it; both together cost more than the review itself
+(tests/bench/README.md has the figures). So an ordinary POST of a review is held until it is complete. If its answer
+needs no waiting, it is written here. If not, uvicorn gets the request as if it had just arrived.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from webhook.core.review import Request
 from webhook.serving.limits import LimitedProtocol
 
 AtOnce = Callable[[bytes], bytes | Request | None]
-"""A whole HTTP response; or the decoded review, which has to wait for something; or None."""
+"""From the body to the whole HTTP response; or to the decoded review, which must wait; or to None: ask the app."""
 
 DECODED = "pullsecret_webhook.review"
-"""Key in the ASGI scope: the review, if it was decoded already. Its body is not kept: a review may wait for long."""
+"""Key in the ASGI scope: the review, if it is already decoded. Its body is not kept, because a review may wait long."""
 
 PATH = b"/mutate"
 LAST = b"\r\nconnection: close\r\n"
-"""In the place of the end of the first line of an answer: there is none after it on this connection."""
+"""Replaces the end of the status line in the last answer on a connection."""
 MAX_HELD_BYTES = 1024 * 1024
-"""Bytes. More is not ordinary, and the app counts what it reads."""
+"""Bytes of a body. A larger one goes to the app, which limits it."""
 _ODD = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade"})
-"""Headers that an API server does not send with a review, and that ask for more than an answer."""
+"""Headers that ask for more than an answer. An API server does not send them with a review."""
 
 
 class ReviewProtocol(LimitedProtocol):
@@ -61,7 +61,7 @@ class ReviewProtocol(LimitedProtocol):
         if self._held is not None:
             body = b"".join(self._held)
             answer = self._at_once(body)
-            stays = answer is None or self.review_came()  # None: perhaps it is none
+            stays = answer is None or self.review_came()  # None: it may be no review
             if isinstance(answer, bytes):
                 self._held = None
                 self.message_is_complete()
@@ -77,38 +77,37 @@ class ReviewProtocol(LimitedProtocol):
             else:
                 self._hand_over(body)
         else:
-            stays = not self._is_to_be_answered() or self.review_came()
+            stays = not self._is_post_of_review() or self.review_came()
         if not stays:
             self.cycle.keep_alive = False
         super().on_message_complete()
 
     def shutdown(self) -> None:
-        """uvicorn waits for requests that it knows of; one that is held is not lost for being half here."""
+        """uvicorn waits only for requests that it knows. So it gets the held one, even if it is not complete."""
         if self._held is not None:
             self._hand_over(b"".join(self._held))
         super().shutdown()
 
     def _hand_over(self, body: bytes) -> None:
         self._held = None
-        self._gone()  # it is counted again
+        self._gone()  # `on_body` counts the bytes again
         super().on_headers_complete()
         super().on_body(body)
 
-    def _is_to_be_answered(self) -> bool:
-        """Is it for us, whatever is in it?"""
+    def _is_post_of_review(self) -> bool:
         return bool(self.parser.get_method() == b"POST") and self.url.partition(b"?")[0] == PATH
 
     def _is_ordinary(self) -> bool:
-        if not self._is_to_be_answered():
+        if not self._is_post_of_review():
             return False
-        # Nothing else is on its way: answers go out in the order of requests, and nobody lets them pile up unread.
+        # Answers go out in the order of requests, and a client that does not read gets no more of them.
         if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
             return False
         headers = dict(self.headers)
         length = headers.get(b"content-length", b"")
         return (
             length.isdigit()
-            and len(length) < 10  # Python reads no numbers of thousands of digits
+            and len(length) < 10  # Python does not convert numbers of thousands of digits
             and int(length) <= MAX_HELD_BYTES
             and headers.get(b"content-type") == b"application/json"
             and _ODD.isdisjoint(headers)

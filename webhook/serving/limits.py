@@ -1,11 +1,11 @@
-"""HTTP limits that uvicorn does not have: on how long a request takes, on its head, its body and what follows it.
+"""HTTP limits that uvicorn does not have: on the duration of a request, on its head, its body and on unread answers.
 
-Anybody in the cluster may connect. Without these a silent connection, or half a request, stays open for ever; a head of
-megabytes, or trailers without end, are kept; and a client that sends without reading is read from without end.
-How many may connect is in slots.py and listener.py.
-A request must be whole within a time that runs from its first byte, and its answer be read. A connection on which
-nothing is asked may rest as long as one that was kept alive: the API server opens some that it only needs later, and a
-POST on one that we close at that moment is lost.
+Every pod in the cluster may connect. Without these limits, a silent connection or half a request stays open for ever, a
+head of megabytes or endless trailers are kept in memory, and a client that never reads may send without end.
+slots.py and listener.py limit the number of connections.
+A request must be complete within a time that starts with its first byte, and the client must read the answer. A
+connection without a request may rest as long as one that is kept alive: the API server opens some before it needs them,
+and a POST is lost if we close its connection at that moment.
 """
 
 import asyncio
@@ -22,38 +22,39 @@ HEAD_BYTES = 16 * 1024
 MAX_UNANSWERED = 8
 """Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
 SMALL_BYTES, ORDINARY_BYTES = 32 * 1024, 256 * 1024
-"""Bytes of a body. Below the first it is not counted; up to the second it is never ended for being the largest."""
+"""Bytes of a body. Up to the first it is not counted; up to the second it is never cut because it is the largest."""
 MAX_ARRIVING_BYTES = 16 * 1024 * 1024
 """Bytes of bodies that are not decoded yet, on all connections together: two of the largest."""
 WHOLE_REQUEST_SECONDS = 3.0
-"""Seconds. The API server writes a review in one go, and by default waits no longer for its answer."""
+"""Seconds. The API server writes a review without pauses, and by default waits no longer for the answer."""
 UNREAD_SECONDS = 10.0
-"""Seconds for a client to take what it was answered, once that piles up."""
+"""Seconds for a client to read its answers when they no longer fit into the buffers."""
 HANDSHAKE_SECONDS = 3.0
-"""Seconds for a client to say something, and then for the handshake."""
+"""Seconds until a client must send its first bytes, and the same again for the handshake."""
 
 
 class Arriving:
-    """The bodies that are not decoded yet; those that are no ordinary review count until they are answered. Over the
-    bound the largest goes, whoever comes last: else a few that never become whole would keep all others out. If all are
-    of ordinary size, the one goes that began first.
+    """The bodies that are not decoded yet. A body that uvicorn handles counts until its answer.
+
+    Over the limit the largest body is cut, not the newest: otherwise a few that never become complete would keep all
+    others out. If all are of ordinary size, the oldest is cut.
     """
 
     def __init__(self) -> None:
         self.bytes = 0
         self._held: dict[Peer, int] = {}
-        """In the order in which they began."""
+        """Bytes of each body, the oldest first."""
 
     def holds(self, peer: Peer, count: int) -> bool:
-        """Whether it may go on."""
+        """`count`: bytes of this body so far. False: it was cut."""
         self.bytes += count - self._held.get(peer, 0)
         self._held[peer] = count
         while self.bytes > MAX_ARRIVING_BYTES:
-            going = max(self._held, key=self._held.__getitem__)
-            if self._held[going] <= ORDINARY_BYTES:
-                going = next(iter(self._held))
-            self.gone(going)
-            going.cut()
+            victim = max(self._held, key=self._held.__getitem__)
+            if self._held[victim] <= ORDINARY_BYTES:
+                victim = next(iter(self._held))
+            self.gone(victim)
+            victim.cut()
         return peer in self._held
 
     def gone(self, peer: Peer) -> None:
@@ -61,8 +62,10 @@ class Arriving:
 
 
 class Deadline:
-    """Calls `missed` unless it is ended in time. One that is begun and ended for each request is one running timer,
-    looked at when it fires: a timer of its own for each costs a tenth of a review.
+    """Calls `missed` unless it is ended in time.
+
+    All requests of a connection share one timer, which checks the time when it fires: a timer for each request would
+    cost a tenth of a review.
     """
 
     __slots__ = ("_at", "_loop", "_missed", "_seconds", "_timer")
@@ -74,7 +77,7 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """If it does not run."""
+        """Does nothing if it already runs."""
         if self._at is None:
             self._at = self._loop.time() + self._seconds
             if self._timer is None:
@@ -84,7 +87,7 @@ class Deadline:
         self._at = None
 
     def close(self) -> None:
-        """For good. What it would call holds it in turn, and would be kept until Python looks for such circles."""
+        """For good. Breaks the reference cycle with `missed`, which would stay in memory until a garbage collection."""
         self._at = self._missed = None
         if self._timer is not None:
             self._timer.cancel()
@@ -103,7 +106,7 @@ class Deadline:
 
 
 class Seen(Protocol):
-    """The connection, as its listener sees it."""
+    """What the listener must know of a connection."""
 
     def sent_review(self) -> bool: ...
 
@@ -130,7 +133,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unread = Deadline(self.loop, UNREAD_SECONDS, self._hang_up)
 
     def is_made(self) -> bool:
-        """Not before the end of the handshake."""
+        """Is the handshake done?"""
         return self in self.connections
 
     def cut(self) -> None:
@@ -143,7 +146,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._idle.end()
         if self._in_head:
-            self._whole.begin()  # if it does not run: the next request on a connection that was kept alive
+            self._whole.begin()  # for the next request on a connection that is kept alive
             self._head += len(data)
             if self._head > HEAD_BYTES and not self._ends_within(data):
                 self._refuse(b"431 Request Header Fields Too Large")
@@ -155,19 +158,19 @@ class LimitedProtocol(HttpToolsProtocol):
         room = HEAD_BYTES - (self._head - len(data))
         return room > 0 and b"\r\n\r\n" in data[: room + 4]
 
-    # What these raise makes the parser stop, and uvicorn answer 400 and hang up.
+    # An exception in one of these stops the parser; uvicorn then answers 400 and closes the connection.
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MAX_UNANSWERED:
             self.transport.abort()
-            raise ValueError("too many requests that wait")
-        self._whole.begin()  # one that begins in the same read in which another one ended
+            raise ValueError("too many requests wait")
+        self._whole.begin()  # for a request that begins in the same read in which the last one ended
         self._idle.end()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if any(name == b"transfer-encoding" for name, _ in self.headers):
-            raise ValueError("chunked")  # no client of ours does it, and trailers have no limit
+            raise ValueError("chunked")  # the API server does not use it, and trailers have no limit
         self.head_is_complete()
         super().on_headers_complete()
 
@@ -177,14 +180,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         if self.flow.write_paused or self.transport.is_closing():
-            self.transport.abort()  # nobody reads; to close politely would wait for that
+            self.transport.abort()  # `close` would wait for a client that does not read
         else:
             super().send_400_response(msg)
 
     def on_message_complete(self) -> None:
         self.message_is_complete()
         super().on_message_complete()
-        if self.cycle.response_complete:  # it was refused before it was whole
+        if self.cycle.response_complete:  # it was refused before it was complete
             self._gone()
 
     def on_response_complete(self) -> None:
@@ -197,10 +200,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def arrives(self, count: int) -> None:
         self._body += count
         if self._body > SMALL_BYTES and not self.arriving.holds(self, self._body):
-            raise ValueError("too much at once")
+            raise ValueError("too many bytes arrive")
 
     def review_came(self) -> bool:
-        """Whether the connection may stay when it is answered."""
+        """May the connection stay open after the answer?"""
         return self.connection is None or self.connection.sent_review()
 
     def message_is_complete(self) -> None:
@@ -210,7 +213,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         for deadline in (self._whole, self._idle, self._unread):
             deadline.close()
-        self._unset_keepalive_if_required()  # uvicorn keeps its timer, and this with it, when a client hangs up rudely
+        self._unset_keepalive_if_required()  # otherwise uvicorn's timer keeps this object after a reset
         self._gone()
         if self.connection is not None:
             self.connection.ended()

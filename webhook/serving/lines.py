@@ -1,7 +1,8 @@
-"""Standard error that nobody waits for: a thread writes, and what is not taken in time is dropped and counted.
+"""Standard error that does not block: a thread writes the lines. Lines that it cannot write in time are dropped and
+counted.
 
-A full disk, a pipe whose reader is gone or has stopped reading must cost log lines and nothing else. So `Lines` takes
-the place of sys.stderr; then what Python itself, its warnings and libraries write goes that way too.
+A full disk, or a pipe whose reader is gone or does not read, must cost log lines and nothing else. `Lines` replaces
+sys.stderr, so that this is also true for Python itself, its warnings and libraries.
 """
 
 import atexit
@@ -20,15 +21,15 @@ MAX_LINE_BYTES = 4096
 MAX_WAITING_LINES = 1000
 """Lines."""
 WRITE_BYTES = 65536
-"""Bytes that are written in one go: for each the thread needs the interpreter's lock, and may wait 5 ms for it."""
+"""Bytes in one write. Before each write the thread may wait 5 ms for Python's global lock."""
 FLUSH_SECONDS = 0.5
-"""Seconds at the end of the process for what still waits."""
+"""Seconds at the end of the process for the lines that still wait."""
 CUT = b"... (cut)\n"
 
 
 @dataclass(slots=True)
 class _Dropped:
-    """Because too many waited, because they could not be written, and because the same was said too often."""
+    """Lines, because too many waited, because the write failed, and because the same line came too often."""
 
     waiting: int = 0
     failed: int = 0
@@ -47,7 +48,7 @@ def dropped() -> int:
 
 
 class Seldom:
-    """No more than a hundred lines a minute that say the same: anybody who connects can make us say some."""
+    """At most a hundred equal lines a minute: every client that connects can cause some of them."""
 
     MOST, SECONDS = 100, 60.0
 
@@ -65,19 +66,19 @@ class Seldom:
 
 
 class Lines(io.TextIOBase):
-    """`again`: called on the writing thread when lines are taken again, with how many were dropped meanwhile.
+    """`again`: called by the writing thread with the number of dropped lines, as soon as it can write again.
 
-    No lock: what is written may come from anywhere, also from the garbage collector in the midst of another write.
+    No lock, because `write` may be called from anywhere, also from the garbage collector during another write.
     """
 
     def __init__(self, descriptor: int, again: Callable[[int], None]) -> None:
         self._descriptor, self._again = descriptor, again
         self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
-        self._part, self._told, self._torn = "", _dropped.lost, False
+        self._part, self._reported, self._torn = "", _dropped.lost, False
         threading.Thread(target=self._run, name="stderr", daemon=True).start()
 
     def write(self, text: str) -> int:
-        """Whole lines are queued; the beginning of one waits for its end."""
+        """Queues whole lines. The beginning of a line waits for its end."""
         if not text.endswith("\n"):
             self._part = (self._part + text)[:MAX_LINE_BYTES]
             return len(text)
@@ -90,7 +91,7 @@ class Lines(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Nobody waits."""
+        """Does not wait."""
 
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
@@ -99,7 +100,7 @@ class Lines(io.TextIOBase):
         return self._descriptor
 
     def finish(self) -> None:
-        """Waits for what is queued, but not for long."""
+        """Waits for the queued lines, at most for FLUSH_SECONDS."""
         if self._part:
             self.write("\n")
         done = threading.Event()
@@ -109,15 +110,15 @@ class Lines(io.TextIOBase):
     def _run(self) -> None:
         while True:
             batch, done = self._batch()
-            taken = self._take(batch)
+            written = self._write_all(batch)
             if done is not None:
                 done.set()
-            if taken and self._queue.empty() and (lost := _dropped.lost - self._told):
-                self._told += lost
+            if written and self._queue.empty() and (lost := _dropped.lost - self._reported):
+                self._reported += lost
                 self._again(lost)
 
     def _batch(self) -> tuple[bytes, threading.Event | None]:
-        """What waits, until somebody wants to know that it is written."""
+        """The queued lines, up to the first event, which is set when they are written."""
         batch = bytearray()
         item = self._queue.get()
         try:
@@ -130,8 +131,8 @@ class Lines(io.TextIOBase):
             return bytes(batch), None
         return bytes(batch), item
 
-    def _take(self, batch: bytes) -> bool:
-        """After a line of which only a part was written, the next one begins a new one."""
+    def _write_all(self, batch: bytes) -> bool:
+        """False: the write failed. If a line was written only in part, the next one still begins on a new line."""
         left = b"\n" + batch if self._torn else batch
         try:
             while left:
@@ -146,7 +147,7 @@ class Lines(io.TextIOBase):
     def _write(self, data: bytes) -> int:
         try:
             return os.write(self._descriptor, data)
-        except BlockingIOError:  # somebody who shares it wants it so
+        except BlockingIOError:  # a process that shares the pipe made it non-blocking
             poll = select.poll()
             poll.register(self._descriptor, select.POLLOUT)
             poll.poll()
@@ -154,7 +155,7 @@ class Lines(io.TextIOBase):
 
 
 def take_over(again: Callable[[int], None]) -> bool:
-    """What is written to standard error from here on is written by a thread. False: it is no file, but a test's."""
+    """From now on a thread writes to standard error. False: it has no file descriptor, as in a test."""
     try:
         descriptor = sys.stderr.fileno()
     except io.UnsupportedOperation:

@@ -1,9 +1,9 @@
-"""Accepts connections, a few in each turn of the event loop, and ends those for which there is no slot.
+"""Accepts connections, a few in each turn of the event loop, and closes those for which there is no slot.
 
-asyncio's own servers accept as many as come, and tell nobody of a connection before its TLS handshake is done: 54 KiB
-each. Here nothing is made for a connection before its whole ClientHello is here: to accept one that is silent and to
-end it takes 0.05 ms. Then it has a slot, and its handshake begins in its turn. While some wait for their turn no more
-are accepted: the kernel keeps the others, and a SYN for which it has no room comes again after a second.
+asyncio's servers accept every connection, spend 54 KiB on it, and report it only after its TLS handshake. Here nothing
+is created until the whole ClientHello of a connection is here: to accept and close a silent one takes 0.05 ms. Then it
+waits for its turn, gets a slot, and its handshake begins. While connections wait for their turn, no more are accepted:
+the kernel keeps the others, and if it has no room, the client sends its SYN again after a second.
 """
 
 import asyncio
@@ -24,39 +24,39 @@ BACKLOG = 1024
 AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop, which takes less than a millisecond."""
 MIN_TURNS = 16
-"""Turns of the event loop that one has at least from the start of its handshake, however many others come, in the
-quarter of the slots that is always for newcomers. A handshake and a review take 4."""
+"""Turns of the event loop for which a new connection keeps its slot at least: one turn begins only so many handshakes.
+A handshake and a review take 4."""
 RECEIVE_BUFFER_BYTES = 32 * 1024
-"""Bytes that the kernel keeps of what a connection sends: what is read at once stays allocated until its end, twice."""
+"""Bytes in the kernel for each connection. What is read from it in one turn stays allocated twice until its end."""
 HEADER_BYTES = 5
-"""Bytes before a TLS record: what it holds, a version, its length."""
+"""Bytes before a TLS record: its type, a version, its length."""
 HANDSHAKE_RECORD, CLIENT_HELLO = 22, 1
 MAX_HELLO_BYTES = 8 * 1024
-"""Bytes of a ClientHello. They have less than 2,000; OpenSSL reads 128 KiB of one and keeps them."""
+"""Bytes of a ClientHello. Real ones have less than 2,000; OpenSSL would read and keep 128 KiB of one."""
 PAUSE_SECONDS = 0.1
-"""Seconds before the next attempt when the process may open no further file. The other port and our own calls have
-meanwhile what was given up."""
+"""Seconds before the next attempt to accept, when the process may open no more files. In this time the other port and
+our own calls can use the files of connections that were closed."""
 SWEEP_SECONDS = 1.0
-"""Seconds between two looks for connections that have been silent for too long, and for memory to give back."""
-_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU C library's
+"""Seconds between two searches for connections that were silent for too long. Then free memory is returned, too."""
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only the GNU C library has it
 
 
 def hello_ends(begun: bytes) -> int:
-    """After how many bytes the ClientHello ends that begins like this; 0 if it is none."""
+    """The length in bytes of the ClientHello that begins like this; 0 if it is not one."""
     kind, length = begun[:1], int.from_bytes(begun[3:HEADER_BYTES])
     if len(begun) < HEADER_BYTES or kind != bytes([HANDSHAKE_RECORD]) or not 4 <= length <= MAX_HELLO_BYTES:
         return 0
     message = begun[HEADER_BYTES : HEADER_BYTES + 4]
     if len(message) == 4 and (message[0] != CLIENT_HELLO or int.from_bytes(message[1:]) + 4 > length):
-        return 0  # nobody splits it into several records
+        return 0  # no client splits it into several records
     return HEADER_BYTES + length
 
 
 class Connection:
-    """From accept to its end: silent, waiting for its turn, in the handshake, then a protocol with a transport."""
+    """From accept to its end: silent, waiting for its turn, in the handshake, and then a protocol with a transport."""
 
     def __init__(self, listener: "Listener", accepted: socket.socket) -> None:
-        self._door, self._accepted = listener, accepted
+        self._listener, self._accepted = listener, accepted
         self._protocol: LimitedProtocol | None = None
         self._silent, self._began = True, False
         listener.slots.opened(self)
@@ -73,26 +73,26 @@ class Connection:
                 self._accepted.shutdown(socket.SHUT_RDWR)  # the handshake fails
 
     def sent_review(self) -> bool:
-        return self._door.slots.sent_review(self)
+        return self._listener.slots.sent_review(self)
 
     def ended(self) -> None:
         self._protocol = None  # they hold each other
-        self._door.slots.closed(self)
-        self._door.some_closed = True
+        self._listener.slots.closed(self)
+        self._listener.some_closed = True
 
     def readable(self) -> None:
-        if self._door.context is None or self._hello_is_whole():
+        if self._listener.context is None or self._hello_is_whole():
             self._no_longer_silent()
-            self._door.enqueue(self)
+            self._listener.enqueue(self)
 
     def _no_longer_silent(self) -> None:
         if self._silent:
             self._silent = False
-            self._door.silent.unregister(self._accepted)
+            self._listener.silent.unregister(self._accepted)
 
     def _hello_is_whole(self) -> bool:
-        """If a part of it is missing the kernel calls once more, when all is here: else who sends single bytes has us
-        look at each of them.
+        """If a part is missing, the kernel reports the connection again only when all of it has arrived: otherwise a
+        client that sends single bytes would cost CPU for each of them.
         """
         try:
             begun = self._accepted.recv(HEADER_BYTES + MAX_HELLO_BYTES, socket.MSG_PEEK)
@@ -111,25 +111,25 @@ class Connection:
         return False
 
     def begin(self) -> None:
-        """The handshake, if it was not cut while it waited for its turn."""
+        """Begins the handshake, if the connection was not cut while it waited for its turn."""
         if self._accepted.fileno() == -1:
             return
-        self._door.slots.started(self)
-        self._protocol = protocol = self._door.protocol()
+        self._listener.slots.started(self)
+        self._protocol = protocol = self._listener.protocol()
         protocol.connection = self
-        self._door.start(self._handshake(protocol))
+        self._listener.start(self._handshake(protocol))
 
     async def _handshake(self, protocol: LimitedProtocol) -> None:
-        """`context` is None on the metrics port: then there is no handshake. From then on it is the protocol's."""
-        context = self._door.context
+        """After it the protocol has the connection. The metrics port has no context and no handshake."""
+        context = self._listener.context
         try:
-            await self._door.loop.connect_accepted_socket(
+            await self._listener.loop.connect_accepted_socket(
                 lambda: protocol,
                 self._accepted,
                 ssl=context,
                 ssl_handshake_timeout=limits.HANDSHAKE_SECONDS if context else None,
             )
-        except Exception:  # noqa: BLE001  # the handshake failed, an OSError; whatever it was, the slot is free again
+        except Exception:  # noqa: BLE001  # an OSError if the handshake failed; the slot is free after any error
             protocol.connection = None
             self.ended()
 
@@ -145,14 +145,14 @@ class Listener:
         self.loop = asyncio.get_running_loop()
         self.protocol, self.context, self.slots = protocol, context, ConnectionSlots(most, self.loop.time)
         self.silent = selectors.DefaultSelector()
-        """Connections. A reader of the loop for each would cost more, and an error of ours when one is reset."""
+        """Silent connections. A reader in the event loop for each would cost more, and fail when one is reset."""
         self._listening, self._in_a_turn = listening, max(1, most // 4 // MIN_TURNS)
         self._waiting: deque[Connection] = deque()
-        """For the turn in which their handshake begins."""
+        """For their turn."""
         self._handshakes: set[asyncio.Task[None]] = set()
         self._open, self.some_closed = True, False
         listening.setblocking(False)
-        # Each that is accepted has these from here.
+        # Each accepted connection inherits these.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, HEADER_BYTES if context else 1)
         listening.listen(BACKLOG)
@@ -161,7 +161,7 @@ class Listener:
         self._sweep()
 
     def close(self) -> None:
-        """Those that are silent, or in their handshake, are ended."""
+        """Stops accepting, and closes connections that are silent or in their handshake."""
         if self._open:
             self._open = False
             self.loop.remove_reader(self._listening)
@@ -196,8 +196,8 @@ class Listener:
             self.loop.call_soon(self._begin)
 
     def _sweep(self) -> None:
-        """The C library keeps the memory of connections that ended: the next flood would begin where the last one
-        stopped. To ask for it takes 0.2 ms, and some more after a flood.
+        """Closes silent connections, and makes the C library return free memory: otherwise each flood would add to what
+        the last one left. This takes 0.2 ms, and a little more after a flood.
         """
         if self._open:
             self.slots.evict_silent(limits.HANDSHAKE_SECONDS)
@@ -214,7 +214,7 @@ class Listener:
         for _ in range(0 if self._waiting else AT_ONCE):
             try:
                 accepted, _ = self._listening.accept()
-            except (BlockingIOError, ConnectionAbortedError):  # the latter: gone before we came
+            except (BlockingIOError, ConnectionAbortedError):  # none waits, or the client is already gone
                 return
             except OSError:
                 self.slots.evict_one(PAUSE_SECONDS)

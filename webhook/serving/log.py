@@ -1,6 +1,6 @@
 """Logs to stderr: key=value for people, JSON lines for machines. No line ever holds a token, a body or a header.
 
-`serve` lets nobody wait for them and each is bounded (lines.py).
+In `serve` no caller waits for a log line, and the length of a line is limited (lines.py).
 """
 
 import logging
@@ -19,13 +19,14 @@ from webhook.serving.lines import MAX_LINE_BYTES, Seldom
 
 Format = Literal["text", "json"]
 VALUE_CHARS = (256, 32)
-"""Letters of each value in a line that is too long, and in one that is so still: JSON may write twelve for one."""
+"""Characters of each value in a line that is too long, and in one that is still too long after that: JSON may write
+twelve for one."""
 FIRST_PLACES, LAST_PLACES = 5, 20
-"""Places of a trace that are shown: where there is no end of calls it has a thousand."""
+"""Places of a traceback that are shown. That of an endless recursion has a thousand."""
 
 
 class _Logger:
-    """structlog's own holds a lock while it writes, and what the garbage collector brings up then waits for ever."""
+    """Without a lock. structlog's logger holds one while it writes: a line of the garbage collector would deadlock."""
 
     def __init__(self) -> None:
         self.msg = self.debug = self.info = self.warning = self.error = self.critical = self._write
@@ -63,7 +64,7 @@ def _seldom(seldom: Seldom) -> structlog.typing.Processor:
 
 
 def _bounded(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
-    """What is too long is cut where it is a text: half a JSON object is none."""
+    """Cuts the values of a line that is too long, not the line: half a JSON object cannot be parsed."""
 
     def bounded(logger: object, method: str, event: structlog.typing.EventDict) -> str:
         line = str(renderer(logger, method, dict(event)))
@@ -82,7 +83,7 @@ def _cut(value: object, most: int) -> object:
 
 
 def _libraries(before: list[structlog.typing.Processor], renderer: structlog.typing.Processor, seldom: Seldom) -> None:
-    """What uvicorn, asyncio and aiohttp have to say goes the same way; of their exceptions only the types do."""
+    """Log lines of uvicorn, asyncio and aiohttp get the same form, with only the types of their exceptions."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -94,28 +95,28 @@ def _libraries(before: list[structlog.typing.Processor], renderer: structlog.typ
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of each garbage request, and anybody can send
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # every client can cause its warnings
 
 
 def hooks() -> None:
-    """What nobody catches is told by its type and place too, not by Python's own traceback."""
+    """Uncaught exceptions are also logged by type and place only: Python's traceback would have their messages."""
     sys.unraisablehook = Unraisable()
-    threading.excepthook = _of_thread
+    threading.excepthook = _thread_ended
     sys.excepthook = lambda _type, e, _trace: ended(e)
 
 
 def ended(e: BaseException) -> None:
-    """The process ends because of it."""
+    """Logs the exception that ends the process."""
     for one in _each(e):
         structlog.get_logger().critical("our own bug: the process ends", exc_info=one)
 
 
 def taken_again(lost: int) -> None:
-    structlog.get_logger().warning("log lines were dropped, as nobody took them", lines=lost)
+    structlog.get_logger().warning("log lines were dropped: standard error was blocked or failed", lines=lost)
 
 
 def _each(e: BaseException) -> Iterator[BaseException]:
-    """A group has no place of its own."""
+    """The exceptions in a group, which has no place of its own."""
     if isinstance(e, BaseExceptionGroup):
         for one in e.exceptions:
             yield from _each(one)
@@ -124,8 +125,8 @@ def _each(e: BaseException) -> Iterator[BaseException]:
 
 
 class Unraisable:
-    """What happens where nothing can be raised, such as a server name in a handshake that is no ASCII: anybody who
-    reaches the port can cause it thousands of times in a second. So each type is said once a minute, with its count.
+    """Logs exceptions that Python cannot raise, for example for a server name in a handshake that is not ASCII. Every
+    client can cause thousands of them a second. So each type is logged once a minute, with its count.
     """
 
     EVERY = 60.0
@@ -134,30 +135,31 @@ class Unraisable:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._counts: Counter[str] = Counter()
-        self._said: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
+        """By type: when."""
 
-    def __call__(self, said: "sys.UnraisableHookArgs") -> None:
-        name = said.exc_type.__qualname__
+    def __call__(self, error: "sys.UnraisableHookArgs") -> None:
+        name = error.exc_type.__qualname__
         self._counts[name] += 1
         now = self._clock()
-        if now - self._said.get(name, -math.inf) >= self.EVERY:
-            self._said[name] = now
-            structlog.get_logger().warning("errors were dropped", type=name, count=self._counts.pop(name))
+        if now - self._logged.get(name, -math.inf) >= self.EVERY:
+            self._logged[name] = now
+            structlog.get_logger().warning("errors could not be raised", type=name, count=self._counts.pop(name))
 
 
-def _of_thread(said: threading.ExceptHookArgs) -> None:
-    structlog.get_logger().warning("a thread ended by an error", type=said.exc_type.__qualname__)
+def _thread_ended(error: threading.ExceptHookArgs) -> None:
+    structlog.get_logger().warning("a thread ended with an error", type=error.exc_type.__qualname__)
 
 
 def _first_words(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Libraries go on, in further lines, with what they work on; asyncio with the arguments of its callbacks too."""
+    """Cuts what may quote data: further lines of a library's message, and the arguments of callbacks in asyncio's."""
     text = str(event["event"]).partition("\n")[0]
     event["event"] = text.partition("(")[0] if event["_record"].name == "asyncio" else text
     return event
 
 
 def _type_only(exc_info: object) -> str:
-    """Where it was raised and its type. Messages of foreign exceptions may quote bodies, so they stay out."""
+    """The type and the places of the traceback, without the message: that of a library may quote a body."""
     if not isinstance(exc_info, tuple) or exc_info[0] is None:
         return ""
     name, trace = exc_info[0].__qualname__, exc_info[2]

@@ -1,4 +1,4 @@
-"""The event loop of the webhook: uvloop, with one thing mended."""
+"""The event loop of the webhook: uvloop, with one bug fixed."""
 
 import socket
 from typing import Any
@@ -8,9 +8,9 @@ import uvloop
 
 class Loop(uvloop.Loop):
     async def create_connection(self, *args: Any, sock: socket.socket | None = None, **options: Any) -> Any:
-        """aiohttp hands in a socket. When it is reset while TLS begins, both libuv and Python close its descriptor, the
-        second time perhaps another connection's that got the same number: calls then fail with RuntimeError, or libuv
-        aborts the process (MagicStack/uvloop#645 is one of these cases). From here on the descriptor is libuv's alone.
+        """aiohttp passes a socket. If it is reset at the start of TLS, both libuv and Python close its descriptor. The
+        second close may hit another connection with the same number: then calls fail with RuntimeError, or libuv aborts
+        the process (one case is MagicStack/uvloop#645). So Python gives the descriptor up here.
         """
         try:
             return await super().create_connection(*args, sock=sock, **options)

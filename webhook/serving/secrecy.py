@@ -1,6 +1,6 @@
-"""What is in our memory, tokens and the key of the CA, stays there: no core dumps, and no other process reads it.
+"""Keeps tokens and the key of the CA in our memory: no core dumps, and no other process can read it.
 
-The process still reads its own /proc/self, which certs/serving.py does.
+The process can still read its own /proc/self, as certs/serving.py does.
 """
 
 import ctypes

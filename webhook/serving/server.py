@@ -1,7 +1,7 @@
 """HTTP: the routes of the admission server, and the server itself.
 
-`/mutate` is a bare ASGI callable behind Starlette's router: the request path needs no Request and no Response object.
-Most reviews do not even come that far: protocol.py answers those that need no waiting, by `Mutate.at_once`.
+`/mutate` is a plain ASGI callable behind Starlette's router: the request path needs no Request and no Response object.
+Most reviews do not reach it: fastpath.py answers those that need no waiting, with `Mutate.at_once`.
 """
 
 import asyncio
@@ -37,23 +37,23 @@ from webhook.serving.listener import Listener
 
 log = structlog.get_logger()
 MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Bytes of a body: the API takes objects of 1.5 MiB, and an UPDATE carries two of them."""
+"""Bytes of a body: the API accepts objects of 1.5 MiB, and the review of an UPDATE has two of them."""
 KEEP_ALIVE_SECONDS = 120
-"""Seconds. The API server drops idle connections after 90; were we first, a POST could be lost and is not repeated."""
+"""Seconds. The API server closes idle connections after 90. If we closed first, a POST could be lost for good."""
 DEFAULT_TIMEOUT_SECONDS, MARGIN_SECONDS = 3.0, 0.7
-"""Seconds: the timeout when the URL has none (the API server always sends its own); kept back for the way home."""
+"""Seconds: the timeout when the URL has none (the API server always sends one); the part left for the way back."""
 MAX_CONNECTIONS = 256
-"""To the TLS port. An API server keeps 25 that rest and has one for each review under way; one costs up to 0.2 MiB."""
+"""To the TLS port. An API server keeps 25 idle ones and uses one for each review under way. One costs up to 0.2 MiB."""
 MAX_SCRAPERS = 32
 """Connections to the metrics port."""
 MAX_FILES = 4096
-"""Open files: the silent connections to both ports, those with a slot, and calls."""
+"""Open files: the silent connections to both ports, those with a slot, and our own calls."""
 PAGE_SECONDS = 0.1
-"""Seconds for which a page of metrics is good: ten a second, however many ask, are a hundredth of the loop's time."""
+"""Seconds for which a page of metrics is reused: ten pages a second take a hundredth of the event loop's time."""
 MAX_TIMEOUT_SECONDS = 30.0
-"""Seconds, as in the API. Whoever sends a review tells its own, and the body is kept for that time."""
+"""Seconds, as in the API. The client chooses the timeout, and the review stays in memory for that time."""
 LINGER_SECONDS, CLOSING_SECONDS = 5.0, 1.0
-"""Seconds: accepting on after SIGTERM, because endpoints lag; then answering with `Connection: close`."""
+"""Seconds after SIGTERM: still accepting, because endpoints lag; then answering with `Connection: close`."""
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _TIMEOUT = re.compile(r"(\d{1,4}(?:\.\d{1,9})?)(ms|s|m)?")
 
@@ -62,28 +62,28 @@ def seconds_left(query: bytes) -> float:
     """From `?timeout=3s`, as the API server writes it, less the margin."""
     text = parse_qs(query.decode("latin-1")).get("timeout", [""])[0] if query else ""
     match = _TIMEOUT.fullmatch(text)
-    told = float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2], 1.0) if match else DEFAULT_TIMEOUT_SECONDS
-    timeout = min(told, MAX_TIMEOUT_SECONDS)
+    timeout = float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2], 1.0) if match else DEFAULT_TIMEOUT_SECONDS
+    timeout = min(timeout, MAX_TIMEOUT_SECONDS)
     return max(timeout - MARGIN_SECONDS, timeout * 0.3)
 
 
 class Mutate:
-    """The ASGI endpoint. `closing`: tell clients to go elsewhere."""
+    """The ASGI endpoint. `closing`: answers close their connections, so that clients go to another replica."""
 
     def __init__(self, admission: Admission, metrics: Metrics) -> None:
         self._admission, self._reviews = admission, metrics.reviews
         self.closing = False
 
     def at_once(self, body: bytes) -> bytes | review.Request | None:
-        """A whole HTTP response if there is nothing to wait for; else the request, or None: go the long way.
+        """The whole HTTP response if there is nothing to wait for; otherwise the request, or None if an error came.
 
-        Whatever is wrong with a review is said there, in one place.
+        Then `__call__` handles it, and reports the error if it comes again.
         """
         began = time.perf_counter()
         try:
             request = review.decode(body)
             answer = None if self.closing else self._admission.at_once(request)
-        except Exception:  # noqa: BLE001  # the long way meets it again, and says it
+        except Exception:  # noqa: BLE001  # `__call__` meets and reports it
             return None
         if answer is None:
             return review.detached(request)
@@ -95,30 +95,30 @@ class Mutate:
         try:
             body = b"" if DECODED in scope else await _body(scope, receive)
         except MalformedReview as e:
-            await self._say(send, e.status, str(e), "malformed")
+            await self._send_text(send, e.status, str(e), "malformed")
             return
         if body is None:  # the client is gone
             return
         began = time.perf_counter()
         try:
             request = scope.get(DECODED) or review.detached(await _decoded(body))
-            del body  # megabytes perhaps, while the review waits
+            del body  # it may have megabytes, and the review may wait
             deadline = asyncio.get_running_loop().time() + seconds_left(scope["query_string"])
             answer = await self._admission(request, deadline)
         except MalformedReview as e:
-            await self._say(send, e.status, str(e), "malformed")
+            await self._send_text(send, e.status, str(e), "malformed")
         except NamespaceUnknown as e:
             log.warning("a review could not be answered", error=str(e))
-            await self._say(send, 500, str(e), "failed")
+            await self._send_text(send, 500, str(e), "failed")
         except Exception:
             # Never `allowed: false`: an answer of 500 lets the cluster's failurePolicy decide.
             log.exception("our own bug: a review could not be answered")
-            await self._say(send, 500, "internal error; the log of pullsecret-webhook says more", "failed")
+            await self._send_text(send, 500, "internal error; see the log of pullsecret-webhook", "failed")
         else:
             self._reviews.took(time.perf_counter() - began)
             await self._send(send, 200, b"application/json", answer.body, answer.outcome)
 
-    async def _say(self, send: Send, status: int, text: str, outcome: str) -> None:
+    async def _send_text(self, send: Send, status: int, text: str, outcome: str) -> None:
         await self._send(send, status, b"text/plain; charset=utf-8", text.encode() + b"\n", outcome)
 
     async def _send(self, send: Send, status: int, content_type: bytes, body: bytes, outcome: str) -> None:
@@ -138,12 +138,12 @@ async def _decoded(body: bytes | bytearray) -> review.Request:
 
 
 async def _body(scope: Scope, receive: Receive) -> bytearray | None:
-    """Raises MalformedReview with 415 or 413, the latter before anything is read if the length is told."""
+    """None: the client is gone. Raises MalformedReview with 415 or 413, before it reads if the headers show it."""
     headers = dict(scope["headers"])
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
         raise MalformedReview("the content type must be application/json", 415)
-    told = headers.get(b"content-length", b"0").lstrip(b"0")
-    if told.isdigit() and (len(told) > 9 or int(told) > MAX_BODY_BYTES):
+    length = headers.get(b"content-length", b"0").lstrip(b"0")
+    if length.isdigit() and (len(length) > 9 or int(length) > MAX_BODY_BYTES):
         raise MalformedReview(f"the body is larger than {MAX_BODY_BYTES} bytes", 413)
     body = bytearray()
     while True:
@@ -158,7 +158,7 @@ async def _body(scope: Scope, receive: Receive) -> bytearray | None:
 
 
 def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Starlette:
-    """`ready`: what is still missing; nothing when all is there."""
+    """`ready`: what is still missing; empty when nothing is."""
 
     async def readyz(_: Request) -> Response:
         missing = ready()
@@ -176,9 +176,9 @@ async def _healthz(_: Request) -> Response:
 
 
 def metrics_app(metrics: Metrics) -> Starlette:
-    """Over plain HTTP, so that it answers before there is a certificate: to /healthz too.
+    """Plain HTTP, so that /metrics and /healthz answer before there is a certificate.
 
-    Nobody who asks for the page again and again makes reviews wait, which the same loop answers.
+    The page is kept for a moment: clients that request it again and again must not make reviews wait.
     """
     page, made = b"", -PAGE_SECONDS
 
@@ -193,12 +193,12 @@ def metrics_app(metrics: Metrics) -> Starlette:
 
 def _app(*routes: Route) -> Starlette:
     app = Starlette(routes=routes)
-    app.router.redirect_slashes = False  # to the host that the client named
+    app.router.redirect_slashes = False  # a redirect would go to the host that the client named
     return app
 
 
 class _Server(uvicorn.Server):
-    """Signals are the app's: it keeps accepting for a while after SIGTERM. Connections come through a Listener."""
+    """A Listener accepts the connections. The app handles signals: it still accepts for a while after SIGTERM."""
 
     def __init__(self, config: uvicorn.Config, connections: int, context: ssl.SSLContext | None) -> None:
         super().__init__(config)
@@ -209,7 +209,7 @@ class _Server(uvicorn.Server):
         allow_files()
         made = functools.partial(make, config=self.config, server_state=self.server_state, app_state={})
         listeners = [Listener(bound, made, self._connections, self._context) for bound in sockets or ()]
-        self.servers = cast(Any, listeners)  # uvicorn closes them, and asks nothing else of them
+        self.servers = cast(Any, listeners)  # uvicorn only closes them
         self.started = True
 
     @contextlib.contextmanager
@@ -217,16 +217,16 @@ class _Server(uvicorn.Server):
         yield
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Also one that is cancelled leaves nothing open, for which uvloop would wait at its end."""
+        """Closes the listeners also when it is cancelled: otherwise uvloop would wait for them at its end."""
         try:
             await super().serve(sockets)
         finally:
-            for listening in getattr(self, "servers", ()):
-                listening.close()
+            for listener in getattr(self, "servers", ()):
+                listener.close()
 
 
 def allow_files() -> None:
-    """Where a process may have 1,024 at first, silent connections alone would use them up."""
+    """Raises the limit of open files: silent connections alone would use up the usual 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -234,7 +234,7 @@ def allow_files() -> None:
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Bound here, so that a port in use is one clear line. Raises PullsecretError."""
+    """Binds the socket before uvicorn does, for a clear message if the port is in use. Raises PullsecretError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -247,13 +247,13 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 def server(app: Starlette, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
-    """`at_once`: what may answer a review before the app is asked (protocol.py)."""
+    """`at_once`: answers a review without the app, if it can (fastpath.py)."""
     protocol: object = functools.partial(ReviewProtocol, at_once) if at_once else LimitedProtocol
     most = MAX_CONNECTIONS if context is not None else MAX_SCRAPERS
     return _Server(
         uvicorn.Config(
             app,
-            http=protocol,  # type: ignore[arg-type]  # uvicorn calls it, and asks nothing else of it
+            http=protocol,  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
             lifespan="off",
             log_config=None,

@@ -1,16 +1,17 @@
-"""The slots for connections to one port, and whose connection is closed when none is free.
+"""The slots for connections to one port, and which connection is closed when no slot is free.
 
-Anybody who reaches the port may connect, so a newcomer is always let in: it may be the API server. One that has not
-sent anything yet is silent: it costs next to nothing, so there is room for many, and when that is full the one that
-came first goes. Whoever floods the port with connections and sends nothing drives out nobody else.
+Every client that reaches the port may connect, so a new connection is always accepted: it may be the API server's. A
+connection is silent until it sends its first bytes. It costs almost nothing, so there is room for many. When that room
+is full, the oldest silent one is closed. So a flood of connections that send nothing closes only silent ones.
 
-Those that have sent a review are the known ones, as a rule the API server's; all others are strangers. The stranger
-that spoke first goes first: what it has sent meanwhile does not help it, or a byte now and then would keep others out.
-A quarter of the slots is always the strangers', because a newcomer needs time for its handshake and its first review.
+A connection is known after its first review, and is then usually the API server's. All others with a slot are
+strangers. The stranger that got its slot first is closed first, whatever it has sent since: otherwise a byte now and
+then would keep others out. A quarter of the slots is always for strangers, because a new connection needs time for its
+handshake and its first review.
 
-To send a review is no proof of anything, and a review may be on its way over a connection that is cut. So if all slots
-of known connections are in use, a stranger that sends its first review is answered, and its connection is closed: that
-costs the API server no more than a new connection. A known one that rests is cut instead.
+Every client can send a review, and a review may be under way on a connection that is closed. So if all slots for known
+connections are in use and one of these has been idle, the idle one is closed. If none is idle, the stranger that sends
+its first review gets its answer, and its connection is closed: that costs the API server only a new connection.
 """
 
 from collections import OrderedDict
@@ -18,30 +19,30 @@ from collections.abc import Callable
 from typing import Protocol
 
 MAX_SILENT = 1024
-"""Connections that have not sent anything. A flood of 10,000 a second leaves each of them a tenth of a second."""
+"""Silent connections. In a flood of 10,000 a second each of them stays for a tenth of a second."""
 IDLE_SECONDS = 3.0
-"""Seconds after the last review: it waits no longer for its answer (`timeoutSeconds`). The API server takes the
-connection that it used last."""
+"""Seconds since the last review, whose answer the API server then no longer waits for (`timeoutSeconds`). It sends the
+next review on the connection that it used last."""
 
 
 class Peer(Protocol):
     def cut(self) -> None:
-        """Hang up, for the sake of another connection."""
+        """Close the connection, because another one needs its place."""
 
 
 class ConnectionSlots:
-    """`clock`: seconds."""
+    """`most`: slots. `clock`: seconds."""
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._most, self._most_known, self._clock = most, most - most // 4, clock
         self._silent: OrderedDict[Peer, float] = OrderedDict()
-        """With the time at which they came, the oldest first."""
+        """With the time at which each was opened, the oldest first."""
         self._strangers: OrderedDict[Peer, None] = OrderedDict()
         self._known: OrderedDict[Peer, float] = OrderedDict()
         """With the time of the last review, the oldest first."""
 
     def __len__(self) -> int:
-        """Those that have a slot: the silent ones need none."""
+        """Slots in use. Silent connections need none."""
         return len(self._strangers) + len(self._known)
 
     def opened(self, peer: Peer) -> None:
@@ -56,19 +57,19 @@ class ConnectionSlots:
         self._strangers[peer] = None
 
     def evict_one(self, seconds: float) -> None:
-        """When the process may open no further file: who has been silent for so long goes, else the first stranger."""
+        """When the process may open no more files. Closes those that were silent for so long, or one stranger."""
         silent = len(self._silent)
         self.evict_silent(seconds)
         if len(self._silent) == silent and self._strangers:
             self._strangers.popitem(last=False)[0].cut()
 
     def evict_silent(self, seconds: float) -> None:
-        """Of those that have been silent for so long."""
+        """Closes those that were silent for so long."""
         while self._silent and next(iter(self._silent.values())) <= self._clock() - seconds:
             self._silent.popitem(last=False)[0].cut()
 
     def sent_review(self, peer: Peer) -> bool:
-        """Whether it may stay when it is answered."""
+        """May the connection stay open after the answer?"""
         if peer not in self._known:
             if peer not in self._strangers or not self._room_for_known():
                 return False
@@ -78,16 +79,16 @@ class ConnectionSlots:
         return True
 
     def closed(self, peer: Peer) -> None:
-        for those in (self._silent, self._strangers, self._known):
-            those.pop(peer, None)
+        for connections in (self._silent, self._strangers, self._known):
+            connections.pop(peer, None)
 
     def _room_for_known(self) -> bool:
-        """For one more that is known."""
+        """Is there a slot for one more known connection, if necessary that of an idle one?"""
         if len(self._known) < self._most_known:
             return True
-        longest, last = next(iter(self._known.items()))
+        idlest, last = next(iter(self._known.items()))
         if self._clock() - last < IDLE_SECONDS:
             return False
-        del self._known[longest]
-        longest.cut()
+        del self._known[idlest]
+        idlest.cut()
         return True
