@@ -1,7 +1,7 @@
-"""A certificate authority of our own, with what RFC 5280 and Go's verifier (the API server) want of it.
+"""The webhook's own certificate authority, as RFC 5280 and Go's verifier (the API server) require it.
 
-The authority may sign servers and no further authorities (path length 0). Subject and authority key identifiers
-(RFC 5280, 4.2.1.1 and 4.2.1.2) tell authorities of the same name apart while two are trusted.
+It may sign server certificates, but no other authority (path length 0). All authorities have the same name; while two
+are trusted, subject and authority key identifiers (RFC 5280, 4.2.1.1 and 4.2.1.2) distinguish them.
 """
 
 import ipaddress
@@ -24,8 +24,8 @@ CA_LIFE = timedelta(days=365)
 LEAF_LIFE = timedelta(days=7)
 
 SKEW = timedelta(hours=1)
-"""How far clocks may differ. Certificates begin this much in the past: for verifiers whose clock is slow, and so that a
-replica whose clock is slow does not replace what its neighbours have just made."""
+"""How much clocks may differ. Certificates begin so long in the past: for verifiers with a slow clock, and so that a
+replica with a slow clock does not replace what another replica has just created."""
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
@@ -34,7 +34,7 @@ _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pullsecret-webhook C
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Raises `Unusable` when the key isn't the certificate's, or the certificate isn't one that a CA gave itself."""
+    """Raises `Unusable` when the key does not match, or when the certificate is not that of a self-signed CA."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey = field(repr=False, compare=False)
@@ -42,7 +42,7 @@ class Authority:
     def __post_init__(self) -> None:
         require_match(self.certificate, self.key)
         if not is_ca(self.certificate):
-            raise Unusable("the certificate is no CA's")
+            raise Unusable("the certificate is not a CA certificate")
         if _extension(self.certificate, x509.SubjectKeyIdentifier) is None:
             raise Unusable("the CA certificate has no subject key identifier")
         if not is_whole(self.certificate):
@@ -59,16 +59,16 @@ class Authority:
 
     @classmethod
     def parse(cls, certificate: bytes, key: bytes, now: datetime, *, names: tuple[str, str]) -> Self:
-        """From PEM; `names` are what to call the two in a message. Raises `Unusable` with the reason."""
+        """From PEM. `names`: of the certificate and the key, for messages. Raises `Unusable` with the reason."""
         first = certificates(certificate, names[0])[0]
         secret = private_key(key, names[1])
         if not isinstance(secret, ec.EllipticCurvePrivateKey):
-            raise Unusable(f"{names[1]} is no EC key")
+            raise Unusable(f"{names[1]} is not an EC key")
         authority = cls(first, secret)
         if now >= authority.ends:
-            raise Unusable(f"{names[0]} ended at {authority.ends:%Y-%m-%d %H:%M} UTC")
+            raise Unusable(f"{names[0]} expired at {authority.ends:%Y-%m-%d %H:%M} UTC")
         if now < first.not_valid_before_utc:
-            raise Unusable(f"{names[0]} begins at {first.not_valid_before_utc:%Y-%m-%d %H:%M} UTC only")
+            raise Unusable(f"{names[0]} is not valid before {first.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
         return authority
 
     @property
@@ -79,9 +79,9 @@ class Authority:
         return due(self.certificate, now)
 
     def issue(self, hosts: Sequence[str], now: datetime) -> Pair:
-        """A server certificate for these DNS names and IP addresses. It never outlives the authority.
+        """A server certificate for these DNS names and IP addresses. It ends no later than the authority.
 
-        The subject is empty, which makes subjectAltName critical (RFC 5280, 4.2.1.6); nobody reads common names.
+        The subject is empty, because clients ignore common names; so subjectAltName is critical (RFC 5280, 4.2.1.6).
         """
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(x509.Name([]), self.certificate.subject, key.public_key()).not_valid_before(now - SKEW)
@@ -119,12 +119,12 @@ def is_ca(certificate: x509.Certificate) -> bool:
 
 
 def is_whole(certificate: x509.Certificate) -> bool:
-    """Is it signed by its own key? Nothing in a CA's certificate could have been altered then."""
+    """Is it signed by its own key? Then nothing in it was altered."""
     return is_issuer(certificate, certificate)
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    """None also when it can't be read: extensions are parsed late, and may be broken in a certificate that is not."""
+    """None also when it cannot be parsed: a certificate that parses may have broken extensions."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
@@ -158,7 +158,7 @@ def _usage(*, digital_signature: bool = False, key_cert_sign: bool = False) -> x
 
 def _alternative_names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
     if not hosts or not all(hosts):
-        raise ValueError("a server certificate needs at least one host name or IP address, and no empty ones")
+        raise ValueError("a server certificate needs at least one host name or IP address, and none may be empty")
     return x509.SubjectAlternativeName([_general_name(host) for host in hosts])
 
 

@@ -1,27 +1,29 @@
-"""What the CA Secret holds, and the one next thing to do: a total function of (data, published, own leaf, time).
+"""What the CA Secret holds, and the next step: a total function of the data, the published `caBundle`, the own leaf and
+the time.
 
-The Secret is laid out as cert-manager lays out a CA's: `ca.crt` has every certificate to trust, `tls.crt` and `tls.key`
-are the pair that signs. An authority is replaced by publishing its successor before it is used:
+The Secret has the layout of a CA of cert-manager: `ca.crt` has all certificates to trust, `tls.crt` and `tls.key` are
+the signing authority. Its successor is published before it is used:
 
-1. After two thirds of its life a new one is made beside it, `next.crt` and `next.key`, and trusted in `ca.crt`.
-2. `caBundle` is published, read back, and the time of that is noted in `next.confirmed`.
-3. After a soak the next one becomes the one that signs. Nothing that is published changes with that.
-4. The old certificate stays trusted until it ends: no leaf outlives its authority. Its key is gone since (3).
+1. After two thirds of its life the next one is created in `next.crt` and `next.key`, and added to `ca.crt`.
+2. `caBundle` is published and read back, and the time of that is recorded in `next.confirmed`.
+3. After a soak the next authority becomes the signing one. The published `caBundle` stays the same.
+4. The old certificate stays trusted until it ends, because no leaf ends later than its authority. Its key is deleted
+   in step 3.
 
-While no pair can sign (its key was lost, it ended) but old certificates are trusted, a new authority takes the same
-way, and replicas go on with the leaves that they have; only one that has none is given a leaf by the next authority at
-once. Whoever could plant a certificate there could as well have planted a whole pair.
+If no authority can sign (its key is lost, or it has ended) but old certificates are trusted, a new authority takes the
+same steps, and replicas keep their leaves. Only a replica without a leaf gets one from the next authority immediately.
+This trusts the old certificates, but a client that can write them into the Secret can also write a whole authority.
 
-A Secret that was deleted or replaced does not know the authority whose leaves are served. That one is relieved: its
-certificate stays published beside the new authority, and is kept in `tls.crt`, without a key and not in `ca.crt`.
-Replicas change their leaves `RELIEF` after the new authority was confirmed; after twice that time the new one signs,
-and the old one is trusted no longer. So whoever distrusts an authority deletes the Secret, and to be faster empties the
-`caBundle` too: with nothing else published the new authority signs at once.
+A Secret that was deleted or replaced does not have the authority of the leaves in use. That authority is relieved: its
+certificate stays published beside the new authority, and is kept in `tls.crt`, without a key and not in `ca.crt`. The
+replicas replace their leaves `RELIEF` after the new authority is confirmed. After twice that time the new one signs,
+and the old one is no longer trusted. So to distrust an authority, an administrator deletes the Secret. To be faster,
+they also empty the `caBundle`: if nothing else is published, the new authority signs immediately.
 
-The certificate that is relieved is never more than one, and is looked for in the `caBundle` alone. Only we and cluster
-administrators write that, so nobody gets a certificate published in this way who could not publish it himself.
+Only one certificate is relieved, and only from the `caBundle`. Only the webhook and cluster administrators write that,
+so no other client can get a certificate published in this way.
 
-Each step holds whoever takes it and whenever; the next one is found by looking again. The Secret is the only memory.
+Each step is correct whichever replica takes it, and at any time. The Secret is the only memory.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,30 +43,30 @@ NEXT = "next.crt", "next.key"
 CONFIRMED = "next.confirmed"
 
 SOAK = timedelta(hours=1)
-"""Between reading back what was published and signing with it, less the difference of the clocks that note and compare.
+"""From reading back the published `caBundle` until the next authority signs, give or take the clocks of two replicas.
 
-An API server learns of a new `caBundle` by a watch, in milliseconds, or minutes after it has lost its connection. There
-is no hurry: when a rotation begins, a third of the old authority's life is left.
+An API server gets a new `caBundle` by a watch, in milliseconds, or in minutes if it has lost its connection. There is
+time: when a rotation begins, a third of the old authority's life is left.
 """
 
 RELIEF = timedelta(minutes=5)
-"""From the confirmation of an authority until the leaves of the one that it relieves change, and again until that one
-is no longer published: short, as it may have to be distrusted.
+"""From the confirmation of an authority until the leaves of the relieved one are replaced, and again until that one is
+no longer published. Short, because an administrator may want to distrust it.
 
-An API server that has lost its watch notices that within a minute and a half (it and etcd's client send keep-alives),
-and replicas look every minute.
+An API server notices within a minute and a half that it has lost its watch (it and etcd's client send keep-alives), and
+replicas look every minute.
 """
 
 KEPT = 3
-"""Certificates that are trusted besides those of the pairs, newest first: a bound, should the Secret break often."""
+"""Trusted certificates besides those of the authorities, the newest first: a limit, in case the Secret breaks often."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """`trusted`: newest first, with those of both authorities. At least one of these is there.
+    """`trusted`: the newest first, with those of both authorities, of which at least one exists.
 
-    `confirmed`: since when `following` is known to be part of what is published. `relieved`: who gave the leaves that
-    are served, but is published only until `following` signs.
+    `confirmed`: since when `following` is known to be published. `relieved`: the authority of the leaves in use, which
+    is published only until `following` signs.
     """
 
     trusted: tuple[x509.Certificate, ...]
@@ -81,14 +83,14 @@ class Bundle:
 
     @property
     def issuer(self) -> Authority:
-        """Who gives a leaf to a replica that needs one now."""
+        """The authority that signs a leaf now."""
         issuer = self.signing or self.following
         assert issuer
         return issuer
 
     @property
     def published(self) -> tuple[x509.Certificate, ...]:
-        """What to publish: what was read, not what is valid at the moment, so that all replicas publish the same."""
+        """All that was read, not only what is valid at the moment: so all replicas publish the same."""
         return (*self.trusted, self.relieved) if self.relieved else self.trusted
 
     def ca_bundle(self) -> bytes:
@@ -112,7 +114,7 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Nothing is left to do: all is published that has to be."""
+    """Nothing is left to do."""
 
     bundle: Bundle
 
@@ -124,7 +126,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """`why`: one line for people."""
+    """`why`: one line for the log."""
 
     bundle: Bundle
     why: str
@@ -140,10 +142,10 @@ def step(
     now: datetime,
     create: Callable[[datetime], Authority],
 ) -> Step:
-    """What to do about the Secret's data; None: there is no Secret.
+    """The next step. `data`: of the Secret; None: it does not exist.
 
-    `published` is the `caBundle` as it was read before the Secret; None: nothing is installed that it could be part of.
-    `leaf` is what this replica serves, `create` is `Authority.create`.
+    `published`: the `caBundle`, read before the Secret; None: there is no webhook configuration. `leaf`: what this
+    replica serves. `create`: `Authority.create`.
     """
     held = data or {}
     signing, why = _pair(held, SIGNING, now)
@@ -154,25 +156,26 @@ def step(
     known = (*trusted, relieved) if relieved else trusted
     forgotten = None if relieved in public else _forgotten(known, signing, public, leaf, now)
     if not signing and not following:
-        return _begin(create(now), trusted, forgotten or relieved, "there was no CA" if data is None else why)
+        return _begin(create(now), trusted, forgotten or relieved, "it did not exist" if data is None else why)
     if forgotten:
-        why = "it held another CA than the one in use, which stays published until the new one signs"
+        why = "it held another CA than the one in use; the CA in use stays published until the new one signs"
         return Write(Bundle(trusted, None, following or signing, relieved=forgotten), why)
     bundle = Bundle(trusted, signing, following, _confirmed(held, now) if following else None, relieved)
     if trusted != (found := readable(held.get(TRUSTED, b""))):
-        lacked = "lacked a CA" if set(trusted) - set(found) else "held certificates that are over or no CA's"
-        return Write(bundle, f"{TRUSTED} {lacked}")
+        missing = set(trusted) - set(found)
+        problem = "lacked a CA" if missing else "held certificates that have expired or are not CA certificates"
+        return Write(bundle, f"{TRUSTED} {problem}")
     if not following and any(held.get(name) for name in NEXT):
-        return Write(bundle, f"the next CA is dropped: {why_not}")
+        return Write(bundle, f"the next CA was removed: {why_not}")
     if signing and not following and signing.due(now):
         new = create(now)
-        why = f"the next CA is made, the one that signs ends at {signing.ends:%Y-%m-%d %H:%M} UTC"
+        why = f"the next CA was created; the present one expires at {signing.ends:%Y-%m-%d %H:%M} UTC"
         return Write(Bundle((new.certificate, *trusted), signing, new), why)
     return _published(bundle, published, now)
 
 
 def _published(bundle: Bundle, published: bytes | None, now: datetime) -> Step:
-    """What to do about a Secret that is in order."""
+    """The next step for a Secret that is in order."""
     following = bundle.following
     if published is None:
         return Use(bundle)
@@ -188,7 +191,7 @@ def _published(bundle: Bundle, published: bytes | None, now: datetime) -> Step:
 
 
 def _begin(new: Authority, old: tuple[x509.Certificate, ...], relieved: x509.Certificate | None, why: str) -> Write:
-    """There is no authority that could sign. Without old certificates no leaf is left that a soak would be good for."""
+    """No authority can sign. Without old certificates no leaf is valid, so the new one signs without a soak."""
     trusted = (new.certificate, *old)
     if old or relieved:
         return Write(Bundle(trusted, None, new, relieved=relieved), why)
@@ -198,7 +201,7 @@ def _begin(new: Authority, old: tuple[x509.Certificate, ...], relieved: x509.Cer
 def _relieved(
     data: Mapping[str, bytes], trusted: tuple[x509.Certificate, ...], now: datetime
 ) -> x509.Certificate | None:
-    """The certificate without a key: one that is in `ca.crt` is not to go, its key was lost."""
+    """The certificate without a key. One that is also in `ca.crt` is not relieved: only its key was lost."""
     found = (c for c in readable(data.get(SIGNING[0], b"")) if c not in trusted and _may_be_needed(c, now))
     return next(found, None)
 
@@ -210,20 +213,20 @@ def _forgotten(
     leaf: Pair | None,
     now: datetime,
 ) -> x509.Certificate | None:
-    """Who is published and gave the leaf that is served, but is not known to the Secret, which is another one then.
+    """The published authority of the leaf in use, if the Secret does not know it: then the Secret was replaced.
 
-    A replica without a leaf supposes that the newest one gave those of the others which has been there for long enough
-    to sign. It supposes nothing when the newest of all signs: the others were taken out of the Secret on purpose.
+    A replica without a leaf assumes that the leaves of the others are from the newest authority that is old enough to
+    sign. If the newest one of all signs, there is none: the others were removed from the Secret on purpose.
     """
     found = [c for c in published if _may_be_needed(c, now)]
     if leaf:
-        givers = [] if _vouched_for(leaf, known) else [c for c in found if is_issuer(c, leaf.chain[0])]
+        issuers = [] if _trusts(known, leaf) else [c for c in found if is_issuer(c, leaf.chain[0])]
     elif signing and signing.certificate in found[:1]:
-        givers = []
+        issuers = []
     else:
         old_enough = [c for c in found if c.not_valid_before_utc + SKEW + SOAK <= now]
-        givers = [c for c in (old_enough[:1] or found[-1:]) if c not in known]
-    return givers[0] if givers else None
+        issuers = [c for c in (old_enough[:1] or found[-1:]) if c not in known]
+    return issuers[0] if issuers else None
 
 
 def _pair(data: Mapping[str, bytes], names: tuple[str, str], now: datetime) -> tuple[Authority | None, str]:
@@ -238,9 +241,9 @@ def _pair(data: Mapping[str, bytes], names: tuple[str, str], now: datetime) -> t
 def _trusted(
     data: Mapping[str, bytes], authorities: tuple[Authority | None, ...], now: datetime
 ) -> tuple[x509.Certificate, ...]:
-    """What should be trusted: in the order in which it is, and all of it is if nothing is wrong.
+    """What `ca.crt` should have, in its present order.
 
-    The next one's certificate counts also without its key: it may have given leaves already.
+    The next authority's certificate counts even if its key is lost: it may already have signed leaves.
     """
     own = [authority.certificate for authority in authorities if authority]
     found = readable(data.get(TRUSTED, b""))
@@ -255,7 +258,7 @@ def _may_be_needed(certificate: x509.Certificate, now: datetime) -> bool:
 
 
 def _confirmed(data: Mapping[str, bytes], now: datetime) -> datetime | None:
-    """None also for a time that is still to come: a clock was wrong when it was noted."""
+    """None also for a time in the future: a clock was wrong when it was recorded."""
     try:
         time = datetime.fromisoformat(data.get(CONFIRMED, b"").decode())
     except ValueError:
@@ -264,11 +267,11 @@ def _confirmed(data: Mapping[str, bytes], now: datetime) -> datetime | None:
 
 
 def stale(leaf: Pair | None, bundle: Bundle, now: datetime) -> bool:
-    """Does this process need a new leaf? Also when another authority signs than did before.
+    """Does this process need a new leaf? Yes also if the signing authority has changed.
 
-    Not yet, while no authority signs and the leaf is good for the length of a soak, unless its own one is relieved.
+    While no authority signs, a leaf stays until `SOAK` before its end, unless its authority is relieved.
     """
-    if leaf is None or now < leaf.begins or not _vouched_for(leaf, bundle.published):
+    if leaf is None or now < leaf.begins or not _trusts(bundle.published, leaf):
         return True
     if bundle.signing is None:
         relieved = bundle.relieved is not None and bundle.soaked(RELIEF, now)
@@ -276,5 +279,5 @@ def stale(leaf: Pair | None, bundle: Bundle, now: datetime) -> bool:
     return leaf.due(now) or not bundle.signing.issued(leaf)
 
 
-def _vouched_for(leaf: Pair, certificates: tuple[x509.Certificate, ...]) -> bool:
+def _trusts(certificates: tuple[x509.Certificate, ...], leaf: Pair) -> bool:
     return any(is_issuer(certificate, leaf.chain[0]) for certificate in certificates)

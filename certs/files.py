@@ -1,7 +1,7 @@
-"""Certificate and key from two files that somebody else renews: a mounted Secret, cert-manager, an administrator.
+"""Certificate and key from two files that something else renews: a mounted Secret, cert-manager, an administrator.
 
-The files are read every ten seconds. That sees every way of replacing them, also the one of mounted Secrets, where a
-symlink in the *directory's* path changes and the files themselves never do; the kubelet takes a minute to get there.
+The files are read every ten seconds, because that works for every way to replace them: in a mounted Secret only a
+symlink in the path of the *directory* changes, never the files. The kubelet needs a minute to update it.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ LOOK_SECONDS = 10.0
 
 
 class Files:
-    """`report` gets one line whenever there is something new to say; `now` is the wall clock, with a time zone."""
+    """`report` gets one line for each change. `now`: the wall clock, with a time zone."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class Files:
         self._serving = serving
         self._now = now
         self._report = report
-        self._said = ""
+        self._reported = ""
 
     async def start(self) -> None:
-        """Serves what stands there. Raises `Unusable`: files that are wrong at the start are a mistake to be shown."""
+        """Serves the files. Raises `Unusable`: wrong files at the start are an error of the administrator."""
         self._load()
-        self._say(self._expired())
+        self._report_once(self._expired())
 
     async def run(self) -> None:
-        """For ever. Files that can't be used are reported, and the certificate before them is still served."""
+        """For ever. Files that cannot be used are reported, and the previous certificate is still served."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.refresh()
@@ -51,9 +51,9 @@ class Files:
         try:
             self._load()
         except Unusable as e:
-            self._say(f"{e}; the certificate from before is still served")
+            self._report_once(f"{e}; the previous certificate is still served")
         else:
-            self._say(self._expired())
+            self._report_once(self._expired())
 
     def _load(self) -> None:
         certificate, key = self._read()
@@ -66,7 +66,7 @@ class Files:
             self._serving.serve(pair)
         except Unusable as e:
             raise Unusable(f"{self._certificate}: {e}") from None
-        self._report(f"{self._certificate} is served; it ends at {pair.ends:%Y-%m-%d %H:%M} UTC")
+        self._report(f"{self._certificate} is served; it expires at {pair.ends:%Y-%m-%d %H:%M} UTC")
 
     def _pair(self, certificate: bytes, key: bytes) -> Pair:
         chain, secret = certificates(certificate, str(self._certificate)), private_key(key, str(self._key))
@@ -76,23 +76,23 @@ class Files:
             raise Unusable(f"{self._certificate} and {self._key}: {e}") from None
 
     def _read(self) -> tuple[bytes, bytes]:
-        """Both, read until neither changed meanwhile: a certificate and the key that came after it do not match."""
+        """Both files, read until neither changes: an old certificate and a new key do not match."""
         before = _contents(self._certificate), _contents(self._key)
         while (contents := (_contents(self._certificate), _contents(self._key))) != before:
             before = contents
         return contents
 
     def _expired(self) -> str:
-        """A warning, no refusal: whoever calls may have a wrong clock, and without a certificate nothing works."""
+        """A warning, not an error: our clock may be wrong, and without a certificate nothing works."""
         pair = self._serving.pair
         if pair is None or self._now() < pair.ends:
             return ""
-        return f"{self._certificate} ended at {pair.ends:%Y-%m-%d %H:%M} UTC and is served all the same"
+        return f"{self._certificate} expired at {pair.ends:%Y-%m-%d %H:%M} UTC and is still served"
 
-    def _say(self, text: str) -> None:
-        if text and text != self._said:
+    def _report_once(self, text: str) -> None:
+        if text and text != self._reported:
             self._report(text)
-        self._said = text
+        self._reported = text
 
 
 def _contents(path: Path) -> bytes:

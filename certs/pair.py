@@ -1,4 +1,4 @@
-"""A certificate and its private key: what a server shows, and what it proves that it has."""
+"""A certificate chain and its private key."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,9 +13,9 @@ from certs.pem import encode, encode_key
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`chain`: the server's own certificate, then those that lead from it to its authority, if any.
+    """`chain`: the server's certificate, then intermediate ones, if any.
 
-    Raises `Unusable` when the key is another certificate's. Pairs of the same chain are equal: it fixes the key.
+    Raises `Unusable` when the key does not match. Pairs with equal chains are equal: the certificate fixes the key.
     """
 
     chain: tuple[x509.Certificate, ...]
@@ -41,7 +41,7 @@ class Pair:
 
 
 def due(certificate: x509.Certificate, now: datetime) -> bool:
-    """Is it time for a new one? After two thirds of its life, so that a third is left for things to go wrong."""
+    """Is it time for a new one? After two thirds of its life, so that a third is left if the renewal fails."""
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return now >= begins + (ends - begins) * 2 / 3
 
@@ -50,6 +50,6 @@ def require_match(certificate: x509.Certificate, key: PrivateKeyTypes) -> None:
     try:
         matches = certificate.public_key() == key.public_key()
     except (UnsupportedAlgorithm, ValueError):
-        raise Unusable("the certificate is for a kind of key that is not supported") from None
+        raise Unusable("the certificate is for a key of an unsupported type") from None
     if not matches:
         raise Unusable("the private key does not belong to the certificate")

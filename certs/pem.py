@@ -1,4 +1,4 @@
-"""PEM in and out. What comes in may be anything: `name` is the file or the Secret's key that a message blames."""
+"""Reads and writes PEM. The input may be anything. `name`: of the file or of the Secret's key, for messages."""
 
 import re
 
@@ -10,32 +10,32 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from certs.errors import Unusable
 
 BROKEN = (ValueError, x509.InvalidVersion)
-"""What reading a certificate, or a part of it that is parsed late, may raise."""
+"""What the parser of certificates may raise."""
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
-"""Base64 has no hyphen. If one were allowed, the end of each of many beginnings would be sought in all of the rest."""
+"""Base64 has no hyphen. If the pattern allowed one, the search would be quadratic in the number of BEGIN lines."""
 
 
 def certificates(data: bytes, name: str) -> tuple[x509.Certificate, ...]:
     """All certificates in `data`, at least one. Text around them is ignored (RFC 7468, section 2).
 
-    A last one that breaks off is no text: the file is being written, and OpenSSL would leave it out.
+    An incomplete last one is an error: the file is being written, and OpenSSL would ignore it.
     """
     if not data.strip():
         raise Unusable(f"{name} is empty")
     if not _BLOCK.search(data):
         raise Unusable(f"{name} holds no PEM certificate")
     if _BEGIN in _BLOCK.sub(b"", data):
-        raise Unusable(f"{name} breaks off within a certificate")
+        raise Unusable(f"{name} ends within a certificate")
     try:
         return tuple(x509.load_pem_x509_certificates(data))
     except BROKEN:
-        raise Unusable(f"{name} holds a certificate that does not parse") from None
+        raise Unusable(f"{name} holds a certificate that cannot be parsed") from None
 
 
 def readable(data: bytes) -> tuple[x509.Certificate, ...]:
-    """The certificates in `data` that parse, each once; the rest is left out."""
+    """The certificates in `data` that can be parsed, each once."""
     found: dict[x509.Certificate, None] = {}
     for block in _BLOCK.findall(data):
         try:
@@ -53,9 +53,9 @@ def private_key(data: bytes, name: str) -> PrivateKeyTypes:
     except TypeError:
         raise Unusable(f"{name} is encrypted; a key without a passphrase is needed") from None
     except UnsupportedAlgorithm:
-        raise Unusable(f"{name} holds a kind of key that is not supported") from None
+        raise Unusable(f"{name} holds a key of an unsupported type") from None
     except ValueError:
-        raise Unusable(f"{name} holds no PEM private key that parses") from None
+        raise Unusable(f"{name} holds no PEM private key that can be parsed") from None
 
 
 def encode(*chain: x509.Certificate) -> bytes:

@@ -1,12 +1,11 @@
-"""Certificates that need nothing installed: an authority in a Secret, found or made by whichever replica comes first.
+"""Certificates without any installed tool: an authority in a Secret. The first replica creates it.
 
-Every look goes the same way, whatever happened before: read what is published, then the Secret, do the one thing that
-`step` says, and look again; a leaf is served when what was read as published vouches for it. The Secret is the only
-memory and resourceVersions the only locks, so a process may die between any two of these, and replicas need no leader.
-A conflict is no special case either: it is looked at again.
+Each look reads the published `caBundle` and then the Secret, does the one thing that `step` says, and begins again. A
+leaf is served when the published `caBundle` trusts it. The Secret is the only memory, and resourceVersions are the only
+locks. So a process may die at any point, replicas need no leader, and after a conflict a replica looks again.
 
-What is published never gets older, however slow a replica is. It writes over what it read *before* it read the Secret,
-or not at all; whoever published that had read the Secret earlier still.
+Also a slow replica never publishes an older `caBundle`. It replaces only the version that it read *before* it read the
+Secret, and the replica that published that version had read the Secret even earlier.
 """
 
 import asyncio
@@ -26,23 +25,21 @@ LOOK_SECONDS = 60.0
 """Seconds between looks: how long until a deleted Secret is noticed, or a clock that jumped."""
 
 MAX_STEPS = 8
-"""In one look. A rotation needs four: it is written, published, noted, and in order."""
+"""In one look. A rotation needs four: write, publish, record, and nothing left to do."""
 
 MIN_LOOK_SECONDS = 1.0
-"""Seconds between looks after pokes, for somebody who reverts the `caBundle` as often as we publish it."""
+"""Seconds between looks after pokes, in case another client reverts the `caBundle` as often as we publish it."""
 
 BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.25, 10.0
-"""Seconds after a look that failed; doubled each time, then shortened at random by up to a half.
-
-So does webhook/core/backoff.py, of which certs/ must not know; to share these two lines would take more than they are.
-"""
+"""Seconds after a look that failed; doubled each time, then shortened at random by up to a half. As in
+webhook/core/backoff.py, which certs/ must not import."""
 
 
 class SelfManaged:
-    """`hosts`: what clients call us, as DNS names and IP addresses. `report` gets lines for people, never a key.
+    """`hosts`: our DNS names and IP addresses. `report` gets lines for the log, never with a key.
 
-    `now` is the clock of those who verify us, with a time zone, if it can be had: a replica whose own clock is wrong
-    would make certificates that nobody accepts. It is asked right after the API server has answered.
+    `now`: with a time zone, if possible the API server's clock: with a wrong clock of its own, a replica would create
+    certificates that the API server rejects. It is read right after an answer of the API server.
     """
 
     def __init__(
@@ -64,11 +61,11 @@ class SelfManaged:
         self._poked = asyncio.Event()
 
     async def start(self) -> None:
-        """Ends when a certificate is served that the published bundle vouches for, if there is anything to publish."""
+        """Ends when a certificate is served that the published `caBundle` trusts, if there is one to publish."""
         await self._look_until_done()
 
     async def run(self) -> None:
-        """For ever: a look every minute, and one whenever poked."""
+        """For ever: looks every minute, and after each poke."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -78,11 +75,11 @@ class SelfManaged:
             await asyncio.sleep(MIN_LOOK_SECONDS)
 
     def poke(self) -> None:
-        """To be called when the webhook configuration was seen to change, by whomever."""
+        """To be called when the webhook configuration has changed."""
         self._poked.set()
 
     async def look(self) -> None:
-        """Step by step until nothing is left to do. Raises `ApiTrouble`; then what was served before still is."""
+        """Takes steps until nothing is left to do. Raises `ApiTrouble`; the certificate stays then."""
         for _ in range(MAX_STEPS):
             published = await self._publisher.published()
             stored = await self._store.read()
@@ -99,10 +96,10 @@ class SelfManaged:
             assert published
             await self._publisher.publish(todo.bundle.ca_bundle(), over=published)
             self._report("the caBundle was published")
-        raise ApiTrouble("somebody else changes the CA Secret or the caBundle as often as we do")
+        raise ApiTrouble("another client changes the CA Secret or the caBundle as often as the webhook does")
 
     def _renew(self, bundle: Bundle, published: Published | None, now: datetime) -> None:
-        """Never with a leaf that what is published doesn't vouch for, if there is anything to publish."""
+        """Serves a new leaf if it is time, but none that the published `caBundle` does not trust."""
         issuer = bundle.issuer
         if not stale(self._serving.pair, bundle, now):
             return
@@ -116,5 +113,5 @@ class SelfManaged:
                 return await self.look()
             except ApiTrouble as e:
                 self._report(str(e))
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # keeps replicas apart, guards nothing
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # spreads replicas; not for security
             pause = min(2 * pause, MAX_BACKOFF_SECONDS)

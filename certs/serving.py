@@ -1,9 +1,8 @@
-"""The certificate that a listening server shows, exchangeable while it listens.
+"""The certificate of a listening server, which can be replaced while the server listens.
 
-One context listens for the server's life. It has no certificate of its own: for each handshake OpenSSL asks
-`sni_callback`, and it answers by setting the newest context. It is asked whether or not the client sent a server name
-(the API server sends none to an IP address). Loading a pair into the live context instead takes two steps, and
-leaves a certificate without its key when the second one fails.
+The listening context has no certificate. For each handshake OpenSSL calls `sni_callback`, which sets the newest
+context, also if the client sent no server name (as the API server for an IP address). Loading a pair into the listening
+context would take two steps, and leave a certificate without its key if the second one fails.
 """
 
 import os
@@ -28,7 +27,7 @@ class Serving:
 
     @property
     def pair(self) -> Pair | None:
-        """What is served."""
+        """What is served now."""
         return self._pair
 
     @property
@@ -36,7 +35,7 @@ class Serving:
         return self._pair is not None
 
     def serve(self, pair: Pair) -> None:
-        """From the next handshake on. Raises `Unusable` when OpenSSL refuses the pair; the one before stays."""
+        """From the next handshake on. Raises `Unusable` when OpenSSL refuses the pair; then the previous one stays."""
         context = _context()
         with _file(pair.pem()) as path:
             try:
@@ -53,7 +52,7 @@ class Serving:
 
 
 def _context() -> ssl.SSLContext:
-    """TLS 1.2 or newer. No renegotiation: a client could ask for one handshake after another."""
+    """TLS 1.2 or newer. No renegotiation: a client could repeat handshakes without end."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -62,9 +61,9 @@ def _context() -> ssl.SSLContext:
 
 @contextmanager
 def _file(pem: bytes) -> Iterator[str]:
-    """A path for OpenSSL, which loads pairs from files only: in memory, because a pod may have no writable directory.
+    """A path for OpenSSL, which loads pairs only from files. In memory, because a pod may have no writable directory.
 
-    A temporary file, 0600 and deleted at once, on systems without memfd and kernels that refuse it (vm.memfd_noexec).
+    Without memfd, or if the kernel refuses it (vm.memfd_noexec), a temporary file with mode 0600 that is then deleted.
     """
     file: IO[bytes]
     try:

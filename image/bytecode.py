@@ -1,6 +1,6 @@
-"""Compiles what the server imports, the standard library's part too, into $PYTHONPYCACHEPREFIX.
+"""Compiles all modules that the server imports, also those of the standard library, into $PYTHONPYCACHEPREFIX.
 
-A read-only file system keeps no cache, and the official Python images bring none.
+Python cannot write its cache on a read-only file system, and the official Python images have none.
 """
 
 import importlib
@@ -15,5 +15,5 @@ assert sys.pycache_prefix
 for compiled in Path(sys.pycache_prefix).rglob("*.pyc"):
     folder = Path("/") / compiled.relative_to(sys.pycache_prefix).parent
     source = folder / f"{compiled.name.partition('.')[0]}.py"
-    # Never compared with the source: both lie in one layer, whose times are rewritten.
+    # Never compared with the source: both are in one image layer, and its file times are rewritten.
     py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)

@@ -1,8 +1,8 @@
-"""Prints what is in the image, as CycloneDX JSON: `python3 sbom.py ENVIRONMENT`, by the base's own Python.
+"""Prints what is in the image, as CycloneDX JSON: `python3 sbom.py ENVIRONMENT`, with the Python of the base image.
 
-Python packages of the environment and of the base, what their wheels bundle (what they say of it themselves, as PEP 770
-has it, and the shared libraries beside them), the interpreter, and the packages of a Debian base. No time and no serial
-number: the same image has the same document.
+It lists the Python packages of the environment and of the base, what their wheels bundle (by their SBOMs, PEP 770, and
+the shared libraries beside them), the interpreter, and the packages of a Debian base. It has no time and no serial
+number: the same image gives the same document.
 """
 
 import json
@@ -41,18 +41,18 @@ def python_packages(path: list[str]) -> Iterator[Component]:
 
 
 def bundled(path: list[str]) -> Iterator[Component]:
-    """What is in the wheels: a scanner that knows the packages alone would miss OpenSSL in them."""
+    """What is in the wheels: a scanner that knows only the packages would miss OpenSSL in them."""
     for package in metadata.distributions(path=path):
         for file in sorted(package.files or ()):
             place = Path(str(package.locate_file(file)))
             if file.parent.name == "sboms" and file.suffix == ".json":
-                yield from told(json.loads(place.read_text()), package.metadata["Name"])
+                yield from wheel_sbom(json.loads(place.read_text()), package.metadata["Name"])
             elif file.parent.name.endswith(".libs") and (found := _LIBRARY.fullmatch(file.name)):
                 yield _library(file.parent.name, found, place.read_bytes())
 
 
-def told(sbom: Mapping[str, object], package: str) -> Iterator[Component]:
-    """A wheel's own document, if it is CycloneDX: its components, and theirs, but not the package itself."""
+def wheel_sbom(sbom: Mapping[str, object], package: str) -> Iterator[Component]:
+    """The components in a wheel's own SBOM, also nested ones, but not the package itself. Only for CycloneDX."""
     waiting = list(_list(sbom.get("components"))) if sbom.get("bomFormat") == "CycloneDX" else []
     while waiting:
         one = waiting.pop(0)
@@ -67,7 +67,7 @@ def told(sbom: Mapping[str, object], package: str) -> Iterator[Component]:
 
 
 def _library(folder: str, found: re.Match[str], content: bytes) -> Component:
-    """A shared library, as auditwheel renames them: libpq-e9b5c9ac.so.5.18. Of OpenSSL the name tells too little."""
+    """A shared library, as auditwheel renames it: libpq-e9b5c9ac.so.5.18. The version of OpenSSL is in its content."""
     name, version = found["name"], found["version"] or ""
     if name in ("libcrypto", "libssl") and (openssl := _OPENSSL.search(content)):
         version = openssl[1].decode()
@@ -99,7 +99,7 @@ def debian_packages(status: str, system: Mapping[str, str]) -> Iterator[Componen
         fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line and not line.startswith(" "))
         if fields.get("Status", "").endswith(" installed"):
             name, version, arch = fields["Package"], fields["Version"], fields["Architecture"]
-            source = fields.get("Source", name).split()[0]  # what Debian's advisories speak of
+            source = fields.get("Source", name).split()[0]  # the name in Debian's advisories
             purl = (
                 f"pkg:deb/{vendor}/{quote(name)}@{quote(version)}?arch={arch}&distro={distro}&upstream={quote(source)}"
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from image.sbom import bundled, document, python_packages, told
+from image.sbom import bundled, document, python_packages, wheel_sbom
 
 SITE = [str(Path(str(metadata.distribution("cryptography").locate_file(""))))]
 
@@ -48,11 +48,11 @@ def test_all_shared_libraries_beside_packages_are_in_it(sbom: dict[str, Any]) ->
 
 
 def test_documents_of_other_kinds_and_shapes_say_nothing() -> None:
-    assert [*told({"spdxVersion": "SPDX-2.3"}, "x")] == []
-    assert [*told({"bomFormat": "CycloneDX", "components": None}, "x")] == []
+    assert [*wheel_sbom({"spdxVersion": "SPDX-2.3"}, "x")] == []
+    assert [*wheel_sbom({"bomFormat": "CycloneDX", "components": None}, "x")] == []
     inner = {"type": "library", "name": "inner", "version": "1", "author": "somebody"}
     outer = {"name": "X", "components": [inner]}
-    assert [*told({"bomFormat": "CycloneDX", "components": [outer]}, "x")] == [
+    assert [*wheel_sbom({"bomFormat": "CycloneDX", "components": [outer]}, "x")] == [
         {
             "type": "library",
             "bom-ref": "pkg:generic/inner@1",

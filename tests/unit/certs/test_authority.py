@@ -76,7 +76,7 @@ def test_the_leaf_is_a_servers_and_no_authority() -> None:
     assert extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == ca_id
     with pytest.raises(x509.ExtensionNotFound):
         extensions.get_extension_for_class(x509.BasicConstraints)
-    with pytest.raises(Unusable, match="the certificate is no CA's"):
+    with pytest.raises(Unusable, match="the certificate is not a CA certificate"):
         Authority(certificate, LEAF.key)  # type: ignore[arg-type]
 
 
@@ -130,7 +130,7 @@ def test_an_authority_of_a_maker_whose_clock_is_ahead_is_used() -> None:
 
 
 def test_one_that_no_client_accepts_yet_is_refused() -> None:
-    with pytest.raises(Unusable, match=r"^tls.crt begins at 2026-11-23 11:00 UTC only$"):
+    with pytest.raises(Unusable, match=r"^tls.crt is not valid before 2026-11-23 11:00 UTC$"):
         Authority.parse(CERT, KEY, NOW - SKEW - timedelta(seconds=1), names=("tls.crt", "tls.key"))
 
 
@@ -186,23 +186,23 @@ UNUSABLE = {
     "garbage for a certificate": (b"\x00\xff", KEY, "tls.crt holds no PEM certificate"),
     "swapped": (KEY, CERT, "tls.crt holds no PEM certificate"),
     "certificate cut off": (CERT[:200], KEY, "tls.crt holds no PEM certificate"),
-    "certificate overwritten": (BROKEN_CERT, KEY, "tls.crt holds a certificate that does not parse"),
-    "certificate no base64": (CERT.replace(b"MII", b"!!!"), KEY, "tls.crt holds a certificate that does not parse"),
-    "garbage for a key": (CERT, b"\x00\xff", "tls.key holds no PEM private key that parses"),
-    "certificate for a key": (CERT, CERT, "tls.key holds no PEM private key that parses"),
-    "key cut off": (CERT, KEY[:100], "tls.key holds no PEM private key that parses"),
+    "certificate overwritten": (BROKEN_CERT, KEY, "tls.crt holds a certificate that cannot be parsed"),
+    "certificate no base64": (CERT.replace(b"MII", b"!!!"), KEY, "tls.crt holds a certificate that cannot be parsed"),
+    "garbage for a key": (CERT, b"\x00\xff", "tls.key holds no PEM private key that can be parsed"),
+    "certificate for a key": (CERT, CERT, "tls.key holds no PEM private key that can be parsed"),
+    "key cut off": (CERT, KEY[:100], "tls.key holds no PEM private key that can be parsed"),
     "key encrypted": (CERT, ENCRYPTED, "tls.key is encrypted; a key without a passphrase is needed"),
-    "key of another kind": (CERT, RSA, "tls.key is no EC key"),
-    "key on another curve": (CERT, replaced(KEY, P256, P239), "tls.key holds a kind of key that is not supported"),
+    "key of another kind": (CERT, RSA, "tls.key is not an EC key"),
+    "key on another curve": (CERT, replaced(KEY, P256, P239), "tls.key holds a key of an unsupported type"),
     "certificate on another curve": (
         replaced(CERT, P256, P239),
         KEY,
-        "the certificate is for a kind of key that is not supported",
+        "the certificate is for a key of an unsupported type",
     ),
     "key of another": (CERT, OTHER_KEY, "the private key does not belong to the certificate"),
-    "leaf": (encode(*LEAF.chain), encode_key(LEAF.key), "the certificate is no CA's"),
+    "leaf": (encode(*LEAF.chain), encode_key(LEAF.key), "the certificate is not a CA certificate"),
     "signed by another": (signed_by_another(), KEY, "the CA certificate is not signed by its own key"),
-    "another version": (replaced(CERT, V3, V4), KEY, "tls.crt holds a certificate that does not parse"),
+    "another version": (replaced(CERT, V3, V4), KEY, "tls.crt holds a certificate that cannot be parsed"),
     "no identifier": (without_identifier(), KEY, "the CA certificate has no subject key identifier"),
 }
 
@@ -218,5 +218,5 @@ def test_what_cannot_be_used_is_refused_with_a_reason(certificate: bytes, key: b
 
 
 def test_an_expired_authority_is_refused() -> None:
-    with pytest.raises(Unusable, match=r"^tls.crt ended at 2027-11-23 12:00 UTC$"):
+    with pytest.raises(Unusable, match=r"^tls.crt expired at 2027-11-23 12:00 UTC$"):
         Authority.parse(CERT, KEY, CA.ends, names=("tls.crt", "tls.key"))

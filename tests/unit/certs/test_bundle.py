@@ -58,7 +58,7 @@ def never(_now: datetime) -> Authority:
 
 @pytest.mark.parametrize("published", [None, b"", b"somebody else's"])
 def test_nothing_there(published: bytes | None) -> None:
-    assert step(None, published, LEAF, NOW, fresh) == Write(bundle(FRESH), "there was no CA")
+    assert step(None, published, LEAF, NOW, fresh) == Write(bundle(FRESH), "it did not exist")
 
 
 def test_a_good_one_is_used_as_it_is() -> None:
@@ -83,7 +83,7 @@ def test_after_two_thirds_of_its_life_the_next_one_is_made() -> None:
     todo = step(existing, existing["ca.crt"], LEAF, DUE, fresh)
 
     assert step(existing, existing["ca.crt"], LEAF, DUE - SKEW, never) == Use(bundle(OLD))
-    assert todo == Write(ROTATING, "the next CA is made, the one that signs ends at 2027-11-23 12:00 UTC")
+    assert todo == Write(ROTATING, "the next CA was created; the present one expires at 2027-11-23 12:00 UTC")
     assert todo.bundle.issuer == OLD
 
 
@@ -135,7 +135,7 @@ def test_an_old_one_is_trusted_until_no_clock_says_that_it_is_valid() -> None:
 
     assert step(data, data["ca.crt"], LEAF, over - timedelta(seconds=1), never) == Use(bundle(OLD, GONE))
     assert step(data, data["ca.crt"], LEAF, over, never) == Write(
-        bundle(OLD), "ca.crt held certificates that are over or no CA's"
+        bundle(OLD), "ca.crt held certificates that have expired or are not CA certificates"
     )
 
 
@@ -152,7 +152,11 @@ def test_the_authorities_of_the_pairs_are_always_trusted() -> None:
 BROKEN = {
     "emptied": ({}, "tls.crt is empty", ()),
     "key lost": (STANDING | {"tls.key": b""}, "tls.key is empty", (OLD, OTHER)),
-    "key overwritten": (STANDING | {"tls.key": b"x"}, "tls.key holds no PEM private key that parses", (OLD, OTHER)),
+    "key overwritten": (
+        STANDING | {"tls.key": b"x"},
+        "tls.key holds no PEM private key that can be parsed",
+        (OLD, OTHER),
+    ),
     "another's key": (
         STANDING | {"tls.key": encode_key(OTHER.key)},
         "the private key does not belong to the certificate",
@@ -171,12 +175,12 @@ BROKEN = {
     ),
     "a leaf as the pair": (
         STANDING | {"tls.crt": encode(*LEAF.chain), "tls.key": encode_key(LEAF.key)},
-        "the certificate is no CA's",
+        "the certificate is not a CA certificate",
         (OLD, OTHER),
     ),
-    "expired": (bundle(GONE, OTHER).data(), "tls.crt ended at 2026-11-23 11:00 UTC", (OTHER,)),
-    "expired, nothing else": (bundle(GONE).data(), "tls.crt ended at 2026-11-23 11:00 UTC", ()),
-    "not valid yet": (bundle(TO_COME, OLD).data(), "tls.crt begins at 2026-12-23 11:00 UTC only", (TO_COME, OLD)),
+    "expired": (bundle(GONE, OTHER).data(), "tls.crt expired at 2026-11-23 11:00 UTC", (OTHER,)),
+    "expired, nothing else": (bundle(GONE).data(), "tls.crt expired at 2026-11-23 11:00 UTC", ()),
+    "not valid yet": (bundle(TO_COME, OLD).data(), "tls.crt is not valid before 2026-12-23 11:00 UTC", (TO_COME, OLD)),
     "both keys lost": (
         ROTATING.data() | {"tls.key": b"", "next.key": b""},
         "tls.key is empty",
@@ -227,7 +231,7 @@ def test_a_broken_next_one_is_dropped(lost: dict[str, bytes], why: str) -> None:
     data = bundle(OLD, following=FRESH, confirmed=NOW).data() | lost
     todo = step(data, data["ca.crt"], LEAF, NOW, never)
 
-    assert todo == Write(Bundle((FRESH.certificate, OLD.certificate), OLD), f"the next CA is dropped: {why}")
+    assert todo == Write(Bundle((FRESH.certificate, OLD.certificate), OLD), f"the next CA was removed: {why}")
     assert isinstance(step(todo.bundle.data(), data["ca.crt"], LEAF, DUE, fresh), Write)
 
 
@@ -240,7 +244,7 @@ def test_a_secret_that_is_broken_again_and_again_stays_small() -> None:
 
 
 UNKNOWING: dict[str, tuple[dict[str, bytes] | None, str]] = {
-    "deleted": (None, "there was no CA"),
+    "deleted": (None, "it did not exist"),
     "emptied": ({}, "tls.crt is empty"),
     "only the pair's certificate left": ({"tls.crt": STANDING["tls.crt"]}, "tls.key is empty"),
     "only another one's certificate left": ({"tls.crt": OTHER.pem()[0], "ca.crt": b"x"}, "tls.key is empty"),
@@ -289,7 +293,7 @@ def test_one_that_is_relieved_is_published_again_with_the_next_one() -> None:
         assert step(anew.data(), published, LEAF, NOW + RELIEF, never) == Publish(anew)
 
 
-REPLACED = "it held another CA than the one in use, which stays published until the new one signs"
+REPLACED = "it held another CA than the one in use; the CA in use stays published until the new one signs"
 
 
 @pytest.mark.parametrize("leaf", [LEAF, None], ids=["with a leaf", "without"])
@@ -343,7 +347,7 @@ def test_one_is_relieved_however_many_are_published() -> None:
     many = [Authority.create(NOW) for _ in range(10)]
     for leaf in (LEAF, None):
         todo = step(None, trusting(*many, OLD), leaf, NOW, fresh)
-        assert todo == Write(bundle(None, following=FRESH, relieved=OLD), "there was no CA")
+        assert todo == Write(bundle(None, following=FRESH, relieved=OLD), "it did not exist")
 
 
 def test_a_replica_without_a_leaf_supposes_that_the_newest_signs_which_had_time_to() -> None:
@@ -355,7 +359,7 @@ def test_a_replica_without_a_leaf_supposes_that_the_newest_signs_which_had_time_
         (trusting(OLD, OTHER), NOW, OTHER),
     ):
         todo = step(None, published, None, now, fresh)
-        assert todo == Write(bundle(None, following=FRESH, relieved=giver), "there was no CA")
+        assert todo == Write(bundle(None, following=FRESH, relieved=giver), "it did not exist")
 
 
 def test_a_secret_from_another_time_gives_way_to_what_is_needed() -> None:

@@ -103,7 +103,7 @@ def test_a_swapped_symlink_is_noticed(mode: Mode, listening: Listening) -> None:
             assert await connect(CA.pem()[0], HOST) == NEW.chain[0]
 
     asyncio.run(test())
-    ends = f"it ends at {NEW.ends:%Y-%m-%d %H:%M} UTC"
+    ends = f"it expires at {NEW.ends:%Y-%m-%d %H:%M} UTC"
     assert mode.said == [f"/tls/tls.crt is served; {ends}"] * 2
 
 
@@ -180,7 +180,7 @@ def test_a_chain_that_breaks_off_is_not_served(mode: Mode, more: int) -> None:
     mode.mounted.swap(CHAIN[: FIRST + more], encode_key(CHAINED.key))
     mode.files.refresh()
 
-    assert mode.said[-1] == "/tls/tls.crt breaks off within a certificate; the certificate from before is still served"
+    assert mode.said[-1] == "/tls/tls.crt ends within a certificate; the previous certificate is still served"
     assert mode.serving.pair == OLD
 
 
@@ -200,7 +200,7 @@ def test_files_that_go_and_come_again_change_nothing_meanwhile(mode: Mode, gone:
     asyncio.run(mode.files.start())
     (mode.mounted.root / gone).rename(mode.mounted.root / "away")
     mode.files.refresh()
-    assert mode.said[-1].endswith("No such file or directory; the certificate from before is still served")
+    assert mode.said[-1].endswith("No such file or directory; the previous certificate is still served")
     assert mode.serving.pair == OLD
 
     (mode.mounted.root / "away").rename(mode.mounted.root / gone)
@@ -225,7 +225,7 @@ WRONG = {
     "key is a certificate": (
         encode(*OLD.chain),
         encode(*OLD.chain),
-        "/tls/tls.key holds no PEM private key that parses",
+        "/tls/tls.key holds no PEM private key that can be parsed",
     ),
     "a key that is too small": (
         encode(*SMALL.chain),
@@ -269,7 +269,7 @@ def test_wrong_files_later_are_said_once_and_change_nothing(
         mode.mounted.swap(certificate, key)
         for _ in range(3):
             mode.files.refresh()
-        assert mode.said[1:] == [f"{reason}; the certificate from before is still served"]
+        assert mode.said[1:] == [f"{reason}; the previous certificate is still served"]
         assert mode.serving.pair == OLD
 
         mode.mounted.swap_pair(NEW)
@@ -283,7 +283,7 @@ def test_wrong_files_later_are_said_once_and_change_nothing(
 
 
 def test_an_expired_certificate_is_served_with_a_warning(mode: Mode) -> None:
-    warning = f"/tls/tls.crt ended at {OLD.ends:%Y-%m-%d %H:%M} UTC and is served all the same"
+    warning = f"/tls/tls.crt expired at {OLD.ends:%Y-%m-%d %H:%M} UTC and is still served"
     asyncio.run(mode.files.start())
     mode.now = OLD.ends - timedelta(seconds=1)
     mode.files.refresh()
@@ -301,7 +301,7 @@ def test_one_that_is_expired_at_the_start_is_served_too(mode: Mode) -> None:
     asyncio.run(mode.files.start())
 
     assert mode.serving.pair == OLD
-    assert mode.said[-1].endswith("and is served all the same")
+    assert mode.said[-1].endswith("and is still served")
 
 
 def test_its_repr_shows_no_key(mode: Mode) -> None:

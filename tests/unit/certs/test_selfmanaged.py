@@ -247,11 +247,11 @@ def test_the_steps_of_a_rotation() -> None:
     replica.settle()
     assert api.bundle == api.data["ca.crt"] == new
     assert replica.said == [
-        f"the CA Secret was written: the next CA is made, the one that signs ends at {ends:%Y-%m-%d %H:%M} UTC",
+        f"the CA Secret was written: the next CA was created; the present one expires at {ends:%Y-%m-%d %H:%M} UTC",
         "the caBundle was published",
         "the CA Secret was written: the next CA is published",
         "the CA Secret was written: the next CA signs from now on",
-        "the CA Secret was written: ca.crt held certificates that are over or no CA's",
+        "the CA Secret was written: ca.crt held certificates that have expired or are not CA certificates",
         "the caBundle was published",
     ]
 
@@ -466,7 +466,7 @@ def test_somebody_who_is_faster_each_time_is_named() -> None:
     api = Reverted()
     replica = Replica(api)
 
-    with pytest.raises(ApiTrouble, match="as often as we do"):
+    with pytest.raises(ApiTrouble, match="as often as the webhook does"):
         asyncio.run(replica.managed.look())
     assert api.calls.count("publish") < 8
 
