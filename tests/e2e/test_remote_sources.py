@@ -21,9 +21,10 @@ from controlplane.postgres import Postgres
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
 from support import planted, tokenservice
+from support.sealed import seal
 from support.tokenservice import TokenService
 from webhook.core.credential import Credential
-from webhook.sources.encrypted import Keys, seal
+from webhook.sources.encrypted import Keys
 
 pytestmark = pytest.mark.cluster
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "sources"

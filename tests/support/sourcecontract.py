@@ -68,7 +68,7 @@ class Place(ABC):
     @abstractmethod
     async def comes_back(self) -> None: ...
 
-    def say(self, reason: str, message: str, _owner: str) -> None:
+    def report(self, reason: str, message: str, _owner: str) -> None:
         self.said.append(Notice(reason, message, "release", "Service", "webhook"))
 
     async def until(self, what: Callable[[], bool]) -> None:

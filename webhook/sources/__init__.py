@@ -1,13 +1,14 @@
-"""Where credentials come from: `Answers.credentials`, and `Answers.known` for the request path, which does not wait.
+"""Where credentials come from: `Answers.known` for reviews, which do not wait, and `Answers.credentials`.
 
-What all sources promise, and tests/support/sourcecontract.py checks of each:
+Every source keeps these rules, and tests/support/sourcecontract.py checks them:
 
-- Empty is *known to have none*. When nobody could say, SourceUnavailable is raised: what stands in the cluster stays.
-- A source tells whom it concerns, through `Changed`, when an owner's credentials are not what they were, and when it
-  can say again after it could not. Whoever asked in vain need not ask again by itself.
-- What is known may be older than what another replica knows: `invalidate` makes it ask again.
-- Equal answers are the same object, so that the request path compares by identity.
-- No error, log line, event or metric has a token in it.
+- An empty answer means that the owner has no credentials. A source that cannot answer raises SourceUnavailable, and the
+  existing pull secrets stay unchanged.
+- A source calls `Changed` when the credentials of an owner change, and when it can answer again after it could not. So
+  a caller that got SourceUnavailable need not retry.
+- Another replica may know something newer: `invalidate` makes the source ask again.
+- Equal answers are the same object, so that reviews compare by identity.
+- No error, log line, Event or metric contains a token.
 """
 
 import asyncio
@@ -19,28 +20,28 @@ from webhook.core.credential import Credentials
 
 class Answers(Protocol):
     def known(self, owner: str) -> Credentials | None:
-        """What `credentials` would say, if it can be said at once; None: ask. Equal answers are the same object."""
+        """The answer of `credentials` if it takes no wait, else None. Equal answers are the same object."""
         ...
 
     async def credentials(self, owner: str) -> Credentials:
-        """Empty: known to have none. Raises SourceUnavailable when nobody could say."""
+        """Empty: the owner has none. Raises SourceUnavailable if the source cannot answer."""
         ...
 
     def invalidate(self, owner: str) -> None:
-        """What is known of this owner may be old, by what the cluster shows: ask again before handing it out."""
+        """The cluster shows that the answer for this owner may be old: the source asks again before the next one."""
         ...
 
 
 class Source(Answers, Protocol):
     @property
     def settled(self) -> asyncio.Event:
-        """Set when it knows what it can know without being asked, or that it cannot: readiness waits for it."""
+        """Set when the first list of the source has succeeded or failed: readiness waits for it."""
         ...
 
     async def run(self) -> None:
-        """Its feed, for ever. What goes wrong in it is told and tried again."""
+        """Watches for changes until it is cancelled. Reports errors and tries again."""
         ...
 
 
 Changed = Callable[[str | None], None]
-"""Called with an owner, or with None for everybody."""
+"""Called with an owner, or with None for all owners."""

@@ -1,11 +1,11 @@
-"""Which questions a remote is spared while it fails: a back-off for each owner, and a circuit breaker for all of them.
+"""Limits the queries to a remote that fails: a back-off for each owner, and a circuit breaker for all of them.
 
-- An owner whose question failed waits, longer and longer, or for as long as the remote asked (Retry-After).
-- The breaker opens when failures of two owners in a row say that they are everybody's. (One owner alone, whose question
-  is perhaps what breaks the remote, never brings it down for others.) While it is open nobody may ask.
-- Half-open: after a pause one question at a time finds out if the remote is back, on behalf of whoever was turned away
-  the longest ago. The first answer, be it a refusal, closes the breaker.
-- Whoever was turned away is called by `changed` when there is hope again, and asks anew.
+- After a failed query the owner waits: longer after each failure, or as long as the remote says (Retry-After).
+- The breaker opens when queries about two owners in a row fail for a reason that affects all owners. (One owner alone,
+  whose query perhaps breaks the remote, never stops the queries of others.) While it is open, queries are rejected.
+- Half-open: after a delay, one query at a time tests the remote, for the owner that was rejected the longest ago. The
+  first answer, even a refusal, closes the breaker.
+- When a query may succeed again, `changed` is called for each rejected owner, and the owner's namespaces are requeued.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from webhook.sources import Changed
 log = structlog.get_logger()
 
 BACKOFF_SECONDS = 0.5
-"""The first pause after a failure; each is twice as long as the one before."""
+"""The first delay after a failure; each further one is twice as long."""
 MAX_OWNER_BACKOFF_SECONDS = 60.0
-"""Of one owner who is refused."""
+"""The longest delay of one owner that is refused."""
 MAX_DOWN_BACKOFF_SECONDS = 3.0
-"""While the remote is down. It is asked by one question at a time then, and when it is back we are to be right again in
-about 5.
+"""The longest delay while the remote is down: queries run one at a time then, and about 5 s after an outage all pull
+secrets are to be right.
 """
 MAX_RETRY_AFTER_SECONDS = 60.0
-"""That a remote may ask us to wait. A proxy in front of one that restarts may say an hour."""
+"""The longest Retry-After that is kept. A proxy in front of a remote that restarts may say an hour."""
 JITTER = 0.25
 OWNERS = 100_000
-"""Of whom something is remembered."""
+"""Entries at most: owners with a back-off, and rejected owners."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class _Pause:
 
     def failed(self, e: SourceUnavailable, longest: float) -> None:
         now = _clock()
-        if now >= self.until:  # those who asked at the same time fail at the same time: that counts once
+        if now >= self.until:  # concurrent queries fail together: that counts once
             self.backoff.cap = longest
             self.until = now + self.backoff.next()
         self.until = max(self.until, now + max(BACKOFF_SECONDS * 0.75, min(e.retry_after, MAX_RETRY_AFTER_SECONDS)))
@@ -55,7 +55,7 @@ class _Pause:
 
 
 class Breaker:
-    """`busy`: is a question under way? `ask`: asks one. `name`: the source's."""
+    """`name`: the source's. `busy`: does a query run? `ask`: starts one."""
 
     def __init__(
         self, name: str, metrics: Metrics, changed: Changed, busy: Callable[[], bool], ask: Callable[[str], object]
@@ -64,8 +64,8 @@ class Breaker:
         self._owners: OrderedDict[str, _Pause] = OrderedDict()
         self._all = _Pause()
         self._failing: set[str] = set()
-        """Who failed since the last answer, for a reason that is everybody's."""
-        self._turned_away: dict[str, None] = {}
+        """Owners that failed since the last answer, for a reason that affects all owners."""
+        self._rejected: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -73,16 +73,16 @@ class Breaker:
         return not self._all.backoff.delay
 
     def check(self, owner: str) -> None:
-        """Raises SourceUnavailable if the owner may not ask now."""
+        """Raises SourceUnavailable if no query may start for this owner now."""
         now, own = _clock(), self._owners.get(owner)
         if not self.closed and (now < self._all.until or self._busy()):
-            self._turn_away(owner)
+            self._reject(owner)
             raise SourceUnavailable(self._all.why, everybody=True)
         if own is not None and now < own.until:
             raise SourceUnavailable(own.why)
 
     def reset(self, owner: str | None) -> None:
-        """There are news, of this owner or of everybody: reasons to wait may be gone."""
+        """The owner (None: all) changed: the reason of the back-off may be gone."""
         if owner is not None:
             self._owners.pop(owner, None)
         else:
@@ -102,7 +102,7 @@ class Breaker:
         asyncio.get_running_loop().call_at(own.until, self._changed, owner)
         if not e.everybody:
             self._failing.discard(owner)
-            self._close()  # it answered, if only with a refusal
+            self._close()  # a refusal is an answer
             return
         self._failing.add(owner)
         if len(self._failing) > 1:
@@ -110,36 +110,36 @@ class Breaker:
 
     def _open(self, owner: str, e: SourceUnavailable) -> None:
         self._all.failed(e, MAX_DOWN_BACKOFF_SECONDS)
-        self._turn_away(owner)
+        self._reject(owner)
         self._metrics.down.flag(self._name, on=True)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_at(self._all.until, self._probe)
 
-    def _turn_away(self, owner: str) -> None:
-        self._turned_away.pop(owner, None)
-        if len(self._turned_away) < OWNERS:
-            self._turned_away[owner] = None
+    def _reject(self, owner: str) -> None:
+        self._rejected.pop(owner, None)
+        if len(self._rejected) < OWNERS:
+            self._rejected[owner] = None
 
     def _probe(self) -> None:
         if not self.closed and not self._busy():
-            self._ask(next(iter(self._turned_away)))
+            self._ask(next(iter(self._rejected)))
 
     def _close(self) -> None:
         failing, self._failing = self._failing, set()
         if self.closed:
             return
-        self._all, turned_away = _Pause(), self._turned_away
-        self._turned_away = {}
+        self._all, rejected = _Pause(), self._rejected
+        self._rejected = {}
         self._metrics.down.flag(self._name, on=False)
         log.info("a source answers again", source=self._name)
         for owner in failing:
             if (own := self._owners.get(owner)) is not None:
                 own.until = 0.0
-        if len(turned_away) == OWNERS:  # and perhaps more
+        if len(rejected) == OWNERS:  # the dict is full: more owners may have been rejected
             self._changed(None)
             return
-        for owner in sorted(failing.union(turned_away)):
+        for owner in sorted(failing.union(rejected)):
             self._changed(owner)
 
 

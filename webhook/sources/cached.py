@@ -1,17 +1,16 @@
-"""Makes a `Source` of a `Remote`: something that is asked for one owner at a time, and may be slow or down.
+"""Makes a `Source` of a `Remote`, which is asked about one owner at a time and may be slow or down.
 
-- An answer is handed out while it is fresh, as long as the remote said (at least MIN_FRESH_SECONDS, so that the writing
-  of one Secret, which looks several times, asks once). After that the next admission or look asks again; nothing polls.
-- An answer that is contradicted by what somebody wrote into the cluster is invalidated: another replica may have asked
-  later. While nobody can say, what was written stays.
-- One question an owner at a time, joined by all who want to know. If there is news of the owner meanwhile, the question
-  is asked again before anybody is told the answer.
-- **An answer that is no longer fresh is never handed out.** While nobody can say, SourceUnavailable is raised: what
-  stands in the cluster stays, and nothing is written that may have been withdrawn since. A source that is to survive
-  longer outages says so, by answers that are fresh for longer.
-- A remote that fails is left alone for a while: breaker.py.
-- Memory is bounded: the answers that were not used for the longest time are dropped first. Of those a digest is kept,
-  so that another answer is still known to be another one.
+- An answer is used while it is fresh: as long as the remote says, and at least MIN_FRESH_SECONDS, so that the write of
+  one Secret, which needs it several times, asks once. Later the next review or reconcile asks again; nothing polls.
+- `invalidate` means that something wrote a different pull secret: another replica may have a newer answer.
+- One query runs per owner, and all callers share it. If the owner changes meanwhile, the query is repeated before any
+  caller gets the answer.
+- **An answer that is no longer fresh is never used.** If the remote cannot answer, SourceUnavailable is raised: the
+  existing pull secret stays unchanged, and no credential is written that may have been withdrawn. A remote whose
+  credentials are to survive longer outages gives answers that stay fresh for longer.
+- A remote that fails gets fewer queries: breaker.py.
+- Memory is bounded: the least recently used answers are dropped first. A digest of each is kept, so that a change is
+  still noticed.
 """
 
 import asyncio
@@ -29,27 +28,27 @@ from webhook.sources.breaker import Breaker
 from webhook.sources.remote import Answer, Remote
 
 MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 1.0, 86400.0
-"""Seconds that an answer is fresh, whatever the remote says."""
-QUESTION_SECONDS = 60.0
-"""Seconds for one question. A remote has shorter limits of its own; this is for one that forgot."""
+"""Limits of the time that an answer is fresh, whatever the remote says."""
+QUERY_SECONDS = 60.0
+"""Time limit of one query. Remotes have shorter limits of their own; this is for one that lacks them."""
 FEED_BACKOFF_SECONDS, MAX_FEED_BACKOFF_SECONDS = 0.5, 3.0
-"""The first and the longest pause after a feed of changes has broken off."""
+"""The first and the longest delay before a broken feed of changes is started again."""
 MAX_INVALIDATION_SECONDS = 60.0
-"""The longest pause between two doubts of one owner that were in vain."""
+"""The longest delay between two invalidations of one owner that change nothing."""
 OVERTAKEN = 3
-"""Times that a question is asked anew because of news; then the next look must do."""
+"""Queries in a row that a change of the owner may overtake; after that the owner is requeued."""
 BUDGET_BYTES = 32 * 1024 * 1024
-"""Bytes of answers, roughly."""
+"""Approximate bytes of answers."""
 OWNERS = 100_000
-"""Owners whose vain doubts are remembered, and the digests of answers that were dropped."""
+"""Entries at most: owners with futile invalidations, and digests of dropped answers."""
 
-Say = Callable[[str, str, str], None]
-"""Tells a reason (as in Events) and a message about a source, and of which owner it is, if of one."""
+Report = Callable[[str, str, str], None]
+"""Records a notice about the source: reason (as in Events), message, and the owner or ""."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """`until`: loop time at which it stops being fresh. `invalidated`: by what the cluster shows, it may be old."""
+    """`until`: loop time at which it stops being fresh. `invalidated`: the cluster shows that it may be old."""
 
     answer: Answer
     until: float
@@ -58,7 +57,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Futile:
-    """Doubts of one owner that were answered as before. `until`: loop time to which there are no more."""
+    """Invalidations of one owner that changed nothing. `until`: loop time; earlier ones are ignored."""
 
     delay: float = 0.0
     until: float = 0.0
@@ -76,13 +75,19 @@ _NEVER = _Futile()
 
 
 class Cached:
-    """`say` tells about the source as a whole and about single owners; `now` is the wall clock."""
+    """`now` is the wall clock."""
 
     def __init__(
-        self, origin: Origin, remote: Remote, changed: Changed, say: Say, metrics: Metrics, now: Callable[[], datetime]
+        self,
+        origin: Origin,
+        remote: Remote,
+        changed: Changed,
+        report: Report,
+        metrics: Metrics,
+        now: Callable[[], datetime],
     ) -> None:
         self._origin, self._name, self._remote, self._changed = origin, origin.source, remote, changed
-        self._say, self._metrics, self._now = say, metrics, now
+        self._report, self._metrics, self._now = report, metrics, now
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._weight = 0
         self._dropped: OrderedDict[str, int] = OrderedDict()
@@ -91,7 +96,7 @@ class Cached:
         self._futile: OrderedDict[str, _Futile] = OrderedDict()
         self._breaker = Breaker(self._name, metrics, changed, lambda: bool(self._flights), self._start)
         self.settled = asyncio.Event()
-        self.settled.set()  # it knows nothing that it was not asked
+        self.settled.set()  # there is nothing to list
 
     def known(self, owner: str) -> Credentials | None:
         entry = self._entries.get(owner)
@@ -107,17 +112,17 @@ class Cached:
         if flight is None:
             self._breaker.check(owner)
             flight = self._start(owner)
-        return await asyncio.shield(flight)  # a cancelled caller cancels nothing but itself
+        return await asyncio.shield(flight)  # a cancelled caller does not cancel the query of the others
 
     def invalidate(self, owner: str) -> None:
-        """Not again so soon if the last one was in vain: it takes no more than the edits of one tenant."""
+        """Ignored for a while if the last one changed nothing: a tenant can cause any number of them by edits."""
         if _clock() < self._futile.get(owner, _NEVER).until:
             return
         if (entry := self._entries.get(owner)) is not None:
             entry.invalidated = True
-        self._is_old(owner)
+        self._expire(owner)
 
-    def _is_old(self, owner: str) -> None:
+    def _expire(self, owner: str) -> None:
         if (entry := self._entries.get(owner)) is not None:
             entry.until = 0.0
         if owner in self._flights:
@@ -138,17 +143,17 @@ class Cached:
                 why = "it ended"
             except SourceUnavailable as e:
                 why = str(e)
-            except Exception as e:  # noqa: BLE001  # whatever it is, the other sources go on; its text may be a token
+            except Exception as e:  # noqa: BLE001  # any error: the other sources go on; its text may be a token
                 why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
             if _clock() - began > MAX_FEED_BACKOFF_SECONDS:
                 backoff.reset()
-            self._say("SourceFeedBroken", f"source {self._name}: changes are not heard of: {why}; trying again", "")
+            self._report("SourceFeedBroken", f"source {self._name}: cannot watch for changes: {why}; trying again", "")
             await asyncio.sleep(backoff.next())
 
-    # -- one question --
+    # -- one query --
 
     def _start(self, owner: str) -> asyncio.Task[Credentials]:
-        task = asyncio.create_task(self._question(owner), name=f"ask {self._name}")
+        task = asyncio.create_task(self._query(owner), name=f"ask {self._name}")
         self._flights[owner] = task
         task.add_done_callback(lambda done: self._landed(owner, done))
         return task
@@ -156,13 +161,13 @@ class Cached:
     def _landed(self, owner: str, task: asyncio.Task[Credentials]) -> None:
         del self._flights[owner]
         if not task.cancelled():
-            task.exception()  # perhaps nobody waits for it any more
+            task.exception()  # reads the error, for which perhaps no caller waits any more
 
-    async def _question(self, owner: str) -> Credentials:
+    async def _query(self, owner: str) -> Credentials:
         try:
             for _ in range(OVERTAKEN):
                 self._overtaken.discard(owner)
-                answer = await self._asked(owner)
+                answer = await self._ask(owner)
                 if owner not in self._overtaken:
                     return self._answered(owner, answer, self._freshness(answer))
         except SourceUnavailable as e:
@@ -174,26 +179,26 @@ class Cached:
         self._changed(owner)
         return found
 
-    async def _asked(self, owner: str) -> Answer:
+    async def _ask(self, owner: str) -> Answer:
         before = self._entries.get(owner)
         try:
-            async with asyncio.timeout(QUESTION_SECONDS):
+            async with asyncio.timeout(QUERY_SECONDS):
                 return await self._remote.ask(owner, before.answer if before is not None else None)
         except SourceUnavailable as e:
             trouble = e
         except TimeoutError:
             trouble = SourceUnavailable("no answer in time", everybody=True)
-        except Exception as e:  # noqa: BLE001  # as in `run`
+        except Exception as e:  # noqa: BLE001  # as in `_listen`
             trouble = SourceUnavailable(f"an error in pullsecret-webhook itself ({type(e).__name__})")
-        # Raised out here and without what led to it: for as long as the error is kept, the frames there would keep the
-        # answer, which may have a mebibyte, and what was decoded of it, which may have sixteen.
+        # Raised here and without its context: as long as the error is kept, the frames of its traceback would keep the
+        # answer, up to 1 MiB, and what was decoded from it, up to 16 MiB.
         trouble.__context__ = None
         try:
             raise trouble.with_traceback(None)
         finally:
-            del trouble  # nor does this frame keep the error that keeps it
+            del trouble  # this frame must not keep the error either
 
-    # -- what came of it --
+    # -- its result --
 
     def _answered(self, owner: str, answer: Answer, fresh_for: float) -> Credentials:
         self._metrics.asked.labels(self._name, "answered").inc()
@@ -202,29 +207,29 @@ class Cached:
         if same := before is not None and before.answer.credentials == credentials:
             credentials = before.answer.credentials
         if before is not None and before.invalidated:
-            self._count_invalidation(owner, in_vain=same)
+            self._count_invalidation(owner, futile=same)
         self._remember(owner, replace(answer, credentials=credentials), fresh_for)
         if answer.problems:
             problems = "; ".join(answer.problems)
-            self._say("SourceAnswerBroken", f"source {self._name}: of owner {owner}: {problems}", owner)
+            self._report("SourceAnswerBroken", f"source {self._name}: owner {owner}: {problems}", owner)
         if (before is not None and not same) or dropped not in {None, hash(credentials)}:
-            self._changed(owner)  # its other namespaces do not know yet
+            self._changed(owner)  # the owner's other namespaces need it too
         self._breaker.answered(owner)
         return credentials
 
     def _ordered(self, found: Credentials) -> Credentials:
-        """As `in_order`, and with where they are from."""
+        """As `in_order`, and with their origin."""
         return Credentials(tuple(replace(c, origin=self._origin) for c in in_order(set(found.items))))
 
-    def _count_invalidation(self, owner: str, *, in_vain: bool) -> None:
+    def _count_invalidation(self, owner: str, *, futile: bool) -> None:
         before = self._futile.pop(owner, _NEVER)
-        if in_vain:
+        if futile:
             self._futile[owner] = before.again(_clock())
             if len(self._futile) > OWNERS:
                 self._futile.popitem(last=False)
 
     def _freshness(self, answer: Answer) -> float:
-        """Not longer than all its credentials last: when one ends, there may be another."""
+        """Seconds, at most until the first credential expires: by then there may be a new one."""
         now = self._now()
         end = answer.credentials.next_end(now)
         fresh_for = min(max(answer.fresh_for, MIN_FRESH_SECONDS), MAX_FRESH_SECONDS)
@@ -238,21 +243,19 @@ class Cached:
 
     def _drop(self, owner: str) -> None:
         if (entry := self._forget(owner)) is not None:
-            self._dropped[owner] = hash(entry.answer.credentials)  # keyed per process
+            self._dropped[owner] = hash(entry.answer.credentials)  # of texts: another one in each process
             if len(self._dropped) > OWNERS:
                 self._dropped.popitem(last=False)
 
     def _forget(self, owner: str) -> _Entry | None:
-        entry = self._entries.pop(owner, None)
-        if entry is None:
-            return None
-        self._weight -= entry.answer.weight
+        if (entry := self._entries.pop(owner, None)) is not None:
+            self._weight -= entry.answer.weight
         return entry
 
     def _remote_changed(self, owner: str | None) -> None:
-        """News, of one owner or of everybody: what is known is no longer fresh, and reasons to wait may be gone."""
+        """One owner (None: all) changed: answers are no longer fresh, and the reason of a back-off may be gone."""
         for one in [owner] if owner is not None else {*self._entries, *self._flights}:
-            self._is_old(one)
+            self._expire(one)
         self._breaker.reset(owner)
         self._changed(owner)
 
@@ -260,9 +263,9 @@ class Cached:
         self._metrics.asked.labels(self._name, "unavailable").inc()
         self._breaker.failed(owner, e)
         if e.everybody:
-            self._say("SourceUnavailable", f"source {self._name}: {e}; what stands in the namespaces stays", "")
+            self._report("SourceUnavailable", f"source {self._name}: {e}; existing pull secrets stay unchanged", "")
         else:
-            self._say("SourceUnavailable", f"source {self._name}: nobody can say what owner {owner} has: {e}", owner)
+            self._report("SourceUnavailable", f"source {self._name}: no answer for owner {owner}: {e}", owner)
 
 
 def _clock() -> float:

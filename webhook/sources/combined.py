@@ -1,13 +1,14 @@
-"""Several sources as one, in the order of the configuration. Which credential counts is decided later: core/merge.py.
+"""Several sources as one, in the order of the configuration. core/merge.py decides which credential counts.
 
-What happens when one of them cannot say, while the others can:
+If one source cannot answer while the others can:
 
-- What it said last of this owner stands in for it, if all sources could say once since the process began. So the
-  others' changes go on, and nothing of what it gave is taken away. (A source alone hands out nothing that is not
-  fresh. Here the choice is between that, entries that vanish, and changes that wait for another source's outage.)
-- Otherwise nobody can say: SourceUnavailable, and what stands stays as it is.
+- Its last answer for this owner is used, if all sources have answered once since the process started. So changes in the
+  other sources take effect, and no credential of the unavailable source is removed. (A source alone never uses an
+  answer that is no longer fresh. Here the alternatives are worse: credentials that vanish, or changes that wait for the
+  outage of another source.)
+- Otherwise SourceUnavailable is raised, and the existing pull secret stays unchanged.
 
-An answer so never lacks what a source that is down would have had.
+So an answer never lacks the credentials of an unavailable source.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from webhook.core.errors import SourceUnavailable
 from webhook.sources import Source
 
 BUDGET_BYTES = 32 * 1024 * 1024
-"""Bytes of last answers that are remembered, roughly: mostly references to what the sources hold themselves."""
+"""Approximate bytes of remembered answers. The sources hold most of these objects too."""
 Parts = tuple[Credentials, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Joined:
-    """`invalidated`: by what the cluster shows, it may be old."""
+    """`invalidated`: the cluster shows that it may be old."""
 
     parts: Parts
     result: Credentials
@@ -34,12 +35,12 @@ class _Joined:
 
     @property
     def weight(self) -> int:
-        """Bytes, roughly. The result is made of the parts."""
+        """Approximate bytes. The result shares the objects of the parts."""
         return 400 + sum(part.weight for part in self.parts)
 
 
 class Combined:
-    """`sources`: name and source, in order."""
+    """`sources`: name and source, in the order of the configuration."""
 
     def __init__(self, sources: Sequence[tuple[str, Source]]) -> None:
         self._names = tuple(name for name, _ in sources)
@@ -51,21 +52,21 @@ class Combined:
     def known(self, owner: str) -> Credentials | None:
         parts = [source.known(owner) for source in self._sources]
         known = tuple(part for part in parts if part is not None)
-        return self._of(owner, known) if len(known) == len(parts) else None
+        return self._join(owner, known) if len(known) == len(parts) else None
 
     def invalidate(self, owner: str) -> None:
-        """Nor does what a source said last stand in for it until all could say again."""
+        """Until all sources have answered again, the last answer of an unavailable source is not used either."""
         if (before := self._joined.get(owner)) is not None:
             self._joined[owner] = replace(before, invalidated=True)
         for source in self._sources:
             source.invalidate(owner)
 
     async def credentials(self, owner: str) -> Credentials:
-        """All are asked at once, so that it takes no longer than the slowest."""
+        """Asks all sources concurrently, so that it takes no longer than the slowest."""
         answers = await asyncio.gather(*(one.credentials(owner) for one in self._sources), return_exceptions=True)
-        # What a quick one said may have changed while a slow one was asked.
+        # The answer of a fast source may have changed while a slow one was asked.
         newest = [one.known(owner) or answer for one, answer in zip(self._sources, answers, strict=True)]
-        return self._of(owner, tuple(self._part(number, owner, answer) for number, answer in enumerate(newest)))
+        return self._join(owner, tuple(self._part(number, owner, answer) for number, answer in enumerate(newest)))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -84,8 +85,8 @@ class Combined:
             return before.parts[number]
         raise SourceUnavailable(f"source {self._names[number]}: {answer}", everybody=answer.everybody)
 
-    def _of(self, owner: str, parts: Parts) -> Credentials:
-        """The same object as long as the parts are, or as they come to the same."""
+    def _join(self, owner: str, parts: Parts) -> Credentials:
+        """The same object while the parts are the same objects, or their result is equal."""
         before = self._joined.get(owner)
         if (
             before is not None
@@ -100,10 +101,10 @@ class Combined:
         self._remember(owner, _Joined(parts, result))
         return result
 
-    def _remember(self, owner: str, one: _Joined) -> None:
+    def _remember(self, owner: str, entry: _Joined) -> None:
         if (before := self._joined.pop(owner, None)) is not None:
             self._weight -= before.weight
-        self._joined[owner] = one
-        self._weight += one.weight
+        self._joined[owner] = entry
+        self._weight += entry.weight
         while self._weight > BUDGET_BYTES and len(self._joined) > 1:
             self._weight -= self._joined.popitem(last=False)[1].weight

@@ -1,4 +1,4 @@
-"""From the configuration to one source: the only place that knows all kinds."""
+"""Builds the source from the configuration; the only module that knows all kinds."""
 
 import functools
 from collections import Counter
@@ -22,9 +22,9 @@ from webhook.sources.secret import SecretSource
 def configured(
     config: Config, cluster: Cluster, changed: Changed, record: Record, metrics: Metrics, now: Callable[[], datetime]
 ) -> Source:
-    """One source as it is, several of them combined. What is said of a source is about the webhook's own Service."""
+    """Several sources are combined. Notices about a source are about the webhook's own Service."""
 
-    def say(source: str, reason: str, message: str, owner: str) -> None:
+    def report(source: str, reason: str, message: str, owner: str) -> None:
         record(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner, source=source))
 
     sources: list[tuple[str, Source]] = []
@@ -39,7 +39,7 @@ def configured(
         else:
             origin = Origin(name, config.namespace, "Service", config.tls.service)
             remote = _remote(model, now)
-            sources.append((name, Cached(origin, remote, changed, functools.partial(say, name), metrics, now)))
+            sources.append((name, Cached(origin, remote, changed, functools.partial(report, name), metrics, now)))
     return sources[0][1] if len(sources) == 1 else Combined(sources)
 
 
@@ -50,7 +50,7 @@ def _expired(secrets: SecretSource, now: Callable[[], datetime]) -> list[str]:
 def _remote(model: HttpSource | SqlSource, now: Callable[[], datetime]) -> Remote:
     if isinstance(model, HttpSource):
         return HttpRemote(model, now)
-    # Late: the driver is some MiB that nobody else needs.
+    # Imported only here: the driver takes some MiB.
     from webhook.sources.sql import SqlRemote  # noqa: PLC0415
 
     return SqlRemote(model)

@@ -1,4 +1,4 @@
-"""What is made of files, such as a connection string or a TLS context: made anew when one is not what it was."""
+"""A value made from files, such as a connection string or a TLS context; made again when a file changes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ T = TypeVar("T")
 
 
 class Made(Generic[T]):
-    """`made()` looks at the files' state each time, and calls `make` if it is another one. What `make` raises, it
-    raises, and tries again the next time. A path may be None: there is no such file.
+    """`made()` checks the files at each call, and calls `make` if one has changed. It passes on the errors of `make`,
+    and the next call tries again. A path may be None: no file.
     """
 
     def __init__(self, paths: Sequence[str | None], make: Callable[[], T]) -> None:
@@ -17,7 +17,7 @@ class Made(Generic[T]):
         self._last: tuple[object, T] | None = None
 
     def __call__(self) -> T:
-        seen = tuple(map(_state, self._paths))  # before reading: a change in between is seen the next time
+        seen = tuple(map(_state, self._paths))  # before reading, so that the next call sees a change in between
         if self._last is None or self._last[0] != seen:
             self._last = None
             self._last = seen, self._make()
@@ -25,7 +25,7 @@ class Made(Generic[T]):
 
 
 def _state(path: str | None) -> object:
-    """What changes when a file does, also when only a symlink on the way to it is put elsewhere."""
+    """Differs after any change of the file, also when a symlink in its path points elsewhere."""
     if path is None:
         return None
     try:

@@ -1,10 +1,9 @@
-"""A service of the platform's that is asked with GET for one owner. docs/http-source.openapi.yaml is the contract.
+"""An HTTP service that is asked about one owner with GET. docs/http-source.openapi.yaml is the contract.
 
-404 is *known to have none*; everything else but 200 and 304 is *nobody could say*, and so is every answer that is not
-understood as a whole. Where the question goes is the administrator's word alone: an owner is escaped, redirects are
-not followed, nothing is taken from the environment, and what an escaped owner might still become behind somebody's
-proxy (a slash, a dot segment, a second decoding) is refused in a path. Answers are not decompressed, so that none is
-larger than it came.
+404 means that the owner has no credentials. Any other status than 200 and 304, and any answer that is not valid as a
+whole, means SourceUnavailable. Only the administrator decides where requests go: the owner is escaped, redirects are
+not followed, and the environment is not read. In a path an owner is refused if a proxy may turn the escaped text into
+something else (a slash, a dot segment, a second escape). Answers are not decompressed, so none grows in memory.
 """
 
 import asyncio
@@ -28,17 +27,16 @@ from webhook.sources.jsonanswer import read
 from webhook.sources.remote import Answer
 
 MAX_ANSWER_BYTES = 1024 * 1024
-"""Bytes of an answer."""
 CHUNK = 65536
 CONNECTIONS = 16
 NOT_FOUND_MAX_SECONDS = 30.0
-"""Seconds at most that `maxAge` lets a 404 stand: whoever links a registry should not wait for long."""
+"""The longest time that `maxAge` keeps a 404 fresh: a user who links a registry should not wait long."""
 _BAD_IN_PATH = re.compile(r"[/\\%\x00-\x1f\x7f]|^\.{1,2}$")
 _TOKEN = re.compile(rb"[!-~]{1,16384}")
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,512}"')
 _DIRECTIVE = re.compile(r'([\w-]+)(?:=(?:"([^"]*)"|([^\s,"]*)))?')
 NOT_ABOUT_THE_OWNER = (401, 407, 408, 421, 425, 429)
-"""Statuses below 500 that are not about the owner who was asked for."""
+"""Statuses below 500 that affect all owners."""
 
 
 class HttpRemote:
@@ -50,7 +48,7 @@ class HttpRemote:
         self._files = _Files(config)
 
     async def run(self, changed: Changed) -> None:  # noqa: ARG002  # a remote's interface
-        """There is nothing to hear of: an answer's age decides when to ask again."""
+        """There is no feed of changes: the age of an answer decides when to ask again."""
         await asyncio.Future()
 
     async def close(self) -> None:
@@ -69,16 +67,16 @@ class HttpRemote:
                 return await self._answer(response, before)
         except TimeoutError:
             raise _down(f"no answer within {self._config.timeout:g} s") from None
-        except aiohttp.ClientError as e:  # their texts have addresses in them, and perhaps more
-            raise _down(_WORDS.get(type(e), f"it cannot be asked ({type(e).__name__})")) from None
+        except aiohttp.ClientError as e:  # their texts have addresses, and perhaps more
+            raise _down(_WORDS.get(type(e), f"the request failed ({type(e).__name__})")) from None
 
     def _address(self, owner: str) -> URL:
         if self._config.in_path and _BAD_IN_PATH.search(owner):
-            raise SourceUnavailable("its name has a / \\ % or is . or ..; put {owner} into the query of url")
+            raise SourceUnavailable("the owner's name has a / \\ % or is . or ..; put {owner} into the query of url")
         try:
             return URL(self._config.url.replace("{owner}", quote(owner, safe="")), encoded=True)
         except ValueError:
-            raise SourceUnavailable("its name is no text that can be sent") from None
+            raise SourceUnavailable("the owner's name cannot be part of a URL") from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -94,7 +92,7 @@ class HttpRemote:
     async def _answer(self, response: aiohttp.ClientResponse, before: Answer | None) -> Answer:
         status, headers = response.status, response.headers
         if status == 304 and before is not None and before.validator:
-            # Without a word about it, what the 200 said goes on (RFC 9111, 3.2).
+            # Without Cache-Control, the one of the 200 stays valid (RFC 9111, 3.2).
             default = self._config.max_age if "Cache-Control" in headers else before.fresh_for
             return Answer(before.credentials, _fresh(response, default), before.validator)
         if status == 404:
@@ -106,7 +104,7 @@ class HttpRemote:
                 retry_after=self._retry_after(headers.get("Retry-After", "")),
             )
         if headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise SourceUnavailable("its answer is compressed, which was not asked for")
+            raise SourceUnavailable("its answer is compressed; the service must respect Accept-Encoding: identity")
         body = await _body(response)
         try:
             found = read(body, self._config.answer)
@@ -128,7 +126,7 @@ class HttpRemote:
 
 
 class _Files:
-    """The token and the TLS context, made anew when a file is not what it was. Raises SourceUnavailable."""
+    """The token and the TLS context, as their files are now. Raises SourceUnavailable."""
 
     def __init__(self, config: HttpSource) -> None:
         self._config = config
@@ -147,7 +145,7 @@ class _Files:
         return headers
 
     def context(self) -> ssl.SSLContext | bool:
-        """Connections of another context are not used again, so a renewed certificate counts at once."""
+        """A new context gets new connections, so a renewed certificate takes effect immediately."""
         return self._context() if self._config.secure else True
 
     def _made(self) -> ssl.SSLContext:
@@ -165,13 +163,13 @@ class _Files:
 
 
 def _no_password() -> str:
-    """Otherwise OpenSSL would ask on the terminal."""
+    """Without this function OpenSSL asks on the terminal."""
     raise ValueError("the key is encrypted; use one without a password")
 
 
 def _why(e: Exception) -> str:
     if isinstance(e, ssl.SSLError):
-        return "not PEM, or they do not belong together"
+        return "not PEM, or key and certificate do not match"
     return e.strerror or type(e).__name__ if isinstance(e, OSError) else str(e)
 
 
@@ -180,19 +178,19 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_chunked(CHUNK):
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
-            response.close()  # the rest is not even read to be thrown away
+            response.close()  # without reading the rest
             raise SourceUnavailable("its answer is larger than 1 MiB")
     return bytes(body)
 
 
 def _directives(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """Of Cache-Control, which may stand there several times."""
+    """Of all Cache-Control headers."""
     found = _DIRECTIVE.findall(",".join(response.headers.getall("Cache-Control", ()))[:1024])
     return {name.lower(): quoted or plain for name, quoted, plain in found}
 
 
 def _fresh(response: aiohttp.ClientResponse, default: float) -> float:
-    """Seconds: what max-age leaves after Age; without it, what the configuration says."""
+    """Seconds: max-age minus Age; without max-age, `default`."""
     control = _directives(response)
     if "no-store" in control or "no-cache" in control:
         return 0.0
@@ -210,16 +208,16 @@ def _down(message: str) -> SourceUnavailable:
 
 def _refusal(status: int) -> str:
     if 300 <= status < 400:
-        return f"HTTP {status}: it sends us elsewhere, where we do not go; write the last address as url"
+        return f"HTTP {status}: redirects are not followed; set url to the final address"
     if status in {401, 403}:
-        return f"HTTP {status}: it does not let us ask; see tokenFile, certFile and keyFile"
+        return f"HTTP {status}: access denied; check tokenFile, certFile and keyFile"
     return f"HTTP {status}"
 
 
 _WORDS: Mapping[type[Exception], str] = {
-    aiohttp.ClientConnectorCertificateError: "its certificate is not trusted, has ended, or is another host's",
-    aiohttp.ClientConnectorSSLError: "TLS with it fails",
-    aiohttp.ClientConnectorDNSError: "its name cannot be resolved",
+    aiohttp.ClientConnectorCertificateError: "its certificate is not trusted, has expired, or is for another host",
+    aiohttp.ClientConnectorSSLError: "the TLS handshake failed",
+    aiohttp.ClientConnectorDNSError: "its host name cannot be resolved",
     aiohttp.ClientConnectorError: "it cannot be reached",
-    aiohttp.ClientPayloadError: "its answer broke off",
+    aiohttp.ClientPayloadError: "its answer is incomplete",
 }

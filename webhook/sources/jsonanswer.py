@@ -1,8 +1,8 @@
-"""From a JSON answer to credentials: a dockerconfigjson, or fields where the configuration says they are. Pure.
+"""From a JSON answer to credentials: a dockerconfigjson, or fields that the configuration names. Pure.
 
-As of source Secrets, an entry that cannot be used is a problem among others that can, and an error alone. What is
-*not there at all* where a list is expected is an error too: it may be another service's answer, or a page of words.
-A password that the service forgot to decrypt is none: no registry would take it, and the one that stands would be lost.
+As in source Secrets, an entry that cannot be used is a problem beside valid entries, and an error if there are none. A
+list that is missing is an error too: the answer may come from another service, or be an error page. A password that is
+still encrypted cannot be used: no registry accepts it, and it would replace one that works.
 """
 
 from contextlib import suppress
@@ -23,7 +23,7 @@ MISSING = object()
 
 
 class AnswerError(PullsecretError):
-    """Nothing can be read in the answer, and why; never with its content."""
+    """Why the answer cannot be used; never with its content."""
 
 
 def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
@@ -60,14 +60,14 @@ def _fields(data: bytes, answer: Fields) -> Parsed:
 
 def _plain(credential: Credential) -> Credential:
     if is_sealed(credential.password):
-        why = f"the password for {credential.registry} is encrypted; hand it out as the registry takes it"
+        why = f"the password for {credential.registry} is encrypted; the service must decrypt it"
         raise CredentialError(why)
     return credential
 
 
 def _credential(item: Any, fields: Fields) -> Credential:
     if not isinstance(item, dict):
-        raise CredentialError("it is no object")
+        raise CredentialError("it is not an object")
     registry = _text(item, fields.registry, fields.default_registry)
     username = _text(item, fields.username, fields.default_username)
     password = _text(item, fields.password, None)
@@ -79,7 +79,7 @@ def _text(item: dict[str, Any], path: str, default: str | None) -> str:
     if value is None or value is MISSING:
         value = default
     if not isinstance(value, str):
-        raise CredentialError(f"it has no text at {path}")
+        raise CredentialError(f"it has no string at {path}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Something that is asked for one owner at a time, and may be slow or down: what cached.py makes a source of."""
+"""What cached.py makes a source of: it is asked about one owner at a time, and may be slow or down."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,9 +9,9 @@ from webhook.sources import Changed
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`fresh_for`: seconds. `validator`: what the remote wants to see when it is asked again, such as an ETag.
+    """`fresh_for`: seconds. `validator`: what the next query sends back, such as an ETag.
 
-    `problems`: what was left out because it cannot be used, as `shown.few` has it, never with its content.
+    `problems`: which entries cannot be used, cut by `shown.few`; never with their content.
     """
 
     credentials: Credentials
@@ -21,23 +21,23 @@ class Answer:
 
     @property
     def weight(self) -> int:
-        """Bytes, roughly."""
+        """Approximate bytes."""
         texts = (self.validator, *self.problems)
         return 400 + sum(map(len, texts)) + self.credentials.weight
 
 
 class Remote(Protocol):
     async def ask(self, owner: str, before: Answer | None) -> Answer:
-        """`before`: the last answer, fresh or not. Raises SourceUnavailable; its text may be shown, so no secrets."""
+        """`before`: the last answer, fresh or not. Raises SourceUnavailable, with no secret in its text."""
         ...
 
     async def run(self, changed: Changed) -> None:
-        """Hears of changes, for ever; a remote that hears of none waits. Raises SourceUnavailable when it breaks off.
+        """Reports changes until it is cancelled; without a feed of changes it only waits.
 
-        What is missed while it breaks off must be made good by `changed(None)` when it is heard again.
+        Raises SourceUnavailable when the feed breaks. The next start calls `changed(None)`, as changes may be missed.
         """
         ...
 
     async def close(self) -> None:
-        """Gives up its connections, at the end."""
+        """Closes the connections, at the end."""
         ...

@@ -1,8 +1,8 @@
-"""The default source: Secrets in the webhook's own namespace that carry the label `pullsecret-webhook/owner`.
+"""The default source: Secrets in the webhook's own namespace with the label `pullsecret-webhook/owner`.
 
-kubernetes.io/dockerconfigjson with any number of registries, or kubernetes.io/basic-auth with an annotation for the
-registry. Watched, so a changed token is known at once. What External Secrets, SOPS or Sealed Secrets write is read like
-any other.
+Their type is kubernetes.io/dockerconfigjson with any number of registries, or kubernetes.io/basic-auth with an
+annotation for the registry. They are watched, so a new token takes effect immediately. Secrets of External Secrets,
+SOPS or Sealed Secrets work like any other.
 """
 
 import asyncio
@@ -40,12 +40,12 @@ NOTHING = Credentials()
 
 
 class SourceSecretError(Exception):
-    """A source Secret that cannot be used at all, and why; never with its content."""
+    """Why a source Secret cannot be used at all; never with its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSecret:
-    """One source Secret, read. `credentials` None: it is broken, so nobody can say what its owner has."""
+    """What a source Secret holds. `credentials` None: it is broken, so the owner's credentials are not known."""
 
     version: int
     owner: str | None
@@ -77,7 +77,7 @@ def read(seen: SecretObject, source: str = "") -> SourceSecret:
 
 
 def merge(secrets: Mapping[str, SourceSecret]) -> Credentials | str:
-    """One owner's Secrets as one, in the order of their names. A broken one: its name."""
+    """All credentials of one owner's Secrets, in the order of the names; or the name of a broken Secret."""
     parts: list[Credentials] = []
     for name in sorted(secrets):
         credentials = secrets[name].credentials
@@ -91,9 +91,9 @@ def _owner(seen: SecretObject) -> str:
     label = (seen.metadata.labels or {}).get(OWNER, "")
     annotation = (seen.metadata.annotations or {}).get(OWNER, "")
     if label and annotation and label != annotation:
-        raise SourceSecretError(f"its label and its annotation {OWNER} differ; an owner has one name")
+        raise SourceSecretError(f"its label and its annotation {OWNER} differ; write the same owner in both")
     if not (owner := annotation or label):
-        raise SourceSecretError(f'it names no owner; set the label {OWNER}, or "" there and the annotation {OWNER}')
+        raise SourceSecretError(f"it has no owner; set the label {OWNER}, or an empty label and the annotation {OWNER}")
     return owner
 
 
@@ -125,10 +125,10 @@ def _text(seen: SecretObject, key: str) -> str:
 
 
 def _namespaces(text: str | None) -> tuple[str, ...]:
-    """Empty without the annotation: all. An annotation that names none is a mistake, and never all."""
+    """Empty without the annotation: all namespaces. An annotation without a name is an error, and never means all."""
     names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
     if text is not None and not names:
-        raise SourceSecretError(f"its annotation {NAMESPACES} names no namespace; write some, or leave it out")
+        raise SourceSecretError(f"its annotation {NAMESPACES} has no namespace; list some, or remove it")
     return names
 
 
@@ -142,7 +142,7 @@ def _expiry(text: str | None) -> datetime | None:
 
 
 class SecretSource:
-    """Credentials by owner, from one view of source Secrets. Synchronous but for its feed."""
+    """Credentials by owner, from one view of source Secrets."""
 
     def __init__(
         self,
@@ -159,12 +159,12 @@ class SecretSource:
         self._of_owner: dict[str, Credentials | str] = {}
         self._names: dict[str, set[str]] = {}
         self._ends: dict[str, datetime] = {}
-        """When the first credential of a Secret ends."""
+        """By Secret: when its first credential expires."""
         self._unread: set[str] = set()
         self._behind = False
-        """The watch has failed: until it works again, another replica may know better."""
+        """The watch has failed: until it works again, another replica may know something newer."""
         self._invalidated: set[str] = set()
-        """Owners whose pull secrets somebody else wrote since then."""
+        """Owners with a pull secret that something else wrote since then."""
         self._failure = "the source Secrets have not been listed yet"
         self.settled = asyncio.Event()
 
@@ -175,7 +175,7 @@ class SecretSource:
         return found if isinstance(found, Credentials) else None
 
     def invalidate(self, owner: str) -> None:
-        """It cannot be asked: while its watch fails, nobody can say what this owner has."""
+        """While the watch fails there is nothing to ask again: the owner's credentials are not known."""
         if self._behind:
             self._invalidated.add(owner)
 
@@ -212,7 +212,7 @@ class SecretSource:
             self._changed(owner)
 
     def left_out(self, one: Unread) -> None:
-        """It stays what it was: whose it is now, nobody can say."""
+        """Keeps the last known state of a Secret that cannot be read."""
         self._unread.add(one.name)
         self._metrics.broken_sources.flag(one.name, on=True)
         self._metrics.unreadable.labels("source secrets").inc()
@@ -247,7 +247,7 @@ class SecretSource:
             self._apply({name: (before, None)})
 
     def _apply(self, changes: Mapping[str, Change]) -> None:
-        """All names go into the index before anything is merged: a list may take one Secret away and change another."""
+        """Updates the whole index before it merges: a list may remove one Secret and change another."""
         owners: set[str] = set()
         for name, (before, after) in changes.items():
             self._report(name, after)
@@ -279,11 +279,8 @@ class SecretSource:
         problems = after.problems if after else ()
         self._metrics.broken_sources.flag(name, on=bool(problems))
         if after is None:
-            self._record(
-                Notice(
-                    "SourceSecretRemoved", "its credentials are withdrawn", self._namespace, "Secret", name, "Normal"
-                )
-            )
+            message = "its credentials are withdrawn"
+            self._record(Notice("SourceSecretRemoved", message, self._namespace, "Secret", name, "Normal"))
         if problems:
             self._record(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
 
@@ -295,5 +292,5 @@ class SecretSource:
             self._ends.pop(name, None)
 
     def expired(self, now: datetime) -> list[str]:
-        """Source Secrets with a credential that has ended."""
+        """Source Secrets with an expired credential."""
         return [name for name, end in self._ends.items() if has_ended(end, now)]

@@ -1,8 +1,8 @@
-"""The platform's own database, PostgreSQL: one query with the owner as its only parameter.
+"""The platform's own PostgreSQL database: one query with the owner as its only parameter.
 
-A trigger that says NOTIFY with the owner's name brings a change at once; without it the answer's age decides when to
-ask again. Whatever goes wrong is *nobody could say*. Of the database's own messages only their code is shown: they may
-quote a row. The driver is imported here and in sqlpool.py, so it costs nothing where no database is asked.
+A trigger that sends NOTIFY with the owner's name reports a change immediately; without it, the age of an answer decides
+when to ask again. Every error means SourceUnavailable. Of the database's own messages only the code is shown: they may
+quote a row. Only this module and sqlpool.py import the driver, so it costs nothing without a SQL source.
 """
 
 import asyncio
@@ -26,35 +26,35 @@ from webhook.sources.remote import Answer
 from webhook.sources.sqlpool import Connection, Pool, connected
 from webhook.sources.sqlrows import BY_PROJECT, BY_USER, MAX_ROWS_CHARS, Row, RowError, credentials, size
 
-logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it logs may have parts of the connection string
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # its log lines may have parts of the connection string
 
 PRESETS = {"git-connections": BY_USER, "git-connections-by-project": BY_PROJECT}
 NOTIFICATIONS_BATCH = 64
-"""Notifications that are heard without a pause: thousands may come together, and a review must not wait for all."""
+"""Notifications that are handled without a pause: thousands may come together, and a review must not wait for all."""
 _WORDS = {
-    "42501": "the role may not read what the query reads",
-    "42P01": "the query names a table that is not there",
-    "42703": "the query names a column that is not there",
+    "42501": "the role may not read the tables of the query",
+    "42P01": "the query uses a table that does not exist",
+    "42703": "the query uses a column that does not exist",
     "42601": "the query has a syntax error",
-    "42P18": "the query uses the owner where it cannot be; write %(owner)s without quotes, and compare it with a text",
+    "42P18": "the type of %(owner)s is unknown; write it without quotes, and compare it with a text",
     "57014": "the query took too long",
     "57P01": "it is shutting down",
 }
 _REFUSALS = {
     "password authentication failed": "the password is refused",
-    "no pg_hba.conf entry": "the server lets nobody in from here, or not so (pg_hba.conf)",
+    "no pg_hba.conf entry": "pg_hba.conf does not allow this connection",
     "too many connections": "it has no connections left",
     "remaining connection slots": "it has no connections left",
     "too many clients": "it has no connections left",
     "the database system is": "it is starting up or shutting down",
     "certificate": "its certificate is not trusted",
-    "does not exist": "there is no such database or role",
+    "does not exist": "the database or the role does not exist",
 }
-"""In what libpq says when it gets no connection: that has no code."""
+"""By parts of libpq's messages about failed connections, which have no code."""
 
 
 class SqlRemote:
-    """Files are looked at for each question: a changed connection string holds from the next one on."""
+    """Checks its files before each query, so that a new connection string takes effect with the next one."""
 
     def __init__(self, config: SqlSource) -> None:
         self._config = config
@@ -66,7 +66,7 @@ class SqlRemote:
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:  # noqa: ARG002  # a remote's interface
         if "\0" in owner:
-            raise SourceUnavailable("its name cannot be in a database")
+            raise SourceUnavailable("the owner's name has a NUL character, which PostgreSQL cannot store")
         keys = self._keys()
         rows = await self._rows(owner)
         try:
@@ -82,15 +82,15 @@ class SqlRemote:
             else:
                 await self._listen(self._config.listen, changed)
         except psycopg.Error as e:
-            raise _down(f"its notifications break off: {_words(e)}") from None
+            raise _down(f"its notifications failed: {_words(e)}") from None
         except TimeoutError:
-            raise _down("its notifications cannot be had in time") from None
+            raise _down("its notifications failed: no answer in time") from None
 
     async def close(self) -> None:
         await self._pool.close()
 
     async def _rows(self, owner: str) -> list[Row]:
-        """Within twice the time limit: when it is over, the driver asks the server to stop, until the second one."""
+        """Takes at most twice the time limit: after the first one the driver cancels the query on the server."""
         limit, connection = self._config.timeout, None
         try:
             async with asyncio.timeout(2 * limit), asyncio.timeout(limit), self._pool.connection() as connection:
@@ -105,8 +105,8 @@ class SqlRemote:
     async def _fetched(self, connection: Connection, owner: str) -> list[Row]:
         rows: list[Row] = []
         room = MAX_ROWS_CHARS
-        answer = connection.cursor().stream(self._query, {"owner": owner})  # one row at a time is in memory
-        async with aclosing(answer):  # type: ignore[type-var]  # a generator, if not by its annotation
+        answer = connection.cursor().stream(self._query, {"owner": owner})  # only one row at a time in memory
+        async with aclosing(answer):  # type: ignore[type-var]  # it is a generator, but not annotated as one
             async for row in answer:
                 if len(rows) == MAX_CREDENTIALS:
                     raise SourceUnavailable(f"it has more than {MAX_CREDENTIALS} rows")
@@ -124,13 +124,13 @@ class SqlRemote:
                 await connection.close()
                 raise
         async with connection:
-            changed(None)  # whatever changed while nobody listened
+            changed(None)  # changes before LISTEN were missed
             number = 0
             async for notification in connection.notifies():
                 changed(notification.payload or None)
                 if (number := number + 1) % NOTIFICATIONS_BATCH == 0:
                     await asyncio.sleep(0)
-        raise _down("its notifications have ended")
+        raise _down("its notifications failed: the connection is closed")
 
     def _read_address(self) -> str:
         address = _read(self._config.url_file, "the file with the connection string").strip()
@@ -150,7 +150,7 @@ class SqlRemote:
             return None
         try:
             return Keys(
-                # A space may be part of it; the line's end is the editor's.
+                # A space may be part of it; the end of the line is not.
                 padded(_read(decrypt.passphrase_file, "the passphrase").strip("\r\n"))
                 if decrypt.passphrase_file
                 else None,
@@ -168,27 +168,27 @@ def _read(path: str, what: str) -> str:
 
 
 def _is_local(parts: dict[str, Any]) -> bool:
-    """All of its hosts. `hostaddr`, and a service's file, may send it elsewhere, whatever they are called."""
+    """Are all hosts local? `hostaddr` and a service file override the host."""
     hosts = str(parts.get("host", "")).split(",")
     elsewhere = parts.get("hostaddr") or parts.get("service")
     return not elsewhere and all(host in LOOPBACK or host.startswith("/") for host in hosts)
 
 
 def _unreadable(e: psycopg.DataError) -> str:
-    if e.sqlstate is None:  # the driver, of what it received
+    if e.sqlstate is None:  # from the driver, about a value that it received
         return "its rows have a value that cannot be read, such as a time after the year 9999; write null for no end"
-    return f"the database cannot read its name ({e.sqlstate})"
+    return f"the database cannot read the owner's name ({e.sqlstate})"
 
 
 def _words(e: psycopg.Error) -> str:
     if e.sqlstate in _WORDS:
         return f"{_WORDS[e.sqlstate]} ({e.sqlstate})"
     if e.sqlstate:
-        return f"it refuses ({e.sqlstate})"
+        return f"the database reports an error ({e.sqlstate})"
     if isinstance(e, psycopg.ProgrammingError):
         return "the query is not valid: expected one SELECT statement"
-    said = str(e)
-    return next((words for part, words in _REFUSALS.items() if part in said), "it cannot be reached")
+    text = str(e)
+    return next((words for part, words in _REFUSALS.items() if part in text), "it cannot be reached")
 
 
 def _down(message: str) -> SourceUnavailable:

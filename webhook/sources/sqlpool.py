@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL, few at a time. Each is made by the question that needs it, in that question's time.
+"""A few connections to PostgreSQL. The query that needs a new one opens it, within its own time limit.
 
-So a question hears itself why there is none, nothing logs in while nobody asks, and a server that is down is left alone
-as long as whoever asks leaves it alone.
+So the query gets the reason itself if that fails, and nothing connects while there are no queries or while the breaker
+rejects them.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.datetime import TimestampLoader, TimestamptzLoader
 
 IDLE_SECONDS = 60.0
-"""Seconds after which a connection that nobody needs is closed."""
+"""Seconds after which an unused connection is closed."""
 ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-"""A peer that is gone is noticed within half a minute."""
+"""Seconds, seconds and a number: a dead peer is noticed within half a minute."""
 _SESSION = "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO', false)"
-"""Whatever the role's are: with others the driver cannot read all times. By a query, as poolers refuse `options`."""
+"""With other settings of the role, the driver cannot read all times. A query, because poolers refuse `options`."""
 
 Connection = psycopg.AsyncConnection[DictRow]
 
 
 class _Timestamptz(TimestamptzLoader):
-    """`infinity` is no end."""
+    """`infinity` means that it does not expire."""
 
     def load(self, data: Buffer) -> datetime | None:  # type: ignore[override]
         return None if bytes(data) == b"infinity" else super().load(data)
@@ -42,7 +42,7 @@ class _Timestamp(TimestampLoader):
 
 
 async def connected(address: str) -> Connection:
-    # No prepared statements: a pooler in between may hand out another server's connection.
+    # No prepared statements: a pooler may send each query over another connection.
     connection = await psycopg.AsyncConnection.connect(
         address, autocommit=True, prepare_threshold=None, row_factory=dict_row, client_encoding="utf8", **ALIVE
     )
@@ -64,7 +64,7 @@ class _Idle:
 
 
 class Pool:
-    """Of `size` at most, those being made included. `address` is asked before each use; one to another is closed."""
+    """At most `size`, including those that are being opened. If `address` changes, older connections are closed."""
 
     def __init__(self, size: int, address: Callable[[], str]) -> None:
         self._free, self._address = asyncio.Semaphore(size), address
@@ -74,10 +74,10 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Whoever is cancelled with one, or breaks off, closes it."""
+        """It is closed if its user is cancelled or fails, except by an error of the database."""
         async with self._free:
             address = self._address()
-            connection = await self._one(address)
+            connection = await self._take(address)
             try:
                 yield connection
             except psycopg.Error:
@@ -89,7 +89,7 @@ class Pool:
             await self._give_back(connection, address)
 
     async def close(self) -> None:
-        """Keeps none from now on."""
+        """From now on no connection is kept."""
         self._closed = True
         await self._clear()
 
@@ -97,7 +97,7 @@ class Pool:
         while self._idle:
             await self._idle.pop().connection.close()
 
-    async def _one(self, address: str) -> Connection:
+    async def _take(self, address: str) -> Connection:
         while self._idle:
             idle = self._idle.pop()
             if idle.address == address and not _has_ended(idle.connection):
@@ -110,24 +110,24 @@ class Pool:
             await connection.close()
             return
         self._idle.append(_Idle(connection, address, asyncio.get_running_loop().time()))
-        self._wait()
+        self._set_timer()
 
-    def _wait(self) -> None:
+    def _set_timer(self) -> None:
         if self._timer is None and self._idle:
-            self._timer = asyncio.get_running_loop().call_at(self._idle[0].since + IDLE_SECONDS, self._drop_unneeded)
+            self._timer = asyncio.get_running_loop().call_at(self._idle[0].since + IDLE_SECONDS, self._close_unused)
 
-    def _drop_unneeded(self) -> None:
+    def _close_unused(self) -> None:
         self._timer, now = None, asyncio.get_running_loop().time()
         while self._idle and now - self._idle[0].since >= IDLE_SECONDS:
             idle = self._idle.popleft()
             idle.connection.pgconn.finish()
-        self._wait()
+        self._set_timer()
 
 
 def _has_ended(connection: Connection) -> bool:
-    """Has the server said something that it was not asked for? A connection that rests hears of nothing but its end.
+    """Has the server sent something? An idle connection receives nothing but its end.
 
-    Without a round trip, and without waiting for a server that is gone to be told to stop, as a question would.
+    A query instead would take a round trip, or a timeout if the server is gone.
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)

@@ -1,6 +1,6 @@
 """From the rows of a SQL source to credentials, by the names of columns. Pure.
 
-A row that cannot be read makes its owner unanswerable, instead of having fewer credentials: what stands, stays.
+A row that cannot be read is an error for its owner, never a missing credential: the pull secret stays unchanged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from webhook.core.errors import PullsecretError
 from webhook.sources.encrypted import Keys, SealedError, is_sealed, unseal
 
 REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com"}
-NONE = frozenset({"bitbucket"})
-"""Providers that are known to have no registry."""
+WITHOUT_REGISTRY = frozenset({"bitbucket"})
+"""Providers."""
 HOSTED = frozenset({"github.com", "gitlab.com"})
-"""Where `server_url` says no more than the provider."""
+"""Hosts for which `server_url` adds nothing to the provider."""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 BY_USER = """\
@@ -31,7 +31,7 @@ WHERE p.id::text = %(owner)s"""
 
 Row = Mapping[str, Any]
 MAX_ROWS_CHARS = 1024 * 1024
-"""Letters of one owner's rows."""
+"""Characters of one owner's rows."""
 
 
 class RowError(PullsecretError):
@@ -39,7 +39,7 @@ class RowError(PullsecretError):
 
 
 def size(row: Row) -> int:
-    """Letters."""
+    """Characters."""
     texts = (one for value in row.values() for one in (value if isinstance(value, list) else (value,)))
     return sum(len(one) for one in texts if isinstance(one, str | bytes))
 
@@ -47,11 +47,11 @@ def size(row: Row) -> int:
 def credentials(
     rows: Sequence[Row], owner: str, keys: Keys | None, registries: Mapping[str, str], now: datetime
 ) -> Credentials:
-    """Of rows that are active, or expired (the last token stays until it is replaced). Raises RowError."""
-    called, found = {name.casefold(): registry for name, registry in registries.items()}, []
+    """Of active and of expired rows (the last token stays until it is replaced). Raises RowError."""
+    lowered, found = {name.casefold(): registry for name, registry in registries.items()}, []
     for number, row in enumerate(rows, 1):
         try:
-            if (one := _credential(row, owner, keys, called, now)) is not None:
+            if (one := _credential(row, owner, keys, lowered, now)) is not None:
                 found.append(one)
         except (CredentialError, SealedError, RowError) as e:
             raise RowError(f"row {number}: {e}") from None
@@ -61,7 +61,7 @@ def credentials(
 def _credential(
     row: Row, owner: str, keys: Keys | None, registries: Mapping[str, str], now: datetime
 ) -> Credential | None:
-    """None: a row that is revoked, or of a provider without a registry."""
+    """None: the row is revoked, or its provider has no registry."""
     status = row.get("status")
     if status not in (None, "active", "expired", "revoked"):
         raise RowError("its status is not valid: expected active, expired or revoked")
@@ -79,9 +79,9 @@ def _credential(
 
 
 def _registry(row: Row, registries: Mapping[str, str]) -> str:
-    """The column `registry`; or, of a connection to a Git server, what goes with its host or its provider.
+    """The column `registry`; or, for a connection to a Git server, the registry of its host or provider.
 
-    Empty: it is known to have none. Of one that nobody has heard of that cannot be said.
+    Empty: the provider has no registry. Raises RowError if the provider is unknown.
     """
     if "registry" in row or "provider" not in row:
         return _text(row, "registry")
@@ -89,7 +89,7 @@ def _registry(row: Row, registries: Mapping[str, str]) -> str:
     if host is not None and host not in HOSTED:
         return registries.get(host, host)
     provider = _text(row, "provider").casefold()
-    registry = registries.get(provider, "" if provider in NONE else REGISTRIES.get(provider))
+    registry = registries.get(provider, "" if provider in WITHOUT_REGISTRY else REGISTRIES.get(provider))
     if registry is None:
         raise RowError('its provider is unknown; name its registry under registries, or "" if it has none')
     return registry
@@ -108,7 +108,7 @@ def _host(url: Any) -> str:
 def _text(row: Row, name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
-        raise RowError(f"there is no text in its column {name}")
+        raise RowError(f"its column {name} has no text")
     return value
 
 
@@ -117,7 +117,7 @@ def _time(row: Row, name: str) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        raise RowError(f"its column {name} is no time")
+        raise RowError(f"its column {name} is not a time")
     try:
         return times.in_utc(value)
     except ValueError as e:
@@ -125,10 +125,10 @@ def _time(row: Row, name: str) -> datetime | None:
 
 
 def _namespaces(row: Row) -> tuple[str, ...]:
-    """Null, or no such column: all of the owner's. An empty list is a mistake, and never all."""
+    """Null or no such column: all of the owner's namespaces. An empty list is an error, and never means all."""
     value = row.get("namespaces")
     if value is None:
         return ()
     if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
-        raise RowError("its column namespaces is no list of names; write some, or null for all")
+        raise RowError("its column namespaces is not a list of names; write names, or null for all")
     return tuple(value)

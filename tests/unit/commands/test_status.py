@@ -289,7 +289,7 @@ class Remote:
     async def ask(self, owner: str, before: Answer | None) -> Answer:
         one, other = (Credential("ghcr.io", name, planted.token()) for name in "ab")
         if owner == BROKEN:
-            return Answer(Credentials((one,)), 60.0, problems=("credential 1: it has no text at username",))
+            return Answer(Credentials((one,)), 60.0, problems=("credential 1: it has no string at username",))
         if owner == CONFLICT:
             return Answer(Credentials((one, other)), 60.0)
         if owner == "ended":
@@ -353,8 +353,8 @@ def judged(events: list[Object], *, existing: bool = False) -> dict[str, Line]:
 
 
 def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
-    refused = f"source sql: nobody can say what owner {REFUSED} has: row 1: its token is encrypted; set decrypt"
-    broken = f"source sql: of owner {BROKEN}: credential 1: it has no text at username"
+    refused = f"source sql: no answer for owner {REFUSED}: row 1: its token is encrypted; set decrypt"
+    broken = f"source sql: owner {BROKEN}: credential 1: it has no string at username"
     missing, existing = judged(warnings()), judged(warnings(), existing=True)
     assert missing[REFUSED].problem == f'there is no Secret; {OWN} says: "{refused}"'
     assert existing[REFUSED].problem == f'the Secret may be outdated; {OWN} says: "{refused}"'
@@ -368,7 +368,7 @@ def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
 
 
 def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:
-    down = "source sql: row 1: its token is encrypted; set decrypt; what stands in the namespaces stays"
+    down = "source sql: row 1: its token is encrypted; set decrypt; existing pull secrets stay unchanged"
     line = judged(warnings())["fine"]
     assert (line.state, line.problem) == ("wrong", f'there is no Secret; {OWN} says: "{down}"')
     assert line.needs_a_human
@@ -376,7 +376,7 @@ def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:
     old = NOW - timedelta(minutes=21)  # it would have been said again
     for other in (
         event("SourceUnavailable", down, old),
-        event("SourceFeedBroken", "source sql: changes are not heard of"),
+        event("SourceFeedBroken", "source sql: cannot watch for changes"),
     ):
         assert judged([other])["fine"].state == "none"
 
@@ -392,10 +392,10 @@ def test_what_is_said_of_a_source_as_a_whole_stands_above_the_table() -> None:
     ]
     said = report(Lists(namespaces=[TEAM], events=warnings() + elsewhere), ELSEWHERE)
     assert text(said).splitlines()[:2] == [
-        f'2030-01-01 00:00 {OWN} says: "source sql: changes are not heard of: hung up; trying again"',
+        f'2030-01-01 00:00 {OWN} says: "source sql: cannot watch for changes: hung up; trying again"',
         (
             f'2030-01-01 00:00 {OWN} says: "source sql: row 1: its token is encrypted; set decrypt; '
-            'what stands in the namespaces stays"'
+            'existing pull secrets stay unchanged"'
         ),
     ]
     assert text(said).splitlines()[2].startswith("NAMESPACE ")

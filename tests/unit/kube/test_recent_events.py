@@ -20,7 +20,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 OWN, SERVICE = "pullsecret-webhook", "pullsecret-webhook"
 HOSTILE = "alice: x has: y for z"
 """An owner that looks like the sentences in which owners stand."""
-UNAVAILABLE = "source sql: nobody can say what owner {} has: it refuses"
+UNAVAILABLE = "source sql: no answer for owner {}: the database reports an error (XX000)"
 
 
 class Listed:

@@ -85,7 +85,7 @@ class World:
         self.remote, self.metrics = Remote(broken=broken), Metrics()
         self.heard: list[str | None] = []
         self.said: list[tuple[str, str]] = []
-        self.cached = Cached(Origin("remote"), self.remote, self.changed, self.say, self.metrics, self.now)
+        self.cached = Cached(Origin("remote"), self.remote, self.changed, self.report, self.metrics, self.now)
         self.running = self.loop.create_task(self.cached.run())
         self.loop.settle()
 
@@ -95,7 +95,7 @@ class World:
     def changed(self, owner: str | None) -> None:
         self.heard.append(owner)
 
-    def say(self, reason: str, message: str, _owner: str) -> None:
+    def report(self, reason: str, message: str, _owner: str) -> None:
         self.said.append((reason, message))
 
     def ask(self, owner: str) -> "asyncio.Task[Credentials]":
@@ -288,7 +288,7 @@ class Everything(RuleBasedStateMachine):
             self.world.loop.settle()
 
     def time_passes(self, which: int) -> None:
-        self.world.passes((0.2, 0.2, 1.0, 5.0, FRESH, cached.QUESTION_SECONDS)[which % 6])
+        self.world.passes((0.2, 0.2, 1.0, 5.0, FRESH, cached.QUERY_SECONDS)[which % 6])
 
     @rule()
     def all_is_well_for_a_while(self) -> None:
@@ -547,7 +547,7 @@ def test_news_end_a_pause(world: World) -> None:
 
 def test_one_that_never_answers_is_given_up(world: World) -> None:
     task = world.ask("alice")
-    world.passes(cached.QUESTION_SECONDS + 1)
+    world.passes(cached.QUERY_SECONDS + 1)
     assert str(task.exception()) == "no answer in time"
 
 
@@ -637,7 +637,7 @@ def test_problems_are_told_and_never_their_content(world: World) -> None:
     world.loop.settle()
     assert [(c.username, c.password) for c in task.result().items] == [("a", token)]
     assert world.said == [
-        ("SourceAnswerBroken", "source remote: of owner alice: credential 3: it has no password"),
+        ("SourceAnswerBroken", "source remote: owner alice: credential 3: it has no password"),
     ]
 
 

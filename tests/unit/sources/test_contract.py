@@ -107,7 +107,7 @@ class Remembered(Place):
     def __init__(self) -> None:
         super().__init__()
         self.remote = Memory()
-        self.source: Source = Cached(Origin("memory"), self.remote, self.heard.append, self.say, self.metrics, now)
+        self.source: Source = Cached(Origin("memory"), self.remote, self.heard.append, self.report, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         new = owner not in self.remote.stands
@@ -128,7 +128,7 @@ class Both(Remembered):
 
     def __init__(self) -> None:
         super().__init__()
-        nothing = Cached(Origin("nothing"), Memory(), self.heard.append, self.say, self.metrics, now)
+        nothing = Cached(Origin("nothing"), Memory(), self.heard.append, self.report, self.metrics, now)
         self.source = Combined([("nothing", nothing), ("memory", self.source)])
 
 

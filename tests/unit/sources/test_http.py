@@ -39,7 +39,7 @@ class Service(Place):
         super().__init__()
         self.service = service
         self.remote = HttpRemote(HttpSource(url=url, ca_file=service.ca_file), now)
-        self.source = Cached(Origin("http"), self.remote, self.heard.append, self.say, self.metrics, now)
+        self.source = Cached(Origin("http"), self.remote, self.heard.append, self.report, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         new = owner not in self.service.owners
@@ -264,12 +264,12 @@ def test_files_are_read_again(tmp_path: Path) -> None:
             pair = files["cert_file"], files["key_file"]
             for one, name in zip(service.client[::-1], pair, strict=True):
                 shutil.copy(one, name)
-            assert "not PEM, or they do not belong together" in await why()
+            assert "not PEM, or key and certificate do not match" in await why()
             for one, name in zip(service.client, pair, strict=True):
                 shutil.copy(one, name)
             assert (await remote.ask("alice", None)).credentials.items == (given,)
             service.token = second
-            assert "does not let us ask" in await why()
+            assert "access denied" in await why()
             token.write_text(second)
             assert (await remote.ask("alice", None)).credentials.items == (given,)
             before = service.asked[-1].client
@@ -285,7 +285,7 @@ def test_files_are_read_again(tmp_path: Path) -> None:
             await remote.close()
 
         asyncio.run(scenario())
-        assert "handshake" in str(refused(to(service))) or "cannot be asked" in str(refused(to(service)))
+        assert "handshake" in str(refused(to(service))) or "the request failed" in str(refused(to(service)))
 
 
 def test_a_key_with_a_password_is_named_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
@@ -385,10 +385,10 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (answers(b""), "cannot be asked"),
-        (answers(b"", then=b"\0" * 100), "cannot be asked"),
+        (answers(b""), "the request failed"),
+        (answers(b"", then=b"\0" * 100), "the request failed"),
         (answers(b"HTTP/1.1 200 OK\r\n", then=b"X-More: and more\r\n", pause=0.01), ""),
-        (answers(b"HTTP/1.1 200 OK\r\nX: ", then=b"y" * 5000), "cannot be asked"),
+        (answers(b"HTTP/1.1 200 OK\r\nX: ", then=b"y" * 5000), "the request failed"),
         (answers(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", then=b" ", pause=0.05), "no answer within 0.3 s"),
         (answers(CHUNKED, then=b"1\r\n \r\n", pause=0.05), "no answer within 0.3 s"),
         (answers(CHUNKED, then=b"10000\r\n" + b" " * 65536 + b"\r\n"), "larger than 1 MiB"),
@@ -398,7 +398,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         (answers(ok(gzip.compress(b" " * 10**7), "Content-Encoding: gzip")), "compressed"),
         (answers(ok(gzip.compress(AUTHS))), "it is not JSON"),
         (answers(CHUNKED[:-2] + b"Content-Encoding: br\r\n\r\n0\r\n\r\n"), "compressed"),
-        (answers(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"), "broke off"),
+        (answers(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"), "its answer is incomplete"),
         (answers(ok(b"")), "it is empty"),
         (answers(ok(b"<html>" + AUTHS)), "it is not JSON"),
         (answers(ok(b"[" * 10_000)), "it is not JSON"),

@@ -54,9 +54,9 @@ def test_an_end_is_a_time_or_a_number(end: object) -> None:
 @pytest.mark.parametrize(
     ("item", "problem"),
     [
-        ("x", "credential 1: it is no object"),
-        ({}, "credential 1: it has no text at registry"),
-        (ONE | {"username": 1}, "credential 1: it has no text at username"),
+        ("x", "credential 1: it is not an object"),
+        ({}, "credential 1: it has no string at registry"),
+        (ONE | {"username": 1}, "credential 1: it has no string at username"),
         (ONE | {"password": ""}, "credential 1: the password for ghcr.io is empty"),
         (ONE | {"password": "a\nb"}, "a line break"),
         (ONE | {"registry": f"https://u:{TOKEN}@ghcr.io"}, "contains @"),
@@ -83,7 +83,7 @@ SEALED = ("0" * 32 + ":" + "1" * 32 + ":" + TOKEN.encode().hex(), "v1.k1." + b64
 
 @pytest.mark.parametrize("sealed", SEALED, ids=["padded", "versioned"])
 def test_a_password_that_nobody_decrypted_is_refused(sealed: str) -> None:
-    why = "the password for ghcr.io is encrypted; hand it out as the registry takes it"
+    why = "the password for ghcr.io is encrypted; the service must decrypt it"
     entry = {"username": "alice", "password": sealed}
     fine = {"username": "alice", "password": TOKEN}
     for prefix, fields, alone, among in (

@@ -204,7 +204,7 @@ def test_one_without_an_owner_concerns_nobody(release: Release, labels: dict[str
     release.lists(secret(labels=labels))
 
     (notice,) = release.said
-    assert "it names no owner" in notice.message
+    assert "it has no owner" in notice.message
     assert release.flagged("broken") == {"one"}
     assert release.of("") == release.of("alice") == ()
 

@@ -21,12 +21,13 @@ import yaml
 from controlplane.postgres import Postgres
 from controlplane.waiting import until
 from support import planted
+from support.sealed import seal
 from support.sourcecontract import Contract, Place, running
 from webhook.config.sourceconfig import Decrypt, SqlSource
 from webhook.core.credential import MAX_CREDENTIALS, Credential, Origin, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.sources.cached import Cached
-from webhook.sources.encrypted import Keys, seal
+from webhook.sources.encrypted import Keys
 from webhook.sources.sql import SqlRemote
 
 pytestmark = pytest.mark.cluster
@@ -125,7 +126,7 @@ class Sql(Place):
         super().__init__()
         self.database = database
         config = database.config(query="SELECT registry, username, password FROM c WHERE owner = %(owner)s", **more)
-        self.source = Cached(Origin("sql"), SqlRemote(config), self.heard.append, self.say, self.metrics, now)
+        self.source = Cached(Origin("sql"), SqlRemote(config), self.heard.append, self.report, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         await asyncio.to_thread(self._write, owner, credentials)
@@ -255,7 +256,7 @@ def test_encrypted_tokens(database: Database, tmp_path: Path) -> None:
     assert [c.password for c in database.ask("7", decrypt=decrypt)] == [token]
     file.write_text(f"k1 {b64encode(bytes(32)).decode()}\n")
     wrong = database.refused("7", decrypt=decrypt)
-    assert "does not open: another key" in str(wrong)
+    assert "cannot be decrypted: another key" in str(wrong)
     assert not wrong.everybody
     file.unlink()
     assert "the file of keys cannot be read" in str(database.refused("7", decrypt=decrypt))
@@ -341,7 +342,7 @@ def test_a_server_that_another_authority_signed_for(database: Database, tmp_path
 
 def test_without_tls_the_server_lets_nobody_in(database: Database) -> None:
     database.url_file.write_text(database.url().replace("sslmode=verify-full", "sslmode=disable"))
-    assert "the server lets nobody in from here, or not so" in str(database.refused("7", timeout=1.0))
+    assert "pg_hba.conf does not allow this connection" in str(database.refused("7", timeout=1.0))
 
 
 def test_a_new_password_in_the_file_is_used(database: Database) -> None:
@@ -435,12 +436,12 @@ def test_ends_whatever_the_roles_settings_are(database: Database, zone: str) -> 
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("SELECT nothing FROM git_connections WHERE user_id = %(owner)s", "a column that is not there (42703)"),
-        ("SELECT 1 FROM nowhere WHERE owner = %(owner)s", "a table that is not there (42P01)"),
+        ("SELECT nothing FROM git_connections WHERE user_id = %(owner)s", "a column that does not exist (42703)"),
+        ("SELECT 1 FROM nowhere WHERE owner = %(owner)s", "a table that does not exist (42P01)"),
         ("SELEC %(owner)s", "a syntax error (42601)"),
-        ("SELECT 1 FROM git_connections --%(owner)s", "uses the owner where it cannot be"),
+        ("SELECT 1 FROM git_connections --%(owner)s", "the type of %(owner)s is unknown"),
         ("CALL nothing(%(owner)s)", "the query is not valid: expected one SELECT statement"),
-        ("SELECT 1 FROM git_connections WHERE user_id::int = %(owner)s", "cannot read its name (22P02)"),
+        ("SELECT 1 FROM git_connections WHERE user_id::int = %(owner)s", "cannot read the owner's name (22P02)"),
     ],
 )
 def test_queries_that_cannot_be_asked(database: Database, query: str, said: str) -> None:
@@ -644,7 +645,7 @@ def test_tokens_that_node_has_encrypted(database: Database, tmp_path: Path, end:
     decrypt = Decrypt(passphrase_file=str(file))
     assert [c.password for c in database.ask("7", decrypt=decrypt)] == ["ghp_x"]
     file.write_text("with spaces")
-    assert "does not open: another key" in str(database.refused("7", decrypt=decrypt))
+    assert "cannot be decrypted: another key" in str(database.refused("7", decrypt=decrypt))
     file.unlink()
     down = database.refused("7", decrypt=decrypt)
     assert down.everybody

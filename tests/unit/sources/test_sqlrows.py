@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from support import planted
+from support.sealed import seal
 from webhook.core.credential import Credential, Credentials
 from webhook.sources import sqlrows
-from webhook.sources.encrypted import Keys, padded, seal
+from webhook.sources.encrypted import Keys, padded
 from webhook.sources.sqlrows import LONG_AGO, RowError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -91,7 +92,7 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
     token = planted.token()
     (one,) = credentials([row(password=seal(token, "alice", "k", KEYS))], "alice", KEYS, {}).items
     assert one.password == token
-    with pytest.raises(RowError, match="row 1: it does not open"):
+    with pytest.raises(RowError, match="row 1: it cannot be decrypted"):
         credentials([row(password=seal(token, "alice", "k", KEYS))], "bob", KEYS, {})
 
 
@@ -102,14 +103,14 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
         ({"username": ""}, None, "the username for ghcr.io is empty"),
         ({"password": 5}, None, "no text in its column password"),
         ({"status": "odd"}, None, "expected active, expired or revoked"),
-        ({"expires": "2031"}, None, "its column expires is no time"),
-        ({"namespaces": []}, None, "no list of names"),
-        ({"namespaces": "a"}, None, "no list of names"),
+        ({"expires": "2031"}, None, "its column expires is not a time"),
+        ({"namespaces": []}, None, "not a list of names"),
+        ({"namespaces": "a"}, None, "not a list of names"),
         ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, None, "its token is encrypted; set decrypt"),
         ({"password": "v1.k.AAAA"}, None, "its token is encrypted; set decrypt"),
         ({"password": "v2.k.AAAA"}, None, "its token is encrypted; set decrypt"),
         ({"registry": None, "provider": "github"}, None, "no text in its column registry"),
-        ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, KEYS, "does not open"),
+        ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, KEYS, "cannot be decrypted"),
         ({"password": "in the clear"}, KEYS, "not encrypted in a layout"),
     ],
 )
@@ -124,7 +125,7 @@ def test_tokens_are_opened_for_whom_they_were_sealed() -> None:
     sealed = row(password=seal(token, "7", "k", KEYS), sealed_for="7")
     assert credentials([sealed], "a-project", KEYS, {}).items[0].password == token
     for other in ("8", None):
-        with pytest.raises(RowError, match=r"row 1: (it does not open|there is no text in its column sealed_for)"):
+        with pytest.raises(RowError, match=r"row 1: (it cannot be decrypted|its column sealed_for has no text)"):
             credentials([sealed | {"sealed_for": other}], "7", KEYS, {})
 
 
