@@ -1,7 +1,7 @@
-"""The process: feeds, source, background, certificates and servers run, and end together. wiring.py connects the parts.
+"""The process: watches, source, background, certificates and servers start and end together. wiring.py connects them.
 
-All that runs for ever is a task of one TaskGroup: a feed that ends, ends the process, instead of leaving a webhook
-that looks alive and knows nothing new.
+Everything that runs for ever is a task of one TaskGroup: a watch that ends, ends the process. Otherwise a webhook would
+look alive and see no changes.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ from webhook.wiring import connect
 
 log = structlog.get_logger()
 MAX_CLOCK_SKEW = timedelta(minutes=5)
-"""How far our clock may differ from the API server's before that is said."""
+"""A larger difference between our clock and the API server's is logged."""
 SOURCES_SECONDS = 5.0
-"""Seconds that the start waits for the sources. Without them the webhook serves on: the references are what counts."""
+"""The longest wait for the sources at the start. Without them the webhook serves too: references cannot come later."""
 
 MAX_RESTART_SECONDS = 2.0
-"""Seconds at most before what failed by an error of ours begins anew."""
+"""The longest delay before a failed task is started again."""
 
 
 def now() -> datetime:
@@ -48,7 +48,7 @@ def now() -> datetime:
 
 
 async def serve(config: Config, kubeconfig: str | None) -> None:
-    """Until SIGTERM or SIGINT. Raises PullsecretError for what an administrator must put right."""
+    """Until SIGTERM or SIGINT. Raises PullsecretError for what an administrator must fix."""
     address = config.server.address
     with listen(address, config.server.port) as tls, listen(address, config.server.metrics_port) as plain:
         async with Cluster.connect(kubeconfig) as cluster:
@@ -88,7 +88,7 @@ class App:
         web = server(admission_app(mutate, self._missing), context=self._serving.listening, at_once=mutate.at_once)
         numbers = server(metrics_app(self._metrics))
         async with asyncio.TaskGroup() as group:
-            group.create_task(numbers.serve([plain]))  # first: the kubelet asks whether we live, however long we wait
+            group.create_task(numbers.serve([plain]))  # first: the liveness probe does not wait for the rest
             working = group.create_task(self._work(group, web, tls))
             last = await stop
             if not web.started:
@@ -130,14 +130,14 @@ class App:
         ]
 
     async def _begin(self) -> None:
-        """The background starts when all is known: before, what stands right would be written again."""
+        """Starts the background when the views are synced: earlier, right Secrets would be written again."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SOURCES_SECONDS):  # wait_for of Python 3.11 may swallow a cancellation
                 await self._connected.source.settled.wait()
         self._connected.source.settled.set()
         await self._parts.state.wait_synced()
         log.info("synced", namespaces=len(self._parts.state.namespaces), secrets=len(self._parts.state.pull_secrets))
-        gc.freeze()  # what is known by now lives long: a full collection would look through it, for up to 0.2 s
+        gc.freeze()  # these objects live long: a full collection would scan them, for up to 0.2 s
         await self._parts.refresh.run()
 
     async def _certificates(self) -> list[Coroutine[None, None, None]]:
@@ -165,11 +165,11 @@ class App:
     async def _self_managed(self, manager: SelfManaged) -> None:
         await manager.start()
         if abs(now() - self._cluster.now()) > MAX_CLOCK_SKEW:
-            log.warning("this clock is not the API server's; certificates go by that one, all else by this one")
+            log.warning("this clock differs from the API server's, which only certificates use; synchronize the clocks")
         await manager.run()
 
     async def _configuration(self, manager: SelfManaged) -> None:
-        """A `kubectl replace` or a forced Helm upgrade empties the caBundle: it is published again when seen."""
+        """A `kubectl replace` or a forced Helm upgrade empties the caBundle: this publishes it again immediately."""
         watch = Watch(
             self._cluster,
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
@@ -183,7 +183,7 @@ class App:
             manager.poke()
 
     async def _drain(self) -> None:
-        """Readiness off, but accepting on while endpoints lag behind; then clients are told to go; then the end."""
+        """Fails readiness, but accepts connections until endpoints are updated; then asks clients to close theirs."""
         self._draining = True
         log.info("draining", seconds=LINGER_SECONDS + CLOSING_SECONDS)
         await asyncio.sleep(LINGER_SECONDS)
@@ -192,12 +192,12 @@ class App:
 
 
 async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
-    """For what may begin anew as if nothing had been: an error of a library, or of ours, ends nothing."""
+    """For tasks that can start again from nothing: an error of a library, or of ours, must not end the process."""
     while True:
         try:
             return await run()
         except Exception:
-            log.exception("our own bug: it begins anew", what=what)
+            log.exception("our own bug: the task starts again", what=what)
         await asyncio.sleep(jittered(MAX_RESTART_SECONDS))
 
 

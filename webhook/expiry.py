@@ -1,9 +1,9 @@
-"""Says before a credential ends that it will: in the metrics, and by an Event beside the pull secret that holds it.
+"""Reports credentials before they expire: in the metrics, and by an Event about the pull secret that holds them.
 
-A pull secret carries when its credentials end, whatever source they came from, so one look over the view finds them
-all: one that has ended, and stays until it is renewed, hides no other one's end. Of several that end soon the first is
-told. Nothing is asked. Credentials that live for less than a day are renewed by machines: they are counted once they
-have ended, and nobody is told before.
+A pull secret records when its credentials expire, whatever source they came from, so a look at the view finds them all:
+an expired one that stays until it is renewed does not hide others. Of several that expire soon, the first is reported.
+There is no I/O. Credentials that live for less than a day are renewed by machines: they are counted after they expire,
+and not reported before.
 """
 
 import asyncio
@@ -19,9 +19,8 @@ from webhook.kube.views import View
 
 SHORT = timedelta(days=1)
 LOOK_SECONDS = 15.0
-"""Seconds between two looks."""
 BATCH = 500
-"""Ends that are looked at without a pause: half a millisecond."""
+"""Ends that are checked without a pause: half a millisecond."""
 
 
 class Expiry:
@@ -30,8 +29,8 @@ class Expiry:
     ) -> None:
         self._existing, self._name, self._now, self._record, self._metrics = existing, name, now, record, metrics
         self._seen: dict[str, dict[datetime, bool]] = {}
-        """By namespace and end: was the credential given for long?"""
-        self._told: dict[str, datetime] = {}
+        """By namespace and end: was the credential issued for more than SHORT?"""
+        self._reported: dict[str, datetime] = {}
 
     async def run(self) -> None:
         await self._existing.synced.wait()
@@ -41,7 +40,7 @@ class Expiry:
 
     async def look(self) -> None:
         now, ending, ended, looked = self._now(), 0, 0, 0
-        before, self._seen, told, self._told = self._seen, {}, self._told, {}
+        before, self._seen, reported, self._reported = self._seen, {}, self._reported, {}
         for namespace, existing in [one for one in self._existing.items() if one[1].ends]:
             known = before.get(namespace, {})
             ends = self._seen[namespace] = {end: known.get(end, end - now > SHORT) for end in existing.ends}
@@ -50,15 +49,15 @@ class Expiry:
                 end for end, long in ends.items() if long and not has_ended(end, now) and has_ended(end, now + SOON)
             ]:
                 ending += 1
-                self._told[namespace] = min(soon)
-                self._say(namespace, min(soon), told.get(namespace))
+                self._reported[namespace] = end = min(soon)
+                if end != reported.get(namespace):
+                    self._report(namespace, end)
             if (looked := looked + len(ends)) > BATCH:
                 looked = 0
                 await yield_to_reviews()
         self._metrics.ending.set(ending)
         self._metrics.ended.set(ended)
 
-    def _say(self, namespace: str, end: datetime, told: datetime | None) -> None:
-        if end != told:
-            message = f"a credential in it ends at {end:%Y-%m-%d %H:%M} UTC; renew it at its source"
-            self._record(Notice("CredentialEnds", message, namespace, "Secret", self._name))
+    def _report(self, namespace: str, end: datetime) -> None:
+        message = f"a credential in it expires at {end:%Y-%m-%d %H:%M} UTC; renew it at its source"
+        self._record(Notice("CredentialEnds", message, namespace, "Secret", self._name))

@@ -1,17 +1,17 @@
-"""The background: a queue of namespaces to look at, a few workers, a back-off for each namespace. Nothing polls.
+"""The background: a work queue of namespaces, a few workers, a back-off for each namespace. Nothing polls.
 
-Watch feeds and sources say where something changed. They say it to all replicas at once, so each looks at a moment of
-its own: the first one writes, and the others hear of that before it is their turn. Who has to wait for the Secret, a
-review, does not come here. A namespace waits in the queue at most once, and keeps at most one worker busy.
+Watches and sources report a change to all replicas at the same time. Each replica waits for a random moment: the first
+one writes, and the others see that write before their turn. Reviews wait for the Secret and do not use this queue. A
+namespace is in the queue at most once, and has at most one worker.
 
-How long a namespace waits before the next look depends on what happened to it:
+How long a namespace waits for its next reconcile depends on what happened:
 
-- Its Secret was *undone*: what stood right was changed or deleted by somebody, and is written again. Longer and longer,
-  as is one that cannot be written for a reason of its own (a quota, a finalizer). Whoever does that costs us little.
-- The API server failed (`passing`): for seconds only, and as soon as one write succeeds all that failed are looked at.
-- There are *news*, another token or another owner: at most half a second. They may come as often as they like, also
-  amid a tug-of-war; only what is undone counts for that.
-- A credential ends: what was right is looked at again when the plan no longer holds (`requeue_after`).
+- Its Secret was *undone*: something changed or deleted a right Secret, and it is written again. The delay grows each
+  time, as for a Secret that cannot be written because of the namespace (a quota, a finalizer). So this costs us little.
+- The API server failed (`passing`): seconds only, and after the first successful write all that failed are requeued.
+- There is *news*, such as another token or owner: at most half a second. News may come often, also during a tug-of-war;
+  only what is undone makes the delay grow.
+- A credential expires: a right Secret is reconciled again when the plan no longer holds (`requeue_after`).
 """
 
 import asyncio
@@ -28,36 +28,35 @@ from webhook.supply import Supplied
 
 log = structlog.get_logger()
 WORKERS = 4
-"""One process cannot write faster than these do when each write takes 5 ms; more would only make reviews wait."""
+"""More make one process no faster when a write takes 5 ms; they would only make reviews wait."""
 OWNER_BATCH = 16
-"""Namespaces of one owner that are noted without a pause: thousands may be, and a review must not wait for all."""
+"""Namespaces of one owner that are queued without a pause: there may be thousands, and reviews must not wait."""
 SPREAD_SECONDS = 0.5
-"""Seconds in which a replica chooses its moment. Two of them write at the same time if they choose the same one to
-within the time of a write, 10 ms: one time in twenty-five. The later write then changes nothing.
+"""The random moment of a replica is within this time. Two replicas write at the same time if their moments differ by
+less than a write takes, 10 ms: one time in twenty-five. The later write then changes nothing.
 """
 BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 300.0
-"""Seconds: a namespace's first and its longest delay."""
+"""The first and the longest delay of a namespace."""
 JITTER = 0.25
 MAX_OUTAGE_BACKOFF_SECONDS = 3.0
-"""Seconds: the longest delay while the API server fails. After an outage we are to be right again in about 5."""
+"""The longest delay while the API server fails. About 5 s after an outage all pull secrets are to be right."""
 RETRIES_PER_SECOND = 50
-"""A second, of all namespaces together while the API server fails: with many failing each waits longer."""
+"""Of all namespaces together while the API server fails: the more fail, the longer each one waits."""
 CALM_SECONDS = 10.0
-"""Seconds without a write, or twice the last delay if that is more, after which a namespace starts afresh."""
+"""Time without a write, or twice the last delay if that is longer, after which the back-off is reset."""
 RESYNC_SECONDS = 86400.0
-"""Seconds after which one that waits for a moment is looked at in any case: this clock does not jump as that of the
-moment may.
-"""
+"""The longest wait for `requeue_after`: the wall clock, from which it comes, may jump; loop time does not."""
 PACES_SWEEP = 1024
-"""So many paces more, and those of calm (or long gone) namespaces are dropped."""
+"""After so many new paces, those of calm (or deleted) namespaces are dropped."""
 TUG_OF_WAR = 5
-"""Times that a Secret is undone, without calm between them, that make a tug-of-war."""
+"""A Secret that is undone so many times, without calm in between, is reported as a tug-of-war."""
 
 
 @dataclass(slots=True)
 class _Pace:
-    """How a namespace behaved lately. `own`: delays for a reason of its own; `passing`: because of the API server.
-    `undone`: how often. `digest`: what was right at the last look. `until`: not to be looked at before.
+    """What happened to a namespace lately. `own`: back-off because of the namespace; `passing`: because of the API
+    server. `undone`: how often. `digest`: of the right Secret at the last reconcile. `last`, `until`: loop times of the
+    last write or failure, and of the earliest next reconcile.
     """
 
     own: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, JITTER))
@@ -77,14 +76,14 @@ class _Pace:
 
 @dataclass(frozen=True, slots=True)
 class _Timer:
-    """`at`: loop time. The handle does not tell: uvloop makes one without `when` of a moment that is very near."""
+    """`at`: loop time. The handle of uvloop has no `when` if the moment is very near."""
 
     at: float
     handle: asyncio.Handle
 
 
 class Refresh:
-    """`of_owner(None)`: every namespace that is known."""
+    """`of_owner(None)`: all known namespaces."""
 
     def __init__(
         self,
@@ -100,17 +99,17 @@ class Refresh:
         self._waiting: dict[str, _Timer | None] = {}
         """None: in the queue."""
         self._working: dict[str, bool | None] = {}
-        """Namespaces that a worker has. None: nobody has asked for it since; else, whether because of news."""
+        """Namespaces with a worker. None: not requeued since; else, whether because of news."""
         self._paces: dict[str, _Pace] = {}
         self._failing: set[str] = set()
-        """Those that wait for the API server."""
-        self._well, self._woken = False, 0.0
+        """Namespaces that wait for the API server."""
+        self._recovered, self._woken = False, 0.0
 
     def look(self, namespace: str) -> None:
         self._look(namespace, 0.0)
 
     def news(self, namespace: str) -> None:
-        """From a watch: of which the other replicas hear too, and which the namespace's tenant may have caused."""
+        """From a watch: the other replicas get it too, and the namespace's tenant may have caused it."""
         self._look(namespace, _moment())
 
     def _look(self, namespace: str, delay: float, *, news: bool = False) -> None:
@@ -137,35 +136,35 @@ class Refresh:
         self._queue.put_nowait(namespace)
 
     def new_or_moved(self, namespace: str) -> None:
-        """It is another namespace of that name, or another owner's: what went before does not count."""
+        """Another namespace with that name, or another owner: its history does not count."""
         self._paces.pop(namespace, None)
         self._look(namespace, _moment(), news=True)
 
     def owner(self, owner: str | None) -> None:
-        """All that is an owner's, about whom a source has news; None: everybody's."""
+        """A source has news: queues all namespaces of the owner; None: of all owners."""
         self._owners[owner] = None
         self._some.set()
 
     async def run(self) -> None:
-        """Start it when the views are synced: before, what stands right would be written again."""
+        """Start it when the views are synced: earlier, right Secrets would be written again."""
         async with asyncio.TaskGroup() as workers:
-            workers.create_task(self._note())
+            workers.create_task(self._queue_owners())
             for _ in range(WORKERS):
                 workers.create_task(self._work())
 
-    async def _note(self) -> None:
+    async def _queue_owners(self) -> None:
         while True:
             await self._some.wait()
             self._some.clear()
-            if self._well:
-                self._well = False
-                await self._soon([*self._failing])
+            if self._recovered:
+                self._recovered = False
+                await self._look_soon([*self._failing])
             owners, self._owners = self._owners, {}
             for owner in owners:
                 await asyncio.sleep(0)
-                await self._soon(self._of_owner(owner))
+                await self._look_soon(self._of_owner(owner))
 
-    async def _soon(self, namespaces: Sequence[str]) -> None:
+    async def _look_soon(self, namespaces: Sequence[str]) -> None:
         for number, namespace in enumerate(namespaces, 1):
             self._look(namespace, _moment(), news=True)
             if number % OWNER_BATCH == 0:
@@ -181,7 +180,7 @@ class Refresh:
                 supplied = await self._supply(namespace)
             except Exception:
                 log.exception("our own bug: a namespace could not be supplied", namespace=namespace)
-                supplied = Supplied(problem="an error in pullsecret-webhook itself; its log says more")
+                supplied = Supplied(problem="an error in pullsecret-webhook itself; see its log")
             self._judge(namespace, supplied)
             asked = self._working.pop(namespace)
             if asked is not None or supplied.problem:
@@ -197,7 +196,7 @@ class Refresh:
         self._failing.discard(namespace)
         if supplied.wrote:
             self._wrote(namespace, supplied.digest, now)
-            self._is_well(now)
+            self._wake_failing(now)
         elif known := self._paces.get(namespace):
             known.passing.reset()
             known.digest = supplied.digest
@@ -213,26 +212,26 @@ class Refresh:
         else:
             self._failing.discard(namespace)
             pace.wait(now, pace.own)
-        self._say(namespace, "SupplyFailed", f"the pull secret is not up to date: {supplied.problem}")
+        self._notice(namespace, "SupplyFailed", f"the pull secret is not up to date: {supplied.problem}")
         log.debug("a namespace waits", namespace=namespace, seconds=round(pace.until - now, 1))
 
     def _wrote(self, namespace: str, digest: bytes, now: float) -> None:
         pace = self._pace(namespace, now)
         pace.passing.reset()
-        if pace.digest != digest:  # news, which nobody is to wait for
+        if pace.digest != digest:  # news, which must not wait
             pace.digest, pace.last = digest, now
             pace.until = max(pace.until, now + BACKOFF_SECONDS)
             return
         pace.wait(now, pace.own)
         pace.undone += 1
         if pace.undone == TUG_OF_WAR:
-            message = "somebody keeps changing or deleting the pull secret; it is restored, ever later"
-            self._say(namespace, "TugOfWar", message)
+            message = "something keeps changing or deleting the pull secret; it is restored after growing delays"
+            self._notice(namespace, "TugOfWar", message)
 
-    def _is_well(self, now: float) -> None:
-        """The API server took a write: whoever waits for it need not wait on. Not at every success of a few."""
+    def _wake_failing(self, now: float) -> None:
+        """After a successful write: requeues what waits for the API server. Not at every success if only some fail."""
         if self._failing and now >= self._woken + MAX_OUTAGE_BACKOFF_SECONDS:
-            self._woken, self._well = now, True
+            self._woken, self._recovered = now, True
             self._some.set()
 
     def _pace(self, namespace: str, now: float) -> _Pace:
@@ -245,10 +244,10 @@ class Refresh:
             pace.undone = 0
         return pace
 
-    def _say(self, namespace: str, reason: str, message: str) -> None:
+    def _notice(self, namespace: str, reason: str, message: str) -> None:
         self._record(Notice(reason, message, namespace, "Secret", self._secret))
 
 
 def _moment() -> float:
-    """At which this replica looks at what all of them have heard of."""
+    """Seconds until this replica handles a change that all replicas see."""
     return random.uniform(0.0, SPREAD_SECONDS)  # noqa: S311  # keeps replicas apart, guards nothing

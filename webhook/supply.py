@@ -1,7 +1,7 @@
-"""Make one namespace's pull secret what it should be. The only writer of pull secrets.
+"""Makes the pull secret of one namespace right. The only writer of pull secrets.
 
-Level-triggered: it is told *where*, never *what*, so that the newest knowledge always wins. One running write a
-namespace, joined by all who come while the plan is still the same; no locks, and no await between a plan and its start.
+Level-triggered: a caller says which namespace, never what changed, so that the newest knowledge always wins. One write
+runs per namespace, and callers share it while the plan is the same. No locks; no await between a plan and its start.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from webhook.kube.views import State
 from webhook.sources import Answers
 
 ATTEMPTS = 6
-"""Lost races in a row before we let others go first; the background comes back."""
+"""Lost races in a row before it gives up; the background tries again."""
 
 
 class Store(Protocol):
@@ -37,15 +37,15 @@ class Store(Protocol):
 
 class Fresh(Protocol):
     async def __call__(self, name: str, *, recent: bool = False) -> Namespace | None:
-        """A live GET of a namespace, learned by the view; with `recent`, of a moment ago. Raises NamespaceUnknown."""
+        """Gets the namespace and updates the view; `recent`: a GET of just now will do. Raises NamespaceUnknown."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Supplied:
-    """`problem`: why the Secret is not yet what it should be, in words for the tenant; empty when it is. `passing`:
-    that lies with the API server, not in the namespace. `digest`: the digest of what is right here; empty: no Secret.
-    `requeue_after`: seconds after which something else may be right; None: only a change makes it so.
+    """`problem`: why the Secret is not right yet, in words for the tenant; empty if it is. `passing`: because of the
+    API server, not of the namespace. `digest`: of the right Secret; empty: no Secret. `requeue_after`: seconds until
+    the plan changes by itself; None: it does not.
     """
 
     wrote: bool = False
@@ -57,9 +57,9 @@ class Supplied:
 
 @dataclass(frozen=True, slots=True)
 class UpToDate:
-    """For these very values the plan is, `until` then, to leave the Secret as it stands.
+    """For exactly these values the plan is to leave the Secret unchanged, until `until`.
 
-    The credentials only for as long as a source keeps them: tokens that were withdrawn are not to live on here.
+    The reference to the credentials is weak, so that withdrawn tokens do not stay in memory.
     """
 
     namespace: Namespace
@@ -81,17 +81,17 @@ class Supply:
         metrics: Metrics,
         record: Record,
     ) -> None:
-        """`policy`: does the API server itself compare what is written with the namespace's present owner and UID?"""
+        """`policy`: does an admission policy compare each write with the namespace's present owner and UID?"""
         self._state, self._source, self._store, self._fresh, self._policy = state, source, store, fresh, policy
         self._planner, self._now, self._metrics, self._record = planner, now, metrics, record
         self._running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = {}
         self._up_to_date: dict[str, UpToDate] = {}
 
     def is_up_to_date(self, namespace: Namespace) -> bool:
-        """Is there nothing to write, by what is known at this moment? False also means: it takes asking to tell.
+        """Is there nothing to write, as far as is known now? False also if a source must be asked first.
 
-        Compared by identity: a plan makes the whole Secret to compare digests, which is a third of a review's time,
-        and every change of what is known puts another object into its place.
+        Compares by identity: a plan builds the whole Secret to compare digests, which takes a third of a review's time,
+        and after every change of a value there is another object.
         """
         known = self._source.known(namespace.owner) if namespace.owner is not None else None
         if known is None:
@@ -112,8 +112,8 @@ class Supply:
         return True
 
     def secret_changed(self, name: str) -> None:
-        """Somebody wrote or deleted the Secret here. If it is not as it should be by what is known, that is perhaps
-        because another replica asked its source later than we did: we ask again before we undo that.
+        """The Secret was written or deleted. If it differs from our plan, another replica may have a newer answer of
+        the source: ours is invalidated, so that we ask again before we undo the other replica's write.
         """
         namespace, existing = self._state.namespaces.get(name), self._state.pull_secrets.get(name)
         if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name, existing):
@@ -123,16 +123,16 @@ class Supply:
             self._source.invalidate(namespace.owner)
 
     def _deletes(self, name: str, existing: ExistingSecret | None) -> bool:
-        """Is it we who just delete it, perhaps to create it anew?"""
+        """Is it our own delete, perhaps to create it again?"""
         step, _ = self._running.get(name, (None, None))
         deletes = isinstance(step, Delete) or (isinstance(step, Write) and step.over is not None and not step.in_place)
         return deletes and (existing is None or existing.terminating)
 
     async def plan(self, name: str) -> Plan:
-        """From the newest knowledge. No I/O of its own; a source may wait for its own."""
+        """From the newest knowledge. Waits for nothing but the source."""
         namespace = self._state.namespaces.get(name)
         known = await self._credentials(namespace) if namespace is not None else None
-        # What was known may have changed while the source was asked: no await from here to the start of a task.
+        # The views may have changed while the source was asked: no await from here to the start of a task.
         newest = self._state.namespaces.get(name)
         if newest is None:
             self._up_to_date.pop(name, None)
@@ -150,20 +150,20 @@ class Supply:
             return None
 
     async def __call__(self, name: str) -> Supplied:
-        """Returns when the Secret is right, or says why it is not. A cancelled caller cancels nothing but itself."""
+        """Returns when the Secret is right, or why it is not. A cancelled caller does not cancel the write."""
         wrote = False
         for attempt in range(ATTEMPTS):
-            if attempt > 1:  # the API server's own caches may be behind the namespace that it just showed us
+            if attempt > 1:  # the API server's own caches may lack the namespace that it just returned
                 await asyncio.sleep(0.02 * 2**attempt)
             plan = await self.plan(name)
             step, running = plan.step, self._running.get(name)
             if running is not None and running[0] != step:
-                await asyncio.wait({running[1]})  # older knowledge is being written: let it finish, look again
+                await asyncio.wait({running[1]})  # a write of an older plan: wait for it, then plan again
                 continue
             if isinstance(step, Leave):
                 return self._supplied(name, plan, step, wrote=wrote)
             done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
-            if done is None:  # the world is newer than we are
+            if done is None:  # something changed: plan again
                 continue
             if done.problem:
                 return done
@@ -186,13 +186,13 @@ class Supply:
         return task
 
     async def _do(self, name: str, step: Write | Delete) -> Supplied | None:
-        """One step. None: plan anew."""
+        """One step. None: plan again."""
         action = "apply" if isinstance(step, Write) else "delete"
         await yield_to_reviews()
         try:
-            # A stale view must not put a token into a namespace that was created anew, or changed hands. With the
-            # policy in force one in place cannot: the UID makes it this very Secret, and so this very namespace, and
-            # its owner the policy compares. A token that changes everywhere would cost a third more time.
+            # An old view must not put a token into a namespace that was created again or has a new owner. So we read
+            # the namespace first, except for an update in place under the policy: the Secret's UID also identifies the
+            # namespace, and the policy compares the owner. With reads, a new token for all takes a third longer.
             if not (isinstance(step, Write) and step.in_place and await self._policy()):
                 await self._fresh(name, recent=True)
             if (await self.plan(name)).step != step:
@@ -213,7 +213,7 @@ class Supply:
         return Supplied(wrote=True)
 
     async def _write(self, name: str, step: Write) -> bool:
-        """False: while the one before was deleted, something changed again."""
+        """False: something changed during the delete."""
         if step.over is not None and not step.in_place:
             await self._delete(name, step.over)
             if (await self.plan(name)).step != Write(step.body):
@@ -234,30 +234,28 @@ class Supply:
         asked = self._state.pull_secrets.moment(name)
         seen = await self._store.read(name)
         if seen is not None and seen.uid == over.uid and seen.terminating:
-            await self._store.release(seen)  # somebody's finalizer holds it; it is ours, and it must go
+            await self._store.release(seen)  # a foreign finalizer holds it, but it is ours
             seen = await self._store.read(name)
         if seen is not None:
-            self._find(name, seen, asked)
+            self._found(name, seen, asked)
             raise WriteConflict("another Secret took its place")
-        self._state.pull_secrets.forget(name, max(over.version, self._known_version(name, over.uid)))
-
-    def _known_version(self, name: str, uid: str) -> int:
         known = self._state.pull_secrets.get(name)
-        return known.version if known is not None and known.uid == uid else 0
+        version = known.version if known is not None and known.uid == over.uid else 0
+        self._state.pull_secrets.forget(name, max(over.version, version))
 
     async def _look_again(self, name: str, step: Write | Delete, *, conflict: bool) -> Supplied | None:
-        """After a lost race. Somebody's edit of a field of *our* Secret is taken back by force; of others' never."""
-        asked = known, _ = self._state.pull_secrets.moment(name)  # what is told until the answer is here may be newer
+        """After a lost race. A foreign edit of *our* Secret is overwritten by force; a foreign Secret never is."""
+        asked = known, _ = self._state.pull_secrets.moment(name)  # the watch may overtake the answer
         try:
             seen = await self._store.read(name)
             if seen is not None:
-                self._find(name, seen, asked)
+                self._found(name, seen, asked)
             elif known is not None and self._state.pull_secrets.forget(name, known.version):
                 self.secret_changed(name)
             await self._fresh(name)
             force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
             if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
-                await self._fresh(name, recent=True)  # the look of just now: no later write is to make use of it
+                await self._fresh(name, recent=True)  # uses up the GET above: no later write may rely on it
                 again = (await self.plan(name)).step
                 if isinstance(again, Write) and again.in_place:
                     await self._apply(name, again.body, seen, force=True)
@@ -269,9 +267,9 @@ class Supply:
             return _refused(e)
         return None
 
-    def _find(self, name: str, others: ExistingSecret, asked: tuple[ExistingSecret | None, int]) -> None:
-        """Before the watch tells, which is then no news."""
-        if self._state.pull_secrets.answered(name, others, asked):
+    def _found(self, name: str, seen: ExistingSecret, asked: tuple[ExistingSecret | None, int]) -> None:
+        """Updates the view before the watch does, which then has no change to report."""
+        if self._state.pull_secrets.answered(name, seen, asked):
             self.secret_changed(name)
 
 

@@ -1,7 +1,7 @@
-"""Connects the parts: what decides (`build`), and around it what a process has (`connect`).
+"""Connects the parts: `build` those that decide, `connect` also those around them in a process.
 
-Nobody else calls the constructors of supply, admission and the background together, tests neither: they hand `build`
-what they put in the place of the API server and of the source.
+Only this module calls the constructors of supply, admission and the background together. Tests give `build` their own
+source, and their own calls to the API server.
 """
 
 import secrets
@@ -32,9 +32,9 @@ from webhook.supply import Fresh, Store, Supply
 
 @dataclass(frozen=True)
 class Calls:
-    """To the API server. `policy`: does it compare what is written with the namespace's present owner itself?
+    """To the API server. `policy`: does an admission policy compare each write with the namespace's present owner?
 
-    `..._in_review`: for what a view does not have, and in the time that a review has.
+    `..._in_review`: for what is not in a view, within the time limit of a review.
     """
 
     store: Store
@@ -58,7 +58,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Parts:
-    """What decides. `state` tells the others what is new in it."""
+    """What decides. `state` reports its changes to the others."""
 
     state: State
     supply: Supply
@@ -110,7 +110,7 @@ def _of_owner(namespaces: Namespaces, owner: str | None) -> list[str]:
 
 @dataclass(frozen=True)
 class Connected:
-    """What decides, and what is around it."""
+    """What decides, and what a process has around it."""
 
     parts: Parts
     reader: Reader
@@ -122,7 +122,7 @@ class Connected:
 
 def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[], datetime]) -> Connected:
     def changed(owner: str | None) -> None:
-        parts.refresh.owner(owner)  # the source is made before what hears of it
+        parts.refresh.owner(owner)  # `parts` is built below, after the source
 
     name, state, fingerprint = config.pull_secret.name, State.empty(), Fingerprint(secrets.token_bytes(32))
     reader = Reader(config.rules, config.excluded, fingerprint, name)

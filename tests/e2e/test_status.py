@@ -139,7 +139,7 @@ def test_an_end_is_shown_before_it_comes(cluster: ControlPlane, webhook: Webhook
         events = cluster.api.list("Event", owner)
         return next((e.get("note") or e["message"] for e in events if e["reason"] == "CredentialEnds"), None)
 
-    assert f"ends at {end:%Y-%m-%d %H:%M} UTC" in cluster.wait(told, "the Event")
+    assert f"expires at {end:%Y-%m-%d %H:%M} UTC" in cluster.wait(told, "the Event")
     [shown_there] = re.findall(r"^pullsecret_webhook_pull_secrets_ending (.*)$", webhook.metrics(), re.MULTILINE)
     assert float(shown_there) >= 1
 

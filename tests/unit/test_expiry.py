@@ -44,7 +44,7 @@ def test_an_end_is_told_once_a_week_before() -> None:
     case.now = NOW + 23 * DAY
     assert case.look() == (1, 0)
     assert case.look() == (1, 0)
-    message = "a credential in it ends at 2030-01-31 00:00 UTC; renew it at its source"
+    message = "a credential in it expires at 2030-01-31 00:00 UTC; renew it at its source"
     assert case.told == [Notice("CredentialEnds", message, "team", "Secret", "ghcr-secret")]
     case.now = NOW + 30 * DAY
     assert case.look() == (0, 1)
@@ -78,10 +78,10 @@ def test_one_that_has_ended_hides_no_other_end() -> None:
     case = Case()
     case.stands("team", NOW - DAY, NOW + 2 * DAY, NOW + 3 * DAY)
     assert case.look() == (1, 1)  # pull secrets, not credentials
-    assert [notice.message[:43] for notice in case.told] == ["a credential in it ends at 2030-01-03 00:00"]
+    assert [notice.message[:46] for notice in case.told] == ["a credential in it expires at 2030-01-03 00:00"]
     case.now += 2 * DAY
     assert case.look() == (1, 1)
-    assert [notice.message[:43] for notice in case.told[1:]] == ["a credential in it ends at 2030-01-04 00:00"]
+    assert [notice.message[:46] for notice in case.told[1:]] == ["a credential in it expires at 2030-01-04 00:00"]
 
 
 def test_a_look_at_many_lets_others_go_on() -> None:

@@ -2,7 +2,7 @@
 
 - After a failed query the owner waits: longer after each failure, or as long as the remote says (Retry-After).
 - The breaker opens when queries about two owners in a row fail for a reason that affects all owners. (One owner alone,
-  whose query perhaps breaks the remote, never stops the queries of others.) While it is open, queries are rejected.
+  perhaps with a query that breaks the remote, never stops others.) While it is open, queries are rejected.
 - Half-open: after a delay, one query at a time tests the remote, for the owner that was rejected the longest ago. The
   first answer, even a refusal, closes the breaker.
 - When a query may succeed again, `changed` is called for each rejected owner, and the owner's namespaces are requeued.

@@ -6,8 +6,8 @@
 - One query runs per owner, and all callers share it. If the owner changes meanwhile, the query is repeated before any
   caller gets the answer.
 - **An answer that is no longer fresh is never used.** If the remote cannot answer, SourceUnavailable is raised: the
-  existing pull secret stays unchanged, and no credential is written that may have been withdrawn. A remote whose
-  credentials are to survive longer outages gives answers that stay fresh for longer.
+  existing pull secret stays unchanged, and no credential is written that may have been withdrawn. To survive longer
+  outages, a remote gives answers that stay fresh for longer.
 - A remote that fails gets fewer queries: breaker.py.
 - Memory is bounded: the least recently used answers are dropped first. A digest of each is kept, so that a change is
   still noticed.

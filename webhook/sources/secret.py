@@ -59,17 +59,13 @@ Change = tuple[SourceSecret | None, SourceSecret | None]
 
 def read(seen: SecretObject, source: str = "") -> SourceSecret:
     """`source`: what the configuration calls the source."""
-    owner, parsed = None, Parsed((), ())
+    owner, annotations = None, seen.metadata.annotations or {}
     try:
         owner = _owner(seen)
         parsed = _content(seen)
-    except (SourceSecretError, DockerConfigError, CredentialError) as e:
-        return SourceSecret(version(seen.metadata), owner, None, (str(e),))
-    annotations = seen.metadata.annotations or {}
-    try:
         namespaces = _namespaces(annotations.get(NAMESPACES))
         expires = _expiry(annotations.get(EXPIRES))
-    except SourceSecretError as e:
+    except (SourceSecretError, DockerConfigError, CredentialError) as e:
         return SourceSecret(version(seen.metadata), owner, None, (str(e),))
     origin = Origin(source, seen.metadata.namespace, "Secret", seen.metadata.name)
     credentials = tuple(replace(c, expires=expires, namespaces=namespaces, origin=origin) for c in parsed.credentials)

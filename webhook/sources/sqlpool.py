@@ -91,9 +91,6 @@ class Pool:
     async def close(self) -> None:
         """From now on no connection is kept."""
         self._closed = True
-        await self._clear()
-
-    async def _clear(self) -> None:
         while self._idle:
             await self._idle.pop().connection.close()
 
