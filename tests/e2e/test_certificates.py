@@ -164,7 +164,7 @@ def test_the_clock_is_the_api_servers(installed: ControlPlane) -> None:
     async def test(cluster: Cluster) -> None:
         await cluster.call("GET", "/version")
         assert abs(cluster.now() - datetime.now(UTC)) < timedelta(seconds=5)
-        assert cluster._heard[0]  # it told the time
+        assert cluster._last_date[0]  # it told the time
 
     run(installed, test)
 

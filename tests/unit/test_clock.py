@@ -77,7 +77,7 @@ def test_time_passes_between_two_answers(monkeypatch: pytest.MonkeyPatch, tmp_pa
     servers = datetime(2030, 1, 1, tzinfo=UTC)
 
     def test(cluster: Cluster) -> None:
-        _, at = cluster._heard
+        _, at = cluster._last_date
         with monkeypatch.context() as patch:
             patch.setattr(time, "monotonic", lambda: at + 90)
             assert cluster.now() == servers + timedelta(seconds=90)

@@ -19,16 +19,16 @@ MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-
 
 
 class CaSecret:
-    """RBAC that names the Secret is enough, also for creating it: that is done by server-side apply.
+    """Created by server-side apply, so that RBAC which names the Secret is enough.
 
-    Without a resourceVersion, so the field manager of each process is its own: the second of two that create is refused
-    with a conflict, as both set the same fields. Later writes are merge patches, which can remove what others applied.
+    Each process has its own field manager: if two create the Secret, the second gets a conflict, because both set the
+    same fields. Later writes are merge patches, which can remove fields that others applied.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
         self._cluster, self._namespace, self._name = cluster, namespace, name
         self._path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
-        self._once = f"{MANAGER}-{uuid4().hex[:12]}"
+        self._creator = f"{MANAGER}-{uuid4().hex[:12]}"
 
     async def read(self) -> Stored | None:
         try:
@@ -46,7 +46,7 @@ class CaSecret:
             wrong = "is immutable" if seen.immutable else f"is of the type {seen.type}, not {TYPE}"
             raise NotOurs(
                 f"the Secret {self._namespace}/{self._name} {wrong}, and cannot be changed; delete it, "
-                "and a new CA is made"
+                "and the webhook creates a new CA"
             )
         return Stored({key: _bytes(text) for key, text in (seen.data or {}).items()}, seen.metadata.resource_version)
 
@@ -56,13 +56,13 @@ class CaSecret:
             if over is None:
                 await self._create(encoded)
             else:
-                gone = dict.fromkeys(over.data.keys() - data.keys())
-                body = {"metadata": {"resourceVersion": over.version}, "data": encoded | gone}
+                removed = dict.fromkeys(over.data.keys() - data.keys())
+                body = {"metadata": {"resourceVersion": over.version}, "data": encoded | removed}
                 query = {"fieldManager": MANAGER}
                 await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=MERGE)
         except ClusterError as e:
             if e.status == 409 or (e.status == 404 and over is not None):
-                raise Conflict("the CA Secret has changed since it was read; it is read again") from None
+                raise Conflict("the CA Secret has changed since it was read; the webhook reads it again") from None
             raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be written ({e})") from None
 
     async def _create(self, data: dict[str, str]) -> None:
@@ -73,7 +73,7 @@ class CaSecret:
             "type": TYPE,
             "data": data,
         }
-        await self._cluster.apply(self._path, body, manager=self._once)
+        await self._cluster.apply(self._path, body, manager=self._creator)
 
 
 class _Client(msgspec.Struct, rename="camel"):
@@ -94,7 +94,7 @@ _SECRET, _CONFIGURATION = msgspec.json.Decoder(SecretObject), msgspec.json.Decod
 
 
 class CaBundle:
-    """Strategic merge patch, keyed by the entry's name: the chart's owner of the other fields never notices."""
+    """Written by a strategic merge patch, keyed by the entry's name: it changes no field that the chart sets."""
 
     def __init__(self, cluster: Cluster, configuration: str, entry: str) -> None:
         self._cluster, self._name, self._entry = cluster, configuration, entry
@@ -121,7 +121,7 @@ class CaBundle:
             await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=STRATEGIC)
         except ClusterError as e:
             if e.status in (404, 409):
-                raise Conflict(f"the MutatingWebhookConfiguration {self._name} has changed; it is read again") from None
+                raise Conflict(f"the webhook configuration {self._name} has changed; it is read again") from None
             raise ApiTrouble(f"the caBundle of {self._name} cannot be published ({e})") from None
 
 

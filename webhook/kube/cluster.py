@@ -1,7 +1,7 @@
 """The Kubernetes API as bytes and Structs. The only module that imports `kubernetes`.
 
-Uses what the client has of credentials, TLS and connections, never the generated API classes: those import thousands
-of models (+26 MiB of memory) and cost two to three times the CPU of a call.
+It uses the client's credentials, TLS and connections, but not its generated API classes: they import thousands of
+models (+26 MiB of memory), and a call costs two to three times the CPU.
 """
 
 import importlib.util
@@ -24,10 +24,10 @@ from webhook.core.errors import PullsecretError
 
 
 def _bare(package: str) -> None:
-    """Makes a package known without running its `__init__`, so that importing a part of it imports that part alone.
+    """Registers a package without running its `__init__`, so that an import of a module in it imports only that module.
 
-    `kubernetes` and `kubernetes.aio` import all that they have: a second, synchronous client with requests and OAuth,
-    websockets, informers. Without those the start takes a fifth less CPU, and the process 9 MiB less memory.
+    `kubernetes` and `kubernetes.aio` import everything they have: a second, synchronous client with requests and OAuth,
+    websockets, informers. Without these the start takes a fifth less CPU, and the process 9 MiB less memory.
     """
     spec = importlib.util.find_spec(package)
     if package not in sys.modules and spec is not None:
@@ -39,27 +39,25 @@ _bare("kubernetes.aio")
 from kubernetes.aio import client, config  # noqa: E402  # see _bare
 
 BROKEN = Exception
-"""What a call may raise on its way. Whatever a library comes up with means the same to us: no answer. Only its type is
-told, and whoever runs for ever tries again.
-"""
+"""What a call may raise. Each exception of a library means the same: no answer. Only its type is shown."""
 CALL_SECONDS = 10.0
-"""Seconds for a call: an API server that takes some for each is written to all the same. A review waits for less."""
+"""Seconds for a call, so that writes also work with a slow API server. A review waits for less."""
 CONNECT_SECONDS = 5.0
-"""Seconds for one address to be connected to, its TLS handshake included."""
+"""Seconds to connect to one address, including the TLS handshake."""
 
 MAX_ANSWER_BYTES, MAX_REFUSAL_BYTES = 32 * 1024 * 1024, 64 * 1024
-"""Bytes of an answer. An object has some 1.5 MiB; etcd takes no more."""
+"""Bytes of an answer, and of an error. An object has at most about 1.5 MiB: the limit of etcd."""
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 """Accept header for metadata only; `{}` is `List` for lists."""
 
 
 class Redirected(aiohttp.ClientError):
-    """The API server sends nobody elsewhere; whoever does so in its place gets no token, and no body."""
+    """The API server never redirects. A server in its place that does must get no token and no body."""
 
 
 def _no_redirects() -> aiohttp.TraceConfig:
-    """aiohttp follows redirects unless each call says no, which the client's do not let us say."""
+    """aiohttp follows redirects unless each call forbids it, and the client has no parameter for that."""
 
     async def refuse(*_: object) -> None:
         raise Redirected
@@ -70,17 +68,17 @@ def _no_redirects() -> aiohttp.TraceConfig:
 
 
 class ClusterError(PullsecretError):
-    """What the API server said, without body and headers (an ApiException prints both). Status 0: no answer."""
+    """An error of the API server, without body and headers (an ApiException prints both). Status 0: no answer."""
 
     def __init__(self, status: int, reason: str, message: str = "", retry_after: float = 0.0) -> None:
         super().__init__(f"{status} {reason}" if status else reason)
         self.status, self.reason, self.retry_after = status, reason, retry_after
         self.message = message
-        """The server's own words: for telling cases apart, never for showing (they may quote what was sent)."""
+        """The server's own text: to tell cases apart, never to show (it may quote what was sent)."""
 
 
 class TooLarge(ClusterError):
-    """The answer is larger than was allowed; it was not kept."""
+    """The answer is larger than allowed, and was dropped."""
 
     def __init__(self) -> None:
         super().__init__(0, "AnswerTooLarge")
@@ -90,7 +88,7 @@ _SEGMENT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def is_name(text: str) -> bool:
-    """May this become part of a path? Object names are DNS names (RFC 1123)."""
+    """May this text be part of a path? Object names are DNS names (RFC 1123)."""
     return _SEGMENT.fullmatch(text) is not None and ".." not in text
 
 
@@ -132,7 +130,7 @@ class LocalReference(msgspec.Struct):
 
 
 class AccountObject(msgspec.Struct, rename="camel"):
-    """Its list may hold 75,000 references; `Reader.account` says what is kept of them."""
+    """Its list may have 75,000 references; `Reader.account` keeps a part of them."""
 
     metadata: Meta
     image_pull_secrets: list[LocalReference] | None = None
@@ -147,23 +145,23 @@ class Status(msgspec.Struct):
 class Cluster:
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
-        self._heard = ("", 0.0)
+        self._last_date = ("", 0.0)
 
     def now(self) -> datetime:
-        """The API server's clock, to a second or two when it has just answered; our own if it never told the time."""
-        date, at = self._heard
+        """The API server's time, exact to about two seconds if it has just answered; our own if it has sent none."""
+        date, at = self._last_date
         try:
-            told = parsedate_to_datetime(date)
+            server_time = parsedate_to_datetime(date)
         except ValueError:
             return datetime.now(UTC)
-        return told.astimezone(UTC) + timedelta(seconds=time.monotonic() - at)
+        return server_time.astimezone(UTC) + timedelta(seconds=time.monotonic() - at)
 
     @classmethod
     @asynccontextmanager
     async def connect(cls, kubeconfig: str | None = None) -> AsyncIterator["Cluster"]:
-        """In a pod without an argument. Raises ClusterError with what to do when there is no usable configuration."""
-        # trust_env, the client's default, doubles the CPU of a call (netrc and proxies are looked up each time) and
-        # sends API traffic to HTTPS_PROXY, since Python knows no CIDRs in NO_PROXY.
+        """`kubeconfig` None: in a pod. Raises ClusterError with what to do when there is no usable configuration."""
+        # trust_env, the client's default, doubles the CPU of a call (it looks up netrc and proxies each time) and sends
+        # API traffic to HTTPS_PROXY, because Python does not support CIDRs in NO_PROXY.
         settings = client.Configuration(
             connection_pool_maxsize=64,
             client_session_kwargs={
@@ -176,7 +174,7 @@ class Cluster:
             if kubeconfig is None:
                 config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # re-reads the token once a minute
             else:
-                # The client logs a missing file in its own way and says less.
+                # The client's own error about a missing file says less.
                 Path(kubeconfig).read_bytes()  # noqa: ASYNC240  # at the start nothing else runs
                 await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as e:
@@ -190,16 +188,15 @@ class Cluster:
         method: str,
         path: str,
         *,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # handed to aiohttp, which knows connect and read apart
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp has separate timeouts for connect and read
         query: Mapping[str, str] | None = None,
         body: Any = None,
         accept: str = "application/json",
         content_type: str = "application/json",
     ) -> aiohttp.ClientResponse:
-        """One request; the response is open, its body unread. Anything but 2xx is raised as ClusterError."""
+        """One request; the response is open, its body unread. Raises ClusterError, also for each status but 2xx."""
         try:
-            # Not by param_serialize and call_api: all here is plain already, and to have it looked through again is a
-            # tenth of the CPU of a call.
+            # param_serialize and call_api would check values that are plain already: a tenth of the CPU of a call.
             headers = {**self._api.default_headers, "Accept": accept, "Content-Type": content_type}
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
@@ -209,7 +206,7 @@ class Cluster:
         except BROKEN as e:
             raise ClusterError(0, type(e).__name__) from None
         response: aiohttp.ClientResponse = rest.response
-        self._heard = (response.headers.get("Date", ""), time.monotonic())
+        self._last_date = (response.headers.get("Date", ""), time.monotonic())
         if 200 <= response.status < 300:
             return response
         async with response:
@@ -218,9 +215,9 @@ class Cluster:
     async def call(
         self, method: str, path: str, *, within: float = CALL_SECONDS, at_most: int = MAX_ANSWER_BYTES, **options: Any
     ) -> bytes:
-        """One request and its whole body; `within` seconds for all of it, the wait for a connection included.
+        """One request and its whole body, in `within` seconds, including the wait for a connection.
 
-        Raises TooLarge beyond `at_most` bytes.
+        Raises ClusterError; TooLarge beyond `at_most` bytes.
         """
         timeout = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_SECONDS)
         async with await self.open(method, path, timeout=timeout, **options) as response:
@@ -231,23 +228,12 @@ class Cluster:
             except BROKEN as e:
                 raise ClusterError(0, type(e).__name__) from None
 
-    async def apply(
-        self,
-        path: str,
-        body: Any,
-        *,
-        manager: str,
-        force: bool = False,
-        dry_run: bool = False,
-        within: float = CALL_SECONDS,
-    ) -> bytes:
-        """Server-side apply. JSON is YAML, and the client dumps JSON for this content type too."""
-        query = {"fieldManager": manager, "force": "true" if force else "false"} | (
-            {"dryRun": "All"} if dry_run else {}
-        )
-        return await self.call(
-            "PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml", within=within
-        )
+    async def apply(self, path: str, body: Any, *, manager: str, force: bool = False, dry_run: bool = False) -> bytes:
+        """Server-side apply. The client sends JSON, which is YAML too."""
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        if dry_run:
+            query["dryRun"] = "All"
+        return await self.call("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
 
 
 async def _body(response: aiohttp.ClientResponse, at_most: int) -> bytes:

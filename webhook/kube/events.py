@@ -1,12 +1,11 @@
-"""Notices become a log line, a metric and an Event in the namespace that they are about.
+"""Each notice becomes a log line, a metric and an Event in the namespace that it is about.
 
 Events are sent in the background; the same notice is reported again only when it is no longer current (`current_for`).
-Events are for people, and a tenant who provokes them must neither load the API server nor keep others' Events from
-being read. So the number of notices that are reported, remembered and waiting is bounded for each namespace; in our own
-namespace, where the Events about sources are, for each object and owner.
+Events are for people, and a tenant who provokes them must neither load the API server nor hide the Events of others. So
+the number of notices that are reported, remembered and waiting is bounded for each namespace; in our own namespace,
+which has the Events about sources, for each object and owner.
 
-Messages are for people. Which source and which owner an Event is about is in its annotations; recent_events.py reads
-them.
+Annotations of an Event say which source and which owner it is about; recent_events.py reads only those.
 """
 
 import asyncio
@@ -30,15 +29,15 @@ OUTAGE_CURRENT_FOR = timedelta(minutes=10)
 """An outage may be over soon, and nothing reports its end."""
 OUTAGES = frozenset({"SourceUnavailable", "SourceFeedBroken"})
 MAX_WAITING = 512
-"""Events."""
+"""Events that wait to be sent."""
 BURST, PACE = 20, timedelta(seconds=10)
-"""So many notices at once, and one more each time: at most 380 of one namespace in the hour that an Event lasts."""
+"""Notices of one namespace without a pause; then one in each pace: at most 380 in the hour that an Event lasts."""
 MAX_REMEMBERED, HISTORIES = 32, 4096
 """Notices in one history; histories."""
 LEFT_OUT = "NoticesLeftOut"
 
 LimitKey = tuple[str, str, str]
-"""What the limits count for: a namespace; in our own namespace an object there, and the owner if it is about one."""
+"""The limits are for a namespace; in our own namespace for an object, and for the owner if a notice is about one."""
 
 
 def current_for(reason: str) -> timedelta:
@@ -103,7 +102,7 @@ class EventRecorder:
         self._metrics.left_out.inc()
         if history.left_out_at is None or now - history.left_out_at >= current_for(LEFT_OUT):
             history.left_out_at = now
-            message = "there is more to say than is shown: some of it is left out for now"
+            message = "there are more notices than are shown: some are left out for now"
             self._report(replace(notice, reason=LEFT_OUT, message=message), history, now)
 
     def _report(self, notice: Notice, history: _History, now: datetime) -> None:
@@ -128,7 +127,7 @@ class EventRecorder:
         return history
 
     def _not_written(self, notice: Notice) -> None:
-        """It did not become an Event: the next time it is told, it is reported again."""
+        """It became no Event, so it is reported again the next time."""
         self._history(self._key(notice)).forget(notice)
 
     async def run(self, cluster: Cluster) -> None:

@@ -1,8 +1,8 @@
-"""Before anything is served: is the API server there, and may we do there what we must?
+"""Before the server starts: does the API server answer, and does RBAC allow what the webhook needs?
 
-An API server that does not answer is waited for: it will be there, and a process that ended meanwhile would be started
-again by the kubelet later and later. One that has just started knows neither tokens nor roles yet, and refuses for some
-seconds what it takes after that. What waiting does not change is one line that names all of it, and ends the process.
+The webhook waits for an API server that does not answer: if the process ended, the kubelet would restart it later and
+later. An API server that has just started knows neither tokens nor roles yet, and refuses everything for some seconds.
+If it still refuses after that, one line names all missing permissions, and the process ends.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from webhook.kube.cluster import Cluster, ClusterError
 
 log = structlog.get_logger()
 STARTING_SECONDS = 25.0
-"""Seconds in a row for which refusals are taken for those of an API server that has just started."""
+"""Seconds in a row for which an API server that has just started may refuse."""
 MAX_BACKOFF_SECONDS = 1.0
 """Seconds between attempts, at most."""
 LOG_AGAIN_SECONDS = 60.0
-"""Seconds after which it is said again what is waited for."""
+"""Seconds after which the same problem is logged again."""
 
 
 async def check(cluster: Cluster, config: Config) -> None:
-    """Raises PullsecretError. What only the source needs is not asked: without it the references are still added."""
+    """Raises PullsecretError. Does not check what only the source needs: without it references are still added."""
     clock = asyncio.get_running_loop().time
-    said: dict[str, float] = {}
+    log_again: dict[str, float] = {}
     refused_since: float | None = None
     while True:
         try:
@@ -45,14 +45,14 @@ async def check(cluster: Cluster, config: Config) -> None:
             refused_since = refused_since or clock()
             if clock() - refused_since >= STARTING_SECONDS:
                 raise PullsecretError(f"{problem}; install the chart's roles")
-        if clock() >= said.get(problem, 0.0):
+        if clock() >= log_again.get(problem, 0.0):
             log.warning("not started yet; trying again", problem=problem)
-            said = {problem: clock() + LOG_AGAIN_SECONDS}
+            log_again = {problem: clock() + LOG_AGAIN_SECONDS}
         await asyncio.sleep(jittered(MAX_BACKOFF_SECONDS))
 
 
 async def _refused(cluster: Cluster, config: Config) -> list[str]:
-    """What we may not do. Raises ClusterError when nobody could say."""
+    """The permissions that are missing. Raises ClusterError when the API server does not answer."""
     refused = []
     for what, path, query in _needs(config):
         try:
@@ -66,7 +66,7 @@ async def _refused(cluster: Cluster, config: Config) -> list[str]:
 
 
 def _passes(e: ClusterError) -> bool:
-    """No answer, or one that says "later". A wrong certificate or address stays wrong."""
+    """No answer, or a request to try later. A wrong certificate or address stays wrong."""
     wrong = "Certificate" in e.reason or "url" in e.reason.lower()
     return e.status in (408, 429) or e.status >= 500 or (e.status == 0 and not wrong)
 
