@@ -76,7 +76,7 @@ class Store:
         if not ours or stands["metadata"]["annotations"][OWNER] != secret["metadata"]["annotations"][OWNER]:
             raise WriteDenied("denied by an admission policy")
         if stands.get("immutable") or stands["type"] != secret["type"]:
-            raise WriteRefused("the API server did not take it (422 Invalid)")
+            raise WriteRefused("the API server did not accept it (422 Invalid)")
         self._edited.discard(uid)
 
     async def delete(self, over: ExistingSecret) -> None:

@@ -33,7 +33,7 @@ from webhook.serving import loop
 from webhook.supply import Supplied
 
 OK, WROTE, FAILED = Supplied(), Supplied(wrote=True), Supplied(problem="quota exceeded")
-AWAY = Supplied(problem="the API server did not take it", passing=True)
+AWAY = Supplied(problem="the API server did not accept it", passing=True)
 
 
 class Waiting(selectors.DefaultSelector):

@@ -418,7 +418,7 @@ def test_after_a_restore_of_etcd_an_answer_is_believed_though_its_version_is_old
         known = view.get(NAMESPACE)
         assert known
         view.learn(NAMESPACE, replace(known, version=10**6, digest=b"what was lost"))
-        view.told(10**6)
+        view.observed(10**6)
         replica.admit()
         world.all_is_told()
 

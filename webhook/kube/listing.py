@@ -1,7 +1,7 @@
 """Lists of the API server, read in pages of a bounded size and object by object.
 
-An object that cannot be read is left out, and said; what stands beside it is read. A page that is too large, as each
-object may have 1.5 MiB, is asked for again with fewer objects.
+An object that cannot be read is left out and reported; the others are read. A page that is too large (each object may
+have 1.5 MiB) is requested again with fewer objects.
 """
 
 import logging
@@ -18,13 +18,13 @@ from webhook.kube.cluster import METADATA_ONLY, Cluster, ClusterError, TooLarge,
 from webhook.kube.decoding import decode
 
 PAGE_SIZE = 200
-"""Objects, at most."""
+"""Objects in a page, at most."""
 PAGE_DIVISOR = 8
-"""By which a page that was too large is divided."""
+"""The limit for a page is divided by this if the page was too large."""
 MAX_PAGE_BYTES = 8 * 1024 * 1024
-"""Bytes. One page, the next one and what is made of it may be in memory at a time."""
+"""Bytes. One page, the next one and the objects decoded from it may be in memory at the same time."""
 STEP_BYTES = 64 * 1024
-"""Bytes of objects between two turns: about a millisecond."""
+"""Bytes of objects that are read before reviews get a turn: about a millisecond."""
 MAX_VERSION_DIGITS = 20
 """Digits: a resourceVersion has 64 bits."""
 
@@ -34,7 +34,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """An object that cannot be read, as far as it can be named. `version` None: unknown. `bug`: an error of ours."""
+    """An object that cannot be read, with as much of its name as is known. `version` None: unknown. `bug`: our own."""
 
     namespace: str
     name: str
@@ -44,16 +44,16 @@ class Unread:
 
     def __str__(self) -> str:
         names = [name if is_name(name) else "?" for name in (self.namespace, self.name) if name]
-        return f"{'/'.join(names) or 'one without a name'}: {self.why}"
+        return f"{'/'.join(names) or 'an object without a name'}: {self.why}"
 
 
 def number(version: str) -> int | None:
-    """resourceVersions of one resource are comparable as numbers (KEP-5504). None: `version` is not one."""
+    """resourceVersions of one resource are comparable as numbers (KEP-5504). None: `version` is not a number."""
     return int(version) if version.isdecimal() and len(version) <= MAX_VERSION_DIGITS else None
 
 
 class Named(msgspec.Struct, rename={"resource_version": "resourceVersion"}):
-    """Metadata, as far as it says which object this is."""
+    """The metadata that identify an object."""
 
     namespace: str = ""
     name: str = ""
@@ -76,10 +76,10 @@ ANY = msgspec.json.Decoder(Any)
 async def kept(
     raw: bytes | msgspec.Raw, decoder: Decodes[T], keep: Callable[[T], R], left_out: Callable[[Unread], None]
 ) -> R | None:
-    """What is to be kept of one object. None: it cannot be read."""
+    """The part of one object that is kept. None: the object cannot be read."""
     try:
         return keep(await decode(decoder, raw))
-    except Exception as e:  # noqa: BLE001  # whatever is the matter with one object, the others are not to miss it
+    except Exception as e:  # noqa: BLE001  # one bad object must not hide the others
         left_out(await _unread(raw, e))
         return None
 
@@ -109,7 +109,7 @@ _PAGE = msgspec.json.Decoder(_Page)
 
 @dataclass
 class Listing:
-    """To be walked through once: each object as its bytes. `version`: of the whole list, known with the first page.
+    """Iterated once, it gives the bytes of each object. `version`: of the whole list, known with the first page.
 
     Raises ClusterError.
     """
@@ -126,10 +126,10 @@ class Listing:
     async def __aiter__(self) -> AsyncGenerator[msgspec.Raw, None]:
         limit, more, taken = self.most, "", 0
         while True:
-            asked = {**self.query, "limit": str(limit)} | ({"continue": more} if more else {})
+            query = {**self.query, "limit": str(limit)} | ({"continue": more} if more else {})
             try:
                 body = await self.cluster.call(
-                    "GET", self.path, query=asked, accept=self.accept, within=self.within, at_most=MAX_PAGE_BYTES
+                    "GET", self.path, query=query, accept=self.accept, within=self.within, at_most=MAX_PAGE_BYTES
                 )
             except TooLarge:
                 if limit == 1:
@@ -166,8 +166,9 @@ async def listed(
     query: Mapping[str, str] | None = None,
     metadata_only: bool = False,
 ) -> AsyncIterator[T]:
-    """For commands: all objects there that can be read, and a line on stderr for each that cannot. Raises
-    PullsecretError that names `what` could not be listed.
+    """For commands: all objects that can be read, and a line on stderr for each that cannot.
+
+    Raises PullsecretError, which names `what`.
     """
 
     def left_out(one: Unread) -> None:
@@ -177,12 +178,8 @@ async def listed(
     pages = Listing(cluster, path, query or {}, accept("List", metadata_only=metadata_only), within=60.0)
     try:
         async for raw in pages:
-            one = await kept(raw, decoder, _itself, left_out)
+            one = await kept(raw, decoder, lambda item: item, left_out)
             if one is not None:
                 yield one
     except ClusterError as e:
         raise PullsecretError(f"{what} cannot be listed ({e})") from None
-
-
-def _itself(item: T) -> T:
-    return item

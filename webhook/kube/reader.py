@@ -1,4 +1,4 @@
-"""From objects of the API to the values in the views: what of an object is kept, and how much of it at most."""
+"""From objects of the API to the values in the views: which part of an object is kept, and how much of it at most."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -19,8 +19,7 @@ from webhook.core.names import (
     TRUE,
     is_ours,
 )
-from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
-from webhook.core.owner import OwnerRule, find_owner
+from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule, find_owner
 from webhook.core.pullsecret import MAX_ENDS, ExistingSecret, Fingerprint, Namespace
 from webhook.core.times import as_written, in_utc
 from webhook.core.wire import Unreadable
@@ -29,14 +28,14 @@ from webhook.kube.listing import number
 from webhook.kube.views import Account
 
 MAX_SECRETS, MAX_NAMES_CHARS = 50, 1024
-"""That are kept of an account's own pull secrets, and characters of all their names. An account may list 75,000."""
+"""Pull secrets of an account that are kept, and characters of all their names. An account may list 75,000."""
 MAX_CONTENT_CHARS, MAX_REGISTRIES_CHARS = 256 * 1024, 4096
-"""Characters of a pull secret that is looked into, and of the registries' names that are kept of it: a hundred."""
+"""Characters of a pull secret that is decoded, and of the names of its registries: enough for a hundred."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """From objects of the API to the values in the views. Owner rules are applied once, when an object comes in."""
+    """`secret`: the pull secret's name. Owner rules are applied once, when an object comes in."""
 
     rules: Sequence[OwnerRule]
     excluded: Callable[[str], bool]
@@ -69,7 +68,7 @@ class Reader:
             dockerconfig=seen.type == DOCKERCONFIG_TYPE,
             immutable=bool(seen.immutable),
             terminating=meta.deletion_timestamp is not None,
-            owner=owner if owner is not None and len(owner) <= LONGEST_OWNER else None,
+            owner=owner if owner is not None and len(owner) <= MAX_OWNER_CHARS else None,
             digest=self.fingerprint(
                 [
                     seen.type,
@@ -97,13 +96,13 @@ class Reader:
 
 
 def _registries(content: str) -> tuple[str, ...]:
-    """None of what is longer than anybody's who does no harm."""
+    """Empty for a Secret that is larger than an honest one."""
     found = registries(content) if len(content) <= MAX_CONTENT_CHARS else ()
     return tuple(map(sys.intern, found)) if sum(map(len, found)) <= MAX_REGISTRIES_CHARS else ()
 
 
 def _times(text: str) -> tuple[datetime, ...]:
-    """As we write them; anything else is not ours to understand."""
+    """Empty for a text in another form than ours."""
     if len(text) > MAX_ENDS * len("2030-01-31T12:00:00Z,"):
         return ()
     try:
@@ -116,5 +115,5 @@ def version(meta: Meta) -> int:
     """0 without one. Raises Unreadable."""
     at = number(meta.resource_version or "0")
     if at is None:
-        raise Unreadable("its resourceVersion is no number")
+        raise Unreadable("its resourceVersion is not a number")
     return at

@@ -5,8 +5,8 @@ Events about sources count only in the webhook's own namespace, and only if they
 source Secret with a credential that is not used. Their annotations say which source and which owner they are about; one
 without either annotation is not the webhook's.
 
-Whoever may create Events in a namespace can forge the webhook's Events there. So an Event is shown as what an Event
-says, and where, and one in a tenant's namespace never makes anything look better than it is.
+A user who may create Events in a namespace can forge the webhook's Events there. So `status` names the namespace of an
+Event that it shows, and an Event in a tenant's namespace never makes anything look better than it is.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -43,7 +43,7 @@ class WarningEvent:
         return f"an Event in {self.namespace} says: {quoted(self.message)}"
 
     def is_after(self, written: datetime | None) -> bool:
-        """Is it newer than what was written then? That time is in whole seconds."""
+        """Is it newer than what was written at `written`, which is in whole seconds?"""
         return written is None or self.at >= written + SECOND
 
 
@@ -61,7 +61,7 @@ class RecentWarnings:
 
     @property
     def outage(self) -> WarningEvent | None:
-        """The newest one of a source that could not be asked."""
+        """The newest one about a source that did not answer."""
         outages = [one for one in self.of_source.values() if one.reason == "SourceUnavailable"]
         return max(outages, key=_at, default=None)
 
@@ -83,7 +83,7 @@ class _Event(msgspec.Struct, rename="camel"):
 
 
 async def recent_warnings(cluster: Cluster, config: Config, namespace: str | None, now: datetime) -> RecentWarnings:
-    """`namespace` None: of all namespaces. Those about sources are read in any case."""
+    """`namespace` None: of all namespaces. Events about sources are always read."""
     secret, service = _Object("Secret", config.pull_secret.name), _Object("Service", config.tls.service)
     of_namespace: dict[str, WarningEvent] = {}
     of_owner: dict[str, WarningEvent] = {}

@@ -1,4 +1,4 @@
-"""From watches into views: what is learned, and which namespaces are to be looked at because of it."""
+"""From watches into views; a change in a view says which namespace to reconcile."""
 
 import asyncio
 import time
@@ -20,15 +20,15 @@ log = structlog.get_logger()
 LOG_AGAIN_SECONDS = 60.0
 """Seconds until the same failure is logged again, if the watch worked meanwhile."""
 MAX_FAILURES, MAX_FAILURE_CHARS = 16, 200
-"""Failures that are remembered, and characters of each."""
+"""Failures that are remembered as logged, and characters of each."""
 W = TypeVar("W", bound=HasMeta)
 V = TypeVar("V", bound=Versioned)
 
 
 @dataclass(frozen=True)
 class Feed(Generic[W, V]):
-    """What the watch keeps of an object is its key and its value. `changed` is called with the key of each object that
-    is not what it was; before that `secret_changed`, but not of the first list. An error of ours in them ends no feed.
+    """The watch keeps the key and the value of an object. `changed` is called with the key of each object that has
+    changed; before it `secret_changed`, but not for the first list. Our own error in them ends no feed.
     """
 
     watch: Watch[W, tuple[str, V]]
@@ -49,7 +49,7 @@ class Feed(Generic[W, V]):
     def _observe(self, key: str, item: V, *, gone: bool) -> None:
         if self.view.forget(key, item.version) if gone else self.view.learn(key, item):
             self._record(key)
-        self.view.told(item.version)
+        self.view.observed(item.version)
 
     def _record(self, key: str, *, first: bool = False) -> None:
         try:
@@ -57,13 +57,13 @@ class Feed(Generic[W, V]):
                 self.secret_changed(key)
             self.changed(key)
         except Exception:
-            log.exception("our own bug: what has changed was not looked at", about=key)
+            log.exception("our own bug: a change was not handled", about=key)
 
 
 class Health:
-    """Of one watch: what goes wrong is counted and said, and its view knows whether it works.
+    """Counts and reports the failures of one watch, and tells its view whether the watch works.
 
-    `kind`: of its objects, if an Event can be about them; `gone`: told of each that can no longer be read.
+    `kind`: of its objects, if an Event can be about them; `gone`: called with each object that cannot be read.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Health:
     ) -> None:
         self._resource, self._metrics, self._record = resource, metrics, record
         self._kind, self._view, self._gone = kind, view, gone
-        self._said: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         self._worked = 0.0
 
     def works(self) -> None:
@@ -91,27 +91,27 @@ class Health:
             self._view.out_of_touch()
         self._metrics.watch_failures.labels(self._resource).inc()
         if error.status != 410:
-            self._say("cannot watch; trying again", str(error)[:MAX_FAILURE_CHARS])
+            self._log("cannot watch; trying again", str(error)[:MAX_FAILURE_CHARS])
 
     def left_out(self, one: Unread) -> None:
         self._metrics.unreadable.labels(self._resource).inc()
         if one.bug is not None:
-            self._say("our own bug: an object is left out", type(one.bug).__name__, exc_info=one.bug)
+            self._log("our own bug: an object is left out", type(one.bug).__name__, exc_info=one.bug)
         if self._kind is not None and is_name(one.name):
-            message = f"the webhook does not know it: {one.why}"
+            message = f"the webhook leaves this object out: {one.why}"
             self._record(Notice("Unreadable", message, one.namespace or one.name, self._kind, one.name))
         else:
-            self._say("an object is left out", str(one)[:MAX_FAILURE_CHARS])
+            self._log("an object is left out", str(one)[:MAX_FAILURE_CHARS])
         self._gone(one)
 
-    def _say(self, what: str, why: str, exc_info: Exception | None = None) -> None:
-        """Once; and again when the watch has worked since, but not all the time."""
-        now, last = time.monotonic(), self._said.get(why)
+    def _log(self, what: str, why: str, exc_info: Exception | None = None) -> None:
+        """Once for each `why`; again after LOG_AGAIN_SECONDS if the watch has worked since."""
+        now, last = time.monotonic(), self._logged.get(why)
         if last is not None and not (self._worked >= last and now - last >= LOG_AGAIN_SECONDS):
             return
-        if len(self._said) >= MAX_FAILURES:
-            self._said.clear()
-        self._said[why] = now
+        if len(self._logged) >= MAX_FAILURES:
+            self._logged.clear()
+        self._logged[why] = now
         log.warning(what, resource=self._resource, error=why, exc_info=exc_info)
 
 
@@ -125,10 +125,10 @@ def runs(
     look: Callable[[str], None],
     secret_changed: Callable[[str], None],
 ) -> tuple[Coroutine[None, None, None], ...]:
-    """The feeds of all three views, to be run as tasks. Metadata is enough of namespaces.
+    """The feeds of all three views, to be run as tasks. For namespaces metadata is enough.
 
-    `secret_changed`: somebody wrote or deleted the pull secret of this namespace; perhaps this process, whose answer is
-    still on its way.
+    `secret_changed`: the pull secret of this namespace was written or deleted, perhaps by this process, which may not
+    have the API server's answer yet.
     """
 
     def health(view: View[V], resource: str, kind: About, key: Callable[[Unread], str]) -> Health:

@@ -1,9 +1,9 @@
-"""Tells the chart's safety net, an admission policy in the API server, which namespaces it is to leave alone.
+"""Tells the chart's safety net, an admission policy in the API server, which namespaces it must leave alone.
 
-There, an account with enforce-mountable-secrets that does not list the pull secret refuses pods with the reference. The
-net looks at the account `default` itself; all others it could look at only at a price that grows with their number. So
-what our view knows of them stands in the annotation of one account that it does look at. While no replica is up it may
-be old: then the pods of an account that has begun to enforce meanwhile are refused until one is.
+They have an account with enforce-mountable-secrets that does not list the pull secret: the API server refuses its pods
+if they have the reference. The policy reads the account `default` itself; to read all accounts would cost more with
+each of them. So the webhook writes the namespaces into an annotation of one account that the policy reads. While no
+replica runs it may be old: pods of an account that begins to enforce then are refused until a replica runs.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from webhook.kube.views import State, account_key
 
 log = structlog.get_logger()
 MAX_ANNOTATION_BYTES = 64 * 1024
-"""Bytes of the annotation. Of all that an object has there may be four times as much."""
+"""Bytes of the annotation. All annotations of an object may have four times as many."""
 PAUSE_SECONDS = 1.0
-"""Seconds between two writes: whoever makes accounts begin and stop to enforce causes no more than that."""
+"""Seconds between two writes, however often accounts begin and stop to enforce."""
 MAX_BACKOFF_SECONDS = 10.0
-"""The longest pause while the API server refuses."""
+"""Seconds of the longest pause while the API server refuses."""
 
 
 class SafetyNet:
-    """`namespace`: our own; `secret`: the pull secret's name. It is told the key of each account and namespace that is
-    not what it was.
+    """`namespace`: our own; `secret`: the pull secret's name. The methods `account` and `namespace` are called with the
+    key of each one that has changed.
     """
 
     def __init__(self, cluster: Cluster, state: State, namespace: str, secret: str, record: Record) -> None:
@@ -35,13 +35,14 @@ class SafetyNet:
         self._path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{SAFETY_NET}"
         self._key = account_key(namespace, SAFETY_NET)
         message = (
-            f"in so many namespaces an account enforces mountable secrets and does not list {secret} that their names "
-            f"have more than {MAX_ANNOTATION_BYTES // 1024} KiB: while no replica answers, only pods under the account "
-            f"default get the reference, in all namespaces; add {secret} to the imagePullSecrets of those accounts"
+            f"too many namespaces have an account that enforces mountable secrets and does not list {secret} (their "
+            f"names have more than {MAX_ANNOTATION_BYTES // 1024} KiB): while no replica answers, only pods of the "
+            f"account default get the reference, in all namespaces; add {secret} to the imagePullSecrets of those "
+            "accounts"
         )
         self._too_long = Notice("SafetyNetLimited", message, namespace, "ServiceAccount", SAFETY_NET)
         self._refusing: dict[str, set[str]] = {}
-        """By namespace, the accounts that do."""
+        """By namespace, the accounts that refuse the reference."""
         self._written: str | None = ""
         self._news = asyncio.Event()
 
@@ -55,7 +56,7 @@ class SafetyNet:
             if not self._refusing[namespace]:
                 del self._refusing[namespace]
         if key == self._key:
-            self._written = ""  # perhaps somebody has undone it
+            self._written = ""  # perhaps somebody has changed the annotation
         self._news.set()
 
     def namespace(self, name: str) -> None:
@@ -63,8 +64,8 @@ class SafetyNet:
             self._news.set()
 
     def text(self) -> str | None:
-        """The namespaces between commas, as the net looks for them. While there is room also those that are not served:
-        one may get an owner while no replica is up. None, for all of them, when those that are served are too many.
+        """The namespaces, each between commas, as the policy searches for them. If there is room also those that are
+        not served: one may get an owner while no replica runs. None: all namespaces, because the served are too many.
         """
         for names in (self._refusing, filter(self._served, self._refusing)):
             text = ",".join(["", *sorted(names), ""])
@@ -84,7 +85,7 @@ class SafetyNet:
         while True:
             await self._news.wait()
             self._news.clear()
-            if self._state.accounts.get(self._key) is not None:  # the chart has made it, where there is a net
+            if self._state.accounts.get(self._key) is not None:  # part of the chart's safety net
                 text = self.text()
                 if text is None:
                     self._record(self._too_long)
@@ -96,7 +97,7 @@ class SafetyNet:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _write(self, text: str | None) -> bool:
-        """Whoever undoes it is heard of, as it is one of the accounts. False: it was not possible."""
+        """False: it failed. If somebody changes the annotation later, the watch on accounts reports it."""
         body = {"metadata": {"annotations": {REFUSING: text}}}
         self._written = text
         query = {"fieldManager": MANAGER}
@@ -106,6 +107,6 @@ class SafetyNet:
             )
         except ClusterError as e:
             self._written = ""
-            log.warning("the safety net could not be told which accounts refuse; trying again", error=str(e))
+            log.warning("cannot write which namespaces the safety net leaves alone; trying again", error=str(e))
             return False
         return True

@@ -1,4 +1,4 @@
-"""Pull secrets, namespaces and accounts in the API server: the calls, and what their refusals mean for us."""
+"""Calls to the API server about pull secrets, namespaces and accounts, and what its refusals mean for us."""
 
 import asyncio
 import re
@@ -19,28 +19,28 @@ from webhook.kube.reader import Reader
 from webhook.kube.views import Account, State, account_key
 
 RECENT_SECONDS = 0.2
-"""Seconds: a review that has just read an unknown namespace need not read it again to write into it, once. One that
-was created anew since is the write policy's to refuse, as it is between any read and its write."""
+"""Seconds for which one write may use the read of a namespace by a review. If the namespace was created again since,
+the write policy refuses the write, as it does between any read and its write."""
 IN_FORCE_SECONDS, NOT_IN_FORCE_SECONDS = 300.0, 30.0
-"""Seconds for which one answer about the write policy holds. One that was just installed takes some to act."""
+"""Seconds for which an answer about the write policy holds. A new policy takes some seconds to act."""
 UNSERVED_SECONDS = 1.0
-"""Seconds for which an answer that a namespace is not served, or not there, holds for reviews that need to know."""
+"""Seconds for which reviews use the answer that a namespace is not served, or does not exist."""
 MAX_LOOKS = 16
-"""Namespaces that are read for reviews at the same time: anybody who reaches our port can send reviews with names made
-up, and is not to load the API server through us."""
+"""Namespaces that are read for reviews at the same time: anybody who reaches our port can send reviews with invented
+names, and must not load the API server with them."""
 MAX_UNSERVED = 4096
-"""Such answers."""
+"""Namespaces that are remembered as not served."""
 WATCH_LAG_SECONDS = 0.05
-"""Seconds that an object which was just created is waited for; 1 to 5 ms is usual."""
+"""Seconds that a review waits for the watch to report an object that was just created; 1 to 5 ms is usual."""
 
 NAMESPACE_SECONDS, ACCOUNT_SECONDS = 1.0, 0.5
 """Seconds that a review waits for a namespace or an account to be read."""
 
 EMPTY = {DOCKERCONFIG_KEY: "e30="}
-"""As little as the API server takes: {}."""
+"""The least that the API server accepts: {}."""
 
 _BY_RBAC = re.compile(r'" cannot [a-z]+ resource "')
-"""In what the API server says when roles are missing: withdrawn, or not known yet as it has just started."""
+"""In the API server's message when it knows no role that allows a call. It may have just started, and read none yet."""
 
 _SECRET = msgspec.json.Decoder(SecretObject)
 _NAMESPACE = msgspec.json.Decoder(NamespaceObject)
@@ -48,8 +48,8 @@ _ACCOUNT = msgspec.json.Decoder(AccountObject)
 
 
 class PullSecrets:
-    """The Secrets of our name. Server-side apply without force: RBAC that names the Secret is enough, and what
-    somebody else owns is refused with a conflict instead of being overwritten.
+    """The Secrets of our name. Server-side apply without force: RBAC that names the Secret is enough, and a field of
+    another manager is a conflict instead of being overwritten.
     """
 
     def __init__(self, cluster: Cluster, reader: Reader, name: str) -> None:
@@ -61,7 +61,7 @@ class PullSecrets:
     async def apply(
         self, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
     ) -> ExistingSecret:
-        """Onto `over` (checked by UID), or anew. Raises WriteConflict, WriteDenied, WriteRefused."""
+        """Onto `over` (checked by UID), or creates it. Raises WriteConflict, WriteDenied, WriteRefused."""
         if over is not None:
             body = {**body, "metadata": {**body["metadata"], "uid": over.uid}}
         try:
@@ -74,7 +74,7 @@ class PullSecrets:
         return await self._existing(raw)
 
     async def delete(self, over: ExistingSecret) -> None:
-        """Exactly this object: a Secret that took its place since stays. It is fine when it is gone already."""
+        """Only the object with this UID: a Secret that has replaced it stays. A missing one is no error."""
         try:
             await self._cluster.call("DELETE", self._path(over.namespace), body={"preconditions": {"uid": over.uid}})
         except ClusterError as e:
@@ -82,7 +82,7 @@ class PullSecrets:
                 raise _meaning(e) from None
 
     async def release(self, over: ExistingSecret) -> None:
-        """Take the finalizers off one that is being deleted, so that it goes."""
+        """Removes the finalizers of a Secret that is being deleted."""
         patch = {"metadata": {"uid": over.uid, "finalizers": None}}
         try:
             await self._cluster.call(
@@ -105,14 +105,14 @@ class PullSecrets:
         try:
             return self._reader.existing(await decode(_SECRET, raw))
         except (Unreadable, ValueError) as e:
-            raise WriteRefused(f"the Secret that stands cannot be read ({type(e).__name__})") from None
+            raise WriteRefused(f"the existing Secret cannot be read ({type(e).__name__})") from None
 
 
 class WritePolicy:
-    """Does the chart's write policy hold our account to the owner that a namespace has at the moment of a write?
+    """Does the chart's write policy check our writes against the namespace's owner at that moment?
 
-    Found out by trying, without effect, what it refuses: a pull secret in our own namespace, which is nobody's. That a
-    policy and its binding are there would not tell.
+    A dry run of a write that it refuses shows it: a pull secret in our own namespace, which has no owner. That a policy
+    and its binding exist does not show that they are in force.
     """
 
     def __init__(self, cluster: Cluster, name: str, namespace: str) -> None:
@@ -120,10 +120,10 @@ class WritePolicy:
         self._holds, self._until = False, 0.0
 
     async def holds(self) -> bool:
-        """False also when nobody could say. Asked now and then, and only while there is something to write."""
+        """False also without an answer. Tried now and then, and only while there is something to write."""
         clock = asyncio.get_running_loop().time
         if clock() >= self._until:
-            self._until = clock() + NOT_IN_FORCE_SECONDS  # who asks meanwhile is told what was true before
+            self._until = clock() + NOT_IN_FORCE_SECONDS  # other callers use the old answer meanwhile
             self._holds = await self._refused()
             self._until = clock() + (IN_FORCE_SECONDS if self._holds else NOT_IN_FORCE_SECONDS)
         return self._holds
@@ -140,7 +140,7 @@ class WritePolicy:
 
 
 class Lookup:
-    """What a view does not know (yet) is read live, and learned."""
+    """Reads what a view does not know (yet) from the API server into the view."""
 
     def __init__(self, cluster: Cluster, reader: Reader, state: State) -> None:
         self._cluster, self._reader, self._state = cluster, reader, state
@@ -150,9 +150,9 @@ class Lookup:
         self._unserved: OrderedDict[str, tuple[float, Namespace | None]] = OrderedDict()
 
     async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
-        """Now, from the API server. None: no such namespace. Raises NamespaceUnknown.
+        """As the API server has it now. None: no such namespace. Raises NamespaceUnknown.
 
-        `recent`: by what another one reads now or has just read, if nobody else made use of that.
+        `recent`: a read that another caller has just started or finished is enough, if no other write has used it.
         """
         if not is_name(name):
             return None
@@ -166,9 +166,9 @@ class Lookup:
         return self._state.namespaces.get(name)
 
     async def namespace_in_review(self, name: str) -> Namespace | None:
-        """The same for a review: it cannot wait for long, and its sender may make up thousands of names.
+        """The same for a review: it cannot wait for long, and its sender may invent thousands of names.
 
-        The read goes on, for whoever asks next.
+        After a timeout the read goes on, for the next caller.
         """
         clock = asyncio.get_running_loop().time
         if (last := self._unserved.get(name)) is not None and clock() - last[0] < UNSERVED_SECONDS:
@@ -189,7 +189,7 @@ class Lookup:
         return found
 
     def _look(self, name: str) -> None:
-        """With a place, which the look keeps until it ends, or gives back if another one looks by now."""
+        """The caller has acquired a place. The look releases it at its end; if another look runs already, this does."""
         if name in self._looks:
             self._places.release()
             return
@@ -200,7 +200,7 @@ class Lookup:
         del self._looks[name]
         self._places.release()
         if not look.cancelled():
-            look.exception()  # perhaps nobody waits for it any more
+            look.exception()  # marks it as retrieved: perhaps no caller waits any more
 
     def _keep(self, name: str, read: asyncio.Task[None]) -> None:
         failed = read.cancelled() or read.exception() is not None
@@ -211,9 +211,9 @@ class Lookup:
             del self._reads[name]
 
     async def _read(self, name: str) -> None:
-        """Into the view."""
+        """Into the view. Raises NamespaceUnknown."""
         view = self._state.namespaces
-        asked = known, _ = view.moment(name)  # before asking: what is learned until the answer is here is newer
+        before = known, _ = view.moment(name)  # what the view learns during the call is newer than the answer
         try:
             raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}")
         except ClusterError as e:
@@ -226,14 +226,14 @@ class Lookup:
             seen = self._reader.namespace(await decode(_NAMESPACE, raw))
         except Unreadable as e:
             raise NamespaceUnknown(f"namespace {name} could not be read: {e}") from None
-        view.answered(name, seen, asked)
+        view.answered(name, seen, before)
 
     async def account(self, namespace: str, name: str) -> Account | None:
-        """Now, from the API server; None when there is none, or it cannot be read: then nothing is known against it."""
+        """As the API server has it now. None: it does not exist or cannot be read, so it refuses no reference."""
         if not is_name(namespace) or not is_name(name):
             return None
         key, view = account_key(namespace, name), self._state.accounts
-        # The API server has checked that it is there, so the watch is about to tell: in most cases that is no call.
+        # The API server has checked that it exists, so the watch is about to report it: mostly no call is needed.
         if view.synced.is_set() and (known := await view.arrival(key, WATCH_LAG_SECONDS)) is not None:
             return known
         try:
@@ -251,7 +251,7 @@ def _meaning(e: ClusterError) -> WriteConflict | WriteDenied | WriteRefused:
         return WriteConflict("conflict")
     if e.status in (403, 422) and "ValidatingAdmissionPolicy" in e.message:
         return WriteDenied("denied by an admission policy")
-    if e.status == 422 and "metadata.uid" in e.message:  # another object took the place of the one we knew
+    if e.status == 422 and "metadata.uid" in e.message:  # another object has replaced the one we knew
         return WriteConflict("conflict")
     if e.status == 403 and "exceeded quota" in e.message:
         return WriteRefused("a quota of the namespace forbids it")
@@ -263,4 +263,4 @@ def _meaning(e: ClusterError) -> WriteConflict | WriteDenied | WriteRefused:
     if e.status == 404:
         return WriteRefused("the namespace is gone")
     passing = e.status in (0, 401, 408, 429) or e.status >= 500
-    return WriteRefused(f"the API server did not take it ({e})", passing=passing)
+    return WriteRefused(f"the API server did not accept it ({e})", passing=passing)

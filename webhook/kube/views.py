@@ -1,7 +1,7 @@
-"""What is known of the cluster: views of namespaces, standing pull secrets and service accounts.
+"""What is known of the cluster: views of namespaces, pull secrets and service accounts.
 
-Views are synchronous and hold small frozen values, never a token. They are written by the watch feeds and by answers
-to our own calls; the newer resourceVersion wins: a late event undoes nothing, a late answer brings nothing back.
+Views are synchronous and hold small frozen values, never a token. Feeds and answers to our own calls write into them.
+The newer resourceVersion wins, so a late event or answer neither undoes a change nor brings back a deleted object.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ class Versioned(Protocol):
 V = TypeVar("V", bound=Versioned)
 
 BEHIND_SECONDS = 12.0
-"""Seconds without a word of the watch after which a view may miss something: a little more than a watch lives."""
+"""Seconds of silence of the watch after which a view may miss something: a little more than a watch lasts."""
 
 
 class View(Generic[V]):
-    """One kind of object by key. `synced` once a first list is in. `clock`: in seconds, never set back.
+    """One kind of object by key. `synced` is set after the first list. `clock`: in seconds, never set back.
 
-    `news` hears the key of each object that is not what it was, by whatever way that was learned.
+    `news` is called with the key of each object that has changed, whether a watch or an answer reported it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._items: dict[str, V] = {}
-        self._told = 0
+        self._observed = 0
         self._newest = 0
-        """Version that was known when the watch failed last."""
+        """The newest known version when the watch last failed."""
         self._in_touch = -math.inf
         self._awaited: dict[str, list[asyncio.Event]] = {}
         self.news: Callable[[str], None] = lambda _key: None
@@ -53,38 +53,38 @@ class View(Generic[V]):
         return self._items.items()
 
     def learn(self, key: str, item: V) -> bool:
-        """False: something as new was known already, be it the end of the object."""
+        """False: something as new was known already, perhaps that the object is gone."""
         known = self._items.get(key)
-        return item.version > (self._told if known is None else known.version) and self._put(key, item)
+        return item.version > (self._observed if known is None else known.version) and self._put(key, item)
 
     def moment(self, key: str) -> tuple[V | None, int]:
         """Before a call; for `answered`."""
-        return self._items.get(key), self._told
+        return self._items.get(key), self._observed
 
-    def answered(self, key: str, item: V, asked: tuple[V | None, int]) -> bool:
-        """As `learn`. But if nothing was told since the call was made at `asked`, its answer is newer, whatever its
-        version says: etcd was restored from a backup.
+    def answered(self, key: str, item: V, before: tuple[V | None, int]) -> bool:
+        """As `learn`. But if the watch has reported nothing since `before` the call, the answer is newer, whatever its
+        version: if that is older, etcd was restored from a backup.
         """
-        known, told = asked
-        if self._items.get(key) is known and self._told == told:
+        known, observed = before
+        if self._items.get(key) is known and self._observed == observed:
             return self._put(key, item)
         return self.learn(key, item)
 
     def in_touch(self) -> None:
-        """The watch works: it has just told something, or was opened and accepted."""
+        """The watch works: the server has just accepted it, or sent something."""
         self._in_touch = self._clock()
 
     def out_of_touch(self) -> None:
-        """The watch has failed. Of what is known by now nothing is later than a list that is asked for after this."""
+        """The watch has failed. A list that is requested after this is as new as everything that is known now."""
         self._in_touch = -math.inf
         self._newest = max((known.version for known in self._items.values()), default=0)
 
     def behind(self) -> bool:
-        """May there be something that the watch has not told?"""
+        """May there be a change that the watch has not reported?"""
         return self._clock() - self._in_touch >= BEHIND_SECONDS
 
     async def arrival(self, key: str, within: float) -> V | None:
-        """What the watch is about to tell, if it does so in time (seconds)."""
+        """The object; if it is unknown, after waiting up to `within` seconds for the watch to report it."""
         if key not in self._items:
             arrived = asyncio.Event()
             self._awaited.setdefault(key, []).append(arrived)
@@ -99,27 +99,27 @@ class View(Generic[V]):
         return self._items.get(key)
 
     def forget(self, key: str, version: int) -> bool:
-        """`version`: that of the deletion, or of the object that is known to be gone."""
+        """`version`: of the deletion, or of the object that is known to be gone."""
         known = self._items.get(key)
         return known is not None and known.version <= version and self._put(key, None)
 
-    def told(self, version: int) -> None:
-        """The watch has told all up to here: what is not in the view, and no newer, has ended."""
-        self._told = max(self._told, version)
+    def observed(self, version: int) -> None:
+        """The watch has reported everything up to `version`: an object up to it that is not in the view is gone."""
+        self._observed = max(self._observed, version)
 
     def replace(self, items: Mapping[str, V], version: int) -> set[str]:
-        """After a list as of `version`: the keys that changed. Of what is known only what we wrote later stays: after a
-        restore of etcd from a backup the truth is older, and if the list itself is, nothing that was known counts.
+        """By a list as of `version`; returns the keys that changed. Objects that we wrote after it stay, unless the
+        list is older than what was known: then etcd was restored from a backup, and only the list counts.
         """
-        known_before = max(self._told, self._newest)
+        known_before = max(self._observed, self._newest)
         later = {key for key, known in self._items.items() if known.version > version >= known_before}
         changed = {key for key in {*self._items, *items} - later if self._put(key, items.get(key))}
-        self._told = version
+        self._observed = version
         self.synced.set()
         return changed
 
     def _put(self, key: str, item: V | None) -> bool:
-        """Whether that is anything new."""
+        """Has the view changed?"""
         known = self._items.get(key)
         if known == item:
             return False
@@ -134,11 +134,11 @@ class View(Generic[V]):
         return True
 
     def _changed(self, key: str, before: V | None, after: V | None) -> None:
-        """For an index beside the view."""
+        """For subclasses, such as an index."""
 
 
 class Namespaces(View[Namespace]):
-    """Namespaces by name, with an index by owner. `new_or_moved` hears of each that is new, or has another owner."""
+    """Namespaces by name, with an index by owner. `new_or_moved` is called for each that is new or changes owner."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,11 +162,11 @@ class Namespaces(View[Namespace]):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A service account: its pull secrets (of many the first, and ours), and whether its pods may have no others."""
+    """A service account: its pull secrets (the first of many, and ours), and whether its pods may have no others."""
 
     version: int
     names: str
-    """Of its pull secrets, with a slash, which no name has, between them: a tenth of the memory of as many strings."""
+    """Of its pull secrets, joined by slashes, which no name has: a tenth of the memory of as many strings."""
     enforced: bool
 
     @property
@@ -178,8 +178,8 @@ class Account:
 
 
 class Accounts(View[Account]):
-    """Service accounts by `account_key`. `tightened` hears, with what was before, of each that comes or changes and
-    enforces its list. Not of the first list: who ran before us heard of those.
+    """Service accounts by `account_key`. `tightened` is called, with the value before, for each account that is new or
+    changed and enforces its list. Not for the first list: the process that ran before has seen those.
     """
 
     def __init__(self) -> None:
@@ -211,5 +211,5 @@ class State:
 
 
 def account_key(namespace: str, name: str) -> str:
-    """Neither holds a slash."""
+    """Neither name has a slash."""
     return f"{namespace}/{name}"

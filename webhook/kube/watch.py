@@ -1,10 +1,10 @@
-"""List, then watch, for ever: one stream of events that never ends and lists again only when it must.
+"""List, then watch: one stream of events that never ends and lists again only when it must.
 
-A watch is a chunked response of JSON lines. The server is asked to end each after a few seconds, and sends a bookmark
-shortly before, so that a longer silence is a dead connection. The next watch begins where the last one was.
+A watch is a chunked response of JSON lines. The server is asked to end it after a few seconds, and sends a bookmark
+shortly before, so a longer silence means a dead connection. The next watch begins at the position of the last one.
 
-If etcd is restored from a backup, that position means nothing: the same versions are used again, for other changes. So
-all is listed after each outage in which that may have been done, and when the server does not know the position.
+After a restore of etcd from a backup that position means nothing: versions are used again, for other changes. So the
+watch lists again after each outage that is long enough for a restore, and when the server does not know the position.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ from webhook.kube.listing import ANY, PAGE_SIZE, Listing, Unread, accept, kept
 
 log = structlog.get_logger()
 WATCH_SECONDS = 5.0
-"""Seconds that the server is asked to keep a watch open, jittered up to twice that."""
+"""Seconds that the server is asked to keep a watch open; with jitter up to twice as many."""
 BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.2, 4.0
-"""Seconds between attempts, whatever the server asks for: after an outage we are right again in about 5 s, and two
-replicas are no storm."""
+"""Seconds between attempts, whatever the server asks for: after an outage the views are right again in about 5 s, and
+two replicas do not overload a server."""
 SILENCE_SECONDS = 12.0
-"""Seconds without a word, after which a watch is given up."""
+"""Seconds of silence after which a watch is given up."""
 MIN_WATCH_SECONDS = 1.0
 """Seconds. A watch that ends sooner has failed."""
 OUTAGE_SECONDS = 1.0
-"""Seconds without the server, after which all is listed. etcd is restored while no API server runs, and one takes
-longer than this to start. In less time a balancer may reset some connections, which is no reason to list.
+"""Seconds without the server after which the watch lists again. etcd is restored while no API server runs, and one
+takes longer than this to start. A load balancer may reset connections for less time, which is no reason to list.
 """
 MAX_LINE_BYTES = 32 * 1024 * 1024
-"""Bytes. An object has some 1.5 MiB; etcd takes no more."""
+"""Bytes. An object has at most about 1.5 MiB: the limit of etcd."""
 
 
 class HasMeta(Protocol):
@@ -48,7 +48,7 @@ class HasMeta(Protocol):
 
 
 class Health(Protocol):
-    """Is told how a watch fares: of each word of the server, failed attempt, and object that cannot be read."""
+    """Called for each message of the server, each failed attempt, and each object that cannot be read."""
 
     def works(self) -> None: ...
     def failed(self, error: ClusterError, /) -> None: ...
@@ -61,7 +61,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Replaced(Generic[R]):
-    """The whole truth as of `version`, after a (re-)list: what is not in it is gone."""
+    """All objects as of `version`, after a (re-)list: an object that is not in it is gone."""
 
     items: list[R]
     version: int
@@ -74,7 +74,7 @@ class Changed(Generic[R]):
 
 
 def whole(item: T) -> T:
-    """To keep all that is decoded."""
+    """For `Watch.keep`: the whole object."""
     return item
 
 
@@ -87,45 +87,44 @@ _FRAME, _STATUS = msgspec.json.Decoder(_Frame), msgspec.json.Decoder(Status)
 
 
 class _Lost(ClusterError):
-    """The position is none of this server's: all is listed again."""
+    """The server does not know the position: list again."""
 
 
 class _Cut(ClusterError):
-    """The connection was closed: until then the server was there."""
+    """The connection was closed; until then the server answered."""
 
 
 @dataclass
 class _Position:
-    """Where a watch is. `at` None: nowhere. `there`: loop time at which the server was there last."""
+    """The version that a watch has reached. `at` None: list first. `seen`: loop time of the server's last answer."""
 
     at: int | None = None
-    there: float = 0.0
+    seen: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
 
     def lost(self, now: float) -> bool:
-        """All is to be listed."""
-        return self.at is None or now - self.there > OUTAGE_SECONDS
+        return self.at is None or now - self.seen > OUTAGE_SECONDS
 
     def listed(self, version: int, now: float) -> None:
-        self.at, self.there = version, now
+        self.at, self.seen = version, now
 
     def reached(self, version: int | None) -> None:
-        """By a word of the server. `version` None: it does not say. Raises _Lost."""
+        """By a message of the server. `version` None: the message has none. Raises _Lost."""
         self.confirmed(version)
         self.at = self.at if version is None else version
 
     def confirmed(self, newest: int | None) -> None:
-        """The server has got as far as here. Raises _Lost."""
+        """The server has come as far as `newest`. Raises _Lost if that is behind the position."""
         if newest is not None and self.at is not None and newest < self.at:
             raise _Lost(0, "VersionsWentBack")
         self.backoff.reset()
 
     def failed(self, error: ClusterError, now: float) -> float:
-        """Seconds until the next attempt. A line that cannot be read again and again is an outage too: a list is the
-        way past it.
+        """Seconds until the next attempt. A line that cannot be read at each attempt becomes an outage too, and a list
+        skips it.
         """
         if isinstance(error, _Cut):
-            self.there = now
+            self.seen = now
         if error.status == 410 or isinstance(error, _Lost) or "Too large resource version" in error.message:
             self.at = None
         return max(min(error.retry_after, MAX_BACKOFF_SECONDS), self.backoff.next())
@@ -133,8 +132,8 @@ class _Position:
 
 @dataclass(frozen=True)
 class Watch(Generic[T, R]):
-    """`item`: the Struct that is decoded; `keep`: what stays of it, object by object, so that a list of tens of
-    thousands is never there as a whole.
+    """`item`: the Struct that is decoded; `keep`: the part that stays, taken object by object, so that a list of tens
+    of thousands of objects is never in memory as a whole.
     """
 
     cluster: Cluster
@@ -157,8 +156,8 @@ class Watch(Generic[T, R]):
                 async with aclosing(self._changes(position)) as changes:
                     async for change in changes:
                         yield change
-                position.there = clock()
-            except Exception as e:  # noqa: BLE001  # whatever it is: a feed that ends, ends the process
+                position.seen = clock()
+            except Exception as e:  # noqa: BLE001  # a feed that ends would end the process
                 error = self._meaning(e)
                 pause = position.failed(error, clock())
                 self.health.failed(error)
@@ -169,8 +168,8 @@ class Watch(Generic[T, R]):
             return error
         if isinstance(error, Unreadable):
             return ClusterError(0, "NotKubernetes")
-        log.error("our own bug: a watch failed; it is tried again", about=self.path, exc_info=error)
-        return _Lost(0, type(error).__name__)  # what had come may be lost
+        log.error("our own bug: a watch failed; trying again", about=self.path, exc_info=error)
+        return _Lost(0, type(error).__name__)  # events may be lost
 
     async def _list(self) -> Replaced[R]:
         decoder = msgspec.json.Decoder(self.item)
@@ -200,13 +199,13 @@ class Watch(Generic[T, R]):
                     item = await kept(frame.object, decoder, self.keep, self.health.left_out)
                     if item is not None:
                         yield Changed(item, gone=frame.type == "DELETED")
-        if clock() - began < MIN_WATCH_SECONDS:  # a proxy that answers 200 and hangs up must not make us spin
-            raise ClusterError(0, "WatchEndedAtOnce")
+        if clock() - began < MIN_WATCH_SECONDS:  # a proxy may answer 200 and close: no busy loop
+            raise ClusterError(0, "WatchEndedEarly")
         if quiet:
             await self._check(position)
 
     async def _check(self, position: _Position) -> None:
-        """A server that has no such position (yet) says nothing at all, not even a bookmark."""
+        """A server that does not have this position (yet) sends nothing, not even a bookmark."""
         listing = self._listing(most=1)
         async with aclosing(aiter(listing)) as objects:
             await anext(objects, None)
@@ -224,7 +223,7 @@ class Watch(Generic[T, R]):
         header = accept("", metadata_only=self.metadata_only)
         response = await self.cluster.open("GET", self.path, query=query, accept=header, timeout=timeout)
         async with response:
-            if not position.backoff.delay:  # after a failure there may be much to tell before all is known
+            if not position.backoff.delay:  # after a failure many events may have to come first
                 self.health.works()
             async for line in lines(response.content):
                 yield await decode(_FRAME, line)
@@ -254,7 +253,7 @@ async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     try:
         async for chunk in content.iter_any():
             yield chunk
-    except TimeoutError as e:  # it was silent for too long, and may have been away
+    except TimeoutError as e:  # after a long silence: perhaps the server was away
         raise ClusterError(0, type(e).__name__) from None
     except BROKEN as e:
         raise _Cut(0, type(e).__name__) from None

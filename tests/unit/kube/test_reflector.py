@@ -60,7 +60,9 @@ def test_an_object_that_cannot_be_read_is_named_in_an_event_and_a_metric() -> No
     one = Unread("team", "odd", 7, "it cannot be decoded")
     health.left_out(one)
     assert told == [
-        Notice("Unreadable", "the webhook does not know it: it cannot be decoded", "team", "ServiceAccount", "odd")
+        Notice(
+            "Unreadable", "the webhook leaves this object out: it cannot be decoded", "team", "ServiceAccount", "odd"
+        )
     ]
     assert gone == [one]
     assert metrics.registry.get_sample_value(

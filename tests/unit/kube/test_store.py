@@ -66,9 +66,9 @@ TOKEN = planted.token()
         (403, "exceeded quota: q", WriteRefused, "a quota of the namespace forbids it"),
         (403, "because it is being terminated", WriteRefused, "the namespace is being terminated"),
         (403, "cannot patch resource", WriteRefused, "the API server forbids it; compare the webhook's RBAC"),
-        (422, "data: Invalid value", WriteRefused, "the API server did not take it (422 Reason)"),
-        (500, "etcd", WriteRefused, "the API server did not take it (500 Reason)"),
-        (0, "", WriteRefused, "the API server did not take it (Reason)"),
+        (422, "data: Invalid value", WriteRefused, "the API server did not accept it (422 Reason)"),
+        (500, "etcd", WriteRefused, "the API server did not accept it (500 Reason)"),
+        (0, "", WriteRefused, "the API server did not accept it (Reason)"),
     ],
 )
 def test_what_a_refusal_means(write: str, status: int, message: str, meaning: type[Exception], words: str) -> None:
@@ -158,7 +158,7 @@ def test_what_ended_meanwhile_does_not_come_back() -> None:
 
     def ends() -> None:
         state.namespaces.forget("team", 6)
-        state.namespaces.told(6)
+        state.namespaces.observed(6)
 
     assert looked(state, Says(served(team(5, "alice")), ends)) is None
     assert state.namespaces.get("team") is None
@@ -167,7 +167,7 @@ def test_what_ended_meanwhile_does_not_come_back() -> None:
 def test_what_is_there_after_a_restore_of_etcd_is_not_taken_for_gone() -> None:
     """The watch has told more than the API server knows now, until all is listed again."""
     state = State.empty()
-    state.namespaces.told(1000)
+    state.namespaces.observed(1000)
 
     assert looked(state, Says(served(team(900, "alice")))) == team(900, "alice")
     assert state.namespaces.get("team") == team(900, "alice")
@@ -363,7 +363,7 @@ def test_the_write_policy_is_asked_for_again_now_and_then(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("answer", [{"metadata": {"labels": []}}, {"metadata": {"resourceVersion": "x"}}, []], ids=str)
 def test_an_answer_that_cannot_be_read_is_said(answer: object) -> None:
     for write in ("apply", "read"):
-        with pytest.raises(WriteRefused, match="the Secret that stands cannot be read"):
+        with pytest.raises(WriteRefused, match="the existing Secret cannot be read"):
             asyncio.run(resolved(WRITES[write](secrets(Says(answer)))))
     lookup = Lookup(cast(Cluster, Says(answer)), READER, State.empty())
     with pytest.raises(NamespaceUnknown):

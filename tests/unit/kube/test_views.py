@@ -82,11 +82,11 @@ class Delivery:
     def watch(self) -> None:
         told = next((told for told in self.history if told.version > self.position), None)
         if told is None:
-            self.view.told(self.last + 1)  # a bookmark
+            self.view.observed(self.last + 1)  # a bookmark
             return
         self.hear(told)
         self.position = told.version
-        self.view.told(told.version)
+        self.view.observed(told.version)
 
     def list(self) -> None:
         version = self.data.draw(st.integers(0, self.last), "list as of")
@@ -162,18 +162,18 @@ def test_what_we_wrote_before_a_list_was_asked_for_is_in_it_or_lost() -> None:
 
 def test_what_the_watch_told_of_is_not_brought_back() -> None:
     view = Namespaces()
-    view.told(9)
-    view.told(5)
+    view.observed(9)
+    view.observed(5)
     assert not view.learn("a", Namespace("a", "1", 9, "alice"))
     assert view.learn("a", Namespace("a", "1", 10, "alice"))
 
 
 def test_a_list_is_believed_however_old() -> None:
     view = Namespaces()
-    view.told(9)
+    view.observed(9)
     assert view.replace({"a": TEAM}, TEAM.version - 4) == {"a"}
     assert view.replace({}, TEAM.version) == {"a"}
-    view.told(20)
+    view.observed(20)
     assert view.replace({"a": TEAM}, TEAM.version) == {"a"}
     assert view.learn("b", replace(TEAM, version=TEAM.version + 1))
 
@@ -247,7 +247,7 @@ def test_synced_once_all_views_had_a_list() -> None:
         waiting = asyncio.create_task(state.wait_synced())
         done = []
         for view in state.views.values():
-            view.told(9)
+            view.observed(9)
             await asyncio.sleep(0)
             done.append(waiting.done())
             view.replace({}, 1)

@@ -391,7 +391,7 @@ def test_an_object_that_cannot_be_read_is_left_out_and_said(tmp_path: Path, odd:
     seen = run(fake, tmp_path, 2)
 
     assert (seen.events, seen.failures, fake.since) == (["[a b]@10", "+c"], [], ["10"])
-    assert [one.partition(":")[0] for one in seen.unread] == ["odd", "one without a name", "odd"]
+    assert [one.partition(":")[0] for one in seen.unread] == ["odd", "an object without a name", "odd"]
 
 
 @pytest.mark.parametrize("levels", [500, 9_990, 20_000])
@@ -573,7 +573,7 @@ def test_what_comes_all_at_once_keeps_nobody_waiting_for_long() -> None:
 def test_a_proxy_that_hangs_up_at_once_is_not_called_without_a_pause(tmp_path: Path) -> None:
     fake = Fake([listed(version=10)], [stream(then="end"), stream(then="end"), stream(ADDED_A)])
 
-    assert run(fake, tmp_path, 2) == Seen(["[]@10", "+a"], ["WatchEndedAtOnce"] * 2)
+    assert run(fake, tmp_path, 2) == Seen(["[]@10", "+a"], ["WatchEndedEarly"] * 2)
 
 
 def test_attempts_are_ever_farther_apart_until_something_comes(
