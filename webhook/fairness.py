@@ -1,4 +1,4 @@
-"""Work in steps that a review can wait for."""
+"""Background work in steps that are short enough for a review to wait."""
 
 import asyncio
 from collections.abc import Generator
@@ -11,9 +11,9 @@ _locks: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDi
 
 
 async def yield_to_reviews() -> None:
-    """One at a time goes on from here, each in a pass of the event loop of its own; in between reviews are answered.
+    """Lets one caller at a time go on, each in its own pass of the event loop; between them reviews are answered.
 
-    Without it what arrives together is done in one go. Answers to writes do: etcd commits several at a time.
+    Without it, one pass does all work that arrives together, such as answers to writes: etcd commits several at a time.
     """
     loop = asyncio.get_running_loop()
     lock = _locks.get(loop)

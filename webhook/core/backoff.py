@@ -1,5 +1,5 @@
 """How long to wait after a failure: twice as long each time, up to a cap, and shortened at random (jitter), so that
-replicas which failed at the same moment do not all come back at the same moment.
+replicas that failed at the same moment do not all try again at the same moment.
 """
 
 import random
@@ -9,13 +9,13 @@ JITTER = 0.5
 
 
 def jittered(seconds: float, jitter: float = JITTER) -> float:
-    """Shorter by up to that part of it."""
-    return seconds * random.uniform(1 - jitter, 1)  # noqa: S311  # keeps replicas apart, guards nothing
+    """Shorter by a random part, at most `jitter`."""
+    return seconds * random.uniform(1 - jitter, 1)  # noqa: S311  # keeps replicas apart, protects nothing
 
 
 @dataclass(slots=True)
 class Backoff:
-    """`initial`, `cap`: seconds, of the first delay and of the longest. `delay`: the last one, before jitter; 0.0 when
+    """`initial`, `cap`: seconds of the first and of the longest delay. `delay`: the last one, before jitter; 0.0 if
     nothing has failed since the start, or since `reset`.
     """
 
@@ -25,10 +25,10 @@ class Backoff:
     delay: float = 0.0
 
     def next(self) -> float:
-        """It has failed (again): seconds to wait."""
+        """After a failure: seconds to wait."""
         self.delay = min(max(self.delay * 2, self.initial), self.cap)
         return jittered(self.delay, self.jitter)
 
     def reset(self) -> None:
-        """It works."""
+        """After a success."""
         self.delay = 0.0

@@ -1,4 +1,4 @@
-"""Credentials: what one owner has, as values. The password never shows in a repr."""
+"""The credentials of an owner, as values. A repr never shows the password."""
 
 import math
 import re
@@ -17,13 +17,13 @@ _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docke
 _REGISTRY = re.compile(
     r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
 )
-"""Host, perhaps a port, perhaps a path; the kubelet takes `*` in both."""
+"""Host, optional port, optional path; the kubelet accepts `*` in host and path."""
 
 
 MAX_CREDENTIALS = 200
-"""Credentials of one owner in one answer of a source, be they usable or not."""
+"""Credentials of one owner in one answer of a source, usable or not."""
 MAX_REGISTRY_CHARS, MAX_VALUE_CHARS = 600, 32 * 1024
-"""Letters; the longest tokens that registries give, with a signed document in them, have a few thousand."""
+"""Characters. The longest tokens of registries, which contain a signed document, have a few thousand."""
 
 _NO_REGISTRY = (
     "the name of a registry is not valid: expected a host with a dot or a port and perhaps a path, as in ghcr.io/acme"
@@ -31,34 +31,34 @@ _NO_REGISTRY = (
 
 
 _TOO_WIDE = (
-    "the name of a registry has * where it would be for others' hosts too; write the last two parts of the host, as in "
-    "*.example.com"
+    "the name of a registry has * in the last two parts of its host, which matches hosts of others too; write these "
+    "parts without *, as in *.example.com"
 )
-"""A token goes to every host that matches, and a pod names any: `*.io` is for evil.io too."""
+"""A token goes to every host that matches, and a pod may name any host: `*.io` also matches evil.io."""
 
 
 class CredentialError(PullsecretError):
-    """A credential that no registry could accept, with what to write instead; never with its value."""
+    """A credential that no registry can accept, and what to write instead; never with its value."""
 
 
 def canonical_registry(registry: str) -> str:
-    """The key under which the kubelet looks: Docker Hub has one odd name, all others are host[:port][/path].
+    """The key that the kubelet looks up: Docker Hub has one odd name, all others are host[:port][/path].
 
-    As the kubelet does, it leaves out the version of the API (https://ghcr.io/v2/). A slash after a path stays: it
-    makes `ghcr.io/acme/` something else than the beginning of ghcr.io/acme-labs/app.
+    As in the kubelet, the version of the API is left out (https://ghcr.io/v2/). A slash after a path stays: without it
+    `ghcr.io/acme/` would match ghcr.io/acme-labs/app too.
 
-    The kubelet takes `*` for a part of a host's name, and each part alone. It is refused in the last two, and in an
+    For the kubelet `*` matches inside one part of a host's name. It is refused in the last two parts, and in an IP
     address.
     """
     bare = registry.strip().removeprefix("https://").removeprefix("http://")
     if len(bare) > MAX_REGISTRY_CHARS:
         raise CredentialError(_NO_REGISTRY)
-    if "@" in bare:  # https://user:password@host: not even to be quoted
+    if "@" in bare:  # not quoted: it may be https://user:password@host
         raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
-    if bare and not _REGISTRY.fullmatch(bare.rstrip("/")):  # nor is this: somebody may have put the token here
+    if bare and not _REGISTRY.fullmatch(bare.rstrip("/")):  # not quoted: it may be a token
         raise CredentialError(_NO_REGISTRY)
     host, _, path = bare.partition("/")
-    # The first part of an image's name is a host with a dot, a port or capitals; the last alone are rather a token's.
+    # The first part of an image's name is a host if it has a dot, a port or capitals. Capitals alone suggest a token.
     if host and not {".", ":"} & {*host} and host != "localhost":
         raise CredentialError(_NO_REGISTRY)
     if "*" in host and _too_wide(host):
@@ -76,8 +76,8 @@ def _too_wide(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a credential comes from: a configured source, and the object that notices about it are beside: the source
-    Secret, or our Service.
+    """Where a credential comes from: a configured source, and the object that its notices are about (the source Secret,
+    or our Service).
     """
 
     source: str = ""
@@ -94,9 +94,8 @@ NOWHERE = Origin()
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """`registry` as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`); no `namespaces`: all of the owner's.
-
-    `expires`: as the source says it.
+    """`registry`: as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`). `expires`: as the source has it. `namespaces`
+    empty: all of the owner's.
     """
 
     registry: str
@@ -113,18 +112,18 @@ class Credential:
             if not value:
                 raise CredentialError(f"the {name} for {self.registry} is empty")
             if len(value) > MAX_VALUE_CHARS:
-                raise CredentialError(f"the {name} for {self.registry} has more than {MAX_VALUE_CHARS} letters")
+                raise CredentialError(f"the {name} for {self.registry} has more than {MAX_VALUE_CHARS} characters")
             if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
                 raise CredentialError(
                     f"the {name} for {self.registry} contains a line break or another control character; "
                     "create it without one (printf, --from-literal)"
                 )
         if ":" in self.username:
-            raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic cannot carry")
+            raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic does not allow")
 
     @property
     def end(self) -> datetime | None:
-        """From when on it goes nowhere new: all else that has to do with ends goes by this."""
+        """From this time on it is written nowhere new. All other code about expiry uses this."""
         return self.expires
 
     def ended(self, now: datetime) -> bool:
@@ -133,7 +132,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Credentials:
-    """One owner's. Empty: *known to have none*; that nobody could say is SourceUnavailable, never an empty value."""
+    """One owner's. Empty: *known to have none*. If no source can answer, that is SourceUnavailable, never empty."""
 
     items: tuple[Credential, ...] = ()
 
@@ -144,7 +143,7 @@ class Credentials:
 
     @property
     def weight(self) -> int:
-        """Bytes of memory, roughly."""
+        """About how many bytes of memory."""
         return 100 + sum(len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.items)
 
     def next_end(self, now: datetime) -> datetime | None:
@@ -155,12 +154,12 @@ class Credentials:
 
 
 def joined(parts: Iterable[Credentials]) -> Credentials:
-    """By registry, and for one registry in the order of the parts."""
+    """Sorted by registry, and for one registry in the order of the parts."""
     return Credentials(tuple(sorted(chain.from_iterable(part.items for part in parts), key=lambda c: c.registry)))
 
 
 def in_order(items: Iterable[Credential]) -> tuple[Credential, ...]:
-    """Of one source, which may return them in any order. For one registry the one that ends last comes first."""
+    """Sorts those of one source, which may return them in any order. For one registry the last to expire is first."""
 
     def key(c: Credential) -> tuple[str, tuple[str, ...], float, str, str]:
         end = math.inf if c.end is None else c.end.timestamp()

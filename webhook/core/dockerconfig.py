@@ -1,8 +1,8 @@
 """The dockerconfigjson format, read as the kubelet reads it and written so that equal credentials give equal bytes.
 
 Source: k8s.io/kubernetes/pkg/credentialprovider/config.go: `auth` wins over username and password; `identitytoken`
-and `registrytoken` are ignored, so an entry that has only those would silently never work. One unparseable Secret
-fails the whole pull, so nothing is passed on unread.
+and `registrytoken` are ignored, so an entry that has only those would silently never work. One Secret that cannot be
+parsed fails the whole pull, so nothing is passed on unparsed.
 """
 
 import base64
@@ -23,14 +23,14 @@ class DockerConfigError(PullsecretError):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """`problems`: entries that were left out, one line each, as `shown.few` has them."""
+    """`problems`: one line for each entry that was left out, shortened by `shown.few`."""
 
     credentials: tuple[Credential, ...]
     problems: tuple[str, ...] = ()
 
 
 class _Entry(msgspec.Struct):
-    """Every field may be null, which in Go is the same as empty."""
+    """Each field may be null, which Go reads as empty."""
 
     username: str | None = None
     password: str | None = None
@@ -44,7 +44,7 @@ class _File(msgspec.Struct):
 
 
 MAX_PARTS = 20_000
-"""Colons and brackets in a text that is decoded: a hundred for each entry that is read."""
+"""Colons and brackets in JSON that is decoded: a hundred for each entry that is read."""
 _FILE = msgspec.json.Decoder(_File)
 _ENTRY = msgspec.json.Decoder(_Entry)
 
@@ -52,9 +52,9 @@ _ENTRY = msgspec.json.Decoder(_Entry)
 def parse(
     data: bytes, *, may_be_empty: bool = False, check: Callable[[Credential], Credential] = lambda c: c
 ) -> Parsed:
-    """Raises DockerConfigError when nothing can be read at all; a bad entry among good ones is a problem instead.
+    """Raises DockerConfigError if nothing can be read; a bad entry beside good ones is a problem instead.
 
-    `check` hands a credential on, or raises CredentialError.
+    `check` returns a credential, or raises CredentialError.
     """
     if crowded(data):
         raise DockerConfigError(f"it has too much in it; at most {MAX_CREDENTIALS} entries under auths are read")
@@ -76,14 +76,14 @@ def parse(
 
 
 def crowded(data: bytes) -> bool:
-    """Is there far more in this JSON than anybody's credentials? To decode a mebibyte of such takes a tenth of a second
-    and 16 MiB, to count a millisecond.
+    """Has this JSON far more parts than credentials need? To decode 1 MiB of them takes 0.1 s and 16 MiB of memory, to
+    count them a millisecond.
     """
     return sum(map(data.count, (b":", b"{", b"["))) > MAX_PARTS
 
 
 def registries(encoded: str) -> tuple[str, ...]:
-    """The names of the entries in what a Secret holds as base64, and nothing else of it; none if it cannot be read."""
+    """Only the names of the entries in a Secret's base64; none if it cannot be read."""
     try:
         return tuple(sorted(_FILE.decode(binascii.a2b_base64(encoded)).auths))
     except (msgspec.MsgspecError, ValueError, RecursionError):  # binascii's errors and Unicode's are ValueErrors
@@ -139,7 +139,7 @@ def _split(registry: str, auth: str) -> tuple[str, str]:
 
 
 def _base64(text: str) -> bytes | None:
-    """As Go: line breaks do not count, and the kubelet takes it without padding too."""
+    """As in Go, line breaks are ignored; as in the kubelet, padding may be missing."""
     text = text.replace("\r", "").replace("\n", "")
     try:
         return base64.b64decode(text if text.endswith("=") else text + "=" * (-len(text) % 4), validate=True)

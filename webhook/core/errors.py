@@ -1,9 +1,9 @@
-"""What can go wrong, in our own words. None of these ever carries a token, a body or a header."""
+"""Our errors. None of them ever contains a token, a body or a header."""
 
 from webhook.core.shown import short
 
 MAX_WHY_BYTES = 512
-"""Bytes of what a source says: it is remembered for as many owners as fail."""
+"""Bytes of a source's error, which is remembered for each owner that fails."""
 
 
 class PullsecretError(Exception):
@@ -11,9 +11,9 @@ class PullsecretError(Exception):
 
 
 class SourceUnavailable(PullsecretError):
-    """Nobody could say which credentials an owner has. What stands in the namespaces stays.
+    """No source can answer which credentials an owner has. The existing pull secrets stay unchanged.
 
-    `everybody`: nor would asking for another owner help. `retry_after`: seconds that the source asked us to wait.
+    `everybody`: no other owner would get an answer. `retry_after`: seconds that the source asked us to wait.
     """
 
     def __init__(self, message: str = "", *, everybody: bool = False, retry_after: float = 0.0) -> None:
@@ -22,7 +22,7 @@ class SourceUnavailable(PullsecretError):
 
 
 class MalformedReview(PullsecretError):
-    """The request is no AdmissionReview that we can answer."""
+    """The request is not an AdmissionReview that the webhook can answer."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -30,21 +30,21 @@ class MalformedReview(PullsecretError):
 
 
 class NamespaceUnknown(PullsecretError):
-    """The API server could not be asked about a namespace: the cluster's failurePolicy decides."""
+    """A namespace could not be read from the API server: the cluster's failurePolicy decides."""
 
 
 class WriteConflict(PullsecretError):
-    """Somebody else wrote first, or owns a field: look at what stands now and plan anew."""
+    """Another client wrote first, or owns a field: read the Secret and plan again."""
 
 
 class WriteDenied(PullsecretError):
-    """The write policy refused: our knowledge of the namespace was old. Look again and plan anew."""
+    """The write policy refused, because what we knew of the namespace was old: read it and plan again."""
 
 
 class WriteRefused(PullsecretError):
-    """Refused for a reason that planning anew does not change (RBAC, quota, a terminating namespace, no answer).
+    """Refused for a reason that a new plan does not change (RBAC, quota, a terminating namespace, no answer).
 
-    `passing`: the reason lies with the API server, not in the namespace: all namespaces meet it, and it passes for all.
+    `passing`: the reason is the API server, not the namespace: it affects all namespaces, and passes for all.
     """
 
     def __init__(self, message: str = "", *, passing: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""A bounded queue of what several have to say, in which nobody keeps the others waiting."""
+"""A bounded queue for several keys, such as tenants, in which no key delays the others."""
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Fair(Generic[K, T]):
-    """One of each in turn; first of all those who go `first`. When it is full, whoever has the most in it loses."""
+    """Takes one item of each key in turn; those put as `first` come first. A full queue drops from the longest key."""
 
     def __init__(self, most: int) -> None:
         self._most, self._count = most, 0
@@ -19,29 +19,28 @@ class Fair(Generic[K, T]):
     def __len__(self) -> int:
         return self._count
 
-    def put(self, whose: K, item: T, *, first: bool) -> tuple[K, T] | None:
-        """What had to go for it, and whose that was: perhaps this very item."""
-        (self._first if first else self._others).setdefault(whose, deque()).append(item)
+    def put(self, key: K, item: T, *, first: bool) -> tuple[K, T] | None:
+        """Returns the key and the item that were dropped for it: perhaps this item."""
+        (self._first if first else self._others).setdefault(key, deque()).append(item)
         self._count += 1
         if self._count <= self._most:
             return None
-        everybody = [*self._others.items(), *self._first.items()]
-        loser, _ = max(everybody, key=lambda one: len(one[1]))
-        return loser, self._taken(self._others if loser in self._others else self._first, loser, newest=True)
+        longest, _ = max([*self._others.items(), *self._first.items()], key=lambda one: len(one[1]))
+        return longest, self._take(self._others if longest in self._others else self._first, longest, newest=True)
 
     def get(self) -> T:
-        """There must be one."""
+        """The queue must not be empty."""
         queues = self._first or self._others
-        whose = next(iter(queues))
-        item = self._taken(queues, whose)
-        if whose in queues:
-            queues.move_to_end(whose)
+        key = next(iter(queues))
+        item = self._take(queues, key)
+        if key in queues:
+            queues.move_to_end(key)
         return item
 
-    def _taken(self, queues: "OrderedDict[K, deque[T]]", whose: K, *, newest: bool = False) -> T:
-        items = queues[whose]
+    def _take(self, queues: "OrderedDict[K, deque[T]]", key: K, *, newest: bool = False) -> T:
+        items = queues[key]
         item = items.pop() if newest else items.popleft()
         self._count -= 1
         if not items:
-            del queues[whose]
+            del queues[key]
         return item

@@ -197,7 +197,7 @@ def test_a_wildcard_for_the_parts_of_one_domain_is_taken(key: str) -> None:
     ],
 )
 def test_a_wildcard_for_others_hosts_is_refused(key: str) -> None:
-    with pytest.raises(CredentialError, match=r"write the last two parts of the host, as in \*\.example\.com"):
+    with pytest.raises(CredentialError, match=r"write these parts without \*, as in \*\.example\.com"):
         canonical_registry(key)
     auths = {"ghcr.io": {"username": "alice", "password": TOKEN}, key: {"username": "alice", "password": TOKEN}}
     parsed = parse(json.dumps({"auths": auths}).encode())

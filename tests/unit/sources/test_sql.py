@@ -474,7 +474,7 @@ def test_no_more_is_fetched_than_an_answer_may_have(database: Database) -> None:
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
 
     database.tried(asked, query=large.format(2_000_000, MAX_CREDENTIALS))
-    assert "more than 32768 letters" in str(database.refused("7", query=large.format(40_000, 1)))
+    assert "more than 32768 characters" in str(database.refused("7", query=large.format(40_000, 1)))
     assert len(database.ask("7", query=large.format(5_000, MAX_CREDENTIALS))) == MAX_CREDENTIALS
 
 
