@@ -1,9 +1,9 @@
-"""What counts of an owner's credentials in one namespace at one moment, and where they contradict each other. Pure.
+"""Which of an owner's credentials count in one namespace at one time, and which contradict each other. Pure.
 
 The kubelet tries every entry whose key is a prefix of the image's name, as a plain string, the longest first. So
-`ghcr.io` and `ghcr.io/alice` stand side by side, whichever sources they are from; only entries under the very same key
-exclude each other. Of those counts, in this order: one that has not ended; one that is limited to some namespaces; the
-first, as `Credentials` has them; of ended ones the last that ended, because it stands in the namespace already.
+`ghcr.io` and `ghcr.io/alice` are both kept, from whichever sources; only entries with the same key exclude each other.
+Then an unexpired credential comes before an expired one; one that is limited to some namespaces before an unlimited
+one; then `Credentials` has the order. The last to expire comes first of the expired ones: the namespace has it already.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from webhook.core.credential import Credential, Credentials, Origin
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """`loser` has another username or password for `registry` than `winner`, which is taken."""
+    """`loser` has another username or password for `registry` than `winner`, which is used."""
 
     registry: str
     winner: Origin
@@ -23,7 +23,7 @@ class Conflict:
     def words(self, owner: str) -> str:
         winner, loser = self.winner, self.loser
         if winner == loser:
-            who, which = f"{winner} has", "one that has not ended, and of those the one that ends last,"
+            who, which = f"{winner} has", "the one that expires last"
         elif winner.source == loser.source:
             who, which = f"source Secrets {winner.name} and {loser.name} have", f"that of {winner.name}"
         else:
@@ -33,7 +33,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """`items`: one for each registry, ended ones too. `until`: the next end, after which it may be another one."""
+    """`items`: one for each registry, expired ones too. `until`: the next expiry, when another may take its place."""
 
     items: tuple[Credential, ...]
     conflicts: tuple[Conflict, ...]
@@ -52,12 +52,12 @@ def merged(known: Credentials, namespace: str, now: datetime) -> Merged:
 
 
 def _rank(c: Credential, now: datetime) -> tuple[bool, bool, float]:
-    """The lowest is taken."""
+    """The lowest is used."""
     ended = c.ended(now)
     return ended, not c.namespaces, -c.end.timestamp() if ended and c.end is not None else 0.0
 
 
 def _contradicts(one: Credential, other: Credential) -> bool:
-    """That one is limited and the other is not is no contradiction: that is what limits are for."""
+    """A limited credential does not contradict an unlimited one: that is what limits are for."""
     limited_alike = bool(one.namespaces) == bool(other.namespaces)
     return limited_alike and (one.username, one.password) != (other.username, other.password)

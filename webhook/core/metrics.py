@@ -30,7 +30,7 @@ class Flags:
 
 
 class Names(Collector):
-    """As Flags, but found out when it is read."""
+    """As Flags, but computed at each scrape."""
 
     def __init__(self, name: str, text: str, label: str = "secret") -> None:
         self._name, self._text, self._label = f"{_PREFIX}_{name}", text, label
@@ -44,9 +44,7 @@ class Names(Collector):
 
 
 class Reviews(Collector):
-    """Counted in plain numbers, on the one thread that answers: the library's own count under a lock, for a tenth of
-    a review's time.
-    """
+    """Plain numbers, because one thread answers all reviews: the library's locks cost a tenth of a review's time."""
 
     BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
     """Seconds."""
@@ -60,7 +58,7 @@ class Reviews(Collector):
         self._outcomes[outcome] += 1
 
     def took(self, seconds: float) -> None:
-        """From the whole body to the answer."""
+        """From the end of the body to the answer."""
         self._within[bisect_left(self.BOUNDS, seconds)] += 1
         self._seconds += seconds
 
@@ -70,7 +68,7 @@ class Reviews(Collector):
             outcomes.add_metric([outcome], count)
         yield outcomes
         seconds = HistogramMetricFamily(
-            f"{_PREFIX}_review_seconds", "Time to answer a review, from the whole body to the answer"
+            f"{_PREFIX}_review_seconds", "Time to answer a review, from the end of the body to the answer"
         )
         bounds = [*map(str, map(float, self.BOUNDS)), "+Inf"]
         seconds.add_metric([], list(zip(bounds, accumulate(self._within), strict=True)), self._seconds)
@@ -78,7 +76,7 @@ class Reviews(Collector):
 
 
 class Total(Collector):
-    """A counter that is kept elsewhere."""
+    """A counter that other code keeps."""
 
     def __init__(self, name: str, text: str, count: Callable[[], int]) -> None:
         self._name, self._text, self._count = f"{_PREFIX}_{name}", text, count
@@ -88,7 +86,7 @@ class Total(Collector):
 
 
 class Metrics:
-    """`dropped`: how many log lines nobody took in time."""
+    """`dropped`: the number of log lines that were dropped."""
 
     def __init__(self, dropped: Callable[[], int] = int) -> None:
         self.registry = CollectorRegistry()
@@ -106,25 +104,27 @@ class Metrics:
         )
         self.left_out = Counter(
             "notices_left_out",
-            "Of these, how many were not shown because too many were of the same namespace or owner",
+            "Notices that were not shown because their namespace or owner had too many",
             namespace=_PREFIX,
             registry=self.registry,
         )
-        self.registry.register(Total("log_lines_dropped", "Log lines that nobody took in time", dropped))
+        self.registry.register(
+            Total("log_lines_dropped", "Log lines dropped: standard error was full, or they repeated", dropped)
+        )
         self.broken_sources = Flags(
             "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
         )
-        self.expired = Names("source_secret_expired", "1 for each source Secret whose credentials have ended")
+        self.expired = Names("source_secret_expired", "1 for each source Secret with an expired credential")
         self.registry.register(self.expired)
         self.ending = Gauge(
             "pull_secrets_ending",
-            "Pull secrets with a credential that ends within a week and was given for more than a day",
+            "Pull secrets with a credential that expires within a week and is valid for more than a day",
             namespace=_PREFIX,
             registry=self.registry,
         )
         self.ended = Gauge(
             "pull_secrets_ended",
-            "Pull secrets with a credential that has ended",
+            "Pull secrets with an expired credential",
             namespace=_PREFIX,
             registry=self.registry,
         )
@@ -136,7 +136,7 @@ class Metrics:
             registry=self.registry,
         )
         self.down = Flags(
-            "source_down", "1 for each source that could not say anything when last asked", self.registry, "source"
+            "source_down", "1 for each source that gave no answer when last asked", self.registry, "source"
         )
         self.watch_failures = Counter(
             "watch_failures",
@@ -157,7 +157,7 @@ class Metrics:
         )
         self.certificate_expiry = Gauge(
             "certificate_expiry_timestamp_seconds",
-            "When the certificate that is served ends",
+            "When the serving certificate expires",
             namespace=_PREFIX,
             registry=self.registry,
         )

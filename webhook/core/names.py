@@ -1,12 +1,12 @@
-"""Labels, annotations and names that users meet: one constant each. And whose an object is, by its label."""
+"""Labels, annotations and names that users see, one constant each; and which objects are ours."""
 
 from collections.abc import Mapping
 
 PREFIX = "pullsecret-webhook/"
 
 OWNER = PREFIX + "owner"
-"""Label (or annotation) of a namespace, of a source Secret; annotation of a pull secret: whose it is. Annotation of an
-Event about a source: the one owner that it is about.
+"""The owner: label (or annotation) of a namespace, label of a source Secret, annotation of a pull secret. Annotation of
+an Event about a source: the one owner that it is about.
 """
 
 SOURCE = PREFIX + "source"
@@ -16,7 +16,7 @@ INJECT = PREFIX + "inject"
 """Label of a namespace or pod; the value `disabled` opts out."""
 
 WEBHOOK_ALONE = PREFIX + "safety-net"
-"""Label of a pod or Deployment; the value `disabled` leaves it to the webhook without the chart's safety net."""
+"""Label of a pod or Deployment; the value `disabled` opts out of the chart's safety net only."""
 
 REGISTRY = PREFIX + "registry"
 """Annotation of a basic-auth source Secret: the registry it is for."""
@@ -25,7 +25,7 @@ NAMESPACES = PREFIX + "namespaces"
 """Annotation of a source Secret: the only namespaces in which it may be used, separated by commas."""
 
 EXPIRES = PREFIX + "expires"
-"""Annotation of a source Secret: when its credentials end (RFC 3339); of a pull secret: when each of its does."""
+"""Annotation of a source Secret: when its credentials expire (RFC 3339); of a pull secret: when each of them does."""
 
 NAMESPACE_UID = PREFIX + "namespace-uid"
 """Annotation of a pull secret: the UID of the namespace that it was written for."""
@@ -39,18 +39,18 @@ DOCKERCONFIG_KEY = ".dockerconfigjson"
 
 ENFORCE_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-"""What the API server takes for true in that annotation."""
+"""Values of that annotation that the API server reads as true."""
 MIRROR = "kubernetes.io/config.mirror"
 
 SAFETY_NET = "pullsecret-webhook-safety-net"
 """The chart's ServiceAccount whose annotation the safety net reads."""
 REFUSING = PREFIX + "refusing"
-"""That annotation: the namespaces in which an account refuses the reference, with a comma before and after each."""
+"""The annotation: the namespaces in which an account refuses the reference, with a comma before and after each."""
 
 WRITE_POLICY = "pullsecret-webhook-writes"
 """The chart's ValidatingAdmissionPolicy on what our account writes."""
 
 
 def is_ours(labels: Mapping[str, str] | None) -> bool:
-    """Is the object with these labels one that the webhook wrote? Nothing else is overwritten or deleted."""
+    """Did the webhook write the object with these labels? It overwrites and deletes no others."""
     return labels is not None and labels.get(MANAGED_BY) == MANAGER

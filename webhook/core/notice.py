@@ -1,14 +1,14 @@
-"""Something a human must know of: said once as a log line, a metric and an Event, by whoever is handed a `Record`."""
+"""Something that a human must know. A `Record` makes it a log line, a metric and an Event."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
+from webhook.core.owner import MAX_OWNER_CHARS
 from webhook.core.shown import short
 
 MAX_MESSAGE_BYTES, MAX_NAME_BYTES = 1024, 253
-"""Bytes, as the API takes them in an Event's note and in a name."""
+"""Bytes that the API server accepts in an Event's note and in a name."""
 
 About = Literal["Secret", "ServiceAccount", "Service", "Namespace"]
 
@@ -18,7 +18,7 @@ class Notice:
     """`reason` as in Kubernetes Events (UpperCamelCase, a constant); `message` never holds a token.
 
     `source` and `owner`: for a notice about a source, the source's name and the one owner that it is about; empty if it
-    is about none, or about several. What others wrote may be in each text, so all are cut here, for all who show them.
+    is about none, or about several. Each text may contain what others wrote, so all are cut here.
     """
 
     reason: str
@@ -33,7 +33,7 @@ class Notice:
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", short(self.message, MAX_MESSAGE_BYTES))
         object.__setattr__(self, "name", short(self.name, MAX_NAME_BYTES))
-        object.__setattr__(self, "owner", self.owner[: LONGEST_OWNER + 1])  # what was cut equals no owner
+        object.__setattr__(self, "owner", self.owner[: MAX_OWNER_CHARS + 1])  # a cut owner equals no real one
         object.__setattr__(self, "source", short(self.source, MAX_NAME_BYTES))
 
 

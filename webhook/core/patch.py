@@ -1,9 +1,9 @@
 """JSON Patch (RFC 6902) that adds references to a list of imagePullSecrets, and nothing else.
 
-Written by hand: comparing two whole pods costs about 1,000 us, the operations below none. Each patch is applied once
-with `jsonpatch` to the part of the object that it touches before it is sent, because a patch that does not apply makes
-the API server reject the pod whatever the webhook's failurePolicy says. The one that nearly every pod gets depends on
-nothing in the pod, so it is proved when it is first made.
+Written by hand: to compare two whole pods costs about 1,000 us, the operations below cost nothing. Each patch is
+applied once with `jsonpatch`, to the part of the object that it touches, before it is sent: a patch that does not apply
+makes the API server reject the pod, whatever the webhook's failurePolicy is. The patch that nearly every pod gets
+depends on nothing in the pod, so it is proved only once.
 """
 
 import base64
@@ -43,13 +43,13 @@ def add_references(present: Sequence[str | None] | None, missing: Sequence[str],
 
 
 def encoded(operations: list[Operation]) -> str:
-    """As an AdmissionReview carries a patch; no operations: nothing."""
+    """As an AdmissionReview carries a patch; empty without operations."""
     return base64.b64encode(_ENCODE(operations)).decode() if operations else ""
 
 
 @lru_cache(maxsize=4)
 def first_reference(name: str, at: tuple[str, ...]) -> str:
-    """`encoded(add_references(None, [name], at))`, for nearly every pod the same: proved and encoded once."""
+    """`encoded(add_references(None, [name], at))`, the same for nearly every pod: proved and encoded once."""
     return encoded(add_references(None, [name], at))
 
 

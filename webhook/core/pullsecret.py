@@ -1,8 +1,8 @@
 """The decision about one namespace's pull secret, as a total function of what is known.
 
-`plan` says what should happen, supply.py does it. Every row of the table of cases (docs/design.md) that concerns the
-Secret is a branch here. Whether a pod may *refer* to the Secret is another question with fewer inputs, `may_refer`: a
-reference can never be added later, a Secret can.
+`Planner` decides what happens, supply.py does it. Each row of the table of cases (docs/design.md) about the Secret is a
+branch here. `may_refer` decides with fewer inputs whether a pod may *refer* to the Secret: a reference can never be
+added later, a Secret can.
 """
 
 import base64
@@ -21,14 +21,14 @@ from webhook.core.notice import Notice
 MAX_DATA_BYTES = 1024 * 1024
 """Bytes of data that the API server takes in a Secret."""
 MAX_ENDS = 50
-"""That a pull secret carries: the first ones."""
+"""Expiry times in a pull secret: the first ones."""
 SOON = timedelta(days=7)
-"""An end of a credential that is nearer than this is mentioned."""
+"""The expiry of a credential is mentioned when it is nearer than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """`enabled`: neither opted out nor excluded. `version`: the resourceVersion it was seen at."""
+    """`enabled`: neither opted out nor excluded. `version`: its resourceVersion."""
 
     name: str
     uid: str
@@ -46,7 +46,7 @@ class Namespace:
 class ExistingSecret:
     """What is known of the Secret of our name in one namespace. Never its content: `digest` is keyed per process.
 
-    `registries` and `ends`: for which its credentials are and when they end, if it is ours.
+    `registries` and `ends`: the registries and expiry times of its credentials, if it is ours.
     """
 
     namespace: str
@@ -64,7 +64,7 @@ class ExistingSecret:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """`problem`: nothing can be done, and a human must know."""
+    """`problem`: the webhook can do nothing, and a human must know."""
 
     why: str = ""
     problem: bool = False
@@ -90,9 +90,9 @@ Step = Leave | Write | Delete
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, and `until` when that holds if nothing changes; None: for ever.
+    """What to do, and `until` when that holds if nothing changes; None: always.
 
-    For people: the `conflicts` between credentials, and those that have `ended` and that nothing replaces.
+    For people: `conflicts` between credentials, and `ended`: the expired credentials without a replacement.
     """
 
     step: Step
@@ -101,11 +101,11 @@ class Plan:
     ended: tuple[Credential, ...] = ()
 
     def notices(self, owner: str) -> Iterator[Notice]:
-        """Beside where the owner's credentials come from."""
+        """About the objects that the credentials come from."""
         for conflict in self.conflicts:
             yield _of(conflict.loser, "SourceConflict", conflict.words(owner), owner)
         for one in self.ended:
-            message = f"{one.origin}: the credential of owner {owner} for {one.registry} has ended; renew it"
+            message = f"{one.origin}: the credential of owner {owner} for {one.registry} has expired; renew it"
             yield _of(one.origin, "CredentialExpired", message, owner)
 
 
@@ -135,7 +135,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Turns knowledge into a plan. `name` is the Secret's; `when_unowned`: what happens to ours without an owner."""
+    """`name`: the Secret's. `when_unowned`: what happens to our Secret in a namespace that is not served."""
 
     name: str
     fingerprint: Fingerprint
@@ -144,7 +144,7 @@ class Planner:
     def __call__(
         self, namespace: Namespace, known: Credentials | None, existing: ExistingSecret | None, now: datetime
     ) -> Plan:
-        """`known` is None when no source could say."""
+        """`known` None: no source can answer."""
         if namespace.terminating:
             return Plan(Leave("the namespace is terminating"))
         if existing is not None and not existing.ours:
@@ -153,9 +153,9 @@ class Planner:
             return Plan(self._unserved(existing))
         same = existing is not None and existing.owner == namespace.owner
         if known is None:
-            return Plan(Delete(existing, "it is another owner's") if existing and not same else Leave(UNAVAILABLE))
-        # A credential that has ended stays where one for its registry stands (a container that restarts needs it) until
-        # there is another one, and goes nowhere new.
+            return Plan(Delete(existing, "it has another owner") if existing and not same else Leave(UNAVAILABLE))
+        # An expired credential stays in a Secret that has one for its registry (a container that restarts needs it)
+        # until another one replaces it. It is written nowhere else.
         found = merged(known, namespace.name, now)
         ended = tuple(c for c in found.items if c.ended(now))
         present = existing.registries if existing is not None and same else ()
@@ -183,10 +183,10 @@ class Planner:
         return Write(body, existing, in_place)
 
     def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
-        """The whole Secret as it is applied. The owner reference lets the garbage collector end what was misplaced.
+        """The whole Secret as it is applied. By its owner reference the garbage collector deletes a misplaced one.
 
-        When its credentials end stands in it for expiry.py and `pullsecret status`, which cannot ask the sources: all
-        the ends, because which one is next depends on the time, and a restart must find what it would write.
+        expiry.py and `pullsecret status` cannot ask the sources, so it has the expiry times. All of them, because the
+        next one depends on the time, and a restart must find what it would write.
         """
         ends = sorted({c.end.astimezone(UTC).replace(microsecond=0) for c in items if c.end is not None})
         ends = ends[:MAX_ENDS]
@@ -209,7 +209,7 @@ class Planner:
 
 
 def fields(secret: Mapping[str, Any]) -> list[str | None]:
-    """The values in a Secret that are ours to set, for Fingerprint."""
+    """The values in a Secret that we set, for Fingerprint."""
     metadata = secret["metadata"]
     annotations = metadata.get("annotations") or {}
     return [
@@ -224,5 +224,5 @@ def fields(secret: Mapping[str, Any]) -> list[str | None]:
 
 
 def may_refer(namespace: Namespace, existing: ExistingSecret | None) -> bool:
-    """May a pod in this namespace refer to the Secret? Of one that is no dockerconfigjson the kubelet takes nothing."""
+    """May a pod in this namespace refer to the Secret? The kubelet uses only a dockerconfigjson."""
     return namespace.served and (existing is None or existing.ours or existing.dockerconfig)

@@ -1,11 +1,11 @@
-"""Times as others write them, in UTC: where all that come after may print and compare them.
+"""Times that others wrote, in UTC, so that all other code can print and compare them.
 
-What raises ValueError says what the time is, to be read after its name: "the annotation x is no RFC 3339 time".
+The text of a ValueError continues the name of a time: "the annotation x" + "is not an RFC 3339 time".
 """
 
 from datetime import UTC, datetime
 
-NO_TIME = "is no RFC 3339 time such as 2030-01-31T12:00:00Z"
+NO_TIME = "is not an RFC 3339 time such as 2030-01-31T12:00:00Z"
 OUT_OF_RANGE = "is out of range"
 
 
@@ -18,7 +18,7 @@ def read(text: str) -> datetime:
 
 
 def as_written(text: str) -> datetime:
-    """In the time zone that stands there, if one does. Raises ValueError."""
+    """In the time zone of the text, if it has one. Raises ValueError."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -26,7 +26,7 @@ def as_written(text: str) -> datetime:
 
 
 def in_utc(when: datetime) -> datetime:
-    """One without a time zone is taken for UTC. Raises ValueError: elsewhere it may be the year 9999 still."""
+    """A time without a time zone counts as UTC. Raises ValueError: the year may be 9999 there, and 10000 in UTC."""
     try:
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except OverflowError:

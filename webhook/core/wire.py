@@ -1,6 +1,6 @@
-"""JSON of the API server, whatever its users put into it: read where it nests too deep for a decoder that recurses.
+"""JSON of the API server, also where users nest it too deep for a recursive decoder.
 
-`fieldsV1` is free of any schema, and the API server takes 10,000 levels of it from everybody who may write an object.
+`fieldsV1` has no schema, and the API server accepts 10,000 levels of it from every user who may write an object.
 """
 
 import re
@@ -13,14 +13,14 @@ import msgspec
 from webhook.core.errors import PullsecretError
 
 KEPT_LEVELS = 100
-"""That stay when JSON is cut. What we read is on the first ten."""
+"""Levels that stay when JSON is cut. What we read is on the first ten."""
 MAX_DEPTH = 12_000
-"""Levels: more than the API server takes. msgspec needs 50 bytes of the stack for each."""
+"""Levels: more than the API server accepts. msgspec needs 50 bytes of the stack for each."""
 STEP_BRACKETS = 2_000
 """Brackets in a step: about a millisecond."""
 
 _TOKEN = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([\[{]|[\]}]|"|\Z)', re.DOTALL)
-"""Up to the next bracket outside of strings; or to a quote that nothing closes."""
+"""Up to the next bracket outside of strings, or to a quote that is never closed."""
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Decodes(Protocol[T_co]):
 
 
 class Unreadable(PullsecretError):
-    """An object, or a whole answer, that is not as the Kubernetes API has it."""
+    """An object, or a whole answer, that does not have the form of the Kubernetes API."""
 
 
 def decode_at_once(decoder: Decodes[T], data: Bytes) -> T:
@@ -43,7 +43,7 @@ def decode_at_once(decoder: Decodes[T], data: Bytes) -> T:
         return decoder.decode(data)
     except RecursionError:
         before = sys.getrecursionlimit()
-        sys.setrecursionlimit(MAX_DEPTH)  # a hundred times faster than cutting, where Python heeds it: until 3.11
+        sys.setrecursionlimit(MAX_DEPTH)  # a hundred times faster than `cut`; no effect after 3.11
         try:
             return decoder.decode(data)
         finally:
@@ -51,9 +51,7 @@ def decode_at_once(decoder: Decodes[T], data: Bytes) -> T:
 
 
 def cut(data: Bytes) -> Generator[None, None, bytes]:
-    """The same JSON with null for each object and array that is on a level below KEPT_LEVELS. It stops after each step,
-    as nobody says how long it is.
-    """
+    """The same JSON with null for each object and array below KEPT_LEVELS. Yields after each step: it may be long."""
     data, parts, depth, kept = bytes(data), list[bytes](), 0, 0
     for number, token in enumerate(_TOKEN.finditer(data)):
         if number % STEP_BRACKETS == STEP_BRACKETS - 1:

@@ -359,7 +359,7 @@ def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
     assert missing[REFUSED].problem == f'there is no Secret; {OWN} says: "{refused}"'
     assert existing[REFUSED].problem == f'the Secret may be outdated; {OWN} says: "{refused}"'
     assert existing[BROKEN].problem == f'the Secret may be outdated; {OWN} says: "{broken}"'
-    assert "the credential of owner ended for ghcr.io has ended; renew it" in missing["ended"].problem
+    assert "the credential of owner ended for ghcr.io has expired; renew it" in missing["ended"].problem
     assert "different credentials of owner a for b has: c for ghcr.io" in existing[CONFLICT].note
     assert not existing[CONFLICT].problem
     for owner in ("ended", "everybody", "fine"):

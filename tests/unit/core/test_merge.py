@@ -52,8 +52,7 @@ def test_whose_they_are_is_said_as_people_call_it() -> None:
         "source Secrets one and two have different credentials of owner alice for ghcr.io; that of one is used"
     )
     assert same.words("alice") == (
-        "source a has different credentials of owner alice for ghcr.io; "
-        "one that has not ended, and of those the one that ends last, is used"
+        "source a has different credentials of owner alice for ghcr.io; the one that expires last is used"
     )
     assert not planted.leaks(repr(of(made(0), made(1))))
 

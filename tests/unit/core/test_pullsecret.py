@@ -85,7 +85,7 @@ FOREIGN_SECRET = existing(ours=False, owner=None)
         (TEAM, Credentials(), existing(), Delete(existing(), NO_CREDENTIAL)),
         (TEAM, None, None, Leave(UNAVAILABLE)),
         (TEAM, None, existing(), Leave(UNAVAILABLE)),
-        (BOB, None, existing(), Delete(existing(), "it is another owner's")),
+        (BOB, None, existing(), Delete(existing(), "it has another owner")),
         (BOB, Credentials(), existing(), Delete(existing(), NO_CREDENTIAL)),
         (UNOWNED, Credentials(), None, Leave("the namespace is not served")),
         (UNOWNED, Credentials(), existing(), Delete(existing(), "the namespace is not served")),

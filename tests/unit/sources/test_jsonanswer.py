@@ -61,11 +61,11 @@ def test_an_end_is_a_time_or_a_number(end: object) -> None:
         (ONE | {"password": "a\nb"}, "a line break"),
         (ONE | {"registry": f"https://u:{TOKEN}@ghcr.io"}, "contains @"),
         (ONE | {"registry": TOKEN + " " + TOKEN}, "the name of a registry is not valid"),
-        (ONE | {"expires": TOKEN}, "its end is no RFC 3339 time"),
-        (ONE | {"expires": True}, "its end is no RFC 3339 time"),
-        (ONE | {"expires": 1e300}, "its end is no RFC 3339 time"),
-        (ONE | {"expires": []}, "its end is no RFC 3339 time"),
-        (ONE | {"expires": "9999-12-31T23:59:59-05:00"}, "its end is no RFC 3339 time"),  # the year 10000 in UTC
+        (ONE | {"expires": TOKEN}, "its end is not an RFC 3339 time"),
+        (ONE | {"expires": True}, "its end is not an RFC 3339 time"),
+        (ONE | {"expires": 1e300}, "its end is not an RFC 3339 time"),
+        (ONE | {"expires": []}, "its end is not an RFC 3339 time"),
+        (ONE | {"expires": "9999-12-31T23:59:59-05:00"}, "its end is not an RFC 3339 time"),  # the year 10000 in UTC
     ],
 )
 def test_one_that_cannot_be_used_is_a_problem_among_others_and_an_error_alone(item: Any, problem: str) -> None:

@@ -177,9 +177,9 @@ NOT_BASE64 = {"username": b64("u"), "password": f"{TOKEN}!"}
         (secret(data={"username": b64("u"), "password": ""}), "the password for ghcr.io is empty"),
         (secret(registry=""), "the registry is empty"),
         (secret(registry=f"https://u:{TOKEN}@ghcr.io"), "write its host alone"),
-        (secret(expires="soon"), f"its annotation {EXPIRES} is no RFC 3339 time"),
-        (secret(expires=""), f"its annotation {EXPIRES} is no RFC 3339 time"),
-        (secret(expires="9999-12-31T23:59:59-05:00"), f"its annotation {EXPIRES} is no RFC 3339 time"),
+        (secret(expires="soon"), f"its annotation {EXPIRES} is not an RFC 3339 time"),
+        (secret(expires=""), f"its annotation {EXPIRES} is not an RFC 3339 time"),
+        (secret(expires="9999-12-31T23:59:59-05:00"), f"its annotation {EXPIRES} is not an RFC 3339 time"),
     ],
 )
 def test_a_broken_one_is_named_and_says_what_is_wrong(release: Release, seen: SecretObject, why: str) -> None:
