@@ -92,72 +92,43 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.reviews = Reviews()
         self.registry.register(self.reviews)
-        self.writes = Counter(
-            "secret_writes",
-            "Writes of pull secrets, by action and result",
-            ["action", "result"],
-            namespace=_PREFIX,
-            registry=self.registry,
+        self.writes = self._counter("secret_writes", "Writes of pull secrets, by action and result", "action", "result")
+        self.notices = self._counter("notices", "Things that a human should look at", "reason")
+        self.left_out = self._counter(
+            "notices_left_out", "Notices that were not shown because their namespace or owner had too many"
         )
-        self.notices = Counter(
-            "notices", "Things that a human should look at", ["reason"], namespace=_PREFIX, registry=self.registry
-        )
-        self.left_out = Counter(
-            "notices_left_out",
-            "Notices that were not shown because their namespace or owner had too many",
-            namespace=_PREFIX,
-            registry=self.registry,
-        )
-        self.registry.register(
-            Total("log_lines_dropped", "Log lines dropped: standard error was full, or they repeated", dropped)
-        )
+        dropped_text = "Log lines dropped: standard error was full, or they repeated"
+        self.registry.register(Total("log_lines_dropped", dropped_text, dropped))
         self.broken_sources = Flags(
             "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
         )
         self.expired = Names("source_secret_expired", "1 for each source Secret with an expired credential")
         self.registry.register(self.expired)
-        self.ending = Gauge(
+        self.ending = self._gauge(
             "pull_secrets_ending",
             "Pull secrets with a credential that expires within a week and is valid for more than a day",
-            namespace=_PREFIX,
-            registry=self.registry,
         )
-        self.ended = Gauge(
-            "pull_secrets_ended",
-            "Pull secrets with an expired credential",
-            namespace=_PREFIX,
-            registry=self.registry,
-        )
-        self.asked = Counter(
+        self.ended = self._gauge("pull_secrets_ended", "Pull secrets with an expired credential")
+        self.asked = self._counter(
             "source_questions",
             "Questions to a source for one owner, by result: answered, unavailable",
-            ["source", "result"],
-            namespace=_PREFIX,
-            registry=self.registry,
+            "source",
+            "result",
         )
         self.down = Flags(
             "source_down", "1 for each source that gave no answer when last asked", self.registry, "source"
         )
-        self.watch_failures = Counter(
-            "watch_failures",
-            "Failed attempts to list or watch",
-            ["resource"],
-            namespace=_PREFIX,
-            registry=self.registry,
+        self.watch_failures = self._counter("watch_failures", "Failed attempts to list or watch", "resource")
+        self.unreadable = self._counter(
+            "unreadable_objects", "Objects of the API server that could not be read and were left out", "resource"
         )
-        self.unreadable = Counter(
-            "unreadable_objects",
-            "Objects of the API server that could not be read and were left out",
-            ["resource"],
-            namespace=_PREFIX,
-            registry=self.registry,
+        self.known = self._gauge("known_objects", "Objects in the views", "resource")
+        self.certificate_expiry = self._gauge(
+            "certificate_expiry_timestamp_seconds", "When the serving certificate expires"
         )
-        self.known = Gauge(
-            "known_objects", "Objects in the views", ["resource"], namespace=_PREFIX, registry=self.registry
-        )
-        self.certificate_expiry = Gauge(
-            "certificate_expiry_timestamp_seconds",
-            "When the serving certificate expires",
-            namespace=_PREFIX,
-            registry=self.registry,
-        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace=_PREFIX, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace=_PREFIX, registry=self.registry)
