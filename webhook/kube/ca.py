@@ -11,11 +11,11 @@ from certs.errors import ApiTrouble, Conflict, NotOurs
 from certs.store import Published, Stored
 from webhook.core.names import MANAGED_BY, MANAGER, is_ours
 from webhook.core.wire import Unreadable
-from webhook.kube.cluster import Cluster, ClusterError, Meta, SecretObject
+from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Meta, SecretObject
 from webhook.kube.decoding import decode
 
 TYPE = "Opaque"
-MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 
 class CaSecret:
@@ -59,7 +59,7 @@ class CaSecret:
                 removed = dict.fromkeys(over.data.keys() - data.keys())
                 body = {"metadata": {"resourceVersion": over.version}, "data": encoded | removed}
                 query = {"fieldManager": MANAGER}
-                await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=MERGE)
+                await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=MERGE_PATCH)
         except ClusterError as e:
             if e.status == 409 or (e.status == 404 and over is not None):
                 raise Conflict("the CA Secret has changed since it was read; the webhook reads it again") from None
@@ -118,7 +118,7 @@ class CaBundle:
         body = {"metadata": {"resourceVersion": over.version}, "webhooks": [entry]}
         query = {"fieldManager": MANAGER}
         try:
-            await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=STRATEGIC)
+            await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=STRATEGIC_MERGE_PATCH)
         except ClusterError as e:
             if e.status in (404, 409):
                 raise Conflict(f"the webhook configuration {self._name} has changed; it is read again") from None

@@ -50,6 +50,7 @@ MAX_ANSWER_BYTES, MAX_REFUSAL_BYTES = 32 * 1024 * 1024, 64 * 1024
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 """Accept header for metadata only; `{}` is `List` for lists."""
+MERGE_PATCH = "application/merge-patch+json"
 
 
 class Redirected(aiohttp.ClientError):

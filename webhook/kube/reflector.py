@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -131,51 +131,33 @@ def runs(
     have the API server's answer yet.
     """
 
-    def health(view: View[V], resource: str, kind: About, key: Callable[[Unread], str]) -> Health:
+    def feed(
+        view: View[V],
+        kind: About,
+        item: type[W],
+        key: Callable[[str, str], str],
+        value: Callable[[W], V],
+        changed: Callable[[str], None] = lambda _key: None,
+        **options: Any,
+    ) -> Feed[W, V]:
         def gone(one: Unread) -> None:
-            if one.version is not None and view.forget(key(one), one.version) and view is not state.accounts:
-                look(key(one))
+            name = key(one.namespace, one.name)
+            if one.version is not None and view.forget(name, one.version):
+                changed(name)
 
-        return Health(resource, metrics, record, kind=kind, view=view, gone=gone)
+        def keep(seen: W) -> tuple[str, V]:
+            return key(seen.metadata.namespace, seen.metadata.name), value(seen)
 
-    of_namespaces = health(state.namespaces, "namespaces", "Namespace", lambda one: one.name)
-    namespaces = Feed(
-        Watch(
-            cluster,
-            "/api/v1/namespaces",
-            NamespaceObject,
-            lambda seen: (seen.metadata.name, reader.namespace(seen)),
-            of_namespaces,
-            metadata_only=True,
-        ),
-        state.namespaces,
-        look,
+        resource = f"{kind.lower()}s"
+        health = Health(resource, metrics, record, kind=kind, view=view, gone=gone)
+        return Feed(Watch(cluster, f"/api/v1/{resource}", item, keep, health, **options), view, changed)
+
+    namespaces = feed(
+        state.namespaces, "Namespace", NamespaceObject, lambda _, name: name, reader.namespace, look, metadata_only=True
     )
-    of_secrets = health(state.pull_secrets, "secrets", "Secret", lambda one: one.namespace)
-    existing = Feed(
-        Watch(
-            cluster,
-            "/api/v1/secrets",
-            SecretObject,
-            lambda seen: (seen.metadata.namespace, reader.existing(seen)),
-            of_secrets,
-            query={"fieldSelector": f"metadata.name={secret}"},  # also what RBAC by name asks for
-        ),
-        state.pull_secrets,
-        look,
-        secret_changed,
+    query = {"fieldSelector": f"metadata.name={secret}"}  # RBAC by name requires it too
+    secrets = feed(
+        state.pull_secrets, "Secret", SecretObject, lambda space, _: space, reader.existing, look, query=query
     )
-    of_accounts = health(
-        state.accounts, "serviceaccounts", "ServiceAccount", lambda one: account_key(one.namespace, one.name)
-    )
-    accounts = Feed(
-        Watch(
-            cluster,
-            "/api/v1/serviceaccounts",
-            AccountObject,
-            lambda seen: (account_key(seen.metadata.namespace, seen.metadata.name), reader.account(seen)),
-            of_accounts,
-        ),
-        state.accounts,
-    )
-    return namespaces.run(), existing.run(), accounts.run()
+    accounts = feed(state.accounts, "ServiceAccount", AccountObject, account_key, reader.account)
+    return namespaces.run(), replace(secrets, secret_changed=secret_changed).run(), accounts.run()

@@ -13,7 +13,7 @@ import structlog
 from webhook.core.backoff import Backoff
 from webhook.core.names import MANAGER, REFUSING, SAFETY_NET
 from webhook.core.notice import Notice, Record
-from webhook.kube.cluster import Cluster, ClusterError
+from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError
 from webhook.kube.views import State, account_key
 
 log = structlog.get_logger()
@@ -102,9 +102,7 @@ class SafetyNet:
         self._written = text
         query = {"fieldManager": MANAGER}
         try:
-            await self._cluster.call(
-                "PATCH", self._path, query=query, body=body, content_type="application/merge-patch+json"
-            )
+            await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=MERGE_PATCH)
         except ClusterError as e:
             self._written = ""
             log.warning("cannot write which namespaces the safety net leaves alone; trying again", error=str(e))

@@ -13,7 +13,15 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, 
 from webhook.core.pullsecret import ExistingSecret, Namespace
 from webhook.core.wire import Unreadable
 from webhook.fairness import yield_to_reviews
-from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
+from webhook.kube.cluster import (
+    MERGE_PATCH,
+    AccountObject,
+    Cluster,
+    ClusterError,
+    NamespaceObject,
+    SecretObject,
+    is_name,
+)
 from webhook.kube.decoding import decode
 from webhook.kube.reader import Reader
 from webhook.kube.views import Account, State, account_key
@@ -75,31 +83,25 @@ class PullSecrets:
 
     async def delete(self, over: ExistingSecret) -> None:
         """Only the object with this UID: a Secret that has replaced it stays. A missing one is no error."""
-        try:
-            await self._cluster.call("DELETE", self._path(over.namespace), body={"preconditions": {"uid": over.uid}})
-        except ClusterError as e:
-            if e.status != 404:
-                raise _meaning(e) from None
+        await self._call("DELETE", over.namespace, body={"preconditions": {"uid": over.uid}})
 
     async def release(self, over: ExistingSecret) -> None:
-        """Removes the finalizers of a Secret that is being deleted."""
+        """Removes the finalizers of a Secret that is being deleted. A missing one is no error."""
         patch = {"metadata": {"uid": over.uid, "finalizers": None}}
-        try:
-            await self._cluster.call(
-                "PATCH", self._path(over.namespace), body=patch, content_type="application/merge-patch+json"
-            )
-        except ClusterError as e:
-            if e.status != 404:
-                raise _meaning(e) from None
+        await self._call("PATCH", over.namespace, body=patch, content_type=MERGE_PATCH)
 
     async def read(self, namespace: str) -> ExistingSecret | None:
+        raw = await self._call("GET", namespace)
+        return None if raw is None else await self._existing(raw)
+
+    async def _call(self, method: str, namespace: str, **options: Any) -> bytes | None:
+        """None: there is no such Secret."""
         try:
-            raw = await self._cluster.call("GET", self._path(namespace))
+            return await self._cluster.call(method, self._path(namespace), **options)
         except ClusterError as e:
             if e.status == 404:
                 return None
             raise _meaning(e) from None
-        return await self._existing(raw)
 
     async def _existing(self, raw: bytes) -> ExistingSecret:
         try:
