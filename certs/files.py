@@ -15,7 +15,6 @@ from certs.pem import certificates, private_key
 from certs.serving import Serving
 
 LOOK_SECONDS = 10.0
-"""Seconds."""
 
 
 class Files:

@@ -16,7 +16,9 @@ MAX_ERROR_CHARS = 2000
 """Characters. An error about a file or from the API server may quote text of any length."""
 
 
-KUBECONFIG_HELP = "access to the API server (default: the pod's service account)"
+OBJECT_NAMES = "configuration; has the names of the objects"
+POD_ACCESS = "access to the API server (default: the pod's service account)"
+ADMIN_ACCESS = "access to the API server (default: $KUBECONFIG, ~/.kube/config, or the pod's service account)"
 VIEW_EXIT_CODES = "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."
 
 
@@ -71,8 +73,7 @@ def _serve_command(commands: "Commands[argparse.ArgumentParser]") -> None:
         description="Runs the admission server until SIGTERM. In a pod it needs no arguments. A flag overrides the "
         "configuration file. Without --tls-cert the server creates a CA and a certificate, and publishes the CA.",
     )
-    serve.add_argument("--config", type=Path, metavar="FILE", help="configuration; see `pullsecret config schema`")
-    serve.add_argument("--kubeconfig", metavar="FILE", help=KUBECONFIG_HELP)
+    _files(serve, "configuration; see `pullsecret config schema`", POD_ACCESS)
     serve.add_argument("--address", help="IP address to listen on (default: 0.0.0.0)")
     serve.add_argument("--port", type=int, metavar="PORT", help="TLS port for the API server (default: 8443)")
     serve.add_argument("--metrics-port", type=int, metavar="PORT", help="HTTP port for /metrics (default: 8080)")
@@ -126,7 +127,7 @@ def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     trial.add_argument("--namespace", required=True, metavar="NAME", help="a namespace that has an owner")
     trial.add_argument("--within", type=float, default=60.0, metavar="SECONDS", help="how long to retry (default: 60)")
-    _pod_arguments(trial)
+    _files(trial, OBJECT_NAMES, POD_ACCESS)
     trial.set_defaults(run=verbs.try_pod)
 
 
@@ -174,16 +175,16 @@ def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _view_arguments(parser: argparse.ArgumentParser) -> None:
     """For an administrator, who has a kubeconfig and need not know where the configuration is."""
     _output(parser, "default: text")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: the chart's ConfigMap)")
-    parser.add_argument(
-        "--kubeconfig",
-        metavar="FILE",
-        help="access to the API server (default: $KUBECONFIG, ~/.kube/config, or the pod's service account)",
-    )
+    _files(parser, "configuration (default: the chart's ConfigMap)", ADMIN_ACCESS)
 
 
 def _output(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help=text)
+
+
+def _files(parser: argparse.ArgumentParser, config: str, kubeconfig: str) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help=config)
+    parser.add_argument("--kubeconfig", metavar="FILE", help=kubeconfig)
 
 
 def _uninstall_command(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -196,11 +197,5 @@ def _uninstall_command(commands: "Commands[argparse.ArgumentParser]") -> None:
         "or verified again. Stop the webhook first: it would create the Secrets again.",
     )
     uninstall.add_argument("what", choices=("registration", "secrets"))
-    _pod_arguments(uninstall)
+    _files(uninstall, OBJECT_NAMES, POD_ACCESS)
     uninstall.set_defaults(run=verbs.uninstall)
-
-
-def _pod_arguments(parser: argparse.ArgumentParser) -> None:
-    """For the chart's hooks, which run in a pod."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration; has the names of the objects")
-    parser.add_argument("--kubeconfig", metavar="FILE", help=KUBECONFIG_HELP)

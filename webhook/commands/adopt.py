@@ -25,7 +25,15 @@ FIELD_MANAGER = "pullsecret-adopt"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """Holds the whole Secret, also the old token."""
 
-_ORPHAN = "annotate the Secret {}, remove it from {}"
+_HELM = "helm.sh/resource-policy=keep"
+_FLUX = "kustomize.toolkit.fluxcd.io/prune=disabled"
+_ARGO = "argocd.argoproj.io/sync-options=Prune=false"
+
+
+def _detach(annotation: str, place: str) -> str:
+    return f"annotate the Secret {annotation}, remove it from {place}"
+
+
 _WRITERS: tuple[tuple[str, str, str, str], ...] = (
     (
         "label",
@@ -39,30 +47,10 @@ _WRITERS: tuple[tuple[str, str, str, str], ...] = (
         "External Secrets writes it",
         "set creationPolicy: Orphan in its ExternalSecret and delete that",
     ),
-    (
-        "annotate",
-        "meta.helm.sh/release-",
-        "it belongs to a Helm release",
-        _ORPHAN.format("helm.sh/resource-policy=keep", "the chart and upgrade"),
-    ),
-    (
-        "label",
-        "helm.toolkit.fluxcd.io/",
-        "it belongs to a Flux HelmRelease",
-        _ORPHAN.format("helm.sh/resource-policy=keep", "the chart and reconcile"),
-    ),
-    (
-        "label",
-        "kustomize.toolkit.fluxcd.io/",
-        "it belongs to a Flux Kustomization",
-        _ORPHAN.format("kustomize.toolkit.fluxcd.io/prune=disabled", "Git and reconcile"),
-    ),
-    (
-        "annotate",
-        "argocd.argoproj.io/tracking-id",
-        "it belongs to an Argo CD application",
-        _ORPHAN.format("argocd.argoproj.io/sync-options=Prune=false", "Git and sync"),
-    ),
+    ("annotate", "meta.helm.sh/release-", "a Helm release writes it", _detach(_HELM, "the chart and upgrade")),
+    ("label", "helm.toolkit.fluxcd.io/", "a Flux HelmRelease writes it", _detach(_HELM, "the chart and reconcile")),
+    ("label", "kustomize.toolkit.fluxcd.io/", "a Flux Kustomization writes it", _detach(_FLUX, "Git and reconcile")),
+    ("annotate", "argocd.argoproj.io/tracking-id", "an Argo CD application writes it", _detach(_ARGO, "Git and sync")),
     ("annotate", "reflector.v1.k8s.emberstack.com/", "Reflector copies it", "stop the copying at its source"),
     ("annotate", "replicator.v1.mittwald.de/", "kubernetes-replicator copies it", "stop the copying at its source"),
 )

@@ -108,16 +108,10 @@ class Judge:
     def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None) -> Line:
         name, owner = namespace.name, namespace.owner
         if seen is None:
-            problem = self._why_missing(namespace, known)
-            note = (
-                ""
-                if problem
-                else "no credential is known"
-                if self.asked
-                else "status cannot query sources other than Secrets"
-            )
-            state: State = "wrong" if problem else "none"
-            return Line(name, owner, state, problem=problem, note=note)
+            if problem := self._why_missing(namespace, known):
+                return Line(name, owner, "wrong", problem=problem)
+            note = "no credential is known" if self.asked else "status cannot query sources other than Secrets"
+            return Line(name, owner, "none", note=note)
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
         warning = self.warnings.of_namespace.get(name)
         if problem and warning is not None and warning.is_after(seen.written):

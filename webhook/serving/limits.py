@@ -130,7 +130,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.connection: Seen | None = None
         self._whole = Deadline(self.loop, WHOLE_REQUEST_SECONDS, self._too_slow)
         self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
-        self._unread = Deadline(self.loop, UNREAD_SECONDS, self._hang_up)
+        self._unread = Deadline(self.loop, UNREAD_SECONDS, self.cut)
 
     def is_made(self) -> bool:
         """Is the handshake done?"""
@@ -232,9 +232,6 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._body > SMALL_BYTES:
             self.arriving.gone(self)
         self._body = 0
-
-    def _hang_up(self) -> None:
-        self.transport.abort()
 
     def _too_slow(self) -> None:
         if not self.transport.is_closing():

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 MAX_LINE_BYTES = 4096
-"""Bytes of a line."""
 MAX_WAITING_LINES = 1000
-"""Lines."""
 WRITE_BYTES = 65536
 """Bytes in one write. Before each write the thread may wait 5 ms for Python's global lock."""
 FLUSH_SECONDS = 0.5
