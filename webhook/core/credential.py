@@ -94,8 +94,8 @@ NOWHERE = Origin()
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """`registry`: as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`). `expires`: as the source has it. `namespaces`
-    empty: all of the owner's.
+    """`registry`: as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`). `expires`: as the source has it. Without
+    `namespaces`: for all of the owner's.
     """
 
     registry: str
@@ -143,7 +143,7 @@ class Credentials:
 
     @property
     def weight(self) -> int:
-        """About how many bytes of memory."""
+        """Bytes of memory, approximately."""
         return 100 + sum(len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.items)
 
     def next_end(self, now: datetime) -> datetime | None:

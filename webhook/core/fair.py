@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Fair(Generic[K, T]):
-    """Takes one item of each key in turn; those put as `first` come first. A full queue drops from the longest key."""
+    """Takes one item of each key in turn; those put as `first` come first. When full, the key with most items loses."""
 
     def __init__(self, most: int) -> None:
         self._most, self._count = most, 0

@@ -185,8 +185,8 @@ class Planner:
     def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
         """The whole Secret as it is applied. By its owner reference the garbage collector deletes a misplaced one.
 
-        expiry.py and `pullsecret status` cannot ask the sources, so it has the expiry times. All of them, because the
-        next one depends on the time, and a restart must find what it would write.
+        It carries expiry times for expiry.py and `pullsecret status`, which cannot ask the sources: all of them,
+        because the next one depends on the time, and a restart must find what it would write.
         """
         ends = sorted({c.end.astimezone(UTC).replace(microsecond=0) for c in items if c.end is not None})
         ends = ends[:MAX_ENDS]

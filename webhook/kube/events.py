@@ -31,13 +31,13 @@ OUTAGES = frozenset({"SourceUnavailable", "SourceFeedBroken"})
 MAX_WAITING = 512
 """Events that wait to be sent."""
 BURST, PACE = 20, timedelta(seconds=10)
-"""Notices of one namespace without a pause; then one in each pace: at most 380 in the hour that an Event lasts."""
+"""Notices of one namespace in a row; then one each pace: at most 380 in the hour that an Event lasts."""
 MAX_REMEMBERED, HISTORIES = 32, 4096
 """Notices in one history; histories."""
 LEFT_OUT = "NoticesLeftOut"
 
 LimitKey = tuple[str, str, str]
-"""The limits are for a namespace; in our own namespace for an object, and for the owner if a notice is about one."""
+"""What a limit is for: a namespace; in our own namespace an object, and the owner if the notice is about one."""
 
 
 def current_for(reason: str) -> timedelta:
@@ -82,7 +82,7 @@ class _History:
 
 
 class EventRecorder:
-    """The event recorder. `own`: our namespace; Events there that are not about single owners are sent first."""
+    """`own`: our namespace; Events there that are not about single owners are sent first."""
 
     def __init__(self, metrics: Metrics, now: Callable[[], datetime], reporter: str, own: str) -> None:
         self._metrics, self._now, self._reporter, self._own = metrics, now, reporter, own

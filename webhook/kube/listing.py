@@ -53,7 +53,7 @@ def number(version: str) -> int | None:
 
 
 class Named(msgspec.Struct, rename={"resource_version": "resourceVersion"}):
-    """The metadata that identify an object."""
+    """The part of the metadata that says which object this is."""
 
     namespace: str = ""
     name: str = ""
@@ -64,13 +64,11 @@ class Named(msgspec.Struct, rename={"resource_version": "resourceVersion"}):
         return number(self.resource_version)
 
 
-class Any(msgspec.Struct):
-    """An object of any kind."""
-
+class AnyObject(msgspec.Struct):
     metadata: Named
 
 
-ANY = msgspec.json.Decoder(Any)
+ANY = msgspec.json.Decoder(AnyObject)
 
 
 async def kept(
@@ -109,7 +107,7 @@ _PAGE = msgspec.json.Decoder(_Page)
 
 @dataclass
 class Listing:
-    """Iterated once, it gives the bytes of each object. `version`: of the whole list, known with the first page.
+    """To be iterated once: each object as bytes. `version`: of the whole list, known with the first page.
 
     Raises ClusterError.
     """

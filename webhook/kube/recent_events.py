@@ -89,20 +89,20 @@ async def recent_warnings(cluster: Cluster, config: Config, namespace: str | Non
     of_owner: dict[str, WarningEvent] = {}
     conflicts: dict[str, WarningEvent] = {}
     of_source: dict[tuple[str, str], WarningEvent] = {}
-    async for event, one in _current(cluster, None if namespace is None else {namespace, config.namespace}, now):
+    async for event, warning in _current(cluster, None if namespace is None else {namespace, config.namespace}, now):
         owner, source = event.annotation(OWNER), event.annotation(SOURCE)
-        in_a_source_secret = event.involved_object.kind == "Secret" and one.reason == "SourceConflict"
+        in_a_source_secret = event.involved_object.kind == "Secret" and warning.reason == "SourceConflict"
         about_sources = (
-            one.namespace == config.namespace
+            warning.namespace == config.namespace
             and (event.involved_object == service or in_a_source_secret)
-            and one.reason != LEFT_OUT
+            and warning.reason != LEFT_OUT
         )
-        if event.involved_object == secret and one.reason in NOT_SUPPLIED:
-            _keep_newest(of_namespace, one.namespace, one)
+        if event.involved_object == secret and warning.reason in NOT_SUPPLIED:
+            _keep_newest(of_namespace, warning.namespace, warning)
         elif about_sources and owner:
-            _keep_newest(conflicts if one.reason == "SourceConflict" else of_owner, owner, one)
+            _keep_newest(conflicts if warning.reason == "SourceConflict" else of_owner, owner, warning)
         elif about_sources and source:
-            _keep_newest(of_source, (source, one.reason), one)
+            _keep_newest(of_source, (source, warning.reason), warning)
     return RecentWarnings(of_namespace, of_owner, conflicts, of_source)
 
 
@@ -110,7 +110,7 @@ async def _current(
     cluster: Cluster, namespaces: set[str] | None, now: datetime
 ) -> AsyncIterator[tuple[_Event, WarningEvent]]:
     query = {"fieldSelector": f"reportingComponent={MANAGER},type=Warning"}
-    paths = ["/api/v1/events"] if namespaces is None else [f"/api/v1/namespaces/{one}/events" for one in namespaces]
+    paths = ["/api/v1/events"] if namespaces is None else [f"/api/v1/namespaces/{name}/events" for name in namespaces]
     for path in paths:
         async for event in listed(cluster, "Events", path, _Event, query=query):
             at = event.event_time

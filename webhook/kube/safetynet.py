@@ -1,6 +1,6 @@
 """Tells the chart's safety net, an admission policy in the API server, which namespaces it must leave alone.
 
-They have an account with enforce-mountable-secrets that does not list the pull secret: the API server refuses its pods
+These have an account with enforce-mountable-secrets that does not list the pull secret: the API server refuses its pods
 if they have the reference. The policy reads the account `default` itself; to read all accounts would cost more with
 each of them. So the webhook writes the namespaces into an annotation of one account that the policy reads. While no
 replica runs it may be old: pods of an account that begins to enforce then are refused until a replica runs.
@@ -64,8 +64,8 @@ class SafetyNet:
             self._news.set()
 
     def text(self) -> str | None:
-        """The namespaces, each between commas, as the policy searches for them. If there is room also those that are
-        not served: one may get an owner while no replica runs. None: all namespaces, because the served are too many.
+        """The namespaces, each between commas, as the policy searches for them. If there is room, also those that are
+        not served: one may get an owner while no replica runs. None: all, because the names of the served are too long.
         """
         for names in (self._refusing, filter(self._served, self._refusing)):
             text = ",".join(["", *sorted(names), ""])
