@@ -43,7 +43,7 @@ OWNERS = 100_000
 """Entries at most: owners with futile invalidations, and digests of dropped answers."""
 
 Report = Callable[[str, str, str], None]
-"""Records a notice about the source: reason (as in Events), message, and the owner or ""."""
+"""Records a notice about the source: reason (as in Events), message, and the owner; empty: all owners."""
 
 
 @dataclass(slots=True)

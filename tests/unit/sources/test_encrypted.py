@@ -142,13 +142,13 @@ def test_what_is_sealed_twice_is_not_handed_out() -> None:
         ("", KEYS, "its layout is unknown"),
         (VECTORS[0][2], KEYS, "cannot be decrypted"),
         (VECTORS[0][2], Keys(), "set decrypt.passphraseFile"),
-        (":".join(reversed(VECTORS[0][2].split(":"))), KEYS, "not encrypted in a layout"),
+        (":".join(reversed(VECTORS[0][2].split(":"))), KEYS, "its layout is unknown"),
         (seal("t", "o", "k1", KEYS), Keys(by_id={"k1": OTHER}), "cannot be decrypted"),
         (seal("t", "o", "k1", KEYS).replace(".k1.", ".k2."), KEYS, "cannot be decrypted"),
         (seal("t", "o", "k1", KEYS), Keys(by_id={"k3": KEY}), "a key that decrypt.keysFile does not have"),
         ("v1.k1.AAAA", KEYS, "too short"),
         ("v1.k1.AAAAA", KEYS, "not base64"),
-        ("v2.k1.AAAA", KEYS, "not encrypted in a layout"),
+        ("v2.k1.AAAA", KEYS, "its layout is unknown"),
     ],
     ids=range(11),  # what is sealed is another text each time
 )

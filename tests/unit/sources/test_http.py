@@ -153,7 +153,7 @@ def test_404_is_none_and_other_refusals_are_nobody_could_say(service: tokenservi
 def test_redirects_are_not_followed(service: tokenservice.TokenService, tmp_path: Path) -> None:
     with tokenservice.serving(tmp_path / "other") as other:
         service.status, service.headers = 307, {"Location": other.url.replace("{owner}", "alice")}
-        assert "where we do not go" in str(refused(to(service)))
+        assert "redirects are not followed" in str(refused(to(service)))
         assert not other.asked
 
 
@@ -409,7 +409,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         (answers(ok(b"\xff\xfe")), "it is not JSON"),
         (answers(b"HTTP/1.1 304 Not Modified\r\n\r\n"), "HTTP 304"),
         (answers(b"HTTP/1.1 100 Continue\r\n\r\n"), ""),
-        (answers(b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n"), "where we do not go"),
+        (answers(b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n"), "redirects are not followed"),
     ],
 )
 def test_whatever_it_sends_takes_bounded_time_and_memory_and_is_no_answer(write: Writes, message: str) -> None:

@@ -634,7 +634,7 @@ def test_a_project_has_its_users_encrypted_connections(database: Database, tmp_p
     }
     assert [c.password for c in database.ask(str(*project), **by_project)] == tokens
     database.run("UPDATE git_connections SET user_id = '8'")
-    assert "another owner's" in str(database.refused(str(*other), **by_project))
+    assert "another owner, or damaged" in str(database.refused(str(*other), **by_project))
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])

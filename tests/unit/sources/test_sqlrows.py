@@ -99,9 +99,9 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
 @pytest.mark.parametrize(
     ("wrong", "keys", "said"),
     [
-        ({"registry": None}, None, "no text in its column registry"),
+        ({"registry": None}, None, "its column registry has no text"),
         ({"username": ""}, None, "the username for ghcr.io is empty"),
-        ({"password": 5}, None, "no text in its column password"),
+        ({"password": 5}, None, "its column password has no text"),
         ({"status": "odd"}, None, "expected active, expired or revoked"),
         ({"expires": "2031"}, None, "its column expires is not a time"),
         ({"namespaces": []}, None, "not a list of names"),
@@ -109,9 +109,9 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
         ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, None, "its token is encrypted; set decrypt"),
         ({"password": "v1.k.AAAA"}, None, "its token is encrypted; set decrypt"),
         ({"password": "v2.k.AAAA"}, None, "its token is encrypted; set decrypt"),
-        ({"registry": None, "provider": "github"}, None, "no text in its column registry"),
+        ({"registry": None, "provider": "github"}, None, "its column registry has no text"),
         ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, KEYS, "cannot be decrypted"),
-        ({"password": "in the clear"}, KEYS, "not encrypted in a layout"),
+        ({"password": "in the clear"}, KEYS, "its layout is unknown"),
     ],
 )
 def test_one_bad_row_leaves_nobody_able_to_say(wrong: dict[str, Any], keys: Keys | None, said: str) -> None:
