@@ -1,4 +1,4 @@
-"""What all models of the configuration share: names that are refused when they are none, keys that must be known."""
+"""What all models of the configuration share: the types of names and expressions, and that unknown keys are refused."""
 
 from typing import Annotated
 
@@ -47,4 +47,4 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """A message for what a model does not allow names what to write instead."""
+    """The error messages of each model say what to write instead."""

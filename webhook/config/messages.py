@@ -1,4 +1,4 @@
-"""A validation error in the words of whoever wrote the file: path, value, and what to write instead."""
+"""A validation error in the words of the file: path, value, and what to write instead."""
 
 import re
 from collections.abc import Mapping

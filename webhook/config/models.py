@@ -1,4 +1,4 @@
-"""The configuration, as frozen values. What contradicts itself is refused when it is made."""
+"""The configuration, as frozen values. To make one that contradicts itself raises ValueError."""
 
 import re
 from typing import Annotated, Literal

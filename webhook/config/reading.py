@@ -23,7 +23,7 @@ MAX_CONFIG_CHARS = 1024 * 1024
 MAX_DEPTH = 20
 """Levels. The configuration has six."""
 MAX_MESSAGE_CHARS = 1000
-"""Characters of a message, which names keys and values as they stand in the file."""
+"""Characters of a message, which names keys and values as they are in the file."""
 NAMED = 3
 
 
@@ -61,7 +61,7 @@ def parse(text: str) -> Config:
 
 
 def convert(raw: Any) -> Config:
-    """From plain data, as it stands in the file. Raises ConfigError."""
+    """From plain data, as it is in the file. Raises ConfigError."""
     _known_keys(raw, Config, "")
     try:
         return msgspec.convert(raw, Config)
@@ -79,8 +79,8 @@ def schema() -> dict[str, Any]:
 
 
 class _Plain(yaml.SafeLoader):
-    """YAML as JSON has it. Not what makes more of a text than stands in it (aliases; merge keys live on them), nor what
-    loses something: of two equal keys the second one would win in silence, and what looks like a date would be one.
+    """YAML with the data types of JSON. Refuses aliases, and with them merge keys: they can make a small text very
+    large. Refuses equal keys, of which the second one would win silently. A text that looks like a date stays a text.
     """
 
     depth = 0

@@ -27,7 +27,7 @@ class Fields(Model, frozen=True):
     registry: Annotated[str, doc("where the registry is")] = "registry"
     username: Annotated[str, doc("where the user name is")] = "username"
     password: Annotated[str, doc("where the password or token is")] = "password"  # noqa: S105  # a key's name
-    expires: Annotated[str, doc("where it is said until when the credential is valid, RFC 3339")] = "expires"
+    expires: Annotated[str, doc("where the time is at which the credential expires, RFC 3339")] = "expires"
     default_registry: Annotated[str | None, doc("the registry where the answer names none")] = None
     default_username: Annotated[str | None, doc("the user name where the answer names none")] = None
 
@@ -43,7 +43,7 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
     ca_file: Annotated[str | None, doc("a file with the CA certificates to trust; else those of the system")] = None
     cert_file: Annotated[str | None, doc("a file with the client certificate, PEM")] = None
     key_file: Annotated[str | None, doc("a file with its private key, PEM")] = None
-    max_age: Annotated[Age, doc("seconds for which an answer is used that does not say it (Cache-Control)")] = 300.0
+    max_age: Annotated[Age, doc("seconds for which an answer without Cache-Control is used")] = 300.0
     timeout: Annotated[Seconds, doc("seconds that an answer may take")] = 2.0
     plain: Annotated[bool, doc("allow http: to other hosts than this one; tokens are then sent in the clear")] = False
 
