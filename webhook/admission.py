@@ -60,7 +60,7 @@ class Admission:
         except NamespaceUnknown:
             if not self.settings.owned_only:
                 raise
-            # Nobody can say, but that we are asked says enough for the reference. The Secret follows.
+            # The API server asks about owned namespaces only, which is enough for the reference. The Secret follows.
             namespace = Namespace(request.namespace, "", 0, "", enabled=True)
             self.later(request.namespace)
         if namespace is None or not namespace.served:
@@ -98,9 +98,9 @@ class Admission:
         return namespace
 
     def _concern(self, request: Request) -> Target | None:
-        """What the review is about, if it may be any of our business.
+        """The pod or template that may get the reference; None: nothing in this review.
 
-        An UPDATE of a template: only when it loses our reference. To introduce it would roll out what runs.
+        On an UPDATE a template gets it only if it would lose it. To introduce it would roll out what runs.
         """
         pod, name = target(request), self.settings.secret
         if pod is None or pod.opted_out:

@@ -1,4 +1,4 @@
-"""Owner rules: where in a namespace's metadata its owner is found. The first rule that says something wins."""
+"""Owner rules: where in a namespace's metadata its owner is found. The first rule that finds an owner wins."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -23,7 +23,7 @@ MAX_DATA_BYTES = 1024 * 1024
 MAX_ENDS = 50
 """Expiry times in a pull secret: the first ones."""
 SOON = timedelta(days=7)
-"""The expiry of a credential is mentioned when it is nearer than this."""
+"""The expiry of a credential is reported when it is nearer than this."""
 
 
 @dataclass(frozen=True, slots=True)

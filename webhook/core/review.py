@@ -197,7 +197,7 @@ def _checked(api_version: str, kind: str, request: Request) -> Request:
 
 
 def target(request: Request) -> Target | None:
-    """None: nothing in this review is ours to touch. Raises MalformedReview."""
+    """None: the webhook patches nothing in such a review. Raises MalformedReview."""
     kind = _ACTED_ON.get((request.kind.group, request.kind.kind, request.operation))
     if kind is None or request.sub_resource or request.object is None or request.object.spec is None:
         return None
@@ -247,7 +247,7 @@ _ENCODE = msgspec.json.Encoder().encode
 
 
 def answer(uid: str, patch: str = "", warnings: Sequence[str] = ()) -> bytes:
-    """`patch`: as `patch.encoded` gives it. Always allowed: to refuse a pod is nothing that this webhook ever does."""
+    """`patch`: as `patch.encoded` gives it. Always allowed: this webhook never refuses a pod."""
     response = _Response(uid=uid, allowed=True, warnings=warnings or None)
     if patch:
         response.patch_type, response.patch = "JSONPatch", patch

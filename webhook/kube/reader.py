@@ -96,7 +96,7 @@ class Reader:
 
 
 def _registries(content: str) -> tuple[str, ...]:
-    """Empty for a Secret that is larger than an honest one."""
+    """Empty for a Secret that is larger than the webhook writes."""
     found = registries(content) if len(content) <= MAX_CONTENT_CHARS else ()
     return tuple(map(sys.intern, found)) if sum(map(len, found)) <= MAX_REGISTRIES_CHARS else ()
 

@@ -1,4 +1,4 @@
-"""From watches into views; a change in a view says which namespace to reconcile."""
+"""Feeds the views from watches, and calls back with the namespace to reconcile when a view has changed."""
 
 import asyncio
 import time

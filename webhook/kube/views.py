@@ -162,11 +162,13 @@ class Namespaces(View[Namespace]):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A service account: its pull secrets (the first of many, and ours), and whether its pods may have no others."""
+    """A service account. `enforced`: its pods may name no pull secret that it does not list."""
 
     version: int
     names: str
-    """Of its pull secrets, joined by slashes, which no name has: a tenth of the memory of as many strings."""
+    """Of its pull secrets (of many, the first ones and ours), joined by slashes, which no name contains: a tenth of the
+    memory of as many strings.
+    """
     enforced: bool
 
     @property

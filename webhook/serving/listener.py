@@ -24,8 +24,8 @@ BACKLOG = 1024
 AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop, which takes less than a millisecond."""
 MIN_TURNS = 16
-"""Turns of the event loop for which a new connection keeps its slot at least: one turn begins only so many handshakes.
-A handshake and a review take 4."""
+"""A new connection keeps its slot for at least so many turns of the event loop, because one turn begins only a part of
+the handshakes. A handshake and a review take 4."""
 RECEIVE_BUFFER_BYTES = 32 * 1024
 """Bytes in the kernel for each connection. What is read from it in one turn stays allocated twice until its end."""
 HEADER_BYTES = 5

@@ -170,7 +170,7 @@ class Editor:
         return found[0] if found else "\n"
 
     def _head(self, start: int) -> str | None:
-        """What stands before this position in its line, if it is white space only."""
+        """The part of the line before this position, if it is white space only."""
         before = start
         while before and self._text[before - 1] in " \t":
             before -= 1

@@ -112,7 +112,7 @@ class Node:
         return self.found[name]
 
     def merged(self) -> Iterator["Node"]:
-        """What stands under `<<` of a mapping: another one, or a list of them."""
+        """The value of `<<` in a mapping: another mapping, or a list of them."""
         if self.type is yaml.SequenceStartEvent:
             yield from (child.real for child in self.children if child.real.type is yaml.MappingStartEvent)
         elif (merge := self.pairs().get("<<")) and not merge[0].start.style:
