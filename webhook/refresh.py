@@ -15,13 +15,12 @@ How long a namespace waits for its next reconcile depends on what happened:
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from webhook.core.backoff import Backoff
+from webhook.core.backoff import Backoff, jittered
 from webhook.core.notice import Notice, Record
 from webhook.fairness import yield_to_reviews
 from webhook.supply import Supplied
@@ -250,4 +249,4 @@ class Refresh:
 
 def _moment() -> float:
     """Seconds until this replica handles a change that all replicas see."""
-    return random.uniform(0.0, SPREAD_SECONDS)  # noqa: S311  # keeps replicas apart, guards nothing
+    return jittered(SPREAD_SECONDS, 1.0)

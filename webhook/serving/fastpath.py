@@ -5,12 +5,8 @@ uvicorn starts a task for each request head, and Starlette routes it; both toget
 needs no waiting, it is written here. If not, uvicorn gets the request as if it had just arrived.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, cast
-
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from webhook.core.review import Request
 from webhook.serving.limits import LimitedProtocol
@@ -31,15 +27,8 @@ _ODD = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade"})
 
 
 class ReviewProtocol(LimitedProtocol):
-    def __init__(
-        self,
-        at_once: AtOnce,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, at_once: AtOnce, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._at_once = at_once
         self._held: list[bytes] | None = None
 
