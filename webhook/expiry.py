@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from webhook.core.credential import has_ended
+from webhook.core.credential import has_expired
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Record
 from webhook.core.pullsecret import SOON, ExistingSecret
@@ -39,25 +39,25 @@ class Expiry:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        now, ending, ended, looked = self._now(), 0, 0, 0
+        now, expiring, expired, looked = self._now(), 0, 0, 0
         before, self._seen, reported, self._reported = self._seen, {}, self._reported, {}
-        for namespace, existing in [one for one in self._existing.items() if one[1].ends]:
+        for namespace, existing in [one for one in self._existing.items() if one[1].expiries]:
             known = before.get(namespace, {})
-            ends = self._seen[namespace] = {end: known.get(end, end - now > SHORT) for end in existing.ends}
-            ended += has_ended(min(ends), now)
-            if soon := [
-                end for end, long in ends.items() if long and not has_ended(end, now) and has_ended(end, now + SOON)
-            ]:
-                ending += 1
-                self._reported[namespace] = end = min(soon)
-                if end != reported.get(namespace):
-                    self._report(namespace, end)
-            if (looked := looked + len(ends)) > BATCH:
+            of_long = {at: known.get(at, at - now > SHORT) for at in existing.expiries}
+            self._seen[namespace] = of_long
+            expired += has_expired(min(of_long), now)
+            week = [at for at, long in of_long.items() if long and has_expired(at, now + SOON)]
+            if soon := [at for at in week if not has_expired(at, now)]:
+                expiring += 1
+                self._reported[namespace] = expiry = min(soon)
+                if expiry != reported.get(namespace):
+                    self._report(namespace, expiry)
+            if (looked := looked + len(of_long)) > BATCH:
                 looked = 0
                 await yield_to_reviews()
-        self._metrics.ending.set(ending)
-        self._metrics.ended.set(ended)
+        self._metrics.expiring.set(expiring)
+        self._metrics.expired.set(expired)
 
-    def _report(self, namespace: str, end: datetime) -> None:
-        message = f"a credential in it expires at {end:%Y-%m-%d %H:%M} UTC; renew it at its source"
-        self._record(Notice("CredentialEnds", message, namespace, "Secret", self._name))
+    def _report(self, namespace: str, expiry: datetime) -> None:
+        message = f"a credential in it expires at {expiry:%Y-%m-%d %H:%M} UTC; renew it at its source"
+        self._record(Notice("CredentialExpires", message, namespace, "Secret", self._name))

@@ -88,7 +88,7 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
         "accounts_barring": [],
     }
     assert (found[poor]["state"], found[poor]["note"]) == ("none", "no credential is known")
-    assert found[ended]["problem"] == f"a credential of {ended} ended 2020-01-01 00:00; renew it"
+    assert found[ended]["problem"] == f"a credential of {ended} expired at 2020-01-01 00:00; renew it"
     assert found[moved]["problem"].startswith("the Secret is not the webhook's")
     assert found[moved]["pods_without"] == ["before"]
 
@@ -132,15 +132,15 @@ def test_an_end_is_shown_before_it_comes(cluster: ControlPlane, webhook: Webhook
     cluster.namespace(owner, labels={OWNER: owner})
     stands(cluster, owner, token)
     shown = lines(status(cluster, owner, "-n", owner, "-o", "json"))[owner]
-    assert (shown["state"], shown["note"]) == ("right", "a credential ends soon")
+    assert (shown["state"], shown["note"]) == ("right", "a credential expires soon")
     assert datetime.fromisoformat(shown["expires"]) == end
 
     def told() -> str | None:
         events = cluster.api.list("Event", owner)
-        return next((e.get("note") or e["message"] for e in events if e["reason"] == "CredentialEnds"), None)
+        return next((e.get("note") or e["message"] for e in events if e["reason"] == "CredentialExpires"), None)
 
     assert f"expires at {end:%Y-%m-%d %H:%M} UTC" in cluster.wait(told, "the Event")
-    [shown_there] = re.findall(r"^pullsecret_webhook_pull_secrets_ending (.*)$", webhook.metrics(), re.MULTILINE)
+    [shown_there] = re.findall(r"^pullsecret_webhook_pull_secrets_expiring (.*)$", webhook.metrics(), re.MULTILINE)
     assert float(shown_there) >= 1
 
 

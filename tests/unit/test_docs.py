@@ -173,7 +173,7 @@ FIGURES = {
     "docs/guarantees-and-limits.md": {
         f"the first {reader.MAX_SECRETS} pull secrets of an account",
         f"names of {reader.MAX_NAMES_CHARS:,} characters together",
-        f"the first {pullsecret.MAX_ENDS} expiry times",
+        f"the first {pullsecret.MAX_EXPIRIES} expiry times",
         f"larger than {reader.MAX_CONTENT_CHARS // 1024} KiB",
         f"more than {reader.MAX_REGISTRIES_CHARS:,} characters together",
         f"{LONGEST_ANNOTATION // 1024} KiB",

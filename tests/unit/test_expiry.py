@@ -33,8 +33,10 @@ class Case:
         asyncio.run(self.expiry.look())
         lines = generate_latest(self.metrics.registry).decode().splitlines()
         values = dict(line.split(" ") for line in lines if line.startswith("pullsecret_webhook_pull_secrets_"))
-        ending, ended = (float(values[f"pullsecret_webhook_pull_secrets_{name}"]) for name in ("ending", "ended"))
-        return int(ending), int(ended)
+        expiring, expired = (
+            float(values[f"pullsecret_webhook_pull_secrets_{name}"]) for name in ("expiring", "expired")
+        )
+        return int(expiring), int(expired)
 
 
 def test_an_end_is_told_once_a_week_before() -> None:
@@ -45,7 +47,7 @@ def test_an_end_is_told_once_a_week_before() -> None:
     assert case.look() == (1, 0)
     assert case.look() == (1, 0)
     message = "a credential in it expires at 2030-01-31 00:00 UTC; renew it at its source"
-    assert case.told == [Notice("CredentialEnds", message, "team", "Secret", "ghcr-secret")]
+    assert case.told == [Notice("CredentialExpires", message, "team", "Secret", "ghcr-secret")]
     case.now = NOW + 30 * DAY
     assert case.look() == (0, 1)
     case.stands("team", NOW + 35 * DAY)  # renewed, for less than a week

@@ -194,7 +194,7 @@ def _lost(secret: PullSecretObject, known: Credentials | None, owner: str, now: 
         return f"a source Secret of {quoted(owner)} is broken", "repair it"
     fresh = known.unexpired(now)
     if not fresh.items:
-        state = "has ended" if known.items else "is in no source Secret"
+        state = "has expired" if known.items else "is in no source Secret"
         return (
             f"the credential of {quoted(owner)} {state}; the webhook would remove the credentials in this Secret",
             "create a source Secret with a valid credential first",

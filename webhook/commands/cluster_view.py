@@ -110,7 +110,7 @@ class SourceSecrets:
     of_owner: Mapping[str, Mapping[str, SourceSecret]]
 
     def usable(self, namespace: Namespace) -> Credentials | None:
-        """The owner's credentials for the namespace, also those that have ended. None: a source Secret is broken."""
+        """The owner's credentials for the namespace, also expired ones. None: a source Secret is broken."""
         found = merge(self.of_owner.get(namespace.owner or "", {}))
         return found.usable_in(namespace.name) if isinstance(found, Credentials) else None
 

@@ -120,11 +120,11 @@ def _within(namespace: str | None, resource: str) -> str:
 def text(report: Report) -> str:
     """The warnings about sources, then the table with problems and notes below each row, then the summary."""
     lines = report.lines
-    rows = [("NAMESPACE", "OWNER", "SECRET", "ENDS", "WRITTEN", "REGISTRIES")]
+    rows = [("NAMESPACE", "OWNER", "SECRET", "EXPIRES", "WRITTEN", "REGISTRIES")]
     for line in lines:
-        ends, written = _short(line.expires), _short(line.written)
+        expires_at, written = _short(line.expires), _short(line.written)
         owner = quoted(line.owner, MAX_CELL_CHARS) if line.owner else "-"
-        rows.append((quoted(line.namespace), owner, line.state, ends, written, some(line.registries) or "-"))
+        rows.append((quoted(line.namespace), owner, line.state, expires_at, written, some(line.registries) or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     out = []
     for row, about in zip(rows, (None, *lines), strict=True):

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from webhook.commands.cluster_view import PullSecretObject
-from webhook.core.credential import Credentials, has_ended, next_end
+from webhook.core.credential import Credentials, has_expired, next_expiry
 from webhook.core.dockerconfig import DockerConfigError
 from webhook.core.names import NAMESPACE_UID
 from webhook.core.pullsecret import SOON, ExistingSecret, Leave, Namespace, Planner
@@ -20,7 +20,7 @@ State = Literal["right", "none", "wrong", "unserved"]
 class Line:
     """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs attention.
 
-    `expires`: when the next of its credentials ends; if all have ended, when the first one did.
+    `expires`: when the next of its credentials expires; if all have expired, when the first one did.
     """
 
     namespace: str
@@ -116,17 +116,17 @@ class Judge:
         warning = self.warnings.of_namespace.get(name)
         if problem and warning is not None and warning.is_after(seen.written):
             problem += f"; {warning}"
-        ends = seen.existing.ends
-        end = next_end(ends, self.now)
-        soon = end is not None and has_ended(end, self.now + SOON)
-        notes = ["a credential ends soon"] if soon else []
+        expiries = seen.existing.expiries
+        expiry = next_expiry(expiries, self.now)
+        soon = expiry is not None and has_expired(expiry, self.now + SOON)
+        notes = ["a credential expires soon"] if soon else []
         notes += [str(conflict)] if (conflict := self.warnings.conflicts.get(owner or "")) and not self.asked else []
         return Line(
             name,
             owner,
             "wrong" if problem else "right",
             seen.registries if seen.existing.ours else (),
-            end or min(ends, default=None),
+            expiry or min(expiries, default=None),
             seen.written,
             problem,
             "; ".join(notes),
@@ -139,7 +139,7 @@ class Judge:
         if known.unexpired(self.now).items:
             return f"the Secret is missing; {warning or 'is the webhook running?'}"
         if known.items:
-            return f"there is no Secret: the credential of {quoted(owner)} has ended; renew it"
+            return f"there is no Secret: the credential of {quoted(owner)} has expired; renew it"
         if warning is None and not self.asked:
             warning = self.warnings.of_owner.get(owner) or self.warnings.outage
         return f"there is no Secret; {warning}" if warning else ""
@@ -158,8 +158,8 @@ class Judge:
             return "the Secret is for an earlier namespace of this name"
         if seen.unreadable:
             return f"the content of the Secret is not usable: {seen.unreadable}"
-        if ended := [end for end in existing.ends if has_ended(end, self.now)]:
-            return f"a credential of {quoted(namespace.owner or '')} ended {min(ended):%Y-%m-%d %H:%M}; renew it"
+        if expired := [expiry for expiry in existing.expiries if has_expired(expiry, self.now)]:
+            return f"a credential of {quoted(namespace.owner or '')} expired at {min(expired):%Y-%m-%d %H:%M}; renew it"
         return ""
 
     def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> str:

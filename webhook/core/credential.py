@@ -122,12 +122,12 @@ class Credential:
             raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic does not allow")
 
     @property
-    def end(self) -> datetime | None:
+    def expiry(self) -> datetime | None:
         """From this time on it is written nowhere new. All other code about expiry uses this."""
         return self.expires
 
-    def ended(self, now: datetime) -> bool:
-        return self.end is not None and has_ended(self.end, now)
+    def expired(self, now: datetime) -> bool:
+        return self.expiry is not None and has_expired(self.expiry, now)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -146,11 +146,11 @@ class Credentials:
         """Bytes of memory, approximately."""
         return 100 + sum(len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.items)
 
-    def next_end(self, now: datetime) -> datetime | None:
-        return next_end((c.end for c in self.items if c.end is not None), now)
+    def next_expiry(self, now: datetime) -> datetime | None:
+        return next_expiry((c.expiry for c in self.items if c.expiry is not None), now)
 
     def unexpired(self, now: datetime) -> "Credentials":
-        return replace(self, items=tuple(c for c in self.items if not c.ended(now)))
+        return replace(self, items=tuple(c for c in self.items if not c.expired(now)))
 
 
 def joined(parts: Iterable[Credentials]) -> Credentials:
@@ -162,15 +162,15 @@ def in_order(items: Iterable[Credential]) -> tuple[Credential, ...]:
     """Sorts those of one source, which may return them in any order. For one registry the last to expire is first."""
 
     def key(c: Credential) -> tuple[str, tuple[str, ...], float, str, str]:
-        end = math.inf if c.end is None else c.end.timestamp()
-        return c.registry, c.namespaces, -end, c.username, c.password
+        expiry = math.inf if c.expiry is None else c.expiry.timestamp()
+        return c.registry, c.namespaces, -expiry, c.username, c.password
 
     return tuple(sorted(items, key=key))
 
 
-def has_ended(end: datetime, now: datetime) -> bool:
-    return end <= now
+def has_expired(expiry: datetime, now: datetime) -> bool:
+    return expiry <= now
 
 
-def next_end(ends: Iterable[datetime], now: datetime) -> datetime | None:
-    return min((end for end in ends if not has_ended(end, now)), default=None)
+def next_expiry(expiries: Iterable[datetime], now: datetime) -> datetime | None:
+    return min((expiry for expiry in expiries if not has_expired(expiry, now)), default=None)

@@ -48,13 +48,13 @@ def merged(known: Credentials, namespace: str, now: datetime) -> Merged:
         winner = taken.setdefault(one.registry, one)
         if _contradicts(winner, one):
             conflicts[Conflict(one.registry, winner.origin, one.origin)] = None
-    return Merged(tuple(taken.values()), tuple(conflicts), usable.next_end(now))
+    return Merged(tuple(taken.values()), tuple(conflicts), usable.next_expiry(now))
 
 
 def _rank(c: Credential, now: datetime) -> tuple[bool, bool, float]:
     """The lowest is used."""
-    ended = c.ended(now)
-    return ended, not c.namespaces, -c.end.timestamp() if ended and c.end is not None else 0.0
+    expired = c.expired(now)
+    return expired, not c.namespaces, -c.expiry.timestamp() if expired and c.expiry is not None else 0.0
 
 
 def _contradicts(one: Credential, other: Credential) -> bool:

@@ -102,13 +102,13 @@ class Metrics:
         self.broken_sources = Flags(
             "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
         )
-        self.expired = Names("source_secret_expired", "1 for each source Secret with an expired credential")
-        self.registry.register(self.expired)
-        self.ending = self._gauge(
-            "pull_secrets_ending",
+        self.source_expired = Names("source_secret_expired", "1 for each source Secret with an expired credential")
+        self.registry.register(self.source_expired)
+        self.expiring = self._gauge(
+            "pull_secrets_expiring",
             "Pull secrets with a credential that expires within a week and is valid for more than a day",
         )
-        self.ended = self._gauge("pull_secrets_ended", "Pull secrets with an expired credential")
+        self.expired = self._gauge("pull_secrets_expired", "Pull secrets with an expired credential")
         self.asked = self._counter(
             "source_questions",
             "Questions to a source for one owner, by result: answered, unavailable",

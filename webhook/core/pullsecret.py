@@ -20,7 +20,7 @@ from webhook.core.notice import Notice
 
 MAX_DATA_BYTES = 1024 * 1024
 """Bytes of data that the API server takes in a Secret."""
-MAX_ENDS = 50
+MAX_EXPIRIES = 50
 """Expiry times in a pull secret: the first ones."""
 SOON = timedelta(days=7)
 """The expiry of a credential is reported when it is nearer than this."""
@@ -46,7 +46,7 @@ class Namespace:
 class ExistingSecret:
     """What is known of the Secret of our name in one namespace. Never its content: `digest` is keyed per process.
 
-    `registries` and `ends`: the registries and expiry times of its credentials, if it is ours.
+    `registries` and `expiries`: the registries and expiry times of its credentials, if it is ours.
     """
 
     namespace: str
@@ -59,7 +59,7 @@ class ExistingSecret:
     owner: str | None
     digest: bytes
     registries: tuple[str, ...] = field(default=(), repr=False)
-    ends: tuple[datetime, ...] = ()
+    expiries: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +92,19 @@ Step = Leave | Write | Delete
 class Plan:
     """What to do, and `until` when that holds if nothing changes; None: always.
 
-    For people: `conflicts` between credentials, and `ended`: the expired credentials without a replacement.
+    For people: `conflicts` between credentials, and `expired`: the expired credentials without a replacement.
     """
 
     step: Step
     until: datetime | None = None
     conflicts: tuple[Conflict, ...] = ()
-    ended: tuple[Credential, ...] = ()
+    expired: tuple[Credential, ...] = ()
 
     def notices(self, owner: str) -> Iterator[Notice]:
         """About the objects that the credentials come from."""
         for conflict in self.conflicts:
             yield _of(conflict.loser, "SourceConflict", conflict.words(owner), owner)
-        for one in self.ended:
+        for one in self.expired:
             message = f"{one.origin}: the credential of owner {owner} for {one.registry} has expired; renew it"
             yield _of(one.origin, "CredentialExpired", message, owner)
 
@@ -157,10 +157,10 @@ class Planner:
         # An expired credential stays in a Secret that has one for its registry (a container that restarts needs it)
         # until another one replaces it. It is written nowhere else.
         found = merged(known, namespace.name, now)
-        ended = tuple(c for c in found.items if c.ended(now))
+        expired = tuple(c for c in found.items if c.expired(now))
         present = existing.registries if existing is not None and same else ()
-        items = [c for c in found.items if not c.ended(now) or c.registry in present]
-        return Plan(self._written(namespace, items, existing, same=same), found.until, found.conflicts, ended)
+        items = [c for c in found.items if not c.expired(now) or c.registry in present]
+        return Plan(self._written(namespace, items, existing, same=same), found.until, found.conflicts, expired)
 
     def _unserved(self, existing: ExistingSecret | None) -> Step:
         if existing is None or self.when_unowned == "keep":
@@ -188,9 +188,9 @@ class Planner:
         It carries expiry times for expiry.py and `pullsecret status`, which cannot ask the sources: all of them,
         because the next one depends on the time, and a restart must find what it would write.
         """
-        ends = sorted({c.end.astimezone(UTC).replace(microsecond=0) for c in items if c.end is not None})
-        ends = ends[:MAX_ENDS]
-        expires = {EXPIRES: ",".join(f"{end:%Y-%m-%dT%H:%M:%SZ}" for end in ends)} if ends else {}
+        expiries = sorted({c.expiry.astimezone(UTC).replace(microsecond=0) for c in items if c.expiry is not None})
+        expiries = expiries[:MAX_EXPIRIES]
+        expires = {EXPIRES: ",".join(f"{expiry:%Y-%m-%dT%H:%M:%SZ}" for expiry in expiries)} if expiries else {}
         return {
             "apiVersion": "v1",
             "kind": "Secret",

@@ -20,7 +20,7 @@ from webhook.core.names import (
     is_ours,
 )
 from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule, find_owner
-from webhook.core.pullsecret import MAX_ENDS, ExistingSecret, Fingerprint, Namespace
+from webhook.core.pullsecret import MAX_EXPIRIES, ExistingSecret, Fingerprint, Namespace
 from webhook.core.times import as_written, in_utc
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Meta, NamespaceObject, SecretObject
@@ -81,7 +81,7 @@ class Reader:
                 ]
             ),
             registries=_registries(content) if ours and content else (),
-            ends=_times(expires) if ours and expires else (),
+            expiries=_times(expires) if ours and expires else (),
         )
 
     def account(self, seen: AccountObject) -> Account:
@@ -103,10 +103,10 @@ def _registries(content: str) -> tuple[str, ...]:
 
 def _times(text: str) -> tuple[datetime, ...]:
     """Empty for a text in another form than ours."""
-    if len(text) > MAX_ENDS * len("2030-01-31T12:00:00Z,"):
+    if len(text) > MAX_EXPIRIES * len("2030-01-31T12:00:00Z,"):
         return ()
     try:
-        return tuple(in_utc(end) for end in map(as_written, text.split(",")) if end.tzinfo)
+        return tuple(in_utc(expiry) for expiry in map(as_written, text.split(",")) if expiry.tzinfo)
     except ValueError:
         return ()
 

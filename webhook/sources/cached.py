@@ -231,9 +231,9 @@ class Cached:
     def _freshness(self, answer: Answer) -> float:
         """Seconds, at most until the first credential expires: by then there may be a new one."""
         now = self._now()
-        end = answer.credentials.next_end(now)
+        expiry = answer.credentials.next_expiry(now)
         fresh_for = min(max(answer.fresh_for, MIN_FRESH_SECONDS), MAX_FRESH_SECONDS)
-        return min(fresh_for, (end - now).total_seconds()) if end is not None else fresh_for
+        return min(fresh_for, (expiry - now).total_seconds()) if expiry is not None else fresh_for
 
     def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
         self._entries[owner] = _Entry(answer, _clock() + fresh_for)

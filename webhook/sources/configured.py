@@ -34,7 +34,7 @@ def configured(
         name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
         if isinstance(model, SecretsSource):
             secrets = SecretSource(cluster, config.namespace, changed, record, metrics, name)
-            metrics.expired.names = functools.partial(_expired, secrets, now)
+            metrics.source_expired.names = functools.partial(_expired, secrets, now)
             sources.append((name, secrets))
         else:
             origin = Origin(name, config.namespace, "Service", config.tls.service)

@@ -19,7 +19,7 @@ from webhook.core.credential import (
     Credentials,
     Origin,
     canonical_registry,
-    has_ended,
+    has_expired,
     joined,
 )
 from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
@@ -154,7 +154,7 @@ class SecretSource:
         self._secrets: View[SourceSecret] = View()
         self._of_owner: dict[str, Credentials | str] = {}
         self._names: dict[str, set[str]] = {}
-        self._ends: dict[str, datetime] = {}
+        self._expiries: dict[str, datetime] = {}
         """By Secret: when its first credential expires."""
         self._unread: set[str] = set()
         self._behind = False
@@ -247,7 +247,7 @@ class SecretSource:
         owners: set[str] = set()
         for name, (before, after) in changes.items():
             self._report(name, after)
-            self._note_end(name, after)
+            self._note_expiry(name, after)
             for owner in {s.owner for s in (before, after) if s is not None and s.owner is not None}:
                 self._index(owner, name, after)
                 owners.add(owner)
@@ -280,13 +280,13 @@ class SecretSource:
         if problems:
             self._record(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
 
-    def _note_end(self, name: str, after: SourceSecret | None) -> None:
-        ends = [c.end for c in (after.credentials if after else None) or () if c.end is not None]
-        if ends:
-            self._ends[name] = min(ends)
+    def _note_expiry(self, name: str, after: SourceSecret | None) -> None:
+        expiries = [c.expiry for c in (after.credentials if after else None) or () if c.expiry is not None]
+        if expiries:
+            self._expiries[name] = min(expiries)
         else:
-            self._ends.pop(name, None)
+            self._expiries.pop(name, None)
 
     def expired(self, now: datetime) -> list[str]:
         """Source Secrets with an expired credential."""
-        return [name for name, end in self._ends.items() if has_ended(end, now)]
+        return [name for name, expiry in self._expiries.items() if has_expired(expiry, now)]

@@ -190,7 +190,7 @@ ENDED = Credentials((Credential("ghcr.io", "alice", "x", NOW - timedelta(days=1)
     [
         (None, ["ghcr.io"], "broken"),
         (Credentials(), ["ghcr.io"], "is in no source Secret"),
-        (ENDED, ["ghcr.io"], "has ended"),
+        (ENDED, ["ghcr.io"], "has expired"),
         (GHCR, ["ghcr.io", "quay.io"], "no credential for quay.io"),
         (Credentials((Credential("ghcr.io/alice", "a", "x"),)), ["ghcr.io"], "no credential for ghcr.io"),
     ],

@@ -150,7 +150,7 @@ def test_a_secret_as_the_webhook_writes_it() -> None:
         written=datetime(2029, 12, 31, 10, tzinfo=UTC),
         registries=("ghcr.io", "quay.io"),
     )
-    assert seen.existing.ends == (datetime(2030, 5, 1, tzinfo=UTC),)
+    assert seen.existing.expiries == (datetime(2030, 5, 1, tzinfo=UTC),)
     assert seen.existing.registries == ("ghcr.io", "quay.io")
     line = Judge(PLANNER, NOW, asked=False)(SPACE, seen, Credentials())
     assert (line.state, line.problem, line.note, line.needs_a_human) == ("right", "", "", False)
@@ -179,7 +179,7 @@ def test_what_was_said_before_the_secret_was_written_is_no_reason() -> None:
         (replace(RIGHT, namespace_uid="before"), "earlier namespace"),
         (replace(RIGHT, unreadable="it is not JSON"), "not usable: it is not JSON"),
         (but(digest=b"other"), "the Secret differs from the source Secrets of alice"),
-        (but(ends=(NOW,)), "ended 2030-01-01 00:00; renew it"),
+        (but(expiries=(NOW,)), "expired at 2030-01-01 00:00; renew it"),
     ],
 )
 def test_what_is_wrong(seen: Seen, problem: str) -> None:
@@ -196,7 +196,7 @@ def test_what_is_wrong(seen: Seen, problem: str) -> None:
         (Credentials(), "a quota forbids it", 'there is no Secret; an Event in team says: "a quota forbids it"'),
         (GHCR, "", "the Secret is missing; is the webhook running?"),
         (GHCR, "a quota forbids it", 'the Secret is missing; an Event in team says: "a quota forbids it"'),
-        (ENDED, "", "there is no Secret: the credential of alice has ended; renew it"),
+        (ENDED, "", "there is no Secret: the credential of alice has expired; renew it"),
         (None, "", "there is no Secret, and a source Secret of alice is broken"),
     ],
 )
@@ -207,13 +207,13 @@ def test_why_there_is_none(known: Credentials | None, said: str, problem: str) -
 
 
 def test_an_end_that_comes_is_said_before_it_comes() -> None:
-    assert JUDGE(SPACE, but(ends=(NOW + timedelta(days=8),)), GHCR).note == ""
+    assert JUDGE(SPACE, but(expiries=(NOW + timedelta(days=8),)), GHCR).note == ""
     soon = NOW + timedelta(days=6)
-    line = JUDGE(SPACE, but(ends=(soon,)), GHCR)
-    assert (line.expires, line.note, line.needs_a_human) == (soon, "a credential ends soon", False)
-    line = JUDGE(SPACE, but(ends=(NOW - timedelta(days=1), soon)), GHCR)  # also beside one that has ended
-    assert (line.expires, line.note) == (soon, "a credential ends soon")
-    assert line.problem == "a credential of alice ended 2029-12-31 00:00; renew it"
+    line = JUDGE(SPACE, but(expiries=(soon,)), GHCR)
+    assert (line.expires, line.note, line.needs_a_human) == (soon, "a credential expires soon", False)
+    line = JUDGE(SPACE, but(expiries=(NOW - timedelta(days=1), soon)), GHCR)  # also beside one that has ended
+    assert (line.expires, line.note) == (soon, "a credential expires soon")
+    assert line.problem == "a credential of alice expired at 2029-12-31 00:00; renew it"
 
 
 def test_a_source_that_is_not_asked_from_here() -> None:
@@ -411,7 +411,7 @@ def test_the_table() -> None:
         Line("b", "carol", "wrong", problem="the Secret is for owner bob"),
     ]
     assert text(Report(lines)).splitlines() == [
-        "NAMESPACE  OWNER  SECRET  ENDS              WRITTEN           REGISTRIES",
+        "NAMESPACE  OWNER  SECRET  EXPIRES           WRITTEN           REGISTRIES",
         "a          alice  right   2030-01-01 00:00  2030-01-01 00:00  ghcr.io",
         "long-name  bob    none    -                 -                 -",
         "  no credential is known",
@@ -435,7 +435,7 @@ def test_what_others_wrote_is_one_cell_or_in_quotes(owner: str, said: str, kind:
     judge = told(said)
     found = [
         judge(space, replace(seen, type=kind, registries=(kind,) * 9), known)
-        for seen in (RIGHT, but(dockerconfig=False), but(owner=said), but(ends=(NOW,)))
+        for seen in (RIGHT, but(dockerconfig=False), but(owner=said), but(expiries=(NOW,)))
         for known in (GHCR, ENDED, None)
     ]
     found += [judge(space, None, known) for known in (GHCR, ENDED, None, Credentials())]

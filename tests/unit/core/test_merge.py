@@ -111,7 +111,7 @@ def test_no_registry_is_left_out_and_no_contradiction_hidden(drawn: list[list[Cr
         if not offered:
             assert registry not in taken
             continue
-        fresh = [c for c in offered if not c.ended(NOW)]
+        fresh = [c for c in offered if not c.expired(NOW)]
         limited = [c for c in fresh or offered if c.namespaces] or fresh or offered
         last = max((c.expires for c in limited if c.expires), default=NOW)
         best = limited if fresh else [c for c in limited if c.expires == last]

@@ -14,7 +14,7 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.dockerconfig import parse
 from webhook.core.pullsecret import (
     FOREIGN,
-    MAX_ENDS,
+    MAX_EXPIRIES,
     NO_CREDENTIAL,
     TOO_LARGE,
     UNAVAILABLE,
@@ -167,7 +167,7 @@ def test_when_its_credentials_end_stands_in_it() -> None:
 def test_of_many_ends_the_first_stand_in_it() -> None:
     many = [replace(GHCR, registry=f"{n}.example", expires=NOW + timedelta(days=60 - n)) for n in range(60)]
     written = PLANNER.body(TEAM, many)["metadata"]["annotations"]["pullsecret-webhook/expires"].split(",")
-    assert len(written) == MAX_ENDS
+    assert len(written) == MAX_EXPIRIES
     assert written[0] == f"{NOW + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 
 
@@ -185,7 +185,7 @@ def test_a_plan_holds_until_the_next_credential_here_ends() -> None:
     known = Credentials((EXPIRED, soon, later, elsewhere, HARBOR))
     made = PLANNER(TEAM, known, None, NOW)
     assert made.until == soon.expires
-    assert made.ended == (EXPIRED,)
+    assert made.expired == (EXPIRED,)
     assert PLANNER(TEAM, known, None, NOW + timedelta(hours=1)).until == later.expires
     assert PLANNER(TEAM, known, None, NOW + timedelta(hours=2)).until is None
     assert PLANNER(TEAM, None, None, NOW).until is None
