@@ -52,7 +52,7 @@ class Admission:
 
     async def __call__(self, request: Request, deadline: float) -> Answer:
         """`deadline`: loop time until which to wait for the Secret. Raises NamespaceUnknown, PatchDoesNotApply."""
-        pod = self._concern(request)
+        pod = self._target(request)
         if pod is None:
             return _not_served(request)
         try:
@@ -73,7 +73,7 @@ class Admission:
 
     def at_once(self, request: Request) -> Answer | None:
         """The same answer, when all that it takes is known and the Secret is right: nearly always. Else None."""
-        pod = self._concern(request)
+        pod = self._target(request)
         if pod is None:
             return _not_served(request)
         namespace = self._known(request.namespace)
@@ -97,7 +97,7 @@ class Admission:
             return None
         return namespace
 
-    def _concern(self, request: Request) -> Target | None:
+    def _target(self, request: Request) -> Target | None:
         """The pod or template that may get the reference; None: nothing in this review.
 
         On an UPDATE a template gets it only if it would lose it. To introduce it would roll out what runs.

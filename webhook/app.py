@@ -119,7 +119,7 @@ class App:
                 self._config.pull_secret.name,
                 self._metrics,
                 connected.events.record,
-                parts.refresh.news,
+                parts.refresh.look_soon,
                 parts.supply.secret_changed,
             ),
             _for_ever("safety net", connected.net.run),

@@ -107,19 +107,19 @@ class Refresh:
     def look(self, namespace: str) -> None:
         self._look(namespace, 0.0)
 
-    def news(self, namespace: str) -> None:
+    def look_soon(self, namespace: str) -> None:
         """From a watch: the other replicas get it too, and the namespace's tenant may have caused it."""
         self._look(namespace, _moment())
 
-    def _look(self, namespace: str, delay: float, *, news: bool = False) -> None:
+    def _look(self, namespace: str, delay: float, *, urgent: bool = False) -> None:
         if namespace in self._working:
-            self._working[namespace] = self._working[namespace] or news
+            self._working[namespace] = self._working[namespace] or urgent
             return
         loop = asyncio.get_running_loop()
         now, pace = loop.time(), self._paces.get(namespace)
         at = now + delay
         if pace is not None:
-            at = max(at, min(pace.until, pace.last + BACKOFF_SECONDS) if news else pace.until)
+            at = max(at, min(pace.until, pace.last + BACKOFF_SECONDS) if urgent else pace.until)
         if namespace in self._waiting:
             timer = self._waiting[namespace]
             if timer is None or timer.at <= at:
@@ -137,9 +137,9 @@ class Refresh:
     def new_or_moved(self, namespace: str) -> None:
         """Another namespace with that name, or another owner: its history does not count."""
         self._paces.pop(namespace, None)
-        self._look(namespace, _moment(), news=True)
+        self._look(namespace, _moment(), urgent=True)
 
-    def owner(self, owner: str | None) -> None:
+    def owner_changed(self, owner: str | None) -> None:
         """A source has news: queues all namespaces of the owner; None: of all owners."""
         self._owners[owner] = None
         self._some.set()
@@ -165,7 +165,7 @@ class Refresh:
 
     async def _look_soon(self, namespaces: Sequence[str]) -> None:
         for number, namespace in enumerate(namespaces, 1):
-            self._look(namespace, _moment(), news=True)
+            self._look(namespace, _moment(), urgent=True)
             if number % OWNER_BATCH == 0:
                 await asyncio.sleep(0)
 
@@ -183,9 +183,9 @@ class Refresh:
             self._judge(namespace, supplied)
             asked = self._working.pop(namespace)
             if asked is not None or supplied.problem:
-                self._look(namespace, _moment(), news=bool(asked))
+                self._look(namespace, _moment(), urgent=bool(asked))
             elif supplied.requeue_after is not None:
-                self._look(namespace, min(supplied.requeue_after, RESYNC_SECONDS) + _moment(), news=True)
+                self._look(namespace, min(supplied.requeue_after, RESYNC_SECONDS) + _moment(), urgent=True)
 
     def _judge(self, namespace: str, supplied: Supplied) -> None:
         now = asyncio.get_running_loop().time()

@@ -122,7 +122,7 @@ class Connected:
 
 def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[], datetime]) -> Connected:
     def changed(owner: str | None) -> None:
-        parts.refresh.owner(owner)  # `parts` is built below, after the source
+        parts.refresh.owner_changed(owner)  # `parts` is built below, after the source
 
     name, state, fingerprint = config.pull_secret.name, State.empty(), Fingerprint(secrets.token_bytes(32))
     reader = Reader(config.rules, config.excluded, fingerprint, name)
@@ -139,5 +139,5 @@ def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[]
         record=events.record,
     )
     net = SafetyNet(cluster, state, config.namespace, name, events.record)
-    state.accounts.news, state.namespaces.news = net.account, net.namespace
+    state.accounts.on_change, state.namespaces.on_change = net.account, net.namespace
     return Connected(parts, reader, source, events, net, Expiry(state.pull_secrets, name, now, events.record, metrics))

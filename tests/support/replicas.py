@@ -163,12 +163,12 @@ class Replica:
         namespaces: Feed[NamespaceObject, Namespace] = Feed(
             cast(Watch[NamespaceObject, tuple[str, Namespace]], self.mails["namespaces"]),
             self.state.namespaces,
-            self.refresh.news,
+            self.refresh.look_soon,
         )
         secrets: Feed[SecretObject, ExistingSecret] = Feed(
             cast(Watch[SecretObject, tuple[str, ExistingSecret]], self.mails["secrets"]),
             self.state.pull_secrets,
-            self.refresh.news,
+            self.refresh.look_soon,
             self.supply.secret_changed,
         )
         self.background = [self.loop.create_task(run) for run in (namespaces.run(), secrets.run())]
@@ -181,7 +181,7 @@ class Replica:
         return self.wire.policed
 
     def _changed(self, owner: str | None) -> None:
-        self.refresh.owner(owner)
+        self.refresh.owner_changed(owner)
 
     def _record(self, notice: Notice) -> None:
         self.said.append(notice)

@@ -134,7 +134,7 @@ def test_however_many_are_concerned_others_have_their_turn_in_between(
     looked: list[int] = []
 
     async def script() -> None:
-        scene.refresh.owner(None)
+        scene.refresh.owner_changed(None)
         for _ in range(20 * len(everybody)):
             noted.append(everybody.taken)
             looked.append(len(scene.seen))
@@ -161,7 +161,7 @@ def test_moments_that_are_very_near_on_the_loop_that_serves(scene: Scene, monkey
 
         scene.answer = answer
         for _ in range(3):
-            scene.refresh.news("a")
+            scene.refresh.look_soon("a")
         running = asyncio.create_task(scene.refresh.run())
         await done.wait()
         running.cancel()
@@ -185,11 +185,11 @@ def test_an_owners_namespaces_and_everybodys(scene: Scene) -> None:
     scene.known = {"alice": ["a", "b"], None: ["a", "b", "c"], "nobody": []}
 
     async def script() -> None:
-        scene.refresh.owner("alice")
-        scene.refresh.owner("nobody")
+        scene.refresh.owner_changed("alice")
+        scene.refresh.owner_changed("nobody")
         await asyncio.sleep(1)
         assert sorted(scene.names) == ["a", "b"]
-        scene.refresh.owner(None)
+        scene.refresh.owner_changed(None)
         await asyncio.sleep(1)
 
     scene.play(script())
@@ -204,8 +204,8 @@ def test_news_is_looked_at_at_a_moment_of_its_own_by_each_replica(scene: Scene) 
 
     async def script() -> None:
         for one in (scene, other):
-            one.refresh.owner("alice")
-            one.refresh.news("a0")
+            one.refresh.owner_changed("alice")
+            one.refresh.look_soon("a0")
         await asyncio.sleep(SPREAD_SECONDS)
 
     async def both() -> None:
@@ -228,7 +228,7 @@ def test_who_waits_for_news_does_not_look_sooner_than_its_pace(scene: Scene) -> 
     async def script() -> None:
         scene.refresh.look("a")
         await asyncio.sleep(0)
-        scene.refresh.news("a")
+        scene.refresh.look_soon("a")
         await asyncio.sleep(BACKOFF_SECONDS)
 
     scene.play(script())
@@ -381,7 +381,7 @@ def test_one_that_is_right_for_a_time_is_looked_at_when_that_is_over(scene: Scen
     async def script() -> None:
         scene.refresh.look("a")
         await asyncio.sleep(100)
-        scene.refresh.news("a")
+        scene.refresh.look_soon("a")
         await asyncio.sleep(10_000)
 
     scene.play(script())
@@ -510,7 +510,7 @@ def test_tokens_that_change_are_no_tug_of_war_and_written_soon(scene: Scene) -> 
         nonlocal token
         for pause in [0.01] * 100 + [2.0] * 100 + [6.0] * 100:
             token += 1
-            scene.refresh.owner("alice")
+            scene.refresh.owner_changed("alice")
             await asyncio.sleep(pause)
             late.append(pause if digest == token else 0.0)
         assert all(late[200:])
@@ -533,7 +533,7 @@ def test_news_are_written_at_once_amid_a_tug_of_war(scene: Scene) -> None:
         before = len(scene.seen)
         assert scene.gaps[-1] > 100
         token = 1
-        scene.refresh.owner("alice")
+        scene.refresh.owner_changed("alice")
         await asyncio.sleep(SPREAD_SECONDS + 0.1)
         assert len(scene.seen) == before + 1
         for _ in range(200):
@@ -644,14 +644,14 @@ class Everything:
         now = asyncio.get_running_loop().time()
         if what == "undone" and self.digest == self.right:
             self.digest, self.undone = -1, self.undone + 1
-            self.scene.refresh.news("a")
+            self.scene.refresh.look_soon("a")
         elif what == "token":
             self.right, self.since = self.right + 1, now
-            self.scene.refresh.owner("alice")
+            self.scene.refresh.owner_changed("alice")
         elif what == "hand-over":
             self.right, self.since = self.right + 1, now
             self.scene.refresh.new_or_moved("a")
-            self.scene.refresh.news("a")
+            self.scene.refresh.look_soon("a")
         elif what in ("away", "back"):
             self.away, self.since = what == "away", now
         await asyncio.sleep({"moment": 0.3, "while": 4.0, "long": 60.0}.get(what, 0.01))

@@ -25,7 +25,7 @@ from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretM
 from webhook.kube.decoding import decode
 from webhook.kube.listing import listed
 from webhook.kube.reader import Reader
-from webhook.sources.secret import SourceSecret, merge, read
+from webhook.sources.secret import SourceSecret, credentials_of, read
 
 CONFIG_KEY = "config.yaml"
 FINGERPRINT = Fingerprint(b"")
@@ -111,7 +111,7 @@ class SourceSecrets:
 
     def usable(self, namespace: Namespace) -> Credentials | None:
         """The owner's credentials for the namespace, also expired ones. None: a source Secret is broken."""
-        found = merge(self.of_owner.get(namespace.owner or "", {}))
+        found = credentials_of(self.of_owner.get(namespace.owner or "", {}))
         return found.usable_in(namespace.name) if isinstance(found, Credentials) else None
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from webhook.core.fair import Fair
+from webhook.core.fairqueue import Fair
 from webhook.core.metrics import Metrics
 from webhook.core.names import MANAGER, OWNER, SOURCE
 from webhook.core.notice import MAX_NAME_BYTES, Notice

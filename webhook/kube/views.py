@@ -29,7 +29,7 @@ BEHIND_SECONDS = 12.0
 class View(Generic[V]):
     """One kind of object by key. `synced` is set after the first list. `clock`: in seconds, never set back.
 
-    `news` is called with the key of each object that has changed, whether a watch or an answer reported it.
+    `on_change` is called with the key of each object that has changed, whether a watch or an answer reported it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +40,7 @@ class View(Generic[V]):
         """The newest known version when the watch last failed."""
         self._in_touch = -math.inf
         self._awaited: dict[str, list[asyncio.Event]] = {}
-        self.news: Callable[[str], None] = lambda _key: None
+        self.on_change: Callable[[str], None] = lambda _key: None
         self.synced = asyncio.Event()
 
     def __len__(self) -> int:
@@ -130,7 +130,7 @@ class View(Generic[V]):
             for awaited in self._awaited.get(key, ()):
                 awaited.set()
         self._changed(key, known, item)
-        self.news(key)
+        self.on_change(key)
         return True
 
     def _changed(self, key: str, before: V | None, after: V | None) -> None:

@@ -72,7 +72,7 @@ def read(seen: SecretObject, source: str = "") -> SourceSecret:
     return SourceSecret(version(seen.metadata), owner, credentials, parsed.problems)
 
 
-def merge(secrets: Mapping[str, SourceSecret]) -> Credentials | str:
+def credentials_of(secrets: Mapping[str, SourceSecret]) -> Credentials | str:
     """All credentials of one owner's Secrets, in the order of the names; or the name of a broken Secret."""
     parts: list[Credentials] = []
     for name in sorted(secrets):
@@ -252,7 +252,7 @@ class SecretSource:
                 self._index(owner, name, after)
                 owners.add(owner)
         for owner in sorted(owners):
-            self._merge(owner)
+            self._reindex(owner)
             self._changed(owner)
 
     def _index(self, owner: str, name: str, after: SourceSecret | None) -> None:
@@ -262,9 +262,9 @@ class SecretSource:
         else:
             names.discard(name)
 
-    def _merge(self, owner: str) -> None:
+    def _reindex(self, owner: str) -> None:
         if names := self._names[owner]:
-            found = merge({name: secret for name in names if (secret := self._secrets.get(name))})
+            found = credentials_of({name: secret for name in names if (secret := self._secrets.get(name))})
             if found != self._of_owner.get(owner):  # equal answers are the same object
                 self._of_owner[owner] = found
         else:

@@ -39,7 +39,7 @@ class Scene:
         self.api, self.state, self.version = Api(refuses), State.empty(), 0
         self.said: list[Notice] = []
         self.net = SafetyNet(cast(Cluster, self.api), self.state, "release", "ghcr-secret", self.said.append)
-        self.state.accounts.news, self.state.namespaces.news = self.net.account, self.net.namespace
+        self.state.accounts.on_change, self.state.namespaces.on_change = self.net.account, self.net.namespace
 
     def namespace(self, name: str, owner: str | None, *, enabled: bool = True) -> None:
         self.version += 1
