@@ -125,13 +125,13 @@ class Admission:
                 # Asked first, because in nearly every review it is the end of it: no task, no I/O.
                 if isinstance((await self.supply.plan(namespace.name)).step, Leave):
                     return ""
-                problem = (await self.supply(namespace.name)).problem
+                supplied = await self.supply(namespace.name)
         except TimeoutError:
             self.later(namespace.name)
             return ""
-        if problem:
+        if supplied.problem or supplied.requeue_after is not None:  # the timer is the background's
             self.later(namespace.name)
-        return problem
+        return supplied.problem
 
     def _refusal(self, request: Request, pod: Target, namespace: Namespace, account: Account | None) -> str:
         """Why a reference would do harm, if it would."""

@@ -185,7 +185,7 @@ class Refresh:
             if asked is not None or supplied.problem:
                 self._look(namespace, _moment(), urgent=bool(asked))
             elif supplied.requeue_after is not None:
-                self._look(namespace, min(supplied.requeue_after, RESYNC_SECONDS) + _moment(), urgent=True)
+                self._look(namespace, min(supplied.requeue_after, jittered(RESYNC_SECONDS)) + _moment(), urgent=True)
 
     def _judge(self, namespace: str, supplied: Supplied) -> None:
         now = asyncio.get_running_loop().time()

@@ -14,6 +14,7 @@ DOCKER_HUB = "https://index.docker.io/v1/"
 _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REGISTRY = re.compile(
     r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
 )
@@ -113,7 +114,7 @@ class Credential:
                 raise CredentialError(f"the {name} for {self.registry} is empty")
             if len(value) > MAX_VALUE_CHARS:
                 raise CredentialError(f"the {name} for {self.registry} has more than {MAX_VALUE_CHARS} characters")
-            if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
+            if _CONTROL.search(value):
                 raise CredentialError(
                     f"the {name} for {self.registry} contains a line break or another control character; "
                     "create it without one (printf, --from-literal)"
@@ -166,6 +167,11 @@ def in_order(items: Iterable[Credential]) -> tuple[Credential, ...]:
         return c.registry, c.namespaces, -expiry, c.username, c.password
 
     return tuple(sorted(items, key=key))
+
+
+def same(one: Credentials | None, other: Credentials) -> bool:
+    """Equal, and from the same places."""
+    return one == other and [c.origin for c in one.items] == [c.origin for c in other.items]
 
 
 def has_expired(expiry: datetime, now: datetime) -> bool:

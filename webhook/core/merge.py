@@ -6,10 +6,12 @@ Then an unexpired credential comes before an expired one; one that is limited to
 one; then `Credentials` has the order. The last to expire comes first of the expired ones: the namespace has it already.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from webhook.core.credential import Credential, Credentials, Origin
+from webhook.core.shown import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +22,18 @@ class Conflict:
     winner: Origin
     loser: Origin
 
-    def words(self, owner: str) -> str:
+    def words(self, owner: str, registries: Sequence[str]) -> str:
+        """`registries`: of all conflicts of these two."""
         winner, loser = self.winner, self.loser
-        if winner == loser:
+        if winner == loser and winner.kind == "Secret":
+            who, which = f"{winner} has", "the first entry"
+        elif winner == loser:
             who, which = f"{winner} has", "the one that expires last"
         elif winner.source == loser.source:
             who, which = f"source Secrets {winner.name} and {loser.name} have", f"that of {winner.name}"
         else:
             who, which = f"sources {winner.source} and {loser.source} have", f"that of {winner.source}"
-        return f"{who} different credentials of owner {owner} for {self.registry}; {which} is used"
+        return f"{who} different credentials of owner {owner} for {some(registries)}; {which} is used"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from webhook.core.dockerconfig import render
 from webhook.core.merge import Conflict, merged
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
 from webhook.core.notice import Notice
+from webhook.core.shown import some
 
 MAX_DATA_BYTES = 1024 * 1024
 """Bytes of data that the API server takes in a Secret."""
@@ -102,11 +103,14 @@ class Plan:
 
     def notices(self, owner: str) -> Iterator[Notice]:
         """About the objects that the credentials come from."""
-        for conflict in self.conflicts:
-            yield _of(conflict.loser, "SourceConflict", conflict.words(owner), owner)
-        for one in self.expired:
-            message = f"{one.origin}: the credential of owner {owner} for {one.registry} has expired; renew it"
-            yield _of(one.origin, "CredentialExpired", message, owner)
+        sides = {(one.winner, one.loser): one for one in self.conflicts}
+        for (winner, loser), one in sides.items():
+            among = [other.registry for other in self.conflicts if (other.winner, other.loser) == (winner, loser)]
+            yield _of(loser, "SourceConflict", one.words(owner, among), owner)
+        for origin in dict.fromkeys(one.origin for one in self.expired):
+            registries = some([one.registry for one in self.expired if one.origin == origin])
+            message = f"{origin}: the credential of owner {owner} for {registries} has expired; renew it"
+            yield _of(origin, "CredentialExpired", message, owner)
 
 
 def _of(origin: Origin, reason: str, message: str, owner: str) -> Notice:

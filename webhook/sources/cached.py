@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from webhook.core.backoff import Backoff
-from webhook.core.credential import Credentials, Origin, in_order
+from webhook.core.credential import Credentials, Origin, has_expired, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed
@@ -48,10 +48,13 @@ Report = Callable[[str, str, str], None]
 
 @dataclass(slots=True)
 class _Entry:
-    """`until`: loop time at which it stops being fresh. `invalidated`: the cluster shows that it may be old."""
+    """`until`: loop time at which it stops being fresh. `expiry`: when its first credential expires, by the wall clock.
+    `invalidated`: the cluster shows that it may be old.
+    """
 
     answer: Answer
     until: float
+    expiry: datetime | None
     invalidated: bool = False
 
 
@@ -101,6 +104,8 @@ class Cached:
     def known(self, owner: str) -> Credentials | None:
         entry = self._entries.get(owner)
         if entry is None or _clock() >= entry.until:
+            return None
+        if entry.expiry is not None and has_expired(entry.expiry, self._now()):  # the wall clock may have been set
             return None
         self._entries.move_to_end(owner)
         return entry.answer.credentials
@@ -236,7 +241,7 @@ class Cached:
         return min(fresh_for, (expiry - now).total_seconds()) if expiry is not None else fresh_for
 
     def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
-        self._entries[owner] = _Entry(answer, _clock() + fresh_for)
+        self._entries[owner] = _Entry(answer, _clock() + fresh_for, answer.credentials.next_expiry(self._now()))
         self._weight += answer.weight
         while self._weight > BUDGET_BYTES and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from webhook.core.credential import Credentials, joined
+from webhook.core.credential import Credentials, joined, same
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import Source
 
@@ -96,7 +96,7 @@ class Combined:
             self._joined.move_to_end(owner)
             return before.result
         result = joined(parts)
-        if before is not None and before.result == result:
+        if before is not None and same(before.result, result):
             result = before.result
         self._remember(owner, _Joined(parts, result))
         return result

@@ -21,6 +21,7 @@ from webhook.core.credential import (
     canonical_registry,
     has_expired,
     joined,
+    same,
 )
 from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
 from webhook.core.errors import SourceUnavailable
@@ -265,8 +266,9 @@ class SecretSource:
     def _reindex(self, owner: str) -> None:
         if names := self._names[owner]:
             found = credentials_of({name: secret for name in names if (secret := self._secrets.get(name))})
-            if found != self._of_owner.get(owner):  # equal answers are the same object
-                self._of_owner[owner] = found
+            before = self._of_owner.get(owner)
+            if not (isinstance(before, Credentials) and isinstance(found, Credentials) and same(before, found)):
+                self._of_owner[owner] = found  # otherwise the answer stays the same object
         else:
             del self._names[owner]
             self._of_owner.pop(owner, None)

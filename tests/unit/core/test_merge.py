@@ -40,7 +40,7 @@ def test_registries_and_paths_stand_side_by_side() -> None:
 def test_of_two_for_one_registry_the_first_is_taken_and_the_other_reported() -> None:
     found = of(made(0), made(1, B), made(2, B, "quay.io"))
     assert {*found.items} == {made(0), made(2, B, "quay.io")}
-    assert [conflict.words("alice") for conflict in found.conflicts] == [
+    assert [conflict.words("alice", ["ghcr.io"]) for conflict in found.conflicts] == [
         "sources a and b have different credentials of owner alice for ghcr.io; that of a is used"
     ]
     assert of(made(0), made(0, B)).conflicts == ()  # that is the same credential
@@ -48,11 +48,15 @@ def test_of_two_for_one_registry_the_first_is_taken_and_the_other_reported() -> 
 
 def test_whose_they_are_is_said_as_people_call_it() -> None:
     (secrets,), (same,) = of(made(0, ONE), made(1, TWO)).conflicts, of(made(0), made(1)).conflicts
-    assert secrets.words("alice") == (
+    assert secrets.words("alice", ["ghcr.io"]) == (
         "source Secrets one and two have different credentials of owner alice for ghcr.io; that of one is used"
     )
-    assert same.words("alice") == (
-        "source a has different credentials of owner alice for ghcr.io; the one that expires last is used"
+    assert same.words("alice", ["ghcr.io", "quay.io"]) == (
+        "source a has different credentials of owner alice for ghcr.io, quay.io; the one that expires last is used"
+    )
+    (one_secret,) = of(made(0, ONE), made(1, ONE)).conflicts
+    assert one_secret.words("alice", ["ghcr.io"]) == (
+        "source Secret one has different credentials of owner alice for ghcr.io; the first entry is used"
     )
     assert not planted.leaks(repr(of(made(0), made(1))))
 

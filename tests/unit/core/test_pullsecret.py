@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
-from webhook.core.credential import Credential, Credentials
+from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.dockerconfig import parse
 from webhook.core.pullsecret import (
     FOREIGN,
@@ -189,6 +189,24 @@ def test_a_plan_holds_until_the_next_credential_here_ends() -> None:
     assert PLANNER(TEAM, known, None, NOW + timedelta(hours=1)).until == later.expires
     assert PLANNER(TEAM, known, None, NOW + timedelta(hours=2)).until is None
     assert PLANNER(TEAM, None, None, NOW).until is None
+
+
+def test_however_many_registries_there_are_a_source_is_reported_once() -> None:
+    """Of what is reported, little is remembered; what is not would be reported again each time."""
+    origins = [Origin("secrets", "release", "Secret", name) for name in ("one", "two")]
+    known = Credentials(
+        tuple(
+            replace(EXPIRED, registry=f"{n}.example", password=f"p-{origin.name}", origin=origin)
+            for n in range(40)
+            for origin in origins
+        )
+    )
+    notices = list(PLANNER(TEAM, known, None, NOW).notices("alice"))
+    assert [(notice.reason, notice.name) for notice in notices] == [
+        ("SourceConflict", "two"),
+        ("CredentialExpired", "one"),
+    ]
+    assert all("and 35 more" in notice.message for notice in notices)
 
 
 def test_keep_leaves_what_is_unowned() -> None:

@@ -78,7 +78,7 @@ class Remote:
 
 class World:
     def __init__(self, broken: Exception | None = None) -> None:
-        self.loop = Stepping()
+        self.loop, self.jumped = Stepping(), timedelta()
         self.callers: list[asyncio.Task[Credentials]] = []
         self.troubles: list[str] = []
         self.loop.set_exception_handler(lambda _, context: self.troubles.append(str(context)))
@@ -90,7 +90,7 @@ class World:
         self.loop.settle()
 
     def now(self) -> datetime:
-        return BEGIN + timedelta(seconds=self.loop.time())
+        return BEGIN + timedelta(seconds=self.loop.time()) + self.jumped
 
     def changed(self, owner: str | None) -> None:
         self.heard.append(owner)
@@ -608,6 +608,17 @@ def test_when_a_credential_has_ended_the_next_look_asks_for_the_one_that_came_af
     world.passes(59)
     assert world.known("alice") == ended
     assert world.heard == []
+
+
+def test_after_the_clock_was_put_on_an_expired_credential_is_not_taken_for_fresh(world: World) -> None:
+    """Freshness is counted by the loop's time, which does not jump."""
+    world.has("alice", one("alice", 1, BEGIN + timedelta(hours=1)), cached.MAX_FRESH_SECONDS)
+    world.jumped += timedelta(minutes=59)
+    assert world.known("alice") is not None
+    world.jumped += timedelta(minutes=1)
+    assert world.known("alice") is None
+    world.has("alice", one("alice", 1, BEGIN + timedelta(hours=1)))
+    assert world.known("alice") is not None
 
 
 def test_credentials_come_in_one_order_whatever_the_remotes_is_and_say_where_they_are_from(world: World) -> None:

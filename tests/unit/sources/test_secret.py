@@ -309,6 +309,13 @@ def test_while_its_watch_fails_a_replica_does_not_undo_what_another_one_wrote(re
     assert release.source.known("alice") is not None
 
 
+def test_one_that_takes_the_place_of_another_is_named(release: Release) -> None:
+    release.lists(secret("old"))
+    release.lists(secret("new", at=2), at=2)
+
+    assert [str(c.origin) for c in release.of("alice")] == ["source Secret new"]
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_after_any_list_and_event_each_owner_has_what_stands(data: st.DataObject) -> None:
