@@ -444,7 +444,7 @@ def test_where_nothing_is_published_the_account_may_patch_nothing(helm: Helm) ->
 def test_every_key_of_a_rule_is_protected_but_where_another_does_it(helm: Helm) -> None:
     def protected(values: Object) -> set[tuple[str, str]]:
         spec = one(helm.render(values), "ValidatingAdmissionPolicy", "pullsecret-webhook-owner")["spec"]
-        text = " ".join(v["expression"] for v in spec["variables"] if v["name"].startswith("after"))
+        text = " ".join(v["expression"] for v in spec["variables"] if v["name"].startswith("textBefore"))
         return {(match[1], match[2]) for match in re.finditer(r'(\w+)\[\?"(.*?)"\]', text)}
 
     own = {("labels", "pullsecret-webhook/owner"), ("annotations", "pullsecret-webhook/owner")}

@@ -274,11 +274,16 @@ def test_the_write_policy_accepts_the_owner_that_the_webhook_finds_and_no_other(
 
 # -- the owner policy --
 
+ASSIGNED = ["bob", "shop-dev", "t-shop", "claim-carol"]
+"""Owners. The last three are also texts in which a rule finds another owner."""
+
 
 @pytest.fixture(scope="module")
 def protected(installed: ControlPlane, helm: Helm) -> Iterator[ControlPlane]:
-    """A policy for rules on other keys and on names; a tenant who may assign bob, and do all with namespaces."""
+    """A policy for rules on other keys and on names; a tenant who may do all with namespaces, but assign only ASSIGNED."""
     rules = [
+        {"from": "label", "key": "part.example/team", "suffix": "-(dev|prod)"},
+        {"from": "annotation", "key": "part.example/team", "prefix": "t-"},
         {"from": "label", "key": "own.example/tenant"},
         {"from": "label", "key": "too.example/tenant"},
         {"from": "annotation", "key": "open.example/tenant"},
@@ -297,7 +302,7 @@ def protected(installed: ControlPlane, helm: Helm) -> Iterator[ControlPlane]:
     assign = {
         "apiGroups": ["pullsecret-webhook"],
         "resources": ["owners"],
-        "resourceNames": ["bob", "claim-bob"],
+        "resourceNames": ASSIGNED,
         "verbs": ["assign"],
     }
     api = "rbac.authorization.k8s.io"
@@ -320,7 +325,8 @@ def protected(installed: ControlPlane, helm: Helm) -> Iterator[ControlPlane]:
     )
 
     def in_force() -> bool:
-        return refused(installed, namespace("claim-probe")) and not refused(installed, namespace("claim-bob"))
+        bob = namespace("probe", labels={"own.example/tenant": "bob"})
+        return refused(installed, namespace("claim-probe")) and not refused(installed, bob)
 
     until(in_force, "policy and roles are in force", within=20)
     yield installed
@@ -351,6 +357,14 @@ def refused(cluster: ControlPlane, obj: Object) -> bool:
         (namespace("f4", annotations={"open.example/tenant": "alice"}), False),  # somebody else protects it
         (namespace("f5", labels={"pullsecret-webhook/owner": "alice"}), True),
         (namespace("f6", annotations={"pullsecret-webhook/owner": "alice"}), True),
+        (namespace("p1", labels={"part.example/team": "shop-dev"}), True),  # the owner is shop, not shop-dev
+        (namespace("p2", annotations={"part.example/team": "t-shop"}), True),
+        (namespace("claim-carol"), True),
+        (namespace("p3", labels={"part.example/team": "shop-dev-prod"}), False),  # here it is shop-dev
+        (namespace("p4", labels={"part.example/team": "bob-dev"}), False),
+        (namespace("p5", annotations={"part.example/team": "t-bob"}), False),
+        (namespace("p6", labels={"part.example/team": "alice"}), False),  # no owner
+        (namespace("p7", annotations={"part.example/team": "alice"}), False),
         (namespace("claim-bob"), False),
         (namespace("claim-alice"), True),
         (namespace("claim-alice-2"), False),
@@ -372,13 +386,26 @@ def test_removing_or_changing_an_owner_is_protected_too(protected: ControlPlane)
     tenant.patch("Namespace", "f7", {"metadata": {"labels": {"else": "x"}}})
 
 
+def test_a_text_without_an_owner_claims_nothing_and_uncovers_nothing(protected: ControlPlane) -> None:
+    """Setting and removing it is free, unless the change makes or takes an owner, or another rule finds one."""
+    tenant, key = protected.user("chart-tenant"), "part.example/team"
+    protected.api.create(namespace("n1", labels={key: "alice"}))
+    protected.api.create(namespace("n2", labels={key: "shop-dev"}))
+    protected.api.create(namespace("n3", labels={key: "alice", "own.example/tenant": "dave"}))
+    for team in ("carol", None, "bob-dev"):
+        tenant.patch("Namespace", "n1", {"metadata": {"labels": {key: team}}})
+    for name, team, claimed in (("n1", "shop-dev", "shop"), ("n2", "alice", "shop"), ("n3", None, "dave")):
+        with pytest.raises(ApiError, match=rf"only those who may assign.*\({claimed}\)"):
+            tenant.patch("Namespace", name, {"metadata": {"labels": {key: team}}})
+
+
 def test_what_one_claim_hides_is_not_uncovered(protected: ControlPlane) -> None:
     """One who may assign bob takes bob away, and alice would be the owner."""
     bob, tenant = {"own.example/tenant": "bob"}, protected.user("chart-tenant")
     protected.api.create(namespace("claim-carol", labels=bob))
     protected.api.create(namespace("f8", labels=bob, annotations={"pullsecret-webhook/owner": "alice"}))
     protected.api.create(namespace("f9", labels=bob))
-    for name, claimed in (("claim-carol", "claim-carol"), ("f8", "alice")):
+    for name, claimed in (("claim-carol", "carol"), ("f8", "alice")):
         with pytest.raises(ApiError, match=rf"only those who may assign.*\({claimed}\)"):
             tenant.patch("Namespace", name, {"metadata": {"labels": {"own.example/tenant": None}}})
     tenant.patch("Namespace", "f9", {"metadata": {"labels": {"own.example/tenant": None}}})
@@ -397,8 +424,8 @@ def test_what_an_unprotected_key_claims_is_neither_hidden_nor_uncovered(protecte
 
 def test_an_administrator_may_claim_everything_at_once(protected: ControlPlane) -> None:
     """As many questions to the authorizer as there can be: more than one expression may ask."""
-    keys = ("pullsecret-webhook/owner", "own.example/tenant", "too.example/tenant")
-    alice, bob = dict.fromkeys(keys, "alice"), dict.fromkeys(keys, "bob")
-    note = {"pullsecret-webhook/owner": "dave"}
+    keys = ("pullsecret-webhook/owner", "own.example/tenant", "too.example/tenant", "part.example/team")
+    alice, bob = dict.fromkeys(keys, "alice-dev"), dict.fromkeys(keys, "bob-dev")
+    note = {"pullsecret-webhook/owner": "dave", "part.example/team": "t-frank"}
     protected.api.create(namespace("claim-dave", labels=alice, annotations=note | {"open.example/tenant": "erin"}))
     protected.api.patch("Namespace", "claim-dave", {"metadata": {"labels": bob, "annotations": dict.fromkeys(note)}})

@@ -15,13 +15,14 @@
 {{- $_ := mustRegexMatch . "" }}{{ . -}}
 {{- end }}
 
-{{/* In: object (a CEL expression: the namespace), rule, number. Variables of a policy, the last of them `foundN`: the owner
-     that the rule finds, or ''. CEL cannot take a group out of a match, so each part is found on its own. */}}
+{{/* In: object (a CEL expression: the namespace), rule, id (ends the names of the variables). Variables of a policy, the
+     last of them `foundID`: the owner that the rule finds, or ''. CEL cannot take a group out of a match, so each part is
+     found on its own. */}}
 {{- define "found-variables" -}}
 {{- $rule := .rule -}}
-{{- $text := printf "variables.text%d" .number -}}
+{{- $text := printf "variables.text%v" .id -}}
 {{- $shown := "" -}}
-- name: text{{ .number }}
+- name: text{{ .id }}
   expression: >-
     {{ if eq $rule.from "name" }}{{ .object }}.metadata.name
     {{- else }}{{ include "metadata-value" (dict "object" .object "place" (printf "%ss" $rule.from) "key" $rule.key) }}{{ end }}
@@ -29,22 +30,22 @@
 {{- $shown = printf "%s.size() <= 253 && %s.matches('^[\\\\pL\\\\pM\\\\pN\\\\pP\\\\pS ]+$')" $text $text }}
 {{- end }}
 {{- if include "takes-all" $rule }}
-- name: found{{ .number }}
+- name: found{{ .id }}
   expression: >-
     {{ with $shown }}{{ . }} ? {{ $text }} : ''{{ else }}{{ $text }}{{ end }}
 {{- else }}
 {{- $prefix := dig "prefix" "" $rule | include "re2" | printf "^(?:%s)" | toJson }}
 {{- $owner := dig "owner" ".+" $rule | include "re2" | printf "^(?:%s)$" | toJson }}
 {{- $suffix := dig "suffix" "" $rule | include "re2" | printf "(?:%s)$" | toJson }}
-{{- $rest := printf "variables.rest%d" .number }}
-{{- $middle := printf "variables.middle%d" .number }}
-- name: rest{{ .number }}
+{{- $rest := printf "variables.rest%v" .id }}
+{{- $middle := printf "variables.middle%v" .id }}
+- name: rest{{ .id }}
   expression: >-
     {{ with $shown }}{{ . }} && {{ end }}{{ $text }}.matches({{ $prefix }}) ? {{ $text }}.substring({{ $text }}.find({{ $prefix }}).size()) : ''
-- name: middle{{ .number }}
+- name: middle{{ .id }}
   expression: >-
     {{ $rest }}.matches({{ $suffix }}) ? {{ $rest }}.substring(0, {{ $rest }}.size() - {{ $rest }}.find({{ $suffix }}).size()) : ''
-- name: found{{ .number }}
+- name: found{{ .id }}
   expression: >-
     {{ $middle }}.matches({{ $owner }}) ? {{ $middle }} : ''
 {{- end }}
@@ -55,7 +56,7 @@
 {{- $found := "" -}}
 {{- range $i, $rule := include "owner-rules" . | fromJsonArray }}
 {{- $found = printf "%svariables.found%d != '' ? variables.found%d : " $found $i $i }}
-{{- include "found-variables" (dict "object" "namespaceObject" "rule" $rule "number" $i) }}
+{{- include "found-variables" (dict "object" "namespaceObject" "rule" $rule "id" $i) }}
 {{ end -}}
 - name: namespaceOwner
   expression: >-
