@@ -280,7 +280,7 @@ ASSIGNED = ["bob", "shop-dev", "t-shop", "claim-carol"]
 
 @pytest.fixture(scope="module")
 def protected(installed: ControlPlane, helm: Helm) -> Iterator[ControlPlane]:
-    """A policy for rules on other keys and on names; a tenant who may do all with namespaces, but assign only ASSIGNED."""
+    """Rules on other keys and on names; a tenant who may do all with namespaces and assign only ASSIGNED."""
     rules = [
         {"from": "label", "key": "part.example/team", "suffix": "-(dev|prod)"},
         {"from": "annotation", "key": "part.example/team", "prefix": "t-"},
