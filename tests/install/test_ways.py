@@ -73,7 +73,8 @@ def test_uninstalling_stops_nothing_where_the_webhook_must_answer(release: Relea
         helm.uninstall()
         made = traffic.made
         until(lambda: traffic.made > made + 20, "pods are created as before", within=10)
-    assert traffic.missed, "the webhook is not called any more"
+        # The API server forgets the safety net's policy a moment after it was deleted.
+        until(lambda: traffic.missed, "neither the webhook nor the safety net is called any more", within=30)
     gone(release)
 
 
