@@ -52,6 +52,12 @@ def cuts(count: int) -> Act:
     return act
 
 
+def deleted_after_cut(scene: Scene) -> None:
+    """The watches are open again, and about source Secrets there is nothing new that would say so."""
+    cuts(1)(scene)
+    scene.news.deleted()
+
+
 def flapping(scene: Scene) -> None:
     for _ in range(5):
         on_all(Proxy.resetting, 1)(scene)
@@ -87,6 +93,7 @@ def resets(seconds: float) -> Act:
 FAULTS = [
     Fault("calls_reset", "connections to the replicas reset, 50 times", calls_reset, uncaught=True),
     Fault("watches_cut", "connections to the API server closed, 5 times", cuts(5), rounds=2),
+    Fault("deleted_after_cut", "a pull secret is deleted when watches are open again", deleted_after_cut, news=None),
     Fault("api_resets_20s", "API server unreachable by reset during TLS", resets(20), rounds=2),
     Fault("api_resets_90s", "the same for 90 s", resets(90), rate=10),
     Fault("api_flaps", "the same, every second second", flapping),

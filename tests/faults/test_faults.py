@@ -35,13 +35,14 @@ def missed(made: Scene, fault: Fault) -> str:
     return "; ".join(Row(fault, [measured(made, fault, lambda: None, CALM, PATIENCE)], made.arena.net).missed)
 
 
-def quick(name: str, act: Act, *, uncaught: bool = False) -> Fault:
-    return Fault(name, name, act, uncaught=uncaught, news=NEWS)
+def quick(name: str, act: Act, *, uncaught: bool = False, news: float | None = NEWS) -> Fault:
+    return Fault(name, name, act, uncaught=uncaught, news=news)
 
 
 ON_SECRETS = [
     quick("kill_one", inprocesses.killed(1.0), uncaught=True),
     quick("watches_cut", inconnections.cuts(2)),
+    quick("deleted_after_cut", inconnections.deleted_after_cut, news=None),
     quick("retry_after_120", inconnections.answers(503, 1, retry_after=120)),
     quick("answers_429", inconnections.answers(429, 3)),
     quick("answers_500", inconnections.answers(500, 3)),
@@ -51,9 +52,9 @@ ON_SECRETS = [
     quick("tokens_every_second", inload.rotations(1, 6)),
     quick("labelled", inload.labelled(10)),
     quick("stderr_stuck", inlogs.during(inlogs.stuck, 2)),
+    quick("stderr_gone", inlogs.during(inlogs.gone, 2)),
 ]
 LONGER = [
-    quick("stderr_gone", inlogs.during(inlogs.gone, 2)),  # in one run of five right after 7 s; alone at once
     quick("slow_2s", inconnections.slow(2, 4)),
     quick("writes_500", inconnections.failing_writes(8)),
     quick("rbac_withdrawn", incluster.withdrawn(5, "ClusterRoleBinding", "RoleBinding")),

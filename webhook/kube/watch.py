@@ -9,7 +9,7 @@ watch lists again after each outage that is long enough for a restore, and when 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -37,6 +37,10 @@ MIN_WATCH_SECONDS = 1.0
 OUTAGE_SECONDS = 1.0
 """Seconds without the server after which the watch lists again. etcd is restored while no API server runs, and one
 takes longer than this to start. A load balancer may reset connections for less time, which is no reason to list.
+"""
+CATCH_UP_SECONDS = 0.5
+"""After a failure: by then a watch that was opened again has reported what it missed. If it missed nothing, it may send
+no message for as long as it lasts.
 """
 MAX_LINE_BYTES = 32 * 1024 * 1024
 """Bytes. An object has at most about 1.5 MiB: the limit of etcd."""
@@ -96,10 +100,13 @@ class _Cut(ClusterError):
 
 @dataclass
 class _Position:
-    """The version that a watch has reached. `at` None: list first. `seen`: loop time of the server's last answer."""
+    """The version that a watch has reached. `at` None: list first. `seen`: loop time of the server's last answer.
+    `current`: loop time from which the watch, if it lasts, has reported what happened while it was broken.
+    """
 
     at: int | None = None
     seen: float = 0.0
+    current: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
 
     def lost(self, now: float) -> bool:
@@ -194,7 +201,8 @@ class Watch(Generic[T, R]):
                     status = await decode(_STATUS, frame.object)
                     raise ClusterError(status.code, status.reason, status.message)
                 position.reached((await decode(ANY, frame.object)).metadata.version)
-                self.health.works()
+                if clock() >= position.current:
+                    self.health.works()
                 if frame.type != "BOOKMARK":
                     item = await kept(frame.object, decoder, self.keep, self.health.left_out)
                     if item is not None:
@@ -222,11 +230,16 @@ class Watch(Generic[T, R]):
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE_SECONDS)
         header = accept("", metadata_only=self.metadata_only)
         response = await self.cluster.open("GET", self.path, query=query, accept=header, timeout=timeout)
-        async with response:
-            if not position.backoff.delay:  # after a failure many events may have to come first
-                self.health.works()
-            async for line in lines(response.content):
-                yield await decode(_FRAME, line)
+        with ExitStack() as stack:
+            async with response:
+                if position.backoff.delay:
+                    loop = asyncio.get_running_loop()
+                    position.current = loop.time() + CATCH_UP_SECONDS
+                    stack.callback(loop.call_later(CATCH_UP_SECONDS, self.health.works).cancel)
+                else:
+                    self.health.works()
+                async for line in lines(response.content):
+                    yield await decode(_FRAME, line)
 
     def _listing(self, most: int = PAGE_SIZE) -> Listing:
         return Listing(self.cluster, self.path, self.query, accept("List", metadata_only=self.metadata_only), most=most)

@@ -54,7 +54,9 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    loop = SimpleNamespace(time=lambda: clock.now)
+    loop = SimpleNamespace(
+        time=lambda: clock.now, call_later=lambda *timer: asyncio.get_running_loop().call_later(*timer)
+    )
     monkeypatch.setattr(watch, "asyncio", SimpleNamespace(sleep=clock.sleep, get_running_loop=lambda: loop))
     monkeypatch.setattr(watch, "SILENCE_SECONDS", 0.15)
     return clock
@@ -96,7 +98,7 @@ ADDED_C = frame("ADDED", namespace("c", 16))
 
 
 def stream(*chunks: bytes, then: str = "stay") -> Answer:
-    """`then`: `stay` open without a word, `end` in good order, or `cut` the connection."""
+    """`then`: `stay` open without a word, `end` in good order, or `cut` the connection, perhaps `late`."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -106,7 +108,9 @@ def stream(*chunks: bytes, then: str = "stay") -> Answer:
             await asyncio.sleep(0.005)  # so that each arrives alone
         if then == "stay":
             await asyncio.sleep(30)
-        if then == "cut" and request.transport is not None:
+        if then == "cut late":
+            await asyncio.sleep(0.1)
+        if then.startswith("cut") and request.transport is not None:
             request.transport.abort()
         return response
 
@@ -522,10 +526,21 @@ def test_a_watch_that_ends_without_a_word_is_looked_into(
     assert seen.failures == ["VersionsWentBack"] * (lists - 2)
 
 
-def test_it_works_with_each_word_but_after_a_failure_not_by_being_accepted(tmp_path: Path) -> None:
+def test_it_works_with_each_message_but_after_a_failure_not_before_it_has_caught_up(tmp_path: Path) -> None:
+    """The first of many events that were missed does not show that there are no more."""
     fake = Fake([listed(version=10)], [stream(ADDED_A, then="cut"), stream(BOOKMARK + ADDED_C)])
 
-    assert run(fake, tmp_path, 3).worked == 5  # list, accepted, a, bookmark, c
+    assert run(fake, tmp_path, 3).worked == 3  # list, accepted, a
+
+
+def test_after_a_failure_it_has_caught_up_soon_also_if_there_is_nothing_to_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CATCH_UP_SECONDS", 0.02)
+    quiet = stream(b"", then="cut late")
+    fake = Fake([listed(version=10)], [stream(ADDED_A, then="cut"), quiet, stream(ADDED_C)])
+
+    assert run(fake, tmp_path, 3).worked == 4  # list, accepted, a, the quiet one
 
 
 def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
