@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from webhook.core.credential import has_expired
+from webhook.core.credential import has_expired, next_expiry
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Record
 from webhook.core.pullsecret import SOON, ExistingSecret
@@ -20,7 +20,7 @@ from webhook.kube.views import View
 SHORT = timedelta(days=1)
 LOOK_SECONDS = 15.0
 BATCH = 500
-"""Ends that are checked without a pause: half a millisecond."""
+"""Expiry times that are checked without a pause: half a millisecond."""
 
 
 class Expiry:
@@ -29,7 +29,7 @@ class Expiry:
     ) -> None:
         self._existing, self._name, self._now, self._record, self._metrics = existing, name, now, record, metrics
         self._seen: dict[str, dict[datetime, bool]] = {}
-        """By namespace and end: was the credential issued for more than SHORT?"""
+        """By namespace and expiry time: was the credential issued for more than SHORT?"""
         self._reported: dict[str, datetime] = {}
 
     async def run(self) -> None:
@@ -43,16 +43,15 @@ class Expiry:
         before, self._seen, reported, self._reported = self._seen, {}, self._reported, {}
         for namespace, existing in [one for one in self._existing.items() if one[1].expiries]:
             known = before.get(namespace, {})
-            of_long = {at: known.get(at, at - now > SHORT) for at in existing.expiries}
-            self._seen[namespace] = of_long
-            expired += has_expired(min(of_long), now)
-            week = [at for at, long in of_long.items() if long and has_expired(at, now + SOON)]
-            if soon := [at for at in week if not has_expired(at, now)]:
+            seen = self._seen[namespace] = {at: known.get(at, at - now > SHORT) for at in existing.expiries}
+            expired += has_expired(min(seen), now)
+            first = next_expiry((at for at, long in seen.items() if long), now)
+            if first is not None and has_expired(first, now + SOON):
                 expiring += 1
-                self._reported[namespace] = expiry = min(soon)
-                if expiry != reported.get(namespace):
-                    self._report(namespace, expiry)
-            if (looked := looked + len(of_long)) > BATCH:
+                self._reported[namespace] = first
+                if first != reported.get(namespace):
+                    self._report(namespace, first)
+            if (looked := looked + len(seen)) > BATCH:
                 looked = 0
                 await yield_to_reviews()
         self._metrics.expiring.set(expiring)

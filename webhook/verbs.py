@@ -105,7 +105,8 @@ def config_check(arguments: argparse.Namespace) -> int:
     print(f"{arguments.file}: valid")
     for number, rule in enumerate(msgspec.to_builtins(config)["ownerRules"], 1):
         key = f" {rule['key']}" if "key" in rule else ""
-        parts = (f", {part} {rule[part]}" for part in ("prefix", "owner", "suffix") if rule[part] not in ("", ".+"))
+        defaults = {"prefix": "", "owner": ".+", "suffix": ""}
+        parts = (f", {part} {rule[part]}" for part, default in defaults.items() if rule[part] != default)
         print(f"owner rule {number}: {rule['from']}{key}{''.join(parts)}")
     excluded = ", ".join((*config.excluded_namespaces, config.namespace))
     print(f"pull secret: {config.pull_secret.name}; deployments: {config.deployments}")

@@ -12,15 +12,11 @@ from webhook.core.errors import PullsecretError
 
 DOCKER_HUB = "https://index.docker.io/v1/"
 _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
-
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REGISTRY = re.compile(
     r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
 )
 """Host, optional port, optional path; the kubelet accepts `*` in host and path."""
-
-
 MAX_CREDENTIALS = 200
 """Credentials of one owner in one answer of a source, usable or not."""
 MAX_REGISTRY_CHARS, MAX_VALUE_CHARS = 600, 32 * 1024

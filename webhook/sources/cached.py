@@ -48,7 +48,7 @@ Report = Callable[[str, str, str], None]
 
 @dataclass(slots=True)
 class _Entry:
-    """`until`: loop time at which it stops being fresh. `expiry`: when its first credential expires, by the wall clock.
+    """Fresh until `until`, in loop time, and `expiry`, when its first credential expires: then there may be a new one.
     `invalidated`: the cluster shows that it may be old.
     """
 
@@ -105,7 +105,7 @@ class Cached:
         entry = self._entries.get(owner)
         if entry is None or _clock() >= entry.until:
             return None
-        if entry.expiry is not None and has_expired(entry.expiry, self._now()):  # the wall clock may have been set
+        if entry.expiry is not None and has_expired(entry.expiry, self._now()):
             return None
         self._entries.move_to_end(owner)
         return entry.answer.credentials
@@ -174,7 +174,8 @@ class Cached:
                 self._overtaken.discard(owner)
                 answer = await self._ask(owner)
                 if owner not in self._overtaken:
-                    return self._answered(owner, answer, self._freshness(answer))
+                    fresh_for = min(max(answer.fresh_for, MIN_FRESH_SECONDS), MAX_FRESH_SECONDS)
+                    return self._answered(owner, answer, fresh_for)
         except SourceUnavailable as e:
             self._failed(owner, e)
             raise
@@ -232,13 +233,6 @@ class Cached:
             self._futile[owner] = before.again(_clock())
             if len(self._futile) > OWNERS:
                 self._futile.popitem(last=False)
-
-    def _freshness(self, answer: Answer) -> float:
-        """Seconds, at most until the first credential expires: by then there may be a new one."""
-        now = self._now()
-        expiry = answer.credentials.next_expiry(now)
-        fresh_for = min(max(answer.fresh_for, MIN_FRESH_SECONDS), MAX_FRESH_SECONDS)
-        return min(fresh_for, (expiry - now).total_seconds()) if expiry is not None else fresh_for
 
     def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
         self._entries[owner] = _Entry(answer, _clock() + fresh_for, answer.credentials.next_expiry(self._now()))

@@ -103,7 +103,7 @@ def test_a_pipe_whose_reader_is_gone() -> None:
     assert count > 3500
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, a disk that is always full, is Linux's")
 def test_a_full_disk() -> None:
     with Path("/dev/full").open("wb") as full, saying(full.fileno()) as process:
         longest, count = ends(process)
