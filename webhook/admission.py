@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from webhook import accounts
+from webhook.config.models import Config
 from webhook.core.errors import NamespaceUnknown
 from webhook.core.notice import Notice, Record
 from webhook.core.patch import add_references, encoded, first_reference
@@ -28,21 +29,10 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """`secret`: the pull secret's name. `deployments`: `supply` leaves templates alone and patches the pods only.
-    `owned_only`: the API server asks about owned namespaces only: one that we know as unowned has just got its owner.
-    """
-
-    secret: str
-    deployments: Literal["inject", "supply"] = "inject"
-    owned_only: bool = False
-
-
-@dataclass(frozen=True)
 class Admission:
     """`live_namespace`, `live_account`: GETs for what a view does not have; `later`: look at a namespace soon."""
 
-    settings: Settings
+    config: Config
     state: State
     supply: Supply
     live_namespace: Callable[[str], Awaitable[Namespace | None]]
@@ -58,7 +48,7 @@ class Admission:
         try:
             namespace = self._known(request.namespace) or await self.live_namespace(request.namespace)
         except NamespaceUnknown:
-            if not self.settings.owned_only:
+            if not self.config.asked_about_owned:
                 raise
             # The API server asks about owned namespaces only, which is enough for the reference. The Secret follows.
             namespace = Namespace(request.namespace, "", 0, "", enabled=True)
@@ -87,22 +77,20 @@ class Admission:
         return self._answer(request, pod, namespace, account, "")
 
     def _known(self, name: str) -> Namespace | None:
-        """What the view says, unless the API server may know better: then None, and it is asked."""
+        """What the view says, unless the API server may know better: then None, and it is asked. If it asks about owned
+        namespaces only, one that we know as unowned has just got its owner.
+        """
         namespace = self.state.namespaces.get(name)
-        if (
-            namespace is not None
-            and not namespace.served
-            and (self.settings.owned_only or self.state.namespaces.behind())
-        ):
-            return None
-        return namespace
+        if namespace is None or namespace.served:
+            return namespace
+        return None if self.state.namespaces.behind() or self.config.asked_about_owned else namespace
 
     def _target(self, request: Request) -> Target | None:
         """The pod or template that may get the reference; None: nothing in this review.
 
         On an UPDATE a template gets it only if it would lose it. To introduce it would roll out what runs.
         """
-        pod, name = target(request), self.settings.secret
+        pod, name = target(request), self.config.pull_secret.name
         if pod is None or pod.opted_out:
             return None
         if request.operation != "CREATE" and (name not in old_names(request) or name in (pod.names or ())):
@@ -115,7 +103,7 @@ class Admission:
         if refusal := self._refusal(request, pod, namespace, account):
             return Answer(answer(request.uid, "", [refusal]), "refused")
         addition = self._addition(pod, account)
-        warnings = [f"pull secret {self.settings.secret} is not up to date yet: {problem}"] if problem else []
+        warnings = [f"pull secret {self.config.pull_secret.name} is not up to date yet: {problem}"] if problem else []
         return Answer(answer(request.uid, addition, warnings), "injected" if addition else "unchanged")
 
     async def _supplied(self, namespace: Namespace, deadline: float) -> str:
@@ -135,7 +123,7 @@ class Admission:
 
     def _refusal(self, request: Request, pod: Target, namespace: Namespace, account: Account | None) -> str:
         """Why a reference would do harm, if it would."""
-        name = self.settings.secret
+        name = self.config.pull_secret.name
         if pod.too_long:
             return "imagePullSecrets was left alone: the list is too long"
         if not may_refer(namespace, self.state.pull_secrets.get(namespace.name)):
@@ -153,9 +141,9 @@ class Admission:
             self.record(notice)
 
     def _addition(self, pod: Target, account: Account | None) -> str:
-        if self.settings.deployments == "supply" and pod.kind.has_template:
+        if self.config.deployments == "supply" and pod.kind.has_template:
             return ""
-        name, present = self.settings.secret, pod.names
+        name, present = self.config.pull_secret.name, pod.names
         if present is None:
             return first_reference(name, pod.kind.at)
         if name not in present:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 
 from webhook.accounts import Tightened
-from webhook.admission import Admission, Settings
+from webhook.admission import Admission
 from webhook.config.models import Config
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Record
@@ -68,7 +68,7 @@ class Parts:
 
 def build(
     *,
-    settings: Settings,
+    config: Config,
     state: State,
     source: Answers,
     calls: Calls,
@@ -91,7 +91,7 @@ def build(
     of_owner = partial(_of_owner, state.namespaces)
     refresh = Refresh(supply=supply, of_owner=of_owner, record=record, secret=planner.name)
     admission = Admission(
-        settings=settings,
+        config=config,
         state=state,
         supply=supply,
         live_namespace=calls.namespace_in_review,
@@ -129,7 +129,7 @@ def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[]
     events = EventRecorder(metrics, now, socket.gethostname(), config.namespace)
     source = configured(config=config, cluster=cluster, changed=changed, record=events.record, metrics=metrics, now=now)
     parts = build(
-        settings=Settings(name, config.deployments, config.asked_about_owned),
+        config=config,
         state=state,
         source=source,
         calls=Calls.to(cluster, reader, state, config.namespace),

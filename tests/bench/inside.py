@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from bench.contenders import OURS as US
 from bench.contenders import REVIEW, SPACES
-from webhook.admission import Settings
+from webhook.config.models import Config
 from webhook.core import review
 from webhook.core.credential import Credential, Credentials
 from webhook.core.metrics import Metrics
@@ -60,7 +60,7 @@ def mutate() -> Mutate:
     )  # as in Standing
     state.accounts.learn(account_key(SPACE, "default"), Account(1, "", enforced=False))
     parts = build(
-        settings=Settings("ghcr-secret"),
+        config=Config(),
         state=state,
         source=Known(),
         calls=Calls(unused, unused, unused, unused, unused),

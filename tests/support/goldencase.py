@@ -33,7 +33,7 @@ import yaml
 
 from support import planted
 from support.goldenstore import Object, Store
-from webhook.admission import Admission, Settings
+from webhook.admission import Admission
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import review as wire
@@ -230,7 +230,7 @@ async def run(case: Case) -> Outcome:
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
     parts = build(
-        settings=Settings(config.pull_secret.name, config.deployments, config.asked_about_owned),
+        config=config,
         state=state,
         source=source,
         calls=Calls(store, live.namespace, policed, live.namespace, live.account),

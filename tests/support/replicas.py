@@ -32,7 +32,7 @@ from support.simulated import (
     dockerconfig,
     token_in,
 )
-from webhook.admission import Settings
+from webhook.config.models import Config
 from webhook.core.credential import Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
@@ -145,7 +145,7 @@ class Replica:
         reader = Reader((by_label(OWNER),), lambda _: False, fingerprint, SECRET)
         self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics)
         parts = build(
-            settings=Settings(SECRET),
+            config=Config(),
             state=self.state,
             source=SlowSource(self.source, self.wire, self._changed) if slow else self.source,
             calls=replace(Calls.to(cluster, reader, self.state, "release"), policy=self._is_policed),

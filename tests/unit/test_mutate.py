@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from webhook.admission import Settings
+from webhook.config.models import Config
 from webhook.core.errors import MalformedReview
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Fingerprint, Planner
@@ -42,7 +42,7 @@ def empty_cluster() -> Mutate:
     """Nobody has an owner, so nothing is supplied."""
     metrics, none = Metrics(), cast(Any, None)
     parts = build(
-        settings=Settings("ghcr-secret"),
+        config=Config(),
         state=State.empty(),
         source=none,
         calls=Calls(none, cast(Any, nothing), nothing, nothing, nothing),

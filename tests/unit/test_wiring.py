@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from webhook.admission import Settings
 from webhook.config.models import Config
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
@@ -23,7 +22,7 @@ NONE = cast(Any, None)
 
 def scene(told: list[Notice]) -> Parts:
     return build(
-        settings=Settings("ghcr-secret"),
+        config=Config(),
         state=State.empty(),
         source=NONE,
         calls=Calls(NONE, NONE, NONE, NONE, NONE),

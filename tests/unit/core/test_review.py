@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support import planted
-from webhook.admission import Settings
+from webhook.config.models import Config, NameRule
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import MalformedReview
 from webhook.core.metrics import Metrics
@@ -100,7 +100,7 @@ class Scene:
             return None
 
         parts = build(
-            settings=Settings(SECRET, deployments),
+            config=Config(owner_rules=(NameRule(),), deployments=deployments),
             state=state,
             source=Source(),
             calls=Calls(self.store, namespace, unpoliced, namespace, account_of),

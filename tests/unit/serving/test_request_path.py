@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from support import planted
-from webhook.admission import Settings
+from webhook.config.models import AnnotationRule, Config
 from webhook.core import review
 from webhook.core.credential import Credential
 from webhook.core.dockerconfig import render
@@ -129,7 +129,7 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
     )
     state.pull_secrets.learn("team", existing)
     parts = build(
-        settings=Settings("ghcr-secret"),
+        config=Config(owner_rules=(AnnotationRule(key=OWNER),)),  # so it is asked about all namespaces
         state=state,
         source=source(metrics),
         calls=Calls(cast(Any, None), cast(Any, no_io), no_io, no_io, no_io),
