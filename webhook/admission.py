@@ -5,7 +5,7 @@ nothing forbids it) and whatever is uncertain is decided in the Secret, here if 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from webhook.core.notice import Notice, Record
 from webhook.core.patch import add_references, encoded, first_reference
 from webhook.core.pullsecret import FOREIGN, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
+from webhook.kube.store import Lookup
 from webhook.kube.views import Account, State, account_key
 from webhook.supply import Supply
 
@@ -30,13 +31,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Admission:
-    """`live_namespace`, `live_account`: GETs for what a view does not have; `later`: look at a namespace soon."""
+    """`lookup`: for what a view does not have; `later`: look at a namespace soon."""
 
     config: Config
     state: State
     supply: Supply
-    live_namespace: Callable[[str], Awaitable[Namespace | None]]
-    live_account: Callable[[str, str], Awaitable[Account | None]]
+    lookup: Lookup
     later: Callable[[str], None]
     record: Record
 
@@ -46,7 +46,7 @@ class Admission:
         if pod is None:
             return _not_served(request)
         try:
-            namespace = self._known(request.namespace) or await self.live_namespace(request.namespace)
+            namespace = self._known(request.namespace) or await self.lookup.namespace_in_review(request.namespace)
         except NamespaceUnknown:
             if not self.config.asked_about_owned:
                 raise
@@ -58,7 +58,7 @@ class Admission:
         problem = "" if request.dry_run or not namespace.uid else await self._supplied(namespace, deadline)
         account = self.state.accounts.get(account_key(request.namespace, pod.account))
         if account is None:
-            account = await self.live_account(request.namespace, pod.account)
+            account = await self.lookup.account(request.namespace, pod.account)
         return self._answer(request, pod, namespace, account, problem)
 
     def at_once(self, request: Request) -> Answer | None:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from webhook.core.credential import Credentials
 from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
@@ -17,28 +17,12 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Record
 from webhook.core.pullsecret import Delete, ExistingSecret, Leave, Namespace, Plan, Planner, Step, Write
 from webhook.fairness import yield_to_reviews
+from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import State
 from webhook.sources import Answers
 
 ATTEMPTS = 6
 """Lost races in a row before it gives up; the background tries again."""
-
-
-class Store(Protocol):
-    """store.PullSecrets. All raise WriteConflict, WriteDenied or WriteRefused."""
-
-    async def apply(
-        self, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
-    ) -> ExistingSecret: ...
-    async def delete(self, over: ExistingSecret) -> None: ...
-    async def release(self, over: ExistingSecret) -> None: ...
-    async def read(self, namespace: str) -> ExistingSecret | None: ...
-
-
-class Fresh(Protocol):
-    async def __call__(self, name: str, *, recent: bool = False) -> Namespace | None:
-        """Gets the namespace and updates the view; `recent`: a GET of just now will do. Raises NamespaceUnknown."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +57,8 @@ class Supply:
         self,
         state: State,
         source: Answers,
-        store: Store,
-        fresh: Fresh,
+        store: PullSecrets,
+        lookup: Lookup,
         policy: Callable[[], Awaitable[bool]],
         planner: Planner,
         now: Callable[[], datetime],
@@ -82,7 +66,7 @@ class Supply:
         record: Record,
     ) -> None:
         """`policy`: does an admission policy compare each write with the namespace's present owner and UID?"""
-        self._state, self._source, self._store, self._fresh, self._policy = state, source, store, fresh, policy
+        self._state, self._source, self._store, self._lookup, self._policy = state, source, store, lookup, policy
         self._planner, self._now, self._metrics, self._record = planner, now, metrics, record
         self._running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = {}
         self._up_to_date: dict[str, UpToDate] = {}
@@ -194,7 +178,7 @@ class Supply:
             # the namespace first, except for an update in place under the policy: the Secret's UID also identifies the
             # namespace, and the policy compares the owner. With reads, a new token for all takes a third longer.
             if not (isinstance(step, Write) and step.in_place and await self._policy()):
-                await self._fresh(name, recent=True)
+                await self._lookup.namespace(name, recent=True)
             if (await self.plan(name)).step != step:
                 return None
             if isinstance(step, Write):
@@ -252,10 +236,10 @@ class Supply:
                 self._found(name, seen, asked)
             elif known is not None and self._state.pull_secrets.forget(name, known.version):
                 self.secret_changed(name)
-            await self._fresh(name)
+            await self._lookup.namespace(name)
             force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
             if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
-                await self._fresh(name, recent=True)  # uses up the GET above: no later write may rely on it
+                await self._lookup.namespace(name, recent=True)  # uses up the GET above: no later write may rely on it
                 again = (await self.plan(name)).step
                 if isinstance(again, Write) and again.in_place:
                     await self._apply(name, again.body, seen, force=True)

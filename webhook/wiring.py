@@ -16,44 +16,18 @@ from webhook.admission import Admission
 from webhook.config.models import Config
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Record
-from webhook.core.pullsecret import Fingerprint, Namespace, Planner
+from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.expiry import Expiry
 from webhook.kube.cluster import Cluster
 from webhook.kube.events import EventRecorder
 from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
 from webhook.kube.store import Lookup, PullSecrets, WritePolicy
-from webhook.kube.views import Account, Namespaces, State
+from webhook.kube.views import Namespaces, State
 from webhook.refresh import Refresh
 from webhook.sources import Answers, Source
 from webhook.sources.configured import configured
-from webhook.supply import Fresh, Store, Supply
-
-
-@dataclass(frozen=True)
-class Calls:
-    """To the API server. `policy`: does an admission policy compare each write with the namespace's present owner?
-
-    `..._in_review`: for what is not in a view, within the time limit of a review.
-    """
-
-    store: Store
-    namespace: Fresh
-    policy: Callable[[], Awaitable[bool]]
-    namespace_in_review: Callable[[str], Awaitable[Namespace | None]]
-    account_in_review: Callable[[str, str], Awaitable[Account | None]]
-
-    @classmethod
-    def to(cls, cluster: Cluster, reader: Reader, state: State, release: str) -> "Calls":
-        """`release`: the release namespace."""
-        lookup = Lookup(cluster, reader, state)
-        return cls(
-            store=PullSecrets(cluster, reader, reader.secret),
-            namespace=lookup.namespace,
-            policy=WritePolicy(cluster, reader.secret, release).holds,
-            namespace_in_review=lookup.namespace_in_review,
-            account_in_review=lookup.account,
-        )
+from webhook.supply import Supply
 
 
 @dataclass(frozen=True)
@@ -71,7 +45,9 @@ def build(
     config: Config,
     state: State,
     source: Answers,
-    calls: Calls,
+    store: PullSecrets,
+    lookup: Lookup,
+    policy: Callable[[], Awaitable[bool]],
     planner: Planner,
     now: Callable[[], datetime],
     metrics: Metrics,
@@ -80,9 +56,9 @@ def build(
     supply = Supply(
         state=state,
         source=source,
-        store=calls.store,
-        fresh=calls.namespace,
-        policy=calls.policy,
+        store=store,
+        lookup=lookup,
+        policy=policy,
         planner=planner,
         now=now,
         metrics=metrics,
@@ -94,8 +70,7 @@ def build(
         config=config,
         state=state,
         supply=supply,
-        live_namespace=calls.namespace_in_review,
-        live_account=calls.account_in_review,
+        lookup=lookup,
         later=refresh.look,
         record=record,
     )
@@ -132,7 +107,9 @@ def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[]
         config=config,
         state=state,
         source=source,
-        calls=Calls.to(cluster, reader, state, config.namespace),
+        store=PullSecrets(cluster, reader, name),
+        lookup=Lookup(cluster, reader, state),
+        policy=WritePolicy(cluster, name, config.namespace).holds,
         planner=Planner(name, fingerprint, config.pull_secret.when_unowned),
         now=now,
         metrics=metrics,

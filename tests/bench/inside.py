@@ -23,7 +23,7 @@ from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Plan
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import AtOnce, ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
-from webhook.wiring import Calls, build
+from webhook.wiring import build
 
 RUNS, REVIEWS = 7, 5000
 SPACE = SPACES[US]
@@ -63,7 +63,9 @@ def mutate() -> Mutate:
         config=Config(),
         state=state,
         source=Known(),
-        calls=Calls(unused, unused, unused, unused, unused),
+        store=unused,
+        lookup=unused,
+        policy=unused,
         planner=planner,
         now=lambda: datetime.now(UTC),
         metrics=metrics,

@@ -45,9 +45,10 @@ from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
+from webhook.kube.store import Lookup
 from webhook.kube.views import Account, State, account_key
 from webhook.sources.secret import SecretSource, read
-from webhook.wiring import Calls, build
+from webhook.wiring import build
 
 FOLDER = Path(__file__).parents[1] / "admission"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -192,7 +193,7 @@ class Outcome:
 
 
 @dataclass
-class Live:
+class Live(Lookup):
     """What a GET would find; it is learned, as by store.Lookup."""
 
     state: State
@@ -206,6 +207,8 @@ class Live:
         if found := self.namespaces.get(name):
             self.state.namespaces.learn(name, found)
         return found
+
+    namespace_in_review = namespace
 
     async def account(self, namespace: str, name: str) -> Account | None:
         return self.accounts.get(account_key(namespace, name))
@@ -233,7 +236,9 @@ async def run(case: Case) -> Outcome:
         config=config,
         state=state,
         source=source,
-        calls=Calls(store, live.namespace, policed, live.namespace, live.account),
+        store=store,
+        lookup=live,
+        policy=policed,
         planner=Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned),
         now=lambda: NOW,
         metrics=metrics,

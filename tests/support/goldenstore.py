@@ -14,6 +14,7 @@ from webhook.core.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
 from webhook.core.pullsecret import ExistingSecret
 from webhook.kube.cluster import SecretObject
 from webhook.kube.reader import Reader
+from webhook.kube.store import PullSecrets
 
 Object = dict[str, Any]
 
@@ -24,7 +25,7 @@ def described(secret: Object) -> str:
     return f"{secret['metadata']['annotations'][OWNER]}: {', '.join(sorted(auths))}"
 
 
-class Store:
+class Store(PullSecrets):
     """`writes` says what was done, in order. `refuses`: why nothing may be; `slow`: seconds that a write takes."""
 
     def __init__(self, reader: Reader, refuses: str = "", slow: float = 0.0) -> None:

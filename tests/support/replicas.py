@@ -9,7 +9,6 @@ import base64
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -42,10 +41,11 @@ from webhook.core.pullsecret import ExistingSecret, Fingerprint, Leave, Namespac
 from webhook.kube.cluster import Cluster, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.reflector import Feed
+from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Namespaces, State
 from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.sources.secret import SecretSource
-from webhook.wiring import Calls, build
+from webhook.wiring import build
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 OWNERS = ("alice", "bob")
@@ -148,7 +148,9 @@ class Replica:
             config=Config(),
             state=self.state,
             source=SlowSource(self.source, self.wire, self._changed) if slow else self.source,
-            calls=replace(Calls.to(cluster, reader, self.state, "release"), policy=self._is_policed),
+            store=PullSecrets(cluster, reader, SECRET),
+            lookup=Lookup(cluster, reader, self.state),
+            policy=self._is_policed,
             planner=Planner(SECRET, fingerprint),
             now=lambda: NOW,
             metrics=metrics,

@@ -15,9 +15,10 @@ from webhook.core.errors import MalformedReview
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.core.review import decode
+from webhook.kube.store import Lookup
 from webhook.kube.views import State
 from webhook.serving.server import Mutate, admission_app, seconds_left
-from webhook.wiring import Calls, build
+from webhook.wiring import build
 
 REVIEW = {
     "apiVersion": "admission.k8s.io/v1",
@@ -34,8 +35,17 @@ VALID = json.dumps(REVIEW).encode()
 DEEP = 100_000
 
 
-async def nothing(*_: str, **__: bool) -> Any:
-    return None
+class Nothing(Lookup):
+    """Finds neither namespaces nor accounts."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def namespace_in_review(self, name: str) -> None:
+        pass
+
+    async def account(self, namespace: str, name: str) -> None:
+        pass
 
 
 def empty_cluster() -> Mutate:
@@ -45,7 +55,9 @@ def empty_cluster() -> Mutate:
         config=Config(),
         state=State.empty(),
         source=none,
-        calls=Calls(none, cast(Any, nothing), nothing, nothing, nothing),
+        store=none,
+        lookup=Nothing(),
+        policy=none,
         planner=Planner("ghcr-secret", Fingerprint(b"k")),
         now=lambda: datetime.now(UTC),
         metrics=metrics,

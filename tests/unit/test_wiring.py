@@ -13,7 +13,7 @@ from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import Cluster
 from webhook.kube.views import Account, State
-from webhook.wiring import Calls, Parts, build, connect
+from webhook.wiring import Parts, build, connect
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 TEAM = Namespace("team", "u1", 1, "alice")
@@ -25,7 +25,9 @@ def scene(told: list[Notice]) -> Parts:
         config=Config(),
         state=State.empty(),
         source=NONE,
-        calls=Calls(NONE, NONE, NONE, NONE, NONE),
+        store=NONE,
+        lookup=NONE,
+        policy=NONE,
         planner=Planner("ghcr-secret", Fingerprint(b"k")),
         now=lambda: NOW,
         metrics=Metrics(),

@@ -57,7 +57,7 @@ _ACCOUNT = msgspec.json.Decoder(AccountObject)
 
 class PullSecrets:
     """The Secrets of our name. Server-side apply without force: RBAC that names the Secret is enough, and a field of
-    another manager is a conflict instead of being overwritten.
+    another manager is a conflict instead of being overwritten. All raise WriteConflict, WriteDenied or WriteRefused.
     """
 
     def __init__(self, cluster: Cluster, reader: Reader, name: str) -> None:
@@ -69,7 +69,7 @@ class PullSecrets:
     async def apply(
         self, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
     ) -> ExistingSecret:
-        """Onto `over` (checked by UID), or creates it. Raises WriteConflict, WriteDenied, WriteRefused."""
+        """Onto `over` (checked by UID), or creates it."""
         if over is not None:
             body = {**body, "metadata": {**body["metadata"], "uid": over.uid}}
         try:

@@ -28,8 +28,9 @@ from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Plan
 from webhook.core.review import Request, answer, decode, detached, old_names, target
 from webhook.kube.cluster import SecretObject
 from webhook.kube.reader import Reader
+from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Account, State, account_key
-from webhook.wiring import Calls, build
+from webhook.wiring import build
 
 SECRET = "ghcr-secret"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -57,7 +58,7 @@ class Source:
         return self.owners.get(owner, Credentials())
 
 
-class Store:
+class Store(PullSecrets):
     """Takes what is applied, as the API server would."""
 
     def __init__(self) -> None:
@@ -81,6 +82,21 @@ class Store:
         return self.existing.get(namespace)
 
 
+class Seen(Lookup):
+    """The API server knows no more than the views."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
+        return self._state.namespaces.get(name)
+
+    namespace_in_review = namespace
+
+    async def account(self, namespace: str, name: str) -> Account | None:
+        return None
+
+
 class Scene:
     def __init__(self, runner: asyncio.Runner, deployments: Any = "inject") -> None:
         self.runner, self.store, self.told, self.late = runner, Store(), list[Notice](), list[str]()
@@ -90,20 +106,16 @@ class Scene:
         for name, account in ACCOUNTS.items():
             state.accounts.learn(account_key("team", name), account)
 
-        async def namespace(name: str, *, recent: bool = False) -> Namespace | None:
-            return state.namespaces.get(name)
-
         async def unpoliced() -> bool:
             return False
-
-        async def account_of(namespace: str, name: str) -> Account | None:
-            return None
 
         parts = build(
             config=Config(owner_rules=(NameRule(),), deployments=deployments),
             state=state,
             source=Source(),
-            calls=Calls(self.store, namespace, unpoliced, namespace, account_of),
+            store=self.store,
+            lookup=Seen(state),
+            policy=unpoliced,
             planner=Planner(SECRET, FINGERPRINT),
             now=lambda: NOW,
             metrics=Metrics(),

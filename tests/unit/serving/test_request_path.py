@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -29,7 +30,7 @@ from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
 from webhook.sources.secret import SecretSource
-from webhook.wiring import Calls, build
+from webhook.wiring import build
 
 TEAM, FREE, NEW = (
     Namespace("team", "uid-team", 1, "alice"),
@@ -132,7 +133,9 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
         config=Config(owner_rules=(AnnotationRule(key=OWNER),)),  # so it is asked about all namespaces
         state=state,
         source=source(metrics),
-        calls=Calls(cast(Any, None), cast(Any, no_io), no_io, no_io, no_io),
+        store=cast(Any, None),
+        lookup=cast(Any, SimpleNamespace(namespace=no_io, namespace_in_review=no_io, account=no_io)),
+        policy=no_io,
         planner=cast(Planner, planner),
         now=lambda: datetime.now(UTC),
         metrics=metrics,
