@@ -9,7 +9,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from webhook.accounts import Tightened
 from webhook.admission import Admission
@@ -23,7 +22,7 @@ from webhook.kube.events import EventRecorder
 from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
 from webhook.kube.store import Lookup, PullSecrets, WritePolicy
-from webhook.kube.views import Namespaces, State
+from webhook.kube.views import State
 from webhook.refresh import Refresh
 from webhook.sources import Answers, Source
 from webhook.sources.configured import configured
@@ -64,8 +63,7 @@ def build(
         metrics=metrics,
         record=record,
     )
-    of_owner = partial(_of_owner, state.namespaces)
-    refresh = Refresh(supply=supply, of_owner=of_owner, record=record, secret=planner.name)
+    refresh = Refresh(supply=supply, of_owner=state.namespaces.of_owner, record=record, secret=planner.name)
     admission = Admission(
         config=config,
         state=state,
@@ -77,10 +75,6 @@ def build(
     state.namespaces.new_or_moved = refresh.new_or_moved
     state.accounts.tightened = Tightened(planner.name, state.namespaces, record)
     return Parts(state, supply, refresh, admission)
-
-
-def _of_owner(namespaces: Namespaces, owner: str | None) -> list[str]:
-    return [name for name, _ in namespaces.items()] if owner is None else sorted(namespaces.of_owner(owner))
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,9 @@ class Namespaces(View[Namespace]):
         self.new_or_moved: Callable[[str], None] = lambda _name: None
         self._of_owner: dict[str, set[str]] = {}
 
-    def of_owner(self, owner: str) -> frozenset[str]:
-        return frozenset(self._of_owner.get(owner, ()))
+    def of_owner(self, owner: str | None) -> list[str]:
+        """None: all, also those without an owner."""
+        return list(self._items) if owner is None else sorted(self._of_owner.get(owner, ()))
 
     def _changed(self, key: str, before: Namespace | None, after: Namespace | None) -> None:
         if before is not None and before.owner is not None:

@@ -132,7 +132,7 @@ def test_a_namespace_that_is_read_is_learned() -> None:
     state = State.empty()
 
     assert looked(state, Says(served(team(5, "alice")))) == team(5, "alice") == state.namespaces.get("team")
-    assert state.namespaces.of_owner("alice") == {"team"}
+    assert state.namespaces.of_owner("alice") == ["team"]
 
 
 def test_one_that_is_not_there_is_forgotten() -> None:
