@@ -5,7 +5,7 @@ account does not list. This module has the notices about them, in a review and w
 from dataclasses import dataclass
 
 from webhook.core.notice import Notice, Record
-from webhook.kube.views import Account, Namespaces
+from webhook.kube.views import Account, State
 
 REASON = "AccountRefuses"
 
@@ -20,20 +20,23 @@ def left_alone(account: str, secret: str) -> str:
 
 @dataclass(frozen=True)
 class Tightened:
-    """To be called for each new or changed account that enforces its list. `secret`: the pull secret's name."""
+    """To be called for each account that changes. `secret`: the pull secret's name."""
 
     secret: str
-    namespaces: Namespaces
+    state: State
     record: Record
 
-    def __call__(self, key: str, before: Account | None, account: Account) -> None:
+    def __call__(self, key: str, before: Account | None, account: Account | None) -> None:
         """Reported now: the API server refuses pods of templates that were patched before, without calling the webhook.
 
-        Also with `deployments: supply`: templates may have been patched before that was set.
+        Also with `deployments: supply`: templates may have been patched before that was set. Not for the first list:
+        the process that ran before has seen those.
         """
         namespace, _, name = key.partition("/")
-        secret, seen = self.secret, self.namespaces.get(namespace)
-        if seen is None or not seen.served or not account.refuses(secret) or (before and before.refuses(secret)):
+        secret, seen = self.secret, self.state.namespaces.get(namespace)
+        if not self.state.accounts.synced.is_set() or seen is None or not seen.served:
+            return
+        if account is None or not account.refuses(secret) or (before and before.refuses(secret)):
             return
         message = (
             f"service account {name} now has enforce-mountable-secrets and does not list {secret}: the API server "

@@ -73,7 +73,7 @@ def build(
         record=record,
     )
     state.namespaces.new_or_moved = refresh.new_or_moved
-    state.accounts.tightened = Tightened(planner.name, state.namespaces, record)
+    state.accounts.on_change.append(Tightened(planner.name, state, record))
     return Parts(state, supply, refresh, admission)
 
 
@@ -110,5 +110,4 @@ def connect(config: Config, cluster: Cluster, metrics: Metrics, now: Callable[[]
         record=events.record,
     )
     net = SafetyNet(cluster, state, config.namespace, name, events.record)
-    state.accounts.on_change, state.namespaces.on_change = net.account, net.namespace
     return Connected(parts, reader, source, events, net, Expiry(state.pull_secrets, name, now, events.record, metrics))

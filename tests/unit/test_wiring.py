@@ -86,3 +86,18 @@ def test_an_account_that_begins_to_refuse_is_spoken_of(
     assert [(one.reason, one.namespace, one.kind, one.name) for one in told] == [
         ("AccountRefuses", "team", "ServiceAccount", "builder")
     ] * begins
+
+
+def test_accounts_of_the_first_list_are_not_spoken_of() -> None:
+    told: list[Notice] = []
+
+    async def main() -> None:
+        state = scene(told).state
+        state.namespaces.learn("team", TEAM)
+        state.accounts.learn("team/early", replace(REFUSES, version=1))
+        state.accounts.replace({"team/builder": REFUSES, "team/other": LENIENT}, 2)
+        assert told == []
+        state.accounts.replace({"team/builder": REFUSES, "team/other": replace(REFUSES, version=3)}, 3)
+
+    asyncio.run(main())
+    assert [one.name for one in told] == ["other"]

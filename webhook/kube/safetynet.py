@@ -13,8 +13,9 @@ import structlog
 from webhook.core.backoff import Backoff
 from webhook.core.names import MANAGER, REFUSING, SAFETY_NET
 from webhook.core.notice import Notice, Record
+from webhook.core.pullsecret import Namespace
 from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError
-from webhook.kube.views import State, account_key
+from webhook.kube.views import Account, State, account_key
 
 log = structlog.get_logger()
 MAX_ANNOTATION_BYTES = 64 * 1024
@@ -26,9 +27,7 @@ MAX_BACKOFF_SECONDS = 10.0
 
 
 class SafetyNet:
-    """`namespace`: our own; `secret`: the pull secret's name. The methods `account` and `namespace` are called with the
-    key of each one that has changed.
-    """
+    """`namespace`: our own; `secret`: the pull secret's name."""
 
     def __init__(self, cluster: Cluster, state: State, namespace: str, secret: str, record: Record) -> None:
         self._cluster, self._state, self._secret, self._record = cluster, state, secret, record
@@ -45,10 +44,11 @@ class SafetyNet:
         """By namespace, the accounts that refuse the reference."""
         self._written: str | None = ""
         self._news = asyncio.Event()
+        state.accounts.on_change.append(self._account)
+        state.namespaces.on_change.append(self._namespace)
 
-    def account(self, key: str) -> None:
+    def _account(self, key: str, _before: Account | None, account: Account | None) -> None:
         namespace, _, name = key.partition("/")
-        account = self._state.accounts.get(key)
         if account is not None and account.refuses(self._secret):
             self._refusing.setdefault(namespace, set()).add(name)
         elif namespace in self._refusing:
@@ -59,7 +59,7 @@ class SafetyNet:
             self._written = ""  # perhaps somebody has changed the annotation
         self._news.set()
 
-    def namespace(self, name: str) -> None:
+    def _namespace(self, name: str, *_: Namespace | None) -> None:
         if name in self._refusing:
             self._news.set()
 

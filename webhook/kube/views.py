@@ -29,7 +29,8 @@ BEHIND_SECONDS = 12.0
 class View(Generic[V]):
     """One kind of object by key. `synced` is set after the first list. `clock`: in seconds, never set back.
 
-    `on_change` is called with the key of each object that has changed, whether a watch or an answer reported it.
+    Each of `on_change` is called with the key of an object that has changed, and with what it was and is, whether a
+    watch or an answer reported it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +41,7 @@ class View(Generic[V]):
         """The newest known version when the watch last failed."""
         self._in_touch = -math.inf
         self._awaited: dict[str, list[asyncio.Event]] = {}
-        self.on_change: Callable[[str], None] = lambda _key: None
+        self.on_change: list[Callable[[str, V | None, V | None], None]] = []
         self.synced = asyncio.Event()
 
     def __len__(self) -> int:
@@ -129,12 +130,9 @@ class View(Generic[V]):
             self._items[key] = item
             for awaited in self._awaited.get(key, ()):
                 awaited.set()
-        self._changed(key, known, item)
-        self.on_change(key)
+        for tell in self.on_change:
+            tell(key, known, item)
         return True
-
-    def _changed(self, key: str, before: V | None, after: V | None) -> None:
-        """For subclasses, such as an index."""
 
 
 class Namespaces(View[Namespace]):
@@ -144,12 +142,13 @@ class Namespaces(View[Namespace]):
         super().__init__()
         self.new_or_moved: Callable[[str], None] = lambda _name: None
         self._of_owner: dict[str, set[str]] = {}
+        self.on_change.append(self._index)
 
     def of_owner(self, owner: str | None) -> list[str]:
         """None: all, also those without an owner."""
         return list(self._items) if owner is None else sorted(self._of_owner.get(owner, ()))
 
-    def _changed(self, key: str, before: Namespace | None, after: Namespace | None) -> None:
+    def _index(self, key: str, before: Namespace | None, after: Namespace | None) -> None:
         if before is not None and before.owner is not None:
             names = self._of_owner[before.owner]
             names.discard(key)
@@ -180,29 +179,17 @@ class Account:
         return self.enforced and name not in self.pull_secrets
 
 
-class Accounts(View[Account]):
-    """Service accounts by `account_key`. `tightened` is called, with the value before, for each account that is new or
-    changed and enforces its list. Not for the first list: the process that ran before has seen those.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tightened: Callable[[str, Account | None, Account], None] = lambda _key, _before, _after: None
-
-    def _changed(self, key: str, before: Account | None, after: Account | None) -> None:
-        if self.synced.is_set() and after is not None and after.enforced:
-            self.tightened(key, before, after)
-
-
 @dataclass(frozen=True)
 class State:
+    """`accounts`: by `account_key`."""
+
     namespaces: Namespaces
     pull_secrets: View[ExistingSecret]
-    accounts: Accounts
+    accounts: View[Account]
 
     @classmethod
     def empty(cls) -> "State":
-        return cls(Namespaces(), View(), Accounts())
+        return cls(Namespaces(), View(), View())
 
     @property
     def views(self) -> "Mapping[str, View[Any]]":

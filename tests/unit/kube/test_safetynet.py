@@ -33,13 +33,10 @@ class Api:
 
 
 class Scene:
-    """Wired as in wiring.py."""
-
     def __init__(self, refuses: int = 0) -> None:
         self.api, self.state, self.version = Api(refuses), State.empty(), 0
         self.said: list[Notice] = []
         self.net = SafetyNet(cast(Cluster, self.api), self.state, "release", "ghcr-secret", self.said.append)
-        self.state.accounts.on_change, self.state.namespaces.on_change = self.net.account, self.net.namespace
 
     def namespace(self, name: str, owner: str | None, *, enabled: bool = True) -> None:
         self.version += 1
