@@ -1,4 +1,4 @@
-"""The process: watches, source, background, certificates and servers start and end together. wiring.py connects them.
+"""The process: watches, source, background, certificates and servers start and end together.
 
 Everything that runs for ever is a task of one TaskGroup: a watch that ends, ends the process. Otherwise a webhook would
 look alive and see no changes.
@@ -7,6 +7,7 @@ look alive and see no changes.
 import asyncio
 import functools
 import gc
+import secrets
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -25,13 +26,21 @@ from webhook.config.models import Config
 from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics
+from webhook.core.pullsecret import Fingerprint, Planner
+from webhook.expiry import Expiry
 from webhook.kube import preflight, reflector
 from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster, NamespaceObject
+from webhook.kube.events import EventRecorder
+from webhook.kube.reader import Reader
+from webhook.kube.safetynet import SafetyNet
+from webhook.kube.store import Lookup, PullSecrets, WritePolicy
+from webhook.kube.views import State
 from webhook.kube.watch import Watch, whole
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
-from webhook.wiring import connect
+from webhook.sources.configured import configured
+from webhook.wiring import build
 
 log = structlog.get_logger()
 MAX_CLOCK_SKEW = timedelta(minutes=5)
@@ -60,10 +69,30 @@ class App:
         self._config, self._cluster = config, cluster
         self._metrics, self._serving = Metrics(lines.dropped), Serving()
         self._draining = False
-        self._connected = connect(config, cluster, self._metrics, now)
-        self._parts = self._connected.parts
+        name, fingerprint, state = config.pull_secret.name, Fingerprint(secrets.token_bytes(32)), State.empty()
+        self._reader = Reader(config.rules, config.excluded, fingerprint, name)
+        self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
+        self._record = self._events.record
+        self._source = configured(config, cluster, self._changed, self._record, self._metrics, now)
+        self._parts = build(
+            config=config,
+            state=state,
+            source=self._source,
+            store=PullSecrets(cluster, self._reader, name),
+            lookup=Lookup(cluster, self._reader, state),
+            policy=WritePolicy(cluster, name, config.namespace).holds,
+            planner=Planner(name, fingerprint, config.pull_secret.when_unowned),
+            now=now,
+            metrics=self._metrics,
+            record=self._record,
+        )
+        self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
+        self._expiry = Expiry(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics)
         self._measure()
+
+    def _changed(self, owner: str | None) -> None:
+        self._parts.refresh.owner_changed(owner)
 
     def _measure(self) -> None:
         for resource, view in self._parts.state.views.items():
@@ -78,7 +107,7 @@ class App:
             return "draining"
         missing = [] if self._serving.ready else ["certificate"]
         missing += [resource for resource, view in self._parts.state.views.items() if not view.synced.is_set()]
-        return ", ".join(missing + ([] if self._connected.source.settled.is_set() else ["source"]))
+        return ", ".join(missing + ([] if self._source.settled.is_set() else ["source"]))
 
     async def run(self, tls: socket.socket, plain: socket.socket) -> None:
         stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
@@ -110,22 +139,21 @@ class App:
                 task.cancel()
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
-        parts, connected = self._parts, self._connected
         return [
             *reflector.runs(
                 self._cluster,
-                parts.state,
-                connected.reader,
+                self._parts.state,
+                self._reader,
                 self._config.pull_secret.name,
                 self._metrics,
-                connected.events.record,
-                parts.refresh.look_soon,
-                parts.supply.secret_changed,
+                self._record,
+                self._parts.refresh.look_soon,
+                self._parts.supply.secret_changed,
             ),
-            _for_ever("safety net", connected.net.run),
-            connected.source.run(),
-            _for_ever("events", functools.partial(connected.events.run, self._cluster)),
-            _for_ever("expiry", connected.expiry.run),
+            _for_ever("safety net", self._net.run),
+            self._source.run(),
+            _for_ever("events", functools.partial(self._events.run, self._cluster)),
+            _for_ever("expiry", self._expiry.run),
             self._begin(),
         ]
 
@@ -133,8 +161,8 @@ class App:
         """Starts the background when the views are synced: earlier, right Secrets would be written again."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SOURCES_SECONDS):  # wait_for of Python 3.11 may swallow a cancellation
-                await self._connected.source.settled.wait()
-        self._connected.source.settled.set()
+                await self._source.settled.wait()
+        self._source.settled.set()
         await self._parts.state.wait_synced()
         log.info("synced", namespaces=len(self._parts.state.namespaces), secrets=len(self._parts.state.pull_secrets))
         gc.freeze()  # these objects live long: a full collection would scan them, for up to 0.2 s
@@ -175,7 +203,7 @@ class App:
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             NamespaceObject,
             whole,
-            reflector.Health("mutatingwebhookconfigurations", self._metrics, self._connected.events.record),
+            reflector.Health("mutatingwebhookconfigurations", self._metrics, self._record),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,
         )

@@ -31,7 +31,7 @@ class Broken(App):
 
     async def _ends(self) -> None:
         await asyncio.sleep(0)
-        self._connected.source.settled.set()
+        self._source.settled.set()
         raise LookupError
 
 

@@ -7,13 +7,14 @@ from typing import Any, cast
 
 import pytest
 
+from webhook.app import App
 from webhook.config.models import Config
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import Cluster
 from webhook.kube.views import Account, State
-from webhook.wiring import Parts, build, connect
+from webhook.wiring import Parts, build
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 TEAM = Namespace("team", "u1", 1, "alice")
@@ -39,9 +40,9 @@ def test_the_safety_net_is_told_of_accounts_however_they_are_learned() -> None:
     """A review that is ahead of the watch reads an account itself; the watch then has nothing new to tell."""
 
     async def main() -> str | None:
-        connected = connect(Config(), cast(Cluster, None), Metrics(), lambda: NOW)
-        connected.parts.state.accounts.learn("team/builder", Account(7, "", enforced=True))
-        return connected.net.text()
+        app = App(Config(), cast(Cluster, None))
+        app._parts.state.accounts.learn("team/builder", Account(7, "", enforced=True))
+        return app._net.text()
 
     assert asyncio.run(main()) == ",team,"
 
