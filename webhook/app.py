@@ -40,7 +40,7 @@ from webhook.kube.watch import Watch, whole
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
 from webhook.sources.configured import configured
-from webhook.wiring import build
+from webhook.wiring import Parts
 
 log = structlog.get_logger()
 MAX_CLOCK_SKEW = timedelta(minutes=5)
@@ -74,7 +74,7 @@ class App:
         self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
         self._record = self._events.record
         self._source = configured(config, cluster, self._changed, self._record, self._metrics, now)
-        self._parts = build(
+        self._parts = Parts(
             config=config,
             state=state,
             source=self._source,

@@ -1,7 +1,6 @@
 """Connects the parts that decide, for app.py and for tests, which have their own source and their own API server."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 from webhook.accounts import Tightened
@@ -17,49 +16,45 @@ from webhook.sources import Answers
 from webhook.supply import Supply
 
 
-@dataclass(frozen=True)
 class Parts:
     """What decides. `state` reports its changes to the others."""
 
-    state: State
-    supply: Supply
-    refresh: Refresh
-    admission: Admission
-
-
-def build(
-    *,
-    config: Config,
-    state: State,
-    source: Answers,
-    store: PullSecrets,
-    lookup: Lookup,
-    policy: Callable[[], Awaitable[bool]],
-    planner: Planner,
-    now: Callable[[], datetime],
-    metrics: Metrics,
-    record: Record,
-) -> Parts:
-    supply = Supply(
-        state=state,
-        source=source,
-        store=store,
-        lookup=lookup,
-        policy=policy,
-        planner=planner,
-        now=now,
-        metrics=metrics,
-        record=record,
-    )
-    refresh = Refresh(supply=supply, of_owner=state.namespaces.of_owner, record=record, secret=planner.name)
-    admission = Admission(
-        config=config,
-        state=state,
-        supply=supply,
-        lookup=lookup,
-        later=refresh.look,
-        record=record,
-    )
-    state.namespaces.new_or_moved = refresh.new_or_moved
-    state.accounts.on_change.append(Tightened(planner.name, state, record))
-    return Parts(state, supply, refresh, admission)
+    def __init__(
+        self,
+        *,
+        config: Config,
+        state: State,
+        source: Answers,
+        store: PullSecrets,
+        lookup: Lookup,
+        policy: Callable[[], Awaitable[bool]],
+        planner: Planner,
+        now: Callable[[], datetime],
+        metrics: Metrics,
+        record: Record,
+    ) -> None:
+        self.state = state
+        self.supply = Supply(
+            state=state,
+            source=source,
+            store=store,
+            lookup=lookup,
+            policy=policy,
+            planner=planner,
+            now=now,
+            metrics=metrics,
+            record=record,
+        )
+        self.refresh = Refresh(
+            supply=self.supply, of_owner=state.namespaces.of_owner, record=record, secret=planner.name
+        )
+        self.admission = Admission(
+            config=config,
+            state=state,
+            supply=self.supply,
+            lookup=lookup,
+            later=self.refresh.look,
+            record=record,
+        )
+        state.namespaces.new_or_moved = self.refresh.new_or_moved
+        state.accounts.on_change.append(Tightened(planner.name, state, record))

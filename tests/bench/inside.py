@@ -23,7 +23,7 @@ from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Plan
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import AtOnce, ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
-from webhook.wiring import build
+from webhook.wiring import Parts
 
 RUNS, REVIEWS = 7, 5000
 SPACE = SPACES[US]
@@ -59,7 +59,7 @@ def mutate() -> Mutate:
         SPACE, ExistingSecret(SPACE, "s", 2, True, True, False, False, "alice", digest)
     )  # as in Standing
     state.accounts.learn(account_key(SPACE, "default"), Account(1, "", enforced=False))
-    parts = build(
+    parts = Parts(
         config=Config(),
         state=state,
         source=Known(),

@@ -48,7 +48,7 @@ from webhook.kube.reader import Reader
 from webhook.kube.store import Lookup
 from webhook.kube.views import Account, State, account_key
 from webhook.sources.secret import SecretSource, read
-from webhook.wiring import build
+from webhook.wiring import Parts
 
 FOLDER = Path(__file__).parents[1] / "admission"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -232,7 +232,7 @@ async def run(case: Case) -> Outcome:
     source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, record, metrics)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
-    parts = build(
+    parts = Parts(
         config=config,
         state=state,
         source=source,

@@ -45,7 +45,7 @@ from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Namespaces, State
 from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.sources.secret import SecretSource
-from webhook.wiring import build
+from webhook.wiring import Parts
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 OWNERS = ("alice", "bob")
@@ -144,7 +144,7 @@ class Replica:
         cluster, metrics, fingerprint = cast(Cluster, self.wire), Metrics(), Fingerprint(name.encode())
         reader = Reader((by_label(OWNER),), lambda _: False, fingerprint, SECRET)
         self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics)
-        parts = build(
+        parts = Parts(
             config=Config(),
             state=self.state,
             source=SlowSource(self.source, self.wire, self._changed) if slow else self.source,

@@ -18,7 +18,7 @@ from webhook.core.review import decode
 from webhook.kube.store import Lookup
 from webhook.kube.views import State
 from webhook.serving.server import Mutate, admission_app, seconds_left
-from webhook.wiring import build
+from webhook.wiring import Parts
 
 REVIEW = {
     "apiVersion": "admission.k8s.io/v1",
@@ -51,7 +51,7 @@ class Nothing(Lookup):
 def empty_cluster() -> Mutate:
     """Nobody has an owner, so nothing is supplied."""
     metrics, none = Metrics(), cast(Any, None)
-    parts = build(
+    parts = Parts(
         config=Config(),
         state=State.empty(),
         source=none,

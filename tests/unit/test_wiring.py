@@ -14,7 +14,7 @@ from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import Cluster
 from webhook.kube.views import Account, State
-from webhook.wiring import Parts, build
+from webhook.wiring import Parts
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 TEAM = Namespace("team", "u1", 1, "alice")
@@ -22,7 +22,7 @@ NONE = cast(Any, None)
 
 
 def scene(told: list[Notice]) -> Parts:
-    return build(
+    return Parts(
         config=Config(),
         state=State.empty(),
         source=NONE,

@@ -30,7 +30,7 @@ from webhook.kube.cluster import SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Account, State, account_key
-from webhook.wiring import build
+from webhook.wiring import Parts
 
 SECRET = "ghcr-secret"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -109,7 +109,7 @@ class Scene:
         async def unpoliced() -> bool:
             return False
 
-        parts = build(
+        parts = Parts(
             config=Config(owner_rules=(NameRule(),), deployments=deployments),
             state=state,
             source=Source(),

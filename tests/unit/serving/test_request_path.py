@@ -30,7 +30,7 @@ from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
 from webhook.sources.secret import SecretSource
-from webhook.wiring import build
+from webhook.wiring import Parts
 
 TEAM, FREE, NEW = (
     Namespace("team", "uid-team", 1, "alice"),
@@ -129,7 +129,7 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
         "team", "s", 2, ours=True, dockerconfig=True, immutable=False, terminating=False, owner="alice", digest=digest
     )
     state.pull_secrets.learn("team", existing)
-    parts = build(
+    parts = Parts(
         config=Config(owner_rules=(AnnotationRule(key=OWNER),)),  # so it is asked about all namespaces
         state=state,
         source=source(metrics),
