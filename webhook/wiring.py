@@ -34,27 +34,8 @@ class Parts:
         record: Record,
     ) -> None:
         self.state = state
-        self.supply = Supply(
-            state=state,
-            source=source,
-            store=store,
-            lookup=lookup,
-            policy=policy,
-            planner=planner,
-            now=now,
-            metrics=metrics,
-            record=record,
-        )
-        self.refresh = Refresh(
-            supply=self.supply, of_owner=state.namespaces.of_owner, record=record, secret=planner.name
-        )
-        self.admission = Admission(
-            config=config,
-            state=state,
-            supply=self.supply,
-            lookup=lookup,
-            later=self.refresh.look,
-            record=record,
-        )
+        self.supply = Supply(state, source, store, lookup, policy, planner, now, metrics, record)
+        self.refresh = Refresh(self.supply, state.namespaces.of_owner, record, secret=planner.name)
+        self.admission = Admission(config, state, self.supply, lookup, self.refresh.look, record)
         state.namespaces.new_or_moved = self.refresh.new_or_moved
         state.accounts.on_change.append(Tightened(planner.name, state, record))
