@@ -110,19 +110,19 @@ class App:
         return ", ".join(missing + ([] if self._source.settled.is_set() else ["source"]))
 
     async def run(self, tls: socket.socket, plain: socket.socket) -> None:
-        stop: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        stop: asyncio.Queue[signal.Signals] = asyncio.Queue()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _once, stop, number)
+            asyncio.get_running_loop().add_signal_handler(number, stop.put_nowait, number)
         mutate = self._mutate
         web = server(admission_app(mutate, self._missing), context=self._serving.listening, at_once=mutate.at_once)
         numbers = server(metrics_app(self._metrics))
         async with asyncio.TaskGroup() as group:
             group.create_task(numbers.serve([plain]))  # first: the liveness probe does not wait for the rest
             working = group.create_task(self._work(group, web, tls))
-            last = await stop
+            first = await stop.get()
             if not web.started:
                 working.cancel()
-            elif last == signal.SIGTERM:  # Ctrl-C is a person who does not want to wait
+            elif first == signal.SIGTERM:  # Ctrl-C is a person who does not want to wait
                 await self._drain()
             web.should_exit = numbers.should_exit = True
         log.info("stopped")
@@ -227,11 +227,6 @@ async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("our own bug: the task starts again", what=what)
         await asyncio.sleep(jittered(MAX_RESTART_SECONDS))
-
-
-def _once(stop: asyncio.Future[signal.Signals], number: signal.Signals) -> None:
-    if not stop.done():
-        stop.set_result(number)
 
 
 def _report(text: str) -> None:
