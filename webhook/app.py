@@ -169,9 +169,9 @@ class App:
         await self._parts.refresh.run()
 
     async def _certificates(self) -> list[Coroutine[None, None, None]]:
-        tls = self._config.tls
+        tls, report = self._config.tls, functools.partial(log.info, about="certificate")
         if tls.cert_file is not None and tls.key_file is not None:
-            files = Files(Path(tls.cert_file), Path(tls.key_file), self._serving, now=now, report=_report)
+            files = Files(Path(tls.cert_file), Path(tls.key_file), self._serving, now=now, report=report)
             try:
                 await files.start()
             except Unusable as e:
@@ -183,7 +183,7 @@ class App:
             tls.names(self._config.namespace),
             self._serving,
             now=self._cluster.now,
-            report=_report,
+            report=report,
         )
         return [
             _for_ever("certificates", functools.partial(self._self_managed, manager)),
@@ -227,7 +227,3 @@ async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("our own bug: the task starts again", what=what)
         await asyncio.sleep(jittered(MAX_RESTART_SECONDS))
-
-
-def _report(text: str) -> None:
-    log.info(text, about="certificate")
