@@ -15,11 +15,7 @@ async def yield_to_reviews() -> None:
 
     Without it, one pass does all work that arrives together, such as answers to writes: etcd commits several at a time.
     """
-    loop = asyncio.get_running_loop()
-    lock = _locks.get(loop)
-    if lock is None:
-        lock = _locks[loop] = asyncio.Lock()
-    async with lock:
+    async with _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         await asyncio.sleep(0)
 
 
