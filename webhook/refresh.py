@@ -236,11 +236,9 @@ class Refresh:
     def _pace(self, namespace: str, now: float) -> _Pace:
         if namespace not in self._paces and len(self._paces) % PACES_SWEEP == PACES_SWEEP - 1:
             self._paces = {name: pace for name, pace in self._paces.items() if not pace.calm(now)}
-        pace = self._paces.setdefault(namespace, _Pace())
-        if pace.calm(now):
-            pace.own.reset()
-            pace.passing.reset()
-            pace.undone = 0
+        pace = self._paces.get(namespace)
+        if pace is None or pace.calm(now):
+            pace = self._paces[namespace] = _Pace(digest=pace.digest if pace is not None else None)
         return pace
 
     def _notice(self, namespace: str, reason: str, message: str) -> None:
