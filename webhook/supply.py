@@ -99,16 +99,15 @@ class Supply:
         """The Secret was written or deleted. If it differs from our plan, another replica may have a newer answer of
         the source: ours is invalidated, so that we ask again before we undo the other replica's write.
         """
-        namespace, existing = self._state.namespaces.get(name), self._state.pull_secrets.get(name)
-        if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name, existing):
+        namespace = self._state.namespaces.get(name)
+        if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name):
             return
-        known = self._source.known(namespace.owner)
-        if known is None or not isinstance(self._planner(namespace, known, existing, self._now()).step, Leave):
+        if not self.is_up_to_date(namespace):
             self._source.invalidate(namespace.owner)
 
-    def _deletes(self, name: str, existing: ExistingSecret | None) -> bool:
+    def _deletes(self, name: str) -> bool:
         """Is it our own delete, perhaps to create it again?"""
-        step, _ = self._running.get(name, (None, None))
+        existing, (step, _) = self._state.pull_secrets.get(name), self._running.get(name, (None, None))
         deletes = isinstance(step, Delete) or (isinstance(step, Write) and step.over is not None and not step.in_place)
         return deletes and (existing is None or existing.terminating)
 
