@@ -191,7 +191,7 @@ class Supply:
             return await self._look_again(name, step, conflict=isinstance(e, WriteConflict))
         except (WriteRefused, NamespaceUnknown) as e:
             self._metrics.writes.labels(action, type(e).__name__).inc()
-            return _refused(e)
+            return Supplied(problem=str(e), passing=e.passing)
         self._metrics.writes.labels(action, "ok").inc()
         return Supplied(wrote=True)
 
@@ -247,14 +247,10 @@ class Supply:
         except (WriteConflict, WriteDenied):
             return None
         except (WriteRefused, NamespaceUnknown) as e:
-            return _refused(e)
+            return Supplied(problem=str(e), passing=e.passing)
         return None
 
     def _found(self, name: str, seen: ExistingSecret, asked: tuple[ExistingSecret | None, int]) -> None:
         """Updates the view before the watch does, which then has no change to report."""
         if self._state.pull_secrets.answered(name, seen, asked):
             self.secret_changed(name)
-
-
-def _refused(e: WriteRefused | NamespaceUnknown) -> Supplied:
-    return Supplied(problem=str(e), passing=isinstance(e, NamespaceUnknown) or e.passing)

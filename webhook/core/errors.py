@@ -32,6 +32,9 @@ class MalformedReview(PullsecretError):
 class NamespaceUnknown(PullsecretError):
     """A namespace could not be read from the API server: the cluster's failurePolicy decides."""
 
+    passing = True
+    """As in WriteRefused."""
+
 
 class WriteConflict(PullsecretError):
     """Another client wrote first, or owns a field: read the Secret and plan again."""
