@@ -40,6 +40,7 @@ from webhook.kube.watch import Watch, whole
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
 from webhook.sources.configured import configured
+from webhook.supply import Supply
 from webhook.wiring import Parts
 
 log = structlog.get_logger()
@@ -74,8 +75,7 @@ class App:
         self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
         self._record = self._events.record
         self._source = configured(config, cluster, self._changed, self._record, self._metrics, now)
-        self._parts = Parts(
-            config=config,
+        supply = Supply(
             state=state,
             source=self._source,
             store=PullSecrets(cluster, self._reader, name),
@@ -86,6 +86,7 @@ class App:
             metrics=self._metrics,
             record=self._record,
         )
+        self._parts = Parts(config, supply)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
         self._expiry = Expiry(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics)

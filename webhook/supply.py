@@ -7,7 +7,7 @@ runs per namespace, and callers share it while the plan is the same. No locks; n
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -52,24 +52,21 @@ class UpToDate:
     until: datetime | None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Supply:
-    def __init__(
-        self,
-        state: State,
-        source: Answers,
-        store: PullSecrets,
-        lookup: Lookup,
-        policy: Callable[[], Awaitable[bool]],
-        planner: Planner,
-        now: Callable[[], datetime],
-        metrics: Metrics,
-        record: Record,
-    ) -> None:
-        """`policy`: does an admission policy compare each write with the namespace's present owner and UID?"""
-        self._state, self._source, self._store, self._lookup, self._policy = state, source, store, lookup, policy
-        self._planner, self._now, self._metrics, self._record = planner, now, metrics, record
-        self._running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = {}
-        self._up_to_date: dict[str, UpToDate] = {}
+    """`policy`: does an admission policy compare each write with the namespace's present owner and UID?"""
+
+    state: State
+    source: Answers
+    store: PullSecrets
+    lookup: Lookup
+    policy: Callable[[], Awaitable[bool]]
+    planner: Planner
+    now: Callable[[], datetime]
+    metrics: Metrics
+    record: Record
+    _running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = field(init=False, default_factory=dict)
+    _up_to_date: dict[str, UpToDate] = field(init=False, default_factory=dict)
 
     def is_up_to_date(self, namespace: Namespace) -> bool:
         """Is there nothing to write, as far as is known now? False also if a source must be asked first.
@@ -77,19 +74,19 @@ class Supply:
         Compares by identity: a plan builds the whole Secret to compare digests, which takes a third of a review's time,
         and after every change of a value there is another object.
         """
-        known = self._source.known(namespace.owner) if namespace.owner is not None else None
+        known = self.source.known(namespace.owner) if namespace.owner is not None else None
         if known is None:
             return False
-        existing, before = self._state.pull_secrets.get(namespace.name), self._up_to_date.get(namespace.name)
+        existing, before = self.state.pull_secrets.get(namespace.name), self._up_to_date.get(namespace.name)
         if (
             before is not None
             and before.namespace is namespace
             and before.known() is known
             and before.existing is existing
-            and (before.until is None or self._now() < before.until)
+            and (before.until is None or self.now() < before.until)
         ):
             return True
-        plan = self._planner(namespace, known, existing, self._now())
+        plan = self.planner(namespace, known, existing, self.now())
         if not isinstance(plan.step, Leave):
             return False
         self._up_to_date[namespace.name] = UpToDate(namespace, weakref.ref(known), existing, plan.until)
@@ -99,36 +96,36 @@ class Supply:
         """The Secret was written or deleted. If it differs from our plan, another replica may have a newer answer of
         the source: ours is invalidated, so that we ask again before we undo the other replica's write.
         """
-        namespace = self._state.namespaces.get(name)
+        namespace = self.state.namespaces.get(name)
         if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name):
             return
         if not self.is_up_to_date(namespace):
-            self._source.invalidate(namespace.owner)
+            self.source.invalidate(namespace.owner)
 
     def _deletes(self, name: str) -> bool:
         """Is it our own delete, perhaps to create it again?"""
-        existing, (step, _) = self._state.pull_secrets.get(name), self._running.get(name, (None, None))
+        existing, (step, _) = self.state.pull_secrets.get(name), self._running.get(name, (None, None))
         deletes = isinstance(step, Delete) or (isinstance(step, Write) and step.over is not None and not step.in_place)
         return deletes and (existing is None or existing.terminating)
 
     async def plan(self, name: str) -> Plan:
         """From the newest knowledge. Waits for nothing but the source."""
-        namespace = self._state.namespaces.get(name)
+        namespace = self.state.namespaces.get(name)
         known = await self._credentials(namespace) if namespace is not None else None
         # The views may have changed while the source was asked: no await from here to the start of a task.
-        newest = self._state.namespaces.get(name)
+        newest = self.state.namespaces.get(name)
         if newest is None:
             self._up_to_date.pop(name, None)
             return Plan(Leave("the namespace is gone"))
         if namespace is not None and newest.owner != namespace.owner:
             return await self.plan(name)
-        return self._planner(newest, known, self._state.pull_secrets.get(name), self._now())
+        return self.planner(newest, known, self.state.pull_secrets.get(name), self.now())
 
     async def _credentials(self, namespace: Namespace) -> Credentials | None:
         if namespace.owner is None or not namespace.enabled:
             return Credentials()
         try:
-            return await self._source.credentials(namespace.owner)
+            return await self.source.credentials(namespace.owner)
         except SourceUnavailable:
             return None
 
@@ -154,12 +151,12 @@ class Supply:
         return Supplied(wrote, "others write the pull secret at the same time")
 
     def _supplied(self, name: str, plan: Plan, step: Leave, *, wrote: bool) -> Supplied:
-        namespace, existing = self._state.namespaces.get(name), self._state.pull_secrets.get(name)
+        namespace, existing = self.state.namespaces.get(name), self.state.pull_secrets.get(name)
         if namespace is not None and namespace.owner is not None:
             for notice in plan.notices(namespace.owner):
-                self._record(notice)
+                self.record(notice)
         digest = existing.digest if existing is not None and existing.ours else b""
-        left = (plan.until - self._now()).total_seconds() if plan.until is not None else None
+        left = (plan.until - self.now()).total_seconds() if plan.until is not None else None
         return Supplied(wrote, step.why if step.problem else "", digest=digest, requeue_after=left)
 
     def _start(self, name: str, step: Write | Delete) -> asyncio.Task[Supplied | None]:
@@ -176,8 +173,8 @@ class Supply:
             # An old view must not put a token into a namespace that was created again or has a new owner. So we read
             # the namespace first, except for an update in place under the policy: the Secret's UID also identifies the
             # namespace, and the policy compares the owner. With reads, a new token for all takes a third longer.
-            if not (isinstance(step, Write) and step.in_place and await self._policy()):
-                await self._lookup.namespace(name, recent=True)
+            if not (isinstance(step, Write) and step.in_place and await self.policy()):
+                await self.lookup.namespace(name, recent=True)
             if (await self.plan(name)).step != step:
                 return None
             if isinstance(step, Write):
@@ -185,14 +182,14 @@ class Supply:
                     return None
             else:
                 await self._delete(name, step.over)
-                self._record(Notice("PullSecretDeleted", step.why, name, "Secret", self._planner.name, "Normal"))
+                self.record(Notice("PullSecretDeleted", step.why, name, "Secret", self.planner.name, "Normal"))
         except (WriteConflict, WriteDenied) as e:
-            self._metrics.writes.labels(action, type(e).__name__).inc()
+            self.metrics.writes.labels(action, type(e).__name__).inc()
             return await self._look_again(name, step, conflict=isinstance(e, WriteConflict))
         except (WriteRefused, NamespaceUnknown) as e:
-            self._metrics.writes.labels(action, type(e).__name__).inc()
+            self.metrics.writes.labels(action, type(e).__name__).inc()
             return Supplied(problem=str(e), passing=e.passing)
-        self._metrics.writes.labels(action, "ok").inc()
+        self.metrics.writes.labels(action, "ok").inc()
         return Supplied(wrote=True)
 
     async def _write(self, name: str, step: Write) -> bool:
@@ -207,42 +204,42 @@ class Supply:
     async def _apply(
         self, name: str, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
     ) -> None:
-        asked = self._state.pull_secrets.moment(name)
-        ours = await self._store.apply(body, over, force=force)
-        self._state.pull_secrets.answered(name, ours, asked)
+        asked = self.state.pull_secrets.moment(name)
+        ours = await self.store.apply(body, over, force=force)
+        self.state.pull_secrets.answered(name, ours, asked)
 
     async def _delete(self, name: str, over: ExistingSecret) -> None:
         if not over.terminating:
-            await self._store.delete(over)
-        asked = self._state.pull_secrets.moment(name)
-        seen = await self._store.read(name)
+            await self.store.delete(over)
+        asked = self.state.pull_secrets.moment(name)
+        seen = await self.store.read(name)
         if seen is not None and seen.uid == over.uid and seen.terminating:
-            await self._store.release(seen)  # a foreign finalizer holds it, but it is ours
-            seen = await self._store.read(name)
+            await self.store.release(seen)  # a foreign finalizer holds it, but it is ours
+            seen = await self.store.read(name)
         if seen is not None:
             self._found(name, seen, asked)
             raise WriteConflict("another Secret took its place")
-        known = self._state.pull_secrets.get(name)
+        known = self.state.pull_secrets.get(name)
         version = known.version if known is not None and known.uid == over.uid else 0
-        self._state.pull_secrets.forget(name, max(over.version, version))
+        self.state.pull_secrets.forget(name, max(over.version, version))
 
     async def _look_again(self, name: str, step: Write | Delete, *, conflict: bool) -> Supplied | None:
         """After a lost race. A foreign edit of *our* Secret is overwritten by force; a foreign Secret never is."""
-        asked = known, _ = self._state.pull_secrets.moment(name)  # the watch may overtake the answer
+        asked = known, _ = self.state.pull_secrets.moment(name)  # the watch may overtake the answer
         try:
-            seen = await self._store.read(name)
+            seen = await self.store.read(name)
             if seen is not None:
                 self._found(name, seen, asked)
-            elif known is not None and self._state.pull_secrets.forget(name, known.version):
+            elif known is not None and self.state.pull_secrets.forget(name, known.version):
                 self.secret_changed(name)
-            await self._lookup.namespace(name)
+            await self.lookup.namespace(name)
             force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
             if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
-                await self._lookup.namespace(name, recent=True)  # uses up the GET above: no later write may rely on it
+                await self.lookup.namespace(name, recent=True)  # uses up the GET above: no later write may rely on it
                 again = (await self.plan(name)).step
                 if isinstance(again, Write) and again.in_place:
                     await self._apply(name, again.body, seen, force=True)
-                    self._metrics.writes.labels("apply", "forced").inc()
+                    self.metrics.writes.labels("apply", "forced").inc()
                     return Supplied(wrote=True)
         except (WriteConflict, WriteDenied):
             return None
@@ -252,5 +249,5 @@ class Supply:
 
     def _found(self, name: str, seen: ExistingSecret, asked: tuple[ExistingSecret | None, int]) -> None:
         """Updates the view before the watch does, which then has no change to report."""
-        if self._state.pull_secrets.answered(name, seen, asked):
+        if self.state.pull_secrets.answered(name, seen, asked):
             self.secret_changed(name)

@@ -23,6 +23,7 @@ from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Plan
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import AtOnce, ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
+from webhook.supply import Supply
 from webhook.wiring import Parts
 
 RUNS, REVIEWS = 7, 5000
@@ -59,8 +60,7 @@ def mutate() -> Mutate:
         SPACE, ExistingSecret(SPACE, "s", 2, True, True, False, False, "alice", digest)
     )  # as in Standing
     state.accounts.learn(account_key(SPACE, "default"), Account(1, "", enforced=False))
-    parts = Parts(
-        config=Config(),
+    supply = Supply(
         state=state,
         source=Known(),
         store=unused,
@@ -71,6 +71,7 @@ def mutate() -> Mutate:
         metrics=metrics,
         record=unused,
     )
+    parts = Parts(Config(), supply)
     return Mutate(parts.admission, metrics)
 
 

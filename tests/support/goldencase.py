@@ -48,6 +48,7 @@ from webhook.kube.reader import Reader
 from webhook.kube.store import Lookup
 from webhook.kube.views import Account, State, account_key
 from webhook.sources.secret import SecretSource, read
+from webhook.supply import Supply
 from webhook.wiring import Parts
 
 FOLDER = Path(__file__).parents[1] / "admission"
@@ -232,8 +233,7 @@ async def run(case: Case) -> Outcome:
     source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, record, metrics)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
-    parts = Parts(
-        config=config,
+    supply = Supply(
         state=state,
         source=source,
         store=store,
@@ -244,6 +244,7 @@ async def run(case: Case) -> Outcome:
         metrics=metrics,
         record=record,
     )
+    parts = Parts(config, supply)
     admission = replace(parts.admission, later=out.later.append)
     if case.review is None:
         supplied = await parts.supply(case.team)

@@ -45,6 +45,7 @@ from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Namespaces, State
 from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.sources.secret import SecretSource
+from webhook.supply import Supply
 from webhook.wiring import Parts
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -144,8 +145,7 @@ class Replica:
         cluster, metrics, fingerprint = cast(Cluster, self.wire), Metrics(), Fingerprint(name.encode())
         reader = Reader((by_label(OWNER),), lambda _: False, fingerprint, SECRET)
         self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics)
-        parts = Parts(
-            config=Config(),
+        supply = Supply(
             state=self.state,
             source=SlowSource(self.source, self.wire, self._changed) if slow else self.source,
             store=PullSecrets(cluster, reader, SECRET),
@@ -156,6 +156,7 @@ class Replica:
             metrics=metrics,
             record=self._record,
         )
+        parts = Parts(Config(), supply)
         self.supply, self.refresh = parts.supply, parts.refresh
         self.mails = {"namespaces": Mail(), "secrets": Mail()}
         self.keep: dict[str, Callable[[Any], Any]] = {

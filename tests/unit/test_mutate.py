@@ -18,6 +18,7 @@ from webhook.core.review import decode
 from webhook.kube.store import Lookup
 from webhook.kube.views import State
 from webhook.serving.server import Mutate, admission_app, seconds_left
+from webhook.supply import Supply
 from webhook.wiring import Parts
 
 REVIEW = {
@@ -51,8 +52,7 @@ class Nothing(Lookup):
 def empty_cluster() -> Mutate:
     """Nobody has an owner, so nothing is supplied."""
     metrics, none = Metrics(), cast(Any, None)
-    parts = Parts(
-        config=Config(),
+    supply = Supply(
         state=State.empty(),
         source=none,
         store=none,
@@ -63,6 +63,7 @@ def empty_cluster() -> Mutate:
         metrics=metrics,
         record=none,
     )
+    parts = Parts(Config(), supply)
     return Mutate(parts.admission, metrics)
 
 

@@ -441,7 +441,7 @@ def test_a_plan_is_of_what_is_known_when_the_source_has_answered() -> None:
                 replica.state.namespaces.learn(NAMESPACE, Namespace(NAMESPACE, "another", 10**6, "bob"))
             return Credentials((Credential("ghcr.io", "u", f"{owner}-1"),))
 
-        replica.supply._source.credentials = credentials  # type: ignore[method-assign]
+        replica.supply.source.credentials = credentials  # type: ignore[method-assign]
         plan = replica.loop.run_until_complete(replica.supply.plan(NAMESPACE)).step
 
         assert asked == ["alice", "bob"]

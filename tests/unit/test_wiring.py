@@ -14,6 +14,7 @@ from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import Cluster
 from webhook.kube.views import Account, State
+from webhook.supply import Supply
 from webhook.wiring import Parts
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -22,8 +23,7 @@ NONE = cast(Any, None)
 
 
 def scene(told: list[Notice]) -> Parts:
-    return Parts(
-        config=Config(),
+    supply = Supply(
         state=State.empty(),
         source=NONE,
         store=NONE,
@@ -34,6 +34,7 @@ def scene(told: list[Notice]) -> Parts:
         metrics=Metrics(),
         record=told.append,
     )
+    return Parts(Config(), supply)
 
 
 def test_the_safety_net_is_told_of_accounts_however_they_are_learned() -> None:

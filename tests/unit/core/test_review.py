@@ -30,6 +30,7 @@ from webhook.kube.cluster import SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Account, State, account_key
+from webhook.supply import Supply
 from webhook.wiring import Parts
 
 SECRET = "ghcr-secret"
@@ -109,8 +110,7 @@ class Scene:
         async def unpoliced() -> bool:
             return False
 
-        parts = Parts(
-            config=Config(owner_rules=(NameRule(),), deployments=deployments),
+        supply = Supply(
             state=state,
             source=Source(),
             store=self.store,
@@ -121,6 +121,7 @@ class Scene:
             metrics=Metrics(),
             record=self.told.append,
         )
+        parts = Parts(Config(owner_rules=(NameRule(),), deployments=deployments), supply)
         self.admission = replace(parts.admission, later=self.late.append)
 
     def answer(self, body: bytes) -> tuple[str, Any]:

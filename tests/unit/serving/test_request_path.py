@@ -30,6 +30,7 @@ from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
 from webhook.sources.secret import SecretSource
+from webhook.supply import Supply
 from webhook.wiring import Parts
 
 TEAM, FREE, NEW = (
@@ -129,8 +130,7 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
         "team", "s", 2, ours=True, dockerconfig=True, immutable=False, terminating=False, owner="alice", digest=digest
     )
     state.pull_secrets.learn("team", existing)
-    parts = Parts(
-        config=Config(owner_rules=(AnnotationRule(key=OWNER),)),  # so it is asked about all namespaces
+    supply = Supply(
         state=state,
         source=source(metrics),
         store=cast(Any, None),
@@ -141,6 +141,7 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
         metrics=metrics,
         record=never,
     )
+    parts = Parts(Config(owner_rules=(AnnotationRule(key=OWNER),)), supply)  # so it is asked about all namespaces
     return Mutate(replace(parts.admission, later=never), metrics), metrics
 
 
