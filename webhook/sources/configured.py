@@ -34,17 +34,13 @@ def configured(
         name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
         if isinstance(model, SecretsSource):
             secrets = SecretSource(cluster, config.namespace, changed, record, metrics, name)
-            metrics.source_expired.names = functools.partial(_expired, secrets, now)
+            metrics.source_expired.names = functools.partial(secrets.expired, now)
             sources.append((name, secrets))
         else:
             origin = Origin(name, config.namespace, "Service", config.tls.service)
             remote = _remote(model, now)
             sources.append((name, Cached(origin, remote, changed, functools.partial(report, name), metrics, now)))
     return sources[0][1] if len(sources) == 1 else Combined(sources)
-
-
-def _expired(secrets: SecretSource, now: Callable[[], datetime]) -> list[str]:
-    return secrets.expired(now())
 
 
 def _remote(model: HttpSource | SqlSource, now: Callable[[], datetime]) -> Remote:

@@ -8,7 +8,7 @@ SOPS or Sealed Secrets work like any other.
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -19,7 +19,6 @@ from webhook.core.credential import (
     Credentials,
     Origin,
     canonical_registry,
-    has_expired,
     joined,
     same,
 )
@@ -155,8 +154,6 @@ class SecretSource:
         self._secrets: View[SourceSecret] = View()
         self._of_owner: dict[str, Credentials | str] = {}
         self._names: dict[str, set[str]] = {}
-        self._expiries: dict[str, datetime] = {}
-        """By Secret: when its first credential expires."""
         self._unread: set[str] = set()
         self._behind = False
         """The watch has failed: until it works again, another replica may know something newer."""
@@ -248,7 +245,6 @@ class SecretSource:
         owners: set[str] = set()
         for name, (before, after) in changes.items():
             self._report(name, after)
-            self._note_expiry(name, after)
             for owner in {s.owner for s in (before, after) if s is not None and s.owner is not None}:
                 self._index(owner, name, after)
                 owners.add(owner)
@@ -282,13 +278,7 @@ class SecretSource:
         if problems:
             self._record(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
 
-    def _note_expiry(self, name: str, after: SourceSecret | None) -> None:
-        expiries = [c.expiry for c in (after.credentials if after else None) or () if c.expiry is not None]
-        if expiries:
-            self._expiries[name] = min(expiries)
-        else:
-            self._expiries.pop(name, None)
-
-    def expired(self, now: datetime) -> list[str]:
+    def expired(self, now: Callable[[], datetime]) -> list[str]:
         """Source Secrets with an expired credential."""
-        return [name for name, expiry in self._expiries.items() if has_expired(expiry, now)]
+        at = now()
+        return [name for name, secret in self._secrets.items() if any(c.expired(at) for c in secret.credentials or ())]

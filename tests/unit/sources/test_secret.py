@@ -77,7 +77,7 @@ class Release:
         self.changed: list[str | None] = []
         self.said: list[Notice] = []
         self.source = SecretSource(cast(Cluster, None), "release", self.changed.append, self.said.append, self.metrics)
-        self.metrics.source_expired.names = lambda: self.source.expired(self.time)
+        self.metrics.source_expired.names = lambda: self.source.expired(lambda: self.time)
         self.time = BEGIN
 
     def do(self, action: str, *args: Any) -> None:
