@@ -152,8 +152,8 @@ class SecretSource:
         self._cluster, self._namespace = cluster, namespace
         self._changed, self._record, self._metrics, self._name = changed, record, metrics, name
         self._secrets: View[SourceSecret] = View()
-        self._of_owner: dict[str, Credentials | str] = {}
-        self._names: dict[str, set[str]] = {}
+        self._of_owner: dict[str, dict[str, SourceSecret]] = {}
+        self._merged: dict[str, Credentials | str] = {}
         self._unread: set[str] = set()
         self._behind = False
         """The watch has failed: until it works again, another replica may know something newer."""
@@ -165,7 +165,7 @@ class SecretSource:
     def known(self, owner: str) -> Credentials | None:
         if not self._secrets.synced.is_set() or owner in self._invalidated:
             return None
-        found = self._of_owner.get(owner, NOTHING)
+        found = self._merged.get(owner, NOTHING)
         return found if isinstance(found, Credentials) else None
 
     def invalidate(self, owner: str) -> None:
@@ -180,7 +180,7 @@ class SecretSource:
             raise SourceUnavailable(self._failure)
         if owner in self._invalidated:
             raise SourceUnavailable("the watch of source Secrets is behind")
-        raise SourceUnavailable(f"source Secret {self._of_owner.get(owner)} is broken")
+        raise SourceUnavailable(f"source Secret {self._merged.get(owner)} is broken")
 
     async def run(self) -> None:
         watch = Watch(
@@ -245,29 +245,24 @@ class SecretSource:
         owners: set[str] = set()
         for name, (before, after) in changes.items():
             self._report(name, after)
-            for owner in {s.owner for s in (before, after) if s is not None and s.owner is not None}:
-                self._index(owner, name, after)
-                owners.add(owner)
+            if before is not None and before.owner is not None:
+                del self._of_owner[before.owner][name]
+                owners.add(before.owner)
+            if after is not None and after.owner is not None:
+                self._of_owner.setdefault(after.owner, {})[name] = after
+                owners.add(after.owner)
         for owner in sorted(owners):
-            self._reindex(owner)
+            self._merge(owner)
             self._changed(owner)
 
-    def _index(self, owner: str, name: str, after: SourceSecret | None) -> None:
-        names = self._names.setdefault(owner, set())
-        if after is not None and after.owner == owner:
-            names.add(name)
-        else:
-            names.discard(name)
-
-    def _reindex(self, owner: str) -> None:
-        if names := self._names[owner]:
-            found = credentials_of({name: secret for name in names if (secret := self._secrets.get(name))})
-            before = self._of_owner.get(owner)
-            if not (isinstance(before, Credentials) and isinstance(found, Credentials) and same(before, found)):
-                self._of_owner[owner] = found  # otherwise the answer stays the same object
-        else:
-            del self._names[owner]
-            self._of_owner.pop(owner, None)
+    def _merge(self, owner: str) -> None:
+        if not self._of_owner[owner]:
+            del self._of_owner[owner]
+            self._merged.pop(owner, None)
+            return
+        before, found = self._merged.get(owner), credentials_of(self._of_owner[owner])
+        if not (isinstance(before, Credentials) and isinstance(found, Credentials) and same(before, found)):
+            self._merged[owner] = found  # otherwise the answer stays the same object
 
     def _report(self, name: str, after: SourceSecret | None) -> None:
         problems = after.problems if after else ()
