@@ -13,17 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from webhook.core import times
-from webhook.core.credential import (
-    Credential,
-    CredentialError,
-    Credentials,
-    Origin,
-    canonical_registry,
-    joined,
-    same,
-)
-from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
-from webhook.core.errors import SourceUnavailable
+from webhook.core.credential import Credential, Credentials, Origin, canonical_registry, joined, same
+from webhook.core.dockerconfig import Parsed, parse
+from webhook.core.errors import PullsecretError, SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPACES, OWNER, REGISTRY
 from webhook.core.notice import Notice, Record
@@ -39,7 +31,7 @@ DEFAULT_REGISTRY = "ghcr.io"
 NOTHING = Credentials()
 
 
-class SourceSecretError(Exception):
+class SourceSecretError(PullsecretError):
     """Why a source Secret cannot be used at all; never with its content."""
 
 
@@ -65,7 +57,7 @@ def read(seen: SecretObject, source: str = "") -> SourceSecret:
         parsed = _content(seen)
         namespaces = _namespaces(annotations.get(NAMESPACES))
         expires = _expiry(annotations.get(EXPIRES))
-    except (SourceSecretError, DockerConfigError, CredentialError) as e:
+    except PullsecretError as e:
         return SourceSecret(version(seen.metadata), owner, None, (str(e),))
     origin = Origin(source, seen.metadata.namespace, "Secret", seen.metadata.name)
     credentials = tuple(replace(c, expires=expires, namespaces=namespaces, origin=origin) for c in parsed.credentials)
