@@ -3,7 +3,6 @@ name, and the source Secrets. Databases and HTTP services cannot be queried from
 """
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,7 +66,7 @@ class PullSecretObject(SecretObject):
         """Raises DockerConfigError."""
         try:
             return parse(base64.b64decode((self.data or {}).get(DOCKERCONFIG_KEY, ""), validate=True))
-        except (binascii.Error, ValueError):
+        except ValueError:
             raise DockerConfigError("it is not base64") from None
 
     @property

@@ -6,7 +6,6 @@ parsed fails the whole pull, so nothing is passed on unparsed.
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -85,8 +84,8 @@ def crowded(data: bytes) -> bool:
 def registries(encoded: str) -> tuple[str, ...]:
     """Only the names of the entries in a Secret's base64; none if it cannot be read."""
     try:
-        return tuple(sorted(_FILE.decode(binascii.a2b_base64(encoded)).auths))
-    except (msgspec.MsgspecError, ValueError, RecursionError):  # binascii's errors and Unicode's are ValueErrors
+        return tuple(sorted(_FILE.decode(base64.b64decode(encoded)).auths))
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # base64's errors and Unicode's are ValueErrors
         return ()
 
 
@@ -143,7 +142,7 @@ def _base64(text: str) -> bytes | None:
     text = text.replace("\r", "").replace("\n", "")
     try:
         return base64.b64decode(text if text.endswith("=") else text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
 
 

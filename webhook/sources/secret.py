@@ -7,7 +7,6 @@ SOPS or Sealed Secrets work like any other.
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -101,7 +100,7 @@ def _value(seen: SecretObject, key: str) -> bytes:
         raise SourceSecretError(f"it has no key {key}")
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise SourceSecretError(f"the key {key} is not base64") from None
 
 
