@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -60,49 +60,44 @@ class Feed(Generic[W, V]):
             log.exception("our own bug: a change was not handled", about=key)
 
 
+@dataclass
 class Health:
     """Counts and reports the failures of one watch, and tells its view whether the watch works.
 
     `kind`: of its objects, if an Event can be about them; `gone`: called with each object that cannot be read.
     """
 
-    def __init__(
-        self,
-        resource: str,
-        metrics: Metrics,
-        record: Record,
-        *,
-        kind: About | None = None,
-        view: View[Any] | None = None,
-        gone: Callable[[Unread], None] = lambda _one: None,
-    ) -> None:
-        self._resource, self._metrics, self._record = resource, metrics, record
-        self._kind, self._view, self._gone = kind, view, gone
-        self._logged: dict[str, float] = {}
-        self._worked = 0.0
+    resource: str
+    metrics: Metrics
+    record: Record
+    kind: About | None = None
+    view: View[Any] | None = None
+    gone: Callable[[Unread], None] = lambda _one: None
+    _logged: dict[str, float] = field(default_factory=dict)
+    _worked: float = 0.0
 
     def works(self) -> None:
         self._worked = time.monotonic()
-        if self._view is not None:
-            self._view.in_touch()
+        if self.view is not None:
+            self.view.in_touch()
 
     def failed(self, error: ClusterError) -> None:
-        if self._view is not None:
-            self._view.out_of_touch()
-        self._metrics.watch_failures.labels(self._resource).inc()
+        if self.view is not None:
+            self.view.out_of_touch()
+        self.metrics.watch_failures.labels(self.resource).inc()
         if error.status != 410:
             self._log("cannot watch; trying again", str(error)[:MAX_FAILURE_CHARS])
 
     def left_out(self, one: Unread) -> None:
-        self._metrics.unreadable.labels(self._resource).inc()
+        self.metrics.unreadable.labels(self.resource).inc()
         if one.bug is not None:
             self._log("our own bug: an object is left out", type(one.bug).__name__, exc_info=one.bug)
-        if self._kind is not None and is_name(one.name):
+        if self.kind is not None and is_name(one.name):
             message = f"the webhook leaves this object out: {one.why}"
-            self._record(Notice("Unreadable", message, one.namespace or one.name, self._kind, one.name))
+            self.record(Notice("Unreadable", message, one.namespace or one.name, self.kind, one.name))
         else:
             self._log("an object is left out", str(one)[:MAX_FAILURE_CHARS])
-        self._gone(one)
+        self.gone(one)
 
     def _log(self, what: str, why: str, exc_info: Exception | None = None) -> None:
         """Once for each `why`; again after LOG_AGAIN_SECONDS if the watch has worked since."""
@@ -112,7 +107,7 @@ class Health:
         if len(self._logged) >= MAX_FAILURES:
             self._logged.clear()
         self._logged[why] = now
-        log.warning(what, resource=self._resource, error=why, exc_info=exc_info)
+        log.warning(what, resource=self.resource, error=why, exc_info=exc_info)
 
 
 def runs(
