@@ -9,7 +9,7 @@ A user who may create Events in a namespace can forge the webhook's Events there
 Event that it shows, and an Event in a tenant's namespace never makes anything look better than it is.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -54,16 +54,16 @@ class RecentWarnings:
     what is wrong with a source as a whole, by source and reason.
     """
 
-    of_namespace: Mapping[str, WarningEvent] = field(default_factory=dict)
-    of_owner: Mapping[str, WarningEvent] = field(default_factory=dict)
-    conflicts: Mapping[str, WarningEvent] = field(default_factory=dict)
-    of_source: Mapping[tuple[str, str], WarningEvent] = field(default_factory=dict)
+    of_namespace: dict[str, WarningEvent] = field(default_factory=dict)
+    of_owner: dict[str, WarningEvent] = field(default_factory=dict)
+    conflicts: dict[str, WarningEvent] = field(default_factory=dict)
+    of_source: dict[tuple[str, str], WarningEvent] = field(default_factory=dict)
 
     @property
     def outage(self) -> WarningEvent | None:
         """The newest one about a source that did not answer."""
         outages = [one for one in self.of_source.values() if one.reason == "SourceUnavailable"]
-        return max(outages, key=_at, default=None)
+        return max(outages, key=lambda event: event.at, default=None)
 
 
 class _Object(msgspec.Struct, frozen=True):
@@ -85,10 +85,7 @@ class _Event(msgspec.Struct, rename="camel"):
 async def recent_warnings(cluster: Cluster, config: Config, namespace: str | None, now: datetime) -> RecentWarnings:
     """`namespace` None: of all namespaces. Events about sources are always read."""
     secret, service = _Object("Secret", config.pull_secret.name), _Object("Service", config.tls.service)
-    of_namespace: dict[str, WarningEvent] = {}
-    of_owner: dict[str, WarningEvent] = {}
-    conflicts: dict[str, WarningEvent] = {}
-    of_source: dict[tuple[str, str], WarningEvent] = {}
+    found = RecentWarnings()
     async for event, warning in _current(cluster, None if namespace is None else {namespace, config.namespace}, now):
         owner, source = event.annotation(OWNER), event.annotation(SOURCE)
         in_a_source_secret = event.involved_object.kind == "Secret" and warning.reason == "SourceConflict"
@@ -98,12 +95,12 @@ async def recent_warnings(cluster: Cluster, config: Config, namespace: str | Non
             and warning.reason != LEFT_OUT
         )
         if event.involved_object == secret and warning.reason in NOT_SUPPLIED:
-            _keep_newest(of_namespace, warning.namespace, warning)
+            _keep_newest(found.of_namespace, warning.namespace, warning)
         elif about_sources and owner:
-            _keep_newest(conflicts if warning.reason == "SourceConflict" else of_owner, owner, warning)
+            _keep_newest(found.conflicts if warning.reason == "SourceConflict" else found.of_owner, owner, warning)
         elif about_sources and source:
-            _keep_newest(of_source, (source, warning.reason), warning)
-    return RecentWarnings(of_namespace, of_owner, conflicts, of_source)
+            _keep_newest(found.of_source, (source, warning.reason), warning)
+    return found
 
 
 async def _current(
@@ -120,8 +117,4 @@ async def _current(
 
 
 def _keep_newest(found: dict[K, WarningEvent], key: K, one: WarningEvent) -> None:
-    found[key] = max(found.get(key, one), one, key=_at)
-
-
-def _at(one: WarningEvent) -> datetime:
-    return one.at
+    found[key] = max(found.get(key, one), one, key=lambda event: event.at)
