@@ -103,10 +103,14 @@ class Meta(msgspec.Struct, rename="camel"):
     annotations: dict[str, str] | None = None
 
 
-class NamespaceObject(msgspec.Struct):
-    """A Namespace, or its PartialObjectMetadata."""
+class Object(msgspec.Struct):
+    """Of any kind; also a PartialObjectMetadata."""
 
     metadata: Meta
+
+
+NamespaceObject = Object
+"""Of a namespace only the metadata is read."""
 
 
 class OwnerReference(msgspec.Struct):
@@ -119,7 +123,7 @@ class SecretMeta(Meta):
     owner_references: list[OwnerReference] | None = None
 
 
-class SecretObject(msgspec.Struct):
+class SecretObject(Object):
     metadata: SecretMeta
     type: str = ""
     data: dict[str, str] | None = None
@@ -130,10 +134,9 @@ class LocalReference(msgspec.Struct):
     name: str = ""
 
 
-class AccountObject(msgspec.Struct, rename="camel"):
+class AccountObject(Object, rename="camel"):
     """Its list may have 75,000 references; `Reader.account` keeps a part of them."""
 
-    metadata: Meta
     image_pull_secrets: list[LocalReference] | None = None
 
 

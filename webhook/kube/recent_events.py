@@ -19,7 +19,7 @@ import msgspec
 from webhook.config.models import Config
 from webhook.core.names import MANAGER, OWNER, SOURCE
 from webhook.core.shown import quoted
-from webhook.kube.cluster import Cluster, Meta
+from webhook.kube.cluster import Cluster, Object
 from webhook.kube.events import LEFT_OUT, current_for
 from webhook.kube.listing import listed
 
@@ -71,8 +71,7 @@ class _Object(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class _Event(msgspec.Struct, rename="camel"):
-    metadata: Meta
+class _Event(Object, rename="camel"):
     event_time: datetime | None = None
     involved_object: _Object = _Object()
     reason: str = ""

@@ -10,18 +10,18 @@ import structlog
 
 from webhook.core.metrics import Metrics
 from webhook.core.notice import About, Notice, Record
-from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, is_name
+from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, Object, SecretObject, is_name
 from webhook.kube.listing import Unread
 from webhook.kube.reader import Reader
 from webhook.kube.views import State, Versioned, View, account_key
-from webhook.kube.watch import HasMeta, Replaced, Watch
+from webhook.kube.watch import Replaced, Watch
 
 log = structlog.get_logger()
 LOG_AGAIN_SECONDS = 60.0
 """Seconds until the same failure is logged again, if the watch worked meanwhile."""
 MAX_FAILURES, MAX_FAILURE_CHARS = 16, 200
 """Failures that are remembered as logged, and characters of each."""
-W = TypeVar("W", bound=HasMeta)
+W = TypeVar("W", bound=Object)
 V = TypeVar("V", bound=Versioned)
 
 

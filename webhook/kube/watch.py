@@ -20,7 +20,7 @@ import structlog
 from webhook.core.backoff import Backoff, jittered
 from webhook.core.wire import Unreadable
 from webhook.fairness import yield_to_reviews
-from webhook.kube.cluster import BROKEN, Cluster, ClusterError, Meta, Status
+from webhook.kube.cluster import BROKEN, Cluster, ClusterError, Object, Status
 from webhook.kube.decoding import decode
 from webhook.kube.listing import ANY, PAGE_SIZE, Listing, Unread, accept, kept
 
@@ -46,11 +46,6 @@ MAX_LINE_BYTES = 32 * 1024 * 1024
 """Bytes. An object has at most about 1.5 MiB: the limit of etcd."""
 
 
-class HasMeta(Protocol):
-    @property
-    def metadata(self) -> Meta: ...
-
-
 class Health(Protocol):
     """Called for each message of the server, each failed attempt, and each object that cannot be read."""
 
@@ -59,7 +54,7 @@ class Health(Protocol):
     def left_out(self, one: Unread, /) -> None: ...
 
 
-T = TypeVar("T", bound=HasMeta)
+T = TypeVar("T", bound=Object)
 R = TypeVar("R")
 
 
