@@ -310,7 +310,7 @@ def _fill(case: Case, config: Config, reader: Reader, live: Live, source: Secret
     if case.source == "unavailable":
         source.failed(ClusterError(403, "Forbidden"))
     else:
-        source.replace(sources, 999)
+        source.replace(dict(map(source.keep, sources)), 999)
     if case.stands:
         secret = earlier(case, live.namespaces[case.team], config.pull_secret.name)
         if case.stands.held:

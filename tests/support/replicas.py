@@ -206,7 +206,8 @@ class Replica:
         self.position[what] += 1
         gone = event.kind == "DELETED"
         if what == "sources":
-            self.soon(self.source.forget if gone else self.source.learn, msgspec.convert(event.obj, SecretObject))
+            name, secret = self.source.keep(msgspec.convert(event.obj, SecretObject))
+            self.soon(*(self.source.forget, name, secret.version) if gone else (self.source.learn, name, secret))
         else:
             self.mails[what].queue.put_nowait(Changed(self.keep[what](msgspec.convert(event.obj, _struct(what))), gone))
             self.loop.settle()
@@ -216,7 +217,8 @@ class Replica:
         self.position[what] = len(self.server.log[what])
         items = [msgspec.convert(obj, _struct(what)) for obj in self.server.listed(what)]
         if what == "sources":
-            self.soon(self.source.replace, items, self.server.version)
+            kept_by_name = dict(self.source.keep(cast(SecretObject, item)) for item in items)
+            self.soon(self.source.replace, kept_by_name, self.server.version)
         else:
             kept = [self.keep[what](item) for item in items]
             self.mails[what].queue.put_nowait(Replaced(kept, self.server.version))

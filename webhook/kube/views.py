@@ -1,6 +1,6 @@
 """What is known of the cluster: views of namespaces, pull secrets and service accounts.
 
-Views are synchronous and hold small frozen values, never a token. Feeds and answers to our own calls write into them.
+Views are synchronous and hold small frozen values; none here holds a token. Feeds and answers to our own calls write.
 The newer resourceVersion wins, so a late event or answer neither undoes a change nor brings back a deleted object.
 """
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from webhook.core import times
-from webhook.core.credential import Credential, Credentials, Origin, canonical_registry, joined, same
+from webhook.core.credential import Credential, Credentials, Origin, canonical_registry, joined
 from webhook.core.dockerconfig import Parsed, parse
 from webhook.core.errors import PullsecretError, SourceUnavailable
 from webhook.core.metrics import Metrics
@@ -21,8 +21,9 @@ from webhook.core.notice import Notice, Record
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.kube.listing import Unread
 from webhook.kube.reader import version
+from webhook.kube.reflector import Feed
 from webhook.kube.views import View
-from webhook.kube.watch import Replaced, Watch, whole
+from webhook.kube.watch import Watch
 from webhook.sources import Changed
 
 BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
@@ -42,10 +43,6 @@ class SourceSecret:
     owner: str | None
     credentials: tuple[Credential, ...] | None
     problems: tuple[str, ...] = ()
-
-
-Change = tuple[SourceSecret | None, SourceSecret | None]
-"""Before and after."""
 
 
 def read(seen: SecretObject, source: str = "") -> SourceSecret:
@@ -128,8 +125,8 @@ def _expiry(text: str | None) -> datetime | None:
         raise SourceSecretError(f"its annotation {EXPIRES} {e}") from None
 
 
-class SecretSource:
-    """Credentials by owner, from one view of source Secrets."""
+class SecretSource(View[SourceSecret]):
+    """A view of the source Secrets by name, with the credentials of each owner."""
 
     def __init__(
         self,
@@ -140,61 +137,59 @@ class SecretSource:
         metrics: Metrics,
         name: str = "secrets",
     ) -> None:
+        super().__init__()
         self._cluster, self._namespace = cluster, namespace
-        self._changed, self._record, self._metrics, self._name = changed, record, metrics, name
-        self._secrets: View[SourceSecret] = View()
+        self._tell, self._record, self._metrics, self._name = changed, record, metrics, name
         self._of_owner: dict[str, dict[str, SourceSecret]] = {}
         self._merged: dict[str, Credentials | str] = {}
+        """By owner: `credentials_of` the present Secrets, if it was needed yet."""
         self._unread: set[str] = set()
-        self._behind = False
+        self._failing = False
         """The watch has failed: until it works again, another replica may know something newer."""
         self._invalidated: set[str] = set()
         """Owners with a pull secret that something else wrote since then."""
         self._failure = "the source Secrets have not been listed yet"
         self.settled = asyncio.Event()
+        self.on_change.append(self._index)
 
     def known(self, owner: str) -> Credentials | None:
-        if not self._secrets.synced.is_set() or owner in self._invalidated:
+        if not self.synced.is_set() or owner in self._invalidated:
             return None
-        found = self._merged.get(owner, NOTHING)
+        found = self._credentials(owner)
         return found if isinstance(found, Credentials) else None
+
+    def _credentials(self, owner: str) -> Credentials | str:
+        if owner not in self._merged and owner in self._of_owner:
+            self._merged[owner] = credentials_of(self._of_owner[owner])
+        return self._merged.get(owner, NOTHING)
 
     def invalidate(self, owner: str) -> None:
         """While the watch fails there is nothing to ask again: the owner's credentials are not known."""
-        if self._behind:
+        if self._failing:
             self._invalidated.add(owner)
 
     async def credentials(self, owner: str) -> Credentials:
         if (known := self.known(owner)) is not None:
             return known
-        if not self._secrets.synced.is_set():
+        if not self.synced.is_set():
             raise SourceUnavailable(self._failure)
         if owner in self._invalidated:
             raise SourceUnavailable("the watch of source Secrets is behind")
-        raise SourceUnavailable(f"source Secret {self._merged.get(owner)} is broken")
+        raise SourceUnavailable(f"source Secret {self._credentials(owner)} is broken")
 
     async def run(self) -> None:
-        watch = Watch(
-            self._cluster,
-            f"/api/v1/namespaces/{self._namespace}/secrets",
-            SecretObject,
-            whole,
-            self,
-            query={"labelSelector": OWNER},
-        )
-        async for event in watch.events():
-            if isinstance(event, Replaced):
-                self.replace(event.items, event.version)
-            elif event.gone:
-                self.forget(event.item)
-            else:
-                self.learn(event.item)
+        path = f"/api/v1/namespaces/{self._namespace}/secrets"
+        watch = Watch(self._cluster, path, SecretObject, self.keep, self, query={"labelSelector": OWNER})
+        await Feed(watch, self).run()
+
+    def keep(self, seen: SecretObject) -> tuple[str, SourceSecret]:
+        return seen.metadata.name, read(seen, self._name)
 
     def works(self) -> None:
-        self._behind = False
+        self._failing = False
         invalidated, self._invalidated = self._invalidated, set()
         for owner in sorted(invalidated):
-            self._changed(owner)
+            self._tell(owner)
 
     def left_out(self, one: Unread) -> None:
         """Keeps the last known state of a Secret that cannot be read."""
@@ -206,54 +201,31 @@ class SecretSource:
     def failed(self, error: ClusterError) -> None:
         self._failure = f"the source Secrets cannot be listed ({error})"
         self._metrics.watch_failures.labels("source secrets").inc()
-        self._behind = True
+        self._failing = True
         self.settled.set()
 
-    def replace(self, items: list[SecretObject], at: int) -> None:
-        unread = {name: known for name in self._unread if (known := self._secrets.get(name)) is not None}
-        read_items = unread | {item.metadata.name: read(item, self._name) for item in items}
+    def replace(self, items: Mapping[str, SourceSecret], version: int) -> set[str]:
+        unread = {name: known for name in self._unread if (known := self.get(name)) is not None}
         self._unread.clear()
-        first, before = not self._secrets.synced.is_set(), dict(self._secrets.items())
-        changed = self._secrets.replace(read_items, at)
-        self._apply({name: (before.get(name), self._secrets.get(name)) for name in changed})
+        first = not self.synced.is_set()
+        changed = super().replace({**unread, **items}, version)
         if first:
-            self._changed(None)
+            self._tell(None)
         self.settled.set()
+        return changed
 
-    def learn(self, item: SecretObject) -> None:
-        name, secret = item.metadata.name, read(item, self._name)
-        before = self._secrets.get(name)
-        if self._secrets.learn(name, secret):
-            self._apply({name: (before, secret)})
-
-    def forget(self, item: SecretObject) -> None:
-        name, before = item.metadata.name, self._secrets.get(item.metadata.name)
-        if self._secrets.forget(name, version(item.metadata)):
-            self._apply({name: (before, None)})
-
-    def _apply(self, changes: Mapping[str, Change]) -> None:
-        """Updates the whole index before it merges: a list may remove one Secret and change another."""
-        owners: set[str] = set()
-        for name, (before, after) in changes.items():
-            self._report(name, after)
-            if before is not None and before.owner is not None:
-                del self._of_owner[before.owner][name]
-                owners.add(before.owner)
-            if after is not None and after.owner is not None:
-                self._of_owner.setdefault(after.owner, {})[name] = after
-                owners.add(after.owner)
-        for owner in sorted(owners):
-            self._merge(owner)
-            self._changed(owner)
-
-    def _merge(self, owner: str) -> None:
-        if not self._of_owner[owner]:
-            del self._of_owner[owner]
-            self._merged.pop(owner, None)
-            return
-        before, found = self._merged.get(owner), credentials_of(self._of_owner[owner])
-        if not (isinstance(before, Credentials) and isinstance(found, Credentials) and same(before, found)):
-            self._merged[owner] = found  # otherwise the answer stays the same object
+    def _index(self, key: str, before: SourceSecret | None, after: SourceSecret | None) -> None:
+        self._report(key, after)
+        for owner in sorted({one.owner for one in (before, after) if one is not None and one.owner is not None}):
+            secrets = self._of_owner.setdefault(owner, {})
+            secrets.pop(key, None)
+            if after is not None and after.owner == owner:
+                secrets[key] = after
+            if not secrets:
+                del self._of_owner[owner]
+            if not secrets or _held(before, owner) != _held(after, owner):
+                self._merged.pop(owner, None)  # otherwise the answer stays the same object
+            self._tell(owner)
 
     def _report(self, name: str, after: SourceSecret | None) -> None:
         problems = after.problems if after else ()
@@ -267,4 +239,9 @@ class SecretSource:
     def expired(self, now: Callable[[], datetime]) -> list[str]:
         """Source Secrets with an expired credential."""
         at = now()
-        return [name for name, secret in self._secrets.items() if any(c.expired(at) for c in secret.credentials or ())]
+        return [name for name, secret in self.items() if any(c.expired(at) for c in secret.credentials or ())]
+
+
+def _held(secret: SourceSecret | None, owner: str) -> tuple[Credential, ...] | None:
+    """What it contributes to the owner's credentials."""
+    return secret.credentials if secret is not None and secret.owner == owner else ()

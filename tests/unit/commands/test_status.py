@@ -104,7 +104,7 @@ def as_the_webhook_writes(*sources: Object) -> Object:
     source = SecretSource(cast(Cluster, None), "", lambda _: None, lambda _: None, Metrics())
 
     async def written() -> Object:
-        source.replace([msgspec.convert(one, SecretObject) for one in sources], 1)
+        source.replace(dict(source.keep(msgspec.convert(one, SecretObject)) for one in sources), 1)
         plan = PLANNER(SPACE, await source.credentials("alice"), None, NOW).step
         assert isinstance(plan, Write)
         return dict(plan.body)

@@ -114,7 +114,7 @@ def source(metrics: Metrics) -> SecretSource:
     made = SecretSource(cast(Any, None), "release", lambda _owner: None, never, metrics)
     content = base64.b64encode(render([CREDENTIAL])).decode()
     meta = SecretMeta(name="alice", namespace="release", resource_version="5", labels={OWNER: "alice"})
-    made.replace([SecretObject(meta, DOCKERCONFIG_TYPE, {DOCKERCONFIG_KEY: content})], 5)
+    made.replace(dict([made.keep(SecretObject(meta, DOCKERCONFIG_TYPE, {DOCKERCONFIG_KEY: content}))]), 5)
     return made
 
 

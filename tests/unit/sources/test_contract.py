@@ -38,7 +38,7 @@ class Secrets(Place):
         super().__init__()
         self.version, self.up, self.stands = 1, True, dict[str, SecretObject]()
         self.source: SecretSource = self._made()
-        self.source.replace([], 1)
+        self.source.replace({}, 1)
 
     def _made(self) -> SecretSource:
         cluster = cast(Cluster, Unwatched())
@@ -52,9 +52,9 @@ class Secrets(Place):
         if not self.up:
             return
         if credentials:
-            self.source.learn(seen)
+            self.source.learn(*self.source.keep(seen))
         elif self.stands.pop(name, None):
-            self.source.forget(seen)
+            self.source.forget(name, self.version)
 
     async def goes_down(self) -> None:
         """A view stays as it was when its watch breaks: only one that was not filled since a restart cannot say."""
@@ -65,7 +65,7 @@ class Secrets(Place):
     async def comes_back(self) -> None:
         self.up = True
         self.source.works()  # as Watch says before it hands over a list
-        self.source.replace([*self.stands.values()], self.version)
+        self.source.replace(dict(map(self.source.keep, self.stands.values())), self.version)
 
 
 def _secret(name: str, version: int, owner: str, auths: Mapping[str, tuple[str, str]]) -> SecretObject:

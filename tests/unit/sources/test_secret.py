@@ -87,7 +87,13 @@ class Release:
         self.loop.run_until_complete(done())
 
     def lists(self, *items: SecretObject, at: int = 1) -> None:
-        self.do("replace", list(items), at)
+        self.do("replace", dict(map(self.source.keep, items)), at)
+
+    def learns(self, item: SecretObject) -> None:
+        self.do("learn", *self.source.keep(item))
+
+    def forgets(self, item: SecretObject) -> None:
+        self.do("forget", item.metadata.name, int(item.metadata.resource_version))
 
     def of(self, owner: str) -> tuple[Credential, ...]:
         return asyncio.run(self.source.credentials(owner)).items
@@ -252,19 +258,19 @@ def test_a_failing_watch_does_not_make_what_is_known_unknown(release: Release) -
 def test_a_new_token_is_told_at_once(release: Release) -> None:
     release.lists(secret())
     release.changed.clear()
-    release.do("learn", secret(at=2, data={"username": b64("u"), "password": b64(OTHER)}))
+    release.learns(secret(at=2, data={"username": b64("u"), "password": b64(OTHER)}))
 
     assert release.passwords("alice") == [("ghcr.io", OTHER)]
     assert release.changed == ["alice"]
 
-    release.do("learn", secret(at=1))  # late
+    release.learns(secret(at=1))  # late
     assert release.passwords("alice") == [("ghcr.io", OTHER)]
     assert release.changed == ["alice"]
 
 
 def test_a_repaired_one_is_good_again(release: Release) -> None:
     release.lists(secret(data={}))
-    release.do("learn", secret(at=2))
+    release.learns(secret(at=2))
 
     assert release.flagged("broken") == set()
     assert release.passwords("alice") == [("ghcr.io", TOKEN)]
@@ -272,7 +278,7 @@ def test_a_repaired_one_is_good_again(release: Release) -> None:
 
 def test_a_deleted_one_is_withdrawn_and_said(release: Release) -> None:
     release.lists(secret(data={}), secret("two", registry="b.example"))
-    release.do("forget", secret(at=2))
+    release.forgets(secret(at=2))
 
     assert release.passwords("alice") == [("b.example", TOKEN)]
     assert release.flagged("broken") == set()
@@ -283,7 +289,7 @@ def test_a_deleted_one_is_withdrawn_and_said(release: Release) -> None:
 def test_one_that_moves_to_another_owner_is_told_to_both(release: Release) -> None:
     release.lists(secret())
     release.changed.clear()
-    release.do("learn", secret(at=2, owner="bob"))
+    release.learns(secret(at=2, owner="bob"))
 
     assert release.of("alice") == ()
     assert release.passwords("bob") == [("ghcr.io", TOKEN)]
@@ -331,10 +337,10 @@ def test_after_any_list_and_event_each_owner_has_what_stands(data: st.DataObject
             elif step == "learn":
                 name = data.draw(names)
                 existing[name] = data.draw(st.tuples(owners, st.booleans()))
-                release.do("learn", made(name, at, *existing[name]))
+                release.learns(made(name, at, *existing[name]))
             elif existing:
                 name = data.draw(st.sampled_from(sorted(existing)))
-                release.do("forget", made(name, at, *existing.pop(name)))
+                release.forgets(made(name, at, *existing.pop(name)))
             for owner in ("alice", "bob"):
                 mine = {name: good for name, (whose, good) in existing.items() if whose == owner}
                 if all(mine.values()):
@@ -385,8 +391,8 @@ def test_an_expiry_is_kept_and_shown_from_when_it_comes(release: Release) -> Non
     release.time += timedelta(days=400)
     assert release.flagged("expired") == {"one", "two"}
 
-    release.do("learn", secret(at=2, expires="2030-01-01T00:00:00+01:00"))
-    release.do("forget", secret("two", at=2, owner="bob"))
+    release.learns(secret(at=2, expires="2030-01-01T00:00:00+01:00"))
+    release.forgets(secret("two", at=2, owner="bob"))
     assert release.flagged("expired") == set()
 
 
