@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,9 +42,6 @@ WATCH_LAG_SECONDS = 0.05
 
 NAMESPACE_SECONDS, ACCOUNT_SECONDS = 1.0, 0.5
 """Seconds that a review waits for a namespace or an account to be read."""
-
-EMPTY = {DOCKERCONFIG_KEY: "e30="}
-"""The least that the API server accepts: {}."""
 
 _BY_RBAC = re.compile(r'" cannot [a-z]+ resource "')
 """In the API server's message when it knows no role that allows a call. It may have just started, and read none yet."""
@@ -133,7 +129,8 @@ class WritePolicy:
     async def _refused(self) -> bool:
         path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._name}"
         metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": EMPTY}
+        empty = {DOCKERCONFIG_KEY: "e30="}  # {}, the least that the API server accepts
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": empty}
         try:
             await self._cluster.apply(path, body, manager=MANAGER, force=True, dry_run=True)
         except ClusterError as e:
@@ -149,7 +146,7 @@ class Lookup:
         self._reads: dict[str, asyncio.Task[None]] = {}
         self._looks: dict[str, asyncio.Task[Namespace | None]] = {}
         self._places = asyncio.Semaphore(MAX_LOOKS)
-        self._unserved: OrderedDict[str, tuple[float, Namespace | None]] = OrderedDict()
+        self._unserved: dict[str, tuple[float, Namespace | None]] = {}
 
     async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
         """As the API server has it now. None: no such namespace. Raises NamespaceUnknown.
@@ -187,7 +184,7 @@ class Lookup:
         if found is None or not found.served:
             self._unserved[name] = (clock(), found)
             if len(self._unserved) > MAX_UNSERVED:
-                self._unserved.popitem(last=False)
+                del self._unserved[next(iter(self._unserved))]
         return found
 
     def _look(self, name: str) -> None:
@@ -249,11 +246,10 @@ class Lookup:
 
 
 def _meaning(e: ClusterError) -> WriteConflict | WriteDenied | WriteRefused:
-    if e.status == 409:
-        return WriteConflict("conflict")
     if e.status in (403, 422) and "ValidatingAdmissionPolicy" in e.message:
         return WriteDenied("denied by an admission policy")
-    if e.status == 422 and "metadata.uid" in e.message:  # another object has replaced the one we knew
+    replaced = e.status == 422 and "metadata.uid" in e.message  # another object is where the one was that we knew
+    if e.status == 409 or replaced:
         return WriteConflict("conflict")
     if e.status == 403 and "exceeded quota" in e.message:
         return WriteRefused("a quota of the namespace forbids it")
