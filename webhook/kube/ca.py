@@ -10,7 +10,7 @@ from certs.errors import ApiTrouble, Conflict, NotOurs
 from certs.store import Published, Stored
 from webhook.core.names import MANAGED_BY, MANAGER, is_ours
 from webhook.core.wire import Unreadable
-from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Meta, SecretObject
+from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Object, SecretObject
 from webhook.kube.decoding import decode
 
 TYPE = "Opaque"
@@ -25,8 +25,9 @@ class CaSecret:
     """
 
     def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
-        self._cluster, self._namespace, self._name = cluster, namespace, name
+        self._cluster, self._secret = cluster, f"Secret {namespace}/{name}"
         self._path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        self._metadata = {"name": name, "namespace": namespace, "labels": {MANAGED_BY: MANAGER}}
         self._creator = f"{MANAGER}-{uuid4().hex[:12]}"
 
     async def read(self) -> Stored | None:
@@ -35,25 +36,22 @@ class CaSecret:
         except (ClusterError, Unreadable) as e:
             if isinstance(e, ClusterError) and e.status == 404:
                 return None
-            raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be read ({e})") from None
+            raise ApiTrouble(f"the CA {self._secret} cannot be read ({e})") from None
         if not is_ours(seen.metadata.labels):
-            raise NotOurs(
-                f"the Secret {self._namespace}/{self._name} is not managed by {MANAGER}; rename it, "
-                "or set tls.caSecret to another name"
-            )
+            todo = "rename it, or set tls.caSecret to another name"
+            raise NotOurs(f"the {self._secret} is not managed by {MANAGER}; {todo}")
         if seen.type != TYPE or seen.immutable:
             wrong = "is immutable" if seen.immutable else f"is of the type {seen.type}, not {TYPE}"
-            raise NotOurs(
-                f"the Secret {self._namespace}/{self._name} {wrong}, and cannot be changed; delete it, "
-                "and the webhook creates a new CA"
-            )
+            todo = "delete it, and the webhook creates a new CA"
+            raise NotOurs(f"the {self._secret} {wrong}, and cannot be changed; {todo}")
         return Stored({key: _bytes(text) for key, text in (seen.data or {}).items()}, seen.metadata.resource_version)
 
     async def write(self, data: Mapping[str, bytes], over: Stored | None) -> None:
         encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
         try:
             if over is None:
-                await self._create(encoded)
+                body = {"apiVersion": "v1", "kind": "Secret", "metadata": self._metadata, "type": TYPE, "data": encoded}
+                await self._cluster.apply(self._path, body, manager=self._creator)
             else:
                 removed = dict.fromkeys(over.data.keys() - data.keys())
                 body = {"metadata": {"resourceVersion": over.version}, "data": encoded | removed}
@@ -62,17 +60,7 @@ class CaSecret:
         except ClusterError as e:
             if e.status == 409 or (e.status == 404 and over is not None):
                 raise Conflict("the CA Secret has changed since it was read; the webhook reads it again") from None
-            raise ApiTrouble(f"the CA Secret {self._namespace}/{self._name} cannot be written ({e})") from None
-
-    async def _create(self, data: dict[str, str]) -> None:
-        body = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}},
-            "type": TYPE,
-            "data": data,
-        }
-        await self._cluster.apply(self._path, body, manager=self._creator)
+            raise ApiTrouble(f"the CA {self._secret} cannot be written ({e})") from None
 
 
 class _Client(msgspec.Struct, rename="camel"):
@@ -84,8 +72,7 @@ class _Entry(msgspec.Struct, rename="camel"):
     client_config: _Client
 
 
-class _Configuration(msgspec.Struct):
-    metadata: Meta
+class _Configuration(Object):
     webhooks: list[_Entry] | None = None
 
 
