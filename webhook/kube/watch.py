@@ -107,9 +107,6 @@ class _Position:
     def lost(self, now: float) -> bool:
         return self.at is None or now - self.seen > OUTAGE_SECONDS
 
-    def listed(self, version: int, now: float) -> None:
-        self.at, self.seen = version, now
-
     def reached(self, version: int | None) -> None:
         """By a message of the server. `version` None: the message has none. Raises _Lost."""
         self.confirmed(version)
@@ -154,7 +151,7 @@ class Watch(Generic[T, R]):
                     replaced = await self._list()
                     self.health.works()
                     yield replaced
-                    position.listed(replaced.version, clock())
+                    position.at, position.seen = replaced.version, clock()
                 async with aclosing(self._changes(position)) as changes:
                     async for change in changes:
                         yield change
