@@ -6,7 +6,7 @@
 import re
 import sys
 from collections.abc import Generator
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -22,22 +22,15 @@ STEP_BRACKETS = 2_000
 _TOKEN = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([\[{]|[\]}]|"|\Z)', re.DOTALL)
 """Up to the next bracket outside of strings, or to a quote that is never closed."""
 
-T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 Bytes = bytes | bytearray | msgspec.Raw
-
-
-class Decodes(Protocol[T_co]):
-    """A msgspec decoder."""
-
-    def decode(self, data: Bytes, /) -> T_co: ...
 
 
 class Unreadable(PullsecretError):
     """An object, or a whole answer, that does not have the form of the Kubernetes API."""
 
 
-def decode_at_once(decoder: Decodes[T], data: Bytes) -> T:
+def decode_at_once(decoder: msgspec.json.Decoder[T], data: Bytes) -> T:
     """Raises RecursionError for what has to be cut first, and what the decoder raises."""
     try:
         return decoder.decode(data)

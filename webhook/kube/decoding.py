@@ -4,13 +4,13 @@ from typing import TypeVar
 
 import msgspec
 
-from webhook.core.wire import Bytes, Decodes, Unreadable, cut, decode_at_once
+from webhook.core.wire import Bytes, Unreadable, cut, decode_at_once
 from webhook.fairness import in_steps
 
 T = TypeVar("T")
 
 
-async def decode(decoder: Decodes[T], data: Bytes) -> T:
+async def decode(decoder: msgspec.json.Decoder[T], data: Bytes) -> T:
     """Raises Unreadable."""
     try:
         try:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from webhook.core.errors import PullsecretError
-from webhook.core.wire import Decodes, Unreadable
+from webhook.core.wire import Bytes, Unreadable
 from webhook.fairness import yield_to_reviews
 from webhook.kube.cluster import METADATA_ONLY, Cluster, ClusterError, TooLarge, is_name
 from webhook.kube.decoding import decode
@@ -72,7 +72,7 @@ ANY = msgspec.json.Decoder(AnyObject)
 
 
 async def kept(
-    raw: bytes | msgspec.Raw, decoder: Decodes[T], keep: Callable[[T], R], left_out: Callable[[Unread], None]
+    raw: Bytes, decoder: msgspec.json.Decoder[T], keep: Callable[[T], R], left_out: Callable[[Unread], None]
 ) -> R | None:
     """The part of one object that is kept. None: the object cannot be read."""
     try:
@@ -82,7 +82,7 @@ async def kept(
         return None
 
 
-async def _unread(raw: bytes | msgspec.Raw, error: Exception) -> Unread:
+async def _unread(raw: Bytes, error: Exception) -> Unread:
     bug = None if isinstance(error, PullsecretError) else error
     why = str(error) if bug is None else f"it cannot be used ({type(error).__name__})"
     try:
