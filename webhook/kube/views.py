@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from webhook.core.pullsecret import ExistingSecret, Namespace
 
@@ -40,7 +41,8 @@ class View(Generic[V]):
         self._newest = 0
         """The newest known version when the watch last failed."""
         self._in_touch = -math.inf
-        self._awaited: dict[str, list[asyncio.Event]] = {}
+        self._awaited: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        """Each for as long as somebody waits for it."""
         self.on_change: list[Callable[[str, V | None, V | None], None]] = []
         self.synced = asyncio.Event()
 
@@ -87,16 +89,10 @@ class View(Generic[V]):
     async def arrival(self, key: str, within: float) -> V | None:
         """The object; if it is unknown, after waiting up to `within` seconds for the watch to report it."""
         if key not in self._items:
-            arrived = asyncio.Event()
-            self._awaited.setdefault(key, []).append(arrived)
-            try:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(within):
-                        await arrived.wait()
-            finally:
-                self._awaited[key].remove(arrived)
-                if not self._awaited[key]:
-                    del self._awaited[key]
+            arrived = self._awaited.setdefault(key, asyncio.Event())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await arrived.wait()
         return self._items.get(key)
 
     def forget(self, key: str, version: int) -> bool:
@@ -128,7 +124,7 @@ class View(Generic[V]):
             del self._items[key]
         else:
             self._items[key] = item
-            for awaited in self._awaited.get(key, ()):
+            if (awaited := self._awaited.pop(key, None)) is not None:
                 awaited.set()
         for tell in self.on_change:
             tell(key, known, item)
