@@ -119,11 +119,10 @@ class EventRecorder:
         return (notice.namespace, notice.name, notice.owner) if own else (notice.namespace, "", "")
 
     def _history(self, key: LimitKey) -> _History:
-        if (history := self._histories.get(key)) is None:
-            history = self._histories[key] = _History(self._now())
-            if len(self._histories) > HISTORIES:
-                self._histories.popitem(last=False)
-        self._histories.move_to_end(key)
+        history = self._histories.pop(key, None) or _History(self._now())
+        self._histories[key] = history
+        if len(self._histories) > HISTORIES:
+            self._histories.popitem(last=False)
         return history
 
     def _not_written(self, notice: Notice) -> None:
