@@ -148,14 +148,12 @@ class EventRecorder:
                 self._not_written(notice)
 
     def _event(self, notice: Notice) -> dict[str, object]:
+        about_source = {key: text for key, text in ((OWNER, notice.owner), (SOURCE, notice.source)) if text}
+        metadata = {"name": _event_name(notice.name), "namespace": notice.namespace, "annotations": about_source}
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {
-                "name": _event_name(notice.name),
-                "namespace": notice.namespace,
-                "annotations": _annotations(notice),
-            },
+            "metadata": metadata,
             "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": MANAGER,
             "reportingInstance": self._reporter,
@@ -170,10 +168,6 @@ class EventRecorder:
                 "namespace": notice.namespace,
             },
         }
-
-
-def _annotations(notice: Notice) -> dict[str, str]:
-    return {key: value for key, value in ((OWNER, notice.owner), (SOURCE, notice.source)) if value}
 
 
 def _event_name(about: str) -> str:
