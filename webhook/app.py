@@ -145,7 +145,6 @@ class App:
                 self._cluster,
                 self._parts.state,
                 self._reader,
-                self._config.pull_secret.name,
                 self._metrics,
                 self._record,
                 self._parts.refresh.look_soon,

@@ -114,7 +114,6 @@ def runs(
     cluster: Cluster,
     state: State,
     reader: Reader,
-    secret: str,
     metrics: Metrics,
     record: Record,
     look: Callable[[str], None],
@@ -150,7 +149,7 @@ def runs(
     namespaces = feed(
         state.namespaces, "Namespace", NamespaceObject, lambda _, name: name, reader.namespace, look, metadata_only=True
     )
-    query = {"fieldSelector": f"metadata.name={secret}"}  # RBAC by name requires it too
+    query = {"fieldSelector": f"metadata.name={reader.secret}"}  # RBAC by name requires it too
     secrets = feed(
         state.pull_secrets, "Secret", SecretObject, lambda space, _: space, reader.existing, look, query=query
     )
