@@ -36,7 +36,7 @@ from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
 from webhook.kube.store import Lookup, PullSecrets, WritePolicy
 from webhook.kube.views import State
-from webhook.kube.watch import Watch, whole
+from webhook.kube.watch import Watch
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
 from webhook.sources.configured import configured
@@ -202,7 +202,7 @@ class App:
             self._cluster,
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             NamespaceObject,
-            whole,
+            lambda seen: seen,
             reflector.Health("mutatingwebhookconfigurations", self._metrics, self._record),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,

@@ -72,11 +72,6 @@ class Changed(Generic[R]):
     gone: bool
 
 
-def whole(item: T) -> T:
-    """For `Watch.keep`: the whole object."""
-    return item
-
-
 class _Frame(msgspec.Struct):
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
     object: msgspec.Raw

@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from webhook.kube import watch
 from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject
 from webhook.kube.listing import PAGE_SIZE, Unread
-from webhook.kube.watch import OUTAGE_SECONDS, Changed, Replaced, Watch, lines, whole
+from webhook.kube.watch import OUTAGE_SECONDS, Changed, Replaced, Watch, lines
 
 PATH = "/api/v1/namespaces"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -178,7 +178,7 @@ async def follow(fake: Fake, folder: Path, events: int, *, metadata_only: bool =
                 cluster,
                 PATH,
                 NamespaceObject,
-                whole,
+                lambda item: item,
                 seen,
                 query={"labelSelector": "x"},
                 metadata_only=metadata_only,
@@ -618,7 +618,7 @@ def test_nothing_listens(tmp_path: Path) -> None:
     async def main() -> list[str]:
         seen = Seen([], [])
         async with Cluster.connect(str(kubeconfig(tmp_path, 1))) as cluster:
-            events: AsyncIterator[object] = Watch(cluster, PATH, NamespaceObject, whole, seen).events()
+            events: AsyncIterator[object] = Watch(cluster, PATH, NamespaceObject, lambda item: item, seen).events()
             first = asyncio.ensure_future(anext(events))
             async with asyncio.timeout(5):
                 await seen.fails.wait()
