@@ -66,12 +66,11 @@ class PullSecrets:
         self, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
     ) -> ExistingSecret:
         """Onto `over` (checked by UID), or creates it."""
+        path = self._path(body["metadata"]["namespace"])
         if over is not None:
             body = {**body, "metadata": {**body["metadata"], "uid": over.uid}}
         try:
-            raw = await self._cluster.apply(
-                self._path(body["metadata"]["namespace"]), body, manager=MANAGER, force=force
-            )
+            raw = await self._cluster.apply(path, body, manager=MANAGER, force=force)
         except ClusterError as e:
             raise _meaning(e) from None
         await yield_to_reviews()
@@ -215,17 +214,14 @@ class Lookup:
         before = known, _ = view.moment(name)  # what the view learns during the call is newer than the answer
         try:
             raw = await self._cluster.call("GET", f"/api/v1/namespaces/{name}")
-        except ClusterError as e:
-            if e.status == 404:
-                if known is not None:
-                    view.forget(name, known.version)
-                return
-            raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
-        try:
-            seen = self._reader.namespace(await decode(_NAMESPACE, raw))
+            view.answered(name, self._reader.namespace(await decode(_NAMESPACE, raw)), before)
         except Unreadable as e:
             raise NamespaceUnknown(f"namespace {name} could not be read: {e}") from None
-        view.answered(name, seen, before)
+        except ClusterError as e:
+            if e.status != 404:
+                raise NamespaceUnknown(f"namespace {name} could not be read ({e})") from None
+            if known is not None:
+                view.forget(name, known.version)
 
     async def account(self, namespace: str, name: str) -> Account | None:
         """As the API server has it now. None: it does not exist or cannot be read, so it refuses no reference."""
