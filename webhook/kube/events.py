@@ -150,6 +150,7 @@ class EventRecorder:
     def _event(self, notice: Notice) -> dict[str, object]:
         about_source = {key: text for key, text in ((OWNER, notice.owner), (SOURCE, notice.source)) if text}
         metadata = {"name": _event_name(notice.name), "namespace": notice.namespace, "annotations": about_source}
+        regarding = {"apiVersion": "v1", "kind": notice.kind, "name": notice.name, "namespace": notice.namespace}
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -161,12 +162,7 @@ class EventRecorder:
             "reason": notice.reason,
             "type": notice.type,
             "note": notice.message,
-            "regarding": {
-                "apiVersion": "v1",
-                "kind": notice.kind,
-                "name": notice.name,
-                "namespace": notice.namespace,
-            },
+            "regarding": regarding,
         }
 
 
