@@ -44,12 +44,10 @@ class Feed(Generic[W, V]):
                     self._record(key, first=first)
                     await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
             else:
-                self._observe(*event.item, gone=event.gone)
-
-    def _observe(self, key: str, item: V, *, gone: bool) -> None:
-        if self.view.forget(key, item.version) if gone else self.view.learn(key, item):
-            self._record(key)
-        self.view.observed(item.version)
+                key, item = event.item
+                if self.view.forget(key, item.version) if event.gone else self.view.learn(key, item):
+                    self._record(key)
+                self.view.observed(item.version)
 
     def _record(self, key: str, *, first: bool = False) -> None:
         try:
