@@ -41,9 +41,7 @@ LimitKey = tuple[str, str, str]
 
 
 def current_for(reason: str) -> timedelta:
-    """How long a notice counts as current. A lasting problem is reported again after this time; `status` treats a
-    notice as true until then.
-    """
+    """A lasting problem is reported again after this time; until then `status` treats a notice as true."""
     return OUTAGE_CURRENT_FOR if reason in OUTAGES else CURRENT_FOR
 
 

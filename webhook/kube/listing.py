@@ -107,10 +107,7 @@ _PAGE = msgspec.json.Decoder(_Page)
 
 @dataclass
 class Listing:
-    """To be iterated once: each object as bytes. `version`: of the whole list, known with the first page.
-
-    Raises ClusterError.
-    """
+    """To be iterated once: objects as bytes. `version`: of the list, from the first page on. Raises ClusterError."""
 
     cluster: Cluster
     path: str
@@ -164,10 +161,7 @@ async def listed(
     query: Mapping[str, str] | None = None,
     metadata_only: bool = False,
 ) -> AsyncIterator[T]:
-    """For commands: all objects that can be read, and a line on stderr for each that cannot.
-
-    Raises PullsecretError, which names `what`.
-    """
+    """For commands: what can be read, and a line on stderr for each that cannot. Raises PullsecretError with `what`."""
 
     def left_out(one: Unread) -> None:
         logging.getLogger(__name__).warning("left out of %s: %s", what, one)

@@ -39,9 +39,7 @@ OUTAGE_SECONDS = 1.0
 takes longer than this to start. A load balancer may reset connections for less time, which is no reason to list.
 """
 CATCH_UP_SECONDS = 0.5
-"""After a failure: by then a watch that was opened again has reported what it missed. If it missed nothing, it may send
-no message for as long as it lasts.
-"""
+"""Seconds after a failure: by then a watch that was opened again has reported what it missed, or has missed nothing."""
 MAX_LINE_BYTES = 32 * 1024 * 1024
 """Bytes. An object has at most about 1.5 MiB: the limit of etcd."""
 
@@ -114,9 +112,7 @@ class _Position:
         self.backoff.reset()
 
     def failed(self, error: ClusterError, now: float) -> float:
-        """Seconds until the next attempt. A line that cannot be read at each attempt becomes an outage too, and a list
-        skips it.
-        """
+        """Seconds until the next attempt. A line that is never readable becomes an outage too, and a list skips it."""
         if isinstance(error, _Cut):
             self.seen = now
         if error.status == 410 or isinstance(error, _Lost) or "Too large resource version" in error.message:
@@ -233,10 +229,7 @@ class Watch(Generic[T, R]):
 
 
 async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """aiohttp's own line iterator refuses lines over 128 KiB; an object may have 1.5 MiB.
-
-    Raises Unreadable and ClusterError.
-    """
+    """aiohttp's own refuses lines over 128 KiB; an object may have 1.5 MiB. Raises Unreadable and ClusterError."""
     rest = bytearray()
     async for chunk in _chunks(content):
         first, *more = chunk.split(b"\n")
