@@ -20,8 +20,7 @@ from webhook.core.names import DOCKERCONFIG_KEY, OWNER, is_ours
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.shown import quoted
 from webhook.core.wire import Unreadable
-from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, is_name
-from webhook.kube.decoding import decode
+from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, decode, is_name
 from webhook.kube.listing import listed
 from webhook.kube.reader import Reader
 from webhook.sources.secret import SourceSecret, credentials_of, read

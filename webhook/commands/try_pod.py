@@ -9,8 +9,7 @@ from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.names import WEBHOOK_ALONE
 from webhook.core.review import PodSpec
-from webhook.kube.cluster import Cluster, ClusterError
-from webhook.kube.decoding import decode
+from webhook.kube.cluster import Cluster, ClusterError, decode
 
 RETRY_SECONDS = 1.0
 """Seconds between two tries: a new namespace has no service account yet, and the API server's selectors lag."""

@@ -10,8 +10,7 @@ from certs.errors import ApiTrouble, Conflict, NotOurs
 from certs.store import Published, Stored
 from webhook.core.names import MANAGED_BY, MANAGER, is_ours
 from webhook.core.wire import Unreadable
-from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Object, SecretObject
-from webhook.kube.decoding import decode
+from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Object, SecretObject, decode
 
 TYPE = "Opaque"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -21,6 +21,8 @@ import msgspec
 import yaml
 
 from webhook.core.errors import PullsecretError
+from webhook.core.wire import Bytes, Unreadable, cut, decode_at_once
+from webhook.fairness import in_steps
 
 
 def _bare(package: str) -> None:
@@ -51,6 +53,8 @@ MAX_ANSWER_BYTES, MAX_REFUSAL_BYTES = 32 * 1024 * 1024, 64 * 1024
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 """Accept header for metadata only; `{}` is `List` for lists."""
 MERGE_PATCH = "application/merge-patch+json"
+
+T = TypeVar("T")
 
 
 class Redirected(aiohttp.ClientError):
@@ -144,6 +148,18 @@ class Status(msgspec.Struct):
     code: int = 0
     reason: str = ""
     message: str = ""
+
+
+async def decode(decoder: msgspec.json.Decoder[T], data: Bytes) -> T:
+    """In steps that a review can wait for, where it nests too deep for one go. Raises Unreadable."""
+    try:
+        try:
+            return decode_at_once(decoder, data)
+        except RecursionError:
+            return decoder.decode(await in_steps(cut(data)))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        # Not what msgspec says of a value: it may be a tenant's text.
+        raise Unreadable(f"it cannot be decoded ({type(e).__name__})") from None
 
 
 class Cluster:

@@ -14,8 +14,7 @@ import msgspec
 from webhook.core.errors import PullsecretError
 from webhook.core.wire import Bytes, Unreadable
 from webhook.fairness import yield_to_reviews
-from webhook.kube.cluster import METADATA_ONLY, Cluster, ClusterError, TooLarge, is_name
-from webhook.kube.decoding import decode
+from webhook.kube.cluster import METADATA_ONLY, Cluster, ClusterError, TooLarge, decode, is_name
 
 PAGE_SIZE = 200
 """Objects in a page, at most."""

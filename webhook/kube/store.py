@@ -19,9 +19,9 @@ from webhook.kube.cluster import (
     ClusterError,
     NamespaceObject,
     SecretObject,
+    decode,
     is_name,
 )
-from webhook.kube.decoding import decode
 from webhook.kube.reader import Reader
 from webhook.kube.views import Account, State, account_key
 

@@ -20,8 +20,7 @@ import structlog
 from webhook.core.backoff import Backoff, jittered
 from webhook.core.wire import Unreadable
 from webhook.fairness import yield_to_reviews
-from webhook.kube.cluster import BROKEN, Cluster, ClusterError, Object, Status
-from webhook.kube.decoding import decode
+from webhook.kube.cluster import BROKEN, Cluster, ClusterError, Object, Status, decode
 from webhook.kube.listing import ANY, PAGE_SIZE, Listing, Unread, accept, kept
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from webhook.core import wire
 from webhook.core.wire import Unreadable, cut, decode_at_once
 from webhook.fairness import in_steps
-from webhook.kube.decoding import decode
+from webhook.kube.cluster import decode
 
 TEXTS = st.text(alphabet='ab"\\{}[],:\n\u00e4', max_size=5)
 VALUES = st.recursive(
