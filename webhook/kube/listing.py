@@ -125,13 +125,12 @@ class Listing:
                 body = await self.cluster.call(
                     "GET", self.path, query=query, accept=self.accept, within=self.within, at_most=MAX_PAGE_BYTES
                 )
+                page = await decode(_PAGE, body)
             except TooLarge:
                 if limit == 1:
                     raise
                 limit = max(limit // PAGE_DIVISOR, 1)
                 continue
-            try:
-                page = await decode(_PAGE, body)
             except Unreadable:
                 raise ClusterError(0, "NotKubernetes") from None
             self.version, more = number(page.metadata.version), page.metadata.more
