@@ -31,11 +31,3 @@ def in_utc(when: datetime) -> datetime:
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except OverflowError:
         raise ValueError(OUT_OF_RANGE) from None
-
-
-def of_seconds(since_1970: float) -> datetime:
-    """Raises ValueError."""
-    try:
-        return datetime.fromtimestamp(since_1970, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise ValueError(OUT_OF_RANGE) from None

@@ -6,7 +6,7 @@ still encrypted cannot be used: no registry accepts it, and it would replace one
 """
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -87,11 +87,11 @@ def _expires(value: Any) -> datetime | None:
     """RFC 3339, or seconds since 1970."""
     if value is None or value is MISSING:
         return None
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError, OSError):  # the last two: out of range
         if isinstance(value, str):
             return times.read(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return times.of_seconds(value)
+            return datetime.fromtimestamp(value, UTC)
     raise CredentialError(f"its end {times.NO_TIME}, nor seconds since 1970")
 
 

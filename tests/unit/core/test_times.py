@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from webhook.core.times import NO_TIME, OUT_OF_RANGE, as_written, in_utc, of_seconds, read
+from webhook.core.times import NO_TIME, OUT_OF_RANGE, as_written, in_utc, read
 
 ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 TIMES = st.datetimes(timezones=st.none() | st.just(UTC) | ZONES)
@@ -51,16 +51,3 @@ def test_any_other_text_is_read_or_is_no_time(text: str) -> None:
 )
 def test_a_time_is_in_utc(text: str, read_as: datetime) -> None:
     assert read(text) == read_as
-
-
-@given(seconds=st.integers() | st.floats())
-@example(seconds=1e300)
-@example(seconds=float("nan"))
-def test_seconds_are_a_time_or_out_of_range(seconds: float) -> None:
-    try:
-        when = of_seconds(seconds)
-    except ValueError as e:
-        assert str(e) == OUT_OF_RANGE
-    else:
-        assert when.tzinfo is UTC
-        assert when.timestamp() == pytest.approx(seconds, abs=1e-3)

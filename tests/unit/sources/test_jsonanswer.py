@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support import planted
@@ -49,6 +49,19 @@ def test_an_end_is_a_time_or_a_number(end: object) -> None:
     assert found.expires == datetime(2030, 1, 31, 12, tzinfo=UTC)
     assert found.expires.tzinfo is UTC
     assert said([ONE | {"expires": None}], Fields())[0].expires is None
+
+
+@given(seconds=st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False))
+@example(seconds=1e300)
+def test_seconds_are_a_time_or_out_of_range(seconds: float) -> None:
+    try:
+        when = said([ONE | {"expires": seconds}], Fields())[0].expires
+    except PullsecretError as e:
+        assert "its end is not an RFC 3339 time" in str(e)
+    else:
+        assert when is not None
+        assert when.tzinfo is UTC
+        assert when.timestamp() == pytest.approx(seconds, abs=1e-3)
 
 
 @pytest.mark.parametrize(
