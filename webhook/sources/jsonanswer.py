@@ -19,8 +19,6 @@ from webhook.core.errors import PullsecretError
 from webhook.core.shown import few
 from webhook.sources.encrypted import is_sealed
 
-MISSING = object()
-
 
 class AnswerError(PullsecretError):
     """Why the answer cannot be used; never with its content."""
@@ -60,8 +58,7 @@ def _fields(data: bytes, answer: Fields) -> Parsed:
 
 def _plain(credential: Credential) -> Credential:
     if is_sealed(credential.password):
-        why = f"the password for {credential.registry} is encrypted; the service must decrypt it"
-        raise CredentialError(why)
+        raise CredentialError(f"the password for {credential.registry} is encrypted; the service must decrypt it")
     return credential
 
 
@@ -75,9 +72,8 @@ def _credential(item: Any, fields: Fields) -> Credential:
 
 
 def _text(item: dict[str, Any], path: str, default: str | None) -> str:
-    value = _at(item, path)
-    if value is None or value is MISSING:
-        value = default
+    found = _at(item, path)
+    value = default if found is None else found
     if not isinstance(value, str):
         raise CredentialError(f"it has no string at {path}")
     return value
@@ -85,7 +81,7 @@ def _text(item: dict[str, Any], path: str, default: str | None) -> str:
 
 def _expires(value: Any) -> datetime | None:
     """RFC 3339, or seconds since 1970."""
-    if value is None or value is MISSING:
+    if value is None:
         return None
     with suppress(ValueError, OverflowError, OSError):  # the last two: out of range
         if isinstance(value, str):
@@ -96,8 +92,7 @@ def _expires(value: Any) -> datetime | None:
 
 
 def _at(value: Any, path: str) -> Any:
+    """None: null, or nothing is there."""
     for key in path.split(".") if path else ():
-        if not isinstance(value, dict) or key not in value:
-            return MISSING
-        value = value[key]
+        value = value.get(key) if isinstance(value, dict) else None
     return value
