@@ -24,7 +24,7 @@ from webhook.sources.encrypted import Keys, SealedError, padded, read_keys
 from webhook.sources.files import Made
 from webhook.sources.remote import Answer
 from webhook.sources.sqlpool import Connection, Pool, connected
-from webhook.sources.sqlrows import BY_PROJECT, BY_USER, MAX_ROWS_CHARS, Row, RowError, credentials, size
+from webhook.sources.sqlrows import BY_PROJECT, BY_USER, MAX_ROWS_CHARS, Row, credentials, size
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # its log lines may have parts of the connection string
 
@@ -69,10 +69,7 @@ class SqlRemote:
             raise SourceUnavailable("the owner's name has a NUL character, which PostgreSQL cannot store")
         keys = self._keys()
         rows = await self._rows(owner)
-        try:
-            found = credentials(rows, owner, keys, self._config.registries, datetime.now(UTC))
-        except RowError as e:
-            raise SourceUnavailable(str(e)) from None
+        found = credentials(rows, owner, keys, self._config.registries, datetime.now(UTC))
         return Answer(found, self._config.max_age)
 
     async def run(self, changed: Changed) -> None:

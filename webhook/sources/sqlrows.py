@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from webhook.core import times
 from webhook.core.credential import Credential, CredentialError, Credentials, canonical_registry
-from webhook.core.errors import PullsecretError
+from webhook.core.errors import SourceUnavailable
 from webhook.sources.encrypted import Keys, SealedError, is_sealed, unseal
 
 REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com"}
@@ -34,10 +34,6 @@ MAX_ROWS_CHARS = 1024 * 1024
 """Characters of one owner's rows."""
 
 
-class RowError(PullsecretError):
-    """What is wrong with an owner's rows; never with their content."""
-
-
 def size(row: Row) -> int:
     """Characters."""
     texts = (one for value in row.values() for one in (value if isinstance(value, list) else (value,)))
@@ -47,14 +43,14 @@ def size(row: Row) -> int:
 def credentials(
     rows: Sequence[Row], owner: str, keys: Keys | None, registries: Mapping[str, str], now: datetime
 ) -> Credentials:
-    """Of active and of expired rows (the last token stays until it is replaced). Raises RowError."""
+    """Of active and of expired rows (the last token stays until it is replaced). Raises SourceUnavailable."""
     lowered, found = {name.casefold(): registry for name, registry in registries.items()}, []
     for number, row in enumerate(rows, 1):
         try:
             if (one := _credential(row, owner, keys, lowered, now)) is not None:
                 found.append(one)
-        except (CredentialError, SealedError, RowError) as e:
-            raise RowError(f"row {number}: {e}") from None
+        except (CredentialError, SealedError) as e:
+            raise SourceUnavailable(f"row {number}: {e}") from None
     return Credentials(tuple(found))
 
 
@@ -64,14 +60,14 @@ def _credential(
     """None: the row is revoked, or its provider has no registry."""
     status = row.get("status")
     if status not in (None, "active", "expired", "revoked"):
-        raise RowError("its status is not valid: expected active, expired or revoked")
+        raise CredentialError("its status is not valid: expected active, expired or revoked")
     if status == "revoked" or not (registry := _registry(row, registries)):
         return None
     password = _text(row, "password")
     if keys is not None:
         password = unseal(password, _text(row, "sealed_for") if "sealed_for" in row else owner, keys)
     elif is_sealed(password):
-        raise RowError("its token is encrypted; set decrypt")
+        raise CredentialError("its token is encrypted; set decrypt")
     expires = _time(row, "expires")
     if status == "expired" and (expires is None or expires > now):
         expires = LONG_AGO
@@ -81,7 +77,7 @@ def _credential(
 def _registry(row: Row, registries: Mapping[str, str]) -> str:
     """The column `registry`; or, for a connection to a Git server, the registry of its host or provider.
 
-    Empty: the provider has no registry. Raises RowError if the provider is unknown.
+    Empty: the provider has no registry. Raises CredentialError if the provider is unknown.
     """
     if "registry" in row or "provider" not in row:
         return _text(row, "registry")
@@ -91,7 +87,7 @@ def _registry(row: Row, registries: Mapping[str, str]) -> str:
     provider = _text(row, "provider").casefold()
     registry = registries.get(provider, "" if provider in WITHOUT_REGISTRY else REGISTRIES.get(provider))
     if registry is None:
-        raise RowError('its provider is unknown; name its registry under registries, or "" if it has none')
+        raise CredentialError('its provider is unknown; name its registry under registries, or "" if it has none')
     return registry
 
 
@@ -101,14 +97,14 @@ def _host(url: Any) -> str:
     except ValueError:
         host = None
     if not host:
-        raise RowError("its server_url has no host")
+        raise CredentialError("its server_url has no host")
     return host
 
 
 def _text(row: Row, name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
-        raise RowError(f"its column {name} has no text")
+        raise CredentialError(f"its column {name} has no text")
     return value
 
 
@@ -117,11 +113,11 @@ def _time(row: Row, name: str) -> datetime | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        raise RowError(f"its column {name} is not a time")
+        raise CredentialError(f"its column {name} is not a time")
     try:
         return times.in_utc(value)
     except ValueError as e:
-        raise RowError(f"its column {name} {e}; write null for no end") from None
+        raise CredentialError(f"its column {name} {e}; write null for no end") from None
 
 
 def _namespaces(row: Row) -> tuple[str, ...]:
@@ -130,5 +126,5 @@ def _namespaces(row: Row) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
-        raise RowError("its column namespaces is not a list of names; write names, or null for all")
+        raise CredentialError("its column namespaces is not a list of names; write names, or null for all")
     return tuple(value)

@@ -9,9 +9,10 @@ import pytest
 from support import planted
 from support.sealed import seal
 from webhook.core.credential import Credential, Credentials
+from webhook.core.errors import SourceUnavailable
 from webhook.sources import sqlrows
 from webhook.sources.encrypted import Keys, padded
-from webhook.sources.sqlrows import LONG_AGO, RowError
+from webhook.sources.sqlrows import LONG_AGO
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 END = datetime(2031, 1, 1, tzinfo=UTC)
@@ -92,7 +93,7 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
     token = planted.token()
     (one,) = credentials([row(password=seal(token, "alice", "k", KEYS))], "alice", KEYS, {}).items
     assert one.password == token
-    with pytest.raises(RowError, match="row 1: it cannot be decrypted"):
+    with pytest.raises(SourceUnavailable, match="row 1: it cannot be decrypted"):
         credentials([row(password=seal(token, "alice", "k", KEYS))], "bob", KEYS, {})
 
 
@@ -116,7 +117,7 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
 )
 def test_one_bad_row_leaves_nobody_able_to_say(wrong: dict[str, Any], keys: Keys | None, said: str) -> None:
     good = row(registry="other.example.com", password="p" if keys is None else seal("p", "o", "k", KEYS))
-    with pytest.raises(RowError, match=f"row 2: .*{said}"):
+    with pytest.raises(SourceUnavailable, match=f"row 2: .*{said}"):
         credentials([good, row(**wrong)], "o", keys, {})
 
 
@@ -125,7 +126,9 @@ def test_tokens_are_opened_for_whom_they_were_sealed() -> None:
     sealed = row(password=seal(token, "7", "k", KEYS), sealed_for="7")
     assert credentials([sealed], "a-project", KEYS, {}).items[0].password == token
     for other in ("8", None):
-        with pytest.raises(RowError, match=r"row 1: (it cannot be decrypted|its column sealed_for has no text)"):
+        with pytest.raises(
+            SourceUnavailable, match=r"row 1: (it cannot be decrypted|its column sealed_for has no text)"
+        ):
             credentials([sealed | {"sealed_for": other}], "7", KEYS, {})
 
 
@@ -138,17 +141,17 @@ def test_an_end_in_another_zone() -> None:
         datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=8))),
         datetime.min.replace(tzinfo=east.tzinfo),
     ):
-        with pytest.raises(RowError, match="out of range; write null"):
+        with pytest.raises(SourceUnavailable, match="out of range; write null"):
             credentials([row(expires=odd)], "o", None, {})
 
 
 @pytest.mark.parametrize("provider", ["github-enterprise", "", "git hub"])
 def test_of_an_unknown_provider_nobody_can_say(provider: str) -> None:
-    with pytest.raises(RowError, match="row 2: its provider is unknown; name its registry under registries"):
+    with pytest.raises(SourceUnavailable, match="row 2: its provider is unknown; name its registry under registries"):
         credentials([connection(), connection(provider=provider)], "o", None, {})
 
 
 @pytest.mark.parametrize("server", ["https://", "http://[::1"])
 def test_a_server_without_a_host(server: str) -> None:
-    with pytest.raises(RowError, match="no host"):
+    with pytest.raises(SourceUnavailable, match="no host"):
         credentials([connection(server_url=server)], "o", None, {})
