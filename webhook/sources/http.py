@@ -7,6 +7,7 @@ something else (a slash, a dot segment, a second escape). Answers are not decomp
 """
 
 import asyncio
+import functools
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -45,7 +46,8 @@ class HttpRemote:
     def __init__(self, config: HttpSource, now: Callable[[], datetime]) -> None:
         self._config, self._now = config, now
         self._session: aiohttp.ClientSession | None = None
-        self._files = _Files(config)
+        # A new context gets new connections, so a renewed certificate takes effect immediately.
+        self._context = Made((config.ca_file, config.cert_file, config.key_file), functools.partial(_context, config))
 
     async def run(self, changed: Changed) -> None:  # noqa: ARG002  # a remote's interface
         """There is no feed of changes: the age of an answer decides when to ask again."""
@@ -57,13 +59,12 @@ class HttpRemote:
             self._session = None
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:
-        url, headers = self._address(owner), self._files.headers()
+        url, headers = self._address(owner), _headers(self._config)
         if before is not None and before.validator:
             headers["If-None-Match"] = before.validator
         try:
-            async with self._opened().get(
-                url, headers=headers, ssl=self._files.context(), allow_redirects=False
-            ) as response:
+            context = self._context() if self._config.secure else True
+            async with self._opened().get(url, headers=headers, ssl=context, allow_redirects=False) as response:
                 return await self._answer(response, before)
         except TimeoutError:
             raise _down(f"no answer within {self._config.timeout:g} s") from None
@@ -125,41 +126,32 @@ class HttpRemote:
         return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - self._now()).total_seconds())
 
 
-class _Files:
-    """The token and the TLS context, as their files are now. Raises SourceUnavailable."""
-
-    def __init__(self, config: HttpSource) -> None:
-        self._config = config
-        self._context = Made((config.ca_file, config.cert_file, config.key_file), self._made)
-
-    def headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pullsecret-webhook"}
-        if (path := self._config.token_file) is not None:
-            try:
-                token = Path(path).read_bytes().strip()
-            except OSError as e:
-                raise _down(f"tokenFile {path}: {e.strerror}") from None
-            if not _TOKEN.fullmatch(token):
-                raise _down(f"tokenFile {path} is empty or holds more than one line of printable ASCII")
-            headers["Authorization"] = f"Bearer {token.decode()}"
-        return headers
-
-    def context(self) -> ssl.SSLContext | bool:
-        """A new context gets new connections, so a renewed certificate takes effect immediately."""
-        return self._context() if self._config.secure else True
-
-    def _made(self) -> ssl.SSLContext:
-        config = self._config
+def _headers(config: HttpSource) -> dict[str, str]:
+    """With the token as its file is now. Raises SourceUnavailable."""
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "pullsecret-webhook"}
+    if (path := config.token_file) is not None:
         try:
-            context = ssl.create_default_context(cafile=config.ca_file)
+            token = Path(path).read_bytes().strip()
+        except OSError as e:
+            raise _down(f"tokenFile {path}: {e.strerror}") from None
+        if not _TOKEN.fullmatch(token):
+            raise _down(f"tokenFile {path} is empty or holds more than one line of printable ASCII")
+        headers["Authorization"] = f"Bearer {token.decode()}"
+    return headers
+
+
+def _context(config: HttpSource) -> ssl.SSLContext:
+    """Raises SourceUnavailable."""
+    try:
+        context = ssl.create_default_context(cafile=config.ca_file)
+    except (OSError, ValueError) as e:
+        raise _down(f"caFile {config.ca_file}: {_why(e)}") from None
+    if config.cert_file is not None:
+        try:
+            context.load_cert_chain(config.cert_file, config.key_file, password=_no_password)
         except (OSError, ValueError) as e:
-            raise _down(f"caFile {config.ca_file}: {_why(e)}") from None
-        if config.cert_file is not None:
-            try:
-                context.load_cert_chain(config.cert_file, config.key_file, password=_no_password)
-            except (OSError, ValueError) as e:
-                raise _down(f"certFile {config.cert_file} and keyFile {config.key_file}: {_why(e)}") from None
-        return context
+            raise _down(f"certFile {config.cert_file} and keyFile {config.key_file}: {_why(e)}") from None
+    return context
 
 
 def _no_password() -> str:
