@@ -25,7 +25,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed
 from webhook.sources.breaker import Breaker
-from webhook.sources.remote import Answer, Remote
+from webhook.sources.remote import Answer, Remote, down
 
 MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 1.0, 86400.0
 """Limits of the time that an answer is fresh, whatever the remote says."""
@@ -193,7 +193,7 @@ class Cached:
         except SourceUnavailable as e:
             trouble = e
         except TimeoutError:
-            trouble = SourceUnavailable("no answer in time", everybody=True)
+            trouble = down("no answer in time")
         except Exception as e:  # noqa: BLE001  # as in `_listen`
             trouble = SourceUnavailable(f"an error in pullsecret-webhook itself ({type(e).__name__})")
         # Raised here and without its context: as long as the error is kept, the frames of its traceback would keep the

@@ -25,7 +25,7 @@ from webhook.core.errors import PullsecretError, SourceUnavailable
 from webhook.sources import Changed
 from webhook.sources.files import Made
 from webhook.sources.jsonanswer import read
-from webhook.sources.remote import Answer
+from webhook.sources.remote import Answer, down
 
 MAX_ANSWER_BYTES = 1024 * 1024
 CHUNK = 65536
@@ -67,9 +67,9 @@ class HttpRemote:
             async with self._opened().get(url, headers=headers, ssl=context, allow_redirects=False) as response:
                 return await self._answer(response, before)
         except TimeoutError:
-            raise _down(f"no answer within {self._config.timeout:g} s") from None
+            raise down(f"no answer within {self._config.timeout:g} s") from None
         except aiohttp.ClientError as e:  # their texts have addresses, and perhaps more
-            raise _down(_WORDS.get(type(e), f"the request failed ({type(e).__name__})")) from None
+            raise down(_WORDS.get(type(e), f"the request failed ({type(e).__name__})")) from None
 
     def _address(self, owner: str) -> URL:
         if self._config.in_path and _BAD_IN_PATH.search(owner):
@@ -133,9 +133,9 @@ def _headers(config: HttpSource) -> dict[str, str]:
         try:
             token = Path(path).read_bytes().strip()
         except OSError as e:
-            raise _down(f"tokenFile {path}: {e.strerror}") from None
+            raise down(f"tokenFile {path}: {e.strerror}") from None
         if not _TOKEN.fullmatch(token):
-            raise _down(f"tokenFile {path} is empty or holds more than one line of printable ASCII")
+            raise down(f"tokenFile {path} is empty or holds more than one line of printable ASCII")
         headers["Authorization"] = f"Bearer {token.decode()}"
     return headers
 
@@ -145,12 +145,12 @@ def _context(config: HttpSource) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=config.ca_file)
     except (OSError, ValueError) as e:
-        raise _down(f"caFile {config.ca_file}: {_why(e)}") from None
+        raise down(f"caFile {config.ca_file}: {_why(e)}") from None
     if config.cert_file is not None:
         try:
             context.load_cert_chain(config.cert_file, config.key_file, password=_no_password)
         except (OSError, ValueError) as e:
-            raise _down(f"certFile {config.cert_file} and keyFile {config.key_file}: {_why(e)}") from None
+            raise down(f"certFile {config.cert_file} and keyFile {config.key_file}: {_why(e)}") from None
     return context
 
 
@@ -192,10 +192,6 @@ def _fresh(response: aiohttp.ClientResponse, default: float) -> float:
 
 def _number(text: str) -> float | None:
     return float(text[:9]) if text.isascii() and text.isdigit() else None
-
-
-def _down(message: str) -> SourceUnavailable:
-    return SourceUnavailable(message, everybody=True)
 
 
 def _refusal(status: int) -> str:

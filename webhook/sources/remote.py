@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from webhook.core.credential import Credentials
+from webhook.core.errors import SourceUnavailable
 from webhook.sources import Changed
 
 
@@ -24,6 +25,11 @@ class Answer:
         """Approximate bytes."""
         texts = (self.validator, *self.problems)
         return 400 + sum(map(len, texts)) + self.credentials.weight
+
+
+def down(why: str) -> SourceUnavailable:
+    """For all owners."""
+    return SourceUnavailable(why, everybody=True)
 
 
 class Remote(Protocol):

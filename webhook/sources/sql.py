@@ -22,7 +22,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.sources import Changed
 from webhook.sources.encrypted import Keys, SealedError, padded, read_keys
 from webhook.sources.files import Made
-from webhook.sources.remote import Answer
+from webhook.sources.remote import Answer, down
 from webhook.sources.sqlpool import Connection, Pool, connected
 from webhook.sources.sqlrows import BY_PROJECT, BY_USER, MAX_ROWS_CHARS, Row, credentials, size
 
@@ -79,9 +79,9 @@ class SqlRemote:
             else:
                 await self._listen(self._config.listen, changed)
         except psycopg.Error as e:
-            raise _down(f"its notifications failed: {_words(e)}") from None
+            raise down(f"its notifications failed: {_words(e)}") from None
         except TimeoutError:
-            raise _down("its notifications failed: no answer in time") from None
+            raise down("its notifications failed: no answer in time") from None
 
     async def close(self) -> None:
         await self._pool.close()
@@ -93,11 +93,11 @@ class SqlRemote:
             async with asyncio.timeout(2 * limit), asyncio.timeout(limit), self._pool.connection() as connection:
                 return await self._fetched(connection, owner)
         except TimeoutError:
-            raise _down(f"no {'connection' if connection is None else 'answer'} within {limit:g} s") from None
+            raise down(f"no {'connection' if connection is None else 'answer'} within {limit:g} s") from None
         except psycopg.DataError as e:
             raise SourceUnavailable(_unreadable(e)) from None
         except psycopg.Error as e:
-            raise _down(_words(e)) from None
+            raise down(_words(e)) from None
 
     async def _fetched(self, connection: Connection, owner: str) -> list[Row]:
         rows: list[Row] = []
@@ -127,18 +127,18 @@ class SqlRemote:
                 changed(notification.payload or None)
                 if (number := number + 1) % NOTIFICATIONS_BATCH == 0:
                     await asyncio.sleep(0)
-        raise _down("its notifications failed: the connection is closed")
+        raise down("its notifications failed: the connection is closed")
 
     def _read_address(self) -> str:
         address = _read(self._config.url_file, "the file with the connection string").strip()
         try:
             parts: dict[str, Any] = conninfo_to_dict(address)
         except psycopg.Error:
-            raise _down(
+            raise down(
                 "the connection string is not valid: expected postgresql://USER:PASSWORD@HOST/DATABASE"
             ) from None
         if not (parts.get("sslmode") == "verify-full" or self._config.plain or _is_local(parts)):
-            raise _down("the connection string does not verify the server; add sslmode=verify-full (and sslrootcert)")
+            raise down("the connection string does not verify the server; add sslmode=verify-full (and sslrootcert)")
         return address
 
     def _read_keys(self) -> Keys | None:
@@ -154,14 +154,14 @@ class SqlRemote:
                 read_keys(_read(decrypt.keys_file, "the file of keys")) if decrypt.keys_file else {},
             )
         except SealedError as e:
-            raise _down(str(e)) from None
+            raise down(str(e)) from None
 
 
 def _read(path: str, what: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise _down(f"{what} cannot be read") from None
+        raise down(f"{what} cannot be read") from None
 
 
 def _is_local(parts: dict[str, Any]) -> bool:
@@ -186,7 +186,3 @@ def _words(e: psycopg.Error) -> str:
         return "the query is not valid: expected one SELECT statement"
     text = str(e)
     return next((words for part, words in _REFUSALS.items() if part in text), "it cannot be reached")
-
-
-def _down(message: str) -> SourceUnavailable:
-    return SourceUnavailable(message, everybody=True)
