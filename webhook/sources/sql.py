@@ -113,13 +113,9 @@ class SqlRemote:
         return rows
 
     async def _listen(self, channel: str, changed: Changed) -> None:
+        listen = sql.SQL("LISTEN {}").format(sql.Identifier(channel))
         async with asyncio.timeout(2 * self._config.timeout), asyncio.timeout(self._config.timeout):
-            connection = await connected(self._address())
-            try:
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-            except BaseException:
-                await connection.close()
-                raise
+            connection = await connected(self._address(), listen)
         async with connection:
             changed(None)  # changes before LISTEN were missed
             number = 0

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
@@ -23,7 +24,7 @@ IDLE_SECONDS = 60.0
 """Seconds after which an unused connection is closed."""
 ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """Seconds, seconds and a number: a dead peer is noticed within half a minute."""
-_SESSION = "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO', false)"
+_SESSION = sql.SQL("SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO', false)").format()
 """With other settings of the role, the driver cannot read all times. A query, because poolers refuse `options`."""
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -41,7 +42,8 @@ class _Timestamp(TimestampLoader):
         return None if bytes(data) == b"infinity" else super().load(data)
 
 
-async def connected(address: str) -> Connection:
+async def connected(address: str, *first: sql.Composed) -> Connection:
+    """`first`: statements that are executed at once. If one fails, the connection is closed."""
     # No prepared statements: a pooler may send each query over another connection.
     connection = await psycopg.AsyncConnection.connect(
         address, autocommit=True, prepare_threshold=None, row_factory=dict_row, client_encoding="utf8", **ALIVE
@@ -49,7 +51,8 @@ async def connected(address: str) -> Connection:
     connection.adapters.register_loader("timestamptz", _Timestamptz)
     connection.adapters.register_loader("timestamp", _Timestamp)
     try:
-        await connection.execute(_SESSION)
+        for statement in (_SESSION, *first):
+            await connection.execute(statement)
     except BaseException:
         await connection.close()
         raise
