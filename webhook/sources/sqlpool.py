@@ -63,7 +63,7 @@ async def connected(address: str, *first: sql.Composed) -> Connection:
 class _Idle:
     connection: Connection
     address: str
-    since: float
+    timer: asyncio.TimerHandle
 
 
 class Pool:
@@ -72,7 +72,6 @@ class Pool:
     def __init__(self, size: int, address: Callable[[], str]) -> None:
         self._free, self._address = asyncio.Semaphore(size), address
         self._idle: deque[_Idle] = deque()
-        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     @asynccontextmanager
@@ -95,11 +94,11 @@ class Pool:
         """From now on no connection is kept."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().connection.close()
+            await self._newest().connection.close()
 
     async def _take(self, address: str) -> Connection:
         while self._idle:
-            idle = self._idle.pop()
+            idle = self._newest()
             if idle.address == address and not _has_ended(idle.connection):
                 return idle.connection
             await idle.connection.close()
@@ -109,19 +108,18 @@ class Pool:
         if self._closed or connection.info.transaction_status is not TransactionStatus.IDLE:
             await connection.close()
             return
-        self._idle.append(_Idle(connection, address, asyncio.get_running_loop().time()))
-        self._set_timer()
+        timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_oldest)
+        self._idle.append(_Idle(connection, address, timer))
 
-    def _set_timer(self) -> None:
-        if self._timer is None and self._idle:
-            self._timer = asyncio.get_running_loop().call_at(self._idle[0].since + IDLE_SECONDS, self._close_unused)
+    def _newest(self) -> _Idle:
+        idle = self._idle.pop()
+        idle.timer.cancel()
+        return idle
 
-    def _close_unused(self) -> None:
-        self._timer, now = None, asyncio.get_running_loop().time()
-        while self._idle and now - self._idle[0].since >= IDLE_SECONDS:
-            idle = self._idle.popleft()
-            idle.connection.pgconn.finish()
-        self._set_timer()
+    def _close_oldest(self) -> None:
+        """The timers of those that are idle end in the order of the deque."""
+        idle = self._idle.popleft()
+        idle.connection.pgconn.finish()
 
 
 def _has_ended(connection: Connection) -> bool:
