@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from webhook.config.sourceconfig import LOOPBACK, SqlSource
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.errors import SourceUnavailable
+from webhook.fairness import yield_to_reviews
 from webhook.sources import Changed
 from webhook.sources.encrypted import Keys, SealedError, padded, read_keys
 from webhook.sources.files import Made
@@ -29,8 +30,6 @@ from webhook.sources.sqlrows import BY_PROJECT, BY_USER, MAX_ROWS_CHARS, Row, cr
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # its log lines may have parts of the connection string
 
 PRESETS = {"git-connections": BY_USER, "git-connections-by-project": BY_PROJECT}
-NOTIFICATIONS_BATCH = 64
-"""Notifications that are handled without a pause: thousands may come together, and a review must not wait for all."""
 _WORDS = {
     "42501": "the role may not read the tables of the query",
     "42P01": "the query uses a table that does not exist",
@@ -118,11 +117,9 @@ class SqlRemote:
             connection = await connected(self._address(), listen)
         async with connection:
             changed(None)  # changes before LISTEN were missed
-            number = 0
             async for notification in connection.notifies():
                 changed(notification.payload or None)
-                if (number := number + 1) % NOTIFICATIONS_BATCH == 0:
-                    await asyncio.sleep(0)
+                await yield_to_reviews()  # thousands may come together
         raise down("its notifications failed: the connection is closed")
 
     def _read_address(self) -> str:
