@@ -16,7 +16,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from webhook.core.backoff import Backoff
@@ -58,23 +58,17 @@ class _Entry:
     invalidated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Futile:
     """Invalidations of one owner that changed nothing. `until`: loop time; earlier ones are ignored."""
 
-    delay: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(MIN_FRESH_SECONDS, MAX_INVALIDATION_SECONDS, jitter=0.0))
     until: float = 0.0
 
-    def again(self, now: float) -> "_Futile":
-        delay = (
-            min(self.delay * 2, MAX_INVALIDATION_SECONDS)
-            if self.delay and now < self.until + MAX_INVALIDATION_SECONDS
-            else MIN_FRESH_SECONDS
-        )
-        return _Futile(delay, now + delay)
-
-
-_NEVER = _Futile()
+    def again(self, now: float) -> None:
+        if now >= self.until + MAX_INVALIDATION_SECONDS:
+            self.backoff.reset()
+        self.until = now + self.backoff.next()
 
 
 class Cached:
@@ -121,7 +115,7 @@ class Cached:
 
     def invalidate(self, owner: str) -> None:
         """Ignored for a while if the last one changed nothing: a tenant can cause any number of them by edits."""
-        if _clock() < self._futile.get(owner, _NEVER).until:
+        if (futile := self._futile.get(owner)) is not None and _clock() < futile.until:
             return
         if (entry := self._entries.get(owner)) is not None:
             entry.invalidated = True
@@ -228,9 +222,10 @@ class Cached:
         return Credentials(tuple(replace(c, origin=self._origin) for c in in_order(set(found.items))))
 
     def _count_invalidation(self, owner: str, *, futile: bool) -> None:
-        before = self._futile.pop(owner, _NEVER)
+        before = self._futile.pop(owner, None) or _Futile()
         if futile:
-            self._futile[owner] = before.again(_clock())
+            before.again(_clock())
+            self._futile[owner] = before
             if len(self._futile) > OWNERS:
                 self._futile.popitem(last=False)
 
