@@ -202,7 +202,9 @@ class Cached:
 
     def _answered(self, owner: str, answer: Answer, fresh_for: float) -> Credentials:
         self._metrics.asked.labels(self._name, "answered").inc()
-        before, dropped = self._forget(owner), self._dropped.pop(owner, None)
+        before, dropped = self._entries.pop(owner, None), self._dropped.pop(owner, None)
+        if before is not None:
+            self._weight -= before.answer.weight
         credentials = self._ordered(answer.credentials)
         if same := before is not None and before.answer.credentials == credentials:
             credentials = before.answer.credentials
@@ -233,18 +235,11 @@ class Cached:
         self._entries[owner] = _Entry(answer, _clock() + fresh_for, answer.credentials.next_expiry(self._now()))
         self._weight += answer.weight
         while self._weight > BUDGET_BYTES and len(self._entries) > 1:
-            self._drop(next(iter(self._entries)))
-
-    def _drop(self, owner: str) -> None:
-        if (entry := self._forget(owner)) is not None:
-            self._dropped[owner] = hash(entry.answer.credentials)  # of texts: another one in each process
+            oldest, entry = self._entries.popitem(last=False)
+            self._weight -= entry.answer.weight
+            self._dropped[oldest] = hash(entry.answer.credentials)  # of texts: another one in each process
             if len(self._dropped) > OWNERS:
                 self._dropped.popitem(last=False)
-
-    def _forget(self, owner: str) -> _Entry | None:
-        if (entry := self._entries.pop(owner, None)) is not None:
-            self._weight -= entry.answer.weight
-        return entry
 
     def _remote_changed(self, owner: str | None) -> None:
         """One owner (None: all) changed: answers are no longer fresh, and the reason of a back-off may be gone."""
