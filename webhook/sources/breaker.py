@@ -46,7 +46,7 @@ class _Pause:
     why: str = ""
 
     def failed(self, e: SourceUnavailable, longest: float) -> None:
-        now = _clock()
+        now = clock()
         if now >= self.until:  # concurrent queries fail together: that counts once
             self.backoff.cap = longest
             self.until = now + self.backoff.next()
@@ -74,7 +74,7 @@ class Breaker:
 
     def check(self, owner: str) -> None:
         """Raises SourceUnavailable if no query may start for this owner now."""
-        now, own = _clock(), self._owners.get(owner)
+        now, own = clock(), self._owners.get(owner)
         if not self.closed and (now < self._all.until or self._busy()):
             self._reject(owner)
             raise SourceUnavailable(self._all.why, everybody=True)
@@ -87,7 +87,7 @@ class Breaker:
             self._owners.pop(owner, None)
         else:
             self._owners.clear()
-            self._all.until = min(self._all.until, _clock())
+            self._all.until = min(self._all.until, clock())
 
     def answered(self, owner: str) -> None:
         self._owners.pop(owner, None)
@@ -143,5 +143,6 @@ class Breaker:
             self._changed(owner)
 
 
-def _clock() -> float:
+def clock() -> float:
+    """Loop time."""
     return asyncio.get_running_loop().time()

@@ -24,7 +24,7 @@ from webhook.core.credential import Credentials, Origin, has_expired, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed
-from webhook.sources.breaker import Breaker
+from webhook.sources.breaker import Breaker, clock
 from webhook.sources.remote import Answer, Remote, down
 
 MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 1.0, 86400.0
@@ -97,7 +97,7 @@ class Cached:
 
     def known(self, owner: str) -> Credentials | None:
         entry = self._entries.get(owner)
-        if entry is None or _clock() >= entry.until:
+        if entry is None or clock() >= entry.until:
             return None
         if entry.expiry is not None and has_expired(entry.expiry, self._now()):
             return None
@@ -115,7 +115,7 @@ class Cached:
 
     def invalidate(self, owner: str) -> None:
         """Ignored for a while if the last one changed nothing: a tenant can cause any number of them by edits."""
-        if (futile := self._futile.get(owner)) is not None and _clock() < futile.until:
+        if (futile := self._futile.get(owner)) is not None and clock() < futile.until:
             return
         if (entry := self._entries.get(owner)) is not None:
             entry.invalidated = True
@@ -136,7 +136,7 @@ class Cached:
     async def _listen(self) -> None:
         backoff = Backoff(FEED_BACKOFF_SECONDS, MAX_FEED_BACKOFF_SECONDS)
         while True:
-            began = _clock()
+            began = clock()
             try:
                 await self._remote.run(self._remote_changed)
                 why = "it ended"
@@ -144,7 +144,7 @@ class Cached:
                 why = str(e)
             except Exception as e:  # noqa: BLE001  # any error: the other sources go on; its text may be a token
                 why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
-            if _clock() - began > MAX_FEED_BACKOFF_SECONDS:
+            if clock() - began > MAX_FEED_BACKOFF_SECONDS:
                 backoff.reset()
             self._report("SourceFeedBroken", f"source {self._name}: cannot watch for changes: {why}; trying again", "")
             await asyncio.sleep(backoff.next())
@@ -226,13 +226,13 @@ class Cached:
     def _count_invalidation(self, owner: str, *, futile: bool) -> None:
         before = self._futile.pop(owner, None) or _Futile()
         if futile:
-            before.again(_clock())
+            before.again(clock())
             self._futile[owner] = before
             if len(self._futile) > OWNERS:
                 self._futile.popitem(last=False)
 
     def _remember(self, owner: str, answer: Answer, fresh_for: float) -> None:
-        self._entries[owner] = _Entry(answer, _clock() + fresh_for, answer.credentials.next_expiry(self._now()))
+        self._entries[owner] = _Entry(answer, clock() + fresh_for, answer.credentials.next_expiry(self._now()))
         self._weight += answer.weight
         while self._weight > BUDGET_BYTES and len(self._entries) > 1:
             oldest, entry = self._entries.popitem(last=False)
@@ -255,7 +255,3 @@ class Cached:
             self._report("SourceUnavailable", f"source {self._name}: {e}; existing pull secrets stay unchanged", "")
         else:
             self._report("SourceUnavailable", f"source {self._name}: no answer for owner {owner}: {e}", owner)
-
-
-def _clock() -> float:
-    return asyncio.get_running_loop().time()
