@@ -12,6 +12,7 @@ So an answer never lacks the credentials of an unavailable source.
 """
 
 import asyncio
+import operator
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -88,23 +89,17 @@ class Combined:
     def _join(self, owner: str, parts: Parts) -> Credentials:
         """The same object while the parts are the same objects, or their result is equal."""
         before = self._joined.get(owner)
-        if (
-            before is not None
-            and not before.invalidated
-            and all(one is other for one, other in zip(before.parts, parts, strict=True))
-        ):
+        if before is not None and not before.invalidated and all(map(operator.is_, before.parts, parts)):
             self._joined.move_to_end(owner)
             return before.result
         result = joined(parts)
-        if before is not None and same(before.result, result):
-            result = before.result
-        self._remember(owner, _Joined(parts, result))
-        return result
-
-    def _remember(self, owner: str, entry: _Joined) -> None:
-        if (before := self._joined.pop(owner, None)) is not None:
+        if before is not None:
+            del self._joined[owner]
             self._weight -= before.weight
-        self._joined[owner] = entry
-        self._weight += entry.weight
+            if same(before.result, result):
+                result = before.result
+        self._joined[owner] = after = _Joined(parts, result)
+        self._weight += after.weight
         while self._weight > BUDGET_BYTES and len(self._joined) > 1:
             self._weight -= self._joined.popitem(last=False)[1].weight
+        return result
