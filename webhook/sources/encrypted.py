@@ -74,36 +74,29 @@ def is_sealed(text: str) -> bool:
 
 def unseal(text: str, owner: str, keys: Keys) -> str:
     """Raises SealedError; also if the result is sealed again."""
-    opened = _opened(text, owner, keys)
+    try:
+        opened = _open(text, owner, keys).decode()
+    except InvalidTag:
+        raise SealedError("it cannot be decrypted: another key, another owner, or damaged data") from None
+    except UnicodeDecodeError:
+        raise SealedError("its content is not text") from None
     if is_sealed(opened):
         raise SealedError("it is encrypted twice; encrypt the token only once")
     return opened
 
 
-def _opened(text: str, owner: str, keys: Keys) -> str:
-    try:
-        if match := _PADDED.fullmatch(text):
-            return _open_padded(match[1], match[2], match[3], keys).decode()
-        if match := _VERSIONED.fullmatch(text):
-            return _open_versioned(match[1], match[2], owner, keys).decode()
-    except InvalidTag:
-        raise SealedError("it cannot be decrypted: another key, another owner, or damaged data") from None
-    except UnicodeDecodeError:
-        raise SealedError("its content is not text") from None
-    raise SealedError("its layout is unknown: expected ivHex:tagHex:cipherHex or v1.KEYID.BASE64")
-
-
-def _open_padded(iv: str, tag: str, cipher: str, keys: Keys) -> bytes:
-    if keys.passphrase is None:
-        raise SealedError("it is encrypted with a passphrase; set decrypt.passphraseFile")
-    return AESGCM(keys.passphrase).decrypt(bytes.fromhex(iv), bytes.fromhex(cipher + tag), None)
-
-
-def _open_versioned(key_id: str, encoded: str, owner: str, keys: Keys) -> bytes:
-    if (key := keys.by_id.get(key_id)) is None:
+def _open(text: str, owner: str, keys: Keys) -> bytes:
+    if match := _PADDED.fullmatch(text):
+        if keys.passphrase is None:
+            raise SealedError("it is encrypted with a passphrase; set decrypt.passphraseFile")
+        iv, tag, cipher = map(bytes.fromhex, match.groups())
+        return AESGCM(keys.passphrase).decrypt(iv, cipher + tag, None)
+    if (match := _VERSIONED.fullmatch(text)) is None:
+        raise SealedError("its layout is unknown: expected ivHex:tagHex:cipherHex or v1.KEYID.BASE64")
+    if (key := keys.by_id.get(match[1])) is None:
         raise SealedError("it is encrypted with a key that decrypt.keysFile does not have")
     try:
-        whole = base64.b64decode(encoded, validate=True)
+        whole = base64.b64decode(match[2], validate=True)
     except ValueError:
         raise SealedError("it is not base64") from None
     if len(whole) < NONCE + TAG:
