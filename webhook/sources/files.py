@@ -1,27 +1,20 @@
 """A value made from files, such as a connection string or a TLS context; made again when a file changes."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
 
-class Made(Generic[T]):
-    """`made()` checks the files at each call, and calls `make` if one has changed. It passes on the errors of `make`,
-    and the next call tries again. A path may be None: no file.
+def made(paths: Sequence[str | None], make: Callable[[], T]) -> Callable[[], T]:
+    """Checks the files at each call, and calls `make` if one has changed. Passes on the errors of `make`, and the next
+    call tries again. A path may be None: no file.
     """
-
-    def __init__(self, paths: Sequence[str | None], make: Callable[[], T]) -> None:
-        self._paths, self._make = paths, make
-        self._last: tuple[object, T] | None = None
-
-    def __call__(self) -> T:
-        seen = tuple(map(_state, self._paths))  # before reading, so that the next call sees a change in between
-        if self._last is None or self._last[0] != seen:
-            self._last = None
-            self._last = seen, self._make()
-        return self._last[1]
+    newest = functools.lru_cache(maxsize=1)(lambda _states: make())
+    # The states are from before `make` reads, so that the next call sees a change in between.
+    return lambda: newest(tuple(map(_state, paths)))
 
 
 def _state(path: str | None) -> object:

@@ -23,7 +23,7 @@ from webhook.config.sourceconfig import HttpSource
 from webhook.core.credential import Credentials
 from webhook.core.errors import PullsecretError, SourceUnavailable
 from webhook.sources import Changed
-from webhook.sources.files import Made
+from webhook.sources.files import made
 from webhook.sources.jsonanswer import read
 from webhook.sources.remote import Answer, down
 
@@ -47,7 +47,7 @@ class HttpRemote:
         self._config, self._now = config, now
         self._session: aiohttp.ClientSession | None = None
         # A new context gets new connections, so a renewed certificate takes effect immediately.
-        self._context = Made((config.ca_file, config.cert_file, config.key_file), functools.partial(_context, config))
+        self._context = made((config.ca_file, config.cert_file, config.key_file), functools.partial(_context, config))
 
     async def run(self, changed: Changed) -> None:  # noqa: ARG002  # a remote's interface
         """There is no feed of changes: the age of an answer decides when to ask again."""

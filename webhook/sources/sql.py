@@ -22,7 +22,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.fairness import yield_to_reviews
 from webhook.sources import Changed
 from webhook.sources.encrypted import Keys, SealedError, padded, read_keys
-from webhook.sources.files import Made
+from webhook.sources.files import made
 from webhook.sources.remote import Answer, down
 from webhook.sources.sqlpool import Connection, Pool, connected
 from webhook.sources.sqlrows import BY_PROJECT, BY_USER, MAX_ROWS_CHARS, Row, credentials, size
@@ -59,8 +59,8 @@ class SqlRemote:
         self._config = config
         self._query = (config.query or PRESETS[config.preset or "git-connections"]).encode()
         decrypt = config.decrypt
-        self._address = Made((config.url_file,), self._read_address)
-        self._keys = Made((decrypt.passphrase_file, decrypt.keys_file) if decrypt else (), self._read_keys)
+        self._address = made((config.url_file,), self._read_address)
+        self._keys = made((decrypt.passphrase_file, decrypt.keys_file) if decrypt else (), self._read_keys)
         self._pool = Pool(config.connections, self._address)
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:  # noqa: ARG002  # a remote's interface
