@@ -35,7 +35,7 @@ _TOO_WIDE = (
 
 
 class CredentialError(PullsecretError):
-    """A credential that no registry can accept, and what to write instead; never with its value."""
+    """What cannot be used as a credential, or as a list of them, and what to write instead; never with its content."""
 
 
 def canonical_registry(registry: str) -> str:

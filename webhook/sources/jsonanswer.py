@@ -15,17 +15,12 @@ from webhook.config.sourceconfig import Fields
 from webhook.core import times
 from webhook.core.credential import MAX_CREDENTIALS, Credential, CredentialError, canonical_registry
 from webhook.core.dockerconfig import Parsed, crowded, parse
-from webhook.core.errors import PullsecretError
 from webhook.core.shown import few
 from webhook.sources.encrypted import is_sealed
 
 
-class AnswerError(PullsecretError):
-    """Why the answer cannot be used; never with its content."""
-
-
 def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
-    """Raises AnswerError or DockerConfigError."""
+    """Raises CredentialError or DockerConfigError."""
     if isinstance(answer, Fields):
         return _fields(data, answer)
     return parse(data, may_be_empty=True, check=_plain)
@@ -33,18 +28,18 @@ def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
 
 def _fields(data: bytes, answer: Fields) -> Parsed:
     if crowded(data):
-        raise AnswerError(f"it has too much in it; at most {MAX_CREDENTIALS} credentials are read")
+        raise CredentialError(f"it has too much in it; at most {MAX_CREDENTIALS} credentials are read")
     try:
         whole = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise AnswerError("it is not JSON") from None
+        raise CredentialError("it is not JSON") from None
     items = _at(whole, answer.items)
     if isinstance(items, dict):
         items = [items]
     if not isinstance(items, list):
-        raise AnswerError(f"there is no list of credentials at {answer.items or 'its top'}")
+        raise CredentialError(f"there is no list of credentials at {answer.items or 'its top'}")
     if len(items) > MAX_CREDENTIALS:
-        raise AnswerError(f"it has {len(items):,} credentials; at most {MAX_CREDENTIALS} are read")
+        raise CredentialError(f"it has {len(items):,} credentials; at most {MAX_CREDENTIALS} are read")
     credentials, problems = [], []
     for number, item in enumerate(items):
         try:
@@ -52,7 +47,7 @@ def _fields(data: bytes, answer: Fields) -> Parsed:
         except CredentialError as e:
             problems.append(f"credential {number}: {e}")
     if problems and not credentials:
-        raise AnswerError("; ".join(few(problems)))
+        raise CredentialError("; ".join(few(problems)))
     return Parsed(tuple(credentials), few(problems))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from webhook.core import times
-from webhook.core.credential import Credential, Credentials, Origin, canonical_registry, joined
+from webhook.core.credential import Credential, CredentialError, Credentials, Origin, canonical_registry, joined
 from webhook.core.dockerconfig import Parsed, parse
 from webhook.core.errors import PullsecretError, SourceUnavailable
 from webhook.core.metrics import Metrics
@@ -29,10 +29,6 @@ from webhook.sources import Changed
 BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"
 NOTHING = Credentials()
-
-
-class SourceSecretError(PullsecretError):
-    """Why a source Secret cannot be used at all; never with its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +71,9 @@ def _owner(seen: SecretObject) -> str:
     label = (seen.metadata.labels or {}).get(OWNER, "")
     annotation = (seen.metadata.annotations or {}).get(OWNER, "")
     if label and annotation and label != annotation:
-        raise SourceSecretError(f"its label and its annotation {OWNER} differ; write the same owner in both")
+        raise CredentialError(f"its label and its annotation {OWNER} differ; write the same owner in both")
     if not (owner := annotation or label):
-        raise SourceSecretError(f"it has no owner; set the label {OWNER}, or an empty label and the annotation {OWNER}")
+        raise CredentialError(f"it has no owner; set the label {OWNER}, or an empty label and the annotation {OWNER}")
     return owner
 
 
@@ -88,31 +84,31 @@ def _content(seen: SecretObject) -> Parsed:
         registry = (seen.metadata.annotations or {}).get(REGISTRY, DEFAULT_REGISTRY)
         username, password = (_text(seen, key) for key in ("username", "password"))
         return Parsed((Credential(canonical_registry(registry), username, password),))
-    raise SourceSecretError(f"its type is {seen.type or 'Opaque'}; use {DOCKERCONFIG_TYPE} or {BASIC_AUTH_TYPE}")
+    raise CredentialError(f"its type is {seen.type or 'Opaque'}; use {DOCKERCONFIG_TYPE} or {BASIC_AUTH_TYPE}")
 
 
 def _value(seen: SecretObject, key: str) -> bytes:
     text = (seen.data or {}).get(key)
     if text is None:
-        raise SourceSecretError(f"it has no key {key}")
+        raise CredentialError(f"it has no key {key}")
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise SourceSecretError(f"the key {key} is not base64") from None
+        raise CredentialError(f"the key {key} is not base64") from None
 
 
 def _text(seen: SecretObject, key: str) -> str:
     try:
         return _value(seen, key).decode()
     except UnicodeDecodeError:
-        raise SourceSecretError(f"the key {key} is not UTF-8") from None
+        raise CredentialError(f"the key {key} is not UTF-8") from None
 
 
 def _namespaces(text: str | None) -> tuple[str, ...]:
     """Empty without the annotation: all namespaces. An annotation without a name is an error, and never means all."""
     names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
     if text is not None and not names:
-        raise SourceSecretError(f"its annotation {NAMESPACES} has no namespace; list some, or remove it")
+        raise CredentialError(f"its annotation {NAMESPACES} has no namespace; list some, or remove it")
     return names
 
 
@@ -122,7 +118,7 @@ def _expiry(text: str | None) -> datetime | None:
     try:
         return times.read(text)
     except ValueError as e:
-        raise SourceSecretError(f"its annotation {EXPIRES} {e}") from None
+        raise CredentialError(f"its annotation {EXPIRES} {e}") from None
 
 
 class SecretSource(View[SourceSecret]):
