@@ -21,6 +21,7 @@ from webhook.core.errors import PullsecretError
 
 _PADDED = re.compile(r"([0-9a-fA-F]{32}):([0-9a-fA-F]{32}):((?:[0-9a-fA-F]{2})+)")
 _VERSIONED = re.compile(r"v1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9+/]+={0,2})")
+_KEY_LINE = re.compile(r"([A-Za-z0-9_-]{1,64}) \s*([A-Za-z0-9+/]{43}=)")
 _LIKE_SEALED = re.compile(r"[0-9a-fA-F]{16,}:[0-9a-fA-F]{32}:[0-9a-fA-F]*|v\d+\.[^.]*\..*", re.DOTALL)
 """Also what cannot be decrypted: another IV, another version, cut off. (GitHub's old `v1.HEX` has one dot.)"""
 KEY, NONCE, TAG = 32, 12, 16
@@ -52,16 +53,11 @@ def read_keys(text: str) -> dict[str, bytes]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        name, _, encoded = line.strip().partition(" ")
-        try:
-            key = base64.b64decode(encoded.strip(), validate=True)
-        except ValueError:
-            key = b""
-        if len(key) != KEY or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        if (match := _KEY_LINE.fullmatch(line.strip())) is None:
             raise SealedError(f"line {number} of the keys is not valid: expected an id, a space and 32 bytes in base64")
-        if name in keys:
+        if match[1] in keys:
             raise SealedError(f"line {number} of the keys repeats an id")
-        keys[name] = key
+        keys[match[1]] = base64.b64decode(match[2])
     if not keys:
         raise SealedError("the file of keys has no key")
     return keys
