@@ -205,7 +205,8 @@ class Cached:
         before, dropped = self._entries.pop(owner, None), self._dropped.pop(owner, None)
         if before is not None:
             self._weight -= before.answer.weight
-        credentials = self._ordered(answer.credentials)
+        found = in_order(set(answer.credentials.items))
+        credentials = Credentials(tuple(replace(c, origin=self._origin) for c in found))
         if same := before is not None and before.answer.credentials == credentials:
             credentials = before.answer.credentials
         if before is not None and before.invalidated:
@@ -218,10 +219,6 @@ class Cached:
             self._changed(owner)  # the owner's other namespaces need it too
         self._breaker.answered(owner)
         return credentials
-
-    def _ordered(self, found: Credentials) -> Credentials:
-        """As `in_order`, and with their origin."""
-        return Credentials(tuple(replace(c, origin=self._origin) for c in in_order(set(found.items))))
 
     def _count_invalidation(self, owner: str, *, futile: bool) -> None:
         before = self._futile.pop(owner, None) or _Futile()
