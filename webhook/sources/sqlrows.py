@@ -13,9 +13,8 @@ from webhook.core.credential import Credential, CredentialError, Credentials, ca
 from webhook.core.errors import SourceUnavailable
 from webhook.sources.encrypted import Keys, SealedError, is_sealed, unseal
 
-REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com"}
-WITHOUT_REGISTRY = frozenset({"bitbucket"})
-"""Providers."""
+REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com", "bitbucket": ""}
+"""Of providers; empty: it has none."""
 HOSTED = frozenset({"github.com", "gitlab.com"})
 """Hosts for which `server_url` adds nothing to the provider."""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,7 +84,7 @@ def _registry(row: Row, registries: Mapping[str, str]) -> str:
     if host is not None and host not in HOSTED:
         return registries.get(host, host)
     provider = _text(row, "provider").casefold()
-    registry = registries.get(provider, "" if provider in WITHOUT_REGISTRY else REGISTRIES.get(provider))
+    registry = registries.get(provider, REGISTRIES.get(provider))
     if registry is None:
         raise CredentialError('its provider is unknown; name its registry under registries, or "" if it has none')
     return registry
