@@ -33,10 +33,8 @@ class Answers(Protocol):
 
 
 class Source(Answers, Protocol):
-    @property
-    def settled(self) -> asyncio.Event:
-        """Set when the first list of the source has succeeded or failed: readiness waits for it."""
-        ...
+    settled: asyncio.Event
+    """Set when the first list of the source has succeeded or failed: readiness waits for it."""
 
     async def run(self) -> None:
         """Watches for changes until it is cancelled. Reports errors and tries again."""

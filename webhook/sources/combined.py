@@ -7,8 +7,6 @@ If one source cannot answer while the others can:
   answer that is no longer fresh. Here the alternatives are worse: credentials that vanish, or changes that wait for the
   outage of another source.)
 - Otherwise SourceUnavailable is raised, and the existing pull secret stays unchanged.
-
-So an answer never lacks the credentials of an unavailable source.
 """
 
 import asyncio
