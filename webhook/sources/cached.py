@@ -152,8 +152,7 @@ class Cached:
     # -- one query --
 
     def _start(self, owner: str) -> asyncio.Task[Credentials]:
-        task = asyncio.create_task(self._query(owner), name=f"ask {self._name}")
-        self._flights[owner] = task
+        task = self._flights[owner] = asyncio.create_task(self._query(owner), name=f"ask {self._name}")
         task.add_done_callback(lambda done: self._landed(owner, done))
         return task
 

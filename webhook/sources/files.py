@@ -14,13 +14,11 @@ def made(paths: Sequence[str | None], make: Callable[[], T]) -> Callable[[], T]:
     """
     newest = functools.lru_cache(maxsize=1)(lambda _states: make())
     # The states are from before `make` reads, so that the next call sees a change in between.
-    return lambda: newest(tuple(map(_state, paths)))
+    return lambda: newest(tuple(_state(path) for path in paths if path is not None))
 
 
-def _state(path: str | None) -> object:
+def _state(path: str) -> object:
     """Differs after any change of the file, also when a symlink in its path points elsewhere."""
-    if path is None:
-        return None
     try:
         found = Path(path).stat()
     except OSError as e:

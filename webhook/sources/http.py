@@ -111,9 +111,8 @@ class HttpRemote:
             found = read(body, self._config.answer)
         except PullsecretError as e:
             raise SourceUnavailable(f"its answer cannot be used: {e}") from None
-        control = _directives(response)
         etag = headers.get("ETag", "")
-        validator = etag if "no-store" not in control and _ETAG.fullmatch(etag) else ""
+        validator = etag if _ETAG.fullmatch(etag) and "no-store" not in _directives(response) else ""
         return Answer(Credentials(found.credentials), _fresh(response, self._config.max_age), validator, found.problems)
 
     def _retry_after(self, value: str) -> float:

@@ -171,10 +171,8 @@ def _unreadable(e: psycopg.DataError) -> str:
 
 
 def _words(e: psycopg.Error) -> str:
-    if e.sqlstate in _WORDS:
-        return f"{_WORDS[e.sqlstate]} ({e.sqlstate})"
     if e.sqlstate:
-        return f"the database reports an error ({e.sqlstate})"
+        return f"{_WORDS.get(e.sqlstate, 'the database reports an error')} ({e.sqlstate})"
     if isinstance(e, psycopg.ProgrammingError):
         return "the query is not valid: expected one SELECT statement"
     text = str(e)
