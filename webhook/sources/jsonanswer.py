@@ -21,12 +21,8 @@ from webhook.sources.encrypted import is_sealed
 
 def read(data: bytes, answer: Literal["auths"] | Fields) -> Parsed:
     """Raises CredentialError or DockerConfigError."""
-    if isinstance(answer, Fields):
-        return _fields(data, answer)
-    return parse(data, may_be_empty=True, check=_plain)
-
-
-def _fields(data: bytes, answer: Fields) -> Parsed:
+    if not isinstance(answer, Fields):
+        return parse(data, may_be_empty=True, check=_plain)
     if crowded(data):
         raise CredentialError(f"it has too much in it; at most {MAX_CREDENTIALS} credentials are read")
     try:
