@@ -34,7 +34,7 @@ MAX_RETRY_AFTER_SECONDS = 60.0
 """The longest Retry-After that is kept. A proxy in front of a remote that restarts may say an hour."""
 JITTER = 0.25
 OWNERS = 100_000
-"""Entries at most: owners with a back-off, and rejected owners."""
+"""Entries at most in each collection by owner that has no other limit."""
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from webhook.core.credential import Credentials, Origin, has_expired, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed
-from webhook.sources.breaker import Breaker, clock
+from webhook.sources.breaker import OWNERS, Breaker, clock
 from webhook.sources.remote import Answer, Remote, down
 
 MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 1.0, 86400.0
@@ -39,8 +39,6 @@ OVERTAKEN = 3
 """Queries in a row that a change of the owner may overtake; after that the owner is requeued."""
 BUDGET_BYTES = 32 * 1024 * 1024
 """Approximate bytes of answers."""
-OWNERS = 100_000
-"""Entries at most: owners with futile invalidations, and digests of dropped answers."""
 
 Report = Callable[[str, str, str], None]
 """Records a notice about the source: reason (as in Events), message, and the owner; empty: all owners."""
