@@ -21,14 +21,13 @@ from webhook.sources import Source
 
 BUDGET_BYTES = 32 * 1024 * 1024
 """Approximate bytes of remembered answers. The sources hold most of these objects too."""
-Parts = tuple[Credentials, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Joined:
     """`invalidated`: the cluster shows that it may be old."""
 
-    parts: Parts
+    parts: tuple[Credentials, ...]
     result: Credentials
     invalidated: bool = False
 
@@ -84,7 +83,7 @@ class Combined:
             return before.parts[number]
         raise SourceUnavailable(f"source {self._names[number]}: {answer}", everybody=answer.everybody)
 
-    def _join(self, owner: str, parts: Parts) -> Credentials:
+    def _join(self, owner: str, parts: tuple[Credentials, ...]) -> Credentials:
         """The same object while the parts are the same objects, or their result is equal."""
         before = self._joined.get(owner)
         if before is not None and not before.invalidated and all(map(operator.is_, before.parts, parts)):

@@ -10,9 +10,8 @@ from webhook.sources import Changed
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`fresh_for`: seconds. `validator`: what the next query sends back, such as an ETag.
-
-    `problems`: which entries cannot be used, cut by `shown.few`; never with their content.
+    """`fresh_for`: seconds. `validator`: what the next query sends back, such as an ETag. `problems`: which entries
+    cannot be used, cut by `shown.few`; never with their content.
     """
 
     credentials: Credentials
