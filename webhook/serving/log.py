@@ -8,6 +8,7 @@ import math
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -162,12 +163,10 @@ def _type_only(exc_info: object) -> str:
     """The type and the places of the traceback, without the message: that of a library may quote a body."""
     if not isinstance(exc_info, tuple) or exc_info[0] is None:
         return ""
-    name, trace = exc_info[0].__qualname__, exc_info[2]
-    places = []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
+    places = [
+        f"{frame.f_code.co_filename.rpartition('/')[2]}:{line} {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(exc_info[2])
+    ]
     if len(places) > FIRST_PLACES + LAST_PLACES:
         places[FIRST_PLACES:-LAST_PLACES] = [CUT]
-    return f"{name} at " + " > ".join(places)
+    return f"{exc_info[0].__qualname__} at " + " > ".join(places)
