@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import structlog
@@ -107,22 +107,16 @@ def hooks() -> None:
 
 
 def ended(e: BaseException) -> None:
-    """Logs the exception that ends the process."""
-    for one in _each(e):
-        structlog.get_logger().critical("our own bug: the process ends", exc_info=one)
+    """Logs the exception that ends the process; of a group, which has no place of its own, each exception in it."""
+    if isinstance(e, BaseExceptionGroup):
+        for one in e.exceptions:
+            ended(one)
+    else:
+        structlog.get_logger().critical("our own bug: the process ends", exc_info=e)
 
 
 def taken_again(lost: int) -> None:
     structlog.get_logger().warning("log lines were dropped: standard error was blocked or failed", lines=lost)
-
-
-def _each(e: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group, which has no place of its own."""
-    if isinstance(e, BaseExceptionGroup):
-        for one in e.exceptions:
-            yield from _each(one)
-    else:
-        yield e
 
 
 class Unraisable:
