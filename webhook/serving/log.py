@@ -11,9 +11,11 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import structlog
+from structlog.typing import EventDict, Processor
 
 from webhook.core.shown import CUT
 from webhook.serving.lines import MAX_LINE_BYTES, Seldom
@@ -38,44 +40,38 @@ class _Logger:
 
 def configure(log_format: Format, *, verbose: bool = False) -> None:
     seldom = Seldom()
-    renderer = _bounded(
+    renderer = partial(
+        _bounded,
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
     )
-    before: list[structlog.typing.Processor] = [
+    before: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[_seldom(seldom), *before, structlog.processors.ExceptionRenderer(_type_only), renderer],
+        processors=[partial(_seldom, seldom), *before, structlog.processors.ExceptionRenderer(_type_only), renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
         logger_factory=_Logger,
     )
     _libraries(before, renderer, seldom)
 
 
-def _seldom(seldom: Seldom) -> structlog.typing.Processor:
-    def processor(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        if not seldom.may(event["event"], event.get("about")):
-            raise structlog.DropEvent
-        return event
-
-    return processor
+def _seldom(seldom: Seldom, _logger: object, _method: str, event: EventDict) -> EventDict:
+    if not seldom.may(event["event"], event.get("about")):
+        raise structlog.DropEvent
+    return event
 
 
-def _bounded(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
+def _bounded(renderer: Processor, logger: object, method: str, event: EventDict) -> str:
     """Cuts the values of a line that is too long, not the line: half a JSON object cannot be parsed."""
-
-    def bounded(logger: object, method: str, event: structlog.typing.EventDict) -> str:
-        line = str(renderer(logger, method, dict(event)))
-        for most in VALUE_CHARS:
-            if len(line) < MAX_LINE_BYTES:
-                break
-            line = str(renderer(logger, method, {key: _cut(value, most) for key, value in event.items()}))
-        return line
-
-    return bounded
+    line = str(renderer(logger, method, dict(event)))
+    for most in VALUE_CHARS:
+        if len(line) < MAX_LINE_BYTES:
+            break
+        line = str(renderer(logger, method, {key: _cut(value, most) for key, value in event.items()}))
+    return line
 
 
 def _cut(value: object, most: int) -> object:
@@ -83,7 +79,7 @@ def _cut(value: object, most: int) -> object:
     return value if len(text) <= most else text[:most] + CUT
 
 
-def _libraries(before: list[structlog.typing.Processor], renderer: structlog.typing.Processor, seldom: Seldom) -> None:
+def _libraries(before: list[Processor], renderer: Processor, seldom: Seldom) -> None:
     """Log lines of uvicorn, asyncio and aiohttp get the same form, with only the types of their exceptions."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -146,7 +142,7 @@ def _thread_ended(error: threading.ExceptHookArgs) -> None:
     structlog.get_logger().warning("a thread ended with an error", type=error.exc_type.__qualname__)
 
 
-def _first_words(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _first_words(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Cuts what may quote data: further lines of a library's message, and the arguments of callbacks in asyncio's."""
     text = str(event["event"]).partition("\n")[0]
     event["event"] = text.partition("(")[0] if event["_record"].name == "asyncio" else text
