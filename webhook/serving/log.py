@@ -21,9 +21,8 @@ from webhook.core.shown import CUT
 from webhook.serving.lines import MAX_LINE_BYTES, Seldom
 
 Format = Literal["text", "json"]
-VALUE_CHARS = (256, 32)
-"""Characters of each value in a line that is too long, and in one that is still too long after that: JSON may write
-twelve for one."""
+VALUE_CHARS = (MAX_LINE_BYTES, 256, 32)
+"""Characters of each value in a line, and in one that is still too long after that: JSON may write twelve for one."""
 FIRST_PLACES, LAST_PLACES = 5, 20
 """Places of a traceback that are shown. That of an endless recursion has a thousand."""
 
@@ -66,11 +65,10 @@ def _seldom(seldom: Seldom, _logger: object, _method: str, event: EventDict) -> 
 
 def _bounded(renderer: Processor, logger: object, method: str, event: EventDict) -> str:
     """Cuts the values of a line that is too long, not the line: half a JSON object cannot be parsed."""
-    line = str(renderer(logger, method, dict(event)))
     for most in VALUE_CHARS:
+        line = str(renderer(logger, method, {key: _cut(value, most) for key, value in event.items()}))
         if len(line) < MAX_LINE_BYTES:
             break
-        line = str(renderer(logger, method, {key: _cut(value, most) for key, value in event.items()}))
     return line
 
 
