@@ -20,7 +20,7 @@ from structlog.typing import EventDict, Processor
 from webhook.core.shown import CUT
 from webhook.serving.lines import MAX_LINE_BYTES, Seldom
 
-Format = Literal["text", "json"]
+log = structlog.get_logger()
 VALUE_CHARS = (MAX_LINE_BYTES, 256, 32)
 """Characters of each value in a line, and in one that is still too long after that: JSON may write twelve for one."""
 FIRST_PLACES, LAST_PLACES = 5, 20
@@ -30,14 +30,13 @@ FIRST_PLACES, LAST_PLACES = 5, 20
 class _Logger:
     """Without a lock. structlog's logger holds one while it writes: a line of the garbage collector would deadlock."""
 
-    def __init__(self) -> None:
-        self.msg = self.debug = self.info = self.warning = self.error = self.critical = self._write
-
-    def _write(self, line: str) -> None:
+    def msg(self, line: str) -> None:
         sys.stderr.write(line + "\n")
 
+    debug = info = warning = error = critical = msg
 
-def configure(log_format: Format, *, verbose: bool = False) -> None:
+
+def configure(log_format: Literal["text", "json"], *, verbose: bool = False) -> None:
     seldom = Seldom()
     renderer = partial(
         _bounded,
@@ -96,7 +95,7 @@ def _libraries(before: list[Processor], renderer: Processor, seldom: Seldom) -> 
 def hooks() -> None:
     """Uncaught exceptions are also logged by type and place only: Python's traceback would have their messages."""
     sys.unraisablehook = Unraisable()
-    threading.excepthook = _thread_ended
+    threading.excepthook = lambda error: log.warning("a thread ended with an error", type=error.exc_type.__qualname__)
     sys.excepthook = lambda _type, e, _trace: ended(e)
 
 
@@ -106,11 +105,11 @@ def ended(e: BaseException) -> None:
         for one in e.exceptions:
             ended(one)
     else:
-        structlog.get_logger().critical("our own bug: the process ends", exc_info=e)
+        log.critical("our own bug: the process ends", exc_info=e)
 
 
 def taken_again(lost: int) -> None:
-    structlog.get_logger().warning("log lines were dropped: standard error was blocked or failed", lines=lost)
+    log.warning("log lines were dropped: standard error was blocked or failed", lines=lost)
 
 
 class Unraisable:
@@ -133,11 +132,7 @@ class Unraisable:
         now = self._clock()
         if now - self._logged.get(name, -math.inf) >= self.EVERY:
             self._logged[name] = now
-            structlog.get_logger().warning("errors could not be raised", type=name, count=self._counts.pop(name))
-
-
-def _thread_ended(error: threading.ExceptHookArgs) -> None:
-    structlog.get_logger().warning("a thread ended with an error", type=error.exc_type.__qualname__)
+            log.warning("errors could not be raised", type=name, count=self._counts.pop(name))
 
 
 def _first_words(_logger: object, _method: str, event: EventDict) -> EventDict:
