@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 MAX_LINE_BYTES = 4096
 MAX_WAITING_LINES = 1000
@@ -118,15 +118,10 @@ class Lines(io.TextIOBase):
     def _batch(self) -> tuple[bytes, threading.Event | None]:
         """The queued lines, up to the first event, which is set when they are written."""
         batch = bytearray()
-        item = self._queue.get()
-        try:
-            while not isinstance(item, threading.Event):
-                batch += item
-                if len(batch) >= WRITE_BYTES:
-                    return bytes(batch), None
-                item = self._queue.get_nowait()
-        except Empty:
-            return bytes(batch), None
+        while not isinstance(item := self._queue.get(), threading.Event):
+            batch += item
+            if len(batch) >= WRITE_BYTES or self._queue.empty():  # nobody else takes from it
+                return bytes(batch), None
         return bytes(batch), item
 
     def _write_all(self, batch: bytes) -> bool:
