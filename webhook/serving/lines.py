@@ -88,9 +88,6 @@ class Lines(io.TextIOBase):
             self._queue.put(data if len(data) <= MAX_LINE_BYTES else data[: MAX_LINE_BYTES - len(CUT)] + CUT)
         return len(text)
 
-    def flush(self) -> None:
-        """Does not wait."""
-
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
 
@@ -127,24 +124,18 @@ class Lines(io.TextIOBase):
     def _write_all(self, batch: bytes) -> bool:
         """False: the write failed. If a line was written only in part, the next one still begins on a new line."""
         left = b"\n" + batch if self._torn else batch
-        try:
-            while left:
-                count = self._write(left)
-                self._torn = left[count - 1] != ord("\n") if count else self._torn
+        while left:
+            try:
+                count = os.write(self._descriptor, left)
+            except BlockingIOError:  # a process that shares the pipe made it non-blocking
+                select.select([], [self._descriptor], [])
+            except OSError:
+                _dropped.failed += left.count(b"\n")
+                return False
+            else:
+                self._torn = left[count - 1] != ord("\n")
                 left = left[count:]
-        except OSError:
-            _dropped.failed += left.count(b"\n")
-            return False
         return True
-
-    def _write(self, data: bytes) -> int:
-        try:
-            return os.write(self._descriptor, data)
-        except BlockingIOError:  # a process that shares the pipe made it non-blocking
-            poll = select.poll()
-            poll.register(self._descriptor, select.POLLOUT)
-            poll.poll()
-            return 0
 
 
 def take_over(again: Callable[[int], None]) -> bool:
