@@ -12,8 +12,8 @@ import select
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from queue import SimpleQueue
 
 MAX_LINE_BYTES = 4096
@@ -23,26 +23,12 @@ WRITE_BYTES = 65536
 FLUSH_SECONDS = 0.5
 """Seconds at the end of the process for the lines that still wait."""
 CUT = b"... (cut)\n"
-
-
-@dataclass(slots=True)
-class _Dropped:
-    """Lines, because too many waited, because the write failed, and because the same line came too often."""
-
-    waiting: int = 0
-    failed: int = 0
-    repeated: int = 0
-
-    @property
-    def lost(self) -> int:
-        return self.waiting + self.failed
-
-
-_dropped = _Dropped()
+_dropped = Counter(waiting=0, failed=0, repeated=0)
+"""Lines, because too many waited, because the write failed, and because the same line came too often."""
 
 
 def dropped() -> int:
-    return _dropped.lost + _dropped.repeated
+    return _dropped.total()
 
 
 class Seldom:
@@ -59,7 +45,7 @@ class Seldom:
         key = hash(what)
         self._counts[key] = count = self._counts.get(key, 0) + 1
         if count > self.MOST:
-            _dropped.repeated += 1
+            _dropped["repeated"] += 1
         return count <= self.MOST
 
 
@@ -72,7 +58,7 @@ class Lines(io.TextIOBase):
     def __init__(self, descriptor: int, again: Callable[[int], None]) -> None:
         self._descriptor, self._again = descriptor, again
         self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
-        self._part, self._reported, self._torn = "", _dropped.lost, False
+        self._part, self._reported, self._torn = "", 0, False
         threading.Thread(target=self._run, name="stderr", daemon=True).start()
 
     def write(self, text: str) -> int:
@@ -83,7 +69,7 @@ class Lines(io.TextIOBase):
         line, self._part = self._part + text, ""
         data = line[: MAX_LINE_BYTES + 1].encode(errors="replace")
         if self._queue.qsize() >= MAX_WAITING_LINES:
-            _dropped.waiting += 1
+            _dropped["waiting"] += 1
         else:
             self._queue.put(data if len(data) <= MAX_LINE_BYTES else data[: MAX_LINE_BYTES - len(CUT)] + CUT)
         return len(text)
@@ -108,7 +94,8 @@ class Lines(io.TextIOBase):
             written = self._write_all(batch)
             if done is not None:
                 done.set()
-            if written and self._queue.empty() and (lost := _dropped.lost - self._reported):
+            lost = _dropped["waiting"] + _dropped["failed"] - self._reported
+            if written and lost and self._queue.empty():
                 self._reported += lost
                 self._again(lost)
 
@@ -130,7 +117,7 @@ class Lines(io.TextIOBase):
             except BlockingIOError:  # a process that shares the pipe made it non-blocking
                 select.select([], [self._descriptor], [])
             except OSError:
-                _dropped.failed += left.count(b"\n")
+                _dropped["failed"] += left.count(b"\n")
                 return False
             else:
                 self._torn = left[count - 1] != ord("\n")
