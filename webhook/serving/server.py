@@ -19,10 +19,9 @@ from urllib.parse import parse_qs
 import structlog
 import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from webhook.admission import Admission
@@ -157,25 +156,22 @@ async def _body(scope: Scope, receive: Receive) -> bytearray | None:
             return body
 
 
-def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Starlette:
+def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Router:
     """`ready`: what is still missing; empty when nothing is."""
 
     async def readyz(_: Request) -> Response:
         missing = ready()
         return PlainTextResponse(f"not ready: {missing}\n" if missing else "ok\n", 503 if missing else 200)
 
-    return _app(
-        Route("/mutate", mutate, methods=["POST"]),
-        Route("/healthz", _healthz),
-        Route("/readyz", readyz),
-    )
+    routes = Route("/mutate", mutate, methods=["POST"]), Route("/healthz", _healthz), Route("/readyz", readyz)
+    return Router(routes, redirect_slashes=False)  # a redirect would go to the host that the client named
 
 
 async def _healthz(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-def metrics_app(metrics: Metrics) -> Starlette:
+def metrics_app(metrics: Metrics) -> Router:
     """Plain HTTP, so that /metrics and /healthz answer before there is a certificate.
 
     The page is kept for a moment: clients that request it again and again must not make reviews wait.
@@ -188,13 +184,7 @@ def metrics_app(metrics: Metrics) -> Starlette:
             page, made = generate_latest(metrics.registry), time.monotonic()
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
-    return _app(Route("/metrics", show), Route("/healthz", _healthz))
-
-
-def _app(*routes: Route) -> Starlette:
-    app = Starlette(routes=routes)
-    app.router.redirect_slashes = False  # a redirect would go to the host that the client named
-    return app
+    return Router((Route("/metrics", show), Route("/healthz", _healthz)), redirect_slashes=False)
 
 
 class _Server(uvicorn.Server):
@@ -246,7 +236,7 @@ def listen(address: str, port: int) -> socket.socket:
     return bound
 
 
-def server(app: Starlette, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
+def server(app: Router, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
     """`at_once`: answers a review without the app, if it can (fastpath.py)."""
     protocol: object = functools.partial(ReviewProtocol, at_once) if at_once else LimitedProtocol
     most = MAX_CONNECTIONS if context is not None else MAX_SCRAPERS
