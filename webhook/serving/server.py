@@ -1,7 +1,7 @@
 """HTTP: the routes of the admission server, and the server itself.
 
-`/mutate` is a plain ASGI callable behind Starlette's router: the request path needs no Request and no Response object.
-Most reviews do not reach it: fastpath.py answers those that need no waiting, with `Mutate.at_once`.
+`/mutate` is an ASGI callable behind Starlette's router. Most reviews do not reach it: fastpath.py answers those that
+need no waiting, with `Mutate.at_once`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 import structlog
 import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
@@ -93,17 +93,13 @@ class Mutate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = b"" if DECODED in scope else await _body(scope, receive)
-        except MalformedReview as e:
-            await self._send_text(send, e.status, str(e), "malformed")
-            return
-        if body is None:  # the client is gone
-            return
-        began = time.perf_counter()
-        try:
+            began = time.perf_counter()
             request = scope.get(DECODED) or review.detached(await _decoded(body))
             del body  # it may have megabytes, and the review may wait
             deadline = asyncio.get_running_loop().time() + seconds_left(scope["query_string"])
             answer = await self._admission(request, deadline)
+        except ClientDisconnect:
+            return
         except MalformedReview as e:
             await self._send_text(send, e.status, str(e), "malformed")
         except NamespaceUnknown as e:
@@ -136,8 +132,8 @@ async def _decoded(body: bytes | bytearray) -> review.Request:
         return review.decode(await in_steps(cut(body)))
 
 
-async def _body(scope: Scope, receive: Receive) -> bytearray | None:
-    """None: the client is gone. Raises MalformedReview with 415 or 413, before it reads if the headers show it."""
+async def _body(scope: Scope, receive: Receive) -> bytearray:
+    """Raises MalformedReview with 415 or 413, before it reads if the headers show it; ClientDisconnect."""
     headers = dict(scope["headers"])
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
         raise MalformedReview("the content type must be application/json", 415)
@@ -145,15 +141,11 @@ async def _body(scope: Scope, receive: Receive) -> bytearray | None:
     if length.isdigit() and (len(length) > 9 or int(length) > MAX_BODY_BYTES):
         raise MalformedReview(f"the body is larger than {MAX_BODY_BYTES} bytes", 413)
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
+    async for part in Request(scope, receive).stream():
+        body += part
         if len(body) > MAX_BODY_BYTES:
             raise MalformedReview(f"the body is larger than {MAX_BODY_BYTES} bytes", 413)
-        if not message.get("more_body", False):
-            return body
+    return body
 
 
 def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Router:
