@@ -5,14 +5,13 @@ need no waiting, with `Mutate.at_once`.
 """
 
 import asyncio
-import contextlib
 import functools
 import re
 import resource
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -194,14 +193,10 @@ class _Server(uvicorn.Server):
         self.servers = cast(Any, listeners)  # uvicorn only closes them
         self.started = True
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Closes the listeners also when it is cancelled: otherwise uvloop would wait for them at its end."""
+        """Without uvicorn's signal handlers. Also closes the listeners when cancelled: else uvloop waits for them."""
         try:
-            await super().serve(sockets)
+            await self._serve(sockets)
         finally:
             for listener in getattr(self, "servers", ()):
                 listener.close()

@@ -38,6 +38,7 @@ def test_its_parts_have() -> None:
     assert "self.write_paused" in flow
     assert {"connections", "tasks", "total_requests"} <= vars(ServerState()).keys()
     assert {"started", "should_exit"} <= vars(Server(Config(app=""))).keys()
+    assert "await self._serve(sockets)" in inspect.getsource(Server.serve)
 
 
 def test_the_kubernetes_client_has() -> None:
