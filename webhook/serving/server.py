@@ -181,15 +181,16 @@ def metrics_app(metrics: Metrics) -> Router:
 class _Server(uvicorn.Server):
     """A Listener accepts the connections. The app handles signals: it still accepts for a while after SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, connections: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None) -> None:
         super().__init__(config)
-        self._connections, self._context = connections, context
+        self._context = context
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        make = cast(Callable[..., LimitedProtocol], self.config.http_protocol_class)
         allow_files()
-        made = functools.partial(make, config=self.config, server_state=self.server_state, app_state={})
-        listeners = [Listener(bound, made, self._connections, self._context) for bound in sockets or ()]
+        make = cast(Callable[..., LimitedProtocol], self.config.http_protocol_class)
+        protocol = functools.partial(make, self.config, self.server_state, {})
+        most = MAX_CONNECTIONS if self._context is not None else MAX_SCRAPERS
+        listeners = [Listener(bound, protocol, most, self._context) for bound in sockets or ()]
         self.servers = cast(Any, listeners)  # uvicorn only closes them
         self.started = True
 
@@ -226,21 +227,17 @@ def listen(address: str, port: int) -> socket.socket:
 def server(app: Router, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
     """`at_once`: answers a review without the app, if it can (fastpath.py)."""
     protocol: object = functools.partial(ReviewProtocol, at_once) if at_once else LimitedProtocol
-    most = MAX_CONNECTIONS if context is not None else MAX_SCRAPERS
-    return _Server(
-        uvicorn.Config(
-            app,
-            http=protocol,  # type: ignore[arg-type]  # uvicorn only calls it
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=5,
-        ),
-        most,
-        context,
+    config = uvicorn.Config(
+        app,
+        http=protocol,  # type: ignore[arg-type]  # uvicorn only calls it
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=5,
     )
+    return _Server(config, context)
