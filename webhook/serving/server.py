@@ -100,28 +100,25 @@ class Mutate:
         except ClientDisconnect:
             return
         except MalformedReview as e:
-            await self._send_text(send, e.status, str(e), "malformed")
+            response = self._problem(e.status, str(e), "malformed")
         except NamespaceUnknown as e:
             log.warning("a review could not be answered", error=str(e))
-            await self._send_text(send, 500, str(e), "failed")
+            response = self._problem(500, str(e), "failed")
         except Exception:
             # Never `allowed: false`: an answer of 500 lets the cluster's failurePolicy decide.
             log.exception("our own bug: a review could not be answered")
-            await self._send_text(send, 500, "internal error; see the log of pullsecret-webhook", "failed")
+            response = self._problem(500, "internal error; see the log of pullsecret-webhook", "failed")
         else:
             self._reviews.took(time.perf_counter() - began)
-            await self._send(send, 200, b"application/json", answer.body, answer.outcome)
+            self._reviews.count(answer.outcome)
+            response = Response(answer.body, media_type="application/json")
+        if self.closing or response.status_code == 413:
+            response.headers["connection"] = "close"
+        await response(scope, receive, send)
 
-    async def _send_text(self, send: Send, status: int, text: str, outcome: str) -> None:
-        await self._send(send, status, b"text/plain; charset=utf-8", text.encode() + b"\n", outcome)
-
-    async def _send(self, send: Send, status: int, content_type: bytes, body: bytes, outcome: str) -> None:
+    def _problem(self, status: int, text: str, outcome: str) -> Response:
         self._reviews.count(outcome)
-        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
-        if self.closing or status == 413:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        return PlainTextResponse(f"{text}\n", status)
 
 
 async def _decoded(body: bytes | bytearray) -> review.Request:
