@@ -147,16 +147,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._idle.end()
         if self._in_head:
             self._whole.begin()  # for the next request on a connection that is kept alive
+            room = HEAD_BYTES - self._head
             self._head += len(data)
-            if self._head > HEAD_BYTES and not self._ends_within(data):
+            # A head and the start of its body may come together; the head must end before the limit.
+            if len(data) > room and (room <= 0 or b"\r\n\r\n" not in data[: room + 4]):
                 self._refuse(b"431 Request Header Fields Too Large")
                 return
         super().data_received(data)
-
-    def _ends_within(self, data: bytes) -> bool:
-        """A head and the start of its body may come together; the head must end before the limit."""
-        room = HEAD_BYTES - (self._head - len(data))
-        return room > 0 and b"\r\n\r\n" in data[: room + 4]
 
     # An exception in one of these stops the parser; uvicorn then answers 400 and closes the connection.
 
