@@ -35,7 +35,7 @@ class ReviewProtocol(LimitedProtocol):
     def on_headers_complete(self) -> None:
         if self._is_ordinary():
             self._held = []
-            self.head_is_complete()
+            self._in_head = False
         else:
             super().on_headers_complete()
 
@@ -58,7 +58,9 @@ class ReviewProtocol(LimitedProtocol):
                 self.transport.write(answer if stays else answer.replace(b"\r\n", LAST, 1))
                 if not stays:
                     self.transport.close()
-                self._rest()
+                # What uvicorn does after a response:
+                self.server_state.total_requests += 1
+                self._idle.begin()
                 return
             if isinstance(answer, Request):
                 self._hand_over(b"")
@@ -102,8 +104,3 @@ class ReviewProtocol(LimitedProtocol):
             and _ODD.isdisjoint(headers)
             and self.parser.get_http_version() == "1.1"
         )
-
-    def _rest(self) -> None:
-        """What uvicorn does after a response."""
-        self.server_state.total_requests += 1
-        self._idle.begin()

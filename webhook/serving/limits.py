@@ -168,7 +168,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if any(name == b"transfer-encoding" for name, _ in self.headers):
             raise ValueError("chunked")  # the API server does not use it, and trailers have no limit
-        self.head_is_complete()
+        self._in_head = False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -190,9 +190,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._gone()
         super().on_response_complete()
-
-    def head_is_complete(self) -> None:
-        self._in_head = False
 
     def arrives(self, count: int) -> None:
         self._body += count
