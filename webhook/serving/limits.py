@@ -12,9 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from webhook.serving.slots import Peer
 
@@ -117,14 +115,8 @@ class LimitedProtocol(HttpToolsProtocol):
     arriving: ClassVar[Arriving] = Arriving()
     """Of all connections."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._head = self._body = 0
         self._in_head = True
         self.connection: Seen | None = None
