@@ -14,8 +14,6 @@ from typing import Any, ClassVar, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from webhook.serving.slots import Peer
-
 HEAD_BYTES = 16 * 1024
 MAX_UNANSWERED = 8
 """Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
@@ -40,23 +38,23 @@ class Arriving:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._held: dict[Peer, int] = {}
+        self._held: dict[LimitedProtocol, int] = {}
         """Bytes of each body, the oldest first."""
 
-    def holds(self, peer: Peer, count: int) -> bool:
+    def holds(self, protocol: "LimitedProtocol", count: int) -> bool:
         """`count`: bytes of this body so far. False: it was cut."""
-        self.bytes += count - self._held.get(peer, 0)
-        self._held[peer] = count
+        self.bytes += count - self._held.get(protocol, 0)
+        self._held[protocol] = count
         while self.bytes > MAX_ARRIVING_BYTES:
             victim = max(self._held, key=self._held.__getitem__)
             if self._held[victim] <= ORDINARY_BYTES:
                 victim = next(iter(self._held))
             self.gone(victim)
             victim.cut()
-        return peer in self._held
+        return protocol in self._held
 
-    def gone(self, peer: Peer) -> None:
-        self.bytes -= self._held.pop(peer, 0)
+    def gone(self, protocol: "LimitedProtocol") -> None:
+        self.bytes -= self._held.pop(protocol, 0)
 
 
 class Deadline:
@@ -93,14 +91,11 @@ class Deadline:
 
     def _look(self) -> None:
         self._timer = None
-        if self._at is None:
-            return
-        if self._loop.time() < self._at:
+        if self._at is not None and self._loop.time() < self._at:
             self._timer = self._loop.call_at(self._at, self._look)
-        else:
+        elif self._at is not None and self._missed is not None:
             self._at = None
-            if self._missed is not None:
-                self._missed()
+            self._missed()
 
 
 class Seen(Protocol):
