@@ -58,13 +58,14 @@ class Connection:
     def __init__(self, listener: "Listener", accepted: socket.socket) -> None:
         self._listener, self._accepted = listener, accepted
         self._protocol: LimitedProtocol | None = None
-        self._silent, self._began = True, False
+        self._began = False
         listener.slots.opened(self)
         listener.silent.register(accepted, selectors.EVENT_READ, self)
 
     def cut(self) -> None:
         if self._protocol is None:
-            self._no_longer_silent()
+            with suppress(KeyError):  # it has sent its first bytes, and waits for its turn
+                self._listener.silent.unregister(self._accepted)
             self._accepted.close()
         elif self._protocol.is_made():
             self._protocol.cut()
@@ -82,13 +83,8 @@ class Connection:
 
     def readable(self) -> None:
         if self._listener.context is None or self._hello_is_whole():
-            self._no_longer_silent()
-            self._listener.enqueue(self)
-
-    def _no_longer_silent(self) -> None:
-        if self._silent:
-            self._silent = False
             self._listener.silent.unregister(self._accepted)
+            self._listener.enqueue(self)
 
     def _hello_is_whole(self) -> bool:
         """If a part is missing, the kernel reports the connection again only when all of it has arrived: otherwise a
