@@ -12,7 +12,7 @@ import selectors
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 
 from webhook.serving import limits
@@ -113,7 +113,9 @@ class Connection:
         self._listener.slots.started(self)
         self._protocol = protocol = self._listener.protocol()
         protocol.connection = self
-        self._listener.start(self._handshake(protocol))
+        handshake = self._listener.loop.create_task(self._handshake(protocol))
+        self._listener.handshakes.add(handshake)
+        handshake.add_done_callback(self._listener.handshakes.discard)
 
     async def _handshake(self, protocol: LimitedProtocol) -> None:
         """After it the protocol has the connection. The metrics port has no context and no handshake."""
@@ -145,7 +147,7 @@ class Listener:
         self._listening, self._in_a_turn = listening, max(1, most // 4 // MIN_TURNS)
         self._waiting: deque[Connection] = deque()
         """For their turn."""
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self.handshakes: set[asyncio.Task[None]] = set()
         self._open, self.some_closed = True, False
         listening.setblocking(False)
         # Each accepted connection inherits these.
@@ -164,22 +166,17 @@ class Listener:
             self.slots.evict_silent(0.0)
             self.loop.remove_reader(self.silent.fileno())
             self.silent.close()
-            for task in self._handshakes:
+            for task in self.handshakes:
                 task.cancel()
 
     async def wait_closed(self) -> None:
-        if self._handshakes:
-            await asyncio.wait(self._handshakes)
+        if self.handshakes:
+            await asyncio.wait(self.handshakes)
 
     def enqueue(self, connection: Connection) -> None:
         self._waiting.append(connection)
         if len(self._waiting) == 1:
             self.loop.call_soon(self._begin)
-
-    def start(self, handshake: Coroutine[None, None, None]) -> None:
-        task = self.loop.create_task(handshake)
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
 
     def _on_readable(self) -> None:
         for key, _ in self.silent.select(0):
