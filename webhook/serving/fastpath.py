@@ -15,7 +15,7 @@ AtOnce = Callable[[bytes], bytes | Request | None]
 """From the body to the whole HTTP response; or to the decoded review, which must wait; or to None: ask the app."""
 
 DECODED = "pullsecret_webhook.review"
-"""Key in the ASGI scope: the review, if it is already decoded. Its body is not kept, because a review may wait long."""
+"""Key in the ASGI scope: the review if it is already decoded, or None. Its body is not kept: a review may wait long."""
 
 PATH = b"/mutate"
 LAST = b"\r\nconnection: close\r\n"
@@ -62,11 +62,8 @@ class ReviewProtocol(LimitedProtocol):
                 self.server_state.total_requests += 1
                 self._idle.begin()
                 return
-            if isinstance(answer, Request):
-                self._hand_over(b"")
-                cast(dict[str, Any], self.scope)[DECODED] = answer  # ASGI allows keys of one's own
-            else:
-                self._hand_over(body)
+            self._hand_over(b"" if answer else body)
+            cast(dict[str, Any], self.scope)[DECODED] = answer  # ASGI allows keys of one's own
         else:
             stays = not self._is_post_of_review() or self.review_came()
         if not stays:

@@ -91,7 +91,7 @@ class Mutate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = b"" if DECODED in scope else await _body(scope, receive)
+            body = b"" if scope.get(DECODED) else await _body(scope, receive)
             began = time.perf_counter()
             request = scope.get(DECODED) or review.detached(await _decoded(body))
             del body  # it may have megabytes, and the review may wait
