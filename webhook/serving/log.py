@@ -86,9 +86,7 @@ def _libraries(before: list[Processor], renderer: Processor, seldom: Seldom) -> 
         )
     )
     handler.addFilter(lambda record: seldom.may(record.msg))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # every client can cause its warnings
 
 
