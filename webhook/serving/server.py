@@ -178,16 +178,12 @@ def metrics_app(metrics: Metrics) -> Router:
 class _Server(uvicorn.Server):
     """A Listener accepts the connections. The app handles signals: it still accepts for a while after SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None) -> None:
-        super().__init__(config)
-        self._context = context
-
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         allow_files()
         make = cast(Callable[..., LimitedProtocol], self.config.http_protocol_class)
         protocol = functools.partial(make, self.config, self.server_state, {})
-        most = MAX_CONNECTIONS if self._context is not None else MAX_SCRAPERS
-        listeners = [Listener(bound, protocol, most, self._context) for bound in sockets or ()]
+        most = MAX_CONNECTIONS if self.config.ssl else MAX_SCRAPERS
+        listeners = [Listener(bound, protocol, most, self.config.ssl) for bound in sockets or ()]
         self.servers = cast(Any, listeners)  # uvicorn only closes them
         self.started = True
 
@@ -236,5 +232,6 @@ def server(app: Router, *, context: ssl.SSLContext | None = None, at_once: AtOnc
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,
+        ssl_context_factory=(lambda *_: context) if context else None,
     )
-    return _Server(config, context)
+    return _Server(config)
