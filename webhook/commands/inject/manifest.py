@@ -9,6 +9,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import yaml
@@ -64,7 +65,7 @@ Pair = tuple["Node", "Node"]
 """Key and value."""
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """`first`, `last`: the events it is made of. `target`: what an alias stands for. `found`: what `pair` has found."""
 
@@ -75,7 +76,6 @@ class Node:
     children: list["Node"] = field(default_factory=list)
     target: "Node | None" = None
     found: dict[str, Pair | None] = field(default_factory=dict)
-    _pairs: dict[str, Pair] | None = None
 
     @property
     def real(self) -> "Node":
@@ -102,7 +102,7 @@ class Node:
                 within.remove(id(node))
                 if opened and node.found[name]:
                     opened[-1][0].found[name] = node.found[name]
-            elif (own := node.pairs().get(name)) or (following := next(merged, None)) is None:
+            elif (own := node.pairs.get(name)) or (following := next(merged, None)) is None:
                 node.found[name] = own
             elif id(following) in within:
                 raise following.start.wrong("what stands here merges itself (<<); write it out")
@@ -115,18 +115,15 @@ class Node:
         """The value of `<<` in a mapping: another mapping, or a list of them."""
         if self.type is yaml.SequenceStartEvent:
             yield from (child.real for child in self.children if child.real.type is yaml.MappingStartEvent)
-        elif (merge := self.pairs().get("<<")) and not merge[0].start.style:
+        elif (merge := self.pairs.get("<<")) and not merge[0].start.style:
             yield merge[1].real
 
+    @cached_property
     def pairs(self) -> dict[str, Pair]:
         """Of a mapping; none of anything else."""
-        if self._pairs is None:
-            self._pairs = self._read_pairs() if self.type is yaml.MappingStartEvent else {}
-        return self._pairs
-
-    def _read_pairs(self) -> dict[str, Pair]:
         found: dict[str, Pair] = {}
-        for key, value in zip(self.children[::2], self.children[1::2], strict=True):
+        mapping = self.children if self.type is yaml.MappingStartEvent else []
+        for key, value in zip(mapping[::2], mapping[1::2], strict=True):
             name = key.real.start.same[3]
             if name in found:
                 raise key.start.wrong(f"a key stands here twice, first in line {found[name][0].start.line}; remove one")
