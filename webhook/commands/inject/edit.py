@@ -80,7 +80,7 @@ class Editor:
             return None
         else:
             edit = self._append(field[1].real, self._words(*field))
-        if self._manifest.shared(edit.at):
+        if edit.at.first in self._manifest.shared:
             raise (field[0] if field else key).start.wrong(
                 f"{FIELD} cannot be added, because an anchor and its aliases share this part; write the part out"
             )

@@ -6,8 +6,7 @@ is remembered. So neither deep nesting nor aliases of aliases ("billion laughs")
 
 import json
 import re
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -151,13 +150,15 @@ class Manifest:
     text: str
     events: list[Event]
     documents: list[Node]
-    anchors: list[Node]
-    """Those that have an alias, and are in no other such, in order: to edit one would edit several places."""
+    shared: set[int]
+    """The events of the nodes that have an alias: to edit one would edit several places."""
 
     @classmethod
     def read(cls, text: str) -> Self:
-        manifest = cls(text, list(events(text)), [], [])
-        manifest.anchors.extend(_outermost(manifest._build()))
+        manifest = cls(text, list(events(text)), [], set())
+        for node in sorted(manifest._build(), key=lambda node: node.first):
+            if node.first not in manifest.shared:  # nor in a node that is: such nodes lie within one another or apart
+                manifest.shared.update(range(node.first, node.last + 1))
         return manifest
 
     def _build(self) -> list[Node]:
@@ -184,19 +185,6 @@ class Manifest:
                 if issubclass(kind, yaml.CollectionStartEvent):
                     opened.append(node)
         return anchors
-
-    def shared(self, node: Node) -> bool:
-        before = bisect_right(self.anchors, node.first, key=lambda anchor: anchor.first)
-        return before > 0 and node.first <= self.anchors[before - 1].last
-
-
-def _outermost(nodes: Iterable[Node]) -> list[Node]:
-    """Nodes lie within one another or apart."""
-    kept = list[Node]()
-    for node in sorted(nodes, key=lambda node: (node.first, -node.last)):
-        if not kept or node.first > kept[-1].last:
-            kept.append(node)
-    return kept
 
 
 def events(text: str) -> Iterator[Event]:
