@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import yaml
 
@@ -64,33 +65,29 @@ class Editor:
         self._manifest, self._text, self._secret = manifest, manifest.text, secret
         self._reference = [OPEN, _scalar("name"), _scalar(secret), CLOSE]
         self._list = [OPEN_LIST, *self._reference, CLOSE_LIST]
-        self._lists: dict[int, bool] = {}
+        # Looked at once, however many aliases the list has.
+        self._has_ours = cache(lambda entries: any(entry.real.text("name") == secret for entry in entries.children))
 
     def edit(self, key: Node, value: Node) -> Edit | None:
         """`key`, `value`: a pod's spec. None: it has the reference."""
         spec = value.real
         field = spec.pair(FIELD)
+        key, value = field or (key, value)  # of what is edited
+        words, entries = self._words(key, value), value.real
         if field is None:
-            edit = self._add_field(spec, self._words(key, value))
-        elif field[1].real.value is None and field[1].real.type is yaml.ScalarEvent:
-            edit = self._replace_null(field[1].real, self._words(*field))
-        elif field[1].real.type is not yaml.SequenceStartEvent:
-            raise field[0].start.wrong(f"{FIELD} is no list; write a list, or leave it out")
-        elif self._has_ours(field[1].real):
+            edit = self._add_field(spec, words)
+        elif entries.value is None and entries.type is yaml.ScalarEvent:
+            edit = self._replace_null(entries, words)
+        elif entries.type is not yaml.SequenceStartEvent:
+            raise key.start.wrong(f"{FIELD} is no list; write a list, or leave it out")
+        elif self._has_ours(entries):
             return None
         else:
-            edit = self._append(field[1].real, self._words(*field))
+            edit = self._append(entries, words)
         if edit.at.first in self._manifest.shared:
-            raise (field[0] if field else key).start.wrong(
-                f"{FIELD} cannot be added, because an anchor and its aliases share this part; write the part out"
-            )
+            shared = "cannot be added, because an anchor and its aliases share this part; write the part out"
+            raise key.start.wrong(f"{FIELD} {shared}")
         return edit
-
-    def _has_ours(self, entries: Node) -> bool:
-        """Looked at once, however many aliases the list has."""
-        if id(entries) not in self._lists:
-            self._lists[id(entries)] = any(entry.real.text("name") == self._secret for entry in entries.children)
-        return self._lists[id(entries)]
 
     def _words(self, key: Node, value: Node) -> Words:
         quoted = key.start.style == '"'
