@@ -49,7 +49,7 @@ def inject(text: str, *, secret: str, templates: bool = True) -> Injected:
         if edit is not None:
             edits.append(edit)
             changed.append(_title(kind, item))
-    return Injected(_applied(manifest, edits), tuple(changed))
+    return Injected(_applied(manifest, edits) if edits else text, tuple(changed))
 
 
 def _objects(documents: Sequence[Node]) -> Iterator[tuple[PatchedKind, Node]]:
@@ -89,9 +89,8 @@ def _opted_out(item: Node) -> bool:
 def _title(kind: PatchedKind, item: Node) -> str:
     name = item.text("metadata", "name") or item.text("metadata", "generateName") or "without a name"
     namespace = item.text("metadata", "namespace")
-    title = (
-        f"{kind.name} {namespace[:MAX_CHARS]}/{name[:MAX_CHARS]}" if namespace else f"{kind.name} {name[:MAX_CHARS]}"
-    )
+    place = f"{namespace[:MAX_CHARS]}/" if namespace else ""
+    title = f"{kind.name} {place}{name[:MAX_CHARS]}"
     return title if title.isprintable() else ascii(title)
 
 
@@ -101,21 +100,19 @@ def _applied(manifest: Manifest, edits: Sequence[Edit]) -> str:
         parts += [manifest.text[at : edit.start], edit.text]
         at = edit.end
     after = "".join([*parts, manifest.text[at:]])
-    wrong = _misplaced(after, manifest, edits) if edits else None
+    wrong = _misplaced(after, manifest, edits)
     if wrong is not None:
-        raise wrong.at.start.wrong(
-            f"{FIELD} cannot be added here by inserting text; write it out as a list with dashes"
-        )
+        how = "cannot be added here by inserting text; write it out as a list with dashes"
+        raise wrong.at.start.wrong(f"{FIELD} {how}")
     return after
 
 
 def _misplaced(after: str, manifest: Manifest, edits: Sequence[Edit]) -> Edit | None:
     """The first edit that made something else of the text than it should."""
-    edit, read = edits[0], events(after)
+    edit, read = edits[0], (event.same for event in events(after))
     try:
         for edit, same in _expected(manifest, edits):
-            event = next(read, None)
-            if event is None or event.same != same:
+            if next(read, None) != same:
                 return edit
         return edit if next(read, None) else None
     except ManifestError:
