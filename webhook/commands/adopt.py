@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from webhook.commands.cluster_view import ClusterView, PullSecretObject, covered
 from webhook.core.credential import Credentials
-from webhook.core.dockerconfig import DockerConfigError
 from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
 from webhook.core.pullsecret import Namespace
 from webhook.core.shown import command, quoted, shown, some
@@ -137,7 +136,8 @@ def judge(
         return refused(why, todo)
     if not force and (lost := _lost(secret, known, owner, now)):
         return refused(lost[0], lost[1] + ", or use --force")
-    return Outcome(name, owner, "adopted", before=_before(secret))
+    at, by = secret.written or (None, "")
+    return Outcome(name, owner, "adopted", before=f"{quoted(by)}, {at:%Y-%m-%d %H:%M}" if at else "")
 
 
 def _unfit(namespace: Namespace, secret: PullSecretObject) -> tuple[str, str]:
@@ -199,11 +199,8 @@ def _lost(secret: PullSecretObject, known: Credentials | None, owner: str, now: 
             f"the credential of {quoted(owner)} {state}; the webhook would remove the credentials in this Secret",
             "create a source Secret with a valid credential first",
         )
-    try:
-        had = [credential.registry for credential in secret.parsed.credentials]
-    except DockerConfigError:
-        return None  # the kubelet cannot use it either
     registries = [credential.registry for credential in fresh.items]
+    had, _ = secret.content  # nothing that cannot be read: the kubelet cannot use it either
     missing = [registry for registry in had if not covered(registry, registries)]
     if missing:
         return (
@@ -211,11 +208,6 @@ def _lost(secret: PullSecretObject, known: Credentials | None, owner: str, now: 
             "add one to the owner's source Secrets",
         )
     return None
-
-
-def _before(secret: PullSecretObject) -> str:
-    wrote = secret.written
-    return f"{quoted(wrote.manager)}, {wrote.time:%Y-%m-%d %H:%M}" if wrote is not None and wrote.time else ""
 
 
 async def _adopt(

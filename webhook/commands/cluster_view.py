@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import TypeVar
 
 import msgspec
@@ -14,11 +15,11 @@ from webhook.config import reading
 from webhook.config.models import Config, Tls
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credentials, canonical_registry
-from webhook.core.dockerconfig import DockerConfigError, Parsed, parse
+from webhook.core.dockerconfig import DockerConfigError, parse
 from webhook.core.errors import PullsecretError
 from webhook.core.names import DOCKERCONFIG_KEY, OWNER, is_ours
 from webhook.core.pullsecret import Fingerprint, Namespace
-from webhook.core.shown import quoted
+from webhook.core.shown import quoted, shown
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, decode, is_name
 from webhook.kube.listing import listed
@@ -34,17 +35,12 @@ USE_FLAG = "name the configuration file with --config FILE"
 T = TypeVar("T")
 
 
-class Manager(msgspec.Struct, rename="camel"):
+class Manager(msgspec.Struct, rename={"fields": "fieldsV1"}):
     """A field manager of the object, and when it wrote last."""
 
     manager: str = ""
-    operation: str = ""
     time: datetime | None = None
-    fields_v1: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"), name="fieldsV1")
-
-    @property
-    def wrote_data(self) -> bool:
-        return b'"f:data"' in bytes(self.fields_v1)
+    fields: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class PullSecretMeta(SecretMeta):
@@ -61,18 +57,22 @@ class PullSecretObject(SecretObject):
         return is_ours(self.metadata.labels)
 
     @property
-    def parsed(self) -> Parsed:
-        """Raises DockerConfigError."""
+    def content(self) -> tuple[tuple[str, ...], str]:
+        """The registries in it, and what is wrong with it."""
         try:
-            return parse(base64.b64decode((self.data or {}).get(DOCKERCONFIG_KEY, ""), validate=True))
+            parsed = parse(base64.b64decode((self.data or {}).get(DOCKERCONFIG_KEY, ""), validate=True))
+        except DockerConfigError as e:
+            return (), str(e)
         except ValueError:
-            raise DockerConfigError("it is not base64") from None
+            return (), "it is not base64"
+        return tuple(c.registry for c in parsed.credentials), shown("; ".join(parsed.problems))
 
     @property
-    def written(self) -> Manager | None:
-        """Who wrote the content last."""
-        wrote = [manager for manager in self.metadata.managed_fields or () if manager.wrote_data and manager.time]
-        return max(wrote, key=lambda manager: manager.time.timestamp() if manager.time else 0.0, default=None)
+    def written(self) -> tuple[datetime, str] | None:
+        """When the content was written last, and by whom."""
+        managers = self.metadata.managed_fields or ()
+        wrote = [(one.time, one.manager) for one in managers if one.time and b'"f:data"' in bytes(one.fields)]
+        return max(wrote, key=itemgetter(0), default=None)
 
 
 class _Service(msgspec.Struct, frozen=True):

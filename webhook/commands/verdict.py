@@ -6,10 +6,9 @@ from typing import Literal
 
 from webhook.commands.cluster_view import PullSecretObject
 from webhook.core.credential import Credentials, has_expired, next_expiry
-from webhook.core.dockerconfig import DockerConfigError
 from webhook.core.names import NAMESPACE_UID
 from webhook.core.pullsecret import SOON, ExistingSecret, Leave, Namespace, Planner
-from webhook.core.shown import quoted, shown
+from webhook.core.shown import quoted
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
 
@@ -62,23 +61,9 @@ class Seen:
 
     @classmethod
     def of(cls, secret: PullSecretObject, reader: Reader) -> "Seen":
-        annotations = secret.metadata.annotations or {}
-        registries: tuple[str, ...] = ()
-        unreadable = ""
-        try:
-            parsed = secret.parsed
-            registries, unreadable = tuple(c.registry for c in parsed.credentials), shown("; ".join(parsed.problems))
-        except DockerConfigError as e:
-            unreadable = str(e)
-        existing, by = reader.existing(secret), secret.written
-        return cls(
-            existing=existing,
-            type=secret.type,
-            namespace_uid=annotations.get(NAMESPACE_UID),
-            written=by.time if by is not None else None,
-            registries=registries,
-            unreadable=unreadable,
-        )
+        uid = (secret.metadata.annotations or {}).get(NAMESPACE_UID)
+        written, _ = secret.written or (None, "")
+        return cls(reader.existing(secret), secret.type, uid, written, *secret.content)
 
 
 @dataclass(frozen=True)
