@@ -194,8 +194,4 @@ class ClusterView:
 def covered(registry: str, by: Iterable[str]) -> bool:
     """Does every image that matches `registry` also match one of `by`? The kubelet matches by prefix."""
     own = canonical_registry(registry)
-    return any(own == other or (_host(own) == _host(other) and own.startswith(other)) for other in by)
-
-
-def _host(registry: str) -> str:
-    return registry.partition("/")[0]
+    return any(own.startswith(other) and own.partition("/")[0] == other.partition("/")[0] for other in by)
