@@ -18,7 +18,6 @@ from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE
 from webhook.core.pullsecret import Namespace
 from webhook.core.shown import command, quoted, shown, some
 from webhook.kube.cluster import ClusterError, Meta, OwnerReference, is_name
-from webhook.kube.listing import listed
 
 FIELD_MANAGER = "pullsecret-adopt"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -103,10 +102,8 @@ async def run(
         known = sources.usable(space)
         yield await _adopt(view, space, secret, judge(space, secret, known, now, force=force), dry_run=dry_run)
         return
-    spaces, name = await view.served(), view.config.pull_secret.name
-    query = {"fieldSelector": f"metadata.name={name}"}
-    found = listed(view.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
-    async for secret in found:
+    spaces = await view.served()
+    async for secret in view.pull_secrets():
         if (of := spaces.get(secret.metadata.namespace)) is not None:
             outcome = judge(of, secret, sources.usable(of), now, force=force)
             yield await _adopt(view, of, secret, outcome, dry_run=dry_run)

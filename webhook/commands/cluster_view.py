@@ -3,7 +3,7 @@ name, and the source Secrets. Databases and HTTP services cannot be queried from
 """
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -180,6 +180,12 @@ class ClusterView:
             if isinstance(e, ClusterError) and e.status == 404:
                 return None
             raise PullsecretError(f"the Secret {self.config.pull_secret.name} cannot be read ({e})") from None
+
+    def pull_secrets(self) -> AsyncIterator[PullSecretObject]:
+        """In all namespaces."""
+        name = self.config.pull_secret.name
+        query = {"fieldSelector": f"metadata.name={name}"}
+        return listed(self.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
 
     async def source_secrets(self) -> SourceSecrets:
         path = f"/api/v1/namespaces/{self.config.namespace}/secrets"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
+from webhook.commands.cluster_view import FINGERPRINT, ClusterView
 from webhook.commands.verdict import Judge, Line, Pods, Seen
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import MalformedReview
@@ -78,8 +78,7 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
         seen = {} if secret is None else {namespace: Seen.of(secret, reader)}
     else:
         spaces = await view.served()
-        query = {"fieldSelector": f"metadata.name={name}"}
-        found = listed(view.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
+        found = view.pull_secrets()
         seen = {one.metadata.namespace: Seen.of(one, reader) async for one in found if one.metadata.namespace in spaces}
     sources = await view.source_secrets()
     warnings = await recent_warnings(view.cluster, config, namespace, now)
