@@ -2,20 +2,14 @@
 
 import asyncio
 
-import msgspec
-
 from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.names import is_ours
-from webhook.kube.cluster import Cluster, ClusterError, Meta
+from webhook.kube.cluster import Cluster, ClusterError, Meta, SecretObject
 from webhook.kube.listing import listed
 
 MAX_DELETIONS = 16
 """Deletions at the same time, to spare the API server."""
-
-
-class _Item(msgspec.Struct):
-    metadata: Meta
 
 
 async def registration(cluster: Cluster, config: Config) -> str:
@@ -29,7 +23,7 @@ async def secrets(cluster: Cluster, config: Config) -> str:
     """Deletes only Secrets with our label. A Secret of that name without it is not ours."""
     name = config.pull_secret.name
     query = {"fieldSelector": f"metadata.name={name}"}
-    secrets = listed(cluster, f"the Secrets {name}", "/api/v1/secrets", _Item, query=query, metadata_only=True)
+    secrets = listed(cluster, f"the Secrets {name}", "/api/v1/secrets", SecretObject, query=query, metadata_only=True)
     found = [item.metadata async for item in secrets]
     ours = [meta for meta in found if is_ours(meta.labels)]
     slots = asyncio.Semaphore(MAX_DELETIONS)
