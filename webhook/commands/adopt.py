@@ -17,7 +17,7 @@ from webhook.core.credential import Credentials
 from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
 from webhook.core.pullsecret import Namespace
 from webhook.core.shown import command, quoted, shown, some
-from webhook.kube.cluster import ClusterError, Meta, OwnerReference, is_name
+from webhook.kube.cluster import MERGE_PATCH, ClusterError, Meta, OwnerReference, is_name
 
 FIELD_MANAGER = "pullsecret-adopt"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -96,17 +96,21 @@ async def run(
 ) -> AsyncIterator[Outcome]:
     """`namespace` None: all served namespaces that have such a Secret."""
     sources = await view.source_secrets()
+    async for space, secret in _found(view, namespace):
+        outcome = judge(space, secret, sources.usable(space), now, force=force)
+        if secret is not None and outcome.result == "adopted":
+            outcome = await _adopt(view, space, secret, outcome, dry_run=dry_run)
+        yield outcome
+
+
+async def _found(view: ClusterView, namespace: str | None) -> AsyncIterator[tuple[Namespace, PullSecretObject | None]]:
     if namespace is not None:
-        space = await view.namespace(namespace)
-        secret = await view.pull_secret(namespace)
-        known = sources.usable(space)
-        yield await _adopt(view, space, secret, judge(space, secret, known, now, force=force), dry_run=dry_run)
+        yield await view.namespace(namespace), await view.pull_secret(namespace)
         return
     spaces = await view.served()
     async for secret in view.pull_secrets():
-        if (of := spaces.get(secret.metadata.namespace)) is not None:
-            outcome = judge(of, secret, sources.usable(of), now, force=force)
-            yield await _adopt(view, of, secret, outcome, dry_run=dry_run)
+        if (space := spaces.get(secret.metadata.namespace)) is not None:
+            yield space, secret
 
 
 def judge(
@@ -208,20 +212,12 @@ def _lost(secret: PullSecretObject, known: Credentials | None, owner: str, now: 
 
 
 async def _adopt(
-    view: ClusterView, namespace: Namespace, secret: PullSecretObject | None, outcome: Outcome, *, dry_run: bool
+    view: ClusterView, namespace: Namespace, secret: PullSecretObject, outcome: Outcome, *, dry_run: bool
 ) -> Outcome:
-    if outcome.result != "adopted" or secret is None:
-        return outcome
     query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+    path, body = view.path(namespace.name), _patch(namespace, secret)
     try:
-        await view.cluster.call(
-            "PATCH",
-            view.path(namespace.name),
-            query=query,
-            body=_patch(namespace, secret),
-            content_type="application/merge-patch+json",
-            within=30.0,
-        )
+        await view.cluster.call("PATCH", path, query=query, body=body, content_type=MERGE_PATCH, within=30.0)
     except ClusterError as e:
         why = "it has just changed" if e.status == 409 else f"the API server refused the change ({shown(str(e))})"
         return Outcome(outcome.namespace, outcome.owner, "refused", why, "run this command again")
