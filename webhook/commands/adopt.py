@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from webhook.commands.cluster_view import ClusterView, PullSecretObject, covered
 from webhook.core.credential import Credentials
-from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
-from webhook.core.pullsecret import Namespace
+from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY
+from webhook.core.pullsecret import Namespace, marks
 from webhook.core.shown import command, quoted, shown, some
 from webhook.kube.cluster import MERGE_PATCH, ClusterError, Meta, OwnerReference, is_name
 
@@ -226,13 +226,6 @@ async def _adopt(
 
 def _patch(namespace: Namespace, secret: PullSecretObject) -> dict[str, Any]:
     """With UID and resourceVersion: only the object that was judged is patched."""
-    reference = {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}
-    return {
-        "metadata": {
-            "uid": secret.metadata.uid,
-            "resourceVersion": secret.metadata.resource_version,
-            "labels": {MANAGED_BY: MANAGER},
-            "annotations": {OWNER: namespace.owner, NAMESPACE_UID: namespace.uid, LAST_APPLIED: None},
-            "ownerReferences": [reference],
-        }
-    }
+    marked = marks(namespace)
+    marked["annotations"][LAST_APPLIED] = None
+    return {"metadata": {"uid": secret.metadata.uid, "resourceVersion": secret.metadata.resource_version, **marked}}

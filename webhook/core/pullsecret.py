@@ -187,29 +187,29 @@ class Planner:
         return Write(body, existing, in_place)
 
     def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
-        """The whole Secret as it is applied. By its owner reference the garbage collector deletes a misplaced one.
+        """The whole Secret as it is applied.
 
         It carries expiry times for expiry.py and `pullsecret status`, which cannot ask the sources: all of them,
         because the next one depends on the time, and a restart must find what it would write.
         """
         expiries = sorted({c.expiry.astimezone(UTC).replace(microsecond=0) for c in items if c.expiry is not None})
-        expiries = expiries[:MAX_EXPIRIES]
-        expires = {EXPIRES: ",".join(f"{expiry:%Y-%m-%dT%H:%M:%SZ}" for expiry in expiries)} if expiries else {}
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": self.name,
-                "namespace": namespace.name,
-                "labels": {MANAGED_BY: MANAGER},
-                "annotations": {OWNER: namespace.owner, NAMESPACE_UID: namespace.uid, **expires},
-                "ownerReferences": [
-                    {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}
-                ],
-            },
-            "type": DOCKERCONFIG_TYPE,
-            "data": {DOCKERCONFIG_KEY: base64.b64encode(render(items)).decode()},
-        }
+        metadata = {"name": self.name, "namespace": namespace.name, **marks(namespace)}
+        if expiries:
+            metadata["annotations"][EXPIRES] = ",".join(f"{one:%Y-%m-%dT%H:%M:%SZ}" for one in expiries[:MAX_EXPIRIES])
+        data = {DOCKERCONFIG_KEY: base64.b64encode(render(items)).decode()}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": data}
+
+
+def marks(namespace: Namespace) -> dict[str, Any]:
+    """The metadata that makes a Secret the pull secret of this namespace and its owner.
+
+    By its owner reference the garbage collector deletes a misplaced one.
+    """
+    return {
+        "labels": {MANAGED_BY: MANAGER},
+        "annotations": {OWNER: namespace.owner, NAMESPACE_UID: namespace.uid},
+        "ownerReferences": [{"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}],
+    }
 
 
 def fields(secret: Mapping[str, Any]) -> list[str | None]:
