@@ -1,6 +1,6 @@
 """The verdict on one namespace, from what `pullsecret status` has read: is its pull secret right?"""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -41,11 +41,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """Running pods of one namespace without the reference. `barred`: those whose service `accounts` forbid it."""
+    """Running pods of one namespace without the reference. `pods_barred`: those whose service accounts forbid it."""
 
-    without: tuple[str, ...] = ()
-    barred: tuple[str, ...] = ()
-    accounts: tuple[str, ...] = ()
+    pods_without: tuple[str, ...] = ()
+    pods_barred: tuple[str, ...] = ()
+    accounts_barring: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +75,9 @@ class Judge:
     warnings: RecentWarnings = field(default_factory=RecentWarnings)
     asked: bool = True
 
-    def __call__(
-        self,
-        namespace: Namespace,
-        seen: Seen | None,
-        known: Credentials | None,
-        pods: Pods = Pods(),
-    ) -> Line:
+    def __call__(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, pods: Pods = Pods()) -> Line:
         """`known`: the owner's credentials for the namespace from source Secrets; None: one of them is broken."""
-        return replace(
-            self._line(namespace, seen, known),
-            pods_without=pods.without,
-            pods_barred=pods.barred,
-            accounts_barring=pods.accounts,
-        )
+        return replace(self._line(namespace, seen, known), **asdict(pods))
 
     def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None) -> Line:
         name, owner = namespace.name, namespace.owner
@@ -101,21 +90,14 @@ class Judge:
         warning = self.warnings.of_namespace.get(name)
         if problem and warning is not None and warning.is_after(seen.written):
             problem += f"; {warning}"
+        state: State = "wrong" if problem else "right"
         expiries = seen.existing.expiries
         expiry = next_expiry(expiries, self.now)
-        soon = expiry is not None and has_expired(expiry, self.now + SOON)
-        notes = ["a credential expires soon"] if soon else []
+        expires = expiry or min(expiries, default=None)
+        notes = ["a credential expires soon"] if expiry and has_expired(expiry, self.now + SOON) else []
         notes += [str(conflict)] if (conflict := self.warnings.conflicts.get(owner or "")) and not self.asked else []
-        return Line(
-            name,
-            owner,
-            "wrong" if problem else "right",
-            seen.registries if seen.existing.ours else (),
-            expiry or min(expiries, default=None),
-            seen.written,
-            problem,
-            "; ".join(notes),
-        )
+        registries = seen.registries if seen.existing.ours else ()
+        return Line(name, owner, state, registries, expires, seen.written, problem, "; ".join(notes))
 
     def _why_missing(self, namespace: Namespace, known: Credentials | None) -> str:
         owner, warning = namespace.owner or "", self.warnings.of_namespace.get(namespace.name)
