@@ -12,9 +12,9 @@ from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
 from webhook.verbs import FAILED, USAGE, UsageError
 
+AddParser = Callable[..., argparse.ArgumentParser]
 MAX_ERROR_CHARS = 2000
 """Characters. An error about a file or from the API server may quote text of any length."""
-
 
 OBJECT_NAMES = "configuration; has the names of the objects"
 POD_ACCESS = "access to the API server (default: the pod's service account)"
@@ -51,23 +51,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 success; 1 failure while running; 2 wrong arguments, file or configuration.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _serve_command(commands)
-    _inject_command(commands)
-    _config_command(commands)
-    _try_command(commands)
-    _status_command(commands)
-    _adopt_command(commands)
-    _uninstall_command(commands)
-    version = commands.add_parser("version", help="print the version")
-    version.set_defaults(run=verbs.version)
+    for define in (_serve, _inject, _config, _try, _status, _adopt, _uninstall, _version):
+        define(commands.add_parser)
     return parser
 
 
-Commands = argparse._SubParsersAction  # noqa: SLF001  # the only name argparse has for it
-
-
-def _serve_command(commands: "Commands[argparse.ArgumentParser]") -> None:
-    serve = commands.add_parser(
+def _serve(add: AddParser) -> None:
+    serve = add(
         "serve",
         help="run the admission server",
         description="Runs the admission server until SIGTERM. In a pod it needs no arguments. A flag overrides the "
@@ -89,8 +79,8 @@ def _serve_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     serve.set_defaults(run=verbs.serve)
 
 
-def _inject_command(commands: "Commands[argparse.ArgumentParser]") -> None:
-    inject = commands.add_parser(
+def _inject(add: AddParser) -> None:
+    inject = add(
         "inject",
         help="print manifests with the changes that the webhook would make",
         description="Prints manifests (YAML or JSON, also several documents and Lists) with the changes that the "
@@ -107,8 +97,8 @@ def _inject_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     inject.set_defaults(run=verbs.inject)
 
 
-def _config_command(commands: "Commands[argparse.ArgumentParser]") -> None:
-    config = commands.add_parser("config", help="check a configuration file, or print its schema")
+def _config(add: AddParser) -> None:
+    config = add("config", help="check a configuration file, or print its schema")
     actions = config.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="check a configuration file, and print what follows from it")
     check.add_argument("file", type=Path, metavar="FILE")
@@ -118,8 +108,8 @@ def _config_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     schema.set_defaults(run=verbs.config_schema)
 
 
-def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
-    trial = commands.add_parser(
+def _try(add: AddParser) -> None:
+    trial = add(
         "try",
         help="check that a new pod in a namespace gets the reference",
         description="Creates a pod by dry run in a namespace that has an owner, and checks that the pod gets the "
@@ -131,8 +121,8 @@ def _try_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     trial.set_defaults(run=verbs.try_pod)
 
 
-def _status_command(commands: "Commands[argparse.ArgumentParser]") -> None:
-    status = commands.add_parser(
+def _status(add: AddParser) -> None:
+    status = add(
         "status",
         help="show whether each namespace has the right pull secret",
         description="Prints a line for each namespace that has an owner: the state of its pull secret, when the next "
@@ -147,8 +137,8 @@ def _status_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     status.set_defaults(run=verbs.status)
 
 
-def _adopt_command(commands: "Commands[argparse.ArgumentParser]") -> None:
-    adopt = commands.add_parser(
+def _adopt(add: AddParser) -> None:
+    adopt = add(
         "adopt",
         help="take over pull secrets that something else wrote",
         description="Lets the webhook take over existing dockerconfigjson Secrets with the name of the pull secret, in "
@@ -187,8 +177,8 @@ def _files(parser: argparse.ArgumentParser, config: str, kubeconfig: str) -> Non
     parser.add_argument("--kubeconfig", metavar="FILE", help=kubeconfig)
 
 
-def _uninstall_command(commands: "Commands[argparse.ArgumentParser]") -> None:
-    uninstall = commands.add_parser(
+def _uninstall(add: AddParser) -> None:
+    uninstall = add(
         "uninstall",
         help="delete what the webhook created in the cluster",
         description="`helm uninstall` of the chart runs this command. `registration` deletes the "
@@ -199,3 +189,7 @@ def _uninstall_command(commands: "Commands[argparse.ArgumentParser]") -> None:
     uninstall.add_argument("what", choices=("registration", "secrets"))
     _files(uninstall, OBJECT_NAMES, POD_ACCESS)
     uninstall.set_defaults(run=verbs.uninstall)
+
+
+def _version(add: AddParser) -> None:
+    add("version", help="print the version").set_defaults(run=verbs.version)
