@@ -147,7 +147,7 @@ def status(arguments: argparse.Namespace) -> int:
 
     report = asyncio.run(run())
     if arguments.output == "json":
-        print(json.dumps([msgspec.to_builtins(line) for line in report.lines], indent=2))
+        print(json.dumps(msgspec.to_builtins(report.lines), indent=2))
     else:
         print(status.text(report))
     return FAILED if report.needs_a_human else OK
@@ -168,7 +168,7 @@ def adopt(arguments: argparse.Namespace) -> int:
 
     outcomes = asyncio.run(run())
     if arguments.output == "json":
-        print(json.dumps([msgspec.to_builtins(outcome) for outcome in outcomes], indent=2))
+        print(json.dumps(msgspec.to_builtins(outcomes), indent=2))
     else:
         print(adopt.summary(outcomes, dry_run=arguments.dry_run))
     return FAILED if any(outcome.result == "refused" for outcome in outcomes) else OK
@@ -191,12 +191,11 @@ def uninstall(arguments: argparse.Namespace) -> int:
     from webhook.kube.cluster import Cluster  # noqa: PLC0415
 
     config = reading.load(arguments.config)
+    delete = uninstall.registration if arguments.what == "registration" else uninstall.secrets
 
     async def run() -> str:
         async with Cluster.connect(arguments.kubeconfig) as cluster:
-            if arguments.what == "registration":
-                return await uninstall.registration(cluster, config)
-            return await uninstall.secrets(cluster, config)
+            return await delete(cluster, config)
 
     print(asyncio.run(run()))
     return OK
