@@ -8,18 +8,14 @@ import msgspec
 from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.names import WEBHOOK_ALONE
-from webhook.core.review import PodSpec
+from webhook.core.review import Object
 from webhook.kube.cluster import Cluster, ClusterError, decode
 
 RETRY_SECONDS = 1.0
 """Seconds between two tries: a new namespace has no service account yet, and the API server's selectors lag."""
 
 
-class _Pod(msgspec.Struct):
-    spec: PodSpec
-
-
-_POD = msgspec.json.Decoder(_Pod)
+_POD = msgspec.json.Decoder(Object)
 
 
 async def run(cluster: Cluster, config: Config, namespace: str, within: float) -> None:
@@ -39,7 +35,8 @@ async def _problem(cluster: Cluster, namespace: str, name: str) -> str | None:
         raw = await cluster.call("POST", path, query={"dryRun": "All"}, body=_pod(), within=15.0)
     except ClusterError as e:
         return f"the API server refuses the pod ({e})"
-    if name in ((await decode(_POD, raw)).spec.names or []):
+    spec = (await decode(_POD, raw)).spec
+    if spec is not None and name in (spec.names or []):
         return None
     return "check that the namespace has an owner and that the webhook's pods are ready"
 
