@@ -27,21 +27,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         code = run(arguments)
-    except (ConfigError, UsageError) as e:
-        code = _failed(e, USAGE)
     except PullsecretError as e:
-        code = _failed(e, FAILED)
+        print(f"pullsecret: {shown(str(e), MAX_ERROR_CHARS)}", file=sys.stderr)
+        code = USAGE if isinstance(e, ConfigError | UsageError) else FAILED
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `pullsecret inject ... | head`
         sys.stderr.close()
         code = FAILED
     sys.exit(code)
-
-
-def _failed(e: Exception, code: int) -> int:
-    print(f"pullsecret: {shown(str(e), MAX_ERROR_CHARS)}", file=sys.stderr)
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:

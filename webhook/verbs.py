@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OK, FAILED, USAGE = 0, 1, 2
 
 
-class UsageError(Exception):
+class UsageError(PullsecretError):
     """Wrong arguments, or a wrong file: exit code 2."""
 
 
