@@ -11,18 +11,13 @@ from functools import cache
 
 import yaml
 
-from webhook.commands.inject.manifest import STR, Manifest, Meaning, Node, resolved
+from webhook.commands.inject.manifest import STR, Manifest, Meaning, Node, events, resolved
 from webhook.core.patch import FIELD
 
 BREAK = re.compile(r"\r\n|[\n\r]")
 GAP = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
 PLAIN = re.compile(r"[a-z][-a-z0-9.]*[a-z0-9]")
 """Numbers and YAML 1.1's `y` and `n` are other things to other readers than to ours."""
-
-OPEN: Meaning = (yaml.MappingStartEvent, None, None, None)
-CLOSE: Meaning = (yaml.MappingEndEvent, None, None, None)
-OPEN_LIST: Meaning = (yaml.SequenceStartEvent, None, None, None)
-CLOSE_LIST: Meaning = (yaml.SequenceEndEvent, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +51,11 @@ class Words:
         return f"{{{self.pair('name', self(secret))}}}"
 
 
-def _scalar(word: str) -> Meaning:
-    return (yaml.ScalarEvent, None, STR, word)
-
-
 class Editor:
     def __init__(self, manifest: Manifest, secret: str) -> None:
         self._manifest, self._text, self._secret = manifest, manifest.text, secret
-        self._reference = [OPEN, _scalar("name"), _scalar(secret), CLOSE]
-        self._list = [OPEN_LIST, *self._reference, CLOSE_LIST]
+        field = [event.same for event in events(json.dumps({FIELD: [{"name": secret}]}))][2:-2]  # within the document
+        self._field, self._list, self._reference = field, field[1:], field[2:-1]
         # Looked at once, however many aliases the list has.
         self._has_ours = cache(lambda entries: any(entry.real.text("name") == secret for entry in entries.children))
 
@@ -113,7 +104,7 @@ class Editor:
             new += self._newline(start) + indent
         elif spec.children and not words.compact:
             new += " "
-        return Edit(spec, start, start, new, spec.first + 1, spec.first + 1, [_scalar(FIELD), *self._list])
+        return Edit(spec, start, start, new, spec.first + 1, spec.first + 1, self._field)
 
     def _replace_null(self, null: Node, words: Words) -> Edit:
         start, end = null.start.start, null.stop.end
