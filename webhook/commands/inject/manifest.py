@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
@@ -35,9 +35,8 @@ _RESOLVER = yaml.resolver.Resolver()
 class ManifestError(PullsecretError):
     """One line: which document, which line, what is wrong there and what to do."""
 
-    @classmethod
-    def at(cls, document: int, line: int, what: str) -> Self:
-        return cls(f"document {document}, line {line}: {what}")
+    def __init__(self, document: int, line: int, what: str) -> None:
+        super().__init__(f"document {document}, line {line}: {what}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Event:
     flow: bool
 
     def wrong(self, what: str) -> ManifestError:
-        return ManifestError.at(self.document, self.line, what)
+        return ManifestError(self.document, self.line, what)
 
 
 Pair = tuple["Node", "Node"]
@@ -145,21 +144,16 @@ class Node:
         return found.value if found else None
 
 
-@dataclass(frozen=True, slots=True)
 class Manifest:
-    text: str
-    events: list[Event]
-    documents: list[Node]
-    shared: set[int]
-    """The events of the nodes that have an alias: to edit one would edit several places."""
-
-    @classmethod
-    def read(cls, text: str) -> Self:
-        manifest = cls(text, list(events(text)), [], set())
-        for node in sorted(manifest._build(), key=lambda node: node.first):
-            if node.first not in manifest.shared:  # nor in a node that is: such nodes lie within one another or apart
-                manifest.shared.update(range(node.first, node.last + 1))
-        return manifest
+    def __init__(self, text: str) -> None:
+        """Raises ManifestError."""
+        self.text, self.events = text, list(events(text))
+        self.documents: list[Node] = []
+        self.shared: set[int] = set()
+        """The events of the nodes that have an alias: to edit one would edit several places."""
+        for node in sorted(self._build(), key=lambda node: node.first):
+            if node.first not in self.shared:  # nor in a node that is: such nodes lie within one another or apart
+                self.shared.update(range(node.first, node.last + 1))
 
     def _build(self) -> list[Node]:
         """All that have an alias."""
@@ -194,7 +188,7 @@ def events(text: str) -> Iterator[Event]:
         line, before = line + text.count("\n", before, start), start
         part, depth = SURROGATE.sub(r"\1e", text[start:end]), 0
         if len(_TAG.findall(part)) > MAX_TAGS:
-            raise ManifestError.at(document + 1, line, f"more than {MAX_TAGS} lines begin with %TAG; leave them out")
+            raise ManifestError(document + 1, line, f"more than {MAX_TAGS} lines begin with %TAG; leave them out")
         try:
             for event in yaml.parse(part, Loader=yaml.CSafeLoader):
                 document += isinstance(event, yaml.DocumentStartEvent)
@@ -251,9 +245,9 @@ def _unreadable(e: yaml.YAMLError | UnicodeEncodeError, part: str, line: int, do
     """libyaml's words, but never a part of the text: a manifest may hold a password."""
     if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
         why = " ".join(filter(None, (e.context, e.problem)))
-        return ManifestError.at(document, line + e.problem_mark.line, f"neither YAML nor JSON ({why}); correct it")
+        return ManifestError(document, line + e.problem_mark.line, f"neither YAML nor JSON ({why}); correct it")
     if isinstance(e, UnicodeEncodeError):
         line += part.count("\n", 0, e.start)
     elif isinstance(e, yaml.reader.ReaderError):
         line += part.encode().count(b"\n", 0, e.position)
-    return ManifestError.at(document, line, "a character that YAML does not allow; remove it, or write it as an escape")
+    return ManifestError(document, line, "a character that YAML does not allow; remove it, or write it as an escape")

@@ -40,7 +40,7 @@ def inject(text: str, *, secret: str, templates: bool = True) -> Injected:
 
     Raises ManifestError for what cannot be read, or not be changed with certainty.
     """
-    manifest = Manifest.read(text)
+    manifest = Manifest(text)
     editor = Editor(manifest, secret)
     edits, changed = [], []
     for kind, item in _objects(manifest.documents):
