@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from webhook.commands.cluster_view import ClusterView, PullSecretObject, covered
+from webhook.commands.cluster_view import ClusterView, PullSecretObject, covered, usable
 from webhook.core.credential import Credentials
-from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY
+from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY, is_ours
 from webhook.core.pullsecret import Namespace, marks
 from webhook.core.shown import command, quoted, shown, some
 from webhook.kube.cluster import MERGE_PATCH, ClusterError, Meta, OwnerReference, is_name
@@ -97,7 +97,7 @@ async def run(
     """`namespace` None: all served namespaces that have such a Secret."""
     sources = await view.source_secrets()
     async for space, secret in _found(view, namespace):
-        outcome = judge(space, secret, sources.usable(space), now, force=force)
+        outcome = judge(space, secret, usable(sources, space), now, force=force)
         if secret is not None and outcome.result == "adopted":
             outcome = await _adopt(view, space, secret, outcome, dry_run=dry_run)
         yield outcome
@@ -130,7 +130,7 @@ def judge(
         return refused("the namespace is being deleted", "nothing")
     if secret is None:
         return Outcome(name, owner, "fine", "there is no such Secret; the webhook creates its own")
-    if secret.ours:
+    if is_ours(secret.metadata.labels):
         return Outcome(name, owner, "fine", "it is already the webhook's")
     why, todo = _unfit(namespace, secret)
     if why:

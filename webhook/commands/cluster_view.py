@@ -17,7 +17,7 @@ from webhook.config.reading import ConfigError
 from webhook.core.credential import Credentials, canonical_registry
 from webhook.core.dockerconfig import DockerConfigError, parse
 from webhook.core.errors import PullsecretError
-from webhook.core.names import DOCKERCONFIG_KEY, OWNER, is_ours
+from webhook.core.names import DOCKERCONFIG_KEY, OWNER
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.shown import quoted, shown
 from webhook.core.wire import Unreadable
@@ -33,6 +33,8 @@ REGISTRATION = Tls().webhook_configuration
 """The chart's names do not depend on the name of the release."""
 USE_FLAG = "name the configuration file with --config FILE"
 T = TypeVar("T")
+SourceSecrets = Mapping[str, Mapping[str, SourceSecret]]
+"""By owner and name."""
 
 
 class Manager(msgspec.Struct, rename={"fields": "fieldsV1"}):
@@ -51,10 +53,6 @@ class PullSecretObject(SecretObject):
     """A Secret of our name, ours or not."""
 
     metadata: PullSecretMeta
-
-    @property
-    def ours(self) -> bool:
-        return is_ours(self.metadata.labels)
 
     @property
     def content(self) -> tuple[tuple[str, ...], str]:
@@ -99,18 +97,6 @@ _NAMESPACE, _PULL_SECRET = msgspec.json.Decoder(NamespaceObject), msgspec.json.D
 
 class _ConfigMap(msgspec.Struct):
     data: dict[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SourceSecrets:
-    """The source Secrets, by owner and name."""
-
-    of_owner: Mapping[str, Mapping[str, SourceSecret]]
-
-    def usable(self, namespace: Namespace) -> Credentials | None:
-        """The owner's credentials for the namespace, also expired ones. None: a source Secret is broken."""
-        found = credentials_of(self.of_owner.get(namespace.owner or "", {}))
-        return found.usable_in(namespace.name) if isinstance(found, Credentials) else None
 
 
 async def deployed_config(cluster: Cluster) -> Config:
@@ -194,7 +180,13 @@ class ClusterView:
             secret = read(one)
             if secret.owner is not None:
                 found.setdefault(secret.owner, {})[one.metadata.name] = secret
-        return SourceSecrets(found)
+        return found
+
+
+def usable(secrets: SourceSecrets, namespace: Namespace) -> Credentials | None:
+    """The owner's credentials for the namespace, also expired ones. None: a source Secret is broken."""
+    found = credentials_of(secrets.get(namespace.owner or "", {}))
+    return found.usable_in(namespace.name) if isinstance(found, Credentials) else None
 
 
 def covered(registry: str, by: Iterable[str]) -> bool:

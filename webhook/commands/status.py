@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from webhook.commands.cluster_view import FINGERPRINT, ClusterView
+from webhook.commands.cluster_view import FINGERPRINT, ClusterView, usable
 from webhook.commands.verdict import Judge, Line, Pods, Seen
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import MalformedReview
@@ -85,7 +85,7 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
     pods = await _pods(view, namespace, spaces, name)
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     judge = Judge(Planner(name, FINGERPRINT), now, warnings, asked=asked)
-    lines = [judge(of, seen.get(of.name), sources.usable(of), pods.get(of.name, Pods())) for of in spaces.values()]
+    lines = [judge(of, seen.get(of.name), usable(sources, of), pods.get(of.name, Pods())) for of in spaces.values()]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
     return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest])
 
