@@ -18,7 +18,8 @@ from webhook.core.errors import PullsecretError
 # An escaped character beyond U+FFFF is two surrogates in JSON, which libyaml refuses. While it reads, the private
 # use area stands in for them: other text of the same length.
 SURROGATE = re.compile(r"(\\u)[dD](?=[89a-fA-F])")
-BLANK = re.compile(r"[ \t\r\n]*")
+OBJECT = re.compile(r"[ \t\r\n]*\{")
+END = re.compile(r"[ \t\r\n]*\Z")
 MAX_DEPTH = 1000
 """libyaml's time grows with the square of the depth. Kubernetes' own JSON schemas nest about 50 deep."""
 MAX_TAGS = 100
@@ -203,20 +204,16 @@ def events(text: str) -> Iterator[Event]:
 
 def _parts(text: str) -> list[tuple[int, int]]:
     """What YAML can read in one go: JSON may follow JSON without `---`, as `jq -c` prints it."""
-    start = int(text.startswith("\ufeff"))  # libyaml does not count a byte order mark
-    parts, at = [], _skip_blank(text, start)
+    at = start = int(text.startswith("\ufeff"))  # libyaml does not count a byte order mark
+    parts: list[tuple[int, int]] = []
     try:
-        while text.startswith("{", at):
-            parts.append((at, json.JSONDecoder().raw_decode(text, at)[1]))
-            at = _skip_blank(text, parts[-1][1])
+        while (found := OBJECT.match(text, at)) is not None:
+            first = found.end() - 1
+            _, at = json.JSONDecoder().raw_decode(text, first)
+            parts.append((first, at))
     except (ValueError, RecursionError):
-        at = 0
-    return parts if parts and at == len(text) else [(start, len(text))]
-
-
-def _skip_blank(text: str, start: int) -> int:
-    found = BLANK.match(text, start)
-    return found.end() if found else start
+        return [(start, len(text))]
+    return parts if parts and END.match(text, at) else [(start, len(text))]
 
 
 def resolved(word: str, implicit: tuple[bool, bool] = (True, False)) -> str:
