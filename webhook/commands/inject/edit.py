@@ -128,18 +128,12 @@ class Editor:
     def _block_item(self, entries: Node, words: Words) -> tuple[int, str]:
         """The line under the last entry, which may have a comment behind it."""
         item = f"{' ' * self._dash(entries)}- {words.pair('name', words(self._secret))}"
-        index = entries.last - 1
-        while self._ends_block(index):
-            index -= 1
-        end = self._manifest.events[index].end
+        earlier = (self._manifest.events[index] for index in range(entries.last - 1, 0, -1))
+        end = next(one.end for one in earlier if not one.ends_block)
         if BREAK.match(self._text, end - 1):  # a block scalar ends where the next line begins
             return end, item + self._newline(end)
         newline = BREAK.search(self._text, end)
         return (newline.end(), item + newline[0]) if newline else (len(self._text), self._newline(end) + item)
-
-    def _ends_block(self, index: int) -> bool:
-        event = self._manifest.events[index]
-        return issubclass(event.same[0], yaml.CollectionEndEvent) and event.start == event.end
 
     def _offset(self, mapping: Node) -> int:
         """How far this mapping indents lists; not at all, like kubectl, if it has none."""

@@ -56,6 +56,10 @@ class Event:
     style: str | None
     flow: bool
 
+    @property
+    def ends_block(self) -> bool:
+        return issubclass(self.same[0], yaml.CollectionEndEvent) and self.start == self.end
+
     def wrong(self, what: str) -> ManifestError:
         return ManifestError(self.document, self.line, what)
 
