@@ -54,9 +54,8 @@ class _Pod(msgspec.Struct):
     def lacks(self, name: str) -> bool:
         """Is the reference missing? A pod that has ended or is being deleted needs none."""
         meta = self.metadata
-        if self.status.phase in ("Succeeded", "Failed") or meta.deletion_timestamp is not None:
-            return False
-        if (meta.labels or {}).get(INJECT) == "disabled" or MIRROR in (meta.annotations or {}):
+        ended = self.status.phase in ("Succeeded", "Failed") or meta.deletion_timestamp is not None
+        if ended or (meta.labels or {}).get(INJECT) == "disabled" or MIRROR in (meta.annotations or {}):
             return False
         try:
             return not self.spec.too_long and name not in (self.spec.names or [])
