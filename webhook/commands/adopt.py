@@ -1,9 +1,8 @@
 """`pullsecret adopt`: the webhook takes over Secrets of our name that something else wrote, without a gap.
 
-Only metadata is written: the managed-by label, the annotations with the owner and the UID of the namespace, and the
-owner reference to the namespace. UID and content stay. The webhook then sees the Secret and applies the owner's
-credentials in place, with force. So nothing else may still write the Secret. And the owner's credentials must be known:
-otherwise the webhook would delete the Secret.
+Only metadata is written: UID and content stay. The webhook then sees the Secret and applies the owner's credentials in
+place, with force. So nothing else may still write the Secret. And the owner's credentials must be known: otherwise the
+webhook would delete the Secret.
 """
 
 from collections import Counter

@@ -1,10 +1,7 @@
 """`pullsecret status`: does each namespace have the right pull secret, and if not, why?
 
-Reads only from the cluster, with an administrator's kubeconfig, and writes nothing: namespaces, the Secrets of our
-name, source Secrets, our own Events, pods, and service accounts. Keeps only what is shown, so that thousands of
-namespaces fit into memory; of a credential only its registry.
-
-Databases and HTTP services cannot be queried from here. The webhook's recent Events about them are shown instead.
+Reads only from the cluster and writes nothing. Keeps only what is shown, so that thousands of namespaces fit into
+memory; of a credential only its registry. Of databases and HTTP services it shows the webhook's recent Events.
 """
 
 from collections import Counter
