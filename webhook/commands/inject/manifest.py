@@ -97,21 +97,19 @@ class Node:
         """Key and value, maybe an alias, as Kubernetes' tools read them: with YAML's merge keys, the first one wins."""
         if self.type is not yaml.MappingStartEvent:
             return None
-        opened, within = [(self, self.merged())], {id(self)}
+        opened = {self: self.merged()}  # in order: each is merged into the one before
         while opened:
-            node, merged = opened[-1]
+            node, merged = next(reversed(opened.items()))
             if name in node.found:
-                opened.pop()
-                within.remove(id(node))
+                del opened[node]
                 if opened and node.found[name]:
-                    opened[-1][0].found[name] = node.found[name]
+                    next(reversed(opened)).found[name] = node.found[name]
             elif (own := node.pairs.get(name)) or (following := next(merged, None)) is None:
                 node.found[name] = own
-            elif id(following) in within:
+            elif following in opened:
                 raise following.start.wrong("what stands here merges itself (<<); write it out")
             else:
-                opened.append((following, following.merged()))
-                within.add(id(following))
+                opened[following] = following.merged()
         return self.found[name]
 
     def merged(self) -> Iterator["Node"]:
