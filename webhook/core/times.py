@@ -12,15 +12,7 @@ OUT_OF_RANGE = "is out of range"
 def read(text: str) -> datetime:
     """RFC 3339. Raises ValueError."""
     try:
-        return in_utc(as_written(text))
-    except ValueError:
-        raise ValueError(NO_TIME) from None
-
-
-def as_written(text: str) -> datetime:
-    """In the time zone of the text, if it has one. Raises ValueError."""
-    try:
-        return datetime.fromisoformat(text)
+        return in_utc(datetime.fromisoformat(text))
     except ValueError:
         raise ValueError(NO_TIME) from None
 

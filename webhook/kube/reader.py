@@ -21,7 +21,7 @@ from webhook.core.names import (
 )
 from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule, find_owner
 from webhook.core.pullsecret import MAX_EXPIRIES, ExistingSecret, Fingerprint, Namespace
-from webhook.core.times import as_written, in_utc
+from webhook.core.times import in_utc
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Meta, NamespaceObject, SecretObject
 from webhook.kube.listing import number
@@ -106,7 +106,7 @@ def _times(text: str) -> tuple[datetime, ...]:
     if len(text) > MAX_EXPIRIES * len("2030-01-31T12:00:00Z,"):
         return ()
     try:
-        return tuple(in_utc(expiry) for expiry in map(as_written, text.split(",")) if expiry.tzinfo)
+        return tuple(in_utc(expiry) for expiry in map(datetime.fromisoformat, text.split(",")) if expiry.tzinfo)
     except ValueError:
         return ()
 

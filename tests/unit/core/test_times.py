@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from webhook.core.times import NO_TIME, OUT_OF_RANGE, as_written, in_utc, read
+from webhook.core.times import NO_TIME, OUT_OF_RANGE, in_utc, read
 
 ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 TIMES = st.datetimes(timezones=st.none() | st.just(UTC) | ZONES)
@@ -16,7 +16,6 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 @example(when=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2))))
 def test_what_is_written_is_read(when: datetime) -> None:
     """Unless it is another year in UTC, before the first one or after the last."""
-    assert as_written(when.isoformat()) == when
     offset = when.utcoffset() or timedelta()
     here = when.replace(tzinfo=UTC)
     if FIRST + offset <= here if offset > timedelta() else here <= LAST + offset:
