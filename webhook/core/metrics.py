@@ -13,28 +13,23 @@ _PREFIX = "pullsecret_webhook"
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each counter, which nobody reads
 
 
-class Flags:
-    """A gauge that is 1 for the names of some source Secrets (or sources) and absent for all others."""
+class Flags(Collector):
+    """A gauge that is 1 for the names of some source Secrets (or sources) and absent for all others.
+
+    `names` gives them at each scrape: as it is, those that are flagged.
+    """
 
     def __init__(self, name: str, text: str, registry: CollectorRegistry, label: str = "secret") -> None:
-        self._gauge = Gauge(name, text, [label], namespace=_PREFIX, registry=registry)
-        self._on: set[str] = set()
+        self._name, self._text, self._label = f"{_PREFIX}_{name}", text, label
+        self._on: dict[str, None] = {}
+        self.names: Callable[[], Iterable[str]] = lambda: self._on
+        registry.register(self)
 
     def flag(self, name: str, *, on: bool) -> None:
         if on:
-            self._on.add(name)
-            self._gauge.labels(name).set(1)
-        elif name in self._on:
-            self._on.discard(name)
-            self._gauge.remove(name)
-
-
-class Names(Collector):
-    """As Flags, but computed at each scrape."""
-
-    def __init__(self, name: str, text: str, label: str = "secret") -> None:
-        self._name, self._text, self._label = f"{_PREFIX}_{name}", text, label
-        self.names: Callable[[], Iterable[str]] = tuple
+            self._on[name] = None
+        else:
+            self._on.pop(name, None)
 
     def collect(self) -> Iterator[Metric]:
         found = GaugeMetricFamily(self._name, self._text, labels=[self._label])
@@ -102,8 +97,9 @@ class Metrics:
         self.broken_sources = Flags(
             "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
         )
-        self.source_expired = Names("source_secret_expired", "1 for each source Secret with an expired credential")
-        self.registry.register(self.source_expired)
+        self.source_expired = Flags(
+            "source_secret_expired", "1 for each source Secret with an expired credential", self.registry
+        )
         self.expiring = self._gauge(
             "pull_secrets_expiring",
             "Pull secrets with a credential that expires within a week and is valid for more than a day",
