@@ -5,7 +5,7 @@ type than below means that the sender is no API server.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ MAX_NAME_CHARS = 253
 """Characters, as in the API: of a namespace's name there are 63, of a UID 36."""
 
 _NULL = msgspec.Raw(b"null")
+R = TypeVar("R", bound="Bare")
 Short = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
 
 
@@ -93,24 +94,7 @@ class Kind(msgspec.Struct):
     kind: str = ""
 
 
-class Request(msgspec.Struct, rename="camel"):
-    uid: Short
-    kind: Kind
-    operation: str
-    namespace: Short = ""
-    sub_resource: str = ""
-    dry_run: bool | None = None
-    object: Object | None = None
-    old_object: Object | None = None
-
-
-class Review(msgspec.Struct, rename="camel"):
-    api_version: str
-    kind: str
-    request: Request
-
-
-class _Bare(msgspec.Struct):
+class Bare(msgspec.Struct):
     """What a review of a kind that is not ours is decoded to: its object may have any shape."""
 
     uid: Short
@@ -118,16 +102,24 @@ class _Bare(msgspec.Struct):
     operation: str
 
 
-class _BareReview(msgspec.Struct, rename="camel"):
+class Request(Bare, rename="camel"):
+    namespace: Short = ""
+    sub_resource: str = ""
+    dry_run: bool | None = None
+    object: Object | None = None
+    old_object: Object | None = None
+
+
+class Review(msgspec.Struct, Generic[R], rename="camel"):
     api_version: str
     kind: str
-    request: _Bare
+    request: R
 
 
 _REFERENCES = msgspec.json.Decoder(list[Reference | None] | None)
-_DECODER = msgspec.json.Decoder(Review)
+_DECODER = msgspec.json.Decoder(Review[Request])
 _ACTED_ON = {(*key, operation): kind for key, kind in KINDS.items() for operation in kind.operations}
-_BARE = msgspec.json.Decoder(_BareReview)
+_BARE = msgspec.json.Decoder(Review[Bare])
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -151,7 +143,7 @@ def decode(body: bytes | bytearray) -> Request:
         raise TooDeep("it nests too deep") from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _other_kind(body)
-    return _checked(review.api_version, review.kind, review.request)
+    return _checked(review)
 
 
 def detached(request: Request) -> Request:
@@ -181,19 +173,19 @@ def _other_kind(body: bytes | bytearray) -> Request:
         review = decode_at_once(_BARE, body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MalformedReview("not an AdmissionReview") from None
-    kind = review.request.kind
-    if (kind.group, kind.kind) in KINDS:
-        raise MalformedReview(f"not a valid {kind.kind}")
-    request = Request(uid=review.request.uid, kind=kind, operation=review.request.operation)
-    return _checked(review.api_version, review.kind, request)
+    request = review.request
+    if (request.kind.group, request.kind.kind) in KINDS:
+        raise MalformedReview(f"not a valid {request.kind.kind}")
+    _checked(review)
+    return Request(request.uid, request.kind, request.operation)
 
 
-def _checked(api_version: str, kind: str, request: Request) -> Request:
-    if api_version != API_VERSION or kind != "AdmissionReview":
+def _checked(review: Review[R]) -> R:
+    if review.api_version != API_VERSION or review.kind != "AdmissionReview":
         raise MalformedReview(f"only AdmissionReview of {API_VERSION} is answered")
-    if not request.uid:
+    if not review.request.uid:
         raise MalformedReview("request.uid is missing")
-    return request
+    return review.request
 
 
 def target(request: Request) -> Target | None:
