@@ -77,6 +77,10 @@ class Template(msgspec.Struct):
     metadata: Metadata | None = None
     spec: PodSpec | None = None
 
+    @property
+    def opted_out(self) -> bool:
+        return bool(self.metadata and self.metadata.labels and self.metadata.labels.inject == "disabled")
+
 
 class Spec(PodSpec):
     """A Pod's spec, or that of another kind, which has a template instead."""
@@ -84,9 +88,18 @@ class Spec(PodSpec):
     template: Template | None = None
 
 
-class Object(msgspec.Struct):
-    metadata: Metadata | None = None
+class Object(Template):
     spec: Spec | None = None
+
+    @property
+    def template(self) -> Template | None:
+        return self.spec.template if self.spec else None
+
+    @property
+    def mirror(self) -> bool:
+        return bool(
+            self.metadata and self.metadata.annotations and self.metadata.annotations.mirror is not msgspec.UNSET
+        )
 
 
 class Kind(msgspec.Struct):
@@ -148,11 +161,9 @@ def decode(body: bytes | bytearray) -> Request:
 
 def detached(request: Request) -> Request:
     """The same, for a review that has to wait: nothing of its body stays in memory, and little of what is in it."""
-    for whole in (request.object, request.old_object):
-        if whole is not None:
-            _detach(whole.metadata, whole.spec)
-            if whole.spec is not None and whole.spec.template is not None:
-                _detach(whole.spec.template.metadata, whole.spec.template.spec)
+    for whole in filter(None, (request.object, request.old_object)):
+        for part in filter(None, (whole, whole.template)):
+            _detach(part.metadata, part.spec)
     return request
 
 
@@ -191,34 +202,20 @@ def _checked(review: Review[R]) -> R:
 def target(request: Request) -> Target | None:
     """None: the webhook patches nothing in such a review. Raises MalformedReview."""
     kind = _ACTED_ON.get((request.kind.group, request.kind.kind, request.operation))
-    if kind is None or request.sub_resource or request.object is None or request.object.spec is None:
+    whole = request.object
+    if kind is None or request.sub_resource or whole is None:
         return None
-    metadata, spec = request.object.metadata or Metadata(), request.object.spec
-    if not kind.has_template:
-        if metadata.annotations is not None and metadata.annotations.mirror is not msgspec.UNSET:
-            return None
-        return _target(kind, spec, opted_out=_opted_out(metadata))
-    template = spec.template
-    if template is None or template.spec is None:
+    pod = whole.template if kind.has_template else whole
+    if pod is None or pod.spec is None or (pod is whole and whole.mirror):
         return None
-    out = _opted_out(metadata) or _opted_out(template.metadata or Metadata())
-    return _target(kind, template.spec, opted_out=out)
-
-
-def _target(kind: PatchedKind, spec: PodSpec, *, opted_out: bool) -> Target:
-    return Target(kind, spec.names, spec.service_account_name or "default", opted_out, spec.too_long)
+    account, out = pod.spec.service_account_name or "default", whole.opted_out or pod.opted_out
+    return Target(kind, pod.spec.names, account, out, pod.spec.too_long)
 
 
 def old_names(request: Request) -> list[str | None]:
     """The pull secrets in the template as it was before an UPDATE. Raises MalformedReview."""
-    old = request.old_object
-    if old is None or old.spec is None or old.spec.template is None or old.spec.template.spec is None:
-        return []
-    return old.spec.template.spec.names or []
-
-
-def _opted_out(metadata: Metadata) -> bool:
-    return metadata.labels is not None and metadata.labels.inject == "disabled"
+    old = request.old_object.template if request.old_object else None
+    return old.spec.names or [] if old and old.spec else []
 
 
 _ENCODE = msgspec.json.Encoder().encode
