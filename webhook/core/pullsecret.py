@@ -117,6 +117,7 @@ def _of(origin: Origin, reason: str, message: str, owner: str) -> Notice:
     return Notice(reason, message, origin.namespace, origin.kind, origin.name, owner=owner, source=origin.source)
 
 
+UNSERVED = "the namespace is not served"
 NO_CREDENTIAL = "the owner has no credential yet"
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
 UNAVAILABLE = "the source of credentials is unavailable"
@@ -154,7 +155,7 @@ class Planner:
         if existing is not None and not existing.ours:
             return Plan(Leave(FOREIGN))
         if not namespace.served:
-            return Plan(self._unserved(existing))
+            return Plan(Delete(existing, UNSERVED) if existing and self.when_unowned == "delete" else Leave(UNSERVED))
         same = existing is not None and existing.owner == namespace.owner
         if known is None:
             return Plan(Delete(existing, "it has another owner") if existing and not same else Leave(UNAVAILABLE))
@@ -165,11 +166,6 @@ class Planner:
         present = existing.registries if existing is not None and same else ()
         items = [c for c in found.items if not c.expired(now) or c.registry in present]
         return Plan(self._written(namespace, items, existing, same=same), found.until, found.conflicts, expired)
-
-    def _unserved(self, existing: ExistingSecret | None) -> Step:
-        if existing is None or self.when_unowned == "keep":
-            return Leave("the namespace is not served")
-        return Delete(existing, "the namespace is not served")
 
     def _written(
         self, namespace: Namespace, items: Sequence[Credential], existing: ExistingSecret | None, *, same: bool
