@@ -19,7 +19,7 @@ from webhook.config.models import Config
 from webhook.core import review
 from webhook.core.credential import Credential, Credentials
 from webhook.core.metrics import Metrics
-from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner, fields
+from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import AtOnce, ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
@@ -54,7 +54,7 @@ class Known:
 def mutate() -> Mutate:
     state, metrics, fingerprint, unused = State.empty(), Metrics(), Fingerprint(b"k"), cast(Any, None)
     planner, namespace = Planner("ghcr-secret", fingerprint), Namespace(SPACE, "uid", 1, "alice")
-    digest = fingerprint(fields(planner.body(namespace, Known.credentials_.items)))
+    digest = planner.digest(planner.body(namespace, Known.credentials_.items))
     state.namespaces.learn(SPACE, namespace)
     state.pull_secrets.learn(
         SPACE, ExistingSecret(SPACE, "s", 2, True, True, False, False, "alice", digest)

@@ -7,7 +7,7 @@ added later, a Secret can.
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -178,7 +178,7 @@ class Planner:
         if existing is None:
             return Write(body)
         in_place = same and existing.dockerconfig and not existing.immutable and not existing.terminating
-        if in_place and existing.digest == self.fingerprint(fields(body)):
+        if in_place and existing.digest == self.digest(body):
             return Leave()
         return Write(body, existing, in_place)
 
@@ -195,6 +195,12 @@ class Planner:
         data = {DOCKERCONFIG_KEY: base64.b64encode(render(items)).decode()}
         return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": data}
 
+    def digest(self, body: Mapping[str, Any]) -> bytes:
+        """Of what `body` makes, to be compared with that of the existing Secret."""
+        meta, content = body["metadata"], body["data"][DOCKERCONFIG_KEY]
+        uids = [one["uid"] for one in meta["ownerReferences"]]
+        return self.fingerprint(fields(body["type"], content, meta["labels"], meta["annotations"], uids))
+
 
 def marks(namespace: Namespace) -> dict[str, Any]:
     """The metadata that makes a Secret the pull secret of this namespace and its owner.
@@ -208,19 +214,12 @@ def marks(namespace: Namespace) -> dict[str, Any]:
     }
 
 
-def fields(secret: Mapping[str, Any]) -> list[str | None]:
-    """The values in a Secret that we set, for Fingerprint."""
-    metadata = secret["metadata"]
-    annotations = metadata.get("annotations") or {}
-    return [
-        secret.get("type"),
-        (secret.get("data") or {}).get(DOCKERCONFIG_KEY),
-        (metadata.get("labels") or {}).get(MANAGED_BY),
-        annotations.get(OWNER),
-        annotations.get(NAMESPACE_UID),
-        annotations.get(EXPIRES),
-        *sorted(reference.get("uid", "") for reference in metadata.get("ownerReferences") or ()),
-    ]
+def fields(
+    kind: str, content: str | None, labels: Mapping[str, str], annotations: Mapping[str, str], owner_uids: Iterable[str]
+) -> list[str | None]:
+    """The values in a Secret that we set, for Fingerprint. `owner_uids`: those in its owner references."""
+    marks = [labels.get(MANAGED_BY), *(annotations.get(key) for key in (OWNER, NAMESPACE_UID, EXPIRES))]
+    return [kind, content, *marks, *sorted(owner_uids)]
 
 
 def may_refer(namespace: Namespace, existing: ExistingSecret | None) -> bool:

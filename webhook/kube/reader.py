@@ -13,14 +13,12 @@ from webhook.core.names import (
     ENFORCE_MOUNTABLE,
     EXPIRES,
     INJECT,
-    MANAGED_BY,
-    NAMESPACE_UID,
     OWNER,
     TRUE,
     is_ours,
 )
 from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule, find_owner
-from webhook.core.pullsecret import MAX_EXPIRIES, ExistingSecret, Fingerprint, Namespace
+from webhook.core.pullsecret import MAX_EXPIRIES, ExistingSecret, Fingerprint, Namespace, fields
 from webhook.core.times import in_utc
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Meta, NamespaceObject, SecretObject
@@ -58,7 +56,7 @@ class Reader:
         meta = seen.metadata
         labels, annotations = meta.labels or {}, meta.annotations or {}
         content, expires = (seen.data or {}).get(DOCKERCONFIG_KEY), annotations.get(EXPIRES)
-        owner = annotations.get(OWNER)
+        owner, owner_uids = annotations.get(OWNER), [reference.uid for reference in meta.owner_references or ()]
         ours = is_ours(labels)
         return ExistingSecret(
             namespace=meta.namespace,
@@ -69,17 +67,7 @@ class Reader:
             immutable=bool(seen.immutable),
             terminating=meta.deletion_timestamp is not None,
             owner=owner if owner is not None and len(owner) <= MAX_OWNER_CHARS else None,
-            digest=self.fingerprint(
-                [
-                    seen.type,
-                    content,
-                    labels.get(MANAGED_BY),
-                    owner,
-                    annotations.get(NAMESPACE_UID),
-                    expires,
-                    *sorted(reference.uid for reference in meta.owner_references or ()),
-                ]
-            ),
+            digest=self.fingerprint(fields(seen.type, content, labels, annotations, owner_uids)),
             registries=_registries(content) if ours and content else (),
             expiries=_times(expires) if ours and expires else (),
         )

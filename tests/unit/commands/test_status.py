@@ -24,7 +24,7 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
-from webhook.core.pullsecret import ExistingSecret, Namespace, Planner, Write, fields
+from webhook.core.pullsecret import ExistingSecret, Namespace, Planner, Write
 from webhook.kube.cluster import Cluster, SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
@@ -47,7 +47,7 @@ STANDING = ExistingSecret(
     False,
     False,
     "alice",
-    FINGERPRINT(fields(PLANNER.body(SPACE, GHCR.items))),
+    PLANNER.digest(PLANNER.body(SPACE, GHCR.items)),
     ("ghcr.io",),
 )
 RIGHT = Seen(STANDING, "kubernetes.io/dockerconfigjson", "space-uid", NOW, ("ghcr.io",), "")

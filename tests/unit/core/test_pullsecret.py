@@ -26,7 +26,6 @@ from webhook.core.pullsecret import (
     Planner,
     Step,
     Write,
-    fields,
     may_refer,
 )
 
@@ -53,7 +52,7 @@ def existing(namespace: Namespace = TEAM, items: tuple[Credential, ...] = (GHCR,
         False,
         False,
         namespace.owner,
-        PRINT(fields(body)),
+        PLANNER.digest(body),
         registries=tuple(sorted(c.registry for c in items)),
     )
     return replace(ours, **changes)
@@ -271,7 +270,7 @@ def test_what_holds_for_every_plan(
         assert credentials is not None
         assert not (made.in_place and found is not None and found.owner != namespace.owner)
         # What was written stands: then there is nothing more to do.
-        after = ExistingSecret("team", "s", 2, True, True, False, False, namespace.owner, PRINT(fields(made.body)))
+        after = ExistingSecret("team", "s", 2, True, True, False, False, namespace.owner, PLANNER.digest(made.body))
         assert plan(namespace, credentials, replace(after, registries=tuple(auths(made)))) == Leave()
         stood = set(found.registries) if found is not None and found.owner == namespace.owner else set()
         fresh = {c.registry for c in credentials.unexpired(NOW).items}

@@ -24,7 +24,7 @@ from webhook.core.credential import Credential
 from webhook.core.dockerconfig import render
 from webhook.core.metrics import Metrics
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, OWNER
-from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Plan, Planner, fields
+from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Plan, Planner
 from webhook.kube.cluster import SecretMeta, SecretObject
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.fastpath import ReviewProtocol
@@ -125,7 +125,7 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
     for namespace in (TEAM, FREE, NEW):
         state.namespaces.learn(namespace.name, namespace)
         state.accounts.learn(account_key(namespace.name, "default"), Account(1, "registry", enforced=False))
-    digest = FINGERPRINT(fields(PLANNER.body(TEAM, [CREDENTIAL])))
+    digest = PLANNER.digest(PLANNER.body(TEAM, [CREDENTIAL]))
     existing = ExistingSecret(
         "team", "s", 2, ours=True, dockerconfig=True, immutable=False, terminating=False, owner="alice", digest=digest
     )
