@@ -36,7 +36,7 @@ from webhook.core.credential import Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
-from webhook.core.owner import by_label
+from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import ExistingSecret, Fingerprint, Leave, Namespace, Planner
 from webhook.kube.cluster import Cluster, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
@@ -143,7 +143,7 @@ class Replica:
         self.wire = Careful(server, under_way, name)
         self.wire.view, self.wire.policed = self.state.namespaces, policed
         cluster, metrics, fingerprint = cast(Cluster, self.wire), Metrics(), Fingerprint(name.encode())
-        reader = Reader((by_label(OWNER),), lambda _: False, fingerprint, SECRET)
+        reader = Reader((OwnerRule("label", OWNER),), lambda _: False, fingerprint, SECRET)
         self.source = SecretSource(cluster, "release", self._changed, self.said.append, metrics)
         supply = Supply(
             state=self.state,

@@ -1,7 +1,7 @@
 """The configuration, as frozen values. To make one that contradicts itself raises ValueError."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 
@@ -9,7 +9,7 @@ from webhook.config.base import Expression, Key, Model, Name, Port, doc, matchin
 from webhook.config.messages import value_shown
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.names import OWNER
-from webhook.core.owner import OwnerRule, Pattern, by_annotation, by_label, by_name
+from webhook.core.owner import OwnerRule, Pattern, Place
 
 
 def _compiled(expression: str) -> re.Pattern[str]:
@@ -37,15 +37,16 @@ class _Rule(Model, frozen=True):
             return None
         return Pattern(_compiled(self.prefix), _compiled(self.owner), _compiled(rf"(?:{self.suffix})\Z"))
 
+    @property
+    def rule(self) -> OwnerRule:
+        place = cast(Place, self.__struct_config__.tag)
+        return OwnerRule(place, getattr(self, "key", ""), self.pattern)
+
 
 class LabelRule(_Rule, tag="label", tag_field="from", frozen=True, kw_only=True):
     """The owner is in a label of the namespace."""
 
     key: Key
-
-    @property
-    def rule(self) -> OwnerRule:
-        return by_label(self.key, self.pattern)
 
 
 class AnnotationRule(_Rule, tag="annotation", tag_field="from", frozen=True, kw_only=True):
@@ -53,17 +54,9 @@ class AnnotationRule(_Rule, tag="annotation", tag_field="from", frozen=True, kw_
 
     key: Key
 
-    @property
-    def rule(self) -> OwnerRule:
-        return by_annotation(self.key, self.pattern)
-
 
 class NameRule(_Rule, tag="name", tag_field="from", frozen=True):
     """The owner is in the namespace's name."""
-
-    @property
-    def rule(self) -> OwnerRule:
-        return by_name(self.pattern)
 
 
 class PullSecret(Model, frozen=True):

@@ -1,9 +1,11 @@
 """Owner rules: where in a namespace's metadata its owner is found. The first rule that finds an owner wins."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+Place = Literal["label", "annotation", "name"]
 MAX_OWNER_CHARS = 253
 """Characters. A longer text is no owner: annotations may hold 256 KiB, and no pattern is tried on those."""
 
@@ -32,37 +34,24 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class OwnerRule:
-    """`find` gives the text to look at (a label, an annotation, the name), or None. Without a pattern it is the owner.
+    """`key`: of the label or annotation to look at; empty for the name. Without a pattern the whole text is the owner.
 
     Patterns come from the administrator's configuration; a tenant's text is only ever matched against one.
     """
 
-    find: Callable[[str, Mapping[str, str], Mapping[str, str]], str | None]
+    place: Place
+    key: str = ""
     pattern: Pattern | None = None
 
     def owner(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str | None:
-        text = self.find(name, labels, annotations)
+        texts = {"label": labels, "annotation": annotations, "name": {"": name}}
+        text = texts[self.place].get(self.key)
         if not text or len(text) > MAX_OWNER_CHARS or not text.isprintable():
             return None
         return text if self.pattern is None else self.pattern.find(text) or None
 
 
-def by_label(key: str, pattern: Pattern | None = None) -> OwnerRule:
-    return OwnerRule(lambda _name, labels, _annotations: labels.get(key), pattern)
-
-
-def by_annotation(key: str, pattern: Pattern | None = None) -> OwnerRule:
-    return OwnerRule(lambda _name, _labels, annotations: annotations.get(key), pattern)
-
-
-def by_name(pattern: Pattern | None = None) -> OwnerRule:
-    return OwnerRule(lambda name, _labels, _annotations: name, pattern)
-
-
 def find_owner(
     rules: Sequence[OwnerRule], name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> str | None:
-    for rule in rules:
-        if (owner := rule.owner(name, labels, annotations)) is not None:
-            return owner
-    return None
+    return next(filter(None, (rule.owner(name, labels, annotations) for rule in rules)), None)

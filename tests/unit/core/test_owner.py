@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.core.owner import MAX_OWNER_CHARS, Pattern, by_annotation, by_label, by_name, find_owner
+from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule, Pattern, find_owner
 
-LABEL, ANNOTATION = by_label("example.com/owner"), by_annotation("example.com/tenant")
+LABEL, ANNOTATION = OwnerRule("label", "example.com/owner"), OwnerRule("annotation", "example.com/tenant")
 
 
 def pattern(prefix: str = "", owner: str = ".+", suffix: str = "") -> Pattern:
     return Pattern(re.compile(prefix), re.compile(owner), re.compile(rf"(?:{suffix})\Z"))
 
 
-NAME = by_name(pattern("project-", "[0-9]+", "-(development|staging|production)"))
+NAME = OwnerRule("name", "", pattern("project-", "[0-9]+", "-(development|staging|production)"))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_first_rule_that_says_something_wins(
 
 
 def test_the_whole_text_must_match_a_pattern() -> None:
-    rule = by_label("o", pattern("team-", "[a-z]+"))
+    rule = OwnerRule("label", "o", pattern("team-", "[a-z]+"))
     assert rule.owner("n", {"o": "team-red"}, {}) == "red"
     assert rule.owner("n", {"o": "team-red-2"}, {}) is None
     assert rule.owner("n", {"o": "my-team-red"}, {}) is None
@@ -66,14 +66,14 @@ def test_the_whole_text_must_match_a_pattern() -> None:
     ],
 )
 def test_a_text_has_one_owner(parts: Pattern, text: str, owner: str | None) -> None:
-    assert by_name(parts).owner(text, {}, {}) == owner
+    assert OwnerRule("name", "", parts).owner(text, {}, {}) == owner
 
 
 def test_what_is_not_printable_has_no_owner() -> None:
-    assert by_annotation("a", pattern(suffix="[^x]*")).owner("n", {}, {"a": "b\n"}) is None
+    assert OwnerRule("annotation", "a", pattern(suffix="[^x]*")).owner("n", {}, {"a": "b\n"}) is None
 
 
 @given(st.text(), st.dictionaries(st.text(), st.text()), st.dictionaries(st.text(), st.text()))
 def test_an_owner_is_short_and_printable(name: str, labels: dict[str, str], annotations: dict[str, str]) -> None:
-    owner = find_owner([LABEL, ANNOTATION, by_name(pattern(owner="(?s:.*)"))], name, labels, annotations)
+    owner = find_owner([LABEL, ANNOTATION, OwnerRule("name", "", pattern(owner="(?s:.*)"))], name, labels, annotations)
     assert owner is None or (0 < len(owner) <= MAX_OWNER_CHARS and owner.isprintable())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from webhook.core.errors import PullsecretError
 from webhook.core.names import DOCKERCONFIG_KEY, EXPIRES, MANAGED_BY, MANAGER, OWNER
-from webhook.core.owner import by_annotation, by_label
+from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import Fingerprint
 from webhook.kube import listing
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject, TooLarge
@@ -112,7 +112,9 @@ VALUES = st.recursive(
     ),
     max_leaves=25,
 )
-READER = Reader((by_label(OWNER), by_annotation("a")), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
+READER = Reader(
+    (OwnerRule("label", OWNER), OwnerRule("annotation", "a")), lambda _: False, Fingerprint(b"k"), "ghcr-secret"
+)
 READS: dict[type[msgspec.Struct], Callable[[Any], object]] = {
     NamespaceObject: READER.namespace,
     SecretObject: lambda seen: (READER.existing(seen), read(seen)),

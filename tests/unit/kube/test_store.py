@@ -10,14 +10,14 @@ import pytest
 from support import planted
 from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.names import MANAGER, OWNER
-from webhook.core.owner import by_label
+from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace
 from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.reader import Reader
 from webhook.kube.store import IN_FORCE_SECONDS, MAX_LOOKS, NOT_IN_FORCE_SECONDS, Lookup, PullSecrets, WritePolicy
 from webhook.kube.views import Account, State, account_key
 
-READER = Reader((by_label(OWNER),), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
+READER = Reader((OwnerRule("label", OWNER),), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 OVER = ExistingSecret("team", "uid-1", 3, True, True, False, False, "alice", b"")
 BODY = {"metadata": {"name": "ghcr-secret", "namespace": "team"}, "type": "x"}
 SEEN = {"metadata": {"name": "ghcr-secret", "namespace": "team", "uid": "uid-1", "resourceVersion": "4"}, "type": "x"}

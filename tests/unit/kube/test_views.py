@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support import planted
 from webhook.core.credential import Credential, Credentials
 from webhook.core.names import DOCKERCONFIG_KEY, ENFORCE_MOUNTABLE, EXPIRES, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
-from webhook.core.owner import by_label
+from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Write
 from webhook.kube.cluster import AccountObject, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
@@ -259,7 +259,12 @@ def test_synced_once_all_views_had_a_list() -> None:
 
 
 FINGERPRINT = Fingerprint(b"key")
-READER = Reader((by_label("owner"), by_label(OWNER)), lambda name: name == "kube-system", FINGERPRINT, "ghcr-secret")
+READER = Reader(
+    (OwnerRule("label", "owner"), OwnerRule("label", OWNER)),
+    lambda name: name == "kube-system",
+    FINGERPRINT,
+    "ghcr-secret",
+)
 
 
 def namespace(**metadata: Any) -> Namespace:
