@@ -6,30 +6,29 @@ from typing import Any
 
 from webhook.core.shown import shown
 
-_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*?)`)?$", re.DOTALL)
+_TYPES = {
+    "`object`": "a mapping",
+    "`object | null`": "a mapping",
+    "`array`": "a list",
+    "`str`": "a text",
+    "`int`": "a number",
+}
 
 
 def explained(message: str, raw: Any, schema: Mapping[str, Any]) -> str:
     """`message`: msgspec's; `raw`: what was read; `schema`: the model's JSON Schema."""
-    match = _PLACE.match(message)
-    assert match is not None
-    path = (match["path"] or "").lstrip(".")
+    problem, _, place = message.partition(" - at `$")
+    path = place.removesuffix("`").lstrip(".")
     value = _at(raw, path)
-    what = match["what"][:1].lower() + match["what"][1:]
-    for json, yaml_word in (
-        ("`object`", "a mapping"),
-        ("`object | null`", "a mapping"),
-        ("`array`", "a list"),
-        ("`str`", "a text"),
-        ("`int`", "a number"),
-    ):
-        what = what.replace(json, yaml_word)
-    # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
-    hidden = isinstance(value, dict | list) or "`object" in match["what"]
-    shown = "" if hidden or not path else f" (it is {value_shown(value)})"
+    what = problem[:1].lower() + problem[1:]
+    for json_type, yaml_type in _TYPES.items():
+        what = what.replace(json_type, yaml_type)
     if not path:
         return f"the whole file: {what}; write keys such as ownerRules: and pullSecret:"
-    return f"{path}: {_instead(path, schema) or what}{shown}"
+    # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
+    hidden = isinstance(value, dict | list) or "`object" in problem
+    seen = "" if hidden else f" (it is {value_shown(value)})"
+    return f"{path}: {_instead(path, schema) or what}{seen}"
 
 
 def value_shown(value: Any) -> str:
