@@ -140,6 +140,7 @@ class SecretSource(View[SourceSecret]):
         self._merged: dict[str, Credentials | str] = {}
         """By owner: `credentials_of` the present Secrets, if it was needed yet."""
         self._unread: set[str] = set()
+        """Since the watch failed."""
         self._failing = False
         """The watch has failed: until it works again, another replica may know something newer."""
         self._invalidated: set[str] = set()
@@ -198,6 +199,7 @@ class SecretSource(View[SourceSecret]):
         self._failure = f"the source Secrets cannot be listed ({error})"
         self._metrics.watch_failures.labels("source secrets").inc()
         self._failing = True
+        self._unread.clear()  # the next list says anew which it has and cannot read: one may be deleted meanwhile
         self.settled.set()
 
     def replace(self, items: Mapping[str, SourceSecret], version: int) -> set[str]:

@@ -21,6 +21,7 @@ from webhook.core.merge import merged
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
+from webhook.kube.listing import Unread
 from webhook.sources.secret import SecretSource, read
 
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -375,6 +376,19 @@ def test_one_may_be_for_some_namespaces_only(release: Release) -> None:
     assert {c.password for c in found.usable_in("team-b").items} == {TOKEN, OTHER}
     (taken,) = merged(found, "team-b", BEGIN).items
     assert taken.password == OTHER  # the one that is meant for this namespace
+
+
+def test_one_that_cannot_be_read_keeps_what_is_known_until_it_is_gone(release: Release) -> None:
+    release.lists(secret())
+    release.do("left_out", Unread("release", "one", 2, "it cannot be decoded"))
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+    release.do("failed", ClusterError(410, "Expired"))
+    release.do("left_out", Unread("release", "one", 2, "it cannot be decoded"))
+    release.lists(at=3)
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+    release.do("failed", ClusterError(410, "Expired"))
+    release.lists(at=4)  # it was deleted meanwhile
+    assert release.passwords("alice") == []
 
 
 def test_an_expiry_is_kept_and_shown_from_when_it_comes(release: Release) -> None:
