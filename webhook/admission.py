@@ -20,6 +20,14 @@ from webhook.kube.store import Lookup
 from webhook.kube.views import Account, State, account_key
 from webhook.supply import Supply
 
+HARMFUL = (
+    f"imagePullSecrets was left alone: {FOREIGN}, and the kubelet cannot parse it, so every pull would fail; rename or "
+    "delete it"
+)
+USELESS = (
+    f"private images cannot be pulled: {FOREIGN}, and the kubelet takes no credentials from it; rename or delete it"
+)
+
 Outcome = Literal["injected", "unchanged", "not_served", "refused"]
 
 
@@ -104,6 +112,9 @@ class Admission:
             return Answer(answer(request.uid, "", [refusal]), "refused")
         addition = self._addition(pod, account)
         warnings = [f"pull secret {self.config.pull_secret.name} is not up to date yet: {problem}"] if problem else []
+        existing = self.state.pull_secrets.get(namespace.name)
+        if existing is not None and not existing.ours and existing.kubelet == "passes over":
+            warnings.append(self._foreign(request, namespace, USELESS))
         return Answer(answer(request.uid, addition, warnings), "injected" if addition else "unchanged")
 
     async def _supplied(self, namespace: Namespace, deadline: float) -> str:
@@ -127,14 +138,16 @@ class Admission:
         if pod.too_long:
             return "imagePullSecrets was left alone: the list is too long"
         if not may_refer(namespace, self.state.pull_secrets.get(namespace.name)):
-            message = f"imagePullSecrets was left alone: {FOREIGN}, and it is no dockerconfigjson; rename or delete it"
-            self._record(request, Notice("ForeignSecret", message, namespace.name, "Secret", name))
-            return message
+            return self._foreign(request, namespace, HARMFUL)
         if account is not None and account.refuses(name):
             message = accounts.left_alone(pod.account, name)
             self._record(request, Notice(accounts.REASON, message, namespace.name, "ServiceAccount", pod.account))
             return message
         return ""
+
+    def _foreign(self, request: Request, namespace: Namespace, message: str) -> str:
+        self._record(request, Notice("ForeignSecret", message, namespace.name, "Secret", self.config.pull_secret.name))
+        return message
 
     def _record(self, request: Request, notice: Notice) -> None:
         if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)

@@ -78,12 +78,10 @@ def labelled(obj: Object, key: str, value: str = "disabled") -> Object:
 
 WEBHOOK_ONLY = {
     "pod-union-of-its-own-account": [SECRET],
-    "secret-foreign-opaque": [SECRET],
-    "secret-foreign-opaque-deployment": [SECRET],
-    "dry-run-secret-foreign-opaque": [SECRET],
+    "secret-foreign-unparsable": [SECRET],
 }
-"""Golden cases in which the net alone does not do what the webhook does, and what comes of it. What the net adds too
-much, the kubelet passes over: of a Secret that is no dockerconfigjson it takes nothing."""
+"""Golden cases in which the net alone does not do what the webhook does, and what comes of it. The net cannot see what
+is in a Secret."""
 
 
 QUICK = {

@@ -14,11 +14,12 @@ import msgspec
 from webhook.config import reading
 from webhook.config.models import Config, Tls
 from webhook.config.reading import ConfigError
-from webhook.core.credential import Credentials, canonical_registry
+from webhook.core.credential import Credentials
 from webhook.core.dockerconfig import DockerConfigError, parse
 from webhook.core.errors import PullsecretError
 from webhook.core.names import DOCKERCONFIG_KEY, OWNER
 from webhook.core.pullsecret import Fingerprint, Namespace
+from webhook.core.registry import canonical_registry
 from webhook.core.shown import quoted, shown
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, decode, is_name

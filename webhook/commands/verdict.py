@@ -7,7 +7,7 @@ from typing import Literal
 from webhook.commands.cluster_view import PullSecretObject
 from webhook.core.credential import Credentials, has_expired, next_expiry
 from webhook.core.names import NAMESPACE_UID
-from webhook.core.pullsecret import SOON, ExistingSecret, Leave, Namespace, Planner
+from webhook.core.pullsecret import SOON, UNUSED, ExistingSecret, Leave, Namespace, Planner
 from webhook.core.shown import quoted
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
@@ -95,9 +95,16 @@ class Judge:
         expiry = next_expiry(expiries, self.now)
         expires = expiry or min(expiries, default=None)
         notes = ["a credential expires soon"] if expiry and has_expired(expiry, self.now + SOON) else []
-        notes += [str(conflict)] if (conflict := self.warnings.conflicts.get(owner or "")) and not self.asked else []
+        notes += self._unused(namespace, seen, known)
         registries = seen.registries if seen.existing.ours else ()
         return Line(name, owner, state, registries, expires, seen.written, problem, "; ".join(notes))
+
+    def _unused(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> list[str]:
+        owner = namespace.owner or ""
+        if not self.asked:
+            return [str(warning)] if (warning := self.warnings.unused.get(owner)) else []
+        plan = self.planner(namespace, known, seen.existing, self.now)
+        return [notice.message for notice in plan.notices(owner) if notice.reason in UNUSED]
 
     def _why_missing(self, namespace: Namespace, known: Credentials | None) -> str:
         owner, warning = namespace.owner or "", self.warnings.of_namespace.get(namespace.name)

@@ -2,73 +2,24 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Literal
 
-from webhook.core.errors import PullsecretError
+from webhook.core.errors import CredentialError
+from webhook.core.shown import quoted
 
-DOCKER_HUB = "https://index.docker.io/v1/"
-_DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_REGISTRY = re.compile(
-    r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
-)
-"""Host, optional port, optional path; the kubelet accepts `*` in host and path."""
+_AT_AN_END = re.compile(r"\A[\x00-\x20\x7f]|[\x00-\x20\x7f]\Z")
+_INVISIBLE = re.compile("[\u00a0\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
+"""No-break and zero-width spaces, signs of direction, the byte order mark: editors and terminals add them, unseen."""
+_NAMESPACES = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,63}")
 MAX_CREDENTIALS = 200
 """Credentials of one owner in one answer of a source, usable or not."""
-MAX_REGISTRY_CHARS, MAX_VALUE_CHARS = 600, 32 * 1024
-"""Characters. The longest tokens of registries, which contain a signed document, have a few thousand."""
-
-_NO_REGISTRY = (
-    "the name of a registry is not valid: expected a host with a dot or a port and perhaps a path, as in ghcr.io/acme"
-)
-
-
-_TOO_WIDE = (
-    "the name of a registry has * in the last two parts of its host, which matches hosts of others too; write these "
-    "parts without *, as in *.example.com"
-)
-"""A token goes to every host that matches, and a pod may name any host: `*.io` also matches evil.io."""
-
-
-class CredentialError(PullsecretError):
-    """What cannot be used as a credential, or as a list of them, and what to write instead; never with its content."""
-
-
-def canonical_registry(registry: str) -> str:
-    """The key that the kubelet looks up: Docker Hub has one odd name, all others are host[:port][/path].
-
-    As in the kubelet, the version of the API is left out (https://ghcr.io/v2/). A slash after a path stays: without it
-    `ghcr.io/acme/` would match ghcr.io/acme-labs/app too.
-
-    For the kubelet `*` matches inside one part of a host's name. It is refused in the last two parts, and in an IP
-    address.
-    """
-    bare = registry.strip().removeprefix("https://").removeprefix("http://")
-    if len(bare) > MAX_REGISTRY_CHARS:
-        raise CredentialError(_NO_REGISTRY)
-    if "@" in bare:  # not quoted: it may be https://user:password@host
-        raise CredentialError("the name of a registry contains @; write its host alone, such as ghcr.io")
-    if bare and not _REGISTRY.fullmatch(bare.rstrip("/")):  # not quoted: it may be a token
-        raise CredentialError(_NO_REGISTRY)
-    host, _, path = bare.partition("/")
-    # The first part of an image's name is a host if it has a dot, a port or capitals. Capitals alone suggest a token.
-    if host and not {".", ":"} & {*host} and host != "localhost":
-        raise CredentialError(_NO_REGISTRY)
-    if "*" in host and _too_wide(host):
-        raise CredentialError(_TOO_WIDE)
-    path = re.sub("^v[12]/", "", path)
-    if host in _DOCKER_HUB_NAMES:
-        return f"docker.io/{path}" if path.strip("/") not in {"", "v1", "v2"} else DOCKER_HUB
-    return f"{host}/{path}" if path.strip("/") else host
-
-
-def _too_wide(host: str) -> bool:
-    labels = [label for label in host.partition(":")[0].split(".") if label]
-    return "*" in "".join(labels[-2:]) or labels[-1].isdigit()
+MAX_VALUE_CHARS = 32 * 1024
+"""Characters of a username or a password. The longest tokens, which contain a signed document, have a few thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +42,8 @@ NOWHERE = Origin()
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """`registry`: as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`). `expires`: as the source has it. Without
-    `namespaces`: for all of the owner's.
+    """`registry`: as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`). `expires`: as the source has it. `namespaces`:
+    names and patterns as in a shell; empty: all of the owner's.
     """
 
     registry: str
@@ -106,17 +57,17 @@ class Credential:
         if not self.registry or any(c.isspace() for c in self.registry):
             raise CredentialError("the registry is empty or has spaces; write a host such as ghcr.io")
         for name, value in (("username", self.username), ("password", self.password)):
-            if not value:
-                raise CredentialError(f"the {name} for {self.registry} is empty")
-            if len(value) > MAX_VALUE_CHARS:
-                raise CredentialError(f"the {name} for {self.registry} has more than {MAX_VALUE_CHARS} characters")
-            if _CONTROL.search(value):
-                raise CredentialError(
-                    f"the {name} for {self.registry} contains a line break or another control character; "
-                    "create it without one (printf, --from-literal)"
-                )
+            if problem := _problem(value):
+                raise CredentialError(f"the {name} for {self.registry} {problem}")
         if ":" in self.username:
             raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic does not allow")
+
+    def may_be_in(self, namespace: str) -> bool:
+        return not self.namespaces or any(fnmatchcase(namespace, pattern) for pattern in self.namespaces)
+
+    @property
+    def login(self) -> tuple[str, str]:
+        return self.username, self.password
 
     @property
     def expiry(self) -> datetime | None:
@@ -125,6 +76,20 @@ class Credential:
 
     def expired(self, now: datetime) -> bool:
         return self.expiry is not None and has_expired(self.expiry, now)
+
+
+def _problem(value: str) -> str:
+    """Line breaks inside are legal: the key file of a Google service account is a password. It may end with one."""
+    text = value.rstrip("\r\n")
+    if not value:
+        return "is empty"
+    if len(value) > MAX_VALUE_CHARS:
+        return f"has more than {MAX_VALUE_CHARS} characters"
+    if _AT_AN_END.search(text if "\n" in text else value):
+        return "begins or ends with a line break or a space; create it without one (printf, --from-literal)"
+    if _INVISIBLE.search(value):
+        return "contains an invisible character, such as a byte order mark or a no-break space; type it anew"
+    return ""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -136,7 +101,7 @@ class Credentials:
     def usable_in(self, namespace: str) -> "Credentials":
         if all(not c.namespaces for c in self.items):
             return self
-        return replace(self, items=tuple(c for c in self.items if not c.namespaces or namespace in c.namespaces))
+        return replace(self, items=tuple(c for c in self.items if c.may_be_in(namespace)))
 
     @property
     def weight(self) -> int:
@@ -148,6 +113,14 @@ class Credentials:
 
     def unexpired(self, now: datetime) -> "Credentials":
         return replace(self, items=tuple(c for c in self.items if not c.expired(now)))
+
+
+def limits(namespaces: Sequence[str]) -> tuple[str, ...]:
+    """The namespaces in which a credential may be used. Raises CredentialError for what no namespace can be called."""
+    for one in namespaces:
+        if not _NAMESPACES.fullmatch(one):
+            raise CredentialError(f"{quoted(one)} is no namespace; write names or patterns, as in team-a,team-b-*")
+    return tuple(namespaces)
 
 
 def joined(parts: Iterable[Credentials]) -> Credentials:

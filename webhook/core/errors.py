@@ -10,6 +10,10 @@ class PullsecretError(Exception):
     """Base of all errors that are shown to people: one line, and what to do next."""
 
 
+class CredentialError(PullsecretError):
+    """What cannot be used as a credential, or as a list of them, and what to write instead; never with its content."""
+
+
 class SourceUnavailable(PullsecretError):
     """No source can answer which credentials an owner has. The existing pull secrets stay unchanged.
 

@@ -1,68 +1,44 @@
-"""Which of an owner's credentials count in one namespace at one time, and which contradict each other. Pure.
+"""Which of an owner's credentials are written into one namespace at one time, and in which order. Pure.
 
-The kubelet tries every entry whose key is a prefix of the image's name, as a plain string, the longest first. So
-`ghcr.io` and `ghcr.io/alice` are both kept, from whichever sources; only entries with the same key exclude each other.
-Then an unexpired credential comes before an expired one; one that is limited to some namespaces before an unlimited
-one; then `Credentials` has the order. The last to expire comes first of the expired ones: the namespace has it already.
+The kubelet tries every credential whose key matches the image (registry.py), until one works. So all are kept: of
+different keys (`ghcr.io` and `ghcr.io/alice`), and up to MAX_SAME_KEY different ones of the same key, from whichever
+sources. Those for some namespaces only come before the others of their key; then `Credentials` has the order.
+
+An expired credential counts only if its key has no other one. Of several that is the last to expire: the namespace has
+it already.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from webhook.core.credential import Credential, Credentials, Origin
-from webhook.core.shown import some
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """`loser` has another username or password for `registry` than `winner`, which is used."""
-
-    registry: str
-    winner: Origin
-    loser: Origin
-
-    def words(self, owner: str, registries: Sequence[str]) -> str:
-        """`registries`: of all conflicts of these two."""
-        winner, loser = self.winner, self.loser
-        if winner == loser and winner.kind == "Secret":
-            who, which = f"{winner} has", "the first entry"
-        elif winner == loser:
-            who, which = f"{winner} has", "the one that expires last"
-        elif winner.source == loser.source:
-            who, which = f"source Secrets {winner.name} and {loser.name} have", f"that of {winner.name}"
-        else:
-            who, which = f"sources {winner.source} and {loser.source} have", f"that of {winner.source}"
-        return f"{who} different credentials of owner {owner} for {some(registries)}; {which} is used"
+from webhook.core.credential import Credential, Credentials
+from webhook.core.registry import MAX_SAME_KEY
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """`items`: one for each registry, expired ones too. `until`: the next expiry, when another may take its place."""
+    """`items`: of each registry the preferred one first. `left_out`: those that are too many for one registry. `until`:
+    the next expiry, when another one may take its place.
+    """
 
     items: tuple[Credential, ...]
-    conflicts: tuple[Conflict, ...]
+    left_out: tuple[Credential, ...]
     until: datetime | None
 
 
 def merged(known: Credentials, namespace: str, now: datetime) -> Merged:
     usable = known.usable_in(namespace)
-    taken: dict[str, Credential] = {}
-    conflicts: dict[Conflict, None] = {}
+    kept: dict[str, list[Credential]] = {}
+    left_out: list[Credential] = []
     for one in sorted(usable.items, key=lambda c: _rank(c, now)):
-        winner = taken.setdefault(one.registry, one)
-        if _contradicts(winner, one):
-            conflicts[Conflict(one.registry, winner.origin, one.origin)] = None
-    return Merged(tuple(taken.values()), tuple(conflicts), usable.next_expiry(now))
+        same_key = kept.setdefault(one.registry, [])
+        if any(other.login == one.login for other in same_key) or (same_key and one.expired(now)):
+            continue
+        (same_key if len(same_key) < MAX_SAME_KEY else left_out).append(one)
+    return Merged(tuple(one for ones in kept.values() for one in ones), tuple(left_out), usable.next_expiry(now))
 
 
 def _rank(c: Credential, now: datetime) -> tuple[bool, bool, float]:
-    """The lowest is used."""
+    """The lowest comes first."""
     expired = c.expired(now)
     return expired, not c.namespaces, -c.expiry.timestamp() if expired and c.expiry is not None else 0.0
-
-
-def _contradicts(one: Credential, other: Credential) -> bool:
-    """A limited credential does not contradict an unlimited one: that is what limits are for."""
-    limited_alike = bool(one.namespaces) == bool(other.namespaces)
-    return limited_alike and (one.username, one.password) != (other.username, other.password)

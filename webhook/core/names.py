@@ -36,6 +36,9 @@ MANAGER = "pullsecret-webhook"
 
 DOCKERCONFIG_TYPE = "kubernetes.io/dockerconfigjson"
 DOCKERCONFIG_KEY = ".dockerconfigjson"
+DOCKERCFG_TYPE = "kubernetes.io/dockercfg"
+DOCKERCFG_KEY = ".dockercfg"
+"""The older format, which the kubelet takes as well."""
 
 ENFORCE_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})

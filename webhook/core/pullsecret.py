@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.dockerconfig import render
-from webhook.core.merge import Conflict, merged
+from webhook.core.merge import merged
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
 from webhook.core.notice import Notice
-from webhook.core.shown import some
+from webhook.core.registry import MAX_SAME_KEY, why_unmatched
+from webhook.core.shown import few, quoted, some
 
 MAX_DATA_BYTES = 1024 * 1024
 """Bytes of data that the API server takes in a Secret."""
@@ -47,7 +48,8 @@ class Namespace:
 class ExistingSecret:
     """What is known of the Secret of our name in one namespace. Never its content: `digest` is keyed per process.
 
-    `registries` and `expiries`: the registries and expiry times of its credentials, if it is ours.
+    `registries` and `expiries`: the registries and expiry times of its credentials, if it is ours. `kubelet`: what the
+    kubelet makes of it: takes its credentials, passes over it, or fails every pull of a pod that refers to it.
     """
 
     namespace: str
@@ -61,6 +63,7 @@ class ExistingSecret:
     digest: bytes
     registries: tuple[str, ...] = field(default=(), repr=False)
     expiries: tuple[datetime, ...] = ()
+    kubelet: Literal["takes", "passes over", "fails"] = "takes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +96,45 @@ Step = Leave | Write | Delete
 class Plan:
     """What to do, and `until` when that holds if nothing changes; None: always.
 
-    For people: `conflicts` between credentials, and `expired`: the expired credentials without a replacement.
+    For people: `left_out`, the credentials that are too many for one registry; `unmatched`, those that match no image;
+    `expired`, the expired ones without a replacement.
     """
 
     step: Step
     until: datetime | None = None
-    conflicts: tuple[Conflict, ...] = ()
+    left_out: tuple[Credential, ...] = ()
+    unmatched: tuple[Credential, ...] = ()
     expired: tuple[Credential, ...] = ()
 
     def notices(self, owner: str) -> Iterator[Notice]:
         """About the objects that the credentials come from."""
-        sides = {(one.winner, one.loser): one for one in self.conflicts}
-        for (winner, loser), one in sides.items():
-            among = [other.registry for other in self.conflicts if (other.winner, other.loser) == (winner, loser)]
-            yield _of(loser, "SourceConflict", one.words(owner, among), owner)
-        for origin in dict.fromkeys(one.origin for one in self.expired):
-            registries = some([one.registry for one in self.expired if one.origin == origin])
-            message = f"{origin}: the credential of owner {owner} for {registries} has expired; renew it"
-            yield _of(origin, "CredentialExpired", message, owner)
+        for origin, ones in _by_origin(self.left_out):
+            yield _notice(origin, LEFT_OUT, f"{some([one.registry for one in ones])} {TOO_MANY}", owner)
+        for origin, ones in _by_origin(self.unmatched):
+            whys = [f"{quoted(one.registry)} matches no image: {why_unmatched(one.registry)}" for one in ones]
+            yield _notice(origin, UNMATCHED, "; ".join(few(whys)), owner)
+        for origin, ones in _by_origin(self.expired):
+            message = f"{some([one.registry for one in ones])} has expired; renew it"
+            yield _notice(origin, "CredentialExpired", message, owner)
 
 
-def _of(origin: Origin, reason: str, message: str, owner: str) -> Notice:
+def _by_origin(credentials: Sequence[Credential]) -> Iterator[tuple[Origin, list[Credential]]]:
+    for origin in dict.fromkeys(one.origin for one in credentials):
+        yield origin, [one for one in credentials if one.origin == origin]
+
+
+def _notice(origin: Origin, reason: str, rest: str, owner: str) -> Notice:
+    message = f"{origin}: the credential of owner {owner} for {rest}"
     return Notice(reason, message, origin.namespace, origin.kind, origin.name, owner=owner, source=origin.source)
 
 
 UNSERVED = "the namespace is not served"
 NO_CREDENTIAL = "the owner has no credential yet"
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
+LEFT_OUT, UNMATCHED = "CredentialLeftOut", "CredentialMatchesNothing"
+UNUSED = frozenset({LEFT_OUT, UNMATCHED})
+"""Reasons of notices about a credential that no pod can use, whatever happens."""
+TOO_MANY = f"is left out; a pull secret holds {MAX_SAME_KEY} for one registry, and the owner has others"
 UNAVAILABLE = "the source of credentials is unavailable"
 FOREIGN = "a Secret of this name is not managed by pullsecret-webhook"
 
@@ -165,7 +180,9 @@ class Planner:
         expired = tuple(c for c in found.items if c.expired(now))
         present = existing.registries if existing is not None and same else ()
         items = [c for c in found.items if not c.expired(now) or c.registry in present]
-        return Plan(self._written(namespace, items, existing, same=same), found.until, found.conflicts, expired)
+        step = self._written(namespace, items, existing, same=same)
+        unmatched = tuple(c for c in items if why_unmatched(c.registry))
+        return Plan(step, found.until, found.left_out, unmatched, expired)
 
     def _written(
         self, namespace: Namespace, items: Sequence[Credential], existing: ExistingSecret | None, *, same: bool
@@ -223,5 +240,5 @@ def fields(
 
 
 def may_refer(namespace: Namespace, existing: ExistingSecret | None) -> bool:
-    """May a pod in this namespace refer to the Secret? The kubelet uses only a dockerconfigjson."""
-    return namespace.served and (existing is None or existing.ours or existing.dockerconfig)
+    """May a pod in this namespace refer to the Secret? What the kubelet passes over may still become right."""
+    return namespace.served and (existing is None or existing.ours or existing.kubelet != "fails")

@@ -9,12 +9,21 @@ NO_TIME = "is not an RFC 3339 time such as 2030-01-31T12:00:00Z"
 OUT_OF_RANGE = "is out of range"
 
 
-def read(text: str) -> datetime:
-    """RFC 3339. Raises ValueError."""
+def end(value: datetime | float | str) -> datetime | None:
+    """When something ends: a time, RFC 3339, or seconds since 1970. Raises ValueError.
+
+    None: never. Services write that as -1, as 0, or as the year 1, which is the empty time of Go.
+    """
     try:
-        return in_utc(datetime.fromisoformat(text))
+        when = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         raise ValueError(NO_TIME) from None
+    if isinstance(when, datetime):
+        return None if when.year == 1 else in_utc(when)
+    try:
+        return None if when in (-1, 0) else datetime.fromtimestamp(when, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(OUT_OF_RANGE) from None
 
 
 def in_utc(when: datetime) -> datetime:

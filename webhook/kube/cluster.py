@@ -52,6 +52,8 @@ MAX_ANSWER_BYTES, MAX_REFUSAL_BYTES = 32 * 1024 * 1024, 64 * 1024
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 """Accept header for metadata only; `{}` is `List` for lists."""
+APPLY_PATCH = "application/apply-patch+yaml; charset=utf-8"
+"""With its charset the client sends bytes as they are."""
 MERGE_PATCH = "application/merge-patch+json"
 
 T = TypeVar("T")
@@ -249,11 +251,11 @@ class Cluster:
                 raise ClusterError(0, type(e).__name__) from None
 
     async def apply(self, path: str, body: Any, *, manager: str, force: bool = False, dry_run: bool = False) -> bytes:
-        """Server-side apply. The client sends JSON, which is YAML too."""
+        """Server-side apply. JSON is YAML too, but for characters that the client would escape as two surrogates."""
         query = {"fieldManager": manager, "force": "true" if force else "false"}
         if dry_run:
             query["dryRun"] = "All"
-        return await self.call("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
+        return await self.call("PATCH", path, query=query, body=msgspec.json.encode(body), content_type=APPLY_PATCH)
 
 
 async def _body(response: aiohttp.ClientResponse, at_most: int) -> bytes:

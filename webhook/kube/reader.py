@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, islice
 
-from webhook.core.dockerconfig import registries
+from webhook.core.dockerconfig import of_kubelet, registries
 from webhook.core.names import (
     DOCKERCONFIG_KEY,
     DOCKERCONFIG_TYPE,
@@ -70,6 +70,7 @@ class Reader:
             digest=self.fingerprint(fields(seen.type, content, labels, annotations, owner_uids)),
             registries=_registries(content) if ours and content else (),
             expiries=_times(expires) if ours and expires else (),
+            kubelet="takes" if ours else of_kubelet(seen.type, seen.data or {}),
         )
 
     def account(self, seen: AccountObject) -> Account:

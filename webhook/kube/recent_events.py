@@ -18,6 +18,7 @@ import msgspec
 
 from webhook.config.models import Config
 from webhook.core.names import MANAGER, OWNER, SOURCE
+from webhook.core.pullsecret import UNUSED
 from webhook.core.shown import quoted
 from webhook.kube.cluster import Cluster, Object
 from webhook.kube.events import LEFT_OUT, current_for
@@ -50,13 +51,13 @@ class WarningEvent:
 @dataclass(frozen=True, slots=True)
 class RecentWarnings:
     """The newest of each. `of_namespace`: why the pull secret there is not what it should be. `of_owner`: what is wrong
-    with one owner's credentials in a source. `conflicts`: which of an owner's credentials are not used. `of_source`:
+    with one owner's credentials in a source. `unused`: which of an owner's credentials are not used. `of_source`:
     what is wrong with a source as a whole, by source and reason.
     """
 
     of_namespace: dict[str, WarningEvent] = field(default_factory=dict)
     of_owner: dict[str, WarningEvent] = field(default_factory=dict)
-    conflicts: dict[str, WarningEvent] = field(default_factory=dict)
+    unused: dict[str, WarningEvent] = field(default_factory=dict)
     of_source: dict[tuple[str, str], WarningEvent] = field(default_factory=dict)
 
     @property
@@ -87,7 +88,7 @@ async def recent_warnings(cluster: Cluster, config: Config, namespace: str | Non
     found = RecentWarnings()
     async for event, warning in _current(cluster, None if namespace is None else {namespace, config.namespace}, now):
         owner, source = event.annotation(OWNER), event.annotation(SOURCE)
-        in_a_source_secret = event.involved_object.kind == "Secret" and warning.reason == "SourceConflict"
+        in_a_source_secret = event.involved_object.kind == "Secret" and warning.reason in UNUSED
         about_sources = (
             warning.namespace == config.namespace
             and (event.involved_object == service or in_a_source_secret)
@@ -96,7 +97,7 @@ async def recent_warnings(cluster: Cluster, config: Config, namespace: str | Non
         if event.involved_object == secret and warning.reason in NOT_SUPPLIED:
             _keep_newest(found.of_namespace, warning.namespace, warning)
         elif about_sources and owner:
-            _keep_newest(found.conflicts if warning.reason == "SourceConflict" else found.of_owner, owner, warning)
+            _keep_newest(found.unused if warning.reason in UNUSED else found.of_owner, owner, warning)
         elif about_sources and source:
             _keep_newest(found.of_source, (source, warning.reason), warning)
     return found

@@ -6,15 +6,17 @@ still encrypted cannot be used: no registry accepts it, and it would replace one
 """
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from webhook.config.sourceconfig import Fields
 from webhook.core import times
-from webhook.core.credential import MAX_CREDENTIALS, Credential, CredentialError, canonical_registry
+from webhook.core.credential import MAX_CREDENTIALS, Credential
 from webhook.core.dockerconfig import Parsed, crowded, parse
+from webhook.core.errors import CredentialError
+from webhook.core.registry import canonical_registry
 from webhook.core.shown import few
 from webhook.sources.encrypted import is_sealed
 
@@ -71,14 +73,11 @@ def _text(item: dict[str, Any], path: str, default: str | None) -> str:
 
 
 def _expires(value: Any) -> datetime | None:
-    """RFC 3339, or seconds since 1970."""
     if value is None:
         return None
-    with suppress(ValueError, OverflowError, OSError):  # the last two: out of range
-        if isinstance(value, str):
-            return times.read(value)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
+    with suppress(ValueError):
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return times.end(value)
     raise CredentialError(f"its end {times.NO_TIME}, nor seconds since 1970")
 
 

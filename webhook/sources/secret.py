@@ -12,12 +12,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from webhook.core import times
-from webhook.core.credential import Credential, CredentialError, Credentials, Origin, canonical_registry, joined
-from webhook.core.dockerconfig import Parsed, parse
-from webhook.core.errors import PullsecretError, SourceUnavailable
+from webhook.core.credential import Credential, Credentials, Origin, joined, limits
+from webhook.core.dockerconfig import Parsed, parse, parse_dockercfg
+from webhook.core.errors import CredentialError, PullsecretError, SourceUnavailable
 from webhook.core.metrics import Metrics
-from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, NAMESPACES, OWNER, REGISTRY
+from webhook.core.names import (
+    DOCKERCFG_KEY,
+    DOCKERCFG_TYPE,
+    DOCKERCONFIG_KEY,
+    DOCKERCONFIG_TYPE,
+    EXPIRES,
+    NAMESPACES,
+    OWNER,
+    REGISTRY,
+)
 from webhook.core.notice import Notice, Record
+from webhook.core.registry import canonical_registry
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.kube.listing import Unread
 from webhook.kube.reader import version
@@ -80,6 +90,8 @@ def _owner(seen: SecretObject) -> str:
 def _content(seen: SecretObject) -> Parsed:
     if seen.type == DOCKERCONFIG_TYPE:
         return parse(_value(seen, DOCKERCONFIG_KEY))
+    if seen.type == DOCKERCFG_TYPE:
+        return parse_dockercfg(_value(seen, DOCKERCFG_KEY))
     if seen.type == BASIC_AUTH_TYPE:
         registry = (seen.metadata.annotations or {}).get(REGISTRY, DEFAULT_REGISTRY)
         username, password = (_text(seen, key) for key in ("username", "password"))
@@ -106,17 +118,17 @@ def _text(seen: SecretObject, key: str) -> str:
 
 def _namespaces(text: str | None) -> tuple[str, ...]:
     """Empty without the annotation: all namespaces. An annotation without a name is an error, and never means all."""
-    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
     if text is not None and not names:
         raise CredentialError(f"its annotation {NAMESPACES} has no namespace; list some, or remove it")
-    return names
+    return limits(names)
 
 
 def _expiry(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return times.read(text)
+        return times.end(text)
     except ValueError as e:
         raise CredentialError(f"its annotation {EXPIRES} {e}") from None
 

@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from webhook.core import times
-from webhook.core.credential import Credential, CredentialError, Credentials, canonical_registry
-from webhook.core.errors import SourceUnavailable
+from webhook.core.credential import Credential, Credentials, limits
+from webhook.core.errors import CredentialError, SourceUnavailable
+from webhook.core.registry import canonical_registry
 from webhook.sources.encrypted import Keys, SealedError, is_sealed, unseal
 
 REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com", "bitbucket": ""}
@@ -114,7 +115,7 @@ def _time(row: Row, name: str) -> datetime | None:
     if not isinstance(value, datetime):
         raise CredentialError(f"its column {name} is not a time")
     try:
-        return times.in_utc(value)
+        return times.end(value)
     except ValueError as e:
         raise CredentialError(f"its column {name} {e}; write null for no end") from None
 
@@ -126,4 +127,4 @@ def _namespaces(row: Row) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
         raise CredentialError("its column namespaces is not a list of names; write names, or null for all")
-    return tuple(value)
+    return limits(value)

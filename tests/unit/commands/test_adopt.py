@@ -217,7 +217,8 @@ def test_content_that_nobody_can_read_is_no_loss(data: dict[str, str]) -> None:
         ("ghcr.io/alice", "ghcr.io", True),
         ("ghcr.io/alice2", "ghcr.io/alice", True),  # a prefix is a prefix, also for the kubelet
         ("ghcr.io.example.com", "ghcr.io", False),
-        ("registry.hub.docker.com", "https://index.docker.io/v1/", True),
+        ("docker.io", "https://index.docker.io/v1/", True),
+        ("registry.hub.docker.com", "https://index.docker.io/v1/", False),
         ("quay.io", "ghcr.io", False),
     ],
 )

@@ -25,6 +25,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import ExistingSecret, Namespace, Planner, Write
+from webhook.core.registry import MAX_SAME_KEY
 from webhook.kube.cluster import Cluster, SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
@@ -274,7 +275,7 @@ def test_pods_whose_account_forbids_it_are_not_helped_by_being_created_anew() ->
 # -- sources that are not asked from here --
 
 ELSEWHERE = {"sources": [{"from": "sql", "urlFile": "/u", "preset": "git-connections"}, {"from": "secrets"}]}
-BROKEN, REFUSED, CONFLICT = "row: of alice", "alice: x has: y for z", "a for b has: c"
+BROKEN, REFUSED, TOO_MANY = "row: of alice", "alice: x has: y for z", "a for b has: c"
 """Owners as unlike a name as can be."""
 
 
@@ -290,8 +291,9 @@ class Remote:
         one, other = (Credential("ghcr.io", name, planted.token()) for name in "ab")
         if owner == BROKEN:
             return Answer(Credentials((one,)), 60.0, problems=("credential 1: it has no string at username",))
-        if owner == CONFLICT:
-            return Answer(Credentials((one, other)), 60.0)
+        if owner == TOO_MANY:
+            many = (replace(other, username=f"u{number}") for number in range(MAX_SAME_KEY))
+            return Answer(Credentials((one, *many)), 60.0)
         if owner == "ended":
             return Answer(Credentials((replace(one, expires=NOW - timedelta(days=1)),)), 60.0)
         raise SourceUnavailable("row 1: its token is encrypted; set decrypt", everybody=owner == "everybody")
@@ -304,7 +306,7 @@ class Remote:
 
 
 OWN = "an Event in pullsecret-webhook"
-OWNERS = [BROKEN, REFUSED, CONFLICT, "ended", "everybody"]
+OWNERS = [BROKEN, REFUSED, TOO_MANY, "ended", "everybody"]
 
 
 def warnings() -> list[Object]:
@@ -360,8 +362,8 @@ def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
     assert existing[REFUSED].problem == f'the Secret may be outdated; {OWN} says: "{refused}"'
     assert existing[BROKEN].problem == f'the Secret may be outdated; {OWN} says: "{broken}"'
     assert "the credential of owner ended for ghcr.io has expired; renew it" in missing["ended"].problem
-    assert "different credentials of owner a for b has: c for ghcr.io" in existing[CONFLICT].note
-    assert not existing[CONFLICT].problem
+    assert "the credential of owner a for b has: c for ghcr.io is left out" in existing[TOO_MANY].note
+    assert not existing[TOO_MANY].problem
     for owner in ("ended", "everybody", "fine"):
         assert (existing[owner].state, existing[owner].problem) == ("right", "")
     assert not planted.leaks(repr(missing) + repr(existing))
@@ -458,7 +460,7 @@ def test_an_event_that_a_tenant_may_have_made_makes_nothing_better() -> None:
     right, wrong = as_the_webhook_writes(source), {"metadata": {"name": "ghcr-secret", "namespace": "team"}}
     soothing = [
         forged(reason, "all is well\nteam  alice  right", at, **about)
-        for reason in ("SupplyFailed", "TugOfWar", "SourceUnavailable", "SourceConflict", "CredentialExpired", "x")
+        for reason in ("SupplyFailed", "TugOfWar", "SourceUnavailable", "CredentialLeftOut", "CredentialExpired", "x")
         for at in (NOW, NOW + timedelta(days=999))
         for about in ({}, {"kind": "Service", "name": "pullsecret-webhook"})
     ]

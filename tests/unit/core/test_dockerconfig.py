@@ -2,14 +2,17 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
-from webhook.core.credential import DOCKER_HUB, Credential, CredentialError, Credentials, canonical_registry
-from webhook.core.dockerconfig import DockerConfigError, parse, render
+from webhook.core.credential import Credential, Credentials
+from webhook.core.dockerconfig import DockerConfigError, parse, parse_dockercfg, render
+from webhook.core.errors import CredentialError
+from webhook.core.registry import DOCKER_HUB, MAX_SAME_KEY, canonical_registry, spellings, why_unmatched
 
 TOKEN = planted.token()
 
@@ -39,6 +42,7 @@ def config(**entry: object) -> bytes:
         {"auth": b64(f"alice:{TOKEN}").rstrip("=")},  # the kubelet takes it without padding
         {"auth": wrapped(f"alice:{TOKEN}")},  # and Go's decoder leaves out line breaks
         {"auth": None, "username": "alice", "password": TOKEN, "identitytoken": None},  # null is empty in Go
+        {"Username": "alice", "PASSWORD": TOKEN},  # names of fields in any case
     ],
 )
 def test_what_the_kubelet_understands(entry: dict[str, object]) -> None:
@@ -62,7 +66,13 @@ def test_what_the_kubelet_understands(entry: dict[str, object]) -> None:
         ({"auth": TOKEN}, "not the base64"),
         ({"auth": b64(TOKEN)}, "not the base64 of username:password"),
         ({"auth": b64(b64(f"alice:{TOKEN}"))}, "base64-encoded twice"),
-        ({"username": "a:b", "password": TOKEN}, "colon"),
+        ({"auth": b64("00000000-0000-0000-0000-000000000000:"), "identitytoken": TOKEN}, "only an identitytoken"),
+        ({"username": "alice", "password": f"{TOKEN}\n"}, "line break"),
+        ({"username": "alice", "password": f" {TOKEN}"}, "begins or ends with a line break or a space"),
+        ({"username": "alice\t", "password": TOKEN}, "begins or ends"),
+        ({"username": "alice", "password": f"\ufeff{TOKEN}"}, "an invisible character, such as a byte order mark"),
+        ({"username": "alice", "password": f"{TOKEN}\u00a0"}, "an invisible character"),
+        ({"username": "al\u200bice", "password": TOKEN}, "an invisible character"),
         ({"username": ["alice"], "password": TOKEN}, "not an object of strings"),
     ],
 )
@@ -115,9 +125,12 @@ def test_a_bad_entry_among_good_ones_is_named_and_left_out() -> None:
         ("docker.io", DOCKER_HUB),
         ("https://index.docker.io/v1/", DOCKER_HUB),
         ("index.docker.io", DOCKER_HUB),
-        ("registry-1.docker.io/v2", DOCKER_HUB),
+        ("registry-1.docker.io/v2", "registry-1.docker.io"),
         ("docker.io/acme", "docker.io/acme"),
-        ("https://index.docker.io/v1/acme/", "docker.io/acme/"),
+        ("https://index.docker.io/v1/acme/", "index.docker.io/acme/"),
+        ("https://user:pass@ghcr.io?a=b#c", "ghcr.io"),
+        ("ghcr.io:/acme", "ghcr.io/acme"),
+        ("ghcr.io/%61cme", "ghcr.io/acme"),
         ("ghcr.io/acme/", "ghcr.io/acme/"),
         ("https://ghcr.io/v2/", "ghcr.io"),
         ("https://ghcr.io/v2/acme", "ghcr.io/acme"),
@@ -134,10 +147,13 @@ def test_a_password_is_in_no_repr() -> None:
 
 
 @pytest.mark.parametrize("key", [f"https://alice:{TOKEN}@ghcr.io", f"{TOKEN}@ghcr.io/acme"])
-def test_a_password_in_a_registry_is_refused_and_not_shown(key: str) -> None:
-    with pytest.raises(DockerConfigError, match="write its host alone") as refused:
+def test_a_password_in_a_registry_counts_for_nothing_and_is_not_shown(key: str) -> None:
+    """As with the kubelet, which reads only the host."""
+    with pytest.raises(DockerConfigError, match=r"auth for ghcr\.io(/acme)? is not the base64") as refused:
         parse(json.dumps({"auths": {key: {"auth": "x"}}}).encode())
     assert planted.leaks(str(refused.value)) == []
+    (credential,) = parse(json.dumps({"auths": {key: {"auth": b64("alice:x")}}}).encode()).credentials
+    assert not planted.leaks(repr(credential))
 
 
 @pytest.mark.parametrize("key", [TOKEN, f"https://{TOKEN}", f"{TOKEN}/acme", f"{TOKEN} ", "acme"])
@@ -211,7 +227,105 @@ def test_a_registry_without_a_host_is_refused(registry: str) -> None:
         Credential(registry, "alice", "x")
 
 
-printable = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=30)
+KEY_FILE = '{\n  "type": "service_account",\n  "private_key": "-----BEGIN\\n"\n}\n'
+"""As Google hands it out: a password of several lines."""
+
+
+@pytest.mark.parametrize("password", [KEY_FILE, KEY_FILE.rstrip(), KEY_FILE.replace("\n", "\r\n"), "a\tb", "a b"])
+def test_a_password_of_several_lines_stays_as_it_is(password: str) -> None:
+    for entry in ({"username": "_json_key", "password": password}, {"auth": b64(f"_json_key:{password}")}):
+        (credential,) = parse(config(**entry)).credentials
+        assert (credential.username, credential.password) == ("_json_key", password)
+
+
+def test_behind_the_first_colon_all_is_the_password() -> None:
+    (credential,) = parse(config(username="a:b", password="c")).credentials
+    assert credential.login == ("a", "b:c")
+    with pytest.raises(CredentialError, match="colon"):
+        Credential("ghcr.io", "a:b", "c")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (
+            {"credsStore": "desktop"},
+            'no "auths" object; by credsStore, the password is on the machine where docker login',
+        ),
+        ({"auths": {}, "credHelpers": {"ghcr.io": "x"}}, "no entry under auths; by credHelpers"),
+        (
+            {"auths": {"ghcr.io": {}}, "credsStore": "desktop"},
+            "nor username and password; by credsStore, the password is",
+        ),
+    ],
+)
+def test_what_docker_login_leaves_is_named(data: dict[str, object], why: str) -> None:
+    with pytest.raises(DockerConfigError, match=why):
+        parse(json.dumps(data).encode())
+
+
+def test_the_older_format_is_read() -> None:
+    (credential,) = parse_dockercfg(b'{"ghcr.io": {"username": "alice", "password": "x"}}').credentials
+    assert (credential.registry, credential.login) == ("ghcr.io", ("alice", "x"))
+    for data in (b"", b"x", b"[]"):
+        with pytest.raises(DockerConfigError, match="not a JSON object"):
+            parse_dockercfg(data)
+
+
+def written(*items: Credential) -> dict[str, str]:
+    return {key: entry["username"] for key, entry in json.loads(render(items))["auths"].items()}
+
+
+def test_each_of_several_credentials_for_one_registry_has_a_spelling_of_its_own() -> None:
+    several = [Credential("ghcr.io", f"u{n}", "p") for n in range(3)]
+    assert written(*several) == {"ghcr.io": "u0", "https://ghcr.io": "u1", "https://ghcr.io/v1/": "u2"}
+    paths = [replace(one, registry="ghcr.io/acme") for one in several]
+    assert written(*paths) == {"ghcr.io/acme": "u0", "https://ghcr.io/acme": "u1", "https://ghcr.io/v1/acme": "u2"}
+    hub = [replace(one, registry=DOCKER_HUB) for one in several]
+    assert written(*hub) == {DOCKER_HUB: "u0", "https://index.docker.io": "u1", "https://index.docker.io/v2/": "u2"}
+
+
+@pytest.mark.parametrize("registry", ["ghcr.io", "ghcr.io/acme", "ghcr.io/v1/acme", DOCKER_HUB, "docker.io/a"])
+def test_there_are_as_many_spellings_as_are_needed(registry: str) -> None:
+    assert {canonical_registry(one) for one in spellings(registry)} == {registry}
+    assert len(spellings(registry)) >= MAX_SAME_KEY
+
+
+def test_docker_hub_under_another_name_has_that_name_and_the_usual_one() -> None:
+    other = Credential("registry-1.docker.io", "a", "p")
+    assert written(other) == {"registry-1.docker.io": "a", DOCKER_HUB: "a"}
+    path = Credential("registry.hub.docker.com/acme", "b", "p")
+    assert written(path) == {"registry.hub.docker.com/acme": "b", "docker.io/acme": "b"}
+    # The kubelet tries the usual key only if no other one matches, so docker.io/acme would hide it.
+    assert written(path, Credential(DOCKER_HUB, "c", "p")) == {
+        "registry.hub.docker.com/acme": "b",
+        "docker.io/acme": "b",
+        "docker.io": "c",
+        DOCKER_HUB: "c",
+    }
+
+
+@pytest.mark.parametrize(
+    ("registry", "why"),
+    [
+        ("harbor.example.com/v2", "no image has /v2 behind harbor.example.com; write harbor.example.com"),
+        ("harbor.example.com/harbor/projects", "no image has /harbor/projects behind harbor.example.com"),
+        ("harbor.example.com:443", "with the port; write harbor.example.com"),
+        ("Harbor.example.com/a", "capitals match only images that are written with them; write harbor.example.com/a"),
+        ("hub.docker.com", "write docker.io"),
+        *(
+            (right, "")
+            for right in ("ghcr.io", "a.b:5000", "a.b/v2/x", "a.b/v2-x", DOCKER_HUB, "a.b/harborx", "[::1]:5000")
+        ),
+    ],
+)
+def test_a_name_that_no_image_has_is_told(registry: str, why: str) -> None:
+    told = why_unmatched(registry)
+    assert why in told
+    assert bool(why) == bool(told)
+
+
+printable = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cf", "Z")), min_size=1, max_size=30)
 credentials = st.builds(
     Credential,
     st.sampled_from(["ghcr.io", "harbor.example.com", "a.example.com:5000/team", DOCKER_HUB]),
@@ -222,10 +336,10 @@ credentials = st.builds(
 
 @given(st.lists(credentials, min_size=1, unique_by=lambda credential: credential.registry))
 def test_what_is_written_is_read_and_order_does_not_matter(items: list[Credential]) -> None:
-    written = render(items)
-    assert written == render(reversed(items))
-    assert set(parse(written).credentials) == set(items)
-    for entry in json.loads(written)["auths"].values():
+    text = render(items)
+    assert text == render(items[::-1])
+    assert set(parse(text).credentials) == set(items)
+    for entry in json.loads(text)["auths"].values():
         assert base64.b64decode(entry["auth"]).decode() == f"{entry['username']}:{entry['password']}"
 
 

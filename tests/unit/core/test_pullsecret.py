@@ -28,6 +28,7 @@ from webhook.core.pullsecret import (
     Write,
     may_refer,
 )
+from webhook.core.registry import MAX_SAME_KEY
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 PRINT = Fingerprint(b"k" * 32)
@@ -193,19 +194,26 @@ def test_a_plan_holds_until_the_next_credential_here_ends() -> None:
 def test_however_many_registries_there_are_a_source_is_reported_once() -> None:
     """Of what is reported, little is remembered; what is not would be reported again each time."""
     origins = [Origin("secrets", "release", "Secret", name) for name in ("one", "two")]
+    many = [
+        replace(GHCR, registry=f"{n}.example:443", password=f"{n}-{origin.name}", origin=origin, expires=expires)
+        for n in range(40)
+        for origin, expires in zip(origins, (None, EXPIRED.expires), strict=True)
+    ]
+    too_many = [replace(many[0], password=str(n)) for n in range(MAX_SAME_KEY)]
     known = Credentials(
-        tuple(
-            replace(EXPIRED, registry=f"{n}.example", password=f"p-{origin.name}", origin=origin)
-            for n in range(40)
-            for origin in origins
-        )
+        (*many, *too_many, *(replace(EXPIRED, registry=f"{n}.x", origin=origins[1]) for n in range(40)))
     )
     notices = list(PLANNER(TEAM, known, None, NOW).notices("alice"))
     assert [(notice.reason, notice.name) for notice in notices] == [
-        ("SourceConflict", "two"),
-        ("CredentialExpired", "one"),
+        ("CredentialLeftOut", "one"),
+        ("CredentialMatchesNothing", "one"),
+        ("CredentialExpired", "two"),
     ]
-    assert all("and 35 more" in notice.message for notice in notices)
+    assert "0.example:443 is left out; a pull secret holds 6 for one registry" in notices[0].message
+    assert "source Secret one: the credential of owner alice for 0.example:443 matches no" in notices[1].message
+    assert "write 0.example" in notices[1].message
+    assert "more" in notices[1].message
+    assert "and 35 more has expired; renew it" in notices[2].message
 
 
 def test_keep_leaves_what_is_unowned() -> None:
@@ -220,7 +228,13 @@ def test_a_plan_shows_no_token() -> None:
 
 @pytest.mark.parametrize(
     ("seen", "refers"),
-    [(None, True), (existing(), True), (FOREIGN_SECRET, True), (replace(FOREIGN_SECRET, dockerconfig=False), False)],
+    [
+        (None, True),
+        (existing(), True),
+        (FOREIGN_SECRET, True),
+        (replace(FOREIGN_SECRET, dockerconfig=False, kubelet="passes over"), True),
+        (replace(FOREIGN_SECRET, kubelet="fails"), False),
+    ],
 )
 def test_may_refer(seen: ExistingSecret | None, refers: bool) -> None:
     assert may_refer(TEAM, seen) is refers

@@ -59,11 +59,11 @@ def by_hand(*, namespace: str = OWN, kind: str = "Service", name: str = SERVICE,
 @pytest.mark.parametrize("owner", [HOSTILE, "a for b", "source sql", "\u3164", "\u00e9" * MAX_OWNER_CHARS])
 def test_an_owner_is_found_whatever_it_is_called(owner: str) -> None:
     others = [about_source("SourceUnavailable", UNAVAILABLE.format(other), other) for other in ("alice", HOSTILE[:8])]
-    conflict = about_source("SourceConflict", f"different credentials of owner {owner} for x", owner, source="")
+    unused = about_source("CredentialLeftOut", f"the credential of owner {owner} for x is left out", owner, source="")
     notice = about_source("SourceUnavailable", UNAVAILABLE.format(owner), owner)
-    found = read(written([*others, notice, conflict], OWN, NOW))
+    found = read(written([*others, notice, unused], OWN, NOW))
     assert found.of_owner.keys() == {"alice", HOSTILE[:8], owner}
-    assert found.conflicts.keys() == {owner}
+    assert found.unused.keys() == {owner}
     assert not found.of_source
     assert not found.of_namespace
 
@@ -74,13 +74,13 @@ def test_every_owner_comes_back_and_what_is_too_long_for_one_is_nobodys(owner: s
     assert found == owner if len(owner) <= MAX_OWNER_CHARS else len(found) == MAX_OWNER_CHARS + 1
 
 
-def test_a_conflict_may_be_about_a_source_secret_and_nothing_else_may() -> None:
-    conflict = Notice("SourceConflict", "x", OWN, "Secret", "alice", owner="alice", source="secrets")
+def test_an_unused_credential_may_be_about_a_source_secret_and_nothing_else_may() -> None:
+    unused = Notice("CredentialMatchesNothing", "x", OWN, "Secret", "alice", owner="alice", source="secrets")
     broken = Notice("SourceSecretBroken", "y", OWN, "Secret", "bob", owner="bob", source="secrets")
-    found = read(written([conflict, broken], OWN, NOW))
-    assert found.conflicts.keys() == {"alice"}
+    found = read(written([unused, broken], OWN, NOW))
+    assert found.unused.keys() == {"alice"}
     assert not found.of_owner
-    assert not read(written([Notice("SourceConflict", "x", "team", "Secret", "s", owner="alice")], OWN, NOW)).conflicts
+    assert not read(written([Notice("CredentialLeftOut", "x", "team", "Secret", "s", owner="alice")], OWN, NOW)).unused
 
 
 def test_of_a_source_as_a_whole_the_newest_of_each_reason_counts() -> None:

@@ -180,13 +180,15 @@ NOT_BASE64 = {"username": b64("u"), "password": f"{TOKEN}!"}
         (secret(kind=DOCKERCONFIG, data={".dockerconfigjson": b64(f"{{{TOKEN}")}), "it is not JSON"),
         (secret(data=NOT_BASE64), "the key password is not base64"),
         (secret(data={"username": b64("u"), "password": b64(b"\xff")}), "the key password is not UTF-8"),
-        (secret(data={"username": b64("u"), "password": b64(TOKEN + "\n")}), "contains a line break"),
+        (secret(data={"username": b64("u"), "password": b64(TOKEN + "\n")}), "ends with a line break"),
         (secret(data={"username": b64("u"), "password": ""}), "the password for ghcr.io is empty"),
         (secret(registry=""), "the registry is empty"),
-        (secret(registry=f"https://u:{TOKEN}@ghcr.io"), "write its host alone"),
         (secret(expires="soon"), f"its annotation {EXPIRES} is not an RFC 3339 time"),
         (secret(expires=""), f"its annotation {EXPIRES} is not an RFC 3339 time"),
-        (secret(expires="9999-12-31T23:59:59-05:00"), f"its annotation {EXPIRES} is not an RFC 3339 time"),
+        (secret(expires="9999-12-31T23:59:59-05:00"), f"its annotation {EXPIRES} is out of range"),
+        (secret(namespaces="team-a team-b"), '"team-a team-b" is no namespace; write names or patterns, as in team-a,'),
+        (secret(namespaces='["team-a"]'), "is no namespace"),
+        (secret(namespaces="team-a,Team-b"), "Team-b is no namespace"),
     ],
 )
 def test_a_broken_one_is_named_and_says_what_is_wrong(release: Release, seen: SecretObject, why: str) -> None:
@@ -374,8 +376,13 @@ def test_one_may_be_for_some_namespaces_only(release: Release) -> None:
 
     assert [c.password for c in found.usable_in("team-c").items] == [TOKEN]
     assert {c.password for c in found.usable_in("team-b").items} == {TOKEN, OTHER}
-    (taken,) = merged(found, "team-b", BEGIN).items
-    assert taken.password == OTHER  # the one that is meant for this namespace
+    release.lists(secret("special", data=special, namespaces="team-*,x-[0-9]?"), at=2)
+    found = asyncio.run(release.source.credentials("alice"))
+    assert [len(found.usable_in(name).items) for name in ("team-a", "x-1y", "x-y1", "steam-a")] == [1, 1, 0, 0]
+    release.lists(secret("everywhere"), secret("special", data=special, namespaces=" team-a, team-b,,"), at=3)
+    found = asyncio.run(release.source.credentials("alice"))
+    first, _ = merged(found, "team-b", BEGIN).items
+    assert first.password == OTHER  # the one that is meant for this namespace
 
 
 def test_one_that_cannot_be_read_keeps_what_is_known_until_it_is_gone(release: Release) -> None:

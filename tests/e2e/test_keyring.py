@@ -1,0 +1,114 @@
+"""What we write, held against what the user's own Secrets would give, by the kubelet's own code."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controlplane.keyring import Keyring, keyring, secret
+from webhook.core.credential import Credentials, joined
+from webhook.core.dockerconfig import of_kubelet, parse, render
+from webhook.core.merge import merged
+
+pytestmark = pytest.mark.cluster
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+HOSTS = ["ghcr.io", "docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "localhost"]
+HOSTS += ["harbor.example.com", "harbor.example.com:5000", "eu.example.com:5000", "[::1]:5000", "10.0.0.1"]
+PATHS = ["", "/", "/acme", "/acme/", "/acme/app", "/v2-tools", "/v1", "//", "/%61cme", "/Acme"]
+IMAGES = [f"{host}/{path}" for host in HOSTS for path in ("app", "acme", "acme/app", "acme-labs/app", "v2-tools/app")]
+IMAGES += ["us.example.com:5000/acme/app", "app", "acme/app"]
+
+keys = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "", "https://", "http://"]),
+        st.sampled_from(["", "", "", "user:pass@", "user@"]),
+        st.sampled_from([*HOSTS, "*.example.com:5000", "ghcr.io:", "Harbor.example.com"]),
+        st.sampled_from(["", "", "/v1", "/v2", "/v2/v1"]),
+        st.sampled_from(PATHS),
+        st.sampled_from(["", "", "", "?a=b", "#c"]),
+    ),
+)
+words = st.sampled_from(["alice", "bob", "robot$a+b", "\u540d"])
+passwords = st.sampled_from(["p", "q:r", '{\n  "type": "service_account"\n}\n', "a\tb", "\u5bc6", "x y"])
+entries = st.one_of(
+    st.builds(lambda u, p: {"username": u, "password": p}, words, passwords),
+    st.builds(lambda u, p: {"Username": u, "PASSWORD": p, "email": "x"}, words, passwords),
+    st.builds(lambda u, p: {"auth": _auth(u, p), "username": "other", "identitytoken": None}, words, passwords),
+    st.builds(lambda u, p: {"auth": _auth(u, p).rstrip("=") + "\n"}, words, passwords),
+    st.builds(lambda u, p: {"username": f"{u}:x", "password": p}, words, passwords),
+)
+files = st.lists(st.dictionaries(keys, entries, min_size=1, max_size=4), min_size=1, max_size=3)
+
+
+def _has_host(image: str) -> bool:
+    """To the kubelet; others are images of Docker Hub, also those of localhost without a port."""
+    return bool({".", ":"} & {*image.partition("/")[0]})
+
+
+def _auth(username: str, password: str) -> str:
+    data: str = secret(f"{username}:{password}".encode())["data"][".dockerconfigjson"]
+    return data
+
+
+@pytest.fixture(scope="module")
+def kubelet() -> Iterator[Keyring]:
+    with keyring() as process:
+        yield process
+
+
+@given(files)
+@settings(max_examples=500, deadline=None)
+def test_ours_pulls_whatever_the_user_s_own_secrets_pull(kubelet: Keyring, drawn: Sequence[dict[str, Any]]) -> None:
+    compare(kubelet, drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@given(files)
+@settings(max_examples=100_000, deadline=None)
+def test_ours_pulls_whatever_100_000_users_own_secrets_pull(kubelet: Keyring, drawn: Sequence[dict[str, Any]]) -> None:
+    compare(kubelet, drawn)
+
+
+def compare(kubelet: Keyring, drawn: Sequence[dict[str, Any]]) -> None:
+    contents = [json.dumps({"auths": auths}).encode() for auths in drawn]
+    read = [parse(content) for content in contents]
+    assert not any(one.problems for one in read)
+    found = merged(joined([Credentials(one.credentials) for one in read]), "team", NOW)
+    own = kubelet.ask([secret(content) for content in contents], IMAGES)
+    ours = kubelet.ask([secret(render(found.items))], IMAGES)
+    assert own is not None
+    assert ours is not None
+    left_out = {f"{c.username}:{c.password}" for c in found.left_out}
+    for image, before, after in zip(IMAGES, own, ours, strict=True):
+        assert {*before} - left_out <= {*after}, image
+        if _has_host(image) and "docker" not in image:
+            assert {*after} <= {*before}, f"{image}: a credential goes where the user did not send it"
+
+
+odd: st.SearchStrategy[Any] = st.sampled_from(
+    [None, "", "alice", "dXNlcg==", "dXNlcjpw", "dXNlcjpw=", " dXNlcjpw", "dXN=", "a:b", 5, True, [], {}]
+)
+fields = st.sampled_from(["username", "Password", "AUTH", "auth", "email", "identitytoken", "x"])
+values = st.dictionaries(fields, odd, max_size=3) | odd
+auths = st.dictionaries(st.sampled_from(["ghcr.io", "", "%", "x y"]), values, max_size=2) | odd
+wholes = st.dictionaries(st.sampled_from(["auths", "Auths", "HttpHeaders", "credsStore"]), auths, max_size=3) | odd
+contents = st.one_of(
+    wholes.map(lambda whole: json.dumps(whole).encode()),
+    st.sampled_from([b"", b"{", b" null ", b'{"auths": {"ghcr.io": {"auth": "\xff"}}}', b'{"auths": {}} x', b"NaN"]),
+)
+
+
+@given(st.sampled_from(["dockerconfigjson", "dockercfg", "basic-auth"]), contents)
+@settings(max_examples=1_000, deadline=None)
+def test_what_the_kubelet_fails_on_is_known(kubelet: Keyring, kind: str, content: bytes) -> None:
+    foreign = secret(content, f"kubernetes.io/{kind}", f".{kind}")
+    good = secret(b'{"auths": {"ghcr.io": {"username": "alice", "password": "p"}}}')
+    found = kubelet.ask([foreign, good], ["ghcr.io/alice/app"])
+    assert (of_kubelet(foreign["type"], foreign["data"]) == "fails") == (found is None)

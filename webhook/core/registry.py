@@ -1,0 +1,106 @@
+"""Names of registries, as the kubelet reads the keys of a dockerconfigjson and matches them with an image's name.
+
+Source: k8s.io/kubernetes/pkg/credentialprovider/keyring.go. A key is host[:port][/path]. The scheme, what stands before
+`@` or behind `?` or `#`, and the version of the API (`/v1/`, `/v2/`) do not count, so one key has several spellings. A
+key matches an image if the parts of its host and the port are equal (`*` matches inside one part) and its path is a
+prefix, as plain text. The kubelet tries the credentials of all keys that match: longer ones first, those of one key in
+any order.
+
+Docker Hub is different: `https://index.docker.io/v1/` counts for images of docker.io, but only if no other key matches.
+"""
+
+import re
+
+from webhook.core.errors import CredentialError
+
+DOCKER_HUB = "https://index.docker.io/v1/"
+_HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_REGISTRY = re.compile(
+    r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
+)
+_VERSION, _ESCAPED = re.compile("^v[12]/"), re.compile("%([0-9A-Fa-f]{2})")
+MAX_REGISTRY_CHARS = 600
+MAX_SAME_KEY = 6
+"""Credentials for one registry in a pull secret: as many as its key has spellings, whatever its path is."""
+_PAGES = {"hub.docker.com": "docker.io", "github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
+"""Hosts that people open in a browser, and the registries that belong to them."""
+_PAGE_PATHS = ("harbor/", "ui/", "artifactory/")
+"""Of the pages of Harbor and Artifactory."""
+
+_NO_REGISTRY = (
+    "the name of a registry is not valid: expected a host with a dot or a port and perhaps a path, as in ghcr.io/acme"
+)
+_TOO_WIDE = (
+    "the name of a registry has * in the last two parts of its host, which matches hosts of others too; write these "
+    "parts without *, as in *.example.com"
+)
+"""A token goes to every host that matches, and a pod may name any host: `*.io` also matches evil.io."""
+
+
+def canonical_registry(registry: str) -> str:
+    """The key as the kubelet reads it, or DOCKER_HUB. Raises CredentialError.
+
+    A slash after a path stays: without it `ghcr.io/acme/` would match ghcr.io/acme-labs/app too. A `*` is refused in
+    the last two parts of a host, and in an IP address. No message quotes the text, which may be a token.
+    """
+    text = re.split("[?#]", registry.strip().removeprefix("https://").removeprefix("http://"), maxsplit=1)[0]
+    if len(text) > MAX_REGISTRY_CHARS:
+        raise CredentialError(_NO_REGISTRY)
+    if not text:
+        raise CredentialError("the registry is empty; write a host such as ghcr.io")
+    authority, _, path = text.partition("/")
+    host = authority.rpartition("@")[2].removesuffix(":")
+    path = _VERSION.sub("", _ESCAPED.sub(lambda found: chr(int(found[1], 16)), path))
+    if not _REGISTRY.fullmatch(f"{host}/{path}".rstrip("/")):
+        raise CredentialError(_NO_REGISTRY)
+    # The first part of an image's name is a host if it has a dot, a port or capitals. Capitals alone suggest a token.
+    if not {".", ":"} & {*host} and host != "localhost":
+        raise CredentialError(_NO_REGISTRY)
+    if "*" in host and _too_wide(host):
+        raise CredentialError(_TOO_WIDE)
+    return _named(host, path)
+
+
+def _named(host: str, path: str) -> str:
+    if host in _HUB_HOSTS and path.strip("/") in {"", "v1", "v2"}:
+        return DOCKER_HUB if host in ("docker.io", "index.docker.io") else host
+    return f"{host}/{path}" if path else host
+
+
+def _too_wide(host: str) -> bool:
+    labels = [label for label in host.partition(":")[0].split(".") if label]
+    return "*" in "".join(labels[-2:]) or labels[-1].isdigit()
+
+
+def also_known_as(registry: str) -> str | None:
+    """For Docker Hub under one of its other names: the key that images of docker.io match."""
+    host, _, path = registry.partition("/")
+    if registry == DOCKER_HUB or host not in _HUB_HOSTS or host == "docker.io":
+        return None
+    return f"docker.io/{path}" if path else DOCKER_HUB
+
+
+def spellings(registry: str) -> list[str]:
+    """All that the kubelet reads as this key. First the one that other tools look for."""
+    host, _, path = ("index.docker.io", "", "") if registry == DOCKER_HUB else registry.partition("/")
+    plain = [] if _VERSION.match(path) else [f"{host}/{path}" if path else host]
+    texts = [*plain, f"{host}/v1/{path}", f"{host}/v2/{path}"]
+    schemes = [scheme + text for scheme in ("https://", "http://") for text in texts]
+    return list(dict.fromkeys([DOCKER_HUB if registry == DOCKER_HUB else texts[0], *schemes, *texts]))
+
+
+def why_unmatched(registry: str) -> str:
+    """Why hardly any image matches this key, and what to write instead. Empty if images do."""
+    host, _, path = registry.removeprefix("https://").partition("/")
+    bare, _, port = host.partition(":")
+    if registry == DOCKER_HUB:
+        return ""
+    if right := _PAGES.get(host):
+        return f"no image comes from {host}; write {right}"
+    if path in {"v1", "v2", "/"} or path.startswith(_PAGE_PATHS):
+        return f"no image has /{path} behind {host}; write {host}, perhaps with a project"
+    if host != host.lower() or path != path.lower():
+        return f"capitals match only images that are written with them; write {registry.lower()}"
+    if port in {"443", "80"}:
+        return f"it matches only images that are written with the port; write {bare}"
+    return ""
