@@ -113,6 +113,7 @@ class Admission:
         addition = self._addition(pod, account)
         warnings = [f"pull secret {self.config.pull_secret.name} is not up to date yet: {problem}"] if problem else []
         existing = self.state.pull_secrets.get(namespace.name)
+        warnings += pod.mistakes
         if existing is not None and not existing.ours and existing.kubelet == "passes over":
             warnings.append(self._foreign(request, namespace, USELESS))
         return Answer(answer(request.uid, addition, warnings), "injected" if addition else "unchanged")

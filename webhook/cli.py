@@ -82,7 +82,13 @@ def _inject(add: AddParser) -> None:
         "changed object. All other bytes stay the same.",
         epilog="Example: kustomize build . | pullsecret inject -f - --owner alice | kubectl diff -f -",
     )
-    inject.add_argument("-f", "--filename", required=True, metavar="FILE", help="the manifests; - means standard input")
+    inject.add_argument(
+        *("-f", "--filename"),
+        required=True,
+        action="append",
+        metavar="FILE",
+        help="the manifests; - means standard input; may be given several times",
+    )
     inject.add_argument("--owner", required=True, metavar="NAME", help="owner of the namespace")
     inject.add_argument(
         "--config", type=Path, metavar="FILE", help="configuration; its pullSecret.name and deployments are used"

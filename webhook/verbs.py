@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,16 +75,27 @@ def inject(arguments: argparse.Namespace) -> int:
     if not arguments.owner.strip():
         raise UsageError("--owner is empty; a namespace without an owner gets no pull secret")
     templates = config.deployments == "inject"
-    try:
-        result = inject(_read(arguments.filename), secret=config.pull_secret.name, templates=templates)
-    except ManifestError as e:
-        raise UsageError(f"{arguments.filename}: {e}") from None
-    sys.stdout.buffer.write(result.text.encode())
+    results = []
+    for filename in arguments.filename:  # all before the first is printed: half of them may be taken for all
+        try:
+            results.append(inject(_read(filename), secret=config.pull_secret.name, templates=templates))
+        except ManifestError as e:
+            raise UsageError(f"{filename}: {e}") from None
+    sys.stdout.buffer.write(_documents([result.text for result in results]).encode())
     sys.stdout.flush()
     if not arguments.quiet:
-        for change in result.changed:
+        for change in chain.from_iterable(result.changed for result in results):
             print(f"{change}: {config.pull_secret.name} of owner {arguments.owner} added", file=sys.stderr)
     return OK
+
+
+def _documents(texts: Sequence[str]) -> str:
+    """One file as it is; between several a line that ends a document, where there is none."""
+    whole = texts[0]
+    for text in texts[1:]:
+        whole += "" if whole.endswith("\n") else "\n"
+        whole += text if text.startswith("---") else f"---\n{text}"
+    return whole
 
 
 def _read(filename: str) -> str:

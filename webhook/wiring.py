@@ -1,8 +1,12 @@
 """Connects the parts that decide, for app.py and for tests, which have their own source and their own API server."""
 
+from functools import partial
+
 from webhook.accounts import Tightened
 from webhook.admission import Admission
 from webhook.config.models import Config
+from webhook.core.notice import Notice, Record
+from webhook.core.pullsecret import Namespace
 from webhook.refresh import Refresh
 from webhook.supply import Supply
 
@@ -15,4 +19,11 @@ class Parts:
         self.refresh = Refresh(supply, self.state.namespaces.of_owner, supply.record, name)
         self.admission = Admission(config, self.state, supply, supply.lookup, self.refresh.look, supply.record)
         self.state.namespaces.new_or_moved = self.refresh.new_or_moved
+        self.state.namespaces.on_change.append(partial(_mistakes, supply.record))
         self.state.accounts.on_change.append(Tightened(name, self.state, supply.record))
+
+
+def _mistakes(record: Record, name: str, before: Namespace | None, after: Namespace | None) -> None:
+    """In a served namespace, and in one that is not, perhaps because of them."""
+    if after is not None and after.mistakes and (before is None or before.mistakes != after.mistakes):
+        record(Notice("NamespaceMistake", after.mistakes, name, "Namespace", name))

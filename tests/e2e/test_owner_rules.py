@@ -53,7 +53,7 @@ SPACES = {
     "plain-labels": labelled("mine", "platform.example.com/user", "u-17", protected=True),
     "capsule": labelled("oil-production", "capsule.clastix.io/tenant", "oil"),
     "rancher": annotated("shop", "field.cattle.io/projectId", "c-m-abc:p-xyz"),
-    "openshift": annotated("project", "openshift.io/requester", "alice@example.com", protected=True),
+    "openshift": annotated("project", "openshift.io/requester", "𠮷田@example.com", protected=True),
     "flux-tenants": labelled("dev-team", "toolkit.fluxcd.io/tenant", "dev-team", protected=True),
     "kubesphere": labelled("demo", "kubesphere.io/workspace", "demo-workspace"),
     "project-names": Space("project-42-production", "42", {}, {}, protected=True),

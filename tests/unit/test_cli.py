@@ -125,6 +125,27 @@ def test_a_call_that_is_none_says_how_to_call(capture: pytest.CaptureFixture[str
     assert ran.err.startswith("usage: pullsecret")
 
 
+def test_inject_prints_all_files_or_none(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    files = {
+        "a": "{kind: Pod, apiVersion: v1, metadata: {name: a}, spec: {}}",
+        "b": "---\nkind: Secret\n",
+        "c": "x: [\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    ran = run(
+        capture, "inject", "--owner", "alice", "-f", f"{tmp_path}/a", "-f", f"{tmp_path}/b", "-f", f"{tmp_path}/a"
+    )
+    pod, secret, again = yaml.safe_load_all(ran.out)
+    assert pod == again
+    assert pod["spec"] == {"imagePullSecrets": [{"name": "ghcr-secret"}]}
+    assert secret == {"kind": "Secret"}
+    assert (ran.code, ran.err.count("ghcr-secret of owner alice added")) == (0, 2)
+    ran = run(capture, "inject", "--owner", "alice", "-f", f"{tmp_path}/a", "-f", f"{tmp_path}/c")
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{tmp_path}/c: " in ran.err
+
+
 def test_version(capture: pytest.CaptureFixture[str]) -> None:
     assert run(capture, "version") == Ran(0, metadata.version("pullsecret-webhook") + "\n", "")
 

@@ -59,6 +59,19 @@ def test_the_namespaces_that_news_of_a_source_are_about(owner: str | None, names
     assert asyncio.run(main()) == names
 
 
+def test_a_mistake_in_a_namespace_is_told_once_for_each_change() -> None:
+    told: list[Notice] = []
+
+    async def main() -> None:
+        namespaces = scene(told).state.namespaces
+        for version, mistakes in enumerate(["", "a", "a", "", "b"], 1):
+            namespaces.learn("team", replace(TEAM, version=version, mistakes=mistakes))
+
+    asyncio.run(main())
+    found = [(one.reason, one.message, one.namespace, one.kind) for one in told]
+    assert found == [("NamespaceMistake", text, "team", "Namespace") for text in "ab"]
+
+
 REFUSES, LISTS, LENIENT = (
     Account(2, "", enforced=True),
     Account(2, "ghcr-secret", enforced=True),

@@ -150,12 +150,15 @@ class ClusterView:
         except (ClusterError, Unreadable) as e:
             raise PullsecretError(f"namespace {name} cannot be read ({e})") from None
 
-    async def served(self) -> dict[str, Namespace]:
-        """All namespaces that the webhook serves, by name, without those that are being deleted."""
+    async def served(self) -> tuple[dict[str, Namespace], list[Namespace]]:
+        """All namespaces that the webhook serves, by name, without those that are being deleted; and those without an
+        owner, perhaps because of a mistake in their labels or annotations.
+        """
         objects = listed(self.cluster, "namespaces", "/api/v1/namespaces", NamespaceObject, metadata_only=True)
         reader = self.reader
-        read = [reader.namespace(one) async for one in objects]
-        return {one.name: one for one in sorted(read, key=lambda one: one.name) if one.served and not one.terminating}
+        read = sorted([reader.namespace(one) async for one in objects], key=lambda one: one.name)
+        served = {one.name: one for one in read if one.served and not one.terminating}
+        return served, [one for one in read if one.mistakes and one.owner is None and one.enabled]
 
     def path(self, namespace: str) -> str:
         return f"/api/v1/namespaces/{namespace}/secrets/{self.config.pull_secret.name}"

@@ -16,7 +16,7 @@ from webhook.commands.verdict import Judge, Line, Pods, Seen
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import MalformedReview
 from webhook.core.names import INJECT, MIRROR
-from webhook.core.pullsecret import Planner
+from webhook.core.pullsecret import Namespace, Planner
 from webhook.core.review import PodSpec
 from webhook.core.shown import quoted, some
 from webhook.kube.cluster import AccountObject, Meta
@@ -68,12 +68,12 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
         space = await view.namespace(namespace)
         if not space.served:
             note = "the namespace has no owner" if space.owner is None else "the namespace is opted out or excluded"
-            return Report([Line(namespace, space.owner, "unserved", note=note)])
-        spaces = {namespace: space}
+            return Report([Line(namespace, space.owner, "unserved", problem=space.mistakes, note=note)])
+        spaces, mistaken = {namespace: space}, list[Namespace]()
         secret = await view.pull_secret(namespace)
         seen = {} if secret is None else {namespace: Seen.of(secret, reader)}
     else:
-        spaces = await view.served()
+        spaces, mistaken = await view.served()
         found = view.pull_secrets()
         seen = {one.metadata.namespace: Seen.of(one, reader) async for one in found if one.metadata.namespace in spaces}
     sources = await view.source_secrets()
@@ -82,6 +82,7 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     judge = Judge(Planner(name, FINGERPRINT), now, warnings, asked=asked)
     lines = [judge(of, seen.get(of.name), usable(sources, of), pods.get(of.name, Pods())) for of in spaces.values()]
+    lines += [Line(of.name, None, "unserved", problem=of.mistakes) for of in mistaken]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
     return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest])
 
@@ -133,8 +134,9 @@ def summary(lines: Sequence[Line]) -> str:
     states = Counter(line.state for line in lines)
     pods = sum(len(line.pods_without) + len(line.pods_barred) for line in lines)
     attention = sum(line.needs_a_human for line in lines)
+    served = len(lines) - states["unserved"]
     return (
-        f"{len(lines)} namespaces: {states['right']} right, {states['none']} without a known credential, "
+        f"{served} namespaces: {states['right']} right, {states['none']} without a known credential, "
         f"{states['wrong']} wrong; {pods} pods without the reference; {attention} need attention"
     )
 

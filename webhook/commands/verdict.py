@@ -77,7 +77,9 @@ class Judge:
 
     def __call__(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, pods: Pods = Pods()) -> Line:
         """`known`: the owner's credentials for the namespace from source Secrets; None: one of them is broken."""
-        return replace(self._line(namespace, seen, known), **asdict(pods))
+        line = self._line(namespace, seen, known)
+        note = "; ".join(filter(None, (line.note, namespace.mistakes)))
+        return replace(line, note=note, **asdict(pods))
 
     def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None) -> Line:
         name, owner = namespace.name, namespace.owner

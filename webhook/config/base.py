@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-DNS_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+DNS_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 
 _ESCAPE = r"\\(?:[dDwWsS]|[^A-Za-z0-9])"
@@ -38,7 +38,7 @@ def matching(what: str) -> msgspec.Meta:
     )
 
 
-Name = Annotated[str, msgspec.Meta(pattern=DNS_NAME), named("the name of an object")]
+Name = Annotated[str, msgspec.Meta(pattern=DNS_NAME, max_length=253), named("the name of an object")]
 Key = Annotated[
     str, msgspec.Meta(pattern=LABEL_KEY), doc("the key of a label or annotation, such as example.com/owner")
 ]

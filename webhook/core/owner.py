@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from webhook.core.shown import quoted
+
 Place = Literal["label", "annotation", "name"]
 MAX_OWNER_CHARS = 253
 """Characters. A longer text is no owner: annotations may hold 256 KiB, and no pattern is tried on those."""
@@ -44,11 +46,26 @@ class OwnerRule:
     pattern: Pattern | None = None
 
     def owner(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str | None:
-        texts = {"label": labels, "annotation": annotations, "name": {"": name}}
-        text = texts[self.place].get(self.key)
+        text = self._text(name, labels, annotations)
         if not text or len(text) > MAX_OWNER_CHARS or not text.isprintable():
             return None
         return text if self.pattern is None else self.pattern.find(text) or None
+
+    def mistake(self, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+        """Why the text is not the owner that its author means; empty if it may be."""
+        text, where = self._text("", labels, annotations) or "", f"its {self.place} {self.key}"
+        if len(text) > MAX_OWNER_CHARS:
+            return f"{where} is no owner: it has more than {MAX_OWNER_CHARS} characters"
+        plain = "".join(letter for letter in text if letter.isprintable()).strip()
+        if not text.isprintable():
+            return f"{where} is no owner: it has a line break or an invisible character; write {quoted(plain)}"
+        if plain != text:
+            return f"{where} begins or ends with a space, so it is another owner than {quoted(plain)}"
+        return ""
+
+    def _text(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str | None:
+        texts = {"label": labels, "annotation": annotations, "name": {"": name}}
+        return texts[self.place].get(self.key)
 
 
 def find_owner(

@@ -30,7 +30,9 @@ SOON = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """`enabled`: neither opted out nor excluded. `version`: its resourceVersion."""
+    """`enabled`: neither opted out nor excluded. `version`: its resourceVersion. `mistakes`: what in its labels and
+    annotations is probably meant for the webhook, and has no effect.
+    """
 
     name: str
     uid: str
@@ -38,6 +40,7 @@ class Namespace:
     owner: str | None
     enabled: bool = True
     terminating: bool = False
+    mistakes: str = ""
 
     @property
     def served(self) -> bool:

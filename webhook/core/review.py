@@ -11,6 +11,7 @@ import msgspec
 
 from webhook.core.errors import MalformedReview
 from webhook.core.kinds import KINDS, PatchedKind
+from webhook.core.mistakes import DISABLED, opting_out
 from webhook.core.names import INJECT, MIRROR
 from webhook.core.wire import decode_at_once
 
@@ -42,8 +43,11 @@ class Labels(msgspec.Struct, rename={"inject": INJECT}):
     inject: str | None = None
 
 
-class Annotations(msgspec.Struct, rename={"mirror": MIRROR}):
+class Annotations(msgspec.Struct, rename={"mirror": MIRROR, "inject": INJECT}):
+    """Of `inject`, which is a label, it only counts that it is there."""
+
     mirror: str | msgspec.UnsetType | None = msgspec.UNSET
+    inject: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Metadata(msgspec.Struct):
@@ -78,8 +82,15 @@ class Template(msgspec.Struct):
     spec: PodSpec | None = None
 
     @property
-    def opted_out(self) -> bool:
-        return bool(self.metadata and self.metadata.labels and self.metadata.labels.inject == "disabled")
+    def inject(self) -> str | None:
+        """The value of the label."""
+        return self.metadata.labels.inject if self.metadata and self.metadata.labels else None
+
+    @property
+    def mistakes(self) -> list[str]:
+        """What is meant to opt out and does not."""
+        annotations = self.metadata.annotations if self.metadata else None
+        return opting_out(self.inject, annotated=bool(annotations and annotations.inject is not msgspec.UNSET))
 
 
 class Spec(PodSpec):
@@ -138,7 +149,8 @@ _BARE = msgspec.json.Decoder(Review[Bare])
 class Target(msgspec.Struct, frozen=True):
     """The pod, or the pod template, that a review is about.
 
-    `kind`: of the object; `names`: the pull secrets that it lists, None without a list.
+    `kind`: of the object; `names`: the pull secrets that it lists, None without a list; `mistakes`: what is meant to
+    opt out and does not.
     """
 
     kind: PatchedKind
@@ -146,6 +158,7 @@ class Target(msgspec.Struct, frozen=True):
     account: str
     opted_out: bool
     too_long: bool = False
+    mistakes: Sequence[str] = ()
 
 
 def decode(body: bytes | bytearray) -> Request:
@@ -171,8 +184,9 @@ def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
     """What is cut is still too long, and says the same."""
     if metadata is not None and metadata.labels is not None and metadata.labels.inject is not None:
         metadata.labels.inject = metadata.labels.inject[: MAX_NAME_CHARS + 1]
-    if metadata is not None and metadata.annotations is not None and metadata.annotations.mirror:
-        metadata.annotations.mirror = ""  # that it is there is all that counts
+    if metadata is not None and metadata.annotations is not None:  # that they are there is all that counts
+        metadata.annotations.mirror = metadata.annotations.mirror and ""
+        metadata.annotations.inject = metadata.annotations.inject and ""
     if spec is not None:
         spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: MAX_LIST_BYTES + 1]))
         if spec.service_account_name is not None:
@@ -208,8 +222,8 @@ def target(request: Request) -> Target | None:
     pod = whole.template if kind.has_template else whole
     if pod is None or pod.spec is None or (pod is whole and whole.mirror):
         return None
-    account, out = pod.spec.service_account_name or "default", whole.opted_out or pod.opted_out
-    return Target(kind, pod.spec.names, account, out, pod.spec.too_long)
+    account, out = pod.spec.service_account_name or "default", DISABLED in (whole.inject, pod.inject)
+    return Target(kind, pod.spec.names, account, out, pod.spec.too_long, whole.mistakes or pod.mistakes)
 
 
 def old_names(request: Request) -> list[str | None]:

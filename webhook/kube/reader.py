@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import accumulate, islice
 
 from webhook.core.dockerconfig import of_kubelet, registries
+from webhook.core.mistakes import DISABLED, of_namespace
 from webhook.core.names import (
     DOCKERCONFIG_KEY,
     DOCKERCONFIG_TYPE,
@@ -19,6 +20,7 @@ from webhook.core.names import (
 )
 from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule, find_owner
 from webhook.core.pullsecret import MAX_EXPIRIES, ExistingSecret, Fingerprint, Namespace, fields
+from webhook.core.shown import few
 from webhook.core.times import in_utc
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Meta, NamespaceObject, SecretObject
@@ -48,8 +50,9 @@ class Reader:
             uid=meta.uid,
             version=version(meta),
             owner=find_owner(self.rules, meta.name, labels, annotations),
-            enabled=labels.get(INJECT) != "disabled" and not self.excluded(meta.name),
+            enabled=labels.get(INJECT) != DISABLED and not self.excluded(meta.name),
             terminating=meta.deletion_timestamp is not None,
+            mistakes="; ".join(few(of_namespace(self.rules, labels, annotations))),
         )
 
     def existing(self, seen: SecretObject) -> ExistingSecret:

@@ -16,6 +16,7 @@ from webhook.core.credential import Credential, Credentials, Origin, joined, lim
 from webhook.core.dockerconfig import Parsed, parse, parse_dockercfg
 from webhook.core.errors import CredentialError, PullsecretError, SourceUnavailable
 from webhook.core.metrics import Metrics
+from webhook.core.mistakes import unknown
 from webhook.core.names import (
     DOCKERCFG_KEY,
     DOCKERCFG_TYPE,
@@ -38,6 +39,7 @@ from webhook.sources import Changed
 
 BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"
+LABELS, ANNOTATIONS = (OWNER,), (OWNER, REGISTRY, NAMESPACES, EXPIRES)
 NOTHING = Credentials()
 
 
@@ -53,9 +55,11 @@ class SourceSecret:
 
 def read(seen: SecretObject, source: str = "") -> SourceSecret:
     """`source`: what the configuration calls the source."""
-    owner, annotations = None, seen.metadata.annotations or {}
+    owner, labels, annotations = None, seen.metadata.labels or {}, seen.metadata.annotations or {}
     try:
         owner = _owner(seen)
+        if odd := [*unknown("label", labels, LABELS), *unknown("annotation", annotations, ANNOTATIONS)]:
+            raise CredentialError("; ".join(odd))  # it may be meant as a limit
         parsed = _content(seen)
         namespaces = _namespaces(annotations.get(NAMESPACES))
         expires = _expiry(annotations.get(EXPIRES))

@@ -369,6 +369,20 @@ def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
     assert not planted.leaks(repr(missing) + repr(existing))
 
 
+def test_what_has_no_effect_in_a_namespace_is_told() -> None:
+    def labelled(name: str, **labels: str) -> Object:
+        return {
+            "metadata": {"name": name, "labels": {f"pullsecret-webhook/{key}": text for key, text in labels.items()}}
+        }
+
+    spaces = [TEAM, labelled("typo", onwer="alice"), labelled("out", owner="alice", inject="no"), labelled("free")]
+    found = {line.namespace: line for line in report(Lists(namespaces=spaces)).lines}
+    assert found.keys() == {"team", "typo", "out"}
+    assert (found["typo"].state, found["typo"].needs_a_human) == ("unserved", True)
+    assert "did you mean pullsecret-webhook/owner?" in found["typo"].problem
+    assert "write disabled to opt out" in found["out"].note
+
+
 def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:
     down = "source sql: row 1: its token is encrypted; set decrypt; existing pull secrets stay unchanged"
     line = judged(warnings())["fine"]

@@ -81,6 +81,15 @@ def test_everything_can_be_set() -> None:
             "pullSecret: {name: Foo_}",
             "pullSecret.name: write the name of the pull secret in every namespace: lower-case",
         ),
+        (
+            "pullSecret: {name: a..b}",
+            "pullSecret.name: write the name of the pull secret in every namespace: lower-case",
+        ),
+        (
+            "pullSecret: {name: a-.b}",
+            "pullSecret.name: write the name of the pull secret in every namespace: lower-case",
+        ),
+        (f"pullSecret: {{name: {'a' * 254}}}", "pullSecret.name: write the name of the pull secret in every namespace"),
         ("pullSecret: {whenUnowned: burn}", "pullSecret.whenUnowned: write one of delete, keep (it is 'burn')"),
         ("server: {port: 99999}", "server.port: write a number from 1 to 65535 (it is 99999)"),
         ("server: {port: yes}", "server.port: write a number from 1 to 65535 (it is True)"),

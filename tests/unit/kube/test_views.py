@@ -273,6 +273,7 @@ def namespace(**metadata: Any) -> Namespace:
 
 
 TEAM = Namespace("team", "u1", 12, "alice")
+UNREAD = f"its annotation {OWNER} means nothing; did you mean {INJECT}?"
 
 
 @pytest.mark.parametrize(
@@ -281,10 +282,13 @@ TEAM = Namespace("team", "u1", 12, "alice")
         ({}, TEAM),
         ({"labels": {OWNER: "alice", "owner": "bob"}}, replace(TEAM, owner="bob")),
         ({"labels": None}, replace(TEAM, owner=None)),
-        ({"labels": {OWNER: ""}, "annotations": {OWNER: "alice"}}, replace(TEAM, owner=None)),
+        ({"labels": {OWNER: ""}, "annotations": {OWNER: "alice"}}, replace(TEAM, owner=None, mistakes=UNREAD)),
         ({"labels": {OWNER: "alice", INJECT: "disabled"}}, replace(TEAM, enabled=False)),
         ({"labels": {OWNER: "alice", INJECT: "enabled"}}, TEAM),
-        ({"annotations": {INJECT: "disabled"}}, TEAM),
+        (
+            {"annotations": {INJECT: "disabled"}},
+            replace(TEAM, mistakes=f"its annotation {INJECT} has no effect; write a label"),
+        ),
         ({"name": "kube-system"}, replace(TEAM, name="kube-system", enabled=False)),
         ({"deletionTimestamp": "2026-11-23T00:00:00Z"}, replace(TEAM, terminating=True)),
         ({"resourceVersion": ""}, replace(TEAM, version=0)),

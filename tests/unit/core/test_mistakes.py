@@ -1,0 +1,49 @@
+"""Labels and annotations that have no effect: what is said to their author."""
+
+import pytest
+
+from webhook.core.mistakes import of_namespace, opting_out, unknown
+from webhook.core.names import INJECT, NAMESPACES, OWNER
+from webhook.core.owner import OwnerRule
+
+RULES = (OwnerRule("label", OWNER), OwnerRule("annotation", "example.com/tenant"), OwnerRule("name"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "mistake"),
+    [
+        ({}, {}, ""),
+        ({OWNER: "alice", INJECT: "disabled", "a": "b"}, {"example.com/tenant": "\U00020bb7\u7530"}, ""),
+        ({INJECT: "enabled"}, {}, ""),
+        ({INJECT: "false"}, {}, f"its label {INJECT}: false has no effect; write disabled to opt out"),
+        ({INJECT: "Disabled"}, {}, f"its label {INJECT}: Disabled has no effect; write disabled to opt out"),
+        ({}, {INJECT: "disabled"}, f"its annotation {INJECT} has no effect; write a label"),
+        (
+            {"pullsecret-webhook/onwer": "a"},
+            {},
+            f"its label pullsecret-webhook/onwer means nothing; did you mean {OWNER}?",
+        ),
+        ({}, {OWNER: "alice"}, f"its annotation {OWNER} means nothing; did you mean"),
+        ({}, {"example.com/tenant": "alice\n"}, "it has a line break or an invisible character; write alice"),
+        ({}, {"example.com/tenant": "\ufeffalice"}, "it has a line break or an invisible character; write alice"),
+        ({}, {"example.com/tenant": "alice "}, "begins or ends with a space, so it is another owner than alice"),
+        ({}, {"example.com/tenant": "a" * 254}, "is no owner: it has more than 253 characters"),
+    ],
+)
+def test_of_a_namespace(labels: dict[str, str], annotations: dict[str, str], mistake: str) -> None:
+    found = of_namespace(RULES, labels, annotations)
+    assert len(found) == bool(mistake)
+    assert mistake in "".join(found)
+
+
+def test_what_a_tenant_wrote_is_bounded_and_on_one_line() -> None:
+    many = {f"pullsecret-webhook/x{number}": "" for number in range(1_000)}
+    odd = {"pullsecret-webhook/" + "\n" * 300: ""}
+    found = unknown("label", many | odd, [OWNER]) + opting_out("\n" * 1_000)
+    assert len(found) == 6
+    assert all(one.isprintable() and len(one) < 400 for one in found)
+
+
+def test_the_nearest_word_is_told() -> None:
+    (found,) = unknown("annotation", ["pullsecret-webhook/namespace"], [OWNER, NAMESPACES])
+    assert found == f"its annotation pullsecret-webhook/namespace means nothing; did you mean {NAMESPACES}?"
