@@ -6,6 +6,8 @@ from typing import Any
 
 from webhook.core.shown import shown
 
+Node = Mapping[str, Any]
+"""A JSON Schema, or a part of one."""
 _TYPES = {
     "`object`": "a mapping",
     "`object | null`": "a mapping",
@@ -15,7 +17,7 @@ _TYPES = {
 }
 
 
-def explained(message: str, raw: Any, schema: Mapping[str, Any]) -> str:
+def explained(message: str, raw: Any, schema: Node) -> str:
     """`message`: msgspec's; `raw`: what was read; `schema`: the model's JSON Schema."""
     problem, _, place = message.partition(" - at `$")
     path = place.removesuffix("`").lstrip(".")
@@ -40,13 +42,13 @@ def value_shown(value: Any) -> str:
     return repr(shown(value, 60)) if isinstance(value, str) else "something that is no text"
 
 
-def _instead(path: str, full: Mapping[str, Any]) -> str:
+def _instead(path: str, full: Node) -> str:
     """What the schema allows at a path, in words; nothing when it has no more to say than msgspec."""
-    node: Mapping[str, Any] = full
+    node = full
     for step in re.findall(r"[^.\[\]]+", path):
-        node = _resolved(full, node)
+        node = resolved(full, node)
         node = node.get("items", {}) if step.isdigit() or step == "..." else node.get("properties", {}).get(step, {})
-    node = _resolved(full, node)
+    node = resolved(full, node)
     if "enum" in node:
         return f"write one of {', '.join(map(str, node['enum']))}"
     if "minimum" in node:
@@ -54,14 +56,14 @@ def _instead(path: str, full: Mapping[str, Any]) -> str:
     return f"write {node['description']}" if "description" in node and "pattern" in node else ""
 
 
-def _resolved(full: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolved(full: Node, node: Node) -> Node:
     """Follows a reference; of alternatives (the kinds of owner rules, whose keys agree) takes all properties.
 
     Where one is null, the other one is meant.
     """
     if ref := node.get("$ref"):
-        return _resolved(full, full["$defs"][ref.rpartition("/")[2]])
-    alternatives = [_resolved(full, each) for each in node.get("anyOf", ()) if each.get("type") != "null"]
+        return resolved(full, full["$defs"][ref.rpartition("/")[2]])
+    alternatives = [resolved(full, each) for each in node.get("anyOf", ()) if each.get("type") != "null"]
     if len(alternatives) == 1:
         return alternatives[0]
     if not any("properties" in each for each in alternatives):

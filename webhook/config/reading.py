@@ -4,17 +4,15 @@ Every message names the path, the value and what to write instead.
 """
 
 import difflib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import yaml
 
-from webhook.config.base import Model
-from webhook.config.messages import explained, value_shown
-from webhook.config.models import AnnotationRule, Config, LabelRule, NameRule, PullSecret, Server, Tls
-from webhook.config.sourceconfig import Decrypt, Fields, HttpSource, Source, SqlSource
+from webhook.config.messages import Node, explained, resolved, value_shown
+from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
 
@@ -25,6 +23,8 @@ MAX_DEPTH = 20
 MAX_MESSAGE_CHARS = 1000
 """Characters of a message, which names keys and values as they are in the file."""
 NAMED = 3
+LISTS = {"ownerRules": "the places to look", "sources": "the kinds of sources"}
+"""Their items have several models, told apart by `from`."""
 
 
 class ConfigError(PullsecretError):
@@ -62,11 +62,12 @@ def parse(text: str) -> Config:
 
 def convert(raw: Any) -> Config:
     """From plain data, as it is in the file. Raises ConfigError."""
-    _known_keys(raw, Config, "")
+    full = schema()
+    _known_keys(raw, full, full)
     try:
         return msgspec.convert(raw, Config)
     except msgspec.ValidationError as e:
-        raise ConfigError(explained(str(e), raw, schema())) from None
+        raise ConfigError(explained(str(e), raw, full)) from None
 
 
 def schema() -> dict[str, Any]:
@@ -130,49 +131,31 @@ def _yaml_problem(e: yaml.YAMLError) -> str:
     return "not YAML"
 
 
-def _by_tag(union: Any) -> dict[str, type[Model]]:
-    return {model.__struct_config__.tag: model for model in get_args(union)}
-
-
-_PARTS: Mapping[type[Model], Mapping[str, type[Model]]] = {
-    Config: {"pullSecret": PullSecret, "server": Server, "tls": Tls},
-    HttpSource: {"answer": Fields},
-    SqlSource: {"decrypt": Decrypt},
-}
-_LISTS: Mapping[str, tuple[str, Mapping[str, type[Model]]]] = {
-    "ownerRules": ("the places to look", _by_tag(LabelRule | AnnotationRule | NameRule)),
-    "sources": ("the kinds of sources", _by_tag(Source)),
-}
-
-
-def _known_keys(raw: Any, model: type[Model], path: str) -> None:
+def _known_keys(raw: Any, node: Node, full: Node, path: str = "") -> None:
     """Before msgspec sees it: all unknown keys at a level, each with the nearest known one."""
-    if not isinstance(raw, dict):
+    known = resolved(full, node).get("properties")
+    if known is None or not isinstance(raw, dict):
         return
-    tag = model.__struct_config__.tag_field
-    known = [*([tag] if tag else []), *model.__struct_encode_fields__]
     if unknown := [key for key in raw if key not in known]:
         more = f"; and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         raise ConfigError("; ".join(_unknown(path, key, known) for key in unknown[:NAMED]) + more)
-    for key, part in _PARTS.get(model, {}).items():
-        _known_keys(raw.get(key), part, f"{path}{key}.")
-    for key in _LISTS if model is Config else ():
-        for index, item in enumerate(_sequence(raw.get(key))):
+    for key, below in known.items():
+        _known_keys(raw.get(key), below, full, f"{path}{key}.")
+    for key in LISTS if not path else ():
+        items = raw.get(key)
+        for index, item in enumerate(items if isinstance(items, list) else ()):
             if isinstance(item, dict):
-                _known_keys(item, _kind(key, item.get("from"), index), f"{key}[{index}].")
+                place = f"{key}[{index}]."
+                _known_keys(item, _kind(item, known[key]["items"], place, LISTS[key]), full, place)
 
 
-def _kind(key: str, tag: Any, index: int) -> type[Model]:
-    what, models = _LISTS[key]
+def _kind(item: Mapping[Any, Any], node: Node, path: str, what: str) -> Node:
+    tag, models = item.get("from"), node["discriminator"]["mapping"]
     try:
-        return models[tag]
+        return {"$ref": models[tag]}
     except (KeyError, TypeError):
         wrong = "missing" if tag is None else f"{value_shown(tag)} is not one of {what}"
-        raise ConfigError(f"{key}[{index}].from: {wrong}; write one of {', '.join(models)}") from None
-
-
-def _sequence(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
+        raise ConfigError(f"{path}from: {wrong}; write one of {', '.join(models)}") from None
 
 
 def _unknown(path: str, found: Any, known: Iterable[str]) -> str:
