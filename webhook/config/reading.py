@@ -39,13 +39,11 @@ def load(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        text = path.read_text(encoding="utf-8")
+        return parse(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8") from None
-    try:
-        return parse(text)
     except ConfigError as e:
         raise ConfigError(f"{path}: {e}") from None
 
@@ -56,7 +54,9 @@ def parse(text: str) -> Config:
     try:
         raw = yaml.load(text, _Plain)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as e:
-        raise ConfigError(_yaml_problem(e)) from None
+        if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
+            raise ConfigError(f"line {e.problem_mark.line + 1}: {e.problem or 'not YAML'}") from None
+        raise ConfigError("not YAML") from None
     return Config() if raw is None else convert(raw)
 
 
@@ -123,12 +123,6 @@ _Plain.yaml_implicit_resolvers = {
 def _refused(at: Any, what: str) -> yaml.MarkedYAMLError:
     """`at`: an event or a node of YAML's."""
     return yaml.constructor.ConstructorError(None, None, what, at.start_mark)
-
-
-def _yaml_problem(e: yaml.YAMLError) -> str:
-    if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
-        return f"line {e.problem_mark.line + 1}: {e.problem or 'not YAML'}"
-    return "not YAML"
 
 
 def _known_keys(raw: Any, node: Node, full: Node, path: str = "") -> None:
