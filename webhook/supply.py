@@ -14,7 +14,7 @@ from typing import Any
 from webhook.core.credential import Credentials
 from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice, Record
+from webhook.core.notice import Record
 from webhook.core.pullsecret import Delete, ExistingSecret, Leave, Namespace, Plan, Planner, Step, Write
 from webhook.fairness import yield_to_reviews
 from webhook.kube.store import Lookup, PullSecrets
@@ -182,7 +182,7 @@ class Supply:
                     return None
             else:
                 await self._delete(name, step.over)
-                self.record(Notice("PullSecretDeleted", step.why, name, "Secret", self.planner.name, "Normal"))
+                self.record(step.notice(self.planner.name))
         except (WriteConflict, WriteDenied) as e:
             self.metrics.writes.labels(action, type(e).__name__).inc()
             return await self._look_again(name, step, conflict=isinstance(e, WriteConflict))

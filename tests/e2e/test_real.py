@@ -141,10 +141,23 @@ def test_withdrawn_credential_leaves_every_namespace(cluster: ControlPlane, webh
     owner, token = owner_name(), planted.token()
     give(cluster, owner, token)
     name = owned(cluster, owner)
-    stands(cluster, name, token)
+    before = stands(cluster, name, token)
+    cluster.api.delete("Secret", owner, NAMESPACE)  # as scripts do that renew a token
+    time.sleep(2)
+    give(cluster, owner, renewed := planted.token())
+    after = stands(cluster, name, renewed, within=5)
+    assert before is not None
+    assert after is not None
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
     cluster.api.delete("Secret", owner, NAMESPACE)
-    stands(cluster, name, None, within=5)
+    stands(cluster, name, None, within=15)
     assert names(cluster.api.create(pod(name))) == [SECRET]
+
+
+def test_a_mistake_in_a_namespace_is_told_there(cluster: ControlPlane, webhook: Webhook) -> None:
+    name = owner_name()
+    cluster.namespace(name, labels={"pullsecret-webhook/onwer": "alice"})
+    until(lambda: "NamespaceMistake" in reasons(cluster, name), "an Event says so", within=5)
 
 
 def test_edited_and_deleted_secrets_are_restored(cluster: ControlPlane, webhook: Webhook) -> None:

@@ -135,9 +135,10 @@ def summary(lines: Sequence[Line]) -> str:
     pods = sum(len(line.pods_without) + len(line.pods_barred) for line in lines)
     attention = sum(line.needs_a_human for line in lines)
     served = len(lines) - states["unserved"]
+    withdrawn = f"{states['withdrawn']} withdrawn, " if states["withdrawn"] else ""
     return (
         f"{served} namespaces: {states['right']} right, {states['none']} without a known credential, "
-        f"{states['wrong']} wrong; {pods} pods without the reference; {attention} need attention"
+        f"{withdrawn}{states['wrong']} wrong; {pods} pods without the reference; {attention} need attention"
     )
 
 

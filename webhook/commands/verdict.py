@@ -7,12 +7,12 @@ from typing import Literal
 from webhook.commands.cluster_view import PullSecretObject
 from webhook.core.credential import Credentials, has_expired, next_expiry
 from webhook.core.names import NAMESPACE_UID
-from webhook.core.pullsecret import SOON, UNUSED, ExistingSecret, Leave, Namespace, Planner
+from webhook.core.pullsecret import SOON, UNUSED, WITHDRAWAL, ExistingSecret, Leave, Namespace, Planner
 from webhook.core.shown import quoted
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
 
-State = Literal["right", "none", "wrong", "unserved"]
+State = Literal["right", "none", "withdrawn", "wrong", "unserved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,9 @@ class Judge:
         name, owner = namespace.name, namespace.owner
         if seen is None:
             if problem := self._why_missing(namespace, known):
-                return Line(name, owner, "wrong", problem=problem)
+                warning = self.warnings.of_namespace.get(name)
+                withdrawn = warning is not None and warning.reason == WITHDRAWAL and not (known and known.items)
+                return Line(name, owner, "withdrawn" if withdrawn else "wrong", problem=problem)
             note = "no credential is known" if self.asked else "status cannot query sources other than Secrets"
             return Line(name, owner, "none", note=note)
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)

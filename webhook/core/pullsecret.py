@@ -88,8 +88,17 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
+    """`withdrawn`: the owner had a credential here, and has none any more."""
+
     over: ExistingSecret
     why: str = ""
+    withdrawn: bool = False
+
+    def notice(self, secret: str) -> Notice:
+        """`secret`: the pull secret's name."""
+        if self.withdrawn:
+            return Notice(WITHDRAWAL, self.why, self.over.namespace, "Secret", secret)
+        return Notice("PullSecretDeleted", self.why, self.over.namespace, "Secret", secret, "Normal")
 
 
 Step = Leave | Write | Delete
@@ -133,7 +142,10 @@ def _notice(origin: Origin, reason: str, rest: str, owner: str) -> Notice:
 
 UNSERVED = "the namespace is not served"
 NO_CREDENTIAL = "the owner has no credential yet"
+WITHDRAWN = "the owner has no credential for this namespace any more; private images cannot be pulled"
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
+WITHDRAWAL = "PullSecretWithdrawn"
+"""Reason of the notice about a pull secret that is deleted because its owner has no credential any more."""
 LEFT_OUT, UNMATCHED = "CredentialLeftOut", "CredentialMatchesNothing"
 UNUSED = frozenset({LEFT_OUT, UNMATCHED})
 """Reasons of notices about a credential that no pod can use, whatever happens."""
@@ -191,7 +203,9 @@ class Planner:
         self, namespace: Namespace, items: Sequence[Credential], existing: ExistingSecret | None, *, same: bool
     ) -> Step:
         if not items:
-            return Delete(existing, NO_CREDENTIAL) if existing else Leave(NO_CREDENTIAL)
+            if existing is None:
+                return Leave(NO_CREDENTIAL)
+            return Delete(existing, WITHDRAWN, withdrawn=True) if same else Delete(existing, NO_CREDENTIAL)
         body = self.body(namespace, items)
         if len(body["data"][DOCKERCONFIG_KEY]) > MAX_DATA_BYTES * 4 // 3:  # of base64
             return Leave(TOO_LARGE, problem=True) if same or existing is None else Delete(existing, TOO_LARGE)

@@ -41,6 +41,8 @@ BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"
 LABELS, ANNOTATIONS = (OWNER,), (OWNER, REGISTRY, NAMESPACES, EXPIRES)
 NOTHING = Credentials()
+WITHDRAWAL_SECONDS = 10.0
+"""Seconds that a deleted source Secret still counts: scripts that renew a token delete it and create it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ class SecretSource(View[SourceSecret]):
         """The watch has failed: until it works again, another replica may know something newer."""
         self._invalidated: set[str] = set()
         """Owners with a pull secret that something else wrote since then."""
+        self._deleted: dict[str, SourceSecret] = {}
+        """Those that still count."""
         self._failure = "the source Secrets have not been listed yet"
         self.settled = asyncio.Event()
         self.on_change.append(self._index)
@@ -229,7 +233,22 @@ class SecretSource(View[SourceSecret]):
         return changed
 
     def _index(self, key: str, before: SourceSecret | None, after: SourceSecret | None) -> None:
+        before = before or self._deleted.pop(key, None)
         self._report(key, after)
+        if after is None and before is not None:
+            self._deleted[key] = before
+            asyncio.get_running_loop().call_later(WITHDRAWAL_SECONDS, self._withdraw, key, before)
+        else:
+            self._change(key, before, after)
+
+    def _withdraw(self, key: str, deleted: SourceSecret) -> None:
+        if self._deleted.get(key) is deleted:  # otherwise it was created again
+            del self._deleted[key]
+            message = "it was deleted: its credentials are withdrawn, and leave the namespaces of its owner"
+            self._record(Notice("SourceSecretRemoved", message, self._namespace, "Secret", key))
+            self._change(key, deleted, None)
+
+    def _change(self, key: str, before: SourceSecret | None, after: SourceSecret | None) -> None:
         for owner in sorted({one.owner for one in (before, after) if one is not None and one.owner is not None}):
             secrets = self._of_owner.setdefault(owner, {})
             secrets.pop(key, None)
@@ -244,9 +263,6 @@ class SecretSource(View[SourceSecret]):
     def _report(self, name: str, after: SourceSecret | None) -> None:
         problems = after.problems if after else ()
         self._metrics.broken_sources.flag(name, on=bool(problems))
-        if after is None:
-            message = "its credentials are withdrawn"
-            self._record(Notice("SourceSecretRemoved", message, self._namespace, "Secret", name, "Normal"))
         if problems:
             self._record(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
 

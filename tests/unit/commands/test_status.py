@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from support import planted
 from support.writtenevents import written
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
-from webhook.commands.status import Report, run, text
+from webhook.commands.status import Report, run, summary, text
 from webhook.commands.verdict import Judge, Line, Pods, Seen
 from webhook.config import reading
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
-from webhook.core.pullsecret import ExistingSecret, Namespace, Planner, Write
+from webhook.core.pullsecret import WITHDRAWN, Delete, ExistingSecret, Namespace, Planner, Write
 from webhook.core.registry import MAX_SAME_KEY
 from webhook.kube.cluster import Cluster, SecretObject
 from webhook.kube.reader import Reader
@@ -367,6 +367,17 @@ def test_what_the_webhook_said_of_an_owner_is_beside_its_namespace() -> None:
     for owner in ("ended", "everybody", "fine"):
         assert (existing[owner].state, existing[owner].problem) == ("right", "")
     assert not planted.leaks(repr(missing) + repr(existing))
+
+
+def test_a_withdrawal_is_a_state_of_its_own_until_a_credential_comes() -> None:
+    told = Delete(ExistingSecret("team", "s", 1, True, True, False, False, "alice", b""), WITHDRAWN, withdrawn=True)
+    events = written([told.notice("ghcr-secret")], "pullsecret-webhook", NOW)
+    (line,) = shown(Lists(namespaces=[TEAM], events=events))
+    assert (line.state, line.needs_a_human) == ("withdrawn", True)
+    assert 'an Event in team says: "the owner has no credential for this namespace any more' in line.problem
+    assert "1 withdrawn, 0 wrong" in summary([line])
+    (line,) = shown(Lists(namespaces=[TEAM], events=events, secrets=[source_secret("alice")]))
+    assert line.state == "wrong"
 
 
 def test_what_has_no_effect_in_a_namespace_is_told() -> None:

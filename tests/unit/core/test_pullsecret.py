@@ -18,6 +18,7 @@ from webhook.core.pullsecret import (
     NO_CREDENTIAL,
     TOO_LARGE,
     UNAVAILABLE,
+    WITHDRAWN,
     Delete,
     ExistingSecret,
     Fingerprint,
@@ -82,7 +83,7 @@ FOREIGN_SECRET = existing(ours=False, owner=None)
     [
         (TEAM, HERS, existing(), Leave()),
         (TEAM, Credentials(), None, Leave(NO_CREDENTIAL)),
-        (TEAM, Credentials(), existing(), Delete(existing(), NO_CREDENTIAL)),
+        (TEAM, Credentials(), existing(), Delete(existing(), WITHDRAWN, withdrawn=True)),
         (TEAM, None, None, Leave(UNAVAILABLE)),
         (TEAM, None, existing(), Leave(UNAVAILABLE)),
         (BOB, None, existing(), Delete(existing(), "it has another owner")),
@@ -97,7 +98,7 @@ FOREIGN_SECRET = existing(ours=False, owner=None)
         (TEAM, Credentials((EXPIRED,)), existing(items=(EXPIRED,)), Leave()),  # the last one stays until it is replaced
         (BOB, Credentials((EXPIRED,)), existing(), Delete(existing(), NO_CREDENTIAL)),
         (TEAM, Credentials((EXPIRED, HARBOR)), ONLY_HARBOR, Leave()),  # it goes nowhere new
-        (TEAM, Credentials((EXPIRED,)), ONLY_HARBOR, Delete(ONLY_HARBOR, NO_CREDENTIAL)),
+        (TEAM, Credentials((EXPIRED,)), ONLY_HARBOR, Delete(ONLY_HARBOR, WITHDRAWN, withdrawn=True)),
         (TEAM, Credentials((replace(GHCR, namespaces=("other",)),)), None, Leave(NO_CREDENTIAL)),
         (TEAM, TOO_MUCH, None, Leave(TOO_LARGE, problem=True)),
         (TEAM, TOO_MUCH, existing(), Leave(TOO_LARGE, problem=True)),  # what stands stays

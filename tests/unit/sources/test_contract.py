@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 import msgspec
+import pytest
 
 from support.sourcecontract import Contract, Place, running
 from webhook.core.credential import Credential, Credentials, Origin
@@ -19,6 +20,11 @@ from webhook.sources.cached import Cached
 from webhook.sources.combined import Combined
 from webhook.sources.remote import Answer
 from webhook.sources.secret import SecretSource
+
+
+@pytest.fixture(autouse=True)
+def withdrawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhook.sources.secret.WITHDRAWAL_SECONDS", 0.0)
 
 
 def now() -> datetime:

@@ -70,7 +70,11 @@ def auths(**entries: str) -> dict[str, str]:
 
 
 class Release:
-    """The release namespace: a source, with a clock of its own, and all that it said."""
+    """The release namespace: a source, with a clock of its own, and all that it said. A while passes after each step,
+    unless `at_once`.
+    """
+
+    at_once = False
 
     def __init__(self) -> None:
         self.loop = Stepping()
@@ -86,6 +90,8 @@ class Release:
             getattr(self.source, action)(*args)
 
         self.loop.run_until_complete(done())
+        while not self.at_once and self.loop.sleep():
+            pass
 
     def lists(self, *items: SecretObject, at: int = 1) -> None:
         self.do("replace", dict(map(self.source.keep, items)), at)
@@ -281,14 +287,44 @@ def test_a_repaired_one_is_good_again(release: Release) -> None:
     assert release.passwords("alice") == [("ghcr.io", TOKEN)]
 
 
-def test_a_deleted_one_is_withdrawn_and_said(release: Release) -> None:
+def test_a_deleted_one_is_withdrawn_after_a_while_and_said(release: Release) -> None:
     release.lists(secret(data={}), secret("two", registry="b.example"))
+    release.changed.clear()
+    release.at_once = True
     release.forgets(secret(at=2))
-
-    assert release.passwords("alice") == [("b.example", TOKEN)]
     assert release.flagged("broken") == set()
+    assert (release.changed, release.reasons()[1:]) == ([], [])
+
+    assert release.loop.sleep()
+    assert release.loop.time() == pytest.approx(10)
+    assert release.passwords("alice") == [("b.example", TOKEN)]
     assert ("SourceSecretRemoved", "one") in release.reasons()
-    assert release.changed[-1] == "alice"
+    assert [notice.type for notice in release.said if notice.reason == "SourceSecretRemoved"] == ["Warning"]
+    assert release.changed == ["alice"]
+
+
+@pytest.mark.parametrize("how", ["watch", "list"])
+def test_one_that_is_deleted_and_created_again_is_an_update(release: Release, how: str) -> None:
+    release.lists(secret())
+    before = release.source.known("alice")
+    release.at_once = True
+    release.forgets(secret(at=2)) if how == "watch" else release.lists(at=2)
+    assert release.source.known("alice") is before
+    release.learns(secret(at=3)) if how == "watch" else release.lists(secret(at=3), at=3)
+    assert release.source.known("alice") is before  # the same content: there is nothing to do
+    release.learns(secret(at=4, data={"username": b64("u"), "password": b64(OTHER)}))
+    assert release.loop.sleep()
+    assert release.passwords("alice") == [("ghcr.io", OTHER)]
+    assert "SourceSecretRemoved" not in dict(release.reasons())
+
+
+def test_one_that_is_created_again_for_another_owner_is_withdrawn_from_the_first(release: Release) -> None:
+    release.lists(secret())
+    release.at_once = True
+    release.forgets(secret(at=2))
+    release.learns(secret(at=3, owner="bob"))
+    assert release.passwords("alice") == []
+    assert release.passwords("bob") == [("ghcr.io", TOKEN)]
 
 
 def test_one_that_moves_to_another_owner_is_told_to_both(release: Release) -> None:
