@@ -10,6 +10,7 @@ import gc
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admi
 from webhook.sources.configured import configured
 from webhook.supply import Supply
 from webhook.wiring import Parts
+from webhook.withdrawals import Withdrawals
 
 log = structlog.get_logger()
 MAX_CLOCK_SKEW = timedelta(minutes=5)
@@ -75,17 +77,22 @@ class App:
         self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
         self._record = self._events.record
         self._source = configured(config, cluster, self._changed, self._record, self._metrics, now)
+        withdrawals = Withdrawals(
+            config.pull_secret.max_withdrawn, state, time.monotonic, self._record, config.namespace, config.tls.service
+        )
         supply = Supply(
             state=state,
             source=self._source,
             store=PullSecrets(cluster, self._reader, name),
             lookup=Lookup(cluster, self._reader, state),
             policy=WritePolicy(cluster, name, config.namespace).holds,
-            planner=Planner(name, fingerprint, config.pull_secret.when_unowned),
+            planner=Planner(name, fingerprint, config.pull_secret.when_unowned, config.pull_secret.when_withdrawn),
             now=now,
             metrics=self._metrics,
             record=self._record,
+            withdrawals=withdrawals,
         )
+        self._metrics.withdrawals_held.set_function(withdrawals.held)
         self._parts = Parts(config, supply)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
         self._expiry = Expiry(state.pull_secrets, name, now, self._record, self._metrics)

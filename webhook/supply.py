@@ -20,6 +20,7 @@ from webhook.fairness import yield_to_reviews
 from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import State
 from webhook.sources import Answers
+from webhook.withdrawals import Withdrawals
 
 ATTEMPTS = 6
 """Lost races in a row before it gives up; the background tries again."""
@@ -65,6 +66,8 @@ class Supply:
     now: Callable[[], datetime]
     metrics: Metrics
     record: Record
+    withdrawals: Withdrawals | None = None
+    """None: no withdrawal is held back."""
     _running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = field(init=False, default_factory=dict)
     _up_to_date: dict[str, UpToDate] = field(init=False, default_factory=dict)
 
@@ -142,6 +145,8 @@ class Supply:
                 continue
             if isinstance(step, Leave):
                 return self._supplied(name, plan, step, wrote=wrote)
+            if isinstance(step, Delete) and (wait := self._held_back(step)):
+                return Supplied(wrote, digest=step.over.digest, requeue_after=wait)
             done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
             if done is None:  # something changed: plan again
                 continue
@@ -153,11 +158,19 @@ class Supply:
     def _supplied(self, name: str, plan: Plan, step: Leave, *, wrote: bool) -> Supplied:
         namespace, existing = self.state.namespaces.get(name), self.state.pull_secrets.get(name)
         if namespace is not None and namespace.owner is not None:
+            if self.withdrawals is not None and not step.why:
+                self.withdrawals.over(namespace.owner)
             for notice in plan.notices(namespace.owner):
                 self.record(notice)
         digest = existing.digest if existing is not None and existing.ours else b""
         left = (plan.until - self.now()).total_seconds() if plan.until is not None else None
         return Supplied(wrote, step.why if step.problem else "", digest=digest, requeue_after=left)
+
+    def _held_back(self, step: Delete) -> float:
+        """Seconds."""
+        if self.withdrawals is None or not step.withdrawn or step.over.owner is None:
+            return 0.0
+        return self.withdrawals.wait(step.over.owner)
 
     def _start(self, name: str, step: Write | Delete) -> asyncio.Task[Supplied | None]:
         task = asyncio.create_task(self._do(name, step), name=f"supply {name}")

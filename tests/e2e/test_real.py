@@ -150,8 +150,28 @@ def test_withdrawn_credential_leaves_every_namespace(cluster: ControlPlane, webh
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     cluster.api.delete("Secret", owner, NAMESPACE)
-    stands(cluster, name, None, within=15)
+    stands(cluster, name, None, within=25)
+    assert "PullSecretWithdrawn" in reasons(cluster, name)
     assert names(cluster.api.create(pod(name))) == [SECRET]
+
+
+def test_a_slip_costs_nobody_its_pull_secret(cluster: ControlPlane, webhook: Webhook) -> None:
+    """All source Secrets of many owners are deleted, and come back."""
+    tokens = {f"slip-{number}": planted.token() for number in range(40)}
+    spaces = {}
+    for owner, token in tokens.items():
+        give(cluster, owner, token)
+        spaces[owner] = owned(cluster, owner)
+    before = {owner: uid(stands(cluster, spaces[owner], token)) for owner, token in tokens.items()}
+    for owner in tokens:
+        cluster.api.delete("Secret", owner, NAMESPACE)
+    until(lambda: "WithdrawalsHeld" in reasons(cluster, NAMESPACE), "an Event says so", within=30)
+    until(lambda: "pullsecret_webhook_withdrawals_held 40.0" in webhook.metrics(), "all are held", within=10)
+    for owner, token in tokens.items():
+        assert password(cluster, spaces[owner]) == token
+        give(cluster, owner, token)
+    until(lambda: "pullsecret_webhook_withdrawals_held 0.0" in webhook.metrics(), "they are back", within=10)
+    assert {owner: uid(stands(cluster, spaces[owner], token)) for owner, token in tokens.items()} == before
 
 
 def test_a_mistake_in_a_namespace_is_told_there(cluster: ControlPlane, webhook: Webhook) -> None:

@@ -66,6 +66,16 @@ class PullSecret(Model, frozen=True):
     when_unowned: Annotated[
         Literal["delete", "keep"], doc("what happens to it when its namespace has no owner any more, or is opted out")
     ] = "delete"
+    when_withdrawn: Annotated[
+        Literal["delete", "keep"], doc("what happens to it when its owner has no credential any more")
+    ] = "delete"
+    max_withdrawn: Annotated[
+        float,
+        msgspec.Meta(ge=0, le=1),
+        doc(
+            "the share of owners, from 0 to 1, that may lose their credentials within ten minutes; if more do, all wait"
+        ),
+    ] = 0.1
 
 
 class Server(Model, frozen=True):

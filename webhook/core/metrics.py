@@ -105,6 +105,9 @@ class Metrics:
             "Pull secrets with a credential that expires within a week and is valid for more than a day",
         )
         self.expired = self._gauge("pull_secrets_expired", "Pull secrets with an expired credential")
+        self.withdrawals_held = self._gauge(
+            "withdrawals_held", "Owners without a credential any more whose pull secrets are kept for now"
+        )
         self.asked = self._counter(
             "source_questions",
             "Questions to a source for one owner, by result: answered, unavailable",

@@ -170,11 +170,14 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """`name`: the Secret's. `when_unowned`: what happens to our Secret in a namespace that is not served."""
+    """`name`: the Secret's. `when_unowned`: what happens to our Secret in a namespace that is not served;
+    `when_withdrawn`: and in one whose owner has no credential any more.
+    """
 
     name: str
     fingerprint: Fingerprint
     when_unowned: Literal["delete", "keep"] = "delete"
+    when_withdrawn: Literal["delete", "keep"] = "delete"
 
     def __call__(
         self, namespace: Namespace, known: Credentials | None, existing: ExistingSecret | None, now: datetime
@@ -203,7 +206,7 @@ class Planner:
         self, namespace: Namespace, items: Sequence[Credential], existing: ExistingSecret | None, *, same: bool
     ) -> Step:
         if not items:
-            if existing is None:
+            if existing is None or (same and self.when_withdrawn == "keep"):
                 return Leave(NO_CREDENTIAL)
             return Delete(existing, WITHDRAWN, withdrawn=True) if same else Delete(existing, NO_CREDENTIAL)
         body = self.body(namespace, items)
