@@ -21,11 +21,11 @@ from webhook.kube.views import Account, State, account_key
 from webhook.supply import Supply
 
 HARMFUL = (
-    f"imagePullSecrets was left alone: {FOREIGN}, and the kubelet cannot parse it, so every pull would fail; rename or "
-    "delete it"
+    f"imagePullSecrets was left alone: {FOREIGN}, and the kubelet cannot parse it, or it is too large to find out; "
+    "every pull would fail; rename or delete it"
 )
 USELESS = (
-    f"private images cannot be pulled: {FOREIGN}, and the kubelet takes no credentials from it; rename or delete it"
+    f"private images cannot be pulled with it: {FOREIGN}, and the kubelet takes nothing from it; rename or delete it"
 )
 
 Outcome = Literal["injected", "unchanged", "not_served", "refused"]

@@ -94,7 +94,7 @@ def _documents(texts: Sequence[str]) -> str:
     whole = texts[0]
     for text in texts[1:]:
         whole += "" if whole.endswith("\n") else "\n"
-        whole += text if text.startswith("---") else f"---\n{text}"
+        whole += ("...\n" if text.startswith("%") else "" if text.startswith("---") else "---\n") + text
     return whole
 
 

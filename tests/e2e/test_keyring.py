@@ -43,6 +43,11 @@ entries = st.one_of(
     st.builds(lambda u, p: {"auth": _auth(u, p).rstrip("=") + "\n"}, words, passwords),
     st.builds(lambda u, p: {"username": f"{u}:x", "password": p}, words, passwords),
 )
+others = st.just(dict[str, Any]()) | st.dictionaries(
+    st.sampled_from(["docker.io", "https://index.docker.io/v1/", "docker.io/acme", "ghcr.io"]),
+    st.just({"username": "pod", "password": "own"}),
+    max_size=2,
+)
 files = st.lists(st.dictionaries(keys, entries, min_size=1, max_size=4), min_size=1, max_size=3)
 
 
@@ -62,27 +67,33 @@ def kubelet() -> Iterator[Keyring]:
         yield process
 
 
-@given(files)
+@given(files, others)
 @settings(max_examples=500, deadline=None)
-def test_ours_pulls_whatever_the_user_s_own_secrets_pull(kubelet: Keyring, drawn: Sequence[dict[str, Any]]) -> None:
-    compare(kubelet, drawn)
+def test_ours_pulls_whatever_the_user_s_own_secrets_pull(
+    kubelet: Keyring, drawn: Sequence[dict[str, Any]], beside: dict[str, Any]
+) -> None:
+    compare(kubelet, drawn, beside)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@given(files)
+@given(files, others)
 @settings(max_examples=100_000, deadline=None)
-def test_ours_pulls_whatever_100_000_users_own_secrets_pull(kubelet: Keyring, drawn: Sequence[dict[str, Any]]) -> None:
-    compare(kubelet, drawn)
+def test_ours_pulls_whatever_100_000_users_own_secrets_pull(
+    kubelet: Keyring, drawn: Sequence[dict[str, Any]], beside: dict[str, Any]
+) -> None:
+    compare(kubelet, drawn, beside)
 
 
-def compare(kubelet: Keyring, drawn: Sequence[dict[str, Any]]) -> None:
+def compare(kubelet: Keyring, drawn: Sequence[dict[str, Any]], beside: dict[str, Any]) -> None:
+    """`beside`: what another Secret of the pod has."""
     contents = [json.dumps({"auths": auths}).encode() for auths in drawn]
     read = [parse(content) for content in contents]
     assert not any(one.problems for one in read)
     found = merged(joined([Credentials(one.credentials) for one in read]), "team", NOW)
-    own = kubelet.ask([secret(content) for content in contents], IMAGES)
-    ours = kubelet.ask([secret(render(found.items))], IMAGES)
+    pods = [secret(json.dumps({"auths": beside}).encode())]
+    own = kubelet.ask([*(secret(content) for content in contents), *pods], IMAGES)
+    ours = kubelet.ask([secret(render(found.items)), *pods], IMAGES)
     assert own is not None
     assert ours is not None
     left_out = {f"{c.username}:{c.password}" for c in found.left_out}
@@ -101,6 +112,7 @@ auths = st.dictionaries(st.sampled_from(["ghcr.io", "", "%", "x y"]), values, ma
 wholes = st.dictionaries(st.sampled_from(["auths", "Auths", "HttpHeaders", "credsStore"]), auths, max_size=3) | odd
 contents = st.one_of(
     wholes.map(lambda whole: json.dumps(whole).encode()),
+    st.tuples(wholes, wholes).map(lambda two: json.dumps({"auths": two[0], "AUTHS": two[1]}).lower().encode()),
     st.sampled_from([b"", b"{", b" null ", b'{"auths": {"ghcr.io": {"auth": "\xff"}}}', b'{"auths": {}} x', b"NaN"]),
 )
 

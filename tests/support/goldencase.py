@@ -239,7 +239,9 @@ async def run(case: Case) -> Outcome:
         store=store,
         lookup=live,
         policy=policed,
-        planner=Planner(config.pull_secret.name, fingerprint, config.pull_secret.when_unowned),
+        planner=Planner(
+            config.pull_secret.name, fingerprint, config.pull_secret.when_unowned, config.pull_secret.when_withdrawn
+        ),
         now=lambda: NOW,
         metrics=metrics,
         record=record,

@@ -181,7 +181,12 @@ def test_all_values_as_json_are_a_configuration(capture: pytest.CaptureFixture[s
     shown = run(capture, "config", "check", file, "-o", "json").out
     file.write_text(shown)
 
-    assert json.loads(shown)["pullSecret"] == {"name": "registry-token", "whenUnowned": "delete"}
+    assert json.loads(shown)["pullSecret"] == {
+        "name": "registry-token",
+        "whenUnowned": "delete",
+        "whenWithdrawn": "delete",
+        "maxWithdrawn": 0.1,
+    }
     assert run(capture, "config", "check", file, "-o", "json").out == shown
 
 

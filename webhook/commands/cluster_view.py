@@ -15,11 +15,11 @@ from webhook.config import reading
 from webhook.config.models import Config, Tls
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credentials
-from webhook.core.dockerconfig import DockerConfigError, parse
+from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, parse
 from webhook.core.errors import PullsecretError
 from webhook.core.names import DOCKERCONFIG_KEY, OWNER
 from webhook.core.pullsecret import Fingerprint, Namespace
-from webhook.core.registry import canonical_registry
+from webhook.core.registry import DOCKER_HUB
 from webhook.core.shown import quoted, shown
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, decode, is_name
@@ -59,12 +59,12 @@ class PullSecretObject(SecretObject):
     def content(self) -> tuple[tuple[str, ...], str]:
         """The registries in it, and what is wrong with it."""
         try:
-            parsed = parse(base64.b64decode((self.data or {}).get(DOCKERCONFIG_KEY, ""), validate=True))
+            parsed = parse(base64.b64decode((self.data or {}).get(DOCKERCONFIG_KEY, ""), validate=True), most=MAX_PARTS)
         except DockerConfigError as e:
             return (), str(e)
         except ValueError:
             return (), "it is not base64"
-        return tuple(c.registry for c in parsed.credentials), shown("; ".join(parsed.problems))
+        return tuple(dict.fromkeys(c.registry for c in parsed.credentials)), shown("; ".join(parsed.problems))
 
     @property
     def written(self) -> tuple[datetime, str] | None:
@@ -158,7 +158,9 @@ class ClusterView:
         reader = self.reader
         read = sorted([reader.namespace(one) async for one in objects], key=lambda one: one.name)
         served = {one.name: one for one in read if one.served and not one.terminating}
-        return served, [one for one in read if one.mistakes and one.owner is None and one.enabled]
+        return served, [
+            one for one in read if one.mistakes and one.owner is None and one.enabled and not one.terminating
+        ]
 
     def path(self, namespace: str) -> str:
         return f"/api/v1/namespaces/{namespace}/secrets/{self.config.pull_secret.name}"
@@ -195,5 +197,9 @@ def usable(secrets: SourceSecrets, namespace: Namespace) -> Credentials | None:
 
 def covered(registry: str, by: Iterable[str]) -> bool:
     """Does every image that matches `registry` also match one of `by`? The kubelet matches by prefix."""
-    own = canonical_registry(registry)
-    return any(own.startswith(other) and own.partition("/")[0] == other.partition("/")[0] for other in by)
+    host = registry.partition("/")[0]
+    return any(
+        (registry.startswith(other) and host == other.partition("/")[0])
+        or (other == DOCKER_HUB and host == "docker.io")
+        for other in by
+    )

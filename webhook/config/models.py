@@ -125,7 +125,7 @@ class Config(Model, frozen=True):
     ] = (LabelRule(key=OWNER),)
     sources: Annotated[
         tuple[Source, ...],
-        doc("where credentials come from; for a registry the first source counts whose credential has not expired"),
+        doc("where credentials come from; for one registry, those of the first source come first"),
     ] = (SecretsSource(),)
     pull_secret: Annotated[PullSecret, doc("the Secret that the webhook writes")] = PullSecret()
     deployments: Annotated[

@@ -12,10 +12,16 @@ from typing import Literal
 from webhook.core.errors import CredentialError
 from webhook.core.shown import quoted
 
-_AT_AN_END = re.compile(r"\A[\x00-\x20\x7f]|[\x00-\x20\x7f]\Z")
-_INVISIBLE = re.compile("[\u00a0\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
-"""No-break and zero-width spaces, signs of direction, the byte order mark: editors and terminals add them, unseen."""
-_NAMESPACES = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,63}")
+_INVISIBLE = re.compile(
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u00a0\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2064\\ufeff\\ud800-\\udfff]"
+)
+"""Control characters but tabs and line breaks, no-break and zero-width spaces, signs of direction, the byte order mark:
+editors and terminals add them, unseen.
+"""
+_NAMESPACES = re.compile(r"[a-z0-9*?](?:(?:[a-z0-9*?-]|\[!?[a-z0-9-]{1,40}\]){0,61}[a-z0-9*?\]])?")
+"""Names, and patterns as in a shell. One that begins with [ is rather a list."""
+MAX_NAMESPACES = 100
+"""Names and patterns that limit one credential."""
 MAX_CREDENTIALS = 200
 """Credentials of one owner in one answer of a source, usable or not."""
 MAX_VALUE_CHARS = 32 * 1024
@@ -62,9 +68,6 @@ class Credential:
         if ":" in self.username:
             raise CredentialError(f"the username for {self.registry} contains a colon, which HTTP Basic does not allow")
 
-    def may_be_in(self, namespace: str) -> bool:
-        return not self.namespaces or any(fnmatchcase(namespace, pattern) for pattern in self.namespaces)
-
     @property
     def login(self) -> tuple[str, str]:
         return self.username, self.password
@@ -85,7 +88,8 @@ def _problem(value: str) -> str:
         return "is empty"
     if len(value) > MAX_VALUE_CHARS:
         return f"has more than {MAX_VALUE_CHARS} characters"
-    if _AT_AN_END.search(text if "\n" in text else value):
+    end = text if "\n" in text else value
+    if end != end.strip():
         return "begins or ends with a line break or a space; create it without one (printf, --from-literal)"
     if _INVISIBLE.search(value):
         return "contains an invisible character, such as a byte order mark or a no-break space; type it anew"
@@ -101,7 +105,8 @@ class Credentials:
     def usable_in(self, namespace: str) -> "Credentials":
         if all(not c.namespaces for c in self.items):
             return self
-        return replace(self, items=tuple(c for c in self.items if c.may_be_in(namespace)))
+        fits = {limit: _fits(namespace, limit) for limit in {c.namespaces for c in self.items}}
+        return replace(self, items=tuple(c for c in self.items if fits[c.namespaces]))
 
     @property
     def weight(self) -> int:
@@ -115,8 +120,16 @@ class Credentials:
         return replace(self, items=tuple(c for c in self.items if not c.expired(now)))
 
 
+def _fits(namespace: str, limit: Sequence[str]) -> bool:
+    return not limit or namespace in limit or any(fnmatchcase(namespace, one) for one in limit if {*one} & {*"*?["})
+
+
 def limits(namespaces: Sequence[str]) -> tuple[str, ...]:
     """The namespaces in which a credential may be used. Raises CredentialError for what no namespace can be called."""
+    if len(namespaces) > MAX_NAMESPACES:
+        raise CredentialError(
+            f"there are {len(namespaces):,} namespaces; at most {MAX_NAMESPACES} are read, use patterns"
+        )
     for one in namespaces:
         if not _NAMESPACES.fullmatch(one):
             raise CredentialError(f"{quoted(one)} is no namespace; write names or patterns, as in team-a,team-b-*")

@@ -6,8 +6,10 @@ silently never work. One Secret that cannot be parsed fails the whole pull, so n
 """
 
 import base64
+import binascii
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ import msgspec
 from webhook.core.credential import MAX_CREDENTIALS, Credential
 from webhook.core.errors import CredentialError, PullsecretError
 from webhook.core.names import DOCKERCFG_KEY, DOCKERCFG_TYPE, DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE
-from webhook.core.registry import DOCKER_HUB, also_known_as, canonical_registry, spellings
+from webhook.core.registry import also_known_as, canonical_registry, spellings
 from webhook.core.shown import few
 
 
@@ -39,35 +41,79 @@ MAX_FOREIGN_CHARS = 256 * 1024
 """Characters of a Secret that others wrote, which is only parsed to see whether the kubelet can."""
 MAX_PARTS = 20_000
 """Colons and brackets in JSON that is decoded: a hundred for each entry that is read."""
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
-"""Go reads null as an empty object."""
-_ENTRY = msgspec.json.Decoder(dict[str, Any] | None)
+_FOLDED = str.maketrans("\u017f\u212a", "sk")
+"""What Go also takes for these letters in the name of a field."""
+_KEYS_OF = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
 _BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
+class _Object(list[tuple[str, Any]]):
+    """A JSON object with all its fields, in order. Go lets the last one of a name count, and so do most; but it reads
+    all of them.
+    """
+
+    def named(self, name: str) -> Iterator[Any]:
+        return (value for key, value in self if key.translate(_FOLDED).lower() == name)
+
+    def text(self, name: str) -> str:
+        """Null counts for nothing. Raises ValueError for what is no text."""
+        found = [value for value in self.named(name) if value is not None]
+        if not all(isinstance(value, str) for value in found):
+            raise ValueError
+        return str(found[-1]) if found else ""
+
+
+def _zero(_: str) -> float:
+    """All numbers are the same here, however long."""
+    return 0.0
+
+
+def _no_number(_: str) -> float:
+    """Go does not know NaN and Infinity."""
+    raise ValueError
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_Object, parse_int=_zero, parse_float=_zero, parse_constant=_no_number)
+"""Raises ValueError and RecursionError."""
+
+
+def _objects(values: Iterable[Any]) -> _Object:
+    """Go reads objects of the same name into one, and null as an empty one. Raises ValueError."""
+    whole = _Object()
+    for value in values:
+        if not isinstance(value, _Object | None):
+            raise ValueError  # noqa: TRY004  # one error for all that Go refuses
+        whole = _Object([*whole, *value]) if value is not None else _Object()
+    return whole
+
+
 def parse(
-    data: bytes, *, may_be_empty: bool = False, check: Callable[[Credential], Credential] = lambda c: c
+    data: bytes,
+    *,
+    may_be_empty: bool = False,
+    check: Callable[[Credential], Credential] = lambda c: c,
+    most: int = MAX_CREDENTIALS,
 ) -> Parsed:
     """Raises DockerConfigError if nothing can be read; a bad entry beside good ones is a problem instead.
 
-    `check` returns a credential, or raises CredentialError.
+    `check` returns a credential, or raises CredentialError. `most`: entries.
     """
     if crowded(data):
         raise DockerConfigError(f"it has too much in it; at most {MAX_CREDENTIALS} entries under auths are read")
     try:
-        whole = _OBJECT.decode(data) or {}
-        parts = _parts(whole, "auths")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        parts = []
-    if not any(part is not None for part in parts):
+        whole = _objects([_JSON.decode(data.decode())])
+        values = [*whole.named("auths")]
+        auths = dict(_objects(values))
+    except (ValueError, RecursionError):
+        values = []
+    if all(value is None for value in values):
         raise DockerConfigError(_why_unreadable(data))
-    auths = {key: entry for part in parts for key, entry in (part or {}).items()}
-    if len(auths) > MAX_CREDENTIALS:
-        raise DockerConfigError(f"it has {len(auths):,} entries under auths; at most {MAX_CREDENTIALS} are read")
+    if len(auths) > most:
+        raise DockerConfigError(f"it has {len(auths):,} entries under auths; at most {most} are read")
     credentials, problems = dict[Credential, None](), []
     for key in sorted(auths):
         try:
-            credentials[check(_credential(key, auths[key], _elsewhere(whole)))] = None
+            credentials[check(_credential(key, auths[key], whole))] = None
         except CredentialError as e:
             problems.append(str(e))
     if not credentials and (problems or not may_be_empty):
@@ -84,15 +130,10 @@ def parse_dockercfg(data: bytes) -> Parsed:
     return parse(b'{"auths":' + data + b"}")
 
 
-def _parts(whole: Mapping[str, msgspec.Raw], field: str) -> list[dict[str, msgspec.Raw] | None]:
-    """The objects of this name. If there are several, Go reads all of them into one."""
-    return [_OBJECT.decode(value) for name, value in whole.items() if name.casefold() == field]
-
-
-def _elsewhere(names: Iterable[str]) -> str:
+def _elsewhere(whole: _Object) -> str:
     """For an entry without a password: docker login may have left it with a program, and says so in the file."""
-    named = [name for name in names if name.casefold() in {"credsstore", "credhelpers"}]
-    return f"; by {named[0]}, the password is on the machine where docker login ran; write it here" if named else ""
+    named = next((key for key, value in whole if key.lower() in {"credsstore", "credhelpers"} and value), "")
+    return f"; {named} says that the password is kept where docker login ran: write it here" if named else ""
 
 
 def crowded(data: bytes) -> bool:
@@ -113,36 +154,36 @@ def of_kubelet(kind: str | None, data: Mapping[str, str]) -> Literal["takes", "p
         return "fails"
     try:
         # As in Go, bytes that are not UTF-8 do not matter.
-        content = base64.b64decode(encoded).decode(errors="replace").encode()
-        if crowded(content):
+        content = binascii.a2b_base64(encoded).decode(errors="replace")
+        if crowded(content.encode()):
             return "fails"
-        whole = {"auths": msgspec.Raw(content)} if kind == DOCKERCFG_TYPE else _OBJECT.decode(content) or {}
-        headers = [part for part in _parts(whole, "httpheaders") if part]
-        entries = [entry for part in _parts(whole, "auths") if part for entry in part.values()]
-        texts = [msgspec.json.decode(value) for part in headers for value in part.values()]
-        if all(map(_is_text, texts)) and all(_is_parsed(_ENTRY.decode(one) or {}) for one in entries):
-            return "takes"
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        pass
-    return "fails"
+        whole = _objects([_JSON.decode(content)])
+        auths = [whole] if kind == DOCKERCFG_TYPE else [*whole.named("auths")]
+        headers = [] if kind == DOCKERCFG_TYPE else [*whole.named("httpheaders")]
+        for value in auths:
+            for _, entry in _objects([value]):
+                _kubelet_reads(_objects([entry]))
+        for value in headers:
+            for _, text in _objects([value]):
+                _Object([("text", text)]).text("text")
+    except (ValueError, RecursionError):
+        return "fails"
+    return "takes"
 
 
-def _is_parsed(entry: Mapping[str, Any]) -> bool:
-    fields = {name.casefold(): value for name, value in entry.items()}
-    if not all(_is_text(fields.get(name)) for name in ("username", "password", "email", "auth")):
-        return False
-    return not fields.get("auth") or b":" in (_base64(fields["auth"]) or b"")
-
-
-def _is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
+def _kubelet_reads(entry: _Object) -> None:
+    """Raises ValueError."""
+    _, _, _, auth = (entry.text(name) for name in ("username", "password", "email", "auth"))
+    if auth and b":" not in (_base64(auth) or b""):
+        raise ValueError
 
 
 def registries(encoded: str) -> tuple[str, ...]:
-    """Of the entries in a Secret's base64; none if it cannot be read."""
+    """Of the entries in a Secret's base64 that we wrote; none if it cannot be read."""
     try:
-        parts = _parts(_OBJECT.decode(base64.b64decode(encoded)) or {}, "auths")
-        return tuple(sorted({canonical_registry(key) for part in parts for key in part or ()}))
+        keys = _KEYS_OF.decode(base64.b64decode(encoded)).get("auths", ())
+        return tuple(sorted({canonical_registry(key) for key in keys}))
+    # base64's errors and Unicode's are ValueErrors
     except (CredentialError, msgspec.MsgspecError, ValueError, RecursionError):
         return ()
 
@@ -155,11 +196,6 @@ def render(credentials: Sequence[Credential]) -> bytes:
     for c in credentials:
         if other := also_known_as(c.registry):
             _add(auths, other, c)
-    # For images of docker.io the kubelet uses Docker Hub's usual key only if no other key matches.
-    if any(key.startswith("docker.io/") for key in auths):
-        for c in credentials:
-            if DOCKER_HUB in (c.registry, also_known_as(c.registry)):
-                _add(auths, "docker.io", c)
     return msgspec.json.encode({"auths": auths}, order="sorted")
 
 
@@ -171,15 +207,13 @@ def _add(auths: dict[str, dict[str, str]], registry: str, c: Credential) -> None
             return
 
 
-def _credential(key: str, raw: msgspec.Raw, elsewhere: str) -> Credential:
+def _credential(key: str, value: Any, whole: _Object) -> Credential:
     registry = canonical_registry(key)
     try:
-        entry = {name.casefold(): value or "" for name, value in (_ENTRY.decode(raw) or {}).items()}
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise CredentialError(f"the entry for {registry} is not an object") from None
-    fields = [entry.get(name, "") for name in ("username", "password", "auth", "identitytoken", "registrytoken")]
-    if not all(isinstance(value, str) for value in fields):
-        raise CredentialError(f"the entry for {registry} is not an object of strings")
+        entry = _objects([value])
+        fields = [entry.text(name) for name in ("username", "password", "auth", "identitytoken", "registrytoken")]
+    except ValueError:
+        raise CredentialError(f"the entry for {registry} is not an object of strings") from None
     username, password, auth, identity, token = fields
     if auth:
         username, password = _split(registry, auth)
@@ -191,7 +225,7 @@ def _credential(key: str, raw: msgspec.Raw, elsewhere: str) -> Credential:
             f"the entry for {registry} has only an {kind}, which the kubelet ignores; use a username and a password"
         )
     if not username and not password:
-        raise CredentialError(f"the entry for {registry} has neither auth nor username and password{elsewhere}")
+        raise CredentialError(f"the entry for {registry} has neither auth nor username and password{_elsewhere(whole)}")
     return Credential(registry, username, password)
 
 
@@ -225,8 +259,8 @@ def _why_unreadable(data: bytes) -> str:
     if inner and inner.lstrip().startswith(b"{"):
         return "it is base64-encoded twice; put the JSON under stringData, or encode it once under data"
     try:
-        whole = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        whole = _JSON.decode(data.decode())
+    except (ValueError, RecursionError):
         return "it is not JSON"
-    elsewhere = _elsewhere(whole) if isinstance(whole, dict) else ""
+    elsewhere = _elsewhere(whole) if isinstance(whole, _Object) else ""
     return f'it has no "auths" object{elsewhere or DOCKER_LOGIN}'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from webhook.core.credential import Credential, Credentials
-from webhook.core.registry import MAX_SAME_KEY
+from webhook.core.registry import MAX_SAME_KEY, also_known_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,10 @@ def merged(known: Credentials, namespace: str, now: datetime) -> Merged:
         if any(other.login == one.login for other in same_key) or (same_key and one.expired(now)):
             continue
         (same_key if len(same_key) < MAX_SAME_KEY else left_out).append(one)
-    return Merged(tuple(one for ones in kept.values() for one in ones), tuple(left_out), usable.next_expiry(now))
+    items = [one for ones in kept.values() for one in ones]
+    others = {also_known_as(one.registry) for one in items if not one.expired(now)}
+    items = [one for one in items if not (one.expired(now) and one.registry in others)]
+    return Merged(tuple(items), tuple(left_out), usable.next_expiry(now))
 
 
 def _rank(c: Credential, now: datetime) -> tuple[bool, bool, float]:

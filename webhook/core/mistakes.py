@@ -1,38 +1,56 @@
 """Labels and annotations under our prefix that mean nothing, and what their author may have meant."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
-from webhook.core.names import INJECT, PREFIX
+from webhook.core.names import INJECT
 from webhook.core.owner import OwnerRule
 from webhook.core.shown import quoted
 
 DISABLED = "disabled"
 """The value of the label `inject` that opts out."""
+NEARLY = "pullsecret"
+"""What a key begins with that is probably meant for the webhook."""
+MAX_FOUND = 5
 CHOICES = frozenset({DISABLED, "enabled"})
 
 
 def of_namespace(rules: Sequence[OwnerRule], labels: Mapping[str, str], annotations: Mapping[str, str]) -> list[str]:
     keys = {place: [rule.key for rule in rules if rule.place == place] for place in ("label", "annotation")}
     found = [mistake for rule in rules if (mistake := rule.mistake(labels, annotations))]
-    found += unknown("label", labels, [INJECT, *keys["label"]])
-    found += unknown("annotation", annotations, [INJECT, *keys["annotation"]])
-    return found + opting_out(labels.get(INJECT), annotated=INJECT in annotations)
+    found += unknown(labels, annotations, [INJECT, *keys["label"]], keys["annotation"])
+    return found + opting_out(labels.get(INJECT))
 
 
 def opting_out(value: str | None, *, annotated: bool = False) -> list[str]:
     """`value`: of the label `inject`. `annotated`: there is an annotation of that name."""
-    found = [f"its annotation {INJECT} has no effect; write a label"] if annotated else []
+    found = [_misplaced("annotation", INJECT, "label")] if annotated else []
     if value is not None and value not in CHOICES:
-        found.append(f"its label {INJECT}: {quoted(value)} has no effect; write {DISABLED} to opt out")
+        found.append(f"the label {INJECT}: {quoted(value)} has no effect; write {DISABLED} to opt out")
     return found
 
 
-def unknown(what: str, present: Iterable[str], known: Collection[str]) -> list[str]:
-    """`what`: label or annotation."""
-    keys = sorted(key for key in present if key.startswith(PREFIX) and key not in known)
-    nearest = {key: get_close_matches(key, known, 1) for key in keys[:5]}
+def unknown(
+    labels: Iterable[str], annotations: Iterable[str], as_label: Collection[str], as_annotation: Collection[str]
+) -> list[str]:
+    """`as_label`, `as_annotation`: keys that have an effect there."""
     return [
-        f"its {what} {quoted(key)} means nothing" + (f"; did you mean {near[0]}?" if near else "")
-        for key, near in nearest.items()
+        *_unknown("label", labels, as_label, "annotation", as_annotation),
+        *_unknown("annotation", annotations, as_annotation, "label", as_label),
     ]
+
+
+def _unknown(
+    what: str, present: Iterable[str], known: Collection[str], other: str, known_there: Collection[str]
+) -> Iterator[str]:
+    names = {key.rpartition("/")[2]: key for key in (*known_there, *known)}
+    for key in sorted(key for key in present if key.startswith(NEARLY) and key not in known)[:MAX_FOUND]:
+        near = get_close_matches(key.rpartition("/")[2], names, 1)
+        if key in known_there:
+            yield _misplaced(what, key, other)
+        else:
+            yield f"the {what} {quoted(key)} means nothing" + (f"; did you mean {names[near[0]]}?" if near else "")
+
+
+def _misplaced(what: str, key: str, other: str) -> str:
+    return f"the {what} {key} has no effect; write it as {'an' if other == 'annotation' else 'a'} {other}"

@@ -53,7 +53,7 @@ class OwnerRule:
 
     def mistake(self, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
         """Why the text is not the owner that its author means; empty if it may be."""
-        text, where = self._text("", labels, annotations) or "", f"its {self.place} {self.key}"
+        text, where = self._text("", labels, annotations) or "", f"the {self.place} {self.key}"
         if len(text) > MAX_OWNER_CHARS:
             return f"{where} is no owner: it has more than {MAX_OWNER_CHARS} characters"
         plain = "".join(letter for letter in text if letter.isprintable()).strip()

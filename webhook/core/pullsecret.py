@@ -123,7 +123,7 @@ class Plan:
         for origin, ones in _by_origin(self.left_out):
             yield _notice(origin, LEFT_OUT, f"{some([one.registry for one in ones])} {TOO_MANY}", owner)
         for origin, ones in _by_origin(self.unmatched):
-            whys = [f"{quoted(one.registry)} matches no image: {why_unmatched(one.registry)}" for one in ones]
+            whys = [f"{quoted(one.registry)} matches hardly any image: {why_unmatched(one.registry)}" for one in ones]
             yield _notice(origin, UNMATCHED, "; ".join(few(whys)), owner)
         for origin, ones in _by_origin(self.expired):
             message = f"{some([one.registry for one in ones])} has expired; renew it"
@@ -148,7 +148,7 @@ WITHDRAWAL = "PullSecretWithdrawn"
 """Reason of the notice about a pull secret that is deleted because its owner has no credential any more."""
 LEFT_OUT, UNMATCHED = "CredentialLeftOut", "CredentialMatchesNothing"
 UNUSED = frozenset({LEFT_OUT, UNMATCHED})
-"""Reasons of notices about a credential that no pod can use, whatever happens."""
+"""Reasons of notices about a credential that hardly any pod can use, whatever happens."""
 TOO_MANY = f"is left out; a pull secret holds {MAX_SAME_KEY} for one registry, and the owner has others"
 UNAVAILABLE = "the source of credentials is unavailable"
 FOREIGN = "a Secret of this name is not managed by pullsecret-webhook"

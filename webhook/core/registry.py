@@ -14,7 +14,8 @@ import re
 from webhook.core.errors import CredentialError
 
 DOCKER_HUB = "https://index.docker.io/v1/"
-_HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_HUB_HOSTS = frozenset({"docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+"""Other names of Docker Hub."""
 _REGISTRY = re.compile(
     r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
 )
@@ -24,8 +25,16 @@ MAX_SAME_KEY = 6
 """Credentials for one registry in a pull secret: as many as its key has spellings, whatever its path is."""
 _PAGES = {"hub.docker.com": "docker.io", "github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
 """Hosts that people open in a browser, and the registries that belong to them."""
-_PAGE_PATHS = ("harbor/", "ui/", "artifactory/")
+_PAGE_PATHS = ("harbor/projects", "harbor/sign-in", "ui/packages", "ui/repos", "artifactory/webapp")
 """Of the pages of Harbor and Artifactory."""
+
+_USER = re.compile(r"[\w.~!$&'()*+,;=:%@-]*", re.ASCII)
+_VERSION, _ESCAPED = re.compile("^v[12]/"), re.compile("%([0-9A-Fa-f]{2})")
+_NO_PATH = frozenset({"", "v1", "v2"})
+"""Behind a name of Docker Hub."""
+MAX_REGISTRY_CHARS = 600
+MAX_SAME_KEY = 6
+"""Credentials for one registry in a pull secret: as many as its key has spellings, whatever its path is."""
 
 _NO_REGISTRY = (
     "the name of a registry is not valid: expected a host with a dot or a port and perhaps a path, as in ghcr.io/acme"
@@ -43,14 +52,17 @@ def canonical_registry(registry: str) -> str:
     A slash after a path stays: without it `ghcr.io/acme/` would match ghcr.io/acme-labs/app too. A `*` is refused in
     the last two parts of a host, and in an IP address. No message quotes the text, which may be a token.
     """
-    text = re.split("[?#]", registry.strip().removeprefix("https://").removeprefix("http://"), maxsplit=1)[0]
+    text = re.split("[?#]", re.sub("^https?://", "", registry.strip()), maxsplit=1)[0]
     if len(text) > MAX_REGISTRY_CHARS:
         raise CredentialError(_NO_REGISTRY)
     if not text:
         raise CredentialError("the registry is empty; write a host such as ghcr.io")
     authority, _, path = text.partition("/")
-    host = authority.rpartition("@")[2].removesuffix(":")
+    user, _, host = authority.rpartition("@")
+    host = host.removesuffix(":")
     path = _VERSION.sub("", _ESCAPED.sub(lambda found: chr(int(found[1], 16)), path))
+    if not _USER.fullmatch(user):
+        raise CredentialError(_NO_REGISTRY)
     if not _REGISTRY.fullmatch(f"{host}/{path}".rstrip("/")):
         raise CredentialError(_NO_REGISTRY)
     # The first part of an image's name is a host if it has a dot, a port or capitals. Capitals alone suggest a token.
@@ -58,12 +70,8 @@ def canonical_registry(registry: str) -> str:
         raise CredentialError(_NO_REGISTRY)
     if "*" in host and _too_wide(host):
         raise CredentialError(_TOO_WIDE)
-    return _named(host, path)
-
-
-def _named(host: str, path: str) -> str:
-    if host in _HUB_HOSTS and path.strip("/") in {"", "v1", "v2"}:
-        return DOCKER_HUB if host in ("docker.io", "index.docker.io") else host
+    if host == "index.docker.io" and path in {"", "v1", "v2"}:
+        return DOCKER_HUB
     return f"{host}/{path}" if path else host
 
 
@@ -73,11 +81,10 @@ def _too_wide(host: str) -> bool:
 
 
 def also_known_as(registry: str) -> str | None:
-    """For Docker Hub under one of its other names: the key that images of docker.io match."""
-    host, _, path = registry.partition("/")
-    if registry == DOCKER_HUB or host not in _HUB_HOSTS or host == "docker.io":
-        return None
-    return f"docker.io/{path}" if path else DOCKER_HUB
+    """The key that `docker login` writes for Docker Hub, under another name. With a path there is none: a key such as
+    docker.io/acme would hide other credentials of the pod for Docker Hub.
+    """
+    return DOCKER_HUB if registry in _HUB_HOSTS else None
 
 
 def spellings(registry: str) -> list[str]:
@@ -91,16 +98,18 @@ def spellings(registry: str) -> list[str]:
 
 def why_unmatched(registry: str) -> str:
     """Why hardly any image matches this key, and what to write instead. Empty if images do."""
-    host, _, path = registry.removeprefix("https://").partition("/")
-    bare, _, port = host.partition(":")
     if registry == DOCKER_HUB:
         return ""
+    host, slash, path = registry.partition("/")
+    bare, _, port = host.partition(":")
+    if host == "index.docker.io":
+        return f"images of Docker Hub are called docker.io; write docker.io{slash}{path}"
     if right := _PAGES.get(host):
-        return f"no image comes from {host}; write {right}"
+        return f"no image comes from {host}; write {right}{slash}{path}"
     if path in {"v1", "v2", "/"} or path.startswith(_PAGE_PATHS):
-        return f"no image has /{path} behind {host}; write {host}, perhaps with a project"
+        return f"no image has /{path} behind {host}; write {host}, or {host}/ and the name of a project"
     if host != host.lower() or path != path.lower():
         return f"capitals match only images that are written with them; write {registry.lower()}"
-    if port in {"443", "80"}:
-        return f"it matches only images that are written with the port; write {bare}"
+    if port == "443":
+        return f"it matches only images that are written with the port; write {bare}{slash}{path}"
     return ""

@@ -60,7 +60,7 @@ def read(seen: SecretObject, source: str = "") -> SourceSecret:
     owner, labels, annotations = None, seen.metadata.labels or {}, seen.metadata.annotations or {}
     try:
         owner = _owner(seen)
-        if odd := [*unknown("label", labels, LABELS), *unknown("annotation", annotations, ANNOTATIONS)]:
+        if odd := unknown(labels, annotations, LABELS, ANNOTATIONS):
             raise CredentialError("; ".join(odd))  # it may be meant as a limit
         parsed = _content(seen)
         namespaces = _namespaces(annotations.get(NAMESPACES))

@@ -71,8 +71,11 @@ def test_what_the_kubelet_understands(entry: dict[str, object]) -> None:
         ({"username": "alice", "password": f" {TOKEN}"}, "begins or ends with a line break or a space"),
         ({"username": "alice\t", "password": TOKEN}, "begins or ends"),
         ({"username": "alice", "password": f"\ufeff{TOKEN}"}, "an invisible character, such as a byte order mark"),
-        ({"username": "alice", "password": f"{TOKEN}\u00a0"}, "an invisible character"),
+        ({"username": "alice", "password": f"{TOKEN}\u00a0"}, "begins or ends"),
         ({"username": "al\u200bice", "password": TOKEN}, "an invisible character"),
+        ({"username": "alice", "password": f"a\x00{TOKEN}"}, "an invisible character"),
+        ({"username": "alice", "password": f"\u3000{TOKEN}"}, "begins or ends"),
+        ({"username": "alice", "password": f"\ud800{TOKEN}"}, "an invisible character"),
         ({"username": ["alice"], "password": TOKEN}, "not an object of strings"),
     ],
 )
@@ -122,10 +125,12 @@ def test_a_bad_entry_among_good_ones_is_named_and_left_out() -> None:
         ("registry:5000/acme", "registry:5000/acme"),
         ("localhost", "localhost"),
         ("[::1]:5000", "[::1]:5000"),
-        ("docker.io", DOCKER_HUB),
+        ("docker.io", "docker.io"),
+        ("https://docker.io/v1/", "docker.io"),
         ("https://index.docker.io/v1/", DOCKER_HUB),
         ("index.docker.io", DOCKER_HUB),
-        ("registry-1.docker.io/v2", "registry-1.docker.io"),
+        ("registry-1.docker.io/v2", "registry-1.docker.io/v2"),
+        ("https://index.docker.io/v1", DOCKER_HUB),
         ("docker.io/acme", "docker.io/acme"),
         ("https://index.docker.io/v1/acme/", "index.docker.io/acme/"),
         ("https://user:pass@ghcr.io?a=b#c", "ghcr.io"),
@@ -250,18 +255,26 @@ def test_behind_the_first_colon_all_is_the_password() -> None:
     [
         (
             {"credsStore": "desktop"},
-            'no "auths" object; by credsStore, the password is on the machine where docker login',
+            'no "auths" object; credsStore says that the password is kept where docker login',
         ),
-        ({"auths": {}, "credHelpers": {"ghcr.io": "x"}}, "no entry under auths; by credHelpers"),
+        ({"auths": {}, "credHelpers": {"ghcr.io": "x"}}, "no entry under auths; credHelpers says"),
         (
             {"auths": {"ghcr.io": {}}, "credsStore": "desktop"},
-            "nor username and password; by credsStore, the password is",
+            "nor username and password; credsStore says that",
         ),
     ],
 )
 def test_what_docker_login_leaves_is_named(data: dict[str, object], why: str) -> None:
     with pytest.raises(DockerConfigError, match=why):
         parse(json.dumps(data).encode())
+
+
+def test_fields_that_are_there_twice_are_read_as_go_reads_them() -> None:
+    one, two = (json.dumps({host: {"username": host[0], "password": "p"}}) for host in ("a.io", "b.io"))
+    parsed = parse(f'{{"auths": {one}, "Auths": {two}, "auths": {one}}}'.encode())
+    assert [c.registry for c in parsed.credentials] == ["a.io", "b.io"]
+    with pytest.raises(DockerConfigError, match='no "auths"'):
+        parse(f'{{"auths": null, "x": {one}}}'.encode())
 
 
 def test_the_older_format_is_read() -> None:
@@ -294,15 +307,12 @@ def test_there_are_as_many_spellings_as_are_needed(registry: str) -> None:
 def test_docker_hub_under_another_name_has_that_name_and_the_usual_one() -> None:
     other = Credential("registry-1.docker.io", "a", "p")
     assert written(other) == {"registry-1.docker.io": "a", DOCKER_HUB: "a"}
+    assert written(replace(other, registry="docker.io")) == {"docker.io": "a", DOCKER_HUB: "a"}
+    hub = Credential(DOCKER_HUB, "c", "p")
+    assert written(other, hub) == {"registry-1.docker.io": "a", DOCKER_HUB: "c", "https://index.docker.io": "a"}
+    # A key docker.io/acme would hide what another Secret of the pod has for Docker Hub.
     path = Credential("registry.hub.docker.com/acme", "b", "p")
-    assert written(path) == {"registry.hub.docker.com/acme": "b", "docker.io/acme": "b"}
-    # The kubelet tries the usual key only if no other one matches, so docker.io/acme would hide it.
-    assert written(path, Credential(DOCKER_HUB, "c", "p")) == {
-        "registry.hub.docker.com/acme": "b",
-        "docker.io/acme": "b",
-        "docker.io": "c",
-        DOCKER_HUB: "c",
-    }
+    assert written(path) == {"registry.hub.docker.com/acme": "b"}
 
 
 @pytest.mark.parametrize(
@@ -311,11 +321,23 @@ def test_docker_hub_under_another_name_has_that_name_and_the_usual_one() -> None
         ("harbor.example.com/v2", "no image has /v2 behind harbor.example.com; write harbor.example.com"),
         ("harbor.example.com/harbor/projects", "no image has /harbor/projects behind harbor.example.com"),
         ("harbor.example.com:443", "with the port; write harbor.example.com"),
+        ("harbor.example.com:443/acme", "with the port; write harbor.example.com/acme"),
         ("Harbor.example.com/a", "capitals match only images that are written with them; write harbor.example.com/a"),
         ("hub.docker.com", "write docker.io"),
+        ("github.com/acme", "write ghcr.io/acme"),
+        ("index.docker.io/acme", "write docker.io/acme"),
         *(
             (right, "")
-            for right in ("ghcr.io", "a.b:5000", "a.b/v2/x", "a.b/v2-x", DOCKER_HUB, "a.b/harborx", "[::1]:5000")
+            for right in (
+                "ghcr.io",
+                "a.b:5000",
+                "a.b/v2/x",
+                "a.b/v2-x",
+                DOCKER_HUB,
+                "a.b/harbor/app",
+                "a.b:80",
+                "[::1]:5000",
+            )
         ),
     ],
 )

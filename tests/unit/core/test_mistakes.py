@@ -2,7 +2,7 @@
 
 import pytest
 
-from webhook.core.mistakes import of_namespace, opting_out, unknown
+from webhook.core.mistakes import MAX_FOUND, of_namespace, opting_out, unknown
 from webhook.core.names import INJECT, NAMESPACES, OWNER
 from webhook.core.owner import OwnerRule
 
@@ -15,15 +15,15 @@ RULES = (OwnerRule("label", OWNER), OwnerRule("annotation", "example.com/tenant"
         ({}, {}, ""),
         ({OWNER: "alice", INJECT: "disabled", "a": "b"}, {"example.com/tenant": "\U00020bb7\u7530"}, ""),
         ({INJECT: "enabled"}, {}, ""),
-        ({INJECT: "false"}, {}, f"its label {INJECT}: false has no effect; write disabled to opt out"),
-        ({INJECT: "Disabled"}, {}, f"its label {INJECT}: Disabled has no effect; write disabled to opt out"),
-        ({}, {INJECT: "disabled"}, f"its annotation {INJECT} has no effect; write a label"),
+        ({INJECT: "false"}, {}, f"the label {INJECT}: false has no effect; write disabled to opt out"),
+        ({INJECT: "Disabled"}, {}, f"the label {INJECT}: Disabled has no effect; write disabled to opt out"),
+        ({}, {INJECT: "disabled"}, f"the annotation {INJECT} has no effect; write it as a label"),
         (
             {"pullsecret-webhook/onwer": "a"},
             {},
-            f"its label pullsecret-webhook/onwer means nothing; did you mean {OWNER}?",
+            f"the label pullsecret-webhook/onwer means nothing; did you mean {OWNER}?",
         ),
-        ({}, {OWNER: "alice"}, f"its annotation {OWNER} means nothing; did you mean"),
+        ({}, {OWNER: "alice"}, f"the annotation {OWNER} has no effect; write it as a label"),
         ({}, {"example.com/tenant": "alice\n"}, "it has a line break or an invisible character; write alice"),
         ({}, {"example.com/tenant": "\ufeffalice"}, "it has a line break or an invisible character; write alice"),
         ({}, {"example.com/tenant": "alice "}, "begins or ends with a space, so it is another owner than alice"),
@@ -39,11 +39,29 @@ def test_of_a_namespace(labels: dict[str, str], annotations: dict[str, str], mis
 def test_what_a_tenant_wrote_is_bounded_and_on_one_line() -> None:
     many = {f"pullsecret-webhook/x{number}": "" for number in range(1_000)}
     odd = {"pullsecret-webhook/" + "\n" * 300: ""}
-    found = unknown("label", many | odd, [OWNER]) + opting_out("\n" * 1_000)
-    assert len(found) == 6
+    found = unknown(many | odd, [], [OWNER], []) + opting_out("\n" * 1_000)
+    assert len(found) == MAX_FOUND + 1
     assert all(one.isprintable() and len(one) < 400 for one in found)
 
 
-def test_the_nearest_word_is_told() -> None:
-    (found,) = unknown("annotation", ["pullsecret-webhook/namespace"], [OWNER, NAMESPACES])
-    assert found == f"its annotation pullsecret-webhook/namespace means nothing; did you mean {NAMESPACES}?"
+@pytest.mark.parametrize(
+    ("label", "annotation", "told"),
+    [
+        (
+            "",
+            "pullsecret-webhook/namespace",
+            f"the annotation pullsecret-webhook/namespace means nothing; did you mean {NAMESPACES}?",
+        ),
+        (
+            "",
+            "pullsecret-webook/namespaces",
+            f"the annotation pullsecret-webook/namespaces means nothing; did you mean {NAMESPACES}?",
+        ),
+        ("", "pullsecret-webhook-namespaces", "the annotation pullsecret-webhook-namespaces means nothing"),
+        (NAMESPACES, "", f"the label {NAMESPACES} has no effect; write it as an annotation"),
+        ("pullsecret-webhook/note", "", "the label pullsecret-webhook/note means nothing"),
+    ],
+)
+def test_the_nearest_word_or_the_right_place_is_told(label: str, annotation: str, told: str) -> None:
+    (found,) = unknown([label], [annotation], [OWNER], [OWNER, NAMESPACES])
+    assert found.startswith(told)

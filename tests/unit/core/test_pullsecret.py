@@ -211,7 +211,7 @@ def test_however_many_registries_there_are_a_source_is_reported_once() -> None:
         ("CredentialExpired", "two"),
     ]
     assert "0.example:443 is left out; a pull secret holds 6 for one registry" in notices[0].message
-    assert "source Secret one: the credential of owner alice for 0.example:443 matches no" in notices[1].message
+    assert "source Secret one: the credential of owner alice for 0.example:443 matches hardly any" in notices[1].message
     assert "write 0.example" in notices[1].message
     assert "more" in notices[1].message
     assert "and 35 more has expired; renew it" in notices[2].message

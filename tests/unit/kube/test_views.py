@@ -273,7 +273,7 @@ def namespace(**metadata: Any) -> Namespace:
 
 
 TEAM = Namespace("team", "u1", 12, "alice")
-UNREAD = f"its annotation {OWNER} means nothing; did you mean {INJECT}?"
+UNREAD = f"the annotation {OWNER} has no effect; write it as a label"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ UNREAD = f"its annotation {OWNER} means nothing; did you mean {INJECT}?"
         ({"labels": {OWNER: "alice", INJECT: "enabled"}}, TEAM),
         (
             {"annotations": {INJECT: "disabled"}},
-            replace(TEAM, mistakes=f"its annotation {INJECT} has no effect; write a label"),
+            replace(TEAM, mistakes=f"the annotation {INJECT} has no effect; write it as a label"),
         ),
         ({"name": "kube-system"}, replace(TEAM, name="kube-system", enabled=False)),
         ({"deletionTimestamp": "2026-11-23T00:00:00Z"}, replace(TEAM, terminating=True)),

@@ -144,7 +144,7 @@ def refuses(release: Release, owner: str) -> str:
     [
         (secret(), ["ghcr.io"]),
         (secret(registry="registry.example.com:5000/team"), ["registry.example.com:5000/team"]),
-        (secret(registry="docker.io"), ["https://index.docker.io/v1/"]),
+        (secret(registry="docker.io"), ["docker.io"]),
         (secret(kind=DOCKERCONFIG, data=auths(ghcr_io=TOKEN)), ["ghcr.io"]),
         (secret(kind=DOCKERCONFIG, data=auths(ghcr_io=TOKEN, a_example=TOKEN)), ["a.example", "ghcr.io"]),
     ],

@@ -36,7 +36,7 @@ def connection(**columns: Any) -> dict[str, Any]:
     ("found", "registries", "expected"),
     [
         (row(), {}, Credential("ghcr.io", "u", "p")),
-        (row(registry="docker.io"), {}, Credential("https://index.docker.io/v1/", "u", "p")),
+        (row(registry="docker.io"), {}, Credential("docker.io", "u", "p")),
         (row(expires=END), {}, Credential("ghcr.io", "u", "p", END)),
         (row(expires=END.replace(tzinfo=None)), {}, Credential("ghcr.io", "u", "p", END)),
         (row(namespaces=["a", "b"]), {}, Credential("ghcr.io", "u", "p", namespaces=("a", "b"))),
