@@ -16,7 +16,7 @@ from webhook.core.notice import Notice, Record
 from webhook.core.patch import add_references, encoded, first_reference
 from webhook.core.pullsecret import FOREIGN, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
-from webhook.kube.store import Lookup
+from webhook.kube.lookup import Lookup
 from webhook.kube.views import Account, State, account_key
 from webhook.supply import Supply
 

@@ -33,11 +33,13 @@ from webhook.kube import preflight, reflector
 from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster, NamespaceObject
 from webhook.kube.events import EventRecorder
+from webhook.kube.lookup import Lookup
+from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
-from webhook.kube.store import Lookup, PullSecrets, WritePolicy
 from webhook.kube.views import State
 from webhook.kube.watch import Watch
+from webhook.kube.writepolicy import WritePolicy
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
 from webhook.sources.configured import configured

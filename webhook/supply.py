@@ -17,7 +17,8 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Record
 from webhook.core.pullsecret import Delete, ExistingSecret, Leave, Namespace, Plan, Planner, Step, Write
 from webhook.fairness import yield_to_reviews
-from webhook.kube.store import Lookup, PullSecrets
+from webhook.kube.lookup import Lookup
+from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.views import State
 from webhook.sources import Answers
 from webhook.withdrawals import Withdrawals

@@ -3,7 +3,7 @@ configuration with another source all look as if every owner had lost its creden
 
 A withdrawal waits for some seconds, so that those which come with it are seen. Then one owner, or few, lose their pull
 secrets. If there are more, all keep them until the credentials are back, an administrator allows it (`maxWithdrawn`),
-or the sources have said the same for a day.
+or the sources have answered the same for a day.
 """
 
 from collections.abc import Callable, Container

@@ -22,7 +22,7 @@ from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
 from webhook.kube.cluster import Cluster
-from webhook.kube.store import WritePolicy
+from webhook.kube.writepolicy import WritePolicy
 
 pytestmark = pytest.mark.cluster
 _numbers = count(1)

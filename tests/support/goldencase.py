@@ -3,7 +3,7 @@
     config:    as in the configuration file
     cluster:   Namespaces, ServiceAccounts and Secrets as they stand; source Secrets are in pullsecret-webhook.
                `unseen: true`: the webhook's watch has not shown it yet; `seenUnowned: true`: nor its owner
-    stands:    what we wrote into the namespace earlier: {owner: alice}, and how it differs from what we would write now
+    existing:  what we wrote into the namespace earlier: {owner: alice}, and how it differs from what we would write now
     source:    unavailable
     unreachable: the API server answers nothing
     slow:      the API server takes too long to write
@@ -44,8 +44,8 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, NAMESPACE_UI
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
+from webhook.kube.lookup import Lookup
 from webhook.kube.reader import Reader
-from webhook.kube.store import Lookup
 from webhook.kube.views import Account, State, account_key
 from webhook.sources.secret import SecretSource, read
 from webhook.supply import Supply
@@ -112,7 +112,7 @@ class Expect(_Strict):
     status: int = 200
 
 
-class Stands(_Strict):
+class Existing(_Strict):
     """`earlier_token`: since replaced; `edited`: emptied by somebody; `held`: being deleted, with a finalizer."""
 
     owner: str
@@ -130,7 +130,7 @@ class Case(_Strict):
     review: Review | None = None
     config: Object = {}
     cluster: list[Thing] = []
-    stands: Stands | None = None
+    existing: Existing | None = None
     source: Literal["", "unavailable"] = ""
     unreachable: bool = False
     slow: bool = False
@@ -163,7 +163,7 @@ def obj(thing: Thing) -> Object:
 
 def earlier(case: Case, space: Namespace, name: str) -> Object:
     """The Secret that we wrote earlier. A registry for which there is no credential (any more) gets one."""
-    was = case.stands
+    was = case.existing
     assert was is not None
     sources = [read(msgspec.convert(obj(thing), SecretObject)) for thing in case.cluster if isinstance(thing, ASecret)]
     current = {
@@ -313,13 +313,13 @@ def _fill(case: Case, config: Config, reader: Reader, live: Live, source: Secret
         source.failed(ClusterError(403, "Forbidden"))
     else:
         source.replace(dict(map(source.keep, sources)), 999)
-    if case.stands:
+    if case.existing:
         secret = earlier(case, live.namespaces[case.team], config.pull_secret.name)
-        if case.stands.held:
+        if case.existing.held:
             secret["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
-        if case.stands.edited:
+        if case.existing.edited:
             secret["data"] = {DOCKERCONFIG_KEY: EMPTIED}
-        state.pull_secrets.learn(case.team, store.place(secret, edited=case.stands.edited))
+        state.pull_secrets.learn(case.team, store.place(secret, edited=case.existing.edited))
 
 
 def body(review: Review) -> bytes:

@@ -23,7 +23,7 @@ def set_up(cluster: ControlPlane, case: Case, team: str) -> None:
             cluster.api.patch("ServiceAccount", "default", obj, team)
         else:
             cluster.api.create(obj)
-    if case.stands:
+    if case.existing:
         place(cluster, case, team)
     if case.review and case.review.old_object:
         cluster.api.create(within(case.review.old_object, team))
@@ -34,12 +34,12 @@ def place(cluster: ControlPlane, case: Case, team: str) -> None:
     """As the webhook itself had applied it."""
     space = cluster.api.get("Namespace", team)
     assert space is not None
-    assert case.stands is not None
+    assert case.existing is not None
     known = Namespace(team, space["metadata"]["uid"], 1, None)
     cluster.api.apply(goldencase.earlier(case, known, SECRET), manager="pullsecret-webhook")
-    if case.stands.edited:
+    if case.existing.edited:
         cluster.api.patch("Secret", SECRET, {"data": {DOCKERCONFIG_KEY: goldencase.EMPTIED}}, team)
-    if case.stands.held:
+    if case.existing.held:
         cluster.api.delete("Secret", SECRET, team)
 
 

@@ -13,8 +13,8 @@ from webhook.core.errors import WriteConflict, WriteDenied, WriteRefused
 from webhook.core.names import DOCKERCONFIG_KEY, MANAGED_BY, MANAGER, OWNER
 from webhook.core.pullsecret import ExistingSecret
 from webhook.kube.cluster import SecretObject
+from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
-from webhook.kube.store import PullSecrets
 
 Object = dict[str, Any]
 

@@ -39,9 +39,10 @@ from webhook.core.notice import Notice
 from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import ExistingSecret, Fingerprint, Leave, Namespace, Planner
 from webhook.kube.cluster import Cluster, NamespaceObject, SecretObject
+from webhook.kube.lookup import Lookup
+from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
 from webhook.kube.reflector import Feed
-from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Namespaces, State
 from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.sources.secret import SecretSource

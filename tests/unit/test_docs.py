@@ -21,7 +21,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.owner import find_owner
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
-from webhook.kube import events, preflight, reader, store
+from webhook.kube import events, preflight, reader, writepolicy
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import MAX_ANNOTATION_BYTES as LONGEST_ANNOTATION
 from webhook.kube.watch import SILENCE_SECONDS
@@ -191,8 +191,8 @@ FIGURES = {
         f"within the last {slots.IDLE_SECONDS:g} seconds",
         f"room for {slots.MAX_SILENT:,} more",
         f"cut to {LONGEST_QUOTED} characters",
-        f"every {'five' if store.IN_FORCE_SECONDS == 300 else store.IN_FORCE_SECONDS} minutes",
-        f"every {store.NOT_IN_FORCE_SECONDS:g}\nseconds",
+        f"every {'five' if writepolicy.IN_FORCE_SECONDS == 300 else writepolicy.IN_FORCE_SECONDS} minutes",
+        f"every {writepolicy.NOT_IN_FORCE_SECONDS:g}\nseconds",
     },
 }
 """What pages say of the code's bounds, made of the code's own numbers."""

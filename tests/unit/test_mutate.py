@@ -15,7 +15,7 @@ from webhook.core.errors import MalformedReview
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.core.review import decode
-from webhook.kube.store import Lookup
+from webhook.kube.lookup import Lookup
 from webhook.kube.views import State
 from webhook.serving.server import Mutate, admission_app, seconds_left
 from webhook.supply import Supply

@@ -92,7 +92,7 @@ def _problem(value: str) -> str:
     if end != end.strip():
         return "begins or ends with a line break or a space; create it without one (printf, --from-literal)"
     if _INVISIBLE.search(value):
-        return "contains an invisible character, such as a byte order mark or a no-break space; type it anew"
+        return "contains an invisible character, such as a byte order mark or a no-break space; type it again"
     return ""
 
 

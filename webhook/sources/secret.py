@@ -219,7 +219,7 @@ class SecretSource(View[SourceSecret]):
         self._failure = f"the source Secrets cannot be listed ({error})"
         self._metrics.watch_failures.labels("source secrets").inc()
         self._failing = True
-        self._unread.clear()  # the next list says anew which it has and cannot read: one may be deleted meanwhile
+        self._unread.clear()  # the next list shows again which of them cannot be read: one may be deleted
         self.settled.set()
 
     def replace(self, items: Mapping[str, SourceSecret], version: int) -> set[str]:

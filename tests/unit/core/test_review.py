@@ -27,8 +27,9 @@ from webhook.core.patch import encoded
 from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner
 from webhook.core.review import Request, answer, decode, detached, old_names, target
 from webhook.kube.cluster import SecretObject
+from webhook.kube.lookup import Lookup
+from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
-from webhook.kube.store import Lookup, PullSecrets
 from webhook.kube.views import Account, State, account_key
 from webhook.supply import Supply
 from webhook.wiring import Parts

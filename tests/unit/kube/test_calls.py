@@ -13,9 +13,11 @@ from webhook.core.names import MANAGER, OWNER
 from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace
 from webhook.kube.cluster import Cluster, ClusterError
+from webhook.kube.lookup import MAX_LOOKS, Lookup
+from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
-from webhook.kube.store import IN_FORCE_SECONDS, MAX_LOOKS, NOT_IN_FORCE_SECONDS, Lookup, PullSecrets, WritePolicy
 from webhook.kube.views import Account, State, account_key
+from webhook.kube.writepolicy import IN_FORCE_SECONDS, NOT_IN_FORCE_SECONDS, WritePolicy
 
 READER = Reader((OwnerRule("label", OWNER),), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
 OVER = ExistingSecret("team", "uid-1", 3, True, True, False, False, "alice", b"")
@@ -280,7 +282,7 @@ class Slow(Says):
 @pytest.mark.parametrize("answer", [served(Namespace("team", "u", 5, "")), ClusterError(404, "NotFound")])
 def test_that_a_namespace_is_not_served_holds_for_a_moment(answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that is served is never made to wait by that."""
-    monkeypatch.setattr("webhook.kube.store.UNSERVED_SECONDS", 0.05)
+    monkeypatch.setattr("webhook.kube.lookup.UNSERVED_SECONDS", 0.05)
     says = Says(answer)
     lookup = Lookup(cast(Cluster, says), READER, State.empty())
 
@@ -299,7 +301,7 @@ def test_that_a_namespace_is_not_served_holds_for_a_moment(answer: object, monke
 
 
 def test_names_that_are_made_up_ask_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhook.kube.store.MAX_UNSERVED", 50)
+    monkeypatch.setattr("webhook.kube.lookup.MAX_UNSERVED", 50)
     says = Slow(ClusterError(404, "NotFound"))
     lookup = Lookup(cast(Cluster, says), READER, State.empty())
 
@@ -309,7 +311,7 @@ def test_names_that_are_made_up_ask_a_few_at_a_time(monkeypatch: pytest.MonkeyPa
             == [None] * 200
         )
         assert len(lookup._unserved) == 50
-        monkeypatch.setattr("webhook.kube.store.NAMESPACE_SECONDS", 0.001)
+        monkeypatch.setattr("webhook.kube.lookup.NAMESPACE_SECONDS", 0.001)
         await asyncio.gather(
             *(lookup.namespace_in_review(f"more-{number}") for number in range(MAX_LOOKS)), return_exceptions=True
         )

@@ -1,0 +1,41 @@
+"""Is the chart's write policy in force?"""
+
+import asyncio
+
+from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
+from webhook.kube.cluster import Cluster, ClusterError
+
+IN_FORCE_SECONDS, NOT_IN_FORCE_SECONDS = 300.0, 30.0
+"""Seconds for which an answer about the write policy holds. A new policy takes some seconds to act."""
+
+
+class WritePolicy:
+    """Does the chart's write policy check our writes against the namespace's owner at that moment?
+
+    A dry run of a write that it refuses shows it: a pull secret in our own namespace, which has no owner. That a policy
+    and its binding exist does not show that they are in force.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, namespace: str) -> None:
+        self._cluster, self._name, self._namespace = cluster, name, namespace
+        self._holds, self._until = False, 0.0
+
+    async def holds(self) -> bool:
+        """False also without an answer. Tried now and then, and only while there is something to write."""
+        clock = asyncio.get_running_loop().time
+        if clock() >= self._until:
+            self._until = clock() + NOT_IN_FORCE_SECONDS  # other callers use the old answer meanwhile
+            self._holds = await self._refused()
+            self._until = clock() + (IN_FORCE_SECONDS if self._holds else NOT_IN_FORCE_SECONDS)
+        return self._holds
+
+    async def _refused(self) -> bool:
+        path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._name}"
+        metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
+        empty = {DOCKERCONFIG_KEY: "e30="}  # {}, the least that the API server accepts
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": empty}
+        try:
+            await self._cluster.apply(path, body, manager=MANAGER, force=True, dry_run=True)
+        except ClusterError as e:
+            return e.status in (403, 422) and f"ValidatingAdmissionPolicy '{WRITE_POLICY}'" in e.message
+        return False
