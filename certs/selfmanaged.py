@@ -18,8 +18,8 @@ from certs.authority import Authority
 from certs.bundle import Bundle, Use, Write, stale, step
 from certs.errors import ApiTrouble
 from certs.pem import readable
+from certs.ports import Published, Publisher, Store
 from certs.serving import Serving
-from certs.store import Published, Publisher, Store
 
 LOOK_SECONDS = 60.0
 """Seconds between looks: how long until a deleted Secret is noticed, or a clock that jumped."""

@@ -123,8 +123,9 @@ class Admission:
         try:
             async with asyncio.timeout_at(deadline):
                 # Asked first, because in nearly every review it is the end of it: no task, no I/O.
-                if isinstance((await self.supply.plan(namespace.name)).step, Leave):
-                    return ""
+                step = (await self.supply.plan(namespace.name)).step
+                if isinstance(step, Leave):
+                    return step.why if step.problem else ""
                 supplied = await self.supply(namespace.name)
         except TimeoutError:
             self.later(namespace.name)

@@ -91,7 +91,7 @@ class Supply:
         ):
             return True
         plan = self.planner(namespace, known, existing, self.now())
-        if not isinstance(plan.step, Leave):
+        if not isinstance(plan.step, Leave) or plan.step.problem:
             return False
         self._up_to_date[namespace.name] = UpToDate(namespace, weakref.ref(known), existing, plan.until)
         return True

@@ -16,7 +16,7 @@ import pytest
 from certs.authority import Authority
 from certs.bundle import RELIEF, SOAK, Bundle
 from certs.errors import Conflict, NotOurs
-from certs.store import Published, Stored
+from certs.ports import Published, Stored
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane

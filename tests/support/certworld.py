@@ -15,8 +15,8 @@ from cryptography.x509 import verification
 
 from certs.errors import ApiTrouble, Conflict
 from certs.pair import Pair
+from certs.ports import Published, Stored
 from certs.selfmanaged import SelfManaged
-from certs.store import Published, Stored
 
 HOST = "pullsecret-webhook.pullsecret-system.svc"
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)

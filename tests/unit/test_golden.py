@@ -32,3 +32,11 @@ def test_golden(path: Path) -> None:
 
 def test_there_are_many() -> None:
     assert len(FILES) >= 110
+
+
+def test_credentials_that_are_too_large_together_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhook.core.pullsecret.MAX_DATA_BYTES", 10)
+    outcome = asyncio.run(goldencase.run(goldencase.load(goldencase.FOLDER / "pod-without-list.yaml")))
+    assert outcome.writes == []
+    assert [operation["op"] for operation in outcome.patch] == ["add"]
+    assert "larger than 1 MiB together" in outcome.warnings[0]

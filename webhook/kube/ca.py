@@ -7,7 +7,7 @@ from uuid import uuid4
 import msgspec
 
 from certs.errors import ApiTrouble, Conflict, NotOurs
-from certs.store import Published, Stored
+from certs.ports import Published, Stored
 from webhook.core.names import MANAGED_BY, MANAGER, is_ours
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Object, SecretObject, decode

@@ -12,7 +12,7 @@ from certs.authority import CA_LIFE, LEAF_LIFE, SKEW, Authority
 from certs.bundle import CONFIRMED, KEPT, RELIEF, SOAK, Bundle, Publish, Use, Write, stale, step
 from certs.pair import Pair
 from certs.pem import encode, encode_key, readable
-from certs.store import Published, Stored
+from certs.ports import Published, Stored
 
 Verifies = Callable[[Pair, bytes, str, datetime], bool]
 

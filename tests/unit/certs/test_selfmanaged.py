@@ -20,7 +20,7 @@ from certs.bundle import CONFIRMED, SOAK, Bundle, Use, stale, step
 from certs.errors import ApiTrouble, NotOurs
 from certs.pair import Pair
 from certs.pem import readable
-from certs.store import Published
+from certs.ports import Published
 from support.certworld import HOST, START, ApiServer, Replica, started
 
 Verifies = Callable[[Pair, bytes, str, datetime], bool]
