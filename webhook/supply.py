@@ -146,7 +146,7 @@ class Supply:
                 continue
             if isinstance(step, Leave):
                 return self._supplied(name, plan, step, wrote=wrote)
-            if isinstance(step, Delete) and (wait := self._held_back(step)):
+            if isinstance(step, Delete) and (wait := self._seconds_held(step)):
                 return Supplied(wrote, digest=step.over.digest, requeue_after=wait)
             done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
             if done is None:  # something changed: plan again
@@ -160,18 +160,18 @@ class Supply:
         namespace, existing = self.state.namespaces.get(name), self.state.pull_secrets.get(name)
         if namespace is not None and namespace.owner is not None:
             if self.withdrawals is not None and not step.why:
-                self.withdrawals.over(namespace.owner)
+                self.withdrawals.ended(namespace.owner)
             for notice in plan.notices(namespace.owner):
                 self.record(notice)
         digest = existing.digest if existing is not None and existing.ours else b""
         left = (plan.until - self.now()).total_seconds() if plan.until is not None else None
         return Supplied(wrote, step.why if step.problem else "", digest=digest, requeue_after=left)
 
-    def _held_back(self, step: Delete) -> float:
+    def _seconds_held(self, step: Delete) -> float:
         """Seconds."""
         if self.withdrawals is None or not step.withdrawn or step.over.owner is None:
             return 0.0
-        return self.withdrawals.wait(step.over.owner)
+        return self.withdrawals.seconds_left(step.over.owner)
 
     def _start(self, name: str, step: Write | Delete) -> asyncio.Task[Supplied | None]:
         task = asyncio.create_task(self._do(name, step), name=f"supply {name}")

@@ -2,7 +2,7 @@
 configuration with another source all look as if every owner had lost its credentials.
 
 A withdrawal waits for some seconds, so that those which come with it are seen. Then one owner, or few, lose their pull
-secrets. If there are more, all keep them until the credentials are back, an administrator allows it (`maxWithdrawn`),
+secrets. If there are more, they keep them until the credentials are back, an administrator allows it (`maxWithdrawn`),
 or the sources have answered the same for a day.
 """
 
@@ -39,7 +39,7 @@ class Withdrawals:
     _begun: set[str] = field(default_factory=set)
     """Owners that lose their pull secrets, or have lost them."""
 
-    def wait(self, owner: str) -> float:
+    def seconds_left(self, owner: str) -> float:
         """Seconds until the pull secrets of this owner may be deleted."""
         now = self.clock()
         age = now - self._since.setdefault(owner, now)
@@ -60,7 +60,7 @@ class Withdrawals:
         self.record(Notice("WithdrawalsHeld", message, self.namespace, "Service", self.service))
         return HELD_SECONDS - age
 
-    def over(self, owner: str) -> None:
+    def ended(self, owner: str) -> None:
         """The owner has a credential."""
         self._since.pop(owner, None)
         self._begun.discard(owner)
@@ -72,5 +72,7 @@ class Withdrawals:
     def _forget(self, present: Container[str | None], now: float) -> None:
         """Withdrawals of long ago, and owners whose pull secrets are gone without one."""
         for owner, since in [*self._since.items()]:
-            if now - since > TOGETHER_SECONDS if owner in self._begun else owner not in present:
-                self.over(owner)
+            long_ago = owner in self._begun and now - since > TOGETHER_SECONDS
+            without_one = owner not in self._begun and owner not in present
+            if long_ago or without_one:
+                self.ended(owner)

@@ -178,6 +178,7 @@ def test_a_mistake_in_a_namespace_is_told_there(cluster: ControlPlane, webhook: 
     name = owner_name()
     cluster.namespace(name, labels={"pullsecret-webhook/onwer": "alice"})
     until(lambda: "NamespaceMistake" in reasons(cluster, name), "an Event says so", within=5)
+    cluster.api.delete("Namespace", name)
 
 
 def test_edited_and_deleted_secrets_are_restored(cluster: ControlPlane, webhook: Webhook) -> None:

@@ -28,7 +28,7 @@ class World:
 
     def go(self, *numbers: int) -> list[int]:
         """Those that may lose their pull secrets; they do."""
-        free = [number for number in numbers if not self.withdrawals.wait(f"o{number}")]
+        free = [number for number in numbers if not self.withdrawals.seconds_left(f"o{number}")]
         for number in free:
             self.state.pull_secrets.forget(f"n{number}", 1)
         return free
@@ -36,9 +36,9 @@ class World:
 
 def test_one_owner_loses_its_pull_secrets_after_some_seconds() -> None:
     world = World(50)
-    assert world.withdrawals.wait("o0") == SETTLE_SECONDS
+    assert world.withdrawals.seconds_left("o0") == SETTLE_SECONDS
     world.now += 2
-    assert world.withdrawals.wait("o0") == pytest.approx(SETTLE_SECONDS - 2)
+    assert world.withdrawals.seconds_left("o0") == pytest.approx(SETTLE_SECONDS - 2)
     world.now += SETTLE_SECONDS
     assert world.go(0) == [0]
     assert world.go(0) == [0]  # also in the owner's other namespaces
@@ -62,7 +62,7 @@ def test_of_many_at_once_those_that_are_too_many_wait(owners: int, most: float, 
         assert notice.reason == "WithdrawalsHeld"
         assert f"{owners} of {owners} owners have no credential any more" in notice.message
         assert "set pullSecret.maxWithdrawn to 1" in notice.message
-        assert world.withdrawals.wait(f"o{owners - 1}") == pytest.approx(HELD_SECONDS - SETTLE_SECONDS)
+        assert world.withdrawals.seconds_left(f"o{owners - 1}") == pytest.approx(HELD_SECONDS - SETTLE_SECONDS)
 
 
 def test_an_empty_database_costs_nobody_anything_until_it_has_been_empty_for_a_day() -> None:
@@ -73,7 +73,7 @@ def test_an_empty_database_costs_nobody_anything_until_it_has_been_empty_for_a_d
         world.now += 600
     assert world.withdrawals.held() == 20
     for number in everybody:  # it is back
-        world.withdrawals.over(f"o{number}")
+        world.withdrawals.ended(f"o{number}")
     assert world.withdrawals.held() == 0
     world.go(*everybody)
     world.now += HELD_SECONDS

@@ -80,7 +80,9 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
     warnings = await recent_warnings(view.cluster, config, namespace, now)
     pods = await _pods(view, namespace, spaces, name)
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
-    judge = Judge(Planner(name, FINGERPRINT), now, warnings, asked=asked)
+    judge = Judge(
+        Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn), now, warnings, asked=asked
+    )
     lines = [judge(of, seen.get(of.name), usable(sources, of), pods.get(of.name, Pods())) for of in spaces.values()]
     lines += [Line(of.name, None, "unserved", problem=of.mistakes) for of in mistaken]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)

@@ -7,7 +7,7 @@ from typing import Literal
 from webhook.commands.cluster_view import PullSecretObject
 from webhook.core.credential import Credentials, has_expired, next_expiry
 from webhook.core.names import NAMESPACE_UID
-from webhook.core.pullsecret import SOON, UNUSED, WITHDRAWAL, ExistingSecret, Leave, Namespace, Planner
+from webhook.core.pullsecret import SOON, UNUSED, WITHDRAWAL, Delete, ExistingSecret, Leave, Namespace, Planner
 from webhook.core.shown import quoted
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
@@ -147,8 +147,14 @@ class Judge:
             return _stale(seen, self.warnings.of_owner.get(owner))
         if known is None:
             return f"a source Secret of {quoted(owner)} is broken; the pull secret stays unchanged"
-        if isinstance(self.planner(namespace, known, seen.existing, self.now).step, Leave):
+        step = self.planner(namespace, known, seen.existing, self.now).step
+        if isinstance(step, Leave):
             return ""
+        if isinstance(step, Delete) and step.withdrawn:
+            return (
+                f"{quoted(owner)} has no credential any more: the Secret is deleted within seconds, or kept for a day "
+                "if many owners have none"
+            )
         return f"the Secret differs from the source Secrets of {quoted(owner)}; is the webhook running?"
 
 

@@ -72,9 +72,7 @@ class PullSecret(Model, frozen=True):
     max_withdrawn: Annotated[
         float,
         msgspec.Meta(ge=0, le=1),
-        doc(
-            "the share of owners, from 0 to 1, that may lose their credentials within ten minutes; if more do, all wait"
-        ),
+        doc("the share of owners, from 0 to 1, that may lose their credentials in ten minutes; beyond it, others wait"),
     ] = 0.1
 
 

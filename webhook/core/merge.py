@@ -4,8 +4,7 @@ The kubelet tries every credential whose key matches the image (registry.py), un
 different keys (`ghcr.io` and `ghcr.io/alice`), and up to MAX_SAME_KEY different ones of the same key, from whichever
 sources. Those for some namespaces only come before the others of their key; then `Credentials` has the order.
 
-An expired credential counts only if its key has no other one. Of several that is the last to expire: the namespace has
-it already.
+An expired credential counts only if its key has no other one. If all have expired, the last to expire counts.
 """
 
 from dataclasses import dataclass

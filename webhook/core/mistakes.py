@@ -1,4 +1,4 @@
-"""Labels and annotations under our prefix that mean nothing, and what their author may have meant."""
+"""Labels and annotations that are probably meant for the webhook and mean nothing, and the nearest right ones."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -9,8 +9,8 @@ from webhook.core.shown import quoted
 
 DISABLED = "disabled"
 """The value of the label `inject` that opts out."""
-NEARLY = "pullsecret"
-"""What a key begins with that is probably meant for the webhook."""
+NEARLY = "pullsecret-w"
+"""What a key begins with that is probably meant for the webhook, also with a slip in the prefix."""
 MAX_FOUND = 5
 CHOICES = frozenset({DISABLED, "enabled"})
 

@@ -206,8 +206,10 @@ class Planner:
         self, namespace: Namespace, items: Sequence[Credential], existing: ExistingSecret | None, *, same: bool
     ) -> Step:
         if not items:
-            if existing is None or (same and self.when_withdrawn == "keep"):
+            if existing is None:
                 return Leave(NO_CREDENTIAL)
+            if same and self.when_withdrawn == "keep":
+                return Leave(WITHDRAWN)
             return Delete(existing, WITHDRAWN, withdrawn=True) if same else Delete(existing, NO_CREDENTIAL)
         body = self.body(namespace, items)
         if len(body["data"][DOCKERCONFIG_KEY]) > MAX_DATA_BYTES * 4 // 3:  # of base64

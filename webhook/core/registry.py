@@ -19,6 +19,7 @@ _HUB_HOSTS = frozenset({"docker.io", "registry-1.docker.io", "registry.hub.docke
 _REGISTRY = re.compile(
     r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
 )
+_USER = re.compile(r"[\w.~!$&'()*+,;=:%@-]*", re.ASCII)
 _VERSION, _ESCAPED = re.compile("^v[12]/"), re.compile("%([0-9A-Fa-f]{2})")
 MAX_REGISTRY_CHARS = 600
 MAX_SAME_KEY = 6
@@ -27,14 +28,6 @@ _PAGES = {"hub.docker.com": "docker.io", "github.com": "ghcr.io", "gitlab.com": 
 """Hosts that people open in a browser, and the registries that belong to them."""
 _PAGE_PATHS = ("harbor/projects", "harbor/sign-in", "ui/packages", "ui/repos", "artifactory/webapp")
 """Of the pages of Harbor and Artifactory."""
-
-_USER = re.compile(r"[\w.~!$&'()*+,;=:%@-]*", re.ASCII)
-_VERSION, _ESCAPED = re.compile("^v[12]/"), re.compile("%([0-9A-Fa-f]{2})")
-_NO_PATH = frozenset({"", "v1", "v2"})
-"""Behind a name of Docker Hub."""
-MAX_REGISTRY_CHARS = 600
-MAX_SAME_KEY = 6
-"""Credentials for one registry in a pull secret: as many as its key has spellings, whatever its path is."""
 
 _NO_REGISTRY = (
     "the name of a registry is not valid: expected a host with a dot or a port and perhaps a path, as in ghcr.io/acme"

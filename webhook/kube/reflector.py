@@ -28,7 +28,7 @@ V = TypeVar("V", bound=Versioned)
 @dataclass(frozen=True)
 class Feed(Generic[W, V]):
     """The watch keeps the key and the value of an object. `changed` is called with the key of each object that has
-    changed; before it `secret_changed`, but not for the first list. Our own error in them ends no feed.
+    changed; before it `secret_changed`, but not for the first list. Our own error in these two ends no feed.
     """
 
     watch: Watch[W, tuple[str, V]]
@@ -41,15 +41,15 @@ class Feed(Generic[W, V]):
             if isinstance(event, Replaced):
                 first = not self.view.synced.is_set()
                 for key in self.view.replace(dict(event.items), event.version):
-                    self._record(key, first=first)
+                    self._report(key, first=first)
                     await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
             else:
                 key, item = event.item
                 if self.view.forget(key, item.version) if event.gone else self.view.learn(key, item):
-                    self._record(key)
+                    self._report(key)
                 self.view.observed(item.version)
 
-    def _record(self, key: str, *, first: bool = False) -> None:
+    def _report(self, key: str, *, first: bool = False) -> None:
         try:
             if not first:
                 self.secret_changed(key)

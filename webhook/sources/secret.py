@@ -156,7 +156,7 @@ class SecretSource(View[SourceSecret]):
         self._tell, self._record, self._metrics, self._name = changed, record, metrics, name
         self._of_owner: dict[str, dict[str, SourceSecret]] = {}
         self._merged: dict[str, Credentials | str] = {}
-        """By owner: `credentials_of` the present Secrets, if it was needed yet."""
+        """By owner: `credentials_of` the Secrets that count, if it was needed yet."""
         self._unread: set[str] = set()
         """Since the watch failed."""
         self._failing = False
@@ -164,7 +164,7 @@ class SecretSource(View[SourceSecret]):
         self._invalidated: set[str] = set()
         """Owners with a pull secret that something else wrote since then."""
         self._deleted: dict[str, SourceSecret] = {}
-        """Those that still count."""
+        """Deleted source Secrets that still count."""
         self._failure = "the source Secrets have not been listed yet"
         self.settled = asyncio.Event()
         self.on_change.append(self._index)

@@ -380,6 +380,15 @@ def test_a_withdrawal_is_a_state_of_its_own_until_a_credential_comes() -> None:
     assert line.state == "wrong"
 
 
+def test_a_secret_whose_owner_has_lost_its_credential_is_not_the_webhook_s_fault() -> None:
+    secret = as_the_webhook_writes(source_secret("alice"))
+    (line,) = shown(Lists(namespaces=[TEAM], secrets=[secret]))
+    assert (line.state, line.needs_a_human) == ("wrong", True)
+    assert line.problem.startswith("alice has no credential any more: the Secret is deleted within seconds, or kept")
+    (line,) = shown(Lists(namespaces=[TEAM], secrets=[secret]), {"pullSecret": {"whenWithdrawn": "keep"}})
+    assert (line.state, line.problem) == ("right", "")
+
+
 def test_what_has_no_effect_in_a_namespace_is_told() -> None:
     def labelled(name: str, **labels: str) -> Object:
         return {
