@@ -28,7 +28,7 @@ from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import Fingerprint, Planner
-from webhook.expiry import Expiry
+from webhook.expirynotices import ExpiryNotices
 from webhook.kube import preflight, reflector
 from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster, NamespaceObject
@@ -97,7 +97,7 @@ class App:
         self._metrics.withdrawals_held.set_function(withdrawals.held)
         self._parts = Parts(config, supply)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
-        self._expiry = Expiry(state.pull_secrets, name, now, self._record, self._metrics)
+        self._expiry = ExpiryNotices(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics)
         self._measure()
 

@@ -123,7 +123,7 @@ def test_what_stops_the_webhook_is_said(cluster: ControlPlane, webhook: Webhook)
     assert cluster.wait(problem, "the Event is there").startswith(words)
 
 
-@pytest.mark.slow  # the webhook looks every 15 s; test_expiry.py does not wait for it
+@pytest.mark.slow  # the webhook looks every 15 s; test_expirynotices.py does not wait for it
 def test_an_end_is_shown_before_it_comes(cluster: ControlPlane, webhook: Webhook) -> None:
     owner = f"ending{next(_numbers)}"
     end = (datetime.now(UTC) + timedelta(days=3)).replace(microsecond=0)

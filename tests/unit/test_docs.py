@@ -12,7 +12,7 @@ import yaml
 
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
-from webhook import expiry, refresh
+from webhook import expirynotices, refresh
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import pullsecret
@@ -157,7 +157,7 @@ FIGURES = {
     "docs/design.md": {
         f"the `timeout` in the URL less {server.MARGIN_SECONDS:g}\n",
         f"every {files.LOOK_SECONDS:g} seconds",
-        f"every {expiry.LOOK_SECONDS:g} seconds",
+        f"every {expirynotices.LOOK_SECONDS:g} seconds",
         f"more than {server.MAX_BODY_BYTES // 1024 // 1024} MiB: 413",
     },
     "docs/owners.md": {

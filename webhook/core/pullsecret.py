@@ -224,7 +224,7 @@ class Planner:
     def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
         """The whole Secret as it is applied.
 
-        It carries expiry times for expiry.py and `pullsecret status`, which cannot ask the sources: all of them,
+        It carries expiry times for expirynotices.py and `pullsecret status`, which cannot ask the sources: all of them,
         because the next one depends on the time, and a restart must find what it would write.
         """
         expiries = sorted({c.expiry.astimezone(UTC).replace(microsecond=0) for c in items if c.expiry is not None})

@@ -23,7 +23,7 @@ BATCH = 500
 """Expiry times that are checked without a pause: half a millisecond."""
 
 
-class Expiry:
+class ExpiryNotices:
     def __init__(
         self, existing: View[ExistingSecret], name: str, now: Callable[[], datetime], record: Record, metrics: Metrics
     ) -> None:

@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import ExistingSecret
-from webhook.expiry import BATCH, Expiry
+from webhook.expirynotices import BATCH, ExpiryNotices
 from webhook.kube.views import View
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -21,7 +21,7 @@ class Case:
         self.view: View[ExistingSecret] = View()
         self.told: list[Notice] = []
         self.metrics = Metrics()
-        self.expiry = Expiry(self.view, "ghcr-secret", lambda: self.now, self.told.append, self.metrics)
+        self.expiry = ExpiryNotices(self.view, "ghcr-secret", lambda: self.now, self.told.append, self.metrics)
 
     def stands(self, namespace: str, *ends: datetime) -> None:
         self.version += 1
