@@ -271,7 +271,7 @@ def test_with_the_net_the_webhook_answers_as_without(net: ControlPlane, webhook:
         return
     set_up(net, case, team)
     wanted = goldencase.names(goldencase.patched(case.review, case.expect.patch))
-    foreign = WEBHOOK_ONLY.get(path.stem, wanted) if "opaque" in path.stem else wanted
+    foreign = WEBHOOK_ONLY.get(path.stem, wanted) if "unparsable" in path.stem else wanted
     dry = msgspec.structs.replace(case.review, dry_run=True)
     until(lambda: goldencase.names(send(net, dry, team)) == foreign, f"{foreign} is in it", within=5)
 
