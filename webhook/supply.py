@@ -168,7 +168,7 @@ class Supply:
         return Supplied(wrote, step.why if step.problem else "", digest=digest, requeue_after=left)
 
     def _seconds_held(self, step: Delete) -> float:
-        """Seconds."""
+        """Until this may be done; 0: now."""
         if self.withdrawals is None or not step.withdrawn or step.over.owner is None:
             return 0.0
         return self.withdrawals.seconds_left(step.over.owner)

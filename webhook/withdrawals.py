@@ -6,10 +6,12 @@ secrets. If there are more, they keep them until the credentials are back, an ad
 or the sources have answered the same for a day.
 """
 
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from webhook.core.notice import Notice, Record
+from webhook.core.pullsecret import ExistingSecret
 from webhook.kube.views import State
 
 SETTLE_SECONDS = 5.0
@@ -38,6 +40,12 @@ class Withdrawals:
     """By owner without a credential: since when."""
     _begun: set[str] = field(default_factory=set)
     """Owners that lose their pull secrets, or have lost them."""
+    _secrets: Counter[str] = field(default_factory=Counter)
+    """Pull secrets by owner."""
+
+    def __post_init__(self) -> None:
+        """Create it before the first list: it counts pull secrets as they come and go."""
+        self.state.pull_secrets.on_change.append(self._count)
 
     def seconds_left(self, owner: str) -> float:
         """Seconds until the pull secrets of this owner may be deleted."""
@@ -47,9 +55,9 @@ class Withdrawals:
             return 0.0
         if age < SETTLE_SECONDS:
             return SETTLE_SECONDS - age
-        present = {one.owner for _, one in self.state.pull_secrets.items() if one.ours}
-        self._forget(present, now)
-        together, owners = len(self._since), len(present | self._begun)
+        for one in [one for one in self._begun if now - self._since[one] > TOGETHER_SECONDS]:
+            self.ended(one)
+        together, owners = len(self._since), len(self._secrets.keys() | self._begun)
         if together <= max(FEW, self.most * owners) or age >= HELD_SECONDS:
             self._begun.add(owner)
             return 0.0
@@ -61,7 +69,7 @@ class Withdrawals:
         return HELD_SECONDS - age
 
     def ended(self, owner: str) -> None:
-        """The owner has a credential."""
+        """The owner has a credential, or no pull secret that could be deleted."""
         self._since.pop(owner, None)
         self._begun.discard(owner)
 
@@ -69,10 +77,11 @@ class Withdrawals:
         """Owners whose withdrawal waits."""
         return len(self._since.keys() - self._begun)
 
-    def _forget(self, present: Container[str | None], now: float) -> None:
-        """Withdrawals of long ago, and owners whose pull secrets are gone without one."""
-        for owner, since in [*self._since.items()]:
-            long_ago = owner in self._begun and now - since > TOGETHER_SECONDS
-            without_one = owner not in self._begun and owner not in present
-            if long_ago or without_one:
-                self.ended(owner)
+    def _count(self, _key: str, before: ExistingSecret | None, after: ExistingSecret | None) -> None:
+        for secret, more in ((after, 1), (before, -1)):
+            if secret is not None and secret.ours and secret.owner is not None:
+                self._secrets[secret.owner] += more
+                if not self._secrets[secret.owner]:
+                    del self._secrets[secret.owner]
+                    if secret.owner not in self._begun:
+                        self.ended(secret.owner)

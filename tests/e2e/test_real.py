@@ -150,7 +150,7 @@ def test_withdrawn_credential_leaves_every_namespace(cluster: ControlPlane, webh
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     cluster.api.delete("Secret", owner, NAMESPACE)
-    stands(cluster, name, None, within=25)
+    stands(cluster, name, None, within=20)
     assert "PullSecretWithdrawn" in reasons(cluster, name)
     assert names(cluster.api.create(pod(name))) == [SECRET]
 

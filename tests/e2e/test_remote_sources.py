@@ -159,7 +159,7 @@ def test_what_the_service_says_becomes_a_secret(own: ControlPlane, replica: Webh
         service.up = True
     service.give(owner)  # known to have none
     look(own, "from-http")
-    stands(own, "from-http", None, within=12)
+    stands(own, "from-http", None, within=10)
 
 
 def versions(cluster: ControlPlane, owners: Iterable[str]) -> dict[str, str | None]:
@@ -191,7 +191,7 @@ def test_a_replica_whose_answer_is_the_older_one_undoes_nothing(
             for owner, token in after.items():
                 service.give(owner, *([Credential("ghcr.io", "bot", token)] if token else []))
                 look(own, f"of-{owner}")
-                stands(own, f"of-{owner}", token, within=15)
+                stands(own, f"of-{owner}", token, within=5 if token else 10)
             seen = versions(own, after)
             time.sleep(3)
             assert versions(own, after) == seen
@@ -252,7 +252,7 @@ def test_a_row_becomes_a_secret_and_a_change_is_there_at_once(
     stands(own, "from-sql", second, within=2)
     assert time.monotonic() - began < 2
     run(postgres, "UPDATE git_connections SET status = 'revoked' WHERE user_id = %s", user)
-    stands(own, "from-sql", None, within=12)
+    stands(own, "from-sql", None, within=10)
     run(postgres, "UPDATE git_connections SET status = 'active' WHERE user_id = %s", user)
     stands(own, "from-sql", second, within=15)  # the fourth write in a row waits a little
 

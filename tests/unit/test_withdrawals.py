@@ -21,10 +21,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.state = State.empty()
+        self.withdrawals = Withdrawals(self.most, self.state, lambda: self.now, self.told.append, "own", "service")
         for number in range(self.owners):
             secret = ExistingSecret(f"n{number}", "u", 1, True, True, False, False, f"o{number}", b"")
             self.state.pull_secrets.learn(f"n{number}", secret)
-        self.withdrawals = Withdrawals(self.most, self.state, lambda: self.now, self.told.append, "own", "service")
 
     def go(self, *numbers: int) -> list[int]:
         """Those that may lose their pull secrets; they do."""
@@ -95,6 +95,7 @@ def test_an_owner_without_pull_secrets_any_more_is_not_counted() -> None:
     world.go(*range(10))
     for number in range(8):
         world.state.pull_secrets.forget(f"n{number}", 1)  # their namespaces are gone
+    assert world.withdrawals.held() == 2
     world.now += SETTLE_SECONDS
     assert world.go(8, 9) == [8, 9]
 

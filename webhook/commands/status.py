@@ -15,7 +15,7 @@ from webhook.commands.cluster_view import FINGERPRINT, ClusterView, usable
 from webhook.commands.verdict import Judge, Line, Pods, Seen
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import MalformedReview
-from webhook.core.names import INJECT, MIRROR
+from webhook.core.names import DISABLED, INJECT, MIRROR
 from webhook.core.pullsecret import Namespace, Planner
 from webhook.core.review import PodSpec
 from webhook.core.shown import quoted, some
@@ -52,7 +52,7 @@ class _Pod(msgspec.Struct):
         """Is the reference missing? A pod that has ended or is being deleted needs none."""
         meta = self.metadata
         ended = self.status.phase in ("Succeeded", "Failed") or meta.deletion_timestamp is not None
-        if ended or (meta.labels or {}).get(INJECT) == "disabled" or MIRROR in (meta.annotations or {}):
+        if ended or (meta.labels or {}).get(INJECT) == DISABLED or MIRROR in (meta.annotations or {}):
             return False
         try:
             return not self.spec.too_long and name not in (self.spec.names or [])

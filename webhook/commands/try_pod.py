@@ -7,7 +7,7 @@ import msgspec
 
 from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
-from webhook.core.names import WEBHOOK_ALONE
+from webhook.core.names import DISABLED, WEBHOOK_ALONE
 from webhook.core.review import Object
 from webhook.kube.cluster import Cluster, ClusterError, decode
 
@@ -53,7 +53,7 @@ def _pod() -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"generateName": "pullsecret-try-", "labels": {WEBHOOK_ALONE: "disabled"}},
+        "metadata": {"generateName": "pullsecret-try-", "labels": {WEBHOOK_ALONE: DISABLED}},
         "spec": {
             "containers": [container],
             "automountServiceAccountToken": False,

@@ -56,11 +56,16 @@ class _Object(list[tuple[str, Any]]):
         return (value for key, value in self if key.translate(_FOLDED).lower() == name)
 
     def text(self, name: str) -> str:
-        """Null counts for nothing. Raises ValueError for what is no text."""
-        found = [value for value in self.named(name) if value is not None]
-        if not all(isinstance(value, str) for value in found):
-            raise ValueError
-        return str(found[-1]) if found else ""
+        """Raises ValueError for what is no text."""
+        return _text(self.named(name))
+
+
+def _text(values: Iterable[Any]) -> str:
+    """The last one. Null counts for nothing. Raises ValueError for what is no text."""
+    found = [value for value in values if value is not None]
+    if not all(isinstance(value, str) for value in found):
+        raise ValueError
+    return str(found[-1]) if found else ""
 
 
 def _zero(_: str) -> float:
@@ -83,7 +88,10 @@ def _objects(values: Iterable[Any]) -> _Object:
     for value in values:
         if not isinstance(value, _Object | None):
             raise ValueError  # noqa: TRY004  # one error for all that Go refuses
-        whole = _Object([*whole, *value]) if value is not None else _Object()
+        if value is None:
+            whole.clear()
+        else:
+            whole.extend(value)
     return whole
 
 
@@ -164,8 +172,7 @@ def of_kubelet(kind: str | None, data: Mapping[str, str]) -> Literal["takes", "p
             for _, entry in _objects([value]):
                 _kubelet_reads(_objects([entry]))
         for value in headers:
-            for _, text in _objects([value]):
-                _Object([("text", text)]).text("text")
+            _text(text for _, text in _objects([value]))
     except (ValueError, RecursionError):
         return "fails"
     return "takes"

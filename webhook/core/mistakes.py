@@ -3,16 +3,15 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
-from webhook.core.names import INJECT
+from webhook.core.names import DISABLED, INJECT
 from webhook.core.owner import OwnerRule
 from webhook.core.shown import quoted
 
-DISABLED = "disabled"
-"""The value of the label `inject` that opts out."""
-NEARLY = "pullsecret-w"
+_NEARLY = "pullsecret-w"
 """What a key begins with that is probably meant for the webhook, also with a slip in the prefix."""
 MAX_FOUND = 5
-CHOICES = frozenset({DISABLED, "enabled"})
+_CHOICES = frozenset({DISABLED, "enabled"})
+"""Values of the label `inject`."""
 
 
 def of_namespace(rules: Sequence[OwnerRule], labels: Mapping[str, str], annotations: Mapping[str, str]) -> list[str]:
@@ -25,7 +24,7 @@ def of_namespace(rules: Sequence[OwnerRule], labels: Mapping[str, str], annotati
 def opting_out(value: str | None, *, annotated: bool = False) -> list[str]:
     """`value`: of the label `inject`. `annotated`: there is an annotation of that name."""
     found = [_misplaced("annotation", INJECT, "label")] if annotated else []
-    if value is not None and value not in CHOICES:
+    if value is not None and value not in _CHOICES:
         found.append(f"the label {INJECT}: {quoted(value)} has no effect; write {DISABLED} to opt out")
     return found
 
@@ -44,7 +43,7 @@ def _unknown(
     what: str, present: Iterable[str], known: Collection[str], other: str, known_there: Collection[str]
 ) -> Iterator[str]:
     names = {key.rpartition("/")[2]: key for key in (*known_there, *known)}
-    for key in sorted(key for key in present if key.startswith(NEARLY) and key not in known)[:MAX_FOUND]:
+    for key in sorted(key for key in present if key.startswith(_NEARLY) and key not in known)[:MAX_FOUND]:
         near = get_close_matches(key.rpartition("/")[2], names, 1)
         if key in known_there:
             yield _misplaced(what, key, other)

@@ -13,10 +13,12 @@ SOURCE = PREFIX + "source"
 """Annotation of an Event about a source: the source's name."""
 
 INJECT = PREFIX + "inject"
-"""Label of a namespace or pod; the value `disabled` opts out."""
+"""Label of a namespace or pod; the value DISABLED opts out."""
+
+DISABLED = "disabled"
 
 WEBHOOK_ALONE = PREFIX + "safety-net"
-"""Label of a pod or Deployment; the value `disabled` opts out of the chart's safety net only."""
+"""Label of a pod or Deployment; the value DISABLED opts out of the chart's safety net only."""
 
 REGISTRY = PREFIX + "registry"
 """Annotation of a basic-auth source Secret: the registry it is for."""

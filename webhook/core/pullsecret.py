@@ -121,7 +121,7 @@ class Plan:
     def notices(self, owner: str) -> Iterator[Notice]:
         """About the objects that the credentials come from."""
         for origin, ones in _by_origin(self.left_out):
-            yield _notice(origin, LEFT_OUT, f"{some([one.registry for one in ones])} {TOO_MANY}", owner)
+            yield _notice(origin, TOO_MANY_FOR_ONE, f"{some([one.registry for one in ones])} {TOO_MANY}", owner)
         for origin, ones in _by_origin(self.unmatched):
             whys = [f"{quoted(one.registry)} matches hardly any image: {why_unmatched(one.registry)}" for one in ones]
             yield _notice(origin, UNMATCHED, "; ".join(few(whys)), owner)
@@ -146,8 +146,8 @@ WITHDRAWN = "the owner has no credential for this namespace any more; private im
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
 WITHDRAWAL = "PullSecretWithdrawn"
 """Reason of the notice about a pull secret that is deleted because its owner has no credential any more."""
-LEFT_OUT, UNMATCHED = "CredentialLeftOut", "CredentialMatchesNothing"
-UNUSED = frozenset({LEFT_OUT, UNMATCHED})
+TOO_MANY_FOR_ONE, UNMATCHED = "CredentialLeftOut", "CredentialMatchesNothing"
+UNUSED = frozenset({TOO_MANY_FOR_ONE, UNMATCHED})
 """Reasons of notices about a credential that hardly any pod can use, whatever happens."""
 TOO_MANY = f"is left out; a pull secret holds {MAX_SAME_KEY} for one registry, and the owner has others"
 UNAVAILABLE = "the source of credentials is unavailable"

@@ -11,8 +11,8 @@ import msgspec
 
 from webhook.core.errors import MalformedReview
 from webhook.core.kinds import KINDS, PatchedKind
-from webhook.core.mistakes import DISABLED, opting_out
-from webhook.core.names import INJECT, MIRROR
+from webhook.core.mistakes import opting_out
+from webhook.core.names import DISABLED, INJECT, MIRROR
 from webhook.core.wire import decode_at_once
 
 API_VERSION = "admission.k8s.io/v1"

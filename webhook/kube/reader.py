@@ -7,8 +7,9 @@ from datetime import datetime
 from itertools import accumulate, islice
 
 from webhook.core.dockerconfig import of_kubelet, registries
-from webhook.core.mistakes import DISABLED, of_namespace
+from webhook.core.mistakes import of_namespace
 from webhook.core.names import (
+    DISABLED,
     DOCKERCONFIG_KEY,
     DOCKERCONFIG_TYPE,
     ENFORCE_MOUNTABLE,

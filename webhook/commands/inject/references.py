@@ -13,7 +13,7 @@ import yaml
 from webhook.commands.inject.edit import Edit, Editor
 from webhook.commands.inject.manifest import Manifest, ManifestError, Meaning, Node, events
 from webhook.core.kinds import KINDS, PatchedKind
-from webhook.core.names import INJECT, MIRROR
+from webhook.core.names import DISABLED, INJECT, MIRROR
 from webhook.core.patch import FIELD
 from webhook.core.shown import MAX_CHARS
 
@@ -83,7 +83,7 @@ def _pod_spec(kind: PatchedKind, item: Node) -> tuple[Node, Node] | None:
 
 
 def _opted_out(item: Node) -> bool:
-    return item.text("metadata", "labels", INJECT) == "disabled"
+    return item.text("metadata", "labels", INJECT) == DISABLED
 
 
 def _title(kind: PatchedKind, item: Node) -> str:
