@@ -1,6 +1,6 @@
 """Withdrawals of many owners at once are held back; those of few are not."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -110,3 +110,17 @@ def test_never_more_than_allowed_go_together(owners: int, most: float, drawn: li
         world.now += pause
         gone |= {*world.go(number % owners)}
     assert len(gone) <= max(FEW, most * owners)
+
+
+def test_a_pull_secret_that_changes_does_not_end_the_wait_and_one_of_others_does_not_count() -> None:
+    world = World(1)
+    assert world.withdrawals.seconds_left("o0") == SETTLE_SECONDS
+    edited = ExistingSecret("n0", "u", 2, True, True, False, False, "o0", b"edited")
+    world.state.pull_secrets.learn("n0", edited)
+    foreign = replace(edited, namespace="n1", ours=False, owner="o1")
+    world.state.pull_secrets.learn("n1", foreign)
+    world.now += 3
+    assert world.withdrawals.seconds_left("o0") == pytest.approx(SETTLE_SECONDS - 3)
+    assert world.withdrawals.held() == 1
+    assert world.state.pull_secrets.learn("n0", replace(edited, version=3, ours=False))  # somebody took our label away
+    assert world.withdrawals.held() == 0
