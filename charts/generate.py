@@ -23,6 +23,7 @@ NAMES = {
     "pull-secret": "ghcr-secret",
     "name": "pullsecret-webhook",
     "ca-secret": "pullsecret-webhook-ca",
+    "checks-secret": "pullsecret-webhook-checks",
     "safety-net": "pullsecret-webhook-safety-net",
     "prefix": "pullsecret-webhook/",
 }

@@ -23,10 +23,15 @@ from certs.errors import Unusable
 from certs.files import Files
 from certs.selfmanaged import SelfManaged
 from certs.serving import Serving
+from webhook.checks.checked import Checked
+from webhook.checks.checker import Checker
+from webhook.checks.registryclient import RegistryClient
 from webhook.config.models import Config
 from webhook.core.backoff import jittered
+from webhook.core.check import KEY_BYTES
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics
+from webhook.core.names import CHECKS_SECRET
 from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.expirynotices import ExpiryNotices
 from webhook.kube import preflight, reflector
@@ -34,6 +39,7 @@ from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster, NamespaceObject
 from webhook.kube.events import EventRecorder
 from webhook.kube.lookup import Lookup
+from webhook.kube.ownsecret import OwnSecret
 from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
@@ -42,6 +48,7 @@ from webhook.kube.watch import Watch
 from webhook.kube.writepolicy import WritePolicy
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
+from webhook.sources import Source
 from webhook.sources.configured import configured
 from webhook.supply import Supply
 from webhook.wiring import Parts
@@ -78,7 +85,8 @@ class App:
         self._reader = Reader(config.rules, config.excluded, fingerprint, name)
         self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
         self._record = self._events.record
-        self._source = configured(config, cluster, self._changed, self._record, self._metrics, now)
+        self._source: Source = configured(config, cluster, self._changed, self._record, self._metrics, now)
+        self._checker = self._checked() if config.check else None
         withdrawals = Withdrawals(
             config.pull_secret.max_withdrawn, state, time.monotonic, self._record, config.namespace, config.tls.service
         )
@@ -100,6 +108,15 @@ class App:
         self._expiry = ExpiryNotices(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics)
         self._measure()
+
+    def _checked(self) -> Checker:
+        """From here on the source knows what registries say about its credentials."""
+        store = OwnSecret(self._cluster, self._config.namespace, CHECKS_SECRET, "check")
+        client, share = RegistryClient(self._config, now), self._config.pull_secret.max_withdrawn
+        checker = Checker(store, client, socket.gethostname(), secrets.token_bytes(KEY_BYTES), share)
+        self._source = checked = Checked(self._source, checker, self._changed, self._record, now)
+        self._metrics.checked.counts = checked.results
+        return checker
 
     def _changed(self, owner: str | None) -> None:
         self._parts.refresh.owner_changed(owner)
@@ -163,6 +180,7 @@ class App:
             self._source.run(),
             _for_ever("events", functools.partial(self._events.run, self._cluster)),
             _for_ever("expiry", self._expiry.run),
+            *([_for_ever("checks", self._checker.run)] if self._checker is not None else []),
             self._begin(),
         ]
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from webhook.core.credential import Credentials
@@ -161,7 +162,8 @@ class Supply:
         if namespace is not None and namespace.owner is not None:
             if self.withdrawals is not None and not step.why:
                 self.withdrawals.ended(namespace.owner)
-            for notice in plan.notices(namespace.owner):
+            refusals = plan.refusals(namespace.owner, name, self.planner.name)
+            for notice in chain(plan.notices(namespace.owner), refusals):
                 self.record(notice)
         digest = existing.digest if existing is not None and existing.ours else b""
         left = (plan.until - self.now()).total_seconds() if plan.until is not None else None

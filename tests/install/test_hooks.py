@@ -182,7 +182,8 @@ def test_uninstalling_removes_our_secrets_and_no_others(chart: Installed) -> Non
     assert chart.secrets() == {"team-a", "project-42-staging", "foreign"}
     done = chart.pullsecret("pullsecret-webhook-cleanup", "uninstall", "secrets")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "2 Secrets ghcr-secret deleted, 1 of others kept; pullsecret-webhook-ca deleted\n"
+    own = "pullsecret-webhook-ca and pullsecret-webhook-checks deleted"
+    assert done.stdout == f"2 Secrets ghcr-secret deleted, 1 of others kept; {own}\n"
     assert chart.secrets() == {"foreign"}
     assert cluster.api.get("Secret", "pullsecret-webhook-ca", NAMESPACE) is None
     assert cluster.api.get("Secret", "alice", NAMESPACE)  # what the platform gave is the platform's

@@ -1,10 +1,12 @@
-"""Deletes what the webhook created in the cluster: its MutatingWebhookConfiguration, the pull secrets, its CA."""
+"""Deletes what the webhook created in the cluster: its MutatingWebhookConfiguration, the pull secrets, its CA, and what
+registries said about credentials.
+"""
 
 import asyncio
 
 from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
-from webhook.core.names import is_ours
+from webhook.core.names import CHECKS_SECRET, is_ours
 from webhook.kube.cluster import Cluster, ClusterError, Meta, SecretObject
 from webhook.kube.listing import listed
 
@@ -33,8 +35,10 @@ async def secrets(cluster: Cluster, config: Config) -> str:
             return await _delete(cluster, f"/api/v1/namespaces/{meta.namespace}/secrets/{name}", meta.uid)
 
     gone = sum(await asyncio.gather(*map(delete, ours)))
-    await _delete(cluster, f"/api/v1/namespaces/{config.namespace}/secrets/{config.tls.ca_secret}")
-    return f"{gone} Secrets {name} deleted, {len(found) - len(ours)} of others kept; {config.tls.ca_secret} deleted"
+    own = config.tls.ca_secret, CHECKS_SECRET
+    for one in own:
+        await _delete(cluster, f"/api/v1/namespaces/{config.namespace}/secrets/{one}")
+    return f"{gone} Secrets {name} deleted, {len(found) - len(ours)} of others kept; {' and '.join(own)} deleted"
 
 
 async def _delete(cluster: Cluster, path: str, uid: str = "") -> bool:

@@ -76,6 +76,22 @@ class PullSecret(Model, frozen=True):
     ] = 0.1
 
 
+class Registry(Model, frozen=True):
+    """A registry that may have a private address, or that needs more than a name to be asked."""
+
+    host: Annotated[
+        str,
+        msgspec.Meta(pattern=r"^[A-Za-z0-9.\-]+(:[0-9]{1,5})?$", max_length=260),
+        doc("its host, and its port if images are written with it, such as registry.example.com:5000"),
+    ]
+    ca_file: Annotated[str | None, doc("a file with the CA certificates to trust; else those of the system")] = None
+    plain: Annotated[bool, doc("ask it over http:; passwords are then sent in the clear")] = False
+
+    def __post_init__(self) -> None:
+        if self.plain and self.ca_file is not None:
+            raise ValueError("plain is for http:, which has no certificates; leave out plain or caFile")
+
+
 class Server(Model, frozen=True):
     """Where the webhook listens: TLS for the API server, plain HTTP for metrics."""
 
@@ -126,6 +142,10 @@ class Config(Model, frozen=True):
         doc("where credentials come from; for one registry, those of the first source come first"),
     ] = (SecretsSource(),)
     pull_secret: Annotated[PullSecret, doc("the Secret that the webhook writes")] = PullSecret()
+    check: Annotated[bool, doc("ask each registry once whether a credential that is new or has changed works")] = True
+    registries: Annotated[
+        tuple[Registry, ...], doc("for check: registries with private addresses, a CA of their own, or without TLS")
+    ] = ()
     deployments: Annotated[
         Literal["inject", "supply"],
         doc("inject: the templates of Deployments get the reference; supply: only their pods do"),
@@ -148,6 +168,12 @@ class Config(Model, frozen=True):
     @property
     def rules(self) -> tuple[OwnerRule, ...]:
         return tuple(rule.rule for rule in self.owner_rules)
+
+    @property
+    def named_registries(self) -> dict[str, Registry]:
+        """By host: those that may be asked at a private address, because an administrator has named them."""
+        hosts = {named.partition("/")[0] for source in self.sources for named in source.registries_named if named}
+        return {host: Registry(host=host) for host in hosts} | {one.host: one for one in self.registries}
 
     @property
     def asked_about_owned(self) -> bool:

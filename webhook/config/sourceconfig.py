@@ -4,6 +4,7 @@ A new kind is a model here, in `Source`, and a line in webhook/sources/configure
 """
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +19,11 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 class SecretsSource(Model, tag="secrets", tag_field="from", frozen=True):
     """Secrets in the webhook's own namespace that carry the label `pullsecret-webhook/owner`."""
+
+    @property
+    def registries_named(self) -> Collection[str]:
+        """Here and below: those that the configuration itself names."""
+        return ()
 
 
 class Fields(Model, frozen=True):
@@ -51,6 +57,11 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
         _checked(self.url, plain=self.plain)
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("certFile and keyFile go together; name both or neither")
+
+    @property
+    def registries_named(self) -> Collection[str]:
+        default = self.answer.default_registry if isinstance(self.answer, Fields) else None
+        return () if default is None else (default,)
 
     @property
     def secure(self) -> bool:
@@ -113,6 +124,10 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
             raise ValueError("query must have %(owner)s once, without quotes; it is sent apart from the query")
         if "%" in marks:
             raise ValueError("query has a % that is not of %(owner)s; write %% for a percent sign")
+
+    @property
+    def registries_named(self) -> Collection[str]:
+        return self.registries.values()
 
 
 Source = SecretsSource | HttpSource | SqlSource

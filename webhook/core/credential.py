@@ -47,6 +47,17 @@ NOWHERE = Origin()
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """The registry refuses a credential. `why`: its status. `left_out`: of pull secrets. `held`: it would be, but the
+    registry refuses so many others that this is rather its own fault.
+    """
+
+    why: str
+    left_out: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """`registry`: as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`). `expires`: as the source has it. `namespaces`:
     names and patterns as in a shell; empty: all of the owner's.
@@ -58,6 +69,7 @@ class Credential:
     expires: datetime | None = None
     namespaces: tuple[str, ...] = ()
     origin: Origin = field(default=NOWHERE, compare=False, repr=False)
+    refusal: Refusal | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.registry or any(c.isspace() for c in self.registry):
@@ -79,6 +91,11 @@ class Credential:
 
     def expired(self, now: datetime) -> bool:
         return self.expiry is not None and has_expired(self.expiry, now)
+
+    @property
+    def left_out(self) -> bool:
+        """Because its registry refuses it."""
+        return self.refusal is not None and self.refusal.left_out
 
 
 def _problem(value: str) -> str:

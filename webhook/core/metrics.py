@@ -1,7 +1,7 @@
 """What /metrics shows. Labels have few values; none ever holds a token, an owner or a tenant's text."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
@@ -35,6 +35,21 @@ class Flags(Collector):
         found = GaugeMetricFamily(self._name, self._text, labels=[self._label])
         for name in self.names():
             found.add_metric([name], 1)
+        yield found
+
+
+class Counts(Collector):
+    """A gauge by result. `counts` gives it at each scrape."""
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self._name, self._text = f"{_PREFIX}_{name}", text
+        self.counts: Callable[[], Mapping[str, int]] = dict
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        found = GaugeMetricFamily(self._name, self._text, labels=["result"])
+        for result, count in self.counts().items():
+            found.add_metric([result], count)
         yield found
 
 
@@ -107,6 +122,9 @@ class Metrics:
         self.expired = self._gauge("pull_secrets_expired", "Pull secrets with an expired credential")
         self.withdrawals_held = self._gauge(
             "withdrawals_held", "Owners without a credential any more whose pull secrets are kept for now"
+        )
+        self.checked = Counts(
+            "credentials", "Credentials, by what their registries said: works, refused, unknown, unasked", self.registry
         )
         self.asked = self._counter(
             "source_questions",

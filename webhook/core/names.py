@@ -47,6 +47,9 @@ TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 """Values of that annotation that the API server reads as true."""
 MIRROR = "kubernetes.io/config.mirror"
 
+CHECKS_SECRET = "pullsecret-webhook-checks"  # noqa: S105  # an object's name
+"""The Secret in the release namespace in which replicas keep what registries said about credentials."""
+
 SAFETY_NET = "pullsecret-webhook-safety-net"
 """The chart's ServiceAccount whose annotation the safety net reads."""
 REFUSING = PREFIX + "refusing"

@@ -19,6 +19,7 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MAN
 from webhook.core.notice import Notice
 from webhook.core.registry import MAX_SAME_KEY, why_unmatched
 from webhook.core.shown import few, quoted, some
+from webhook.core.tokenkind import hint
 
 MAX_DATA_BYTES = 1024 * 1024
 """Bytes of data that the API server takes in a Secret."""
@@ -109,7 +110,7 @@ class Plan:
     """What to do, and `until` when that holds if nothing changes; None: always.
 
     For people: `left_out`, the credentials that are too many for one registry; `unmatched`, those that match no image;
-    `expired`, the expired ones without a replacement.
+    `expired`, the expired ones without a replacement; `refused`, those that their registries refuse.
     """
 
     step: Step
@@ -117,6 +118,7 @@ class Plan:
     left_out: tuple[Credential, ...] = ()
     unmatched: tuple[Credential, ...] = ()
     expired: tuple[Credential, ...] = ()
+    refused: tuple[Credential, ...] = ()
 
     def notices(self, owner: str) -> Iterator[Notice]:
         """About the objects that the credentials come from."""
@@ -128,6 +130,27 @@ class Plan:
         for origin, ones in _by_origin(self.expired):
             message = f"{some([one.registry for one in ones])} has expired; renew it"
             yield _notice(origin, "CredentialExpired", message, owner)
+        for origin, ones in _by_origin(self.refused):
+            yield _notice(origin, REFUSED, "; ".join(few([refusal_words(one) for one in ones])), owner)
+
+    def refusals(self, owner: str, namespace: str, secret: str) -> Iterator[Notice]:
+        """For the tenant, about the pull secret."""
+        for one in self.refused[:MAX_REFUSALS]:
+            message = f"the registry refuses the credential of owner {owner} for {refusal_words(one)}"
+            yield Notice(REFUSED, message, namespace, "Secret", secret)
+
+
+def refusal_words(c: Credential) -> str:
+    """Its registry, why it is refused, and what follows."""
+    if c.refusal is None:
+        return quoted(c.registry)
+    if c.refusal.held:
+        then = "it stays in the pull secret, because the registry refuses many others too"
+    elif c.refusal.left_out:
+        then = "it is left out of the pull secret until it changes; write a new one at its source"
+    else:
+        then = "the registry is asked again in half a minute"
+    return "; ".join(filter(None, (f"{quoted(c.registry)} ({c.refusal.why})", then, hint(c.registry, c.password))))
 
 
 def _by_origin(credentials: Sequence[Credential]) -> Iterator[tuple[Origin, list[Credential]]]:
@@ -142,13 +165,16 @@ def _notice(origin: Origin, reason: str, rest: str, owner: str) -> Notice:
 
 UNSERVED = "the namespace is not served"
 NO_CREDENTIAL = "the owner has no credential yet"
+ALL_REFUSED = "the registries refuse all credentials of the owner; write a new one at its source"
 WITHDRAWN = "the owner has no credential for this namespace any more; private images cannot be pulled"
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
 WITHDRAWAL = "PullSecretWithdrawn"
 """Reason of the notice about a pull secret that is deleted because its owner has no credential any more."""
-TOO_MANY_FOR_ONE, UNMATCHED = "CredentialLeftOut", "CredentialMatchesNothing"
+TOO_MANY_FOR_ONE, UNMATCHED, REFUSED = "CredentialLeftOut", "CredentialMatchesNothing", "CredentialRefused"
 UNUSED = frozenset({TOO_MANY_FOR_ONE, UNMATCHED})
 """Reasons of notices about a credential that hardly any pod can use, whatever happens."""
+MAX_REFUSALS = 5
+"""Refused credentials that a tenant is told about."""
 TOO_MANY = f"is left out; a pull secret holds {MAX_SAME_KEY} for one registry, and the owner has others"
 UNAVAILABLE = "the source of credentials is unavailable"
 FOREIGN = "a Secret of this name is not managed by pullsecret-webhook"
@@ -194,20 +220,32 @@ class Planner:
             return Plan(Delete(existing, "it has another owner") if existing and not same else Leave(UNAVAILABLE))
         # An expired credential stays in a Secret that has one for its registry (a container that restarts needs it)
         # until another one replaces it. It is written nowhere else.
+        refused = tuple(c for c in known.usable_in(namespace.name).items if c.refusal is not None)
+        if refused:
+            known = Credentials(tuple(c for c in known.items if not c.left_out))
         found = merged(known, namespace.name, now)
         expired = tuple(c for c in found.items if c.expired(now))
         present = existing.registries if existing is not None and same else ()
         items = [c for c in found.items if not c.expired(now) or c.registry in present]
-        step = self._written(namespace, items, existing, same=same)
+        step = self._written(namespace, items, existing, same=same, refused=any(c.left_out for c in refused))
         unmatched = tuple(c for c in items if why_unmatched(c.registry))
-        return Plan(step, found.until, found.left_out, unmatched, expired)
+        return Plan(step, found.until, found.left_out, unmatched, expired, refused)
 
     def _written(
-        self, namespace: Namespace, items: Sequence[Credential], existing: ExistingSecret | None, *, same: bool
+        self,
+        namespace: Namespace,
+        items: Sequence[Credential],
+        existing: ExistingSecret | None,
+        *,
+        same: bool,
+        refused: bool,
     ) -> Step:
+        """`refused`: there are credentials that are left out because their registries refuse them."""
         if not items:
             if existing is None:
                 return Leave(NO_CREDENTIAL)
+            if refused:
+                return Delete(existing, ALL_REFUSED)
             if same and self.when_withdrawn == "keep":
                 return Leave(WITHDRAWN)
             return Delete(existing, WITHDRAWN, withdrawn=True) if same else Delete(existing, NO_CREDENTIAL)

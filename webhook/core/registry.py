@@ -16,6 +16,8 @@ from webhook.core.errors import CredentialError
 DOCKER_HUB = "https://index.docker.io/v1/"
 _HUB_HOSTS = frozenset({"docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 """Other names of Docker Hub."""
+_HUB_API, _HUB_NAMES = "registry-1.docker.io", _HUB_HOSTS | {"index.docker.io"}
+"""Where images of Docker Hub are pulled from."""
 _REGISTRY = re.compile(
     r"(?:[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[\w./*~-]{1,252})?", re.ASCII
 )
@@ -78,6 +80,16 @@ def also_known_as(registry: str) -> str | None:
     docker.io/acme would hide other credentials of the pod for Docker Hub.
     """
     return DOCKER_HUB if registry in _HUB_HOSTS else None
+
+
+def asked_at(registry: str) -> str | None:
+    """The host, and perhaps its port, that is asked whether a credential for this key works. None: the key is a pattern
+    or matches no image.
+    """
+    if registry == DOCKER_HUB:
+        return _HUB_API
+    host = registry.partition("/")[0]
+    return None if "*" in host else _HUB_API if host in _HUB_NAMES else host
 
 
 def spellings(registry: str) -> list[str]:

@@ -4,6 +4,7 @@ The text of a ValueError continues the name of a time: "the annotation x" + "is 
 """
 
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 NO_TIME = "is not an RFC 3339 time such as 2030-01-31T12:00:00Z"
 OUT_OF_RANGE = "is out of range"
@@ -32,3 +33,14 @@ def in_utc(when: datetime) -> datetime:
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except OverflowError:
         raise ValueError(OUT_OF_RANGE) from None
+
+
+def retry_after(value: str, now: datetime) -> float:
+    """Seconds, of the HTTP header: a number or a date. 0.0 if it is neither."""
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())

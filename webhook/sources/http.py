@@ -11,8 +11,7 @@ import functools
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +21,7 @@ from yarl import URL
 from webhook.config.sourceconfig import HttpSource
 from webhook.core.credential import Credentials
 from webhook.core.errors import PullsecretError, SourceUnavailable
+from webhook.core.times import retry_after
 from webhook.sources import Changed
 from webhook.sources.files import made
 from webhook.sources.jsonanswer import read
@@ -102,7 +102,7 @@ class HttpRemote:
             raise SourceUnavailable(
                 _refusal(status),
                 everybody=status >= 500 or status < 400 or status in NOT_ABOUT_THE_OWNER,
-                retry_after=self._retry_after(headers.get("Retry-After", "")),
+                retry_after=retry_after(headers.get("Retry-After", ""), self._now()),
             )
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             raise SourceUnavailable("its answer is compressed; the service must respect Accept-Encoding: identity")
@@ -114,15 +114,6 @@ class HttpRemote:
         etag = headers.get("ETag", "")
         validator = etag if _ETAG.fullmatch(etag) and "no-store" not in _directives(response) else ""
         return Answer(Credentials(found.credentials), _fresh(response, self._config.max_age), validator, found.problems)
-
-    def _retry_after(self, value: str) -> float:
-        if value.isascii() and value.isdigit():
-            return float(value[:9])
-        try:
-            when = parsedate_to_datetime(value)
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
-        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - self._now()).total_seconds())
 
 
 def _headers(config: HttpSource) -> dict[str, str]:

@@ -4,6 +4,7 @@
 {{- define "prefix" -}}pullsecret-webhook/{{- end }}
 {{- define "ca-secret" -}}pullsecret-webhook-ca{{- end }}
 {{- define "safety-net" -}}pullsecret-webhook-safety-net{{- end }}
+{{- define "checks-secret" -}}pullsecret-webhook-checks{{- end }}
 
 {{/* Whether the API server can have the safety net: Kubernetes 1.36. */}}
 {{- define "has-safety-net" -}}
@@ -58,6 +59,11 @@ seccompProfile: {type: RuntimeDefault}
 
 {{- define "pull-secret" -}}
 {{- dig "pullSecret" "name" "ghcr-secret" .Values.config -}}
+{{- end }}
+
+{{/* Whether registries are asked about credentials. */}}
+{{- define "has-checks" -}}
+{{- if dig "check" true .Values.config }}true{{ end -}}
 {{- end }}
 
 {{- define "owner-rules" -}}

@@ -1,0 +1,138 @@
+"""The source as all others see it: with what registries said about its credentials. It asks about those that are new.
+
+Equal answers stay the same object; after a refusal there is another one, so that reviews and reconciles notice it.
+"""
+
+import asyncio
+import weakref
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from webhook.checks.checker import Checker, Result
+from webhook.core.credential import Credentials
+from webhook.core.notice import Notice, Record
+from webhook.core.shown import quoted
+from webhook.sources import Changed, Source
+
+WORKS, LIMITED, NOT_CHECKED = "CredentialWorks", "CredentialLimited", "CredentialNotChecked"
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """`of`: the source's object; weak, so that withdrawn tokens do not stay in memory. None: to be judged again.
+    `result`: with refusals; None: there are none. `digests`: of its credentials.
+    """
+
+    of: "weakref.ref[Credentials] | None"
+    result: Credentials | None
+    digests: tuple[bytes, ...]
+
+
+class Checked:
+    def __init__(
+        self, source: Source, checker: Checker, changed: Changed, record: Record, now: Callable[[], datetime]
+    ) -> None:
+        self._source, self._checker, self._changed, self._record = source, checker, changed, record
+        self._now = now
+        self.settled = asyncio.Event()
+        self._judged: dict[str, _Judged] = {}
+        self._owners: dict[bytes, tuple[str, ...]] = {}
+        """By digest: who has this credential."""
+        self._doubted: set[str] = set()
+        """Owners about whose credentials another replica may have been told something."""
+        checker.changed, checker.report = self._refusals_changed, self._report
+
+    def known(self, owner: str) -> Credentials | None:
+        found = self._source.known(owner)
+        return None if found is None or owner in self._doubted else self._judge(owner, found)
+
+    async def credentials(self, owner: str) -> Credentials:
+        if owner in self._doubted:
+            await self._checker.load()
+            self._doubted.discard(owner)
+        return self._judge(owner, await self._source.credentials(owner))
+
+    def invalidate(self, owner: str) -> None:
+        self._source.invalidate(owner)
+        if (judged := self._judged.get(owner)) is not None and self._checker.open(judged.digests):
+            self._doubted.add(owner)
+
+    async def run(self) -> None:
+        """Ready when the source is, and it is known what the registries said before."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._source.run())
+            await self._checker.load()
+            await self._source.settled.wait()
+            self.settled.set()
+
+    def results(self) -> Mapping[str, int]:
+        """Credentials by what their registries said."""
+        checks = self._checker.checks
+        found = (checks.get(digest) for digest in self._owners)
+        counts = Counter(check.result if check is not None else "unasked" for check in found)
+        return {result: counts[result] for result in ("works", "refused", "unknown", "unasked")}
+
+    def _judge(self, owner: str, found: Credentials) -> Credentials:
+        judged = self._judged.get(owner)
+        if judged is not None and judged.of is not None and judged.of() is found:
+            return found if judged.result is None else judged.result
+        checks, now = self._checker.checks, self._now()
+        digests = tuple(checks.digest(c) for c in found.items)
+        self._forget(owner, judged, keep=digests)
+        if not digests:
+            self._judged.pop(owner, None)
+            return found
+        for digest, c in zip(digests, found.items, strict=True):
+            if owner not in self._owners.get(digest, ()):
+                self._owners[digest] = (*self._owners.get(digest, ()), owner)
+            if not c.expired(now):  # one that has ended stays where it is: a container that restarts may need it
+                self._checker.want(digest, c)
+        marked = checks.marked(found)
+        self._judged[owner] = _Judged(weakref.ref(found), None if marked is found else marked, digests)
+        return marked
+
+    def _forget(self, owner: str, judged: _Judged | None, keep: Collection[bytes] = ()) -> None:
+        gone = set(judged.digests) - set(keep) if judged is not None else set()
+        for digest in gone:
+            rest = tuple(one for one in self._owners.get(digest, ()) if one != owner)
+            if rest:
+                self._owners[digest] = rest
+            else:
+                self._owners.pop(digest, None)
+                self._checker.drop([digest])
+
+    def _refusals_changed(self, digests: Collection[bytes] | None) -> None:
+        if digests is None:
+            owners: Iterable[str] = [*self._judged]
+            self._owners.clear()
+        else:
+            owners = dict.fromkeys(owner for digest in digests for owner in self._owners.get(digest, ()))
+        for owner in owners:
+            if digests is None:
+                self._judged.pop(owner, None)
+            elif (judged := self._judged.get(owner)) is not None:
+                self._judged[owner] = _Judged(None, None, judged.digests)
+            self._changed(owner)
+
+    def _report(self, result: Result) -> None:
+        """Refusals are reported with the pull secrets that they concern."""
+        c, origin = result.credential, result.credential.origin
+        owner = next(iter(self._owners.get(self._checker.checks.digest(c), ())), "")
+        for reason, kind, words in _messages(result):
+            message = f"{origin}: the credential of owner {owner} for {quoted(c.registry)} {words}"
+            self._record(
+                Notice(reason, message, origin.namespace, origin.kind, origin.name, kind, owner, source=origin.source)
+            )
+
+
+def _messages(result: Result) -> Iterator[tuple[str, Literal["Normal", "Warning"], str]]:
+    check, hint = result.check, result.said.hint
+    if check.result == "works":
+        yield WORKS, "Normal", "works"
+        if hint:
+            yield LIMITED, "Warning", f"works; {hint}"
+    elif check.result == "unknown":
+        yield NOT_CHECKED, "Normal", f"could not be checked at the registry: {check}"

@@ -1,0 +1,312 @@
+"""Asks one registry about one credential, as a container runtime does, but without an image: `/v2/` without the
+credential says how to ask, then its token service is asked for a token without a scope, or `/v2/` with the password.
+
+A user names registries, so requests go only where the registry itself could be pulled from, and not to private
+addresses (of the platform, of a cloud's metadata service) unless the configuration names the registry. Redirects are
+not followed. Only the registry, and the token service that it names over verified TLS, get the credential.
+"""
+
+import asyncio
+import functools
+import ipaddress
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from webhook.config.models import Config
+from webhook.core.challenge import Challenge, challenge
+from webhook.core.check import Why
+from webhook.core.credential import Credential
+from webhook.core.registry import asked_at
+from webhook.core.shown import quoted
+from webhook.core.times import retry_after
+from webhook.core.tokenkind import lacks_scope
+from webhook.sources.files import made
+
+CONNECT_SECONDS, TOTAL_SECONDS = 5.0, 10.0
+"""Seconds to connect, and for a whole request."""
+MAX_ANSWER_BYTES = 64 * 1024
+CHALLENGE_SECONDS = 600.0
+"""Seconds for which the way to ask a registry is remembered."""
+CHALLENGES = 256
+"""Registries whose way to ask is remembered."""
+LOOKUPS = 2
+"""Names that are resolved at the same time. The event loop has four threads for that; sources need some too."""
+CONNECTIONS = 8
+_SCOPES, _ENDS = "X-OAuth-Scopes", "GitHub-Authentication-Token-Expiration"
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the registry said. `retry_after`: seconds that it asked us to wait. `hint`: what else is known, for people;
+    empty if nothing.
+    """
+
+    why: Why
+    retry_after: float = 0.0
+    hint: str = ""
+
+
+class _Unknown(Exception):
+    """It is not known whether the credential works."""
+
+    def __init__(self, why: Why, retry_after: float = 0.0) -> None:
+        self.said = Said(why, retry_after)
+
+
+class _PrivateError(OSError):
+    """All addresses of a name are private."""
+
+
+def is_public(address: str) -> bool:
+    """Also of addresses that only wrap another one (NAT64, 6to4, IPv4 in IPv6), the inner one counts."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        packed = ip.packed
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif ip in _NAT64:
+            ip = ipaddress.IPv4Address(packed[12:])
+        elif ip.sixtofour is not None:
+            ip = ip.sixtofour
+    return ip.is_global and not ip.is_multicast
+
+
+class _Resolver(AbstractResolver):
+    """`public`: leaves out addresses that are not public."""
+
+    def __init__(self, lookups: asyncio.Semaphore, *, public: bool) -> None:
+        self._inner, self._lookups, self._public = aiohttp.ThreadedResolver(), lookups, public
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        async with self._lookups:
+            found = await self._inner.resolve(host, port, family)
+        usable = [one for one in found if not self._public or is_public(one["host"])]
+        if not usable:
+            raise _PrivateError
+        return usable
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class RegistryClient:
+    """`now`: the wall clock, for a Retry-After that is a date."""
+
+    def __init__(self, config: Config, now: Callable[[], datetime]) -> None:
+        self._named = config.named_registries
+        self._now = now
+        self._challenges: OrderedDict[str, tuple[float, Challenge]] = OrderedDict()
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._lookups = asyncio.Semaphore(LOOKUPS)
+        self._contexts = {
+            host: made((one.ca_file,), functools.partial(_context, one.ca_file)) for host, one in self._named.items()
+        }
+        self._system = functools.lru_cache(maxsize=1)(lambda: _context(None))
+
+    async def ask(self, c: Credential) -> Said:
+        """At most two requests, of which one has the credential."""
+        host = asked_at(c.registry)
+        if host is None:
+            return Said(Why.PATTERN)
+        try:
+            known = await self._challenge(host)
+            login = aiohttp.BasicAuth(c.username, c.password, encoding="utf-8").encode()
+            if known.scheme == "basic":
+                return await self._get(self._url(host), login, _taken)
+            return await self._get(self._token_url(host, known), login, _has_token)
+        except _Unknown as e:
+            return e.said
+
+    async def close(self) -> None:
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+    def _url(self, host: str) -> URL:
+        named = self._named.get(host)
+        scheme = "http" if named is not None and named.plain else "https"
+        try:
+            return URL(f"{scheme}://{host}/v2/")
+        except ValueError:
+            raise _Unknown(Why.NO_ADDRESS) from None
+
+    def _token_url(self, host: str, known: Challenge) -> URL:
+        try:
+            url = URL(known.realm)
+            port = url.port
+        except ValueError:
+            raise _Unknown(Why.NO_REGISTRY) from None
+        if not url.host or url.user is not None or url.scheme not in ("https", "http") or port is None:
+            raise _Unknown(Why.NO_REGISTRY)
+        if url.scheme == "http" and self._url(host).scheme != "http":
+            raise _Unknown(Why.PLAIN_TOKENS)
+        return url.update_query(service=known.service) if known.service else url
+
+    async def _challenge(self, host: str) -> Challenge:
+        clock = asyncio.get_running_loop().time
+        until, known = self._challenges.get(host, (0.0, None))
+        if known is None or clock() >= until:
+            known = await self._get(self._url(host), None, _challenge_of)
+            self._challenges[host] = clock() + CHALLENGE_SECONDS, known
+            self._challenges.move_to_end(host)
+            if len(self._challenges) > CHALLENGES:
+                self._challenges.popitem(last=False)
+        return known
+
+    async def _get(self, url: URL, login: str | None, read: Callable[["_Response"], T]) -> T:
+        """Raises _Unknown."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": "pullsecret-webhook"}
+        if login is not None:
+            headers["Authorization"] = login
+        named = _host(url) in self._named
+        try:
+            if not named and _is_address(url.host or "") and not is_public(url.host or ""):
+                raise _Unknown(Why.PRIVATE)
+            session, context = self._session(public=not named), self._tls(url)
+            async with session.get(url, headers=headers, ssl=context, allow_redirects=False) as found:
+                challenges = tuple(found.headers.getall("WWW-Authenticate", ()))
+                response = _Response(found.status, found.headers, challenges, await _body(found))
+        except TimeoutError:
+            raise _Unknown(Why.NO_ANSWER) from None
+        except (aiohttp.ClientError, OSError, ValueError) as e:
+            raise _Unknown(_why(e)) from None
+        if response.status == 429 or response.status >= 500:
+            why = Why.BUSY if response.status == 429 else Why.BROKEN
+            raise _Unknown(why, retry_after(response.headers.get("Retry-After", ""), self._now()))
+        if 300 <= response.status < 400:
+            raise _Unknown(Why.REDIRECT)
+        return read(response)
+
+    def _session(self, *, public: bool) -> aiohttp.ClientSession:
+        if public not in self._sessions:
+            self._sessions[public] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, resolver=_Resolver(self._lookups, public=public)),
+                timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._sessions[public]
+
+    def _tls(self, url: URL) -> ssl.SSLContext | bool:
+        """Raises OSError and ValueError if the CA file cannot be read."""
+        if url.scheme == "http":
+            return True
+        return self._contexts.get(_host(url), self._system)()
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    headers: Mapping[str, str]
+    challenges: tuple[str, ...]
+    body: bytes
+
+    @property
+    def fields(self) -> dict[str, object] | None:
+        """Of its JSON object."""
+        try:
+            return msgspec.json.decode(self.body, type=dict[str, object])
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    @property
+    def refusal(self) -> Why:
+        """A proxy may answer 401 and 403 too: what a registry says has a challenge, or JSON."""
+        if self.status == 401 and (self.challenges or self.fields is not None):
+            return Why.UNAUTHORIZED
+        if self.status == 403 and self.fields is not None:
+            return Why.FORBIDDEN
+        return Why.NO_REGISTRY
+
+
+def _challenge_of(response: _Response) -> Challenge:
+    if response.status == 200:
+        raise _Unknown(Why.NO_CHALLENGE)
+    found = challenge(response.challenges) if response.status == 401 else None
+    if found is None:
+        raise _Unknown(Why.NO_REGISTRY)
+    return found
+
+
+def _taken(response: _Response) -> Said:
+    return _said(response, works=response.status == 200)
+
+
+def _has_token(response: _Response) -> Said:
+    fields = response.fields or {}
+    return _said(response, works=response.status == 200 and bool(fields.get("token") or fields.get("access_token")))
+
+
+def _said(response: _Response, *, works: bool) -> Said:
+    scopes, ends = (response.headers.get(name, "")[:200] for name in (_SCOPES, _ENDS))
+    hints = []
+    if lacks_scope(scopes):
+        hints.append(f"its scopes are {quoted(scopes)}; it needs read:packages")
+    if ends:
+        hints.append(f"GitHub says that it ends at {quoted(ends)}")
+    return Said(Why.NONE if works else response.refusal, hint="; ".join(hints))
+
+
+def _host(url: URL) -> str:
+    """As keys of credentials have it."""
+    host = f"[{url.host}]" if url.host and ":" in url.host else url.host or ""
+    return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _body(found: aiohttp.ClientResponse) -> bytes:
+    """Its beginning."""
+    body = bytearray()
+    async for chunk in found.content.iter_chunked(MAX_ANSWER_BYTES):
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            found.close()
+            break
+    return bytes(body)
+
+
+def _context(ca_file: str | None) -> ssl.SSLContext:
+    """Raises OSError and ValueError."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def _why(e: Exception) -> Why:
+    if isinstance(getattr(e, "os_error", None), _PrivateError):
+        return Why.PRIVATE
+    for kind, why in _MEANINGS:
+        if isinstance(e, kind):
+            return why
+    return Why.NO_CONNECTION
+
+
+_MEANINGS: tuple[tuple[type[Exception], Why], ...] = (
+    (aiohttp.ClientConnectorCertificateError, Why.CERTIFICATE),
+    (aiohttp.ClientConnectorSSLError, Why.HANDSHAKE),
+    (aiohttp.ClientConnectorDNSError, Why.NO_ADDRESS),
+    (aiohttp.ClientConnectorError, Why.NO_CONNECTION),
+    (aiohttp.ClientResponseError, Why.NO_REGISTRY),
+    (aiohttp.InvalidURL, Why.NO_ADDRESS),
+    (ValueError, Why.NO_ADDRESS),
+)

@@ -1,0 +1,155 @@
+"""What a registry said about a credential, as values, and how they are kept in a Secret.
+
+A credential is known by a keyed digest, so that neither the Secret nor a replica's memory needs its password. The key
+is in the same Secret: whoever reads it can test guesses of a password, and read the source Secrets anyway.
+"""
+
+import hashlib
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Literal
+
+from webhook.core.credential import Credential, Credentials, Refusal
+
+KEY, RECORDS, ASKING = "key", "checks", "asking"
+"""Keys of the Secret. `asking`: the replica that asks at present, and when it began."""
+KEY_BYTES, DIGEST_BYTES = 32, 12
+MAX_CHECKS = 40_000
+"""Checks that are kept, the newest: 18 bytes each, and a Secret holds 1 MiB."""
+AGAIN_SECONDS = 30.0
+"""Seconds until a registry is asked again about a credential that it has refused, or that is not known."""
+_RECORD, _TIME_BYTES = struct.Struct(">BBI"), 4
+"""How often it was asked, with a bit for `held`; why; when."""
+_TIMES, _HELD = 0x0F, 0x80
+
+Result = Literal["works", "refused", "unknown"]
+
+
+class Why(IntEnum):
+    """Why a credential is refused, or why it is not known whether it works. The numbers are kept in the Secret."""
+
+    NONE = 0
+    UNAUTHORIZED = 1
+    FORBIDDEN = 2
+    NO_ANSWER = 10
+    NO_ADDRESS = 11
+    NO_CONNECTION = 12
+    CERTIFICATE = 13
+    HANDSHAKE = 14
+    NO_CHALLENGE = 15
+    BUSY = 16
+    BROKEN = 17
+    REDIRECT = 18
+    PRIVATE = 19
+    PATTERN = 20
+    NO_REGISTRY = 21
+    PLAIN_TOKENS = 22
+
+
+WORDS: Mapping[Why, str] = {
+    Why.NONE: "",
+    Why.UNAUTHORIZED: "HTTP 401",
+    Why.FORBIDDEN: "HTTP 403",
+    Why.NO_ANSWER: "it did not answer in time",
+    Why.NO_ADDRESS: "its name cannot be resolved",
+    Why.NO_CONNECTION: "it cannot be reached",
+    Why.CERTIFICATE: "its certificate is not trusted, has expired, or is for another host",
+    Why.HANDSHAKE: "the TLS handshake failed",
+    Why.NO_CHALLENGE: "it does not ask for a credential",
+    Why.BUSY: "it has too many requests (HTTP 429)",
+    Why.BROKEN: "it fails (HTTP 5xx)",
+    Why.REDIRECT: "it redirects, and credentials are not sent elsewhere",
+    Why.PRIVATE: "it has a private address, and is not named in the configuration's registries",
+    Why.PATTERN: "a name with * is no host that can be asked",
+    Why.NO_REGISTRY: "its answer is not that of a registry",
+    Why.PLAIN_TOKENS: "its token service is not https",
+}
+_NEVER = frozenset({Why.NO_CHALLENGE, Why.REDIRECT, Why.PRIVATE, Why.PATTERN, Why.NO_REGISTRY, Why.PLAIN_TOKENS})
+"""Reasons that half a minute does not change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`at`: seconds since 1970. `times`: how often it was asked. `held`: refused, but so were many others of this
+    registry at the same time, which is rather its fault: the credential stays in the pull secrets.
+    """
+
+    why: Why
+    at: int
+    times: int = 1
+    held: bool = False
+
+    @property
+    def result(self) -> Result:
+        return "works" if self.why == Why.NONE else "refused" if self.why <= Why.FORBIDDEN else "unknown"
+
+    @property
+    def settled(self) -> bool:
+        """Is it asked no more?"""
+        return self.why == Why.NONE or self.times > 1 or self.why in _NEVER
+
+    @property
+    def refusal(self) -> Refusal | None:
+        if self.result != "refused":
+            return None
+        return Refusal(WORDS[self.why], left_out=self.times > 1 and not self.held, held=self.held)
+
+    def __str__(self) -> str:
+        return WORDS[self.why]
+
+    @property
+    def record(self) -> bytes:
+        return _RECORD.pack(self.times | (_HELD if self.held else 0), self.why, self.at)
+
+    @classmethod
+    def of_record(cls, record: bytes) -> "Check | None":
+        """None: it is of a later version."""
+        flags, why, at = _RECORD.unpack(record)
+        return cls(Why(why), at, flags & _TIMES, held=bool(flags & _HELD)) if why in WORDS else None
+
+
+@dataclass(frozen=True)
+class Checks:
+    """`records`: by digest, as they are kept. `key`: random, the same for all replicas."""
+
+    key: bytes = field(repr=False)
+    records: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+
+    def digest(self, c: Credential) -> bytes:
+        found = hashlib.blake2b(key=self.key, digest_size=DIGEST_BYTES)
+        for text in (c.registry, c.username, c.password):
+            data = text.encode()
+            found.update(len(data).to_bytes(8, "big") + data)
+        return found.digest()
+
+    def get(self, digest: bytes) -> Check | None:
+        record = self.records.get(digest)
+        return None if record is None else Check.of_record(record)
+
+    def of(self, c: Credential) -> Check | None:
+        return self.get(self.digest(c))
+
+    def marked(self, known: Credentials) -> Credentials:
+        """With the refusals. The same object if there are none."""
+        if not self.records:
+            return known
+        refusals = [check.refusal if (check := self.of(c)) is not None else None for c in known.items]
+        if not any(refusals):
+            return known
+        pairs = zip(known.items, refusals, strict=True)
+        return Credentials(tuple(replace(c, refusal=refusal) if refusal else c for c, refusal in pairs))
+
+
+def encoded(records: Mapping[bytes, bytes]) -> bytes:
+    """The newest MAX_CHECKS."""
+    newest = sorted(records.items(), key=lambda one: one[1][-_TIME_BYTES:], reverse=True)[:MAX_CHECKS]
+    return b"".join(digest + record for digest, record in newest)
+
+
+def decoded(data: bytes) -> dict[bytes, bytes]:
+    """What cannot be read is left out, so that its credentials are asked about again."""
+    size = DIGEST_BYTES + _RECORD.size
+    whole = range(0, min(len(data) - len(data) % size, MAX_CHECKS * size), size)
+    return {data[at : at + DIGEST_BYTES]: data[at + DIGEST_BYTES : at + size] for at in whole}

@@ -1,0 +1,40 @@
+"""What kind of token a password looks like: a hint in messages about one that a registry refuses, never a verdict.
+
+Sources: the prefixes that GitHub, GitLab and Docker document for their tokens.
+"""
+
+from collections.abc import Sequence
+
+_GITHUB = ("ghcr.io", "docker.pkg.github.com")
+_CLASSIC = "GitHub's registry takes classic personal access tokens with the scope read:packages"
+_KINDS: Sequence[tuple[str, str, str]] = (
+    ("github_pat_", "GitHub", f"a fine-grained personal access token of GitHub; {_CLASSIC}"),
+    ("ghp_", "GitHub", "a classic personal access token of GitHub: is it revoked, has it the scope read:packages?"),
+    ("ghs_", "GitHub", f"an installation token of a GitHub App, which ends within an hour; {_CLASSIC}"),
+    ("ghu_", "GitHub", f"a user token of a GitHub App, which may end within hours; {_CLASSIC}"),
+    ("gho_", "GitHub", f"an OAuth token of GitHub; {_CLASSIC}"),
+    ("glpat-", "GitLab", "a personal or project access token of GitLab, which needs the scope read_registry"),
+    ("gldt-", "GitLab", "a deploy token of GitLab, which needs the scope read_registry"),
+    ("dckr_pat_", "Docker Hub", "a personal access token of Docker Hub"),
+    ("dckr_oat_", "Docker Hub", "an organization access token of Docker Hub"),
+)
+"""Prefix, vendor, and what it is."""
+_VENDORS = {"GitHub": _GITHUB, "Docker Hub": ("docker.io",)}
+"""Hosts that a vendor's tokens are for, where that is known: a GitLab has any host."""
+READ_PACKAGES = frozenset({"read:packages", "write:packages", "delete:packages"})
+
+
+def hint(registry: str, password: str) -> str:
+    """Empty if nothing is known about such passwords."""
+    for prefix, vendor, words in _KINDS:
+        if password.startswith(prefix):
+            hosts = _VENDORS.get(vendor)
+            if hosts is not None and not any(host in registry for host in hosts):
+                return f"it looks like a token of {vendor}, not of this registry"
+            return f"it looks like {words}"
+    return ""
+
+
+def lacks_scope(scopes: str) -> bool:
+    """`scopes`: GitHub's header X-OAuth-Scopes, separated by commas."""
+    return bool(scopes) and not {one.strip() for one in scopes.split(",")} & READ_PACKAGES
