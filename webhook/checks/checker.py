@@ -93,14 +93,23 @@ class _Lately:
 
 
 class Checker:
-    """`me`: this replica's name. `max_refused`: the share of credentials that one registry may refuse together.
+    """`me`: this replica's name. `max_refused`: the share of credentials that one registry may refuse together. `wall`:
+    seconds since 1970.
 
     `report` is called with each result, `changed` with the digests whose refusal has changed; None: with another key
     all digests have.
     """
 
-    def __init__(self, store: Store, registry: Asks, me: str, new_key: bytes, max_refused: float) -> None:
-        self._store, self._registry, self._me, self._max_refused = store, registry, me, max_refused
+    def __init__(
+        self,
+        store: Store,
+        registry: Asks,
+        me: str,
+        new_key: bytes,
+        max_refused: float,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._registry, self._me, self._max_refused, self._wall = store, registry, me, max_refused, wall
         self.checks = Checks(new_key)
         self.report: Callable[[Result], None] = lambda _result: None
         self.changed: Callable[[Collection[bytes] | None], None] = lambda _digests: None
@@ -121,7 +130,7 @@ class Checker:
         check = self.checks.get(digest)
         if digest in self._pending or (check is not None and check.settled):
             return
-        self._pending[digest] = _Pending(c, 0.0 if check is None else _due_again(check))
+        self._pending[digest] = _Pending(c, 0.0 if check is None else self._due_again(check))
         self._news.set()
 
     def drop(self, digests: Iterable[bytes]) -> None:
@@ -215,7 +224,7 @@ class Checker:
             if check is not None and check.settled:
                 self._pending.pop(digest, None)
             elif check is not None and (pending := self._pending.get(digest)) is not None:
-                pending.due = _due_again(check)
+                pending.due = self._due_again(check)
             if (check and check.refusal) != (last and last.refusal):
                 refusals.add(digest)
         if refusals:
@@ -226,7 +235,7 @@ class Checker:
         for _ in range(SAVES):
             data = {KEY: self.checks.key, RECORDS: encoded(self.checks.records)}
             if asking:
-                data[ASKING] = f"{self._me} {time.time():.3f}".encode()
+                data[ASKING] = f"{self._me} {self._wall():.3f}".encode()
             try:
                 await self._store.write(data, self._stored)
             except Conflict:
@@ -304,7 +313,7 @@ class Checker:
         if said.retry_after > MAX_RETRY_AFTER_SECONDS:
             times = max(times, 2)
         # Of one that asks for a longer pause, the time is later, so that all replicas keep to it.
-        at = time.time() + max(0.0, min(said.retry_after, MAX_RETRY_AFTER_SECONDS) - AGAIN_SECONDS)
+        at = self._wall() + max(0.0, min(said.retry_after, MAX_RETRY_AFTER_SECONDS) - AGAIN_SECONDS)
         check = Check(said.why, int(at), times)
         new = {digest: check}
         if check.settled and check.result != "unknown":
@@ -321,8 +330,7 @@ class Checker:
         self._settle(new.keys(), known)
         yield Result(pending.credential, new[digest], said)
 
-
-def _due_again(check: Check) -> float:
-    """In loop time. The wall clock may jump, so it is not longer than a registry may want."""
-    wait = min(max(0.0, check.at + AGAIN_SECONDS - time.time()), MAX_RETRY_AFTER_SECONDS)
-    return asyncio.get_running_loop().time() + wait + jittered(GATHER_SECONDS, 1.0)
+    def _due_again(self, check: Check) -> float:
+        """In loop time. The wall clock may jump, so it is not longer than a registry may want."""
+        wait = min(max(0.0, check.at + AGAIN_SECONDS - self._wall()), MAX_RETRY_AFTER_SECONDS)
+        return asyncio.get_running_loop().time() + wait + jittered(GATHER_SECONDS, 1.0)
