@@ -87,6 +87,8 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
     said = notes({"tls": {"mode": "cert-manager"}})
     assert "pullsecret-webhook-tls, pullsecret-webhook-issuer" in said
     assert "pullsecret-webhook-ca" not in said
+    assert "pullsecret-webhook-checks" in said
+    assert "pullsecret-webhook-checks" not in notes({"config": {"check": False}})
     assert "leaves the pull secrets" not in notes({"uninstall": {"pullSecrets": "delete"}})
 
 
@@ -393,7 +395,7 @@ def served(objects: list[Object]) -> str:
 @pytest.mark.parametrize("mode", ["cert-manager", "files"])
 def test_only_the_self_managed_mode_may_touch_ca_and_registration(helm: Helm, mode: str) -> None:
     files = {"secretName": "mine", "caBundle": "Q0E="}
-    objects = helm.render({"tls": {"mode": mode, "files": files}})
+    objects = helm.render({"tls": {"mode": mode, "files": files}, "config": {"check": False}})
     resources = [
         resource
         for rule in one(objects, "ClusterRole", "pullsecret-webhook")["rules"]
@@ -402,6 +404,14 @@ def test_only_the_self_managed_mode_may_touch_ca_and_registration(helm: Helm, mo
     assert set(resources) == {"secrets", "namespaces", "serviceaccounts", "events"}
     (rule,) = one(objects, "Role", "pullsecret-webhook")["rules"]
     assert rule["verbs"] == ["get", "list", "watch"]
+
+
+def test_only_who_asks_registries_may_keep_what_they_said(helm: Helm) -> None:
+    checks = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["pullsecret-webhook-checks"]}
+    may = checks | {"verbs": ["patch", "create"]}
+    assert may in one(helm.render({}), "Role", "pullsecret-webhook")["rules"]
+    silent = helm.render({"config": {"check": False}})
+    assert "pullsecret-webhook-checks" not in str([o for o in silent if o["kind"] != "Job"])
 
 
 # -- roles and policies --
