@@ -5,6 +5,7 @@
                `unseen: true`: the webhook's watch has not shown it yet; `seenUnowned: true`: nor its owner
     existing:  what we wrote into the namespace earlier: {owner: alice}, and how it differs from what we would write now
     source:    unavailable
+    refused:   what registries said about credentials, by registry: once, twice, or held (the registry refuses many)
     unreachable: the API server answers nothing
     slow:      the API server takes too long to write
     refuses:   why the API server refuses to write
@@ -34,9 +35,12 @@ import yaml
 from support import planted
 from support.goldenstore import Object, Store
 from webhook.admission import Admission
+from webhook.checks.checked import Checked
+from webhook.checks.checker import Checker
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import review as wire
+from webhook.core.check import Check, Checks, Why
 from webhook.core.credential import Credential
 from webhook.core.errors import MalformedReview, NamespaceUnknown
 from webhook.core.metrics import Metrics
@@ -132,6 +136,7 @@ class Case(_Strict):
     cluster: list[Thing] = []
     existing: Existing | None = None
     source: Literal["", "unavailable"] = ""
+    refused: dict[str, Literal["once", "twice", "held"]] = {}
     unreachable: bool = False
     slow: bool = False
     refuses: str = ""
@@ -165,10 +170,7 @@ def earlier(case: Case, space: Namespace, name: str) -> Object:
     """The Secret that we wrote earlier. A registry for which there is no credential (any more) gets one."""
     was = case.existing
     assert was is not None
-    sources = [read(msgspec.convert(obj(thing), SecretObject)) for thing in case.cluster if isinstance(thing, ASecret)]
-    current = {
-        c.registry: c for s in sources if s.owner == was.owner and not was.earlier_token for c in s.credentials or ()
-    }
+    current = {} if was.earlier_token else {c.registry: c for c in given(case, was.owner)}
     items = [current.get(registry) or Credential(registry, was.owner, planted.token()) for registry in was.registries]
     secret = Planner(name, Fingerprint(b"k")).body(replace(space, owner=was.owner), items)
     secret["type"] = was.type
@@ -179,6 +181,22 @@ def earlier(case: Case, space: Namespace, name: str) -> Object:
     if was.earlier_namespace:
         secret["metadata"]["annotations"][NAMESPACE_UID] = "uid-of-before"
     return secret
+
+
+def given(case: Case, owner: str | None = None) -> list[Credential]:
+    """The credentials in source Secrets. `owner` None: of all owners."""
+    sources = [read(msgspec.convert(obj(thing), SecretObject)) for thing in case.cluster if isinstance(thing, ASecret)]
+    return [c for s in sources if s.owner is not None and owner in {None, s.owner} for c in s.credentials or ()]
+
+
+def asked(case: Case) -> Checks:
+    """What registries said, as it is kept."""
+    checks, records = Checks(b"k" * 32), {}
+    for c in given(case):
+        if how := case.refused.get(c.registry):
+            check = Check(Why.UNAUTHORIZED, int(NOW.timestamp()), 1 if how == "once" else 2, held=how == "held")
+            records[checks.digest(c)] = check.record
+    return replace(checks, records=records)
 
 
 @dataclass
@@ -233,9 +251,11 @@ async def run(case: Case) -> Outcome:
     source = SecretSource(cast(Cluster, live), config.namespace, lambda _owner: None, record, metrics)
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
+    checker = Checker(cast(Any, None), cast(Any, None), "a replica", b"", 0.1)  # does not run, so that nothing is asked
+    checker.checks = asked(case)
     supply = Supply(
         state=state,
-        source=source,
+        source=Checked(source, checker, lambda _owner: None, record, lambda: NOW),
         store=store,
         lookup=live,
         policy=policed,
