@@ -19,8 +19,9 @@ from controlplane.command import Ran, command
 from controlplane.objects import SECRET, pod, stands
 from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
+from webhook.core.check import KEY, KEY_BYTES, RECORDS, Check, Checks, Why, decoded, encoded
 from webhook.core.credential import Credential
-from webhook.core.names import INJECT, OWNER
+from webhook.core.names import CHECKS_SECRET, INJECT, MANAGED_BY, MANAGER, OWNER
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 
 pytestmark = pytest.mark.cluster
@@ -71,7 +72,7 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
 
     found = cluster.wait(shown, "the end stands in the Secret")
     assert set(found) == {good, poor, ended, moved}
-    when = found[good].pop("written")
+    when, _ = found[good].pop("written"), found[good].pop("checks")
     assert when == next(
         one["time"] for one in written["metadata"]["managedFields"] if one["manager"] == "pullsecret-webhook"
     )
@@ -101,6 +102,68 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
     assert status(cluster, group, "-n", moved).code == 1
     unserved = status(cluster, group, "-n", "default")
     assert (unserved.code, "the namespace has no owner" in unserved.out) == (0, True)
+
+
+def keep_checks(cluster: ControlPlane, *asked: tuple[str, str, str, Check]) -> None:
+    """As the webhook does: registry, user name, password, and what the registry said."""
+    path = "Secret", CHECKS_SECRET, NAMESPACE
+    kept = (cluster.api.get(*path) or {}).get("data", {})
+    checks = Checks(base64.b64decode(kept.get(KEY, "")) or b"k" * KEY_BYTES)
+    records = decoded(base64.b64decode(kept.get(RECORDS, "")))
+    for registry, username, password, check in asked:
+        records[checks.digest(Credential(registry, username, password))] = check.record
+    data = {KEY: checks.key, RECORDS: encoded(records)}
+    metadata = {"name": CHECKS_SECRET, "namespace": NAMESPACE, "labels": {MANAGED_BY: MANAGER}}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
+    cluster.api.apply(body | {"data": {key: base64.b64encode(value).decode() for key, value in data.items()}})
+
+
+def test_what_registries_said_is_beside_each_registry(cluster: ControlPlane, webhook: Webhook) -> None:
+    """They were asked before; the webhook asks nothing again and leaves out what was refused twice."""
+    api, group = cluster.api, f"asked{next(_numbers)}"
+    good, partly, poor = (f"{group}-{name}" for name in ("good", "partly", "poor"))
+    tokens = {owner: planted.token() for owner in (good, partly, poor)}
+    at = int(time.time()) - 3600
+    works, refused = Check(Why.NONE, at), Check(Why.UNAUTHORIZED, at, times=2)
+    keep_checks(
+        cluster,
+        ("ghcr.io", good, tokens[good], works),
+        ("ghcr.io", partly, tokens[partly], refused),
+        ("quay.io", partly, tokens[partly], works),
+        ("ghcr.io", poor, tokens[poor], refused),
+    )
+    for owner, token in tokens.items():
+        deployed.give(api, owner, token)
+        if owner == partly:
+            meta = {"name": f"{owner}-quay", "namespace": NAMESPACE, "labels": {OWNER: owner}}
+            meta["annotations"] = {"pullsecret-webhook/registry": "quay.io"}
+            secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/basic-auth"}
+            api.create(secret | {"stringData": {"username": owner, "password": token}})
+        cluster.namespace(owner, labels={OWNER: owner})
+    cluster.wait(lambda: stands(cluster, good, tokens[good]), "the Secret of the first owner")
+
+    wanted = ["right", "refused", "refused"]
+
+    def settled() -> dict[str, dict[str, Any]] | None:
+        found = lines(status(cluster, group, "-o", "json"))
+        return found if [found[owner]["state"] for owner in (good, partly, poor)] == wanted else None
+
+    found = cluster.wait(settled, "all is as the checks say")
+    when = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert found[good]["checks"] == [{"registry": "ghcr.io", "result": "works", "why": "", "at": when}]
+    assert found[partly]["registries"] == ["quay.io"]
+    assert {one["registry"]: one["result"] for one in found[partly]["checks"]} == {
+        "ghcr.io": "refused",
+        "quay.io": "works",
+    }
+    assert found[poor]["problem"].startswith(
+        "there is no Secret; the registry refuses the credential for ghcr.io (HTTP"
+    )
+    told = status(cluster, group)
+    assert told.code == 1
+    assert re.search(rf"^{partly} .* ghcr.io \(refused\), quay.io \(works\)$", told.out, re.MULTILINE)
+    assert status(cluster, group, "-n", good).code == 0
+    assert not planted.leaks(told.out)
 
 
 def test_what_stops_the_webhook_is_said(cluster: ControlPlane, webhook: Webhook) -> None:

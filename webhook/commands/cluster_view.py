@@ -11,19 +11,22 @@ from typing import TypeVar
 
 import msgspec
 
+from certs.errors import ApiTrouble
 from webhook.config import reading
 from webhook.config.models import Config, Tls
 from webhook.config.reading import ConfigError
-from webhook.core.credential import Credentials
+from webhook.core.check import KEY, RECORDS, Checks, decoded
+from webhook.core.credential import Credential, Credentials
 from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, parse
 from webhook.core.errors import PullsecretError
-from webhook.core.names import DOCKERCONFIG_KEY, OWNER
+from webhook.core.names import CHECKS_SECRET, DOCKERCONFIG_KEY, OWNER
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.registry import DOCKER_HUB
 from webhook.core.shown import quoted, shown
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, decode, is_name
 from webhook.kube.listing import listed
+from webhook.kube.ownsecret import OwnSecret
 from webhook.kube.reader import Reader
 from webhook.sources.secret import SourceSecret, credentials_of, read
 
@@ -58,13 +61,19 @@ class PullSecretObject(SecretObject):
     @property
     def content(self) -> tuple[tuple[str, ...], str]:
         """The registries in it, and what is wrong with it."""
+        credentials, problem = self.credentials
+        return tuple(dict.fromkeys(c.registry for c in credentials)), problem
+
+    @property
+    def credentials(self) -> tuple[tuple[Credential, ...], str]:
+        """Those in it, and what is wrong with it."""
         try:
             parsed = parse(base64.b64decode((self.data or {}).get(DOCKERCONFIG_KEY, ""), validate=True), most=MAX_PARTS)
         except DockerConfigError as e:
             return (), str(e)
         except ValueError:
             return (), "it is not base64"
-        return tuple(dict.fromkeys(c.registry for c in parsed.credentials)), shown("; ".join(parsed.problems))
+        return parsed.credentials, shown("; ".join(parsed.problems))
 
     @property
     def written(self) -> tuple[datetime, str] | None:
@@ -178,6 +187,18 @@ class ClusterView:
         name = self.config.pull_secret.name
         query = {"fieldSelector": f"metadata.name={name}"}
         return listed(self.cluster, f"the Secrets {name}", "/api/v1/secrets", PullSecretObject, query=query)
+
+    async def checks(self) -> Checks | None:
+        """What registries said about credentials. None: it is not known here."""
+        if not self.config.check:
+            return None
+        try:
+            stored = await OwnSecret(self.cluster, self.config.namespace, CHECKS_SECRET, "check").read()
+        except ApiTrouble:
+            return None
+        if stored is None or not (key := stored.data.get(KEY)):
+            return None
+        return Checks(key, decoded(stored.data.get(RECORDS, b"")))
 
     async def source_secrets(self) -> SourceSecrets:
         path = f"/api/v1/namespaces/{self.config.namespace}/secrets"

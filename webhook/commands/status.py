@@ -1,7 +1,8 @@
 """`pullsecret status`: does each namespace have the right pull secret, and if not, why?
 
 Reads only from the cluster and writes nothing. Keeps only what is shown, so that thousands of namespaces fit into
-memory; of a credential only its registry. Of databases and HTTP services it shows the webhook's recent Events.
+memory; of a credential only its registry and what that said about it. Of databases and HTTP services it shows the
+webhook's recent Events.
 """
 
 from collections import Counter
@@ -18,13 +19,16 @@ from webhook.core.errors import MalformedReview
 from webhook.core.names import DISABLED, INJECT, MIRROR
 from webhook.core.pullsecret import Namespace, Planner
 from webhook.core.review import PodSpec
-from webhook.core.shown import quoted, some
+from webhook.core.shown import MAX_NAMED, cut, few, quoted, some
 from webhook.kube.cluster import AccountObject, Meta
 from webhook.kube.listing import listed
 from webhook.kube.recent_events import recent_warnings
 
 MAX_CELL_CHARS = 64
 """Characters of a cell of the table. JSON is not cut."""
+_RESULTS = {"works": "works", "refused": "refused", "unknown": "not known", "unasked": "not asked"}
+Unknown = tuple[str, str]
+"""A registry, and why it is not known whether a credential works there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class _Pod(msgspec.Struct):
 async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report:
     """`namespace` None: all served namespaces."""
     config, reader = view.config, view.reader
-    name = config.pull_secret.name
+    name, checks = config.pull_secret.name, await view.checks()
     if namespace is not None:
         space = await view.namespace(namespace)
         if not space.served:
@@ -71,18 +75,20 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
             return Report([Line(namespace, space.owner, "unserved", problem=space.mistakes, note=note)])
         spaces, mistaken = {namespace: space}, list[Namespace]()
         secret = await view.pull_secret(namespace)
-        seen = {} if secret is None else {namespace: Seen.of(secret, reader)}
+        seen = {} if secret is None else {namespace: Seen.of(secret, reader, checks)}
     else:
         spaces, mistaken = await view.served()
-        found = view.pull_secrets()
-        seen = {one.metadata.namespace: Seen.of(one, reader) async for one in found if one.metadata.namespace in spaces}
+        seen = {
+            one.metadata.namespace: Seen.of(one, reader, checks)
+            async for one in view.pull_secrets()
+            if one.metadata.namespace in spaces
+        }
     sources = await view.source_secrets()
     warnings = await recent_warnings(view.cluster, config, namespace, now)
     pods = await _pods(view, namespace, spaces, name)
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
-    judge = Judge(
-        Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn), now, warnings, asked=asked
-    )
+    planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn)
+    judge = Judge(planner, now, warnings, asked=asked, checks=checks)
     lines = [judge(of, seen.get(of.name), usable(sources, of), pods.get(of.name, Pods())) for of in spaces.values()]
     lines += [Line(of.name, None, "unserved", problem=of.mistakes) for of in mistaken]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
@@ -122,13 +128,14 @@ def text(report: Report) -> str:
     for line in lines:
         expires_at, written = _short(line.expires), _short(line.written)
         owner = quoted(line.owner, MAX_CELL_CHARS) if line.owner else "-"
-        rows.append((quoted(line.namespace), owner, line.state, expires_at, written, some(line.registries) or "-"))
+        rows.append((quoted(line.namespace), owner, line.state, expires_at, written, _registries(line)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    out = []
+    out, unknown = [], Counter(one for line in lines for one in _unknown(line))
     for row, about in zip(rows, (None, *lines), strict=True):
         out.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if about is not None:
-            out += [f"  {one}" for one in (about.problem, about.note, *_pods_text(about)) if one]
+            notes = (about.problem, about.note, *_unknown_text(about, unknown), *_pods_text(about))
+            out += [f"  {one}" for one in notes if one]
     return "\n".join([*report.sources, *out, summary(lines)])
 
 
@@ -138,10 +145,36 @@ def summary(lines: Sequence[Line]) -> str:
     attention = sum(line.needs_a_human for line in lines)
     served = len(lines) - states["unserved"]
     withdrawn = f"{states['withdrawn']} withdrawn, " if states["withdrawn"] else ""
+    refused = f"{states['refused']} with a refused credential, " if states["refused"] else ""
     return (
         f"{served} namespaces: {states['right']} right, {states['none']} without a known credential, "
-        f"{withdrawn}{states['wrong']} wrong; {pods} pods without the reference; {attention} need attention"
+        f"{withdrawn}{refused}{states['wrong']} wrong; {pods} pods without the reference; {attention} need attention"
     )
+
+
+def _registries(line: Line) -> str:
+    """With what they said; first those that refuse a credential."""
+    said: dict[str, list[str]] = {registry: [] for registry in line.registries}
+    for one in line.checks:
+        said.setdefault(one.registry, []).append(_RESULTS[one.result])
+    refused = {one.registry for one in line.checks if one.result == "refused"}
+    first = sorted(said, key=lambda registry: registry not in refused)[:MAX_NAMED]
+    cells = (f"{quoted(one)} ({', '.join(dict.fromkeys(said[one]))})".removesuffix(" ()") for one in first)
+    return cut([*cells], len(said)) or "-"
+
+
+def _unknown(line: Line) -> list[Unknown]:
+    return list(dict.fromkeys((one.registry, one.why) for one in line.checks if one.result == "unknown"))
+
+
+def _unknown_text(line: Line, left: Counter[Unknown]) -> Sequence[str]:
+    """Each once: a cluster without a way out to a registry has the same in all namespaces."""
+    texts = []
+    for registry, why in _unknown(line):
+        if number := left.pop((registry, why), 0):
+            more = f" (the same in {number - 1:,} more namespaces)" if number > 1 else ""
+            texts.append(f"it is not known whether the credential for {quoted(registry)} works: {why}{more}")
+    return few(texts)
 
 
 def _pods_text(line: Line) -> list[str]:

@@ -1,25 +1,72 @@
 """The verdict on one namespace, from what `pullsecret status` has read: is its pull secret right?"""
 
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from webhook.commands.cluster_view import PullSecretObject
-from webhook.core.credential import Credentials, has_expired, next_expiry
+from webhook.core.check import Check, Checks
+from webhook.core.check import Result as Said
+from webhook.core.credential import Credential, Credentials, has_expired, next_expiry
 from webhook.core.names import NAMESPACE_UID
-from webhook.core.pullsecret import SOON, UNUSED, WITHDRAWAL, Delete, ExistingSecret, Leave, Namespace, Planner
-from webhook.core.shown import quoted
+from webhook.core.pullsecret import (
+    SOON,
+    UNUSED,
+    WITHDRAWAL,
+    Delete,
+    ExistingSecret,
+    Leave,
+    Namespace,
+    Planner,
+    refusal_words,
+    refused_at,
+)
+from webhook.core.registry import DOCKER_HUB, also_known_as
+from webhook.core.shown import few, quoted
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
 
-State = Literal["right", "none", "withdrawn", "wrong", "unserved"]
+State = Literal["right", "none", "withdrawn", "refused", "wrong", "unserved"]
+REFUSES = "the registry refuses the credential for"
+SPREAD = timedelta(seconds=15)
+"""An Event about an owner's credentials is from the first of the owner's namespaces that has been supplied; the pull
+secrets of the others are written up to this time later.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is kept of a credential: its registry, and what that said about it. None: it was not asked."""
+
+    registry: str
+    check: Check | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the registry of one credential said, and when."""
+
+    registry: str
+    result: Said | Literal["unasked"]
+    why: str = ""
+    at: datetime | None = None
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Answer":
+        if (check := entry.check) is None:
+            return cls(entry.registry, "unasked")
+        return cls(entry.registry, check.result, str(check), datetime.fromtimestamp(check.at, UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One namespace. `state` none: no credential is known, so there is no Secret. `problem`: what needs attention.
+    """One namespace. `state` none: no credential is known, so there is no Secret; refused: a registry refuses a
+    credential, in the Secret or left out of it. `problem`: what needs attention.
 
-    `expires`: when the next of its credentials expires; if all have expired, when the first one did.
+    `expires`: when the next of its credentials expires; if all have expired, when the first one did. `checks`: what
+    registries said about the credentials in the Secret, and about those that are left out because of it.
     """
 
     namespace: str
@@ -33,6 +80,7 @@ class Line:
     pods_without: tuple[str, ...] = ()
     pods_barred: tuple[str, ...] = ()
     accounts_barring: tuple[str, ...] = ()
+    checks: tuple[Answer, ...] = ()
 
     @property
     def needs_a_human(self) -> bool:
@@ -58,36 +106,89 @@ class Seen:
     written: datetime | None
     registries: tuple[str, ...]
     unreadable: str
+    entries: tuple[Entry, ...] = ()
 
     @classmethod
-    def of(cls, secret: PullSecretObject, reader: Reader) -> "Seen":
+    def of(cls, secret: PullSecretObject, reader: Reader, checks: Checks | None = None) -> "Seen":
         uid = (secret.metadata.annotations or {}).get(NAMESPACE_UID)
         written, _ = secret.written or (None, "")
-        return cls(reader.existing(secret), secret.type, uid, written, *secret.content)
+        existing, (credentials, unreadable) = reader.existing(secret), secret.credentials
+        registries = tuple(dict.fromkeys(c.registry for c in credentials))
+        entries = _entries(credentials, checks) if checks is not None and existing.ours else ()
+        return cls(existing, secret.type, uid, written, registries, unreadable, entries)
+
+
+def _entries(credentials: Sequence[Credential], checks: Checks) -> tuple[Entry, ...]:
+    # For Docker Hub under another name there is a second entry, about which nobody asks.
+    also = {c.login: checks.of(c) for c in credentials if also_known_as(c.registry) is not None}
+    found = [(c, checks.of(c)) for c in credentials]
+    return tuple(
+        dict.fromkeys(
+            Entry(sys.intern(c.registry), check or (also.get(c.login) if c.registry == DOCKER_HUB else None))
+            for c, check in found
+        )
+    )
 
 
 @dataclass(frozen=True)
 class Judge:
-    """`asked`: are all sources Secrets? If not, the credentials of an owner are not fully known here."""
+    """`asked`: are all sources Secrets? If not, the credentials of an owner are not fully known here. `checks`: what
+    registries said; None: that is not known here.
+    """
 
     planner: Planner
     now: datetime
     warnings: RecentWarnings = field(default_factory=RecentWarnings)
     asked: bool = True
+    checks: Checks | None = None
 
     def __call__(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, pods: Pods = Pods()) -> Line:
         """`known`: the owner's credentials for the namespace from source Secrets; None: one of them is broken."""
-        line = self._line(namespace, seen, known)
+        if self.checks is not None and known is not None:
+            known = self.checks.marked(known)
+        refused = self._refused(namespace, seen, known)
+        line = self._line(namespace, seen, known, refused=bool(refused))
+        if refused:
+            state: State = "refused" if line.state == "right" else line.state
+            line = replace(line, state=state, problem="; ".join(filter(None, (line.problem, *refused))))
         note = "; ".join(filter(None, (line.note, namespace.mistakes)))
-        return replace(line, note=note, **asdict(pods))
+        return replace(line, note=note, checks=tuple(map(Answer.of, self._all(seen, known))), **asdict(pods))
 
-    def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None) -> Line:
+    def _all(self, seen: Seen | None, known: Credentials | None) -> Iterable[Entry]:
+        """Also those that are left out."""
+        return dict.fromkeys((*(seen.entries if seen is not None else ()), *self._marked(known)))
+
+    def _marked(self, known: Credentials | None) -> dict[Entry, Credential]:
+        """Those of source Secrets that are refused."""
+        if self.checks is None or known is None:
+            return {}
+        return {Entry(c.registry, self.checks.of(c)): c for c in known.items if c.refusal is not None}
+
+    def _refused(self, namespace: Namespace, seen: Seen | None, known: Credentials | None) -> tuple[str, ...]:
+        """Which credentials are refused, why, and what follows."""
+        if self.checks is None:
+            return ()
+        marked, entries = self._marked(known), seen.entries if seen is not None else ()
+        words = [f"{REFUSES} {refusal_words(c)}" for c in marked.values()]
+        event = None if self.asked else self.warnings.refused.get(namespace.owner or "")
+        if event is not None and _counts(event, seen):  # it also names those that are left out
+            return few([*words, str(event)])
+        words += [
+            f"{REFUSES} {refused_at(one.registry, refusal)}"
+            for one in entries
+            if one not in marked and one.check is not None and (refusal := one.check.refusal) is not None
+        ]
+        return few(words)
+
+    def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, *, refused: bool) -> Line:
         name, owner = namespace.name, namespace.owner
         if seen is None:
             if problem := self._why_missing(namespace, known):
                 warning = self.warnings.of_namespace.get(name)
                 withdrawn = warning is not None and warning.reason == WITHDRAWAL and not (known and known.items)
                 return Line(name, owner, "withdrawn" if withdrawn else "wrong", problem=problem)
+            if refused:
+                return Line(name, owner, "refused", problem="there is no Secret")
             note = "no credential is known" if self.asked else "status cannot query sources other than Secrets"
             return Line(name, owner, "none", note=note)
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
@@ -106,7 +207,7 @@ class Judge:
     def _unused(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> list[str]:
         owner = namespace.owner or ""
         if not self.asked:
-            return [str(warning)] if (warning := self.warnings.unused.get(owner)) else []
+            return [*map(str, self.warnings.unused_of(owner))]
         plan = self.planner(namespace, known, seen.existing, self.now)
         return [notice.message for notice in plan.notices(owner) if notice.reason in UNUSED]
 
@@ -114,9 +215,10 @@ class Judge:
         owner, warning = namespace.owner or "", self.warnings.of_namespace.get(namespace.name)
         if known is None:
             return f"there is no Secret, and a source Secret of {quoted(owner)} is broken"
-        if known.unexpired(self.now).items:
+        written = Credentials(tuple(c for c in known.items if not c.left_out))
+        if written.unexpired(self.now).items:
             return f"the Secret is missing; {warning or 'is the webhook running?'}"
-        if known.items:
+        if written.items:
             return f"there is no Secret: the credential of {quoted(owner)} has expired; renew it"
         if warning is None and not self.asked:
             warning = self.warnings.of_owner.get(owner) or self.warnings.outage
@@ -156,6 +258,17 @@ class Judge:
                 "if many owners have none"
             )
         return f"the Secret differs from the source Secrets of {quoted(owner)}; is the webhook running?"
+
+
+def _counts(event: WarningEvent, seen: Seen | None) -> bool:
+    """Is an Event about refused credentials about those that the owner has now?"""
+    if seen is None:
+        return True
+    if seen.written is not None and event.at < seen.written - SPREAD:
+        return False
+    # One that works when it is asked about again was not known to work before: the Event was about that.
+    checks = [one.check for one in seen.entries if one.check is not None]
+    return not any(check.result == "works" and check.times > 1 and check.at > event.at.timestamp() for check in checks)
 
 
 def _stale(seen: Seen, warning: WarningEvent | None) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from webhook.core.credential import Credential, Credentials, Origin
+from webhook.core.credential import Credential, Credentials, Origin, Refusal
 from webhook.core.dockerconfig import render
 from webhook.core.merge import merged
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
@@ -144,13 +144,18 @@ def refusal_words(c: Credential) -> str:
     """Its registry, why it is refused, and what follows."""
     if c.refusal is None:
         return quoted(c.registry)
-    if c.refusal.held:
+    return "; ".join(filter(None, (refused_at(c.registry, c.refusal), hint(c.registry, c.password))))
+
+
+def refused_at(registry: str, refusal: Refusal) -> str:
+    """The same without what the password looks like."""
+    if refusal.held:
         then = "it stays in the pull secret, because the registry refuses many others too"
-    elif c.refusal.left_out:
+    elif refusal.left_out:
         then = "it is left out of the pull secret until it changes; write a new one at its source"
     else:
         then = "the registry is asked again in half a minute"
-    return "; ".join(filter(None, (f"{quoted(c.registry)} ({c.refusal.why})", then, hint(c.registry, c.password))))
+    return f"{quoted(registry)} ({refusal.why}); {then}"
 
 
 def _by_origin(credentials: Sequence[Credential]) -> Iterator[tuple[Origin, list[Credential]]]:

@@ -45,8 +45,13 @@ def quoted(text: str, longest: int = MAX_CHARS) -> str:
 
 def some(texts: Sequence[str]) -> str:
     """The first names."""
-    more = f" and {len(texts) - MAX_NAMED} more" if len(texts) > MAX_NAMED else ""
-    return f"{', '.join(map(quoted, texts[:MAX_NAMED]))}{more}"
+    return cut([quoted(text) for text in texts[:MAX_NAMED]], len(texts))
+
+
+def cut(texts: Sequence[str], number: int) -> str:
+    """The first of `number` texts that may be shown as they are."""
+    more = f" and {number - MAX_NAMED} more" if number > MAX_NAMED else ""
+    return f"{', '.join(texts[:MAX_NAMED])}{more}"
 
 
 def few(texts: Sequence[str]) -> tuple[str, ...]:

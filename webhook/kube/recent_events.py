@@ -18,7 +18,7 @@ import msgspec
 
 from webhook.config.models import Config
 from webhook.core.names import MANAGER, OWNER, SOURCE
-from webhook.core.pullsecret import UNUSED, WITHDRAWAL
+from webhook.core.pullsecret import REFUSED, UNUSED, WITHDRAWAL
 from webhook.core.shown import quoted
 from webhook.kube.cluster import Cluster, Object
 from webhook.kube.events import LEFT_OUT, current_for
@@ -51,13 +51,15 @@ class WarningEvent:
 @dataclass(frozen=True, slots=True)
 class RecentWarnings:
     """The newest of each. `of_namespace`: why the pull secret there is not what it should be. `of_owner`: what is wrong
-    with one owner's credentials in a source. `unused`: which of an owner's credentials are not used. `of_source`:
-    what is wrong with a source as a whole, by source and reason.
+    with one owner's credentials in a source. `unused`: which of an owner's credentials are not used, by owner and
+    reason. `refused`: which of those in a database or a service their registries refuse, by owner. `of_source`: what is
+    wrong with a source as a whole, by source and reason.
     """
 
     of_namespace: dict[str, WarningEvent] = field(default_factory=dict)
     of_owner: dict[str, WarningEvent] = field(default_factory=dict)
-    unused: dict[str, WarningEvent] = field(default_factory=dict)
+    unused: dict[tuple[str, str], WarningEvent] = field(default_factory=dict)
+    refused: dict[str, WarningEvent] = field(default_factory=dict)
     of_source: dict[tuple[str, str], WarningEvent] = field(default_factory=dict)
 
     @property
@@ -65,6 +67,9 @@ class RecentWarnings:
         """The newest one about a source that did not answer."""
         outages = [one for one in self.of_source.values() if one.reason == "SourceUnavailable"]
         return max(outages, key=lambda event: event.at, default=None)
+
+    def unused_of(self, owner: str) -> list[WarningEvent]:
+        return [found for reason in sorted(UNUSED) if (found := self.unused.get((owner, reason))) is not None]
 
 
 class _Object(msgspec.Struct, frozen=True):
@@ -96,8 +101,10 @@ async def recent_warnings(cluster: Cluster, config: Config, namespace: str | Non
         )
         if event.involved_object == secret and warning.reason in NOT_SUPPLIED:
             _keep_newest(found.of_namespace, warning.namespace, warning)
+        elif about_sources and owner and warning.reason in UNUSED:
+            _keep_newest(found.unused, (owner, warning.reason), warning)
         elif about_sources and owner:
-            _keep_newest(found.unused if warning.reason in UNUSED else found.of_owner, owner, warning)
+            _keep_newest(found.refused if warning.reason == REFUSED else found.of_owner, owner, warning)
         elif about_sources and source:
             _keep_newest(found.of_source, (source, warning.reason), warning)
     return found

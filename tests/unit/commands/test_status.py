@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,15 +20,18 @@ from support import planted
 from support.writtenevents import written
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
 from webhook.commands.status import Report, run, summary, text
-from webhook.commands.verdict import Judge, Line, Pods, Seen
+from webhook.commands.verdict import SPREAD, Judge, Line, Pods, Seen
 from webhook.config import reading
-from webhook.core.credential import Credential, Credentials
+from webhook.core.check import KEY, RECORDS, Check, Checks, Why, encoded
+from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
+from webhook.core.names import CHECKS_SECRET
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import WITHDRAWN, Delete, ExistingSecret, Namespace, Planner, Write
 from webhook.core.registry import MAX_SAME_KEY
-from webhook.kube.cluster import Cluster, SecretObject
+from webhook.core.tokenkind import hint
+from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
 from webhook.sources import Changed, configured
@@ -58,13 +63,17 @@ Object = dict[str, Any]
 
 
 class Lists:
-    """A cluster, as its lists are answered."""
+    """A cluster, as its lists are answered. `checks`: the Secret with what registries said."""
 
-    def __init__(self, **lists: list[Object]) -> None:
-        self.lists = lists
+    def __init__(self, checks: Object | None = None, **lists: list[Object]) -> None:
+        self.lists, self.checks = lists, checks
 
-    async def call(self, method: str, path: str, *, query: dict[str, str], **_more: Any) -> bytes:
+    async def call(self, method: str, path: str, *, query: Mapping[str, str] = {}, **_more: Any) -> bytes:
         assert method == "GET"
+        if path.endswith(f"/namespaces/pullsecret-webhook/secrets/{CHECKS_SECRET}"):
+            if self.checks is None:
+                raise ClusterError(404, "NotFound")
+            return msgspec.json.encode(self.checks)
         namespace, _, resource = path.removeprefix("/api/v1/").removeprefix("namespaces/").rpartition("/")
         found = self.lists.get(resource, [])
         if namespace:
@@ -457,6 +466,208 @@ def test_the_table() -> None:
     ]
 
 
+# -- what registries said --
+
+SAID = 1893452400
+"""When they were asked: an hour before NOW, in seconds since 1970."""
+WORKS, ONCE = Check(Why.NONE, SAID), Check(Why.UNAUTHORIZED, SAID)
+TWICE, HELD = replace(ONCE, times=2), replace(ONCE, times=2, held=True)
+UNREACHED = Check(Why.NO_CONNECTION, SAID, times=2)
+
+
+def said(checks: Mapping[Credential, Check]) -> Checks:
+    key = Checks(b"k" * 32)
+    return replace(key, records={key.digest(c): check.record for c, check in checks.items()})
+
+
+def as_kept(checks: Checks) -> Object:
+    """As the webhook keeps it."""
+    labels = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
+    data = {KEY: checks.key, RECORDS: encoded(checks.records)}
+    metadata = {"name": CHECKS_SECRET, "namespace": "pullsecret-webhook", "resourceVersion": "1", "labels": labels}
+    encoded_data = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    return {"metadata": metadata, "type": "Opaque", "data": encoded_data}
+
+
+def docker_config(name: str, *credentials: Credential) -> Object:
+    """A source Secret."""
+    auths = {c.registry: {"username": c.username, "password": c.password} for c in credentials}
+    content = base64.b64encode(json.dumps({"auths": auths}).encode()).decode()
+    made = source_secret(name) | {"type": "kubernetes.io/dockerconfigjson"}
+    return made | {"data": {".dockerconfigjson": content}}
+
+
+def pull_secret(*credentials: Credential) -> Object:
+    body = PLANNER.body(SPACE, credentials)
+    wrote = {"manager": "m", "time": "2029-12-31T23:00:00Z", "fieldsV1": {"f:data": {}}}
+    return dict(body) | {"metadata": body["metadata"] | {"managedFields": [wrote]}}
+
+
+def of_team(checks: Checks | None, *secrets: Object, config: Object | None = None, **lists: list[Object]) -> Line:
+    kept = None if checks is None else as_kept(checks)
+    (line,) = shown(Lists(kept, namespaces=[TEAM], secrets=[*secrets], **lists), config)
+    return line
+
+
+DATABASE = Origin("sql", "pullsecret-webhook", "Service", "pullsecret-webhook")
+PLAIN = Credential("ghcr.io", "alice", planted.token(), origin=DATABASE)
+QUAY = Credential("quay.io", "alice", planted.token())
+HINT = hint("ghcr.io", PLAIN.password)
+
+
+@pytest.mark.parametrize(
+    ("check", "cell", "result", "state"),
+    [
+        (WORKS, "ghcr.io (works)", "works", "right"),
+        (ONCE, "ghcr.io (refused)", "refused", "refused"),
+        (HELD, "ghcr.io (refused)", "refused", "refused"),
+        (UNREACHED, "ghcr.io (not known)", "unknown", "right"),
+        (None, "ghcr.io (not asked)", "unasked", "right"),
+    ],
+)
+def test_each_registry_says_whether_its_credential_works(
+    check: Check | None, cell: str, result: str, state: str
+) -> None:
+    checks = said({} if check is None else {PLAIN: check})
+    for config in ({}, ELSEWHERE):
+        line = of_team(checks, docker_config("alice", PLAIN), pull_secret(PLAIN), config=config)
+        assert (line.state, line.needs_a_human) == (state, state == "refused")
+        assert text(Report([line])).splitlines()[1].endswith(f"  {cell}")
+        (answer,) = line.checks
+        assert (answer.registry, answer.result) == ("ghcr.io", result)
+        assert answer.at == (None if check is None else NOW - timedelta(hours=1))
+        assert not planted.leaks(repr(line) + text(Report([line])))
+
+
+def test_why_a_credential_is_refused_and_what_follows_is_the_problem() -> None:
+    for check, then in (
+        (ONCE, "the registry is asked again in half a minute"),
+        (HELD, "it stays in the pull secret, because the registry refuses many others too"),
+    ):
+        line = of_team(said({PLAIN: check}), docker_config("alice", PLAIN), pull_secret(PLAIN))
+        assert line.problem == f"the registry refuses the credential for ghcr.io (HTTP 401); {then}; {HINT}"
+        line = of_team(said({PLAIN: check}), pull_secret(PLAIN), config=ELSEWHERE)  # the password is not kept
+        assert line.problem == f"the registry refuses the credential for ghcr.io (HTTP 401); {then}"
+
+
+def test_a_refused_credential_that_is_left_out_is_told_beside_the_others() -> None:
+    checks = said({PLAIN: TWICE, QUAY: WORKS})
+    line = of_team(checks, docker_config("alice", PLAIN, QUAY), pull_secret(QUAY))
+    assert (line.state, line.registries) == ("refused", ("quay.io",))
+    assert line.problem == (
+        "the registry refuses the credential for ghcr.io (HTTP 401); "
+        f"it is left out of the pull secret until it changes; write a new one at its source; {HINT}"
+    )
+    assert {answer.registry: answer.result for answer in line.checks} == {"quay.io": "works", "ghcr.io": "refused"}
+    assert text(Report([line])).splitlines()[1].endswith("  ghcr.io (refused), quay.io (works)")
+    assert "0 right, 0 without a known credential, 1 with a refused credential, 0 wrong" in summary([line])
+    still = of_team(checks, docker_config("alice", PLAIN, QUAY), pull_secret(PLAIN, QUAY))
+    assert still.state == "wrong"
+    assert "differs from the source Secrets of alice; is the webhook running?; the registry refuses" in still.problem
+
+
+def test_without_a_credential_that_works_there_is_no_secret() -> None:
+    line = of_team(said({PLAIN: TWICE}), docker_config("alice", PLAIN))
+    assert (line.state, line.needs_a_human, line.note) == ("refused", True, "")
+    assert line.problem.startswith("there is no Secret; the registry refuses the credential for ghcr.io (HTTP 401); ")
+    assert [answer.result for answer in line.checks] == ["refused"]
+    assert of_team(said({PLAIN: ONCE}), docker_config("alice", PLAIN)).state == "wrong"  # it would be written
+    ended = docker_config("alice", PLAIN)
+    ended["metadata"]["annotations"] = {"pullsecret-webhook/expires": "2029-01-01"}
+    assert "has expired; renew it" in of_team(said({}), ended).problem
+
+
+def test_several_credentials_for_one_registry_are_in_one_cell() -> None:
+    other = replace(PLAIN, username="bob", password=planted.token())
+    secrets = docker_config("a", PLAIN), docker_config("b", other), pull_secret(PLAIN, other)
+    line = of_team(said({PLAIN: WORKS, other: ONCE}), *secrets)
+    assert {answer.result for answer in line.checks} == {"works", "refused"}
+    assert re.search(r"  ghcr.io \((works, refused|refused, works)\)$", text(Report([line])).splitlines()[1])
+
+
+def test_docker_hub_is_asked_about_under_the_name_that_the_user_wrote() -> None:
+    hub = Credential("docker.io", "alice", planted.token())
+    line = of_team(said({hub: WORKS}), docker_config("alice", hub), pull_secret(hub))
+    assert {(answer.registry, answer.result) for answer in line.checks} == {
+        ("docker.io", "works"),
+        ("https://index.docker.io/v1/", "works"),
+    }
+
+
+def test_that_a_registry_cannot_be_asked_is_told_once_for_all_namespaces() -> None:
+    spaces = [{"metadata": TEAM["metadata"] | {"name": f"team-{number}"}} for number in range(3)]
+    secrets = [docker_config("alice", PLAIN, QUAY)]
+    for space in spaces:
+        body = PLANNER.body(Namespace(space["metadata"]["name"], "space-uid", 1, "alice"), [PLAIN, QUAY])
+        secrets.append(dict(body))
+    kept = as_kept(said({PLAIN: UNREACHED, QUAY: replace(UNREACHED, why=Why.PRIVATE)}))
+    found = report(Lists(kept, namespaces=spaces, secrets=secrets))
+    assert not found.needs_a_human
+    lines = text(found).splitlines()
+    assert lines[2:4] == [
+        (
+            "  it is not known whether the credential for ghcr.io works: it cannot be reached "
+            "(the same in 2 more namespaces)"
+        ),
+        (
+            "  it is not known whether the credential for quay.io works: it has a private address, and is not named "
+            "in the configuration's registries (the same in 2 more namespaces)"
+        ),
+    ]
+    assert len(lines) == 1 + 3 + 2 + 1
+    assert {answer.why for line in found.lines for answer in line.checks} == {
+        "it cannot be reached",
+        "it has a private address, and is not named in the configuration's registries",
+    }
+
+
+@pytest.mark.parametrize("config", [{}, {"check": False}])
+def test_without_the_secret_nothing_is_known(config: Object) -> None:
+    foreign = as_kept(said({PLAIN: TWICE}))
+    foreign["metadata"]["labels"] = {}
+    for kept in (None, foreign, foreign | {"data": {}}) if not config else (as_kept(said({PLAIN: TWICE})),):
+        cluster = Lists(kept, namespaces=[TEAM], secrets=[docker_config("alice", PLAIN), pull_secret(PLAIN)])
+        (line,) = shown(cluster, config)
+        assert (line.state, line.checks) == ("right", ())
+        assert text(Report([line])).splitlines()[1].endswith("  ghcr.io")
+
+
+def refused_event(at: datetime) -> Object:
+    plan = PLANNER(SPACE, said({PLAIN: TWICE}).marked(Credentials((PLAIN,))), None, NOW)
+    return written([*plan.notices("alice")], "pullsecret-webhook", at)[0]
+
+
+LEFT_OUT = (
+    f'{OWN} says: "source sql: the credential of owner alice for ghcr.io (HTTP 401); '
+    "it is left out of the pull secret until it changes; write a new one at its source"
+)
+
+
+def test_of_a_database_the_webhook_s_event_says_which_credential_is_left_out() -> None:
+    """The credential of a database is not known here."""
+    checks = said({PLAIN: TWICE, QUAY: WORKS})
+    event = refused_event(NOW - timedelta(minutes=59, seconds=50))
+    missing = of_team(checks, config=ELSEWHERE, events=[event])
+    assert missing.state == "refused"
+    assert missing.problem.startswith(f"there is no Secret; {LEFT_OUT}")
+    beside = of_team(checks, pull_secret(QUAY), config=ELSEWHERE, events=[event])
+    assert beside.state == "refused"
+    assert beside.problem.startswith(LEFT_OUT)
+    assert not of_team(None, pull_secret(QUAY), config=ELSEWHERE, events=[event]).problem
+    assert not of_team(checks, docker_config("alice", QUAY), pull_secret(QUAY), events=[event]).problem
+
+
+def test_an_event_about_a_credential_that_was_replaced_since_is_not_shown() -> None:
+    new = replace(PLAIN, password=planted.token())
+    for before, shown_ in ((timedelta(seconds=20), False), (timedelta(seconds=10), True), (-SPREAD, True)):
+        event = refused_event(NOW - timedelta(hours=1) - before)
+        line = of_team(said({PLAIN: TWICE}), pull_secret(new), config=ELSEWHERE, events=[event])
+        assert bool(line.problem) is shown_
+    event, later = refused_event(NOW - timedelta(minutes=50)), Check(Why.NONE, SAID + 700, times=2)
+    assert of_team(said({new: WORKS}), pull_secret(new), config=ELSEWHERE, events=[event]).problem
+    assert not of_team(said({new: later}), pull_secret(new), config=ELSEWHERE, events=[event]).problem
+
+
 # -- text of others --
 
 ROW = "x\nkube-system  admin  right  2030-01-01 00:00"
@@ -494,7 +705,7 @@ def test_an_event_that_a_tenant_may_have_made_makes_nothing_better() -> None:
     right, wrong = as_the_webhook_writes(source), {"metadata": {"name": "ghcr-secret", "namespace": "team"}}
     soothing = [
         forged(reason, "all is well\nteam  alice  right", at, **about)
-        for reason in ("SupplyFailed", "TugOfWar", "SourceUnavailable", "CredentialLeftOut", "CredentialExpired", "x")
+        for reason in ("SupplyFailed", "TugOfWar", "SourceUnavailable", "CredentialLeftOut", "CredentialRefused", "x")
         for at in (NOW, NOW + timedelta(days=999))
         for about in ({}, {"kind": "Service", "name": "pullsecret-webhook"})
     ]

@@ -63,7 +63,7 @@ def test_an_owner_is_found_whatever_it_is_called(owner: str) -> None:
     notice = about_source("SourceUnavailable", UNAVAILABLE.format(owner), owner)
     found = read(written([*others, notice, unused], OWN, NOW))
     assert found.of_owner.keys() == {"alice", HOSTILE[:8], owner}
-    assert found.unused.keys() == {owner}
+    assert found.unused.keys() == {(owner, "CredentialLeftOut")}
     assert not found.of_source
     assert not found.of_namespace
 
@@ -78,9 +78,31 @@ def test_an_unused_credential_may_be_about_a_source_secret_and_nothing_else_may(
     unused = Notice("CredentialMatchesNothing", "x", OWN, "Secret", "alice", owner="alice", source="secrets")
     broken = Notice("SourceSecretBroken", "y", OWN, "Secret", "bob", owner="bob", source="secrets")
     found = read(written([unused, broken], OWN, NOW))
-    assert found.unused.keys() == {"alice"}
+    assert found.unused.keys() == {("alice", "CredentialMatchesNothing")}
     assert not found.of_owner
     assert not read(written([Notice("CredentialLeftOut", "x", "team", "Secret", "s", owner="alice")], OWN, NOW)).unused
+
+
+def test_of_the_unused_credentials_of_an_owner_the_newest_event_of_each_reason_counts() -> None:
+    left_out, unmatched = "CredentialLeftOut", "CredentialMatchesNothing"
+    events = written([about_source(left_out, "a", "alice"), about_source(unmatched, "b", "alice")], OWN, NOW)
+    later = written([about_source(left_out, "c", "alice")], OWN, NOW + timedelta(seconds=1))
+    assert [one.message for one in read([*events, *later]).unused_of("alice")] == ["c", "b"]
+    assert not read(events).unused_of("bob")
+
+
+def test_a_refused_credential_hides_nothing_else_about_its_owner() -> None:
+    """Those of source Secrets are read from there."""
+    events = written([about_source("SourceAnswerBroken", "a", "alice")], OWN, NOW)
+    refused = [
+        about_source("CredentialRefused", "b", "alice"),
+        Notice("CredentialRefused", "c", OWN, "Secret", "bob", owner="bob", source="secrets"),
+        Notice("CredentialRefused", "d", "team", "Secret", "ghcr-secret"),
+    ]
+    found = read([*events, *written(refused, OWN, NOW + timedelta(seconds=1))])
+    assert {key: one.message for key, one in found.of_owner.items()} == {"alice": "a"}
+    assert {key: one.message for key, one in found.refused.items()} == {"alice": "b"}
+    assert not found.of_namespace
 
 
 def test_of_a_source_as_a_whole_the_newest_of_each_reason_counts() -> None:
