@@ -13,9 +13,11 @@ import yaml
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expirynotices, refresh
+from webhook.checks import checker, registryclient
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import pullsecret
+from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.metrics import Metrics
 from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
@@ -149,6 +151,14 @@ def test_each_row_of_the_table_of_cases_names_golden_cases_and_each_golden_case_
 
 # -- what is counted ---------------------------------------------------------------------------------------------------
 
+
+def _word(number: float) -> str:
+    return {5.0: "five", 10.0: "ten"}.get(number, f"{number:g}")
+
+
+MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
+
+
 FIGURES = {
     "docs/certificates.md": {
         f"reads the\nfiles every {files.LOOK_SECONDS:g} seconds",
@@ -165,7 +175,13 @@ FIGURES = {
         f"at most {reading.MAX_DEPTH} levels deep",
         f"at most {reading.MAX_CONFIG_CHARS:,} characters",
     },
-    "docs/credentials.md": {f"more than {MAX_CREDENTIALS} entries"},
+    "docs/credentials.md": {
+        f"more than {MAX_CREDENTIALS} entries",
+        "more than {} credentials within {} minutes".format(*MANY_REFUSED),
+        f"`Retry-After`, up to {'an hour' if checker.MAX_RETRY_AFTER_SECONDS == 3600 else '?'}",
+        f"once more {'half a minute' if AGAIN_SECONDS == 30 else '?'} later",
+        f"more than {'a tenth' if Config().pull_secret.max_withdrawn == 0.1 else '?'} (`pullSecret.maxWithdrawn`)",
+    },
     "docs/operating.md": {
         f"waits for {preflight.STARTING_SECONDS:g} seconds",
         f"accepts connections for {server.LINGER_SECONDS:g} more seconds",
@@ -175,6 +191,9 @@ FIGURES = {
         f"names of {reader.MAX_NAMES_CHARS:,} characters together",
         f"the first {pullsecret.MAX_EXPIRIES} expiry times",
         f"larger than {reader.MAX_CONTENT_CHARS // 1024} KiB",
+        f"about {MAX_CHECKS:,} credentials",
+        "More than {} such credentials within {} minutes".format(*MANY_REFUSED),
+        f"twice, {'half a minute' if AGAIN_SECONDS == 30 else '?'} apart",
         f"more than {reader.MAX_REGISTRIES_CHARS:,} characters together",
         f"{LONGEST_ANNOTATION // 1024} KiB",
         f"noticed after {SILENCE_SECONDS:g} seconds",
@@ -191,6 +210,7 @@ FIGURES = {
         f"within the last {slots.IDLE_SECONDS:g} seconds",
         f"room for {slots.MAX_SILENT:,} more",
         f"cut to {LONGEST_QUOTED} characters",
+        f"{registryclient.MAX_ANSWER_BYTES // 1024} KiB are read, for {registryclient.TOTAL_SECONDS:g} seconds at most",
         f"every {'five' if writepolicy.IN_FORCE_SECONDS == 300 else writepolicy.IN_FORCE_SECONDS} minutes",
         f"every {writepolicy.NOT_IN_FORCE_SECONDS:g}\nseconds",
     },
