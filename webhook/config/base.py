@@ -4,19 +4,27 @@ from typing import Annotated
 
 import msgspec
 
-DNS_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+END = r"\Z"
+DNS_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+LABEL_KEY = r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 
 _ESCAPE = r"\\(?:[dDwWsS]|[^A-Za-z0-9])"
 _CLASS = rf"\[\^?(?:[^\\\[^]|{_ESCAPE})(?:[^\\\[\]]|{_ESCAPE})*\]"
 _NUMBER = r"(?:0|[1-9][0-9]{0,2})"
 _REPETITION = rf"(?:[*+?]|\{{{_NUMBER}(?:,{_NUMBER}?)?\}})\??"
-EXPRESSION = rf"^(?:\((?:\?:)?|\||\)\??\??|(?:{_CLASS}|{_ESCAPE}|[^\\\[(){{^$|*+?])(?:{_REPETITION})?)*$"
+EXPRESSION = rf"(?:\((?:\?:)?|\||\)\??\??|(?:{_CLASS}|{_ESCAPE}|[^\\\[(){{^$|*+?])(?:{_REPETITION})?)*"
 """Regular expressions that match the same in Python and in the API server, which has RE2. It is one of them itself,
 because Helm checks `config` by the same schema. It cannot say whether parentheses match.
 
 Groups are not repeated: the two disagree about how often a group that may match nothing is repeated.
 """
+
+
+def whole(expression: str) -> msgspec.Meta:
+    """A text that matches from its beginning to its end. Not `$`, which in Python also matches before a line break at
+    the end; in a JSON Schema it does not, and stands there instead (`reading.schema`).
+    """
+    return msgspec.Meta(pattern=f"^{expression}{END}")
 
 
 def doc(description: str) -> msgspec.Meta:
@@ -38,11 +46,9 @@ def matching(what: str) -> msgspec.Meta:
     )
 
 
-Name = Annotated[str, msgspec.Meta(pattern=DNS_NAME, max_length=253), named("the name of an object")]
-Key = Annotated[
-    str, msgspec.Meta(pattern=LABEL_KEY), doc("the key of a label or annotation, such as example.com/owner")
-]
-Expression = Annotated[str, msgspec.Meta(pattern=EXPRESSION)]
+Name = Annotated[str, whole(DNS_NAME), msgspec.Meta(max_length=253), named("the name of an object")]
+Key = Annotated[str, whole(LABEL_KEY), doc("the key of a label or annotation, such as example.com/owner")]
+Expression = Annotated[str, whole(EXPRESSION)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 

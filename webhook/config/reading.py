@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from webhook.config.base import END
 from webhook.config.messages import Node, explained, resolved, value_shown
 from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
@@ -72,11 +73,24 @@ def convert(raw: Any) -> Config:
 
 def schema() -> dict[str, Any]:
     """As JSON Schema (2020-12), for editors and for the chart."""
-    made = msgspec.json.schema(Config)
+    made: dict[str, Any] = _with_dollars(msgspec.json.schema(Config))
     for model in made["$defs"].values():
         if kind := model["properties"].get("from"):
             kind["description"] = model["description"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def _with_dollars(node: Any) -> Any:
+    """Only Python knows the END of its patterns."""
+    if isinstance(node, list):
+        return [_with_dollars(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _with_dollars(value) for key, value in node.items()}
+    pattern = found.get("pattern")
+    if isinstance(pattern, str) and pattern.endswith(END):
+        found["pattern"] = f"{pattern.removesuffix(END)}$"
+    return found
 
 
 class _Plain(yaml.SafeLoader):

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from webhook.config.base import Model, doc
+from webhook.config.base import Model, doc, whole
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=30.0)]
 Age = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]
@@ -106,7 +106,7 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
     ] = msgspec.field(default_factory=dict)
     decrypt: Annotated[Decrypt | None, doc("what decrypts tokens that are encrypted in the database")] = None
     listen: Annotated[
-        Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None,
+        Annotated[str, whole(r"[a-z_][a-z0-9_]{0,62}"), doc("a channel: lower-case letters, digits and _")] | None,
         doc("the channel on which NOTIFY says whose credentials have changed"),
     ] = None
     max_age: Annotated[Age, doc("seconds for which an answer is used")] = 300.0

@@ -1,13 +1,16 @@
 """The configuration file: what is wrong is named by path and value, with what to write instead."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from webhook.config.base import END
 from webhook.config.models import Config
 from webhook.config.reading import ConfigError, load, parse, schema
 from webhook.core.names import OWNER
@@ -114,6 +117,40 @@ def test_what_is_wrong_is_said_in_one_line(text: str, message: str) -> None:
         parse(text)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('pullSecret: {name: "a\\n"}', "pullSecret.name: write the name of the pull secret"),
+        ("pullSecret:\n  name: |\n    ghcr-secret\n", "pullSecret.name: write the name of the pull secret"),
+        ('excludedNamespaces: ["a\\n"]', "excludedNamespaces[0]: write the name of an object"),
+        ('ownerRules: [{from: label, key: "a\\n"}]', "ownerRules[0].key: write the key of a label"),
+        ('ownerRules: [{from: name, owner: "a$\\n"}]', "ownerRules[0].owner: "),
+        (
+            'sources: [{from: sql, urlFile: a, query: "%(owner)s", listen: "a\\n"}]',
+            "sources[0].listen: write a channel: lower-case letters, digits and _",
+        ),
+    ],
+)
+def test_a_line_break_at_the_end_belongs_to_the_text(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(text)
+    assert message in str(refused.value)
+
+
+def patterns(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from [node["pattern"]] if isinstance(node.get("pattern"), str) else []
+    for below in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from patterns(below)
+
+
+def test_patterns_are_the_same_for_helm_which_has_no_end_but_a_dollar() -> None:
+    ours, helms = [*patterns(msgspec.json.schema(Config))], [*patterns(schema())]
+    assert ours
+    assert all(one.startswith("^") and one.endswith(END) for one in ours)
+    assert helms == [one.removesuffix(END) + "$" for one in ours]
 
 
 def owner_rule(part: str) -> str:
