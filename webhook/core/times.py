@@ -3,28 +3,39 @@
 The text of a ValueError continues the name of a time: "the annotation x" + "is not an RFC 3339 time".
 """
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-NO_TIME = "is not an RFC 3339 time such as 2030-01-31T12:00:00Z"
+NO_TIME = "is not an RFC 3339 time such as 2030-01-31T12:00:00Z or 2030-01-31"
 OUT_OF_RANGE = "is out of range"
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?)?", re.ASCII)
+"""Also a day alone, and a time without a zone, as some languages print one in UTC. Python itself reads more: weeks, and
+numbers such as 20300131, which may be meant as seconds.
+"""
 
 
 def end(value: datetime | float | str) -> datetime | None:
     """When something ends: a time, RFC 3339, or seconds since 1970. Raises ValueError.
 
-    None: never. Services write that as -1, as 0, or as the year 1, which is the empty time of Go.
+    None: never. Services write that as -1, as 0, or as the year 1, which is the empty time of Go and others.
     """
     try:
-        when = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError(NO_TIME) from None
-    if isinstance(when, datetime):
-        return None if when.year == 1 else in_utc(when)
-    try:
-        return None if when in (-1, 0) else datetime.fromtimestamp(when, UTC)
+        when = _read(value)
     except (ValueError, OverflowError, OSError):
-        raise ValueError(OUT_OF_RANGE) from None
+        raise ValueError(NO_TIME if isinstance(value, str) else OUT_OF_RANGE) from None
+    return None if when is None or when.year == 1 else in_utc(when)
+
+
+def _read(value: datetime | float | str) -> datetime | None:
+    if isinstance(value, str):
+        text = value.upper()
+        if not _RFC_3339.fullmatch(text):
+            raise ValueError
+        return datetime.fromisoformat(text)
+    if isinstance(value, datetime):
+        return value
+    return None if value in (-1, 0) else datetime.fromtimestamp(value, UTC)
 
 
 def in_utc(when: datetime) -> datetime:

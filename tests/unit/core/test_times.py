@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -48,8 +49,36 @@ def test_any_other_text_is_read_or_is_no_time(text: str) -> None:
         ("2030-01-31T12:00:00+02:00", datetime(2030, 1, 31, 10, tzinfo=UTC)),
         ("2030-01-31T12:00:00", datetime(2030, 1, 31, 12, tzinfo=UTC)),
         ("2030-01-31", datetime(2030, 1, 31, tzinfo=UTC)),
+        ("2030-01-31 12:00:00Z", datetime(2030, 1, 31, 12, tzinfo=UTC)),
+        ("2030-01-31t12:00:00z", datetime(2030, 1, 31, 12, tzinfo=UTC)),
+        ("2030-01-31T12:00:00.123456789Z", datetime(2030, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)),
         ("2030-01-31T12:00:00.5Z", datetime(2030, 1, 31, 12, 0, 0, 500000, tzinfo=UTC)),
     ],
 )
 def test_a_time_is_in_utc(text: str, read_as: datetime) -> None:
     assert end(text) == read_as
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("20300131", "20300131T120000Z", "2030-W05-1", "2030-031", "2030-01-31T12Z", "2030-01-31T12:00Z", "-1", "0"),
+        *("2030-01-31x12:00:00Z", "2030-01-31T12:00:00+0200", "2030-01-31 12:00:00 UTC", "2030-01-31\n", "31.01.2030"),
+        *("2030-02-30", "0000-00-00 00:00:00", "\uff12\uff10\uff13\uff10-01-31", "never", "", " 2030-01-31"),
+    ],
+)
+def test_what_may_mean_something_else_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(NO_TIME)}$"):
+        end(text)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, -1.0, 0.0, -62_135_596_800, -62_135_500_000])
+def test_never_in_seconds(seconds: float) -> None:
+    """The last ones are in the year 1."""
+    assert end(seconds) is None
+
+
+@pytest.mark.parametrize("seconds", [1e300, -1e300, 1_900_000_000_000, -62_135_596_800_000, float("nan"), float("inf")])
+def test_seconds_out_of_range(seconds: float) -> None:
+    with pytest.raises(ValueError, match=OUT_OF_RANGE):
+        end(seconds)

@@ -50,7 +50,7 @@ def test_an_end_is_a_time_or_a_number(end: object) -> None:
     assert found.expires.tzinfo is UTC
 
 
-@pytest.mark.parametrize("never", [None, -1, 0, "0001-01-01T00:00:00Z"])
+@pytest.mark.parametrize("never", [None, -1, 0, "0001-01-01T00:00:00Z", "0001-01-01T00:00:00", -62_135_596_800])
 def test_what_services_write_for_never_is_no_end(never: object) -> None:
     assert said([ONE | {"expires": never}], Fields())[0].expires is None
 
@@ -80,6 +80,10 @@ def test_seconds_are_a_time_or_out_of_range(seconds: float) -> None:
         (ONE | {"registry": TOKEN + " " + TOKEN}, "the name of a registry is not valid"),
         (ONE | {"expires": TOKEN}, "its end is not an RFC 3339 time"),
         (ONE | {"expires": True}, "its end is not an RFC 3339 time"),
+        (
+            ONE | {"expires": "20300131"},
+            "its end is not an RFC 3339 time such as 2030-01-31T12:00:00Z or 2030-01-31, nor",
+        ),
         (ONE | {"expires": 1e300}, "its end is not an RFC 3339 time"),
         (ONE | {"expires": []}, "its end is not an RFC 3339 time"),
         (ONE | {"expires": "9999-12-31T23:59:59-05:00"}, "its end is not an RFC 3339 time"),  # the year 10000 in UTC

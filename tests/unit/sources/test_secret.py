@@ -190,6 +190,7 @@ NOT_BASE64 = {"username": b64("u"), "password": f"{TOKEN}!"}
         (secret(data={"username": b64("u"), "password": ""}), "the password for ghcr.io is empty"),
         (secret(registry=""), "the registry is empty"),
         (secret(expires="soon"), f"its annotation {EXPIRES} is not an RFC 3339 time"),
+        (secret(expires="20300131"), f"its annotation {EXPIRES} is not an RFC 3339 time such as 2030-01-31T12:00:00Z"),
         (secret(expires=""), f"its annotation {EXPIRES} is not an RFC 3339 time"),
         (secret(expires="9999-12-31T23:59:59-05:00"), f"its annotation {EXPIRES} is out of range"),
         (secret(namespace="team-a"), f"namespace means nothing; did you mean {NAMESPACES}?"),
