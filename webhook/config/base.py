@@ -4,20 +4,11 @@ from typing import Annotated
 
 import msgspec
 
+from webhook.config.expressions import EXPRESSION
+
 END = r"\Z"
 DNS_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 LABEL_KEY = r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-
-_ESCAPE = r"\\(?:[dDwWsS]|[^A-Za-z0-9])"
-_CLASS = rf"\[\^?(?:[^\\\[^]|{_ESCAPE})(?:[^\\\[\]]|{_ESCAPE})*\]"
-_NUMBER = r"(?:0|[1-9][0-9]{0,2})"
-_REPETITION = rf"(?:[*+?]|\{{{_NUMBER}(?:,{_NUMBER}?)?\}})\??"
-EXPRESSION = rf"(?:\((?:\?:)?|\||\)\??\??|(?:{_CLASS}|{_ESCAPE}|[^\\\[(){{^$|*+?])(?:{_REPETITION})?)*"
-"""Regular expressions that match the same in Python and in the API server, which has RE2. It is one of them itself,
-because Helm checks `config` by the same schema. It cannot say whether parentheses match.
-
-Groups are not repeated: the two disagree about how often a group that may match nothing is repeated.
-"""
 
 
 def whole(expression: str) -> msgspec.Meta:
@@ -39,11 +30,7 @@ def named(what: str) -> msgspec.Meta:
 
 def matching(what: str) -> msgspec.Meta:
     """`doc` for an Expression."""
-    return doc(
-        f"a regular expression for {what}, in what Python and RE2 read alike: no ^ or $, no (? but (?:, no \\ before a"
-        r" letter or digit but \d \w \s \D \W \S, no [ inside [...], no { but {2}, {2,} and {2,3}, up to 999, nothing"
-        r" like a++, and no repeated group but (...)?; for such a character itself write \ before it"
-    )
+    return doc(f"a regular expression for {what}, in what Python and RE2 read alike (docs/owners.md)")
 
 
 Name = Annotated[str, whole(DNS_NAME), msgspec.Meta(max_length=253), named("the name of an object")]

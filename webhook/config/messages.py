@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from webhook.config.expressions import EXPRESSION, fault
 from webhook.core.shown import shown
 
 Node = Mapping[str, Any]
@@ -30,7 +31,7 @@ def explained(message: str, raw: Any, schema: Node) -> str:
     # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
     hidden = isinstance(value, dict | list) or "`object" in problem
     seen = "" if hidden else f" (it is {value_shown(value)})"
-    return f"{path}: {_instead(path, schema) or what}{seen}"
+    return f"{path}: {_instead(path, value, schema) or what}{seen}"
 
 
 def value_shown(value: Any) -> str:
@@ -42,8 +43,10 @@ def value_shown(value: Any) -> str:
     return repr(shown(value, 60)) if isinstance(value, str) else "something that is no text"
 
 
-def _instead(path: str, full: Node) -> str:
-    """What the schema allows at a path, in words; nothing when it has no more to say than msgspec."""
+def _instead(path: str, value: Any, full: Node) -> str:
+    """What the schema allows at a path, in words; nothing when it has no more to say than msgspec. Of an expression
+    what is wrong in it.
+    """
     node = full
     for step in re.findall(r"[^.\[\]]+", path):
         node = resolved(full, node)
@@ -53,6 +56,8 @@ def _instead(path: str, full: Node) -> str:
         return f"write one of {', '.join(map(str, node['enum']))}"
     if "minimum" in node:
         return f"write a number from {node['minimum']} to {node['maximum']}"
+    if node.get("pattern") == f"^{EXPRESSION}$" and isinstance(value, str) and (wrong := fault(value)):
+        return wrong
     return f"write {node['description']}" if "description" in node and "pattern" in node else ""
 
 

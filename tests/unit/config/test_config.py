@@ -1,6 +1,7 @@
 """The configuration file: what is wrong is named by path and value, with what to write instead."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webhook.config.base import END
+from webhook.config.expressions import EXPRESSION, fault
 from webhook.config.models import Config
 from webhook.config.reading import ConfigError, load, parse, schema
 from webhook.core.names import OWNER
@@ -157,18 +159,44 @@ def owner_rule(part: str) -> str:
     return json.dumps({"ownerRules": [{"from": "name", "prefix": part}]})
 
 
+NOT_IN_RE2 = r"before a letter or digit, \ is only in \d \w \s \D \W \S"
+NAMED = "write owner: with what it matches, and prefix: and suffix: with what is before and behind it"
+GROUPS = "the only group that begins with (? is (?:...)"
+BRACE = r"{ is not read, but {2}, {2,} and {2,3} are, up to 999; for the character itself write \{"
+
+
 @pytest.mark.parametrize(
-    "part",
+    ("part", "said"),
     [
-        *(r"a\1", r"\b", r"\A", r"\Z", r"\pL", r"\x41", r"[\b]", "\\"),
-        *("(?=x)", "(?<!x)", "(?i)x", "(?P<a>x)", "(?P=a)", "(?>a)", "(?#c)", "(?(1)a|b)"),
-        *("^a", "a$", "[[:alpha:]]", "[a[]", "[", "[]", "[^]"),
-        *("a++", "a*+", "a?+", "a{2}+", "a**", "+", "(*)", "a{,3}", "a{01}", "a{", "a{1000}", "(a|b)*", "(a*){2}"),
+        *((part, NOT_IN_RE2) for part in (r"a\1", r"\b", r"\A", r"\Z", r"\pL", r"\x41", r"[\b]", r"[a\Q]")),
+        (r"x-\1", r"\1 is not read; before"),
+        *((part, r"\ at the end is not read; for the character itself write \\") for part in ("\\", "[a\\")),
+        ("team-(?<owner>.+)", f"named groups such as (?<owner>...) are not read; {NAMED}"),
+        ("(?P<owner>[a-z]+)-x", f"named groups such as (?P<owner>...) are not read; {NAMED}"),
+        *((part, GROUPS) for part in ("(?=x)", "(?<!x)", "(?<=x)", "(?i)x", "(?P=a)", "(?>a)", "(?#c)", "(?(1)a|b)")),
+        *((part, GROUPS) for part in ("a(?", "(?<", "((?", "(?|a)")),
+        ("^a", r"^ is not needed: each part is matched where it belongs; leave it out, or write \^"),
+        ("a$", r"$ is not needed: each part is matched where it belongs; leave it out, or write \$"),
+        ("[[:alpha:]]", "[:alpha:] is not read; write the characters, as in [A-Za-z]"),
+        ("[^_[:digit:]]", "[:digit:] is not read; write the characters, as in [A-Za-z]"),
+        *((part, r"[ inside [...] is not read; write \[ there") for part in ("[a[]", "[[a]", "[a[:x")),
+        *((part, r"[ has no ] behind it, or nothing between them; for") for part in ("[", "[]", "[^]", "a[b", "[a\\]")),
+        *((part, "behind another repetition is not read") for part in ("a++", "a*+", "a?+", "a{2}+", "a**", "(a)?*")),
+        *((part, "that it repeats; for the character itself write") for part in ("+", "(*)", "(?:*)", "a|{2}", "{2}")),
+        *((part, BRACE) for part in ("a{,3}", "a{01}", "a{", "a{1000}", "{{owner}}")),
+        *((part, "behind it is not read, but (...)? is; write out what") for part in ("(a|b)*", "(a*){2}", "(a)+?")),
     ],
 )
-def test_what_python_and_re2_read_differently_is_refused(part: str) -> None:
-    with pytest.raises(ConfigError, match=r"^ownerRules\[0\].prefix: write a regular expression for the text before"):
+def test_what_python_and_re2_read_differently_is_refused(part: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=r"^ownerRules\[0\].prefix: ") as refused:
         parse(owner_rule(part))
+    assert said in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+@given(st.text("ab()[]{}?*+|\\^$<>P:=!23,dwZ\n", max_size=12))
+def test_an_expression_has_a_fault_or_is_allowed(part: str) -> None:
+    assert bool(re.fullmatch(EXPRESSION, part)) == (not fault(part))
 
 
 @pytest.mark.parametrize("part", ["a)(b", "(a", "a)", "[z-a]", "[\\d-z]", "a{3,2}"])
@@ -220,7 +248,7 @@ DEEP = 100_000
         ("ownerRules: [{from: name, owner: '" + "(" * DEEP + "'}]", "((...' is no regular expression"),
         (
             "ownerRules: [{from: name, suffix: '" + "a" * DEEP + "^'}]",
-            "ownerRules[0].suffix: write a regular expression",
+            "ownerRules[0].suffix: ^ is not needed",
         ),
         ("? " + "x" * 9999 + "\n: 1\n? " + "x" * 9999 + "\n: 1\n", "line 3: xxx"),
         ("#" * 1_100_000, "it has more than 1048576 characters"),
