@@ -7,7 +7,8 @@ SOPS or Sealed Secrets work like any other.
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -47,12 +48,16 @@ WITHDRAWAL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class SourceSecret:
-    """What a source Secret holds. `credentials` None: it is broken, so the owner's credentials are not known."""
+    """What a source Secret holds. `credentials` None: it is broken, so the owner's credentials are not known.
+
+    `problems`: what is not used of it. `mistake`: what has no effect, beside credentials that are all used.
+    """
 
     version: int
     owner: str | None
     credentials: tuple[Credential, ...] | None
     problems: tuple[str, ...] = ()
+    mistake: str = ""
 
 
 def read(seen: SecretObject, source: str = "") -> SourceSecret:
@@ -69,7 +74,8 @@ def read(seen: SecretObject, source: str = "") -> SourceSecret:
         return SourceSecret(version(seen.metadata), owner, None, (str(e),))
     origin = Origin(source, seen.metadata.namespace, "Secret", seen.metadata.name)
     credentials = tuple(replace(c, expires=expires, namespaces=namespaces, origin=origin) for c in parsed.credentials)
-    return SourceSecret(version(seen.metadata), owner, credentials, parsed.problems)
+    mistake = _mistake(seen.type or "", annotations.get(REGISTRY), credentials)
+    return SourceSecret(version(seen.metadata), owner, credentials, parsed.problems, mistake)
 
 
 def credentials_of(secrets: Mapping[str, SourceSecret]) -> Credentials | str:
@@ -103,6 +109,17 @@ def _content(seen: SecretObject) -> Parsed:
         username, password = (_text(seen, key) for key in ("username", "password"))
         return Parsed((Credential(canonical_registry(registry), username, password),))
     raise CredentialError(f"its type is {seen.type or 'Opaque'}; use {DOCKERCONFIG_TYPE} or {BASIC_AUTH_TYPE}")
+
+
+def _mistake(kind: str, registry: str | None, credentials: Sequence[Credential]) -> str:
+    """An annotation for the registry, where the content has others. It is not quoted: it may be a token."""
+    if kind == BASIC_AUTH_TYPE or registry is None:
+        return ""
+    with suppress(CredentialError):
+        if canonical_registry(registry) in {one.registry for one in credentials}:
+            return ""
+    there = "under auths" if kind == DOCKERCONFIG_TYPE else "in its content"
+    return f"its annotation {REGISTRY} has no effect, because its type is {kind}; write the registry {there}"
 
 
 def _value(seen: SecretObject, key: str) -> bytes:
@@ -265,6 +282,8 @@ class SecretSource(View[SourceSecret]):
         self._metrics.broken_sources.flag(name, on=bool(problems))
         if problems:
             self._record(Notice("SourceSecretBroken", "; ".join(problems), self._namespace, "Secret", name))
+        if after is not None and after.mistake:
+            self._record(Notice("SourceSecretMistake", after.mistake, self._namespace, "Secret", name))
 
     def expired(self, now: Callable[[], datetime]) -> list[str]:
         """Source Secrets with an expired credential."""

@@ -29,6 +29,7 @@ TOKEN, OTHER = planted.token(), planted.token()
 OWNER, REGISTRY = "pullsecret-webhook/owner", "pullsecret-webhook/registry"
 EXPIRES, NAMESPACES = "pullsecret-webhook/expires", "pullsecret-webhook/namespaces"
 BASIC, DOCKERCONFIG = "kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson"
+DOCKERCFG = "kubernetes.io/dockercfg"
 
 
 def b64(text: str | bytes) -> str:
@@ -240,6 +241,36 @@ def test_one_bad_entry_among_good_ones_is_reported_and_the_rest_is_used(release:
     assert release.passwords("alice") == [("ghcr.io", TOKEN)]
     assert release.flagged("broken") == {"one"}
     assert "b.example" in release.said[0].message
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "where"),
+    [
+        (DOCKERCONFIG, auths(ghcr_io=TOKEN), "write the registry under auths"),
+        (DOCKERCFG, {".dockercfg": b64(json.dumps({"ghcr.io": {"auth": b64(f"u:{TOKEN}")}}))}, "in its content"),
+    ],
+)
+@pytest.mark.parametrize("registry", ["harbor.example.com", "docker.io", "*.io", "", TOKEN])
+def test_a_registry_beside_a_dockerconfigjson_is_said_to_have_no_effect(
+    release: Release, kind: str, data: dict[str, str], where: str, registry: str
+) -> None:
+    """All of its credentials are used, so it is not broken."""
+    release.lists(secret(kind=kind, data=data, registry=registry))
+
+    assert release.passwords("alice") == [("ghcr.io", TOKEN)]
+    (notice,) = release.said
+    assert (notice.reason, notice.type, notice.name) == ("SourceSecretMistake", "Warning", "one")
+    assert f"its annotation {REGISTRY} has no effect" in notice.message
+    assert where in notice.message
+    assert not planted.leaks(notice.message)
+    assert release.flagged("broken") == set()
+
+
+@pytest.mark.parametrize("registry", ["ghcr.io", "https://ghcr.io/v2/"])
+def test_a_registry_that_is_also_in_the_dockerconfigjson_is_no_mistake(release: Release, registry: str) -> None:
+    release.lists(secret(kind=DOCKERCONFIG, data=auths(ghcr_io=TOKEN, b_example=TOKEN), registry=registry))
+
+    assert release.said == []
 
 
 # -- what changes --
