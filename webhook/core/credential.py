@@ -10,15 +10,10 @@ from itertools import chain
 from typing import Literal
 
 from webhook.core.errors import CredentialError
-from webhook.core.shown import quoted
+from webhook.core.shown import invisible, quoted
 
-_INVISIBLE = re.compile(
-    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u00a0\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2064\\ufeff\\ud800-\\udfff]"
-)
-"""Control characters but tabs and line breaks, no-break and zero-width spaces, signs of direction, the byte order mark:
-editors and terminals add them, unseen.
-"""
-_NAMESPACES = re.compile(r"[a-z0-9*?](?:(?:[a-z0-9*?-]|\[!?[a-z0-9-]{1,40}\]){0,61}[a-z0-9*?\]])?")
+_CHOICE = r"\[!?[a-z0-9-]{1,40}\]"
+_NAMESPACES = re.compile(rf"[a-z0-9*?](?:(?:[a-z0-9*?-]|{_CHOICE}){{0,61}}(?:[a-z0-9*?]|{_CHOICE}))?")
 """Names, and patterns as in a shell. One that begins with [ is rather a list."""
 MAX_NAMESPACES = 100
 """Names and patterns that limit one credential."""
@@ -108,7 +103,7 @@ def _problem(value: str) -> str:
     end = text if "\n" in text else value
     if end != end.strip():
         return "begins or ends with a line break or a space; create it without one (printf, --from-literal)"
-    if _INVISIBLE.search(value):
+    if invisible(value):
         return "contains an invisible character, such as a byte order mark or a no-break space; type it again"
     return ""
 

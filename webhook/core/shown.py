@@ -5,6 +5,7 @@ them inside our own messages, and may copy them into a shell.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 MAX_CHARS = 200
@@ -18,6 +19,10 @@ CUT = "..."
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
+"""Categories of controls, directions and zero widths, surrogates, line breaks and spaces."""
+_SEEN = frozenset("\t\r\n \u3000")
+"""Line breaks and spaces that people type; the last one is that of Chinese and Japanese keyboards."""
 _PLAIN = re.compile(r"[A-Za-z0-9*\[](?:[\w.:@/+=*~\]-]*[\w/*\]-])?", re.ASCII)
 _QUOTED = str.maketrans({'"': "'", "`": "?", "$": "?", "\\": "?"})
 _WORD = re.compile(r"[A-Za-z0-9](?:[\w./-]{0,315}[A-Za-z0-9])?", re.ASCII)
@@ -28,6 +33,11 @@ def shown(text: str, longest: int = MAX_CHARS) -> str:
     """On one line; `?` is an invisible character, `...` a part that was cut off."""
     line = "".join(letter if letter.isprintable() else "?" for letter in _UNSEEN.sub("?", text[:longest]))
     return line if len(text) <= longest else line + CUT
+
+
+def invisible(text: str) -> bool:
+    """Has it a character that nobody types and nobody sees? What is part of emoji does not count."""
+    return any(unicodedata.category(letter) in _HIDDEN for letter in {*text} - _SEEN)
 
 
 def short(text: str, most: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.core.shown import CUT, MAX_CHARS, MAX_FEW, command, few, quoted, short, shown, some
+from webhook.core.shown import CUT, MAX_CHARS, MAX_FEW, command, few, invisible, quoted, short, shown, some
 
 UNSEEN = "\u200b\u2060\ufeff\u00ad\u034f\u3164\ufe0f\u2800\u180e\U000e0041"
 STEERING = "\n\r\t\v\f\x00\x07\x1b\x7f\x85\u2028\u2029\u202e\u2066\u061c\ud800"
@@ -16,6 +16,21 @@ STEERING = "\n\r\t\v\f\x00\x07\x1b\x7f\x85\u2028\u2029\u202e\u2066\u061c\ud800"
 def test_what_steers_a_terminal_or_is_not_seen_is_a_question_mark(letter: str) -> None:
     assert shown(f"a{letter}b") == "a?b"
     assert quoted(f"a{letter}b") == '"a?b"'
+
+
+HIDDEN = "\u200b\u2060\ufeff\u00ad\u180e\U000e0041\u00a0\u2003\u202f\u1680\ufff9"
+
+
+@pytest.mark.parametrize("letter", HIDDEN + STEERING, ids=ascii)
+def test_what_nobody_types_is_invisible_but_line_breaks_and_tabs(letter: str) -> None:
+    assert invisible(f"a{letter}b") == (letter not in "\n\r\t")
+
+
+@pytest.mark.parametrize(
+    "text", ["a b", "a\u3000b", "\u5bc6\u7801", "\U0001f600", "\u201ca\u201d", "e\u0301", "\ufffd", ""]
+)
+def test_what_people_type_is_not_invisible(text: str) -> None:
+    assert not invisible(text)
 
 
 @pytest.mark.parametrize(

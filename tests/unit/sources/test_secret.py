@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from support import planted
 from support.simulated import Stepping
-from webhook.core.credential import Credential
+from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.merge import merged
 from webhook.core.metrics import Metrics
@@ -199,6 +199,19 @@ NOT_BASE64 = {"username": b64("u"), "password": f"{TOKEN}!"}
         (secret(namespaces="team-a team-b"), '"team-a team-b" is no namespace; write names or patterns, as in team-a,'),
         (secret(namespaces='["team-a"]'), "is no namespace"),
         (secret(namespaces="team-a,Team-b"), "Team-b is no namespace"),
+        *(
+            (secret(namespaces=text), "is no namespace")
+            for text in (
+                "team-a;team-b",
+                "team-a\nteam-b",
+                "!team-a",
+                "/team-.*/",
+                "team-{a,b}",
+                "team-[a",
+                "team.a",
+                "a_b",
+            )
+        ),
     ],
 )
 def test_a_broken_one_is_named_and_says_what_is_wrong(release: Release, seen: SecretObject, why: str) -> None:
@@ -357,6 +370,21 @@ def test_one_that_is_created_again_for_another_owner_is_withdrawn_from_the_first
     release.learns(secret(at=3, owner="bob"))
     assert release.passwords("alice") == []
     assert release.passwords("bob") == [("ghcr.io", TOKEN)]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "there", "elsewhere"),
+    [
+        ("team-[ab]", ["team-a", "team-b"], ["team-c", "team-ab", "team-"]),
+        ("team-[!a-c]", ["team-d"], ["team-a", "team-b"]),
+        ("team-[ab]-*, x?", ["team-a-", "team-b-dev", "xy"], ["team-a", "x"]),
+        ("*", ["team", "a"], []),
+    ],
+)
+def test_a_namespace_may_be_a_pattern_as_in_a_shell(patterns: str, there: list[str], elsewhere: list[str]) -> None:
+    (credential,) = read(secret(namespaces=patterns)).credentials or ()
+    usable = [name for name in (*there, *elsewhere) if Credentials((credential,)).usable_in(name).items]
+    assert usable == there
 
 
 def test_one_that_moves_to_another_owner_is_told_to_both(release: Release) -> None:
