@@ -26,10 +26,30 @@ _VERSION, _ESCAPED = re.compile("^v[12]/"), re.compile("%([0-9A-Fa-f]{2})")
 MAX_REGISTRY_CHARS = 600
 MAX_SAME_KEY = 6
 """Credentials for one registry in a pull secret: as many as its key has spellings, whatever its path is."""
-_PAGES = {"hub.docker.com": "docker.io", "github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"}
-"""Hosts that people open in a browser, and the registries that belong to them."""
-_PAGE_PATHS = ("harbor/projects", "harbor/sign-in", "ui/packages", "ui/repos", "artifactory/webapp")
-"""Of the pages of Harbor and Artifactory."""
+_PAGES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"} | dict.fromkeys(
+    [f"{name}.docker.com" for name in ("hub", "www", "app", "cloud", "login")]
+    + ["docker.com", "auth.docker.io", "registry.docker.io"],
+    "docker.io",
+)
+"""Hosts that people open in a browser or see in messages, and the registries that belong to them."""
+_AROUND = re.compile("^(?:_|r|u|orgs|users|repository/docker)/|^token$|/(?:packages|tags|general|-)(?:/.*)?$")
+"""What their pages have before and behind a name."""
+_PAGE_PATHS = (
+    "harbor/projects",
+    "harbor/sign-in",
+    "ui/packages",
+    "ui/repos",
+    "ui/native",
+    "ui/login",
+    "artifactory/webapp",
+)
+_API_PATHS = ("api/v2.0", "service/token", "artifactory/api", "jwt/auth")
+"""Of Harbor, Artifactory and GitLab."""
+_QUAY_PAGES = ("quay.io/repository", "quay.io/organization", "quay.io/user")
+_LABEL = "[A-Za-z0-9*](?:[A-Za-z0-9*-]*[A-Za-z0-9*])?"
+_HOST = re.compile(rf"\[.*|{_LABEL}(?:\.{_LABEL})*")
+_PREFIX = re.compile(r"(?:[a-z0-9]+(?:\.|__?|-+|/))*[a-z0-9]*")
+"""Hosts in names of images, with `*` for what it stands for; and what names of repositories begin with."""
 
 _NO_REGISTRY = (
     "the name of a registry is not valid: expected a host with a dot or a port and perhaps a path, as in ghcr.io/acme"
@@ -106,15 +126,28 @@ def why_unmatched(registry: str) -> str:
     if registry == DOCKER_HUB:
         return ""
     host, slash, path = registry.partition("/")
-    bare, _, port = host.partition(":")
+    bare, _, port = (host, "", "") if host.startswith("[") else host.partition(":")
+    usual = bare if port == "443" else host
     if host == "index.docker.io":
         return f"images of Docker Hub are called docker.io; write docker.io{slash}{path}"
-    if right := _PAGES.get(host):
-        return f"no image comes from {host}; write {right}{slash}{path}"
-    if path in {"v1", "v2", "/"} or path.startswith(_PAGE_PATHS):
-        return f"no image has /{path} behind {host}; write {host}, or {host}/ and the name of a project"
-    if host != host.lower() or path != path.lower():
-        return f"capitals match only images that are written with them; write {registry.lower()}"
+    if right := _PAGES.get(bare):
+        name = _AROUND.sub("", path)
+        return f"no image comes from {host}; write {right}{'/' if name else ''}{name}"
+    if path in {"v1", "v2"} or path.startswith(_PAGE_PATHS + _API_PATHS) or registry.startswith(_QUAY_PAGES):
+        return _behind(usual, path)
+    if registry != registry.lower():
+        return f"capitals match only images that are written with them; write {usual.lower()}{slash}{path.lower()}"
+    if "*" in path:
+        before = path.partition("*")[0]
+        return f"a path is the beginning of a name, without *; write {usual}{'/' if before else ''}{before}"
+    if not _PREFIX.fullmatch(path):
+        return _behind(usual, path)
+    if not _HOST.fullmatch(bare):
+        return f"no image has the host {bare}: it has only letters, digits, - and ., and ends with a letter or digit"
     if port == "443":
         return f"it matches only images that are written with the port; write {bare}{slash}{path}"
     return ""
+
+
+def _behind(host: str, path: str) -> str:
+    return f"no image has /{path} behind {host}; write {host}, or {host}/ and the name of a project"

@@ -329,6 +329,21 @@ def test_docker_hub_under_another_name_has_that_name_and_the_usual_one() -> None
         ("hub.docker.com", "write docker.io"),
         ("github.com/acme", "write ghcr.io/acme"),
         ("index.docker.io/acme", "write docker.io/acme"),
+        ("github.com/orgs/acme/packages", "no image comes from github.com; write ghcr.io/acme"),
+        ("hub.docker.com/r/acme/app/tags", "write docker.io/acme/app"),
+        ("auth.docker.io/token", "write docker.io"),
+        ("gitlab.com/acme/app/-/packages", "write registry.gitlab.com/acme/app"),
+        ("harbor.example.com:443/v2", "write harbor.example.com, or harbor.example.com/ and the name"),
+        ("Harbor.example.com:443", "write harbor.example.com"),
+        ("quay.io/repository/acme/app", "no image has /repository/acme/app behind quay.io; write quay.io, or quay.io/"),
+        ("harbor.example.com/_catalog", "no image has /_catalog behind"),
+        ("gitlab.example.com/a/-/container_registry", "no image has /a/-/container_registry behind"),
+        ("harbor.example.com//library", "no image has //library behind"),
+        ("art.example.com/artifactory/api/docker/local/v2", "behind art.example.com; write art.example.com"),
+        ("ghcr.io/acme/*", "a path is the beginning of a name, without *; write ghcr.io/acme/"),
+        ("ghcr.io/*", "without *; write ghcr.io"),
+        ("ghcr.io.", "no image has the host ghcr.io.: it has only letters"),
+        ("my_harbor.example.com", "no image has the host my_harbor.example.com"),
         *(
             (right, "")
             for right in (
@@ -340,6 +355,11 @@ def test_docker_hub_under_another_name_has_that_name_and_the_usual_one() -> None
                 "a.b/harbor/app",
                 "a.b:80",
                 "[::1]:5000",
+                "a-b.example.com",
+                "*.dkr.ecr.*.amazonaws.com",
+                "quay.io/repo",
+                "a.b/c/",
+                "a.b/c__d/e---f.",
             )
         ),
     ],
@@ -348,6 +368,14 @@ def test_a_name_that_no_image_has_is_told(registry: str, why: str) -> None:
     told = why_unmatched(registry)
     assert why in told
     assert bool(why) == bool(told)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "registry", ["a" * 251 + "_b", "a.b/" + "a-" * 120 + "_", "a" * 250 + ".-", "a.b/" + "a" * 250 + "~"]
+)
+def test_a_name_that_no_image_has_is_told_at_once(registry: str) -> None:
+    assert why_unmatched(registry)
 
 
 printable = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cf", "Z")), min_size=1, max_size=30)
