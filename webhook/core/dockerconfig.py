@@ -135,7 +135,20 @@ def parse_dockercfg(data: bytes) -> Parsed:
         raise DockerConfigError(
             "it is not a JSON object; kubectl create secret docker-registry writes the newer format"
         )
-    return parse(b'{"auths":' + data + b"}")
+    try:
+        return parse(b'{"auths":' + data + b"}")
+    except DockerConfigError:
+        if _newer(data):
+            todo = f"use the type {DOCKERCONFIG_TYPE} and the key {DOCKERCONFIG_KEY}"
+            raise DockerConfigError(f'it has "auths", as the newer format has; {todo}') from None
+        raise
+
+
+def _newer(data: bytes) -> bool:
+    try:
+        return any(True for _ in _objects([_JSON.decode(data.decode())]).named("auths"))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _elsewhere(whole: _Object) -> str:
@@ -227,12 +240,14 @@ def _credential(key: str, value: Any, whole: _Object) -> Credential:
     elif ":" in username:  # in HTTP, all behind the first colon is the password
         username, password = f"{username}:{password}".split(":", 1)
     if not password and (identity or token):
-        kind = "identitytoken" if identity else "registrytoken"
+        kind = "an identitytoken" if identity else "a registrytoken"
         raise CredentialError(
-            f"the entry for {registry} has only an {kind}, which the kubelet ignores; use a username and a password"
+            f"the entry for {registry} has only {kind}, which the kubelet ignores; use a username and a password"
         )
     if not username and not password:
         raise CredentialError(f"the entry for {registry} has neither auth nor username and password{_elsewhere(whole)}")
+    if not password and (elsewhere := _elsewhere(whole)):
+        raise CredentialError(f"the entry for {registry} has no password{elsewhere}")
     return Credential(registry, username, password)
 
 
@@ -262,6 +277,8 @@ def _base64(text: str) -> bytes | None:
 def _why_unreadable(data: bytes) -> str:
     if not data.strip():
         return "it is empty"
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        return "it begins with a byte order mark, as some editors write it; save it as UTF-8 without one"
     inner = _base64(data.decode("latin-1").strip())
     if inner and inner.lstrip().startswith(b"{"):
         return "it is base64-encoded twice; put the JSON under stringData, or encode it once under data"

@@ -56,7 +56,7 @@ def test_what_the_kubelet_understands(entry: dict[str, object]) -> None:
     ("entry", "why"),
     [
         ({"identitytoken": TOKEN}, "only an identitytoken"),
-        ({"registrytoken": TOKEN}, "only an registrytoken"),
+        ({"registrytoken": TOKEN}, "only a registrytoken"),
         ({}, "neither auth nor"),
         ({"auth": ""}, "neither auth nor"),
         ({"username": "alice", "password": ""}, "password for ghcr.io is empty"),
@@ -95,7 +95,9 @@ def test_what_it_would_ignore_or_fail_on_is_refused(entry: dict[str, object], wh
         (b"  \n", "it is empty"),
         (b"{", "it is not JSON"),
         (TOKEN.encode(), "it is not JSON"),
-        (b"\xff\xfe", "it is not JSON"),
+        (b"\xff", "it is not JSON"),
+        (b"\xef\xbb\xbf" + config(username="alice", password=TOKEN), "it begins with a byte order mark"),
+        (config(username="alice", password=TOKEN).decode().encode("utf-16"), "save it as UTF-8 without one"),
         (b"[]", 'no "auths"'),
         (b"{}", 'no "auths"'),
         (b'{"auths": []}', 'no "auths"'),
@@ -265,6 +267,10 @@ def test_behind_the_first_colon_all_is_the_password() -> None:
             {"auths": {"ghcr.io": {}}, "credsStore": "desktop"},
             "nor username and password; credsStore says that",
         ),
+        (
+            {"auths": {"ghcr.io": {"auth": b64("alice:")}}, "credsStore": "pass"},
+            r"the entry for ghcr\.io has no password; credsStore says that",
+        ),
     ],
 )
 def test_what_docker_login_leaves_is_named(data: dict[str, object], why: str) -> None:
@@ -286,6 +292,10 @@ def test_the_older_format_is_read() -> None:
     for data in (b"", b"x", b"[]"):
         with pytest.raises(DockerConfigError, match="not a JSON object"):
             parse_dockercfg(data)
+    with pytest.raises(DockerConfigError, match=r"use the type kubernetes\.io/dockerconfigjson and the key"):
+        parse_dockercfg(config(username="alice", password="x"))
+    with pytest.raises(DockerConfigError, match="auth for ghcr"):
+        parse_dockercfg(b'{"ghcr.io": {"auth": "x"}}')
 
 
 def written(*items: Credential) -> dict[str, str]:
