@@ -103,6 +103,17 @@ def compare(kubelet: Keyring, drawn: Sequence[dict[str, Any]], beside: dict[str,
             assert {*after} <= {*before}, f"{image}: a credential goes where the user did not send it"
 
 
+def test_an_entry_without_a_password_is_named_and_not_written(kubelet: Keyring) -> None:
+    """The kubelet would pull without logging in. That is not written: it is what `docker login` leaves behind, too."""
+    dead, image = {"username": "old", "password": "p"}, "ghcr.io/acme/public"
+    content = json.dumps({"auths": {"ghcr.io": dead, "https://ghcr.io": {}}}).encode()
+    read = parse(content)
+    (tried,) = kubelet.ask([secret(content)], [image]) or [[]]
+    assert {*tried} == {"old:p", ":"}
+    assert kubelet.ask([secret(render(read.credentials))], [image]) == [["old:p"]]
+    assert read.problems == ("the entry for ghcr.io has neither auth nor username and password",)
+
+
 odd: st.SearchStrategy[Any] = st.sampled_from(
     [None, "", "alice", "dXNlcg==", "dXNlcjpw", "dXNlcjpw=", " dXNlcjpw", "dXN=", "a:b", 5, True, [], {}]
 )
