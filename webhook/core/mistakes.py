@@ -1,14 +1,15 @@
 """Labels and annotations that are probably meant for the webhook and mean nothing, and the nearest right ones."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
-from webhook.core.names import DISABLED, INJECT
+from webhook.core.names import DISABLED, INJECT, PREFIX
 from webhook.core.owner import OwnerRule
 from webhook.core.shown import quoted
 
-_NEARLY = "pullsecret-w"
-"""What a key begins with that is probably meant for the webhook, also with a slip in the prefix."""
+_SURE, _PERHAPS = "pullsecret-w", "pul"
+"""What a key begins with that is meant for the webhook, and that may be: then its prefix must be nearly ours."""
+_NEARLY = 0.9
 MAX_FOUND = 5
 _CHOICES = frozenset({DISABLED, "enabled"})
 """Values of the label `inject`."""
@@ -43,12 +44,20 @@ def _unknown(
     what: str, present: Iterable[str], known: Collection[str], other: str, known_there: Collection[str]
 ) -> Iterator[str]:
     names = {key.rpartition("/")[2]: key for key in (*known_there, *known)}
-    for key in sorted(key for key in present if key.startswith(_NEARLY) and key not in known)[:MAX_FOUND]:
+    for key in sorted(key for key in present if key not in known and _meant(key))[:MAX_FOUND]:
         near = get_close_matches(key.rpartition("/")[2], names, 1)
         if key in known_there:
             yield _misplaced(what, key, other)
         else:
             yield f"the {what} {quoted(key)} means nothing" + (f"; did you mean {names[near[0]]}?" if near else "")
+
+
+def _meant(key: str) -> bool:
+    if key.startswith(_SURE) or not key.startswith(_PERHAPS):
+        return key.startswith(_SURE)
+    prefix, slash, _ = key.partition("/")
+    near = len(prefix) < 2 * len(PREFIX) and SequenceMatcher(None, f"{prefix}{slash}", PREFIX).ratio() >= _NEARLY
+    return bool(slash) and near
 
 
 def _misplaced(what: str, key: str, other: str) -> str:

@@ -57,6 +57,8 @@ class OwnerRule:
         if len(text) > MAX_OWNER_CHARS:
             return f"{where} is no owner: it has more than {MAX_OWNER_CHARS} characters"
         plain = "".join(letter for letter in text if letter.isprintable()).strip()
+        if text and not plain:
+            return f"{where} has only spaces or invisible characters; write an owner, or remove it"
         if not text.isprintable():
             return f"{where} is no owner: it has a line break or an invisible character; write {quoted(plain)}"
         if plain != text:

@@ -27,6 +27,13 @@ RULES = (OwnerRule("label", OWNER), OwnerRule("annotation", "example.com/tenant"
         ({}, {"example.com/tenant": "alice\n"}, "it has a line break or an invisible character; write alice"),
         ({}, {"example.com/tenant": "\ufeffalice"}, "it has a line break or an invisible character; write alice"),
         ({}, {"example.com/tenant": "alice "}, "begins or ends with a space, so it is another owner than alice"),
+        ({}, {"example.com/tenant": "  "}, "has only spaces or invisible characters; write an owner, or remove it"),
+        ({}, {"example.com/tenant": "\n"}, "has only spaces or invisible characters; write an owner, or remove it"),
+        ({"pullsecrets-webhook/owner": "a"}, {}, f"means nothing; did you mean {OWNER}?"),
+        ({"pull-secret-webhook/owner": "a"}, {}, f"means nothing; did you mean {OWNER}?"),
+        ({"pulsecret-webhook/owner": "a"}, {}, f"means nothing; did you mean {OWNER}?"),
+        ({"pullsecretwebhook/inject": "disabled"}, {}, f"means nothing; did you mean {INJECT}?"),
+        ({"pull-secrets.example.com/owner": "a", "pull": "a", "pulumi.com/owner": "a", "pullsecret": "a"}, {}, ""),
         ({}, {"example.com/tenant": "a" * 254}, "is no owner: it has more than 253 characters"),
     ],
 )
