@@ -5,7 +5,7 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
-from webhook.config.base import Expression, Key, Model, Name, Port, doc, matching, named
+from webhook.config.base import Expression, Key, Model, Name, Port, doc, matching, named, whole
 from webhook.config.messages import value_shown
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.names import OWNER
@@ -81,7 +81,8 @@ class Registry(Model, frozen=True):
 
     host: Annotated[
         str,
-        msgspec.Meta(pattern=r"^[A-Za-z0-9.\-]+(:[0-9]{1,5})?$", max_length=260),
+        whole(r"[A-Za-z0-9.\-]+(:[0-9]{1,5})?"),
+        msgspec.Meta(max_length=260),
         doc("its host, and its port if images are written with it, such as registry.example.com:5000"),
     ]
     ca_file: Annotated[str | None, doc("a file with the CA certificates to trust; else those of the system")] = None
