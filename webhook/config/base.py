@@ -8,7 +8,8 @@ from webhook.config.expressions import EXPRESSION
 
 END = r"\Z"
 DNS_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-LABEL_KEY = r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+LABEL_KEY = rf"({DNS_NAME}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 
 
 def whole(expression: str) -> msgspec.Meta:
@@ -28,13 +29,25 @@ def named(what: str) -> msgspec.Meta:
     return doc(f"{what}: lower-case letters, digits, - and .")
 
 
+def labelled(what: str) -> msgspec.Meta:
+    """`doc` for a Label."""
+    return doc(f"{what}: at most 63 lower-case letters, digits and -")
+
+
 def matching(what: str) -> msgspec.Meta:
     """`doc` for an Expression."""
     return doc(f"a regular expression for {what}, in what Python and RE2 read alike (docs/owners.md)")
 
 
 Name = Annotated[str, whole(DNS_NAME), msgspec.Meta(max_length=253), named("the name of an object")]
-Key = Annotated[str, whole(LABEL_KEY), doc("the key of a label or annotation, such as example.com/owner")]
+Label = Annotated[str, whole(DNS_LABEL), labelled("the name of a namespace")]
+"""What a namespace and a Service may be called."""
+Key = Annotated[
+    str,
+    whole(LABEL_KEY),
+    msgspec.Meta(max_length=317),
+    doc("the key of a label or annotation, such as example.com/owner"),
+]
 Expression = Annotated[str, whole(EXPRESSION)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
-from webhook.config.base import Expression, Key, Model, Name, Port, doc, matching, named, whole
+from webhook.config.base import Expression, Key, Label, Model, Name, Port, doc, labelled, matching, named, whole
 from webhook.config.messages import value_shown
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.names import OWNER
@@ -113,7 +113,7 @@ class Tls(Model, frozen=True):
     hosts: Annotated[
         tuple[str, ...], doc("names and addresses in the certificate; empty: those of the Service in the own namespace")
     ] = ()
-    service: Annotated[Name, named("the name of the webhook's Service")] = "pullsecret-webhook"
+    service: Annotated[Label, labelled("the name of the webhook's Service")] = "pullsecret-webhook"
     ca_secret: Annotated[Name, named("the name of the Secret with the webhook's CA")] = "pullsecret-webhook-ca"  # noqa: S105  # an object's name
     webhook_configuration: Annotated[Name, named("the name of the MutatingWebhookConfiguration that gets the CA")] = (
         "pullsecret-webhook"
@@ -151,10 +151,10 @@ class Config(Model, frozen=True):
         Literal["inject", "supply"],
         doc("inject: the templates of Deployments get the reference; supply: only their pods do"),
     ] = "inject"
-    excluded_namespaces: Annotated[tuple[Name, ...], doc("namespaces that are never served")] = (
+    excluded_namespaces: Annotated[tuple[Label, ...], doc("namespaces that are never served")] = (
         "kube-system", "kube-public", "kube-node-lease",
     )  # fmt: skip
-    namespace: Annotated[Name, named("the webhook's own namespace, which is never served")] = "pullsecret-webhook"
+    namespace: Annotated[Label, labelled("the webhook's own namespace, which is never served")] = "pullsecret-webhook"
     server: Annotated[Server, doc("where the webhook listens")] = Server()
     tls: Annotated[Tls, doc("the serving certificate")] = Tls()
 
