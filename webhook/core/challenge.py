@@ -5,13 +5,18 @@ Sources: RFC 9110, section 11, and the token specification of the distribution r
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Literal
 
 MAX_HEADER_CHARS = 4096
-_SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)(?=\s+[\w-]+\s*=|\s*(?:,|$))")
-_PARAMETER = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""Of all these headers of an answer together."""
+# Each part takes all that it can and gives nothing back, also of quotes that nobody closes: time is linear in length.
+_PART = re.compile(
+    r'=\s*+(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>[^\s,"]*+))|(?P<word>[^\s,="]++)|(?P<comma>,)'
+    r'|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)',
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +28,43 @@ class Challenge:
     service: str = ""
 
 
+@dataclass(slots=True)
+class _Read:
+    scheme: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
 def challenge(headers: Iterable[str]) -> Challenge | None:
     """The one to answer: Bearer before Basic. None: there is none that a user name and a password answer."""
-    found: list[Challenge] = []
+    found, left = list[_Read](), MAX_HEADER_CHARS
     for header in headers:
-        found += _read(header[:MAX_HEADER_CHARS])
-    return min(found, key=lambda one: one.scheme != "bearer", default=None)
+        found += _read(header[:left])
+        left -= len(header)
+        if left <= 0:
+            break
+    for one in found:
+        if one.scheme == "bearer" and one.parameters.get("realm"):
+            return Challenge("bearer", one.parameters["realm"], one.parameters.get("service", ""))
+    return Challenge("basic") if any(one.scheme == "basic" for one in found) else None
 
 
-def _read(header: str) -> Iterable[Challenge]:
-    # Commas also stand in quoted values: there they are hidden from the search for schemes.
-    hidden = _QUOTED.sub(lambda text: '"' + "x" * (len(text[0]) - 2) + '"', header)
-    starts = list(_SCHEME.finditer(hidden))
-    for number, start in enumerate(starts):
-        end = starts[number + 1].start() if number + 1 < len(starts) else len(header)
-        texts = {
-            name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain
-            for name, quoted, plain in _PARAMETER.findall(header[start.end() : end])
-        }
-        if start[1].lower() == "basic":
-            yield Challenge("basic")
-        elif start[1].lower() == "bearer" and texts.get("realm"):
-            yield Challenge("bearer", texts["realm"], texts.get("service", ""))
+def _read(header: str) -> list[_Read]:
+    """A word with a value is a parameter; one without, at the beginning or behind a comma, is a scheme."""
+    parts, found, begins = list(_PART.finditer(header)), list[_Read](), True
+    for part, after in zip_longest(parts, parts[1:]):
+        if (word := part["word"]) is not None:
+            value = _value(after)
+            if value is not None and found:
+                found[-1].parameters[word.lower()] = value
+            elif value is None and begins:
+                found.append(_Read(word.lower()))
+        begins = part["comma"] is not None
+    return found
+
+
+def _value(part: re.Match[str] | None) -> str | None:
+    if part is None:
+        return None
+    quoted: str | None = part["quoted"]
+    plain: str | None = part["plain"]
+    return plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
