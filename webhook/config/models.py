@@ -8,8 +8,10 @@ import msgspec
 from webhook.config.base import Expression, Key, Label, Model, Name, Port, doc, labelled, matching, named, whole
 from webhook.config.messages import value_shown
 from webhook.config.sourceconfig import SecretsSource, Source
+from webhook.core.errors import CredentialError
 from webhook.core.names import OWNER
 from webhook.core.owner import OwnerRule, Pattern, Place
+from webhook.core.registry import asked_at, canonical_registry
 
 
 def _compiled(expression: str) -> re.Pattern[str]:
@@ -81,7 +83,7 @@ class Registry(Model, frozen=True):
 
     host: Annotated[
         str,
-        whole(r"[A-Za-z0-9.\-]+(:[0-9]{1,5})?"),
+        whole(r"([A-Za-z0-9.\-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?"),
         msgspec.Meta(max_length=260),
         doc("its host, and its port if images are written with it, such as registry.example.com:5000"),
     ]
@@ -173,8 +175,9 @@ class Config(Model, frozen=True):
     @property
     def named_registries(self) -> dict[str, Registry]:
         """By host: those that may be asked at a private address, because an administrator has named them."""
-        hosts = {named.partition("/")[0] for source in self.sources for named in source.registries_named if named}
-        return {host: Registry(host=host) for host in hosts} | {one.host: one for one in self.registries}
+        hosts = {_asked_at(named) for source in self.sources for named in source.registries_named if named}
+        implied = {host: Registry(host=host) for host in hosts if host is not None}
+        return implied | {_asked_at(one.host) or one.host: one for one in self.registries}
 
     @property
     def asked_about_owned(self) -> bool:
@@ -188,3 +191,11 @@ class Config(Model, frozen=True):
     def excluded(self, namespace: str) -> bool:
         """The webhook's own namespace is always excluded: its Secrets are every owner's."""
         return namespace == self.namespace or namespace in self.excluded_namespaces
+
+
+def _asked_at(registry: str) -> str | None:
+    """None: no registry is asked about it."""
+    try:
+        return asked_at(canonical_registry(registry))
+    except CredentialError:
+        return None
