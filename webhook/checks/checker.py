@@ -47,7 +47,17 @@ MAX_BACKOFF_SECONDS = 60.0
 SAVES = 5
 """Attempts to save a round's results while others write."""
 _OF_THE_REGISTRY = frozenset(
-    {Why.NO_ANSWER, Why.NO_ADDRESS, Why.NO_CONNECTION, Why.CERTIFICATE, Why.HANDSHAKE, Why.BROKEN, Why.PRIVATE}
+    {
+        Why.NO_ANSWER,
+        Why.NO_ADDRESS,
+        Why.NO_CONNECTION,
+        Why.CERTIFICATE,
+        Why.HANDSHAKE,
+        Why.BROKEN,
+        Why.PRIVATE,
+        Why.PRIVATE_TOKENS,
+        Why.CA_FILE,
+    }
 )
 """What is true of all its credentials: after one of these the others are not asked about."""
 

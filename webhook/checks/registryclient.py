@@ -7,22 +7,26 @@ not followed. Only the registry, and the token service that it names over verifi
 """
 
 import asyncio
+import base64
 import functools
 import ipaddress
+import re
 import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 import aiohttp
 import msgspec
+import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from webhook.config.models import Config
+from webhook.config.models import Config, Registry
 from webhook.core.challenge import Challenge, challenge
 from webhook.core.check import Why
 from webhook.core.credential import Credential
@@ -32,6 +36,7 @@ from webhook.core.times import retry_after
 from webhook.core.tokenkind import lacks_scope
 from webhook.sources.files import made
 
+log = structlog.get_logger()
 CONNECT_SECONDS, TOTAL_SECONDS = 5.0, 10.0
 """Seconds to connect, and for a whole request."""
 MAX_ANSWER_BYTES = 64 * 1024
@@ -42,8 +47,11 @@ CHALLENGES = 256
 LOOKUPS = 2
 """Names that are resolved at the same time. The event loop has four threads for that; sources need some too."""
 CONNECTIONS = 8
-_SCOPES, _ENDS = "X-OAuth-Scopes", "GitHub-Authentication-Token-Expiration"
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_API, _SCOPES, _ENDS = "Docker-Distribution-Api-Version", "X-OAuth-Scopes", "GitHub-Authentication-Token-Expiration"
+_LIST = re.compile(r"[a-z_:, ]{1,200}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:UTC|[+-]\d{4})", re.ASCII)
+_NAT64, _GLOBAL = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2000::/3")
+"""Outside of _GLOBAL no IPv6 address is given to anybody; `is_global` knows only some of what is reserved."""
 T = TypeVar("T")
 
 
@@ -80,6 +88,8 @@ def is_public(address: str) -> bool:
             ip = ipaddress.IPv4Address(packed[12:])
         elif ip.sixtofour is not None:
             ip = ip.sixtofour
+        elif ip not in _GLOBAL:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
@@ -92,8 +102,12 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        async with self._lookups:
+        async with asyncio.timeout(TOTAL_SECONDS):  # nobody waits for the answer any longer, and aiohttp goes on
+            await self._lookups.acquire()
+        try:
             found = await self._inner.resolve(host, port, family)
+        finally:
+            self._lookups.release()
         usable = [one for one in found if not self._public or is_public(one["host"])]
         if not usable:
             raise _PrivateError
@@ -107,7 +121,10 @@ class RegistryClient:
     """`now`: the wall clock, for a Retry-After that is a date."""
 
     def __init__(self, config: Config, now: Callable[[], datetime]) -> None:
-        self._named = config.named_registries
+        self._named: dict[str, Registry] = {}
+        for host, one in config.named_registries.items():
+            with suppress(ValueError):  # it cannot be asked anyway, and each credential for it says so
+                self._named[_host(_parsed(f"https://{host}"))] = one
         self._now = now
         self._challenges: OrderedDict[str, tuple[float, Challenge]] = OrderedDict()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -123,13 +140,17 @@ class RegistryClient:
         if host is None:
             return Said(Why.PATTERN)
         try:
-            known = await self._challenge(host)
-            login = aiohttp.BasicAuth(c.username, c.password, encoding="utf-8").encode()
+            url = self._url(host)
+            known = await self._challenge(url)
+            login = "Basic " + base64.b64encode(":".join(c.login).encode()).decode()
             if known.scheme == "basic":
-                return await self._get(self._url(host), login, _taken)
-            return await self._get(self._token_url(host, known), login, _has_token)
+                return await self._get(url, login, _taken)
+            return await self._get(_token_url(url, known), login, _has_token, named_by=url)
         except _Unknown as e:
             return e.said
+        except Exception as e:  # noqa: BLE001  # a user chooses who answers, who must find no way to end the process
+            log.error("a registry's name or answer is not handled", kind=type(e).__name__)  # noqa: TRY400  # no secrets
+            return Said(Why.NO_REGISTRY)
 
     async def close(self) -> None:
         sessions, self._sessions = self._sessions, {}
@@ -137,45 +158,37 @@ class RegistryClient:
             await session.close()
 
     def _url(self, host: str) -> URL:
-        named = self._named.get(host)
-        scheme = "http" if named is not None and named.plain else "https"
         try:
-            return URL(f"{scheme}://{host}/v2/")
+            url = _parsed(f"https://{host}/v2/")
         except ValueError:
             raise _Unknown(Why.NO_ADDRESS) from None
+        named = self._named.get(_host(url))
+        return _parsed(f"http://{host}/v2/") if named is not None and named.plain else url
 
-    def _token_url(self, host: str, known: Challenge) -> URL:
-        try:
-            url = URL(known.realm)
-            port = url.port
-        except ValueError:
-            raise _Unknown(Why.NO_REGISTRY) from None
-        if not url.host or url.user is not None or url.scheme not in ("https", "http") or port is None:
-            raise _Unknown(Why.NO_REGISTRY)
-        if url.scheme == "http" and self._url(host).scheme != "http":
-            raise _Unknown(Why.PLAIN_TOKENS)
-        return url.update_query(service=known.service) if known.service else url
-
-    async def _challenge(self, host: str) -> Challenge:
-        clock = asyncio.get_running_loop().time
+    async def _challenge(self, url: URL) -> Challenge:
+        clock, host = asyncio.get_running_loop().time, _host(url)
         until, known = self._challenges.get(host, (0.0, None))
         if known is None or clock() >= until:
-            known = await self._get(self._url(host), None, _challenge_of)
+            known = await self._get(url, None, _challenge_of)
             self._challenges[host] = clock() + CHALLENGE_SECONDS, known
             self._challenges.move_to_end(host)
             if len(self._challenges) > CHALLENGES:
                 self._challenges.popitem(last=False)
         return known
 
-    async def _get(self, url: URL, login: str | None, read: Callable[["_Response"], T]) -> T:
-        """Raises _Unknown."""
+    async def _get(
+        self, url: URL, login: str | None, read: Callable[["_Response"], T], named_by: URL | None = None
+    ) -> T:
+        """`named_by`: the registry whose token service this is. A public one must not lead us to private addresses,
+        also of registries that the configuration names. Raises _Unknown.
+        """
         headers = {"Accept-Encoding": "identity", "User-Agent": "pullsecret-webhook"}
         if login is not None:
             headers["Authorization"] = login
-        named = _host(url) in self._named
+        named = all(_host(one) in self._named for one in (url, named_by) if one is not None)
         try:
-            if not named and _is_address(url.host or "") and not is_public(url.host or ""):
-                raise _Unknown(Why.PRIVATE)
+            if not named and _is_private(url.raw_host or ""):
+                raise _PrivateError
             session, context = self._session(public=not named), self._tls(url)
             async with session.get(url, headers=headers, ssl=context, allow_redirects=False) as found:
                 challenges = tuple(found.headers.getall("WWW-Authenticate", ()))
@@ -183,7 +196,8 @@ class RegistryClient:
         except TimeoutError:
             raise _Unknown(Why.NO_ANSWER) from None
         except (aiohttp.ClientError, OSError, ValueError) as e:
-            raise _Unknown(_why(e)) from None
+            why = _why(e)
+            raise _Unknown(Why.PRIVATE_TOKENS if why == Why.PRIVATE and named_by is not None else why) from None
         if response.status == 429 or response.status >= 500:
             why = Why.BUSY if response.status == 429 else Why.BROKEN
             raise _Unknown(why, retry_after(response.headers.get("Retry-After", ""), self._now()))
@@ -193,20 +207,25 @@ class RegistryClient:
 
     def _session(self, *, public: bool) -> aiohttp.ClientSession:
         if public not in self._sessions:
-            self._sessions[public] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS, resolver=_Resolver(self._lookups, public=public)),
+            resolver = _Resolver(self._lookups, public=public)
+            self._sessions[public] = session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, resolver=resolver, force_close=True),
                 timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
             )
+            # What a registry gets is counted: aiohttp would send it again, by itself, when the connection is lost.
+            session._retry_connection = False  # noqa: SLF001
         return self._sessions[public]
 
     def _tls(self, url: URL) -> ssl.SSLContext | bool:
-        """Raises OSError and ValueError if the CA file cannot be read."""
         if url.scheme == "http":
             return True
-        return self._contexts.get(_host(url), self._system)()
+        try:
+            return self._contexts.get(_host(url), self._system)()
+        except (OSError, ValueError):
+            raise _Unknown(Why.CA_FILE) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +246,7 @@ class _Response:
     @property
     def refusal(self) -> Why:
         """A proxy may answer 401 and 403 too: what a registry says has a challenge, or JSON."""
-        if self.status == 401 and (self.challenges or self.fields is not None):
+        if self.status == 401 and (self.fields is not None or challenge(self.challenges) is not None):
             return Why.UNAUTHORIZED
         if self.status == 403 and self.fields is not None:
             return Why.FORBIDDEN
@@ -235,7 +254,7 @@ class _Response:
 
 
 def _challenge_of(response: _Response) -> Challenge:
-    if response.status == 200:
+    if response.status == 200 and (_API in response.headers or response.fields is not None):
         raise _Unknown(Why.NO_CHALLENGE)
     found = challenge(response.challenges) if response.status == 401 else None
     if found is None:
@@ -248,32 +267,54 @@ def _taken(response: _Response) -> Said:
 
 
 def _has_token(response: _Response) -> Said:
-    fields = response.fields or {}
-    return _said(response, works=response.status == 200 and bool(fields.get("token") or fields.get("access_token")))
+    tokens = [(response.fields or {}).get(name) for name in ("token", "access_token")]
+    return _said(response, works=response.status == 200 and any(isinstance(one, str) and one for one in tokens))
 
 
 def _said(response: _Response, *, works: bool) -> Said:
-    scopes, ends = (response.headers.get(name, "")[:200] for name in (_SCOPES, _ENDS))
+    """Of the headers only what cannot be a token, or words that somebody wants an administrator to read."""
+    scopes, ends = response.headers.get(_SCOPES, ""), response.headers.get(_ENDS, "")
     hints = []
-    if lacks_scope(scopes):
+    if _LIST.fullmatch(scopes) and lacks_scope(scopes):
         hints.append(f"its scopes are {quoted(scopes)}; it needs read:packages")
-    if ends:
+    if _TIME.fullmatch(ends):
         hints.append(f"GitHub says that it ends at {quoted(ends)}")
     return Said(Why.NONE if works else response.refusal, hint="; ".join(hints))
 
 
+def _parsed(text: str) -> URL:
+    """Raises ValueError: at once, and not where somebody looks at its parts."""
+    url = URL(text)
+    if not url.raw_host or url.port is None:
+        raise ValueError("no host or no port")
+    return url
+
+
+def _token_url(registry: URL, known: Challenge) -> URL:
+    """Raises _Unknown."""
+    try:
+        url = _parsed(known.realm)
+        if known.service:
+            url = url.update_query(service=known.service)
+    except ValueError:
+        raise _Unknown(Why.NO_REGISTRY) from None
+    if url.raw_user is not None or url.raw_password is not None or url.scheme not in ("https", "http"):
+        raise _Unknown(Why.NO_REGISTRY)
+    if url.scheme == "http" and registry.scheme != "http":
+        raise _Unknown(Why.PLAIN_TOKENS)
+    return url
+
+
 def _host(url: URL) -> str:
-    """As keys of credentials have it."""
-    host = f"[{url.host}]" if url.host and ":" in url.host else url.host or ""
+    """In one spelling: small letters, addresses of IPv6 in brackets, and the port if it is written."""
+    host = url.raw_host or ""
+    host = f"[{host}]" if ":" in host else host
     return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+def _is_private(host: str) -> bool:
+    """Of an address, about which no resolver is asked. Raises ValueError: it only looks like one, such as 127.1."""
+    return (":" in host or host.replace(".", "").isdigit()) and not is_public(host)
 
 
 async def _body(found: aiohttp.ClientResponse) -> bytes:
@@ -293,7 +334,7 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _why(e: Exception) -> Why:
-    if isinstance(getattr(e, "os_error", None), _PrivateError):
+    if isinstance(e, _PrivateError) or isinstance(getattr(e, "os_error", None), _PrivateError):
         return Why.PRIVATE
     for kind, why in _MEANINGS:
         if isinstance(e, kind):

@@ -46,6 +46,8 @@ class Why(IntEnum):
     PATTERN = 20
     NO_REGISTRY = 21
     PLAIN_TOKENS = 22
+    PRIVATE_TOKENS = 23
+    CA_FILE = 24
 
 
 WORDS: Mapping[Why, str] = {
@@ -65,8 +67,20 @@ WORDS: Mapping[Why, str] = {
     Why.PATTERN: "a name with * is no host that can be asked",
     Why.NO_REGISTRY: "its answer is not that of a registry",
     Why.PLAIN_TOKENS: "its token service is not https",
+    Why.PRIVATE_TOKENS: "its token service has a private address; name both hosts in the configuration's registries",
+    Why.CA_FILE: "its caFile in the configuration's registries cannot be read",
 }
-_NEVER = frozenset({Why.NO_CHALLENGE, Why.REDIRECT, Why.PRIVATE, Why.PATTERN, Why.NO_REGISTRY, Why.PLAIN_TOKENS})
+_NEVER = frozenset(
+    {
+        Why.NO_CHALLENGE,
+        Why.REDIRECT,
+        Why.PRIVATE,
+        Why.PATTERN,
+        Why.NO_REGISTRY,
+        Why.PLAIN_TOKENS,
+        Why.PRIVATE_TOKENS,
+    }
+)
 """Reasons that half a minute does not change."""
 
 
@@ -118,7 +132,7 @@ class Checks:
     records: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
     def digest(self, c: Credential) -> bytes:
-        found = hashlib.blake2b(key=self.key, digest_size=DIGEST_BYTES)
+        found = hashlib.blake2b(key=self.key[: hashlib.blake2b.MAX_KEY_SIZE], digest_size=DIGEST_BYTES)
         for text in (c.registry, c.username, c.password):
             data = text.encode()
             found.update(len(data).to_bytes(8, "big") + data)
