@@ -89,7 +89,7 @@ class Checked:
             if owner not in self._owners.get(digest, ()):
                 self._owners[digest] = (*self._owners.get(digest, ()), owner)
             if not c.expired(now):  # one that has ended stays where it is: a container that restarts may need it
-                self._checker.want(digest, c)
+                self._checker.want(digest, c, owner)
         marked = checks.marked(found)
         self._judged[owner] = _Judged(weakref.ref(found), None if marked is found else marked, digests)
         return marked

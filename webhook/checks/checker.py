@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Protocol
 
 import structlog
@@ -46,20 +47,11 @@ MAX_REGISTRIES = 1024
 MAX_BACKOFF_SECONDS = 60.0
 SAVES = 5
 """Attempts to save a round's results while others write."""
-_OF_THE_REGISTRY = frozenset(
-    {
-        Why.NO_ANSWER,
-        Why.NO_ADDRESS,
-        Why.NO_CONNECTION,
-        Why.CERTIFICATE,
-        Why.HANDSHAKE,
-        Why.BROKEN,
-        Why.PRIVATE,
-        Why.PRIVATE_TOKENS,
-        Why.CA_FILE,
-    }
-)
-"""What is true of all its credentials: after one of these the others are not asked about."""
+_NO_ANSWER = frozenset({Why.NO_ANSWER, Why.NO_ADDRESS, Why.NO_CONNECTION, Why.CERTIFICATE, Why.HANDSHAKE, Why.BROKEN})
+FAILURES = 3
+"""Credentials in a row without an answer, after which a registry is left alone for a while. What one of them meets says
+little about the others: its user name may be what the registry cannot bear.
+"""
 
 
 class Asks(Protocol):
@@ -70,10 +62,11 @@ class Asks(Protocol):
 
 @dataclass(slots=True)
 class _Pending:
-    """`due`: loop time."""
+    """`due`: loop time. `owner`: one who has it."""
 
     credential: Credential
     due: float
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +128,12 @@ class Checker:
         """Another replica that asks, the Secret's version, and since when we know that version."""
         self._trouble = ""
 
-    def want(self, digest: bytes, c: Credential) -> None:
+    def want(self, digest: bytes, c: Credential, owner: str) -> None:
         """It is to be asked about, unless that was done."""
         check = self.checks.get(digest)
         if digest in self._pending or (check is not None and check.settled):
             return
-        self._pending[digest] = _Pending(c, 0.0 if check is None else self._due_again(check))
+        self._pending[digest] = _Pending(c, 0.0 if check is None else self._due_again(check), owner)
         self._news.set()
 
     def drop(self, digests: Iterable[bytes]) -> None:
@@ -194,8 +187,7 @@ class Checker:
         """Seconds to wait. Raises ApiTrouble."""
         await self._read()
         now = asyncio.get_running_loop().time()
-        due = [digest for digest, one in reversed(self._pending.items()) if one.due <= now]
-        if not due:
+        if not (due := self._due(now)):
             return 0.0
         if self._other_asks(now):
             return jittered(BUSY_SECONDS)
@@ -205,6 +197,14 @@ class Checker:
         for result in results:
             self.report(result)
         return 0.0
+
+    def _due(self, now: float) -> list[bytes]:
+        """The newest of each owner, then the second of each, and so on, so that no owner delays the others."""
+        of_owner: dict[str, list[bytes]] = {}
+        for digest, one in reversed(self._pending.items()):
+            if one.due <= now:
+                of_owner.setdefault(one.owner, []).append(digest)
+        return [digest for turn in zip_longest(*of_owner.values()) for digest in turn if digest is not None]
 
     # -- the Secret --
 
@@ -220,7 +220,7 @@ class Checker:
             self.checks = Checks(key, records)
             pending, self._pending = self._pending, {}
             for one in pending.values():
-                self.want(self.checks.digest(one.credential), one.credential)
+                self.want(self.checks.digest(one.credential), one.credential, one.owner)
             self.changed(None)
             return
         self.checks = Checks(key, records | self._unsaved)
@@ -291,6 +291,7 @@ class Checker:
             self._paused[host] = paused
             self._put_off(digests, paused)
             return
+        failures = 0
         for number, digest in enumerate(digests):
             if loop.time() >= until:
                 return
@@ -299,13 +300,14 @@ class Checker:
             said = await self._registry.ask(pending.credential)
             results += self._heard(host, digest, said)
             rest = digests[number + 1 :]
-            if said.why in _OF_THE_REGISTRY:
-                for other in rest:
-                    results += self._heard(host, other, said)
-                return
-            if said.why == Why.BUSY:
+            failures = failures + 1 if said.why in _NO_ANSWER else 0
+            if said.why == Why.BUSY or failures == FAILURES:
                 self._paused[host] = loop.time() + min(max(said.retry_after, AGAIN_SECONDS), MAX_RETRY_AFTER_SECONDS)
                 self._put_off(rest, self._paused[host])
+                return
+            if said.of_all:
+                for other in rest:
+                    results += self._heard(host, other, said)
                 return
             if rest:
                 await asyncio.sleep(jittered(GAP_SECONDS))

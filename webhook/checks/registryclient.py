@@ -16,7 +16,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -58,12 +58,13 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Said:
     """What the registry said. `retry_after`: seconds that it asked us to wait. `hint`: what else is known, for people;
-    empty if nothing.
+    empty if nothing. `of_all`: it was said before a credential was sent, so it is true of all for this registry.
     """
 
     why: Why
     retry_after: float = 0.0
     hint: str = ""
+    of_all: bool = False
 
 
 class _Unknown(Exception):
@@ -141,7 +142,10 @@ class RegistryClient:
             return Said(Why.PATTERN)
         try:
             url = self._url(host)
-            known = await self._challenge(url)
+            try:
+                known = await self._challenge(url)
+            except _Unknown as e:
+                return replace(e.said, of_all=True)
             login = "Basic " + base64.b64encode(":".join(c.login).encode()).decode()
             if known.scheme == "basic":
                 return await self._get(url, login, _taken)

@@ -16,7 +16,7 @@ from certs.errors import ApiTrouble, Conflict
 from certs.ports import Stored
 from support.simulated import Stepping
 from webhook.checks.checked import Checked
-from webhook.checks.checker import FEW_REFUSED, TAKEOVER_SECONDS, Checker
+from webhook.checks.checker import FAILURES, FEW_REFUSED, TAKEOVER_SECONDS, Checker
 from webhook.checks.registryclient import Said
 from webhook.core.check import ASKING, DIGEST_BYTES, KEY, KEY_BYTES, RECORDS, Check, Checks, Why, decoded
 from webhook.core.credential import Credential, Credentials, Origin
@@ -256,11 +256,48 @@ def test_what_is_not_known_is_asked_once_more_and_changes_nothing(world: World) 
 def test_a_registry_that_cannot_be_reached_is_asked_once_for_all(world: World) -> None:
     replica = world.replica()
     for number in range(50):
-        world.registries.says[f"lost-{number}"] = [Said(Why.NO_ADDRESS)]
+        world.registries.says[f"lost-{number}"] = [Said(Why.NO_ADDRESS, of_all=True)]
         world.give(f"owner-{number}", credential(f"lost-{number}"))
     world.passes(3600)
     assert len(world.registries.asked) <= 4
     assert replica.source.results()["unknown"] == 50
+
+
+def test_one_that_the_registry_cannot_bear_keeps_no_others_from_their_answer(world: World) -> None:
+    """Such as a user name at which its token service fails."""
+    replica = world.replica()
+    world.registries.says["bad"] = [REFUSED]
+    world.give("bob", credential("bad"))
+    world.give("carol", credential("good"))
+    odd = [credential(f"odd-{number}") for number in range(10)]
+    for number in range(10):
+        world.registries.says[f"odd-{number}"] = [Said(Why.BROKEN)]
+    world.give("mallory", *odd)
+    world.passes(600)
+    assert replica.sees("bob") == [("bad", True)]
+    assert replica.source.results() == {"works": 1, "refused": 1, "unknown": 10, "unasked": 0}
+    assert all(world.registries.count(c.password) == 2 for c in odd)
+
+
+def test_a_registry_that_fails_again_and_again_is_left_alone_for_a_while(world: World) -> None:
+    world.replica()
+    for number in range(50):
+        world.registries.says[f"lost-{number}"] = [Said(Why.NO_ANSWER)]
+        world.give(f"owner-{number}", credential(f"lost-{number}"))
+    world.passes(25)
+    assert len(world.registries.asked) == FAILURES
+
+
+def test_an_owner_with_many_changes_does_not_delay_the_others(world: World) -> None:
+    world.replica()
+    world.give("bob", credential("bobs"))
+    for minute in range(5):
+        world.give("mallory", *(credential(f"m-{minute}-{number}") for number in range(100)))
+        world.passes(2)
+    world.give("carol", credential("carols"))
+    world.give("mallory", *(credential(f"m-last-{number}") for number in range(100)))
+    world.passes(10)
+    assert world.registries.count("bobs") == world.registries.count("carols") == 1
 
 
 @pytest.mark.parametrize("seconds", [300.0, 3600.0])

@@ -333,7 +333,7 @@ def test_how_long_it_wants_to_be_left_alone(here: Loopback, status: int, header:
             why = Why.BUSY if status == 429 else Why.BROKEN
             assert await ask(here.named(registry), registry) == Said(why, seconds)
         async with here.serving(lambda _: busy) as registry:
-            assert await ask(here.named(registry), registry) == Said(why, seconds)
+            assert await ask(here.named(registry), registry) == Said(why, seconds, of_all=True)
             assert registry.logins == []
 
     runs(scenario)
@@ -445,7 +445,7 @@ def test_a_public_registry_does_not_lead_to_private_addresses(
                 assert len(tokens.logins) == 2
                 realm[0] = f"https://{private.host}/token"
                 assert await ask(here.named(private, registry), registry) == Said(Why.NONE)
-                assert await ask(Config(), private) == Said(Why.PRIVATE)
+                assert await ask(Config(), private) == Said(Why.PRIVATE, of_all=True)
                 assert len(private.asked) == 1
 
     runs(scenario)
@@ -458,7 +458,7 @@ def test_of_several_addresses_the_public_ones_are_asked(here: Loopback, world: d
             world["mixed.example"] = ("127.0.0.2", "10.0.0.1", "127.0.0.1")
             assert await ask(Config(), registry) == Said(Why.NONE)
             world["mixed.example"] = ("10.0.0.1", "127.0.0.2", "169.254.169.254", "::1", "fe80::1%eth0")
-            assert await ask(Config(), registry) == Said(Why.PRIVATE)
+            assert await ask(Config(), registry) == Said(Why.PRIVATE, of_all=True)
             assert len(registry.asked) == 2
 
     runs(scenario)
@@ -669,14 +669,14 @@ def test_certificates(here: Loopback) -> None:
             here.tls(not_before=today + day, not_after=today + 2 * day),
         ):
             async with serving(with_basic(), context) as registry:
-                assert await ask(here.named(registry), registry) == Said(Why.CERTIFICATE)
+                assert await ask(here.named(registry), registry) == Said(Why.CERTIFICATE, of_all=True)
                 assert registry.asked == []
         async with here.serving(with_basic()) as registry:
             system = Config(registries=(Registry(registry.host),))
-            assert await ask(system, registry) == Said(Why.CERTIFICATE)
+            assert await ask(system, registry) == Said(Why.CERTIFICATE, of_all=True)
             # The CA of one registry counts for no other.
             other = Config(registries=(Registry(registry.host), Registry("other.example", ca_file=here.ca_file)))
-            assert await ask(other, registry) == Said(Why.CERTIFICATE)
+            assert await ask(other, registry) == Said(Why.CERTIFICATE, of_all=True)
 
     runs(scenario)
 
