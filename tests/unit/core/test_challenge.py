@@ -72,7 +72,7 @@ def test_a_hostile_header_takes_no_time(begin: str, part: str) -> None:
     whole = begin + part * (MAX_HEADER_CHARS // len(part))
     for headers in ([whole] * 100, [part] * 100_000):
         best = min(_seconds(headers) for _ in range(3))
-        assert best < 0.1, best
+        assert best < 0.5, best
 
 
 def _seconds(headers: list[str]) -> float:
