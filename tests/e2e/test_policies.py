@@ -86,7 +86,7 @@ def test_the_bundle_it_may_change_and_the_webhook_restores_it(account: Api, inst
     until(lambda: entry(installed.api)["clientConfig"].get("caBundle"), "the bundle is published again", within=10)
 
 
-@pytest.mark.parametrize("name", ["ghcr-secret", "pullsecret-webhook-ca"])
+@pytest.mark.parametrize("name", ["ghcr-secret", "pullsecret-webhook-ca", "pullsecret-webhook-checks"])
 def test_no_token_of_another_service_account(account: Api, installed: ControlPlane, name: str) -> None:
     metadata = {"name": name, "namespace": RELEASE, "annotations": {"kubernetes.io/service-account.name": "default"}}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/service-account-token"}

@@ -3,7 +3,7 @@
 In a control plane of its own in which no webhook runs, so that nothing is repaired between two steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import pytest
@@ -13,6 +13,8 @@ from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
+from webhook.core.check import ASKING, KEY, RECORDS
+from webhook.core.names import CHECKS_SECRET
 
 pytestmark = pytest.mark.cluster
 
@@ -109,23 +111,31 @@ def test_what_is_new_is_right_in_everything(
     assert message in refused(lambda: us.apply(made(space), dry_run=True))
 
 
-def test_of_its_own_ca_secret_the_account_makes_no_token(own: ControlPlane, us: Api) -> None:
+OWN = {CA: [TRUSTED, *SIGNING, *NEXT, CONFIRMED], CHECKS_SECRET: [KEY, RECORDS, ASKING]}
+
+
+@pytest.mark.parametrize(("name", "keys"), OWN.items(), ids=OWN)
+def test_of_its_own_secrets_the_account_makes_no_token(
+    own: ControlPlane, us: Api, name: str, keys: Sequence[str]
+) -> None:
     """While there is none: the type of one that stands cannot change anyway. The namespace has an owner for this."""
     own.api.patch("Namespace", deployed.NAMESPACE, {"metadata": {"labels": {OWNER: "alice"}}})
     space = own.api.get("Namespace", deployed.NAMESPACE)
     assert space
-    body: Object = {"type": "Opaque", "data": dict.fromkeys([TRUSTED, *SIGNING, *NEXT, CONFIRMED], "")}
-    right = secret(space, name=CA, body=body, annotations={})
+    body: Object = {"type": "Opaque", "data": dict.fromkeys(keys, "")}
+    right = secret(space, name=name, body=body, annotations={})
     assert refused(lambda: us.apply(right, dry_run=True)) == ""
     source = {LABEL: "pullsecret-webhook", OWNER: "alice"}
+    (other,) = (keys for which, keys in OWN.items() if which != name)
     tried = [
-        secret(space, name=CA, body=body, annotations={}, labels=source),
-        secret(space, name=CA, body=body, annotations=COPIED),
-        secret(space, name=CA, body=body, annotations={}, ownerReferences=[OTHER]),
-        secret(space, name=CA, body=body | {"data": {".dockerconfigjson": "e30="}}, annotations={}),
-        secret(space, name=CA, body=TOKEN, annotations=notes(space) | OF_ACCOUNT),
-        secret(space, name=CA, body=body, annotations={}, finalizers=["example.com/hold"]),
-        secret(space, name=CA),
+        secret(space, name=name, body=body, annotations={}, labels=source),
+        secret(space, name=name, body=body, annotations=COPIED),
+        secret(space, name=name, body=body, annotations={}, ownerReferences=[OTHER]),
+        secret(space, name=name, body=body | {"data": {".dockerconfigjson": "e30="}}, annotations={}),
+        secret(space, name=name, body=body | {"data": dict.fromkeys(other, "")}, annotations={}),
+        secret(space, name=name, body=TOKEN, annotations=notes(space) | OF_ACCOUNT),
+        secret(space, name=name, body=body, annotations={}, finalizers=["example.com/hold"]),
+        secret(space, name=name),
     ]
     for one in tried:
         assert f"only the Secret {NAME}" in refused(lambda one=one: us.apply(one, dry_run=True))  # type: ignore[misc]
