@@ -4,7 +4,9 @@
 // one line of JSON on standard output, written before its answer leaves, so that whoever has seen the answer finds
 // it in the log.
 //
-// usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE
+// With TOKENS, the address of its token service, passwords are for that service only, and its tokens for the registry.
+//
+// usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE [TOKENS]
 package main
 
 import (
@@ -22,8 +24,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 7 {
-		log.Fatal("usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE")
+	if len(os.Args) != 7 && len(os.Args) != 8 {
+		log.Fatal("usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE [TOKENS]")
 	}
 	address, certificate, key := os.Args[1], os.Args[2], os.Args[3]
 	htpasswd, owners, storage := os.Args[4], os.Args[5], os.Args[6]
@@ -31,8 +33,21 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	var service *tokens
+	if len(os.Args) == 8 {
+		if service, users, err = withTokens(users, os.Args[7], storage+".jwks"); err != nil {
+			log.Fatal(err)
+		}
+	}
 	guarded := guard{users: users, owners: owners, registry: handlers.NewApp(context.Background(), configure(storage))}
-	log.Fatal(http.ListenAndServeTLS(address, certificate, key, logged(guarded)))
+	served := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if service != nil && r.URL.Path == "/token" {
+			service.ServeHTTP(w, r)
+		} else {
+			guarded.ServeHTTP(w, r)
+		}
+	})
+	log.Fatal(http.ListenAndServeTLS(address, certificate, key, logged(served)))
 }
 
 func configure(storage string) *configuration.Configuration {
