@@ -37,9 +37,11 @@ class LogEntry:
 
 
 class Registry:
-    """`name` is what images call it; `url` where it really listens, with a certificate of `ca` for both."""
+    """`name` is what images call it; `url` where it really listens, with a certificate of `ca` for both. With `tokens`,
+    passwords are for its token service at `/token` only; `push` cannot do that.
+    """
 
-    def __init__(self, folder: Path, name: str, app: Path, network: Network) -> None:
+    def __init__(self, folder: Path, name: str, app: Path, network: Network, *, tokens: bool) -> None:
         self.name = name
         self.users: dict[str, str] = {}
         self.owners: dict[str, str] = {}
@@ -47,6 +49,7 @@ class Registry:
         self.url = f"https://{self.address}"
         self._app = app
         self._network = network
+        self._tokens = [f"{self.url}/token"] if tokens else []
         self._htpasswd = folder / "htpasswd"
         self._owners = folder / "owners.json"
         self._log = folder / "registry.log"
@@ -56,13 +59,19 @@ class Registry:
     @classmethod
     @contextmanager
     def start(
-        cls, folder: Path, users: Mapping[str, str], *, name: str = "ghcr.io", network: Network = LOOPBACK
+        cls,
+        folder: Path,
+        users: Mapping[str, str],
+        *,
+        name: str = "ghcr.io",
+        network: Network = LOOPBACK,
+        tokens: bool = False,
     ) -> Iterator[Self]:
         """`users` are names and passwords."""
         programs = need("registry", "app")
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        registry = cls(folder, name, programs["app"], network)
+        registry = cls(folder, name, programs["app"], network, tokens=tokens)
         registry._write_users(users)
         registry._write_owners({})
         with ExitStack() as stack:
@@ -112,7 +121,8 @@ class Registry:
     @contextmanager
     def _serve(self, program: Path, storage: Path) -> Iterator[None]:
         pair = self._pki.server("registry", self.name, "localhost", self._network.address)
-        command: Command = [program, self.address, pair.certificate, pair.key, self._htpasswd, self._owners, storage]
+        files = [pair.certificate, pair.key, self._htpasswd, self._owners, storage]
+        command: Command = [program, self.address, *files, *self._tokens]
         with Child("registry", [*self._network.enter, *command], log=self._log) as child:
             child.until(self._answers, "the registry answers", within=20)
             yield

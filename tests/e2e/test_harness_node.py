@@ -70,6 +70,25 @@ def test_the_registry_keeps_its_users_apart(registry: Registry) -> None:
 
 
 @pytest.mark.cluster
+def test_with_tokens_passwords_are_for_the_token_service_only(tmp_path: Path, node_binaries: None) -> None:
+    with Registry.start(tmp_path, {"alice": "right"}, tokens=True) as registry:
+
+        def asked(path: str, password: str, **headers: str) -> httpx.Response:
+            with registry.client("alice", password) as client:
+                auth = None if headers else httpx.USE_CLIENT_DEFAULT
+                return client.get(path, params={"service": "test registry"}, headers=headers, auth=auth)
+
+        assert asked("/token", "wrong").status_code == 401
+        assert (
+            f'Bearer realm="{registry.url}/token",service="test registry"'
+            in (asked("/v2/", "right").headers["www-authenticate"])
+        )
+        made = asked("/token", "right").json()["token"]
+        assert asked("/v2/", "right", Authorization=f"Bearer {made}").status_code == 200
+        assert asked("/v2/", "right", Authorization=f"Bearer {made[:-8]}AAAAAAAA").status_code == 401
+
+
+@pytest.mark.cluster
 def test_a_user_cannot_copy_another_ones_layers(registry: Registry) -> None:
     with registry.client("bob", registry.users["bob"]) as client:
         digest = "sha256:" + "0" * 64
