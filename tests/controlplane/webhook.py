@@ -3,6 +3,7 @@
 It is called by the API server at https://127.0.0.1:PORT; everything else is as in a cluster."""
 
 import json
+import os
 import signal
 import ssl
 import sys
@@ -29,6 +30,10 @@ ACCOUNT = "pullsecret-webhook"
 ENTRY = "mutate.pullsecret-webhook.io"
 _UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _UNVERIFIED.check_hostname, _UNVERIFIED.verify_mode = False, ssl.CERT_NONE
+_TRUSTS_NOBODY = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+"""What tests make up for ghcr.io and others is not sent there: the real ones are not trusted. Tests name the CA files
+of their own servers.
+"""
 INSTALLED = Path(__file__).with_name("installed.yaml")
 SAFETY_NET = "pullsecret-webhook-safety-net"
 _REGISTRATION = "MutatingWebhookConfiguration"
@@ -139,11 +144,10 @@ def running(
     own = {"address": "127.0.0.1", "port": port, "metricsPort": metrics_port}
     config.write_text(json.dumps({"server": own, "tls": {"hosts": ["127.0.0.1"]}} | (settings or {})))
     kubeconfig = cluster.service_account(NAMESPACE, account)
-    serve: list[str | Path] = [*enter, sys.executable, *program, "serve", "--verbose"]
+    serve: list[str | Path] = [*enter, sys.executable, *program, "serve", "--verbose", "--config", config]
     log = cluster.folder / f"{name}.log"
-    with Child(
-        name, [*serve, "--config", config, "--kubeconfig", kubeconfig], log=log, stop_signal=signal.SIGINT
-    ) as child:
+    serve += ["--kubeconfig", kubeconfig]
+    with Child(name, serve, log=log, stop_signal=signal.SIGINT, env=_TRUSTS_NOBODY) as child:
         replica = Webhook(child, port, metrics_port)
         child.until(replica.is_ready, "the webhook is ready", within=30)
         yield replica
