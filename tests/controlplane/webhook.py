@@ -30,7 +30,7 @@ ACCOUNT = "pullsecret-webhook"
 ENTRY = "mutate.pullsecret-webhook.io"
 _UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _UNVERIFIED.check_hostname, _UNVERIFIED.verify_mode = False, ssl.CERT_NONE
-_TRUSTS_NOBODY = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+TRUSTS_NOBODY = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 """What tests make up for ghcr.io and others is not sent there: the real ones are not trusted. Tests name the CA files
 of their own servers.
 """
@@ -147,7 +147,7 @@ def running(
     serve: list[str | Path] = [*enter, sys.executable, *program, "serve", "--verbose", "--config", config]
     log = cluster.folder / f"{name}.log"
     serve += ["--kubeconfig", kubeconfig]
-    with Child(name, serve, log=log, stop_signal=signal.SIGINT, env=_TRUSTS_NOBODY) as child:
+    with Child(name, serve, log=log, stop_signal=signal.SIGINT, env=TRUSTS_NOBODY) as child:
         replica = Webhook(child, port, metrics_port)
         child.until(replica.is_ready, "the webhook is ready", within=30)
         yield replica

@@ -18,6 +18,7 @@ import httpx
 from controlplane.kubeconfig import Access
 from controlplane.ports import free_port
 from controlplane.process import Child
+from controlplane.webhook import TRUSTS_NOBODY
 from faults.memory import limit
 from faults.pipes import Pipe
 from faults.proxy import Proxy
@@ -70,7 +71,7 @@ class Replica:
         own.write(kubeconfig)
         serve = [sys.executable, "-m", "webhook", "serve", "--log-format", "json"]
         command = [*self._spec.before, *serve, "--config", str(config), "--kubeconfig", str(kubeconfig)]
-        self._child = Child(self.name, command, log=self._stderr(), stop_signal=signal.SIGINT)
+        self._child = Child(self.name, command, log=self._stderr(), stop_signal=signal.SIGINT, env=TRUSTS_NOBODY)
         if self._spec.memory_mib:
             self._memory = self._memory or self._stack.enter_context(limit(self._spec.memory_mib))
             (self._memory / "cgroup.procs").write_text(str(self._child.pid))
