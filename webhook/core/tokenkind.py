@@ -30,7 +30,7 @@ def hint(registry: str, password: str) -> str:
         if password.startswith(prefix):
             hosts = _VENDORS.get(vendor)
             if hosts is not None and not any(host in registry for host in hosts):
-                return f"it looks like a token of {vendor}, not of this registry"
+                return f"it looks like a token of {vendor}; is it for this registry?"
             return f"it looks like {words}"
     return ""
 
