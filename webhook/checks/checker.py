@@ -8,7 +8,7 @@ written while there is nothing to ask.
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,13 +29,16 @@ log = structlog.get_logger()
 GATHER_SECONDS = 1.0
 """Seconds, at most, until a replica begins: what changes together is asked about together, and replicas rarely collide.
 """
-ROUND_SECONDS = 5.0
-"""Seconds after which a round begins no more requests, and its results are saved."""
+ROUND_SECONDS = 3.0
+"""Seconds after which no registry is asked about one more credential, and results are saved, also while a registry has
+not answered.
+"""
 GAP_SECONDS = 0.5
 """Seconds between two credentials at one registry, at most."""
-REGISTRIES_AT_ONCE = 8
+SLOTS, SLOTS_OF_OWNER = 8, 2
+"""Registries that are asked at the same time: of all owners, and of one."""
 TAKEOVER_SECONDS = 60.0
-"""Seconds without a write after which another replica asks in place of one that has begun: more than a round takes."""
+"""Seconds without a write after which another replica asks in place of one that has begun."""
 BUSY_SECONDS = 3.0
 """Seconds until a replica looks again whether another one is still asking."""
 MAX_RETRY_AFTER_SECONDS = 3600.0
@@ -66,6 +69,14 @@ class _Pending:
 
     credential: Credential
     due: float
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A registry that is asked now. `owner`: whose credential is the first."""
+
+    task: asyncio.Task[None]
     owner: str
 
 
@@ -118,6 +129,10 @@ class Checker:
         self.changed: Callable[[Collection[bytes] | None], None] = lambda _digests: None
         self._pending: dict[bytes, _Pending] = {}
         """The newest last."""
+        self._running: dict[str, _Running] = {}
+        """By registry."""
+        self._results: list[Result] = []
+        """That are not reported yet."""
         self._news = asyncio.Event()
         self._stored: Stored | None = None
         self._unsaved: dict[bytes, bytes] = {}
@@ -154,6 +169,9 @@ class Checker:
         try:
             await self._run()
         finally:
+            for one in self._running.values():
+                one.task.cancel()
+            self._running.clear()
             await self._registry.close()
 
     async def _run(self) -> None:
@@ -176,6 +194,8 @@ class Checker:
             await asyncio.sleep(pause)
 
     async def _something_due(self) -> None:
+        if self._running:
+            return
         now = asyncio.get_running_loop().time
         while (due := min((one.due for one in self._pending.values()), default=None)) is None or due > now():
             self._news.clear()
@@ -187,13 +207,19 @@ class Checker:
         """Seconds to wait. Raises ApiTrouble."""
         await self._read()
         now = asyncio.get_running_loop().time()
-        if not (due := self._due(now)):
-            return 0.0
-        if self._other_asks(now):
-            return jittered(BUSY_SECONDS)
-        await self._save(asking=True)
-        results = await self._ask(due)
-        await self._save(asking=False)
+        due = self._due(now)
+        if not self._running:
+            if not due:
+                return 0.0
+            if self._other_asks(now):
+                return jittered(BUSY_SECONDS)
+            await self._save(asking=True, begins=True)
+        self._begin(due)
+        await asyncio.wait([one.task for one in self._running.values()], timeout=ROUND_SECONDS)
+        for host in [host for host, one in self._running.items() if one.task.done()]:
+            self._running.pop(host).task.result()
+        results, self._results = self._results, []
+        await self._save(asking=bool(self._running))
         for result in results:
             self.report(result)
         return 0.0
@@ -240,8 +266,8 @@ class Checker:
         if refusals:
             self.changed(refusals)
 
-    async def _save(self, *, asking: bool) -> None:
-        """Writes the results that are not saved yet, and whether we ask. Raises ApiTrouble."""
+    async def _save(self, *, asking: bool, begins: bool = False) -> None:
+        """Writes the results that are not saved yet, and whether we ask. Raises ApiTrouble; Conflict if it `begins`."""
         for _ in range(SAVES):
             data = {KEY: self.checks.key, RECORDS: encoded(self.checks.records)}
             if asking:
@@ -249,7 +275,7 @@ class Checker:
             try:
                 await self._store.write(data, self._stored)
             except Conflict:
-                if asking:
+                if begins:
                     raise  # somebody else may have begun
                 await self._read()
                 continue
@@ -268,24 +294,23 @@ class Checker:
 
     # -- the registries --
 
-    async def _ask(self, due: Sequence[bytes]) -> list[Result]:
+    def _begin(self, due: Sequence[bytes]) -> None:
+        """A registry that does not answer keeps its slot for some time; an owner may name many of them."""
         at: dict[str, list[bytes]] = {}
         for digest in due:
             registry = self._pending[digest].credential.registry
             at.setdefault(asked_at(registry) or registry, []).append(digest)
-        slots, results = asyncio.Semaphore(REGISTRIES_AT_ONCE), list[Result]()
+        slots = Counter(one.owner for one in self._running.values())
         until = asyncio.get_running_loop().time() + ROUND_SECONDS
+        for host, digests in at.items():
+            owner = self._pending[digests[0]].owner
+            if host in self._running or slots[owner] == SLOTS_OF_OWNER or slots.total() == SLOTS:
+                continue
+            slots[owner] += 1
+            task = asyncio.create_task(self._ask(host, digests, until), name=f"ask {host}")
+            self._running[host] = _Running(task, owner)
 
-        async def ask(host: str, digests: Sequence[bytes]) -> None:
-            async with slots:
-                await self._ask_one(host, digests, until, results)
-
-        async with asyncio.TaskGroup() as group:
-            for host, digests in at.items():
-                group.create_task(ask(host, digests))
-        return results
-
-    async def _ask_one(self, host: str, digests: Sequence[bytes], until: float, results: list[Result]) -> None:
+    async def _ask(self, host: str, digests: Sequence[bytes], until: float) -> None:
         loop = asyncio.get_running_loop()
         if (paused := self._paused.pop(host, 0.0)) > loop.time():
             self._paused[host] = paused
@@ -298,7 +323,7 @@ class Checker:
             if (pending := self._pending.get(digest)) is None:
                 continue
             said = await self._registry.ask(pending.credential)
-            results += self._heard(host, digest, said)
+            self._results += self._heard(host, digest, said)
             rest = digests[number + 1 :]
             failures = failures + 1 if said.why in _NO_ANSWER else 0
             if said.why == Why.BUSY or failures == FAILURES:
@@ -307,7 +332,7 @@ class Checker:
                 return
             if said.of_all:
                 for other in rest:
-                    results += self._heard(host, other, said)
+                    self._results += self._heard(host, other, said)
                 return
             if rest:
                 await asyncio.sleep(jittered(GAP_SECONDS))

@@ -68,10 +68,13 @@ class Registries:
     clock: Callable[[], float]
     says: dict[str, list[Said]] = field(default_factory=dict)
     asked: list[tuple[float, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By password: how long the answer takes."""
 
     async def ask(self, c: Credential) -> Said:
         times = self.count(c.password)
         self.asked.append((self.clock(), c.password))
+        await asyncio.sleep(self.seconds.get(c.password, 0.0))
         script = self.says.get(c.password, [WORKS])
         return script[min(times, len(script) - 1)]
 
@@ -300,6 +303,25 @@ def test_an_owner_with_many_changes_does_not_delay_the_others(world: World) -> N
     assert world.registries.count("bobs") == world.registries.count("carols") == 1
 
 
+def test_registries_that_do_not_answer_delay_no_others(world: World) -> None:
+    """An owner has credentials for many of them."""
+    replica = world.replica()
+    silent = [credential(f"silent-{number}", f"r{number}.example") for number in range(100)]
+    for c in silent:
+        world.registries.says[c.password], world.registries.seconds[c.password] = [Said(Why.NO_ANSWER)], 10.0
+    world.give("mallory", *silent)
+    world.passes(7)
+    began = world.loop.time()
+    world.give("alice", credential("good"), credential("bad", "quay.io"))
+    world.registries.says["bad"] = [REFUSED]
+    world.passes(10)
+    assert all(at - began < 6 for at, password in world.registries.asked if password in ("good", "bad"))
+    assert [notice.reason for notice in replica.notices if notice.owner == "alice"] == ["CredentialWorks"]
+    assert world.secret.checks.of(credential("good")) is not None
+    world.passes(60)
+    assert replica.sees("alice") == [("good", False), ("bad", True)]
+
+
 @pytest.mark.parametrize("seconds", [300.0, 3600.0])
 def test_retry_after_is_kept_by_all_replicas(world: World, seconds: float) -> None:
     world.replica("a"), world.replica("b")
@@ -439,6 +461,7 @@ def test_few_of_many_are_not_held(world: World) -> None:
         world.registries.says[password] = [REFUSED]
     for number in range(100):
         world.give(f"good-{number}", credential(f"good-{number}"))
+    world.passes(60)
     for password in bad:
         world.give(password, credential(password))
     world.passes(500)
