@@ -19,8 +19,8 @@ MAX_UNANSWERED = 8
 """Requests on one connection that wait for the answer to an earlier one. The API server never lets one wait."""
 SMALL_BYTES, ORDINARY_BYTES = 32 * 1024, 256 * 1024
 """Bytes of a body. Up to the first it is not counted; up to the second it is never cut because it is the largest."""
-MAX_ARRIVING_BYTES = 16 * 1024 * 1024
-"""Bytes of bodies that are not decoded yet, on all connections together: two of the largest."""
+MAX_ARRIVING_BYTES = 12 * 1024 * 1024
+"""Bytes of bodies that are not decoded yet, on all connections together: one of the largest, and some more."""
 WHOLE_REQUEST_SECONDS = 3.0
 """Seconds. The API server writes a review without pauses, and by default waits no longer for the answer."""
 UNREAD_SECONDS = 10.0
