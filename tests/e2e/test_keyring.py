@@ -13,6 +13,7 @@ from controlplane.keyring import Keyring, keyring, secret
 from webhook.core.credential import Credentials, joined
 from webhook.core.dockerconfig import of_kubelet, parse, render
 from webhook.core.merge import merged
+from webhook.core.registry import canonical_registry, matching, repository, spellings
 
 pytestmark = pytest.mark.cluster
 
@@ -135,3 +136,25 @@ def test_what_the_kubelet_fails_on_is_known(kubelet: Keyring, kind: str, content
     good = secret(b'{"auths": {"ghcr.io": {"username": "alice", "password": "p"}}}')
     found = kubelet.ask([foreign, good], ["ghcr.io/alice/app"])
     assert (of_kubelet(foreign["type"], foreign["data"]) == "fails") == (found is None)
+
+
+MANY = [*IMAGES, "nginx:1", "localhost/app@sha256:0", "localhost:5000/app:1", "eu.example.com:5000/acme", "[::1]/app"]
+MANY += [
+    "a.b.example.com/x",
+    "xay.example.com/x",
+    "ay.example.com:5000/v1/x",
+    "index.docker.io/nginx",
+    "ghcr.io/acme/app",
+]
+patterns = st.sampled_from(["*.example.com", "x*y.example.com", "*a*.example.com:5000", "*.*.example.com", "[::1]"])
+
+
+@given(st.lists(keys | patterns, min_size=1, max_size=6))
+@settings(max_examples=1_000, deadline=None)
+def test_which_entries_match_an_image_and_in_which_order(kubelet: Keyring, drawn: Sequence[str]) -> None:
+    names = [*dict.fromkeys(map(canonical_registry, drawn))]
+    auths = {spellings(name)[0]: {"username": str(number), "password": "p"} for number, name in enumerate(names)}
+    found = kubelet.ask([secret(json.dumps({"auths": auths}).encode())], [repository(image) for image in MANY])
+    assert found is not None
+    for image, tried in zip(MANY, found, strict=True):
+        assert tuple(names[int(login.partition(":")[0])] for login in tried) == matching(names, image), image

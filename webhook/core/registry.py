@@ -10,10 +10,13 @@ Docker Hub is different: `https://index.docker.io/v1/` counts for images of dock
 """
 
 import re
+from collections.abc import Iterable
 
 from webhook.core.errors import CredentialError
 
 DOCKER_HUB = "https://index.docker.io/v1/"
+_HUB_KEY = "index.docker.io"
+"""How the kubelet reads it."""
 _HUB_HOSTS = frozenset({"docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 """Other names of Docker Hub."""
 _HUB_API, _HUB_NAMES = "registry-1.docker.io", _HUB_HOSTS | {"index.docker.io"}
@@ -151,3 +154,67 @@ def why_unmatched(registry: str) -> str:
 
 def _behind(host: str, path: str) -> str:
     return f"no image has /{path} behind {host}; write {host}, or {host}/ and the name of a project"
+
+
+def repository(image: str) -> str:
+    """The name that the kubelet looks for credentials with: `nginx:1` is docker.io/library/nginx."""
+    name, _, _ = image.partition("@")
+    before, slash, last = name.rpartition("/")
+    name = f"{before}{slash}{last.partition(':')[0]}"
+    host, slash, path = name.partition("/")
+    if not slash or not ({".", ":"} & {*host} or host == "localhost" or host != host.lower()):
+        host, path = "docker.io", name
+    if host not in {"docker.io", "index.docker.io"}:
+        return f"{host}/{path}"
+    return f"docker.io/{path if '/' in path else f'library/{path}'}"
+
+
+def matching(registries: Iterable[str], image: str) -> tuple[str, ...]:
+    """The keys that match an image, in the order in which the kubelet tries their credentials. `registries`: as
+    `canonical_registry` gives them, from all pull secrets of the pod.
+    """
+    host, _, path = repository(image).partition("/")
+    keys = {_HUB_KEY if registry == DOCKER_HUB else registry: registry for registry in registries}
+    found = [keys[key] for key in sorted(keys, reverse=True) if _matches(key, host, path)]
+    if not found and _HUB_KEY in keys and (host == "docker.io" or not {".", ":"} & {*host}):
+        found = [DOCKER_HUB]
+    return tuple(found)
+
+
+def _matches(key: str, host: str, path: str) -> bool:
+    pattern, _, prefix = key.partition("/")
+    if not path.startswith(prefix):
+        return False
+    if "*" not in pattern:
+        return pattern == host and not pattern.endswith(
+            "]"
+        )  # to the kubelet [::1] without a port is a choice of letters
+    (name, port), (wanted, wanted_port) = _split_port(pattern), _split_port(host)
+    labels, others = name.split("."), wanted.split(".")
+    return (
+        port == wanted_port
+        and len(labels) == len(others)
+        and all(_fits(label, other) for label, other in zip(labels, others, strict=True))
+    )
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    name, _, port = host.partition(":")
+    return name, port
+
+
+def _fits(pattern: str, label: str) -> bool:
+    """`*` stands for any letters, also none."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return pattern == label
+    if not label.startswith(first):
+        return False
+    *middle, last = rest
+    at = len(first)
+    for part in middle:
+        found = label.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return label.endswith(last) and len(label) - len(last) >= at
