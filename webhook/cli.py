@@ -127,11 +127,11 @@ def _status(add: AddParser) -> None:
         help="show whether each namespace has the right pull secret",
         description="Prints a line for each namespace that has an owner, or lacks one because of a mistake in its "
         "labels or annotations: the state of its pull secret, when the next "
-        "of its credentials expires, when it was written, and its registries. Below the line: what is wrong, and the "
-        "running pods that have no reference to the pull secret. The state is right, wrong, none, withdrawn or "
-        "unserved. None means: no credential of the owner is known, so there is nothing to write. Withdrawn: there was "
-        "one within the last hour. The command reads from the cluster and "
-        "writes nothing. It prints no token and no user name.",
+        "of its credentials expires, when it was written, and its registries. Below the line: what is wrong, the pods "
+        "that cannot pull an image and why, and the running pods that lack the reference that one of their images "
+        "needs. The state is right, wrong, none, withdrawn, refused or unserved. None means: no credential of the "
+        "owner is known, so there is nothing to write. Withdrawn: there was one within the last hour. The command "
+        "reads from the cluster and writes nothing. It prints no token and no user name.",
         epilog=VIEW_EXIT_CODES,
     )
     status.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")

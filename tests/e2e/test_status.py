@@ -55,8 +55,11 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
     deployed.give(api, ended, planted.token(), expires="2020-01-01T00:00:00Z")
 
     cluster.namespace(moved)  # its pod and its Secret are from before it had an owner
-    api.create(pod(moved, "before"))
-    out = pod(moved, "out")
+    deployed.give(api, moved, planted.token())
+    private = {"containers": [{"name": "c", "image": f"ghcr.io/{moved}/app"}]}
+    api.create(pod(moved, "before", **private))
+    api.create(pod(moved, "public"))
+    out = pod(moved, "out", **private)
     out["metadata"]["labels"] = {INJECT: "disabled"}
     api.create(out)
     foreign = {"name": SECRET, "namespace": moved}
@@ -87,8 +90,10 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
         "pods_without": [],
         "pods_barred": [],
         "accounts_barring": [],
+        "pods_failing": [],
     }
-    assert (found[poor]["state"], found[poor]["note"]) == ("none", "no credential is known")
+    assert found[poor]["state"] == "none"
+    assert found[poor]["note"] == f"no credential is known: no source Secret is for owner {poor}"
     assert found[ended]["problem"] == f"a credential of {ended} expired at 2020-01-01 00:00; renew it"
     assert found[moved]["problem"].startswith("the Secret is not the webhook's")
     assert found[moved]["pods_without"] == ["before"]
@@ -302,7 +307,8 @@ def _many(cluster: ControlPlane) -> None:
         space = Namespace(name, made["metadata"]["uid"], 1, owner)
         api.create(dict(planner.body(space, [Credential("ghcr.io", owner, token)])))
         for which in range(PODS):
-            listed = {"imagePullSecrets": [{"name": SECRET}]} if which % 2 == 0 else {}
+            listed: dict[str, Any] = {"imagePullSecrets": [{"name": SECRET}]} if which % 2 == 0 else {}
+            listed |= {"containers": [{"name": "c", "image": "ghcr.io/many/app"}]}
             api.create(pod(name, f"p{which}", automountServiceAccountToken=False, **listed))
 
     with ThreadPoolExecutor(16) as pool:

@@ -19,7 +19,8 @@ from webhook.core.check import KEY, RECORDS, Checks, decoded
 from webhook.core.credential import Credential, Credentials
 from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, parse
 from webhook.core.errors import PullsecretError
-from webhook.core.names import CHECKS_SECRET, DOCKERCONFIG_KEY, OWNER
+from webhook.core.mistakes import near_owner
+from webhook.core.names import CHECKS_SECRET, DISABLED, DOCKERCONFIG_KEY, INJECT, OWNER
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.registry import DOCKER_HUB
 from webhook.core.shown import quoted, shown
@@ -159,6 +160,13 @@ class ClusterView:
         except (ClusterError, Unreadable) as e:
             raise PullsecretError(f"namespace {name} cannot be read ({e})") from None
 
+    def why_unserved(self, namespace: Namespace) -> str:
+        if namespace.owner is None:
+            return "the namespace has no owner"
+        if self.config.excluded(namespace.name):
+            return "the configuration's excludedNamespaces leave the namespace out"
+        return f"the namespace's label {INJECT}: {DISABLED} opts it out"
+
     async def served(self) -> tuple[dict[str, Namespace], list[Namespace]]:
         """All namespaces that the webhook serves, by name, without those that are being deleted; and those without an
         owner, perhaps because of a mistake in their labels or annotations.
@@ -208,6 +216,33 @@ class ClusterView:
             if secret.owner is not None:
                 found.setdefault(secret.owner, {})[one.metadata.name] = secret
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What source Secrets say about an owner beside the credentials that are usable in the namespace. `limited`: the
+    registries of those that are limited to other namespaces. `unknown`: that no source Secret is for this owner.
+    """
+
+    limited: tuple[str, ...] = ()
+    unknown: str = ""
+
+
+NO_OUTLOOK = Outlook()
+
+
+def outlook(secrets: SourceSecrets, namespace: Namespace) -> Outlook:
+    owner = namespace.owner or ""
+    found = credentials_of(secrets.get(owner, {}))
+    if not isinstance(found, Credentials):
+        return NO_OUTLOOK
+    if not found.items:
+        near = near_owner(owner, secrets)
+        return Outlook(
+            unknown=f"no source Secret is for owner {quoted(owner)}{near and f'; did you mean {quoted(near)}?'}"
+        )
+    here = {c.registry for c in found.usable_in(namespace.name).items}
+    return Outlook(tuple(dict.fromkeys(c.registry for c in found.items if c.registry not in here)))
 
 
 def usable(secrets: SourceSecrets, namespace: Namespace) -> Credentials | None:

@@ -1,4 +1,4 @@
-"""`pullsecret status`: does each namespace have the right pull secret, and if not, why?
+"""`pullsecret status`: has each namespace the right pull secret, and if not, why? Which pods cannot pull, and why?
 
 Reads only from the cluster and writes nothing. Keeps only what is shown, so that thousands of namespaces fit into
 memory; of a credential only its registry and what that said about it. Of databases and HTTP services it shows the
@@ -10,20 +10,18 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import msgspec
-
-from webhook.commands.cluster_view import FINGERPRINT, ClusterView, usable
-from webhook.commands.verdict import Judge, Line, Pods, Seen
+from webhook.commands import pods
+from webhook.commands.cluster_view import FINGERPRINT, ClusterView, outlook, usable
+from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
 from webhook.config.sourceconfig import SecretsSource
-from webhook.core.errors import MalformedReview
-from webhook.core.names import DISABLED, INJECT, MIRROR
 from webhook.core.pullsecret import Namespace, Planner
-from webhook.core.review import PodSpec
 from webhook.core.shown import MAX_NAMED, cut, few, quoted, some
-from webhook.kube.cluster import AccountObject, Meta
+from webhook.kube.cluster import AccountObject
 from webhook.kube.listing import listed
 from webhook.kube.recent_events import recent_warnings
 
+MAX_FAILING = 10
+"""Images that cannot be pulled which are told of one namespace. JSON has all."""
 MAX_CELL_CHARS = 64
 """Characters of a cell of the table. JSON is not cut."""
 _RESULTS = {"works": "works", "refused": "refused", "unknown": "not known", "unasked": "not asked"}
@@ -43,27 +41,6 @@ class Report:
         return any(line.needs_a_human for line in self.lines)
 
 
-class _Phase(msgspec.Struct, frozen=True):
-    phase: str = ""
-
-
-class _Pod(msgspec.Struct):
-    metadata: Meta
-    spec: PodSpec
-    status: _Phase = _Phase()
-
-    def lacks(self, name: str) -> bool:
-        """Is the reference missing? A pod that has ended or is being deleted needs none."""
-        meta = self.metadata
-        ended = self.status.phase in ("Succeeded", "Failed") or meta.deletion_timestamp is not None
-        if ended or (meta.labels or {}).get(INJECT) == DISABLED or MIRROR in (meta.annotations or {}):
-            return False
-        try:
-            return not self.spec.too_long and name not in (self.spec.names or [])
-        except MalformedReview:
-            return False
-
-
 async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report:
     """`namespace` None: all served namespaces."""
     config, reader = view.config, view.reader
@@ -71,8 +48,8 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
     if namespace is not None:
         space = await view.namespace(namespace)
         if not space.served:
-            note = "the namespace has no owner" if space.owner is None else "the namespace is opted out or excluded"
-            return Report([Line(namespace, space.owner, "unserved", problem=space.mistakes, note=note)])
+            found = await _pods(view, namespace, {namespace})
+            return Report([unserved(space, view.why_unserved(space), found.get(namespace, Pods()), name)])
         spaces, mistaken = {namespace: space}, list[Namespace]()
         secret = await view.pull_secret(namespace)
         seen = {} if secret is None else {namespace: Seen.of(secret, reader, checks)}
@@ -85,40 +62,32 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
         }
     sources = await view.source_secrets()
     warnings = await recent_warnings(view.cluster, config, namespace, now)
-    pods = await _pods(view, namespace, spaces, name)
+    found = await _pods(view, namespace, {*spaces, *(of.name for of in mistaken)})
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn)
     judge = Judge(planner, now, warnings, asked=asked, checks=checks)
-    lines = [judge(of, seen.get(of.name), usable(sources, of), pods.get(of.name, Pods())) for of in spaces.values()]
-    lines += [Line(of.name, None, "unserved", problem=of.mistakes) for of in mistaken]
+    lines = [
+        judge(of, seen.get(of.name), usable(sources, of), found.get(of.name, Pods()), outlook(sources, of))
+        for of in spaces.values()
+    ]
+    lines += [unserved(of, "", found.get(of.name, Pods()), name) for of in mistaken]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
     return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest])
 
 
-async def _pods(view: ClusterView, namespace: str | None, served: Container[str], name: str) -> dict[str, Pods]:
-    without: dict[str, list[tuple[str, str]]] = {}
-    async for pod in listed(view.cluster, "pods", _within(namespace, "pods"), _Pod):
-        if pod.metadata.namespace in served and pod.lacks(name):
-            account = pod.spec.service_account_name or "default"
-            without.setdefault(pod.metadata.namespace, []).append((pod.metadata.name, account))
-    barring: set[tuple[str, str]] = set()
-    if without:
-        path = _within(namespace, "serviceaccounts")
+async def _pods(view: ClusterView, namespace: str | None, wanted: Container[str]) -> dict[str, Pods]:
+    found, name = await pods.read(view, namespace, wanted), view.config.pull_secret.name
+    barring: dict[str, set[str]] = {}
+    if any(one.lacking for one in found.values()):
+        path = pods.within(namespace, "serviceaccounts")
         async for one in listed(view.cluster, "service accounts", path, AccountObject):
-            if view.reader.account(one).refuses(name):
-                barring.add((one.metadata.namespace, one.metadata.name))
+            if one.metadata.namespace in found and view.reader.account(one).refuses(name):
+                barring.setdefault(one.metadata.namespace, set()).add(one.metadata.name)
+    bad = await pods.unparsable(view, found)
     return {
-        space: Pods(
-            tuple(pod for pod, account in pods if (space, account) not in barring),
-            tuple(pod for pod, account in pods if (space, account) in barring),
-            tuple(sorted({account for _, account in pods if (space, account) in barring})),
-        )
-        for space, pods in without.items()
+        space: Pods(one.stuck, one.lacking, frozenset(barring.get(space, ())), bad.get(space, ()))
+        for space, one in found.items()
     }
-
-
-def _within(namespace: str | None, resource: str) -> str:
-    return f"/api/v1/{resource}" if namespace is None else f"/api/v1/namespaces/{namespace}/{resource}"
 
 
 def text(report: Report) -> str:
@@ -134,21 +103,30 @@ def text(report: Report) -> str:
     for row, about in zip(rows, (None, *lines), strict=True):
         out.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if about is not None:
-            notes = (about.problem, about.note, *_unknown_text(about, unknown), *_pods_text(about))
+            notes = (
+                about.problem,
+                about.note,
+                *_unknown_text(about, unknown),
+                *_failing_text(about),
+                *_pods_text(about),
+            )
             out += [f"  {one}" for one in notes if one]
     return "\n".join([*report.sources, *out, summary(lines)])
 
 
 def summary(lines: Sequence[Line]) -> str:
     states = Counter(line.state for line in lines)
-    pods = sum(len(line.pods_without) + len(line.pods_barred) for line in lines)
+    without = sum(len(line.pods_without) + len(line.pods_barred) for line in lines)
+    cannot = sum(len({one.pod for one in line.pods_failing}) for line in lines)
     attention = sum(line.needs_a_human for line in lines)
     served = len(lines) - states["unserved"]
+    failing = f"{cannot} pods cannot pull; " if cannot else ""
     withdrawn = f"{states['withdrawn']} withdrawn, " if states["withdrawn"] else ""
     refused = f"{states['refused']} with a refused credential, " if states["refused"] else ""
     return (
         f"{served} namespaces: {states['right']} right, {states['none']} without a known credential, "
-        f"{withdrawn}{refused}{states['wrong']} wrong; {pods} pods without the reference; {attention} need attention"
+        f"{withdrawn}{refused}{states['wrong']} wrong; {failing}"
+        f"{without} pods without the reference; {attention} need attention"
     )
 
 
@@ -187,6 +165,20 @@ def _pods_text(line: Line) -> list[str]:
             f"add the pull secret to the imagePullSecrets of {some(line.accounts_barring)}, then create the pods again"
         )
     return texts
+
+
+def _failing_text(line: Line) -> Sequence[str]:
+    """Once for all pods of one image and cause, as those of a Deployment are."""
+    same: dict[tuple[str, str, str], list[str]] = {}
+    for one in line.pods_failing:
+        same.setdefault((one.image, one.reason, one.why), []).append(one.pod)
+    return few(
+        [
+            f"{some([*dict.fromkeys(pods)])} cannot pull {quoted(image)} ({quoted(reason)}): {why}"
+            for (image, reason, why), pods in same.items()
+        ],
+        MAX_FAILING,
+    )
 
 
 def _short(when: datetime | None) -> str:

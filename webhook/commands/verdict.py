@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from webhook.commands.cluster_view import PullSecretObject
+from webhook.commands.cluster_view import NO_OUTLOOK, Outlook, PullSecretObject
+from webhook.commands.pods import Lacking, Stuck
+from webhook.commands.pullcause import About, FailingPod, failing
 from webhook.core.check import Check, Checks
 from webhook.core.check import Result as Said
 from webhook.core.credential import Credential, Credentials, has_expired, next_expiry
@@ -23,7 +25,7 @@ from webhook.core.pullsecret import (
     refusal_words,
     refused_at,
 )
-from webhook.core.registry import DOCKER_HUB, also_known_as
+from webhook.core.registry import DOCKER_HUB, also_known_as, matching
 from webhook.core.shown import few, quoted
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
@@ -81,19 +83,23 @@ class Line:
     pods_barred: tuple[str, ...] = ()
     accounts_barring: tuple[str, ...] = ()
     checks: tuple[Answer, ...] = ()
+    pods_failing: tuple[FailingPod, ...] = ()
 
     @property
     def needs_a_human(self) -> bool:
-        return bool(self.problem or self.pods_without or self.pods_barred)
+        return bool(self.problem or self.pods_without or self.pods_barred or self.pods_failing)
 
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """Running pods of one namespace without the reference. `pods_barred`: those whose service accounts forbid it."""
+    """Of one namespace. `lacking`: running ones without the reference; `barring`: service accounts that forbid it.
+    `stuck`: containers that cannot pull; `unparsable`: pull secrets of theirs that the kubelet cannot parse.
+    """
 
-    pods_without: tuple[str, ...] = ()
-    pods_barred: tuple[str, ...] = ()
-    accounts_barring: tuple[str, ...] = ()
+    stuck: Sequence[Stuck] = ()
+    lacking: Sequence[Lacking] = ()
+    barring: frozenset[str] = frozenset()
+    unparsable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,14 @@ class Judge:
     asked: bool = True
     checks: Checks | None = None
 
-    def __call__(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, pods: Pods = Pods()) -> Line:
+    def __call__(
+        self,
+        namespace: Namespace,
+        seen: Seen | None,
+        known: Credentials | None,
+        pods: Pods = Pods(),
+        outlook: Outlook = NO_OUTLOOK,
+    ) -> Line:
         """`known`: the owner's credentials for the namespace from source Secrets; None: one of them is broken."""
         if self.checks is not None and known is not None:
             known = self.checks.marked(known)
@@ -151,8 +164,25 @@ class Judge:
         if refused:
             state: State = "refused" if line.state == "right" else line.state
             line = replace(line, state=state, problem="; ".join(filter(None, (line.problem, *refused))))
+        if line.state == "none" and self.asked:
+            line = replace(line, note=_why_none(namespace, outlook))
         note = "; ".join(filter(None, (line.note, namespace.mistakes)))
-        return replace(line, note=note, checks=tuple(map(Answer.of, self._all(seen, known))), **asdict(pods))
+        line = replace(line, note=note, checks=tuple(map(Answer.of, self._all(seen, known))))
+        about = self._about(namespace, seen, known, outlook)
+        about = replace(about, why_none=line.problem or line.note, unparsable=pods.unparsable)
+        return _with_pods(line, pods, about, known)
+
+    def _about(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, outlook: Outlook) -> About:
+        entries = None if seen is None else seen.registries
+        return About(
+            secret=self.planner.name,
+            owner=namespace.owner or "",
+            entries=entries,
+            ours=seen is None or seen.existing.ours,
+            refused=tuple(c.registry for c in known.items if c.left_out) if known is not None else (),
+            limited=outlook.limited,
+            unknown_owner=outlook.unknown if self.asked else "",
+        )
 
     def _all(self, seen: Seen | None, known: Credentials | None) -> Iterable[Entry]:
         """Also those that are left out."""
@@ -189,7 +219,7 @@ class Judge:
                 return Line(name, owner, "withdrawn" if withdrawn else "wrong", problem=problem)
             if refused:
                 return Line(name, owner, "refused", problem="there is no Secret")
-            note = "no credential is known" if self.asked else "status cannot query sources other than Secrets"
+            note = "" if self.asked else "status cannot query sources other than Secrets"
             return Line(name, owner, "none", note=note)
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
         warning = self.warnings.of_namespace.get(name)
@@ -258,6 +288,33 @@ class Judge:
                 "if many owners have none"
             )
         return f"the Secret differs from the source Secrets of {quoted(owner)}; is the webhook running?"
+
+
+def _why_none(namespace: Namespace, outlook: Outlook) -> str:
+    if outlook.limited:
+        return f"the credentials of {quoted(namespace.owner or '')} are limited to other namespaces"
+    return f"no credential is known{outlook.unknown and f': {outlook.unknown}'}"
+
+
+def _with_pods(line: Line, pods: Pods, about: About, known: Credentials | None) -> Line:
+    """A pod without the reference counts if a credential is for one of its images. Others pull without one."""
+    entries = {*(about.entries or ()), *(c.registry for c in (known.items if known is not None else ()))}
+    need = [one for one in pods.lacking if any(matching(entries, image) for image in one.images)]
+    barred = [one for one in need if one.account in pods.barring]
+    return replace(
+        line,
+        pods_without=tuple(one.pod for one in need if one.account not in pods.barring),
+        pods_barred=tuple(one.pod for one in barred),
+        accounts_barring=tuple(sorted({one.account for one in barred})),
+        pods_failing=tuple(failing(one, about) for one in pods.stuck),
+    )
+
+
+def unserved(namespace: Namespace, why: str, pods: Pods, secret: str) -> Line:
+    """One that has no owner, or is opted out or excluded."""
+    about = About(secret, namespace.owner or "", why, unparsable=pods.unparsable)
+    line = Line(namespace.name, namespace.owner, "unserved", problem=namespace.mistakes, note=why)
+    return replace(line, pods_failing=tuple(failing(one, about) for one in pods.stuck))
 
 
 def _counts(event: WarningEvent, seen: Seen | None) -> bool:

@@ -11,6 +11,8 @@ _SURE, _PERHAPS = "pullsecret-w", "pul"
 """What a key begins with that is meant for the webhook, and that may be: then its prefix must be nearly ours."""
 _NEARLY = 0.9
 MAX_FOUND = 5
+MIN_NEAR_CHARS = 4
+"""Shorter names of owners are often near each other."""
 _CHOICES = frozenset({DISABLED, "enabled"})
 """Values of the label `inject`."""
 
@@ -62,3 +64,29 @@ def _meant(key: str) -> bool:
 
 def _misplaced(what: str, key: str, other: str) -> str:
     return f"the {what} {key} has no effect; write it as {'an' if other == 'annotation' else 'a'} {other}"
+
+
+def near_owner(owner: str, owners: Iterable[str]) -> str:
+    """One that differs by case, or by one letter or two that changed places. Empty without one. Numbers that differ are
+    different owners.
+    """
+    return next((other for other in sorted(owners) if other != owner and _near(owner, other)), "")
+
+
+def _near(one: str, other: str) -> bool:
+    if one.lower() == other.lower():
+        return True
+    if abs(len(one) - len(other)) > 1 or min(len(one), len(other)) < MIN_NEAR_CHARS:
+        return False
+    at = _same(one, other)
+    a, b = one[at:], other[at:]
+    end = _same(a[::-1], b[::-1])
+    a, b = a[: len(a) - end], b[: len(b) - end]
+    if any(letter.isdigit() for letter in a + b):
+        return False
+    return max(len(a), len(b)) <= 1 or (len(a) == len(b) == len("ab") and a == b[::-1])
+
+
+def _same(one: str, other: str) -> int:
+    """Letters with which both begin."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

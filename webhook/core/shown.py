@@ -64,10 +64,10 @@ def cut(texts: Sequence[str], number: int) -> str:
     return f"{', '.join(texts[:MAX_NAMED])}{more}"
 
 
-def few(texts: Sequence[str]) -> tuple[str, ...]:
+def few(texts: Sequence[str], most: int = MAX_FEW) -> tuple[str, ...]:
     """The first messages."""
-    more = len(texts) - MAX_FEW
-    return (*texts[:MAX_FEW], f"and {more:,} more") if more > 0 else tuple(texts)
+    more = len(texts) - most
+    return (*texts[:most], f"and {more:,} more") if more > 0 else tuple(texts)
 
 
 def command(pattern: str, *words: str) -> str:

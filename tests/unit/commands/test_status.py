@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from support import planted
 from support.writtenevents import written
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
+from webhook.commands.pods import Lacking
 from webhook.commands.status import Report, run, summary, text
 from webhook.commands.verdict import SPREAD, Judge, Line, Pods, Seen
 from webhook.config import reading
@@ -75,6 +76,12 @@ class Lists:
                 raise ClusterError(404, "NotFound")
             return msgspec.json.encode(self.checks)
         namespace, _, resource = path.removeprefix("/api/v1/").removeprefix("namespaces/").rpartition("/")
+        if "/secrets/" in path:
+            name, of = path.rpartition("/")[2], path.split("/")[4]
+            for one in self.lists.get("secrets", []):
+                if (one["metadata"]["name"], one["metadata"]["namespace"]) == (name, of):
+                    return msgspec.json.encode(one)
+            raise ClusterError(404, "NotFound")
         found = self.lists.get(resource, [])
         if namespace:
             found = [one for one in found if one["metadata"]["namespace"] == namespace]
@@ -241,7 +248,8 @@ def test_a_broken_source_secret_is_said_while_the_last_one_stands() -> None:
 
 
 def test_pods_without_the_reference_need_a_human() -> None:
-    line = JUDGE(SPACE, RIGHT, GHCR, Pods(tuple("abcdefg")))
+    needing = [Lacking(name, "default", ("ghcr.io/alice/app",)) for name in "abcdefg"]
+    line = JUDGE(SPACE, RIGHT, GHCR, Pods(lacking=[*needing, Lacking("public", "default", ("redis:7",))]))
     assert (line.state, line.needs_a_human) == ("right", True)
     assert (
         "  pods without the reference: a, b, c, d, e and 2 more; create them again" in text(Report([line])).splitlines()
@@ -250,7 +258,8 @@ def test_pods_without_the_reference_need_a_human() -> None:
 
 def test_pods_whose_account_forbids_it_are_not_helped_by_being_created_anew() -> None:
     def pod(name: str, **spec: str) -> Object:
-        return {"metadata": {"name": name, "namespace": "team"}, "spec": spec}
+        containers = [{"name": "c", "image": "ghcr.io/alice/app"}]
+        return {"metadata": {"name": name, "namespace": "team"}, "spec": spec | {"containers": containers}}
 
     enforcing = {"annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}
     accounts: list[Object] = [
@@ -263,7 +272,9 @@ def test_pods_whose_account_forbids_it_are_not_helped_by_being_created_anew() ->
         {"metadata": {"name": "default", "namespace": "other"} | enforcing},
     ]
     pods = [pod("plain"), pod("of-strict", serviceAccountName="strict"), pod("listed", serviceAccountName="lists-it")]
-    found = report(Lists(namespaces=[TEAM], pods=pods, serviceaccounts=accounts))
+    source = source_secret("alice")
+    secrets = [source, as_the_webhook_writes(source)]
+    found = report(Lists(namespaces=[TEAM], pods=pods, serviceaccounts=accounts, secrets=secrets))
     (line,) = found.lines
     assert (line.pods_without, line.pods_barred, line.accounts_barring) == (
         ("plain", "listed"),
@@ -277,8 +288,72 @@ def test_pods_whose_account_forbids_it_are_not_helped_by_being_created_anew() ->
             "  pods without the reference, because their service account forbids it: of-strict; "
             "add the pull secret to the imagePullSecrets of strict, then create the pods again"
         ),
-        "1 namespaces: 0 right, 1 without a known credential, 0 wrong; 3 pods without the reference; 1 need attention",
+        "1 namespaces: 1 right, 0 without a known credential, 0 wrong; 3 pods without the reference; 1 need attention",
     ]
+
+
+def stuck(name: str, image: str, message: str, reason: str = "ImagePullBackOff", *references: str) -> Object:
+    waiting = {"state": {"waiting": {"reason": reason, "message": message}}, "name": "c"}
+    spec = {"containers": [{"name": "c", "image": image}], "imagePullSecrets": [{"name": one} for one in references]}
+    return {"metadata": {"name": name, "namespace": "team"}, "spec": spec, "status": {"containerStatuses": [waiting]}}
+
+
+def test_pods_that_cannot_pull_are_told_with_the_cause() -> None:
+    source = source_secret("alice")
+    unauthorized = "unexpected status from HEAD request to https://ghcr.io/v2/alice/app/manifests/1: 401 Unauthorized"
+    two = [stuck(f"app-{n}", "ghcr.io/alice/app:1", unauthorized, "ErrImagePull", "ghcr-secret") for n in (1, 2)]
+    pods = [*two, stuck("other", "quay.io/x", "no basic auth credentials", "ErrImagePull", "ghcr-secret")]
+    for ended in ({"deletionTimestamp": "2030-01-01T00:00:00Z"}, {}):
+        over = stuck("over", "ghcr.io/x", unauthorized)
+        pods.append(over | {"metadata": over["metadata"] | ended} | ({} if ended else {"status": {"phase": "Failed"}}))
+    found = report(Lists(namespaces=[TEAM], pods=pods, secrets=[source, as_the_webhook_writes(source)]))
+    (line,) = found.lines
+    assert (line.state, line.problem, line.needs_a_human) == ("right", "", True)
+    assert [(one.pod, one.cause) for one in line.pods_failing] == [
+        ("app-1", "refused"),
+        ("app-2", "refused"),
+        ("other", "no-entry"),
+    ]
+    assert text(found).splitlines()[2:] == [
+        (
+            "  app-1, app-2 cannot pull ghcr.io/alice/app:1 (ErrImagePull): "
+            "the registry refuses the credential of alice for ghcr.io (401)"
+        ),
+        "  other cannot pull quay.io/x (ErrImagePull): the pull secret has no entry for quay.io; it has ghcr.io",
+        (
+            "1 namespaces: 1 right, 0 without a known credential, 0 wrong; 3 pods cannot pull; "
+            "0 pods without the reference; 1 need attention"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "owner", "why"),
+    [
+        ({"namespaces": "other-*"}, "alice", "the credential of alice for ghcr.io is limited to other namespaces"),
+        ({}, "alcie", "no source Secret is for owner alcie; did you mean alice?"),
+        ({}, "unheard-of", "no source Secret is for owner unheard-of"),
+        ({"expires": "2029-01-01"}, "alice", "there is no Secret: the credential of alice has expired; renew it"),
+    ],
+)
+def test_why_a_pod_cannot_pull_without_a_pull_secret(annotations: dict[str, str], owner: str, why: str) -> None:
+    space = {"metadata": TEAM["metadata"] | {"labels": {"pullsecret-webhook/owner": owner}}}
+    pod = stuck("p", "ghcr.io/alice/app", "no basic auth credentials", "ErrImagePull", "ghcr-secret")
+    lists = Lists(namespaces=[space], pods=[pod], secrets=[source_secret("alice", **annotations)])
+    (line,) = shown(lists)
+    assert [one.why for one in line.pods_failing] == [why]
+    assert line.needs_a_human
+
+
+def test_the_secret_that_the_kubelet_cannot_parse_is_named() -> None:
+    bad = {"metadata": {"name": "legacy", "namespace": "team"}, "type": "kubernetes.io/dockerconfigjson"}
+    bad["data"] = {".dockerconfigjson": base64.b64encode(b'{"auths": {"x.example.com": {"auth": "*"}}}').decode()}
+    said = "illegal base64 data at input byte 0"
+    pods = [stuck("p", "ghcr.io/x", said, said, "ghcr-secret", "legacy", "not-there")]
+    (line,) = shown(Lists(namespaces=[TEAM], pods=pods, secrets=[bad]))
+    (one,) = line.pods_failing
+    assert (one.cause, one.reason) == ("unreadable-secret", said)
+    assert one.why == "the kubelet cannot parse legacy, and then tries no credential at all; repair or remove it"
 
 
 # -- sources that are not asked from here --

@@ -2,7 +2,7 @@
 
 import pytest
 
-from webhook.core.mistakes import MAX_FOUND, of_namespace, opting_out, unknown
+from webhook.core.mistakes import MAX_FOUND, near_owner, of_namespace, opting_out, unknown
 from webhook.core.names import INJECT, NAMESPACES, OWNER
 from webhook.core.owner import OwnerRule
 
@@ -72,3 +72,23 @@ def test_what_a_tenant_wrote_is_bounded_and_on_one_line() -> None:
 def test_the_nearest_word_or_the_right_place_is_told(label: str, annotation: str, told: str) -> None:
     (found,) = unknown([label], [annotation], [OWNER], [OWNER, NAMESPACES])
     assert found.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("owner", "known", "near"),
+    [
+        ("alcie", ["bob", "alice"], "alice"),
+        ("alic", ["alice"], "alice"),
+        ("alicee", ["alice"], "alice"),
+        ("Alice", ["alice"], "alice"),
+        ("alixe", ["alice"], "alice"),
+        ("aalice-team", ["alice"], ""),
+        ("ecila", ["alice"], ""),
+        ("project-42", ["project-43", "project-4"], ""),
+        ("bob", ["rob"], ""),
+        ("alice", ["alice"], ""),
+        ("alice", [], ""),
+    ],
+)
+def test_an_owner_that_is_nearly_another_one(owner: str, known: list[str], near: str) -> None:
+    assert near_owner(owner, known) == near

@@ -1,0 +1,198 @@
+"""`pullsecret status` of pods that cannot pull, on the real node: each cause by its own words."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+
+from controlplane import webhook as deployed
+from controlplane.cluster import ControlPlane
+from controlplane.command import Ran, command
+from controlplane.node import Node
+from controlplane.objects import SECRET, stands
+from controlplane.registry import Registry
+from controlplane.webhook import Webhook
+from support import planted
+from webhook.core.names import INJECT, NAMESPACES, OWNER, REGISTRY
+
+pytestmark = pytest.mark.node
+_numbers = count(1)
+DOCKERCONFIG = "kubernetes.io/dockerconfigjson"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A namespace of its own for a pod that cannot pull."""
+
+    cluster: ControlPlane
+    registry: Registry
+    name: str
+
+    def give(self, token: str, **annotations: str) -> None:
+        deployed.give(self.cluster.api, self.name, token, **annotations)
+
+    def known(self, token: str) -> None:
+        self.registry.set_password(self.name, token)
+
+    def namespace(self, owner: str | None = None, **labels: str) -> None:
+        self.cluster.namespace(self.name, labels={OWNER: owner or self.name} | labels)
+
+    def pod(self, image: str, **spec: Any) -> None:
+        spec = {"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": image}], **spec}
+        metadata = {"name": "p", "namespace": self.name}
+        self.cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+    def status(self, *arguments: str) -> Ran:
+        rule = {"from": "label", "key": OWNER, "owner": "se.*"}
+        config = self.cluster.folder / "status-pods.yaml"
+        config.write_text(json.dumps({"ownerRules": [rule]}))
+        return command(self.cluster, "status", "-n", self.name, "--config", str(config), *arguments)
+
+    def told(self, cause: str, why: str, reason: str | tuple[str, ...] = ("ErrImagePull", "ImagePullBackOff")) -> None:
+        """Waits until the kubelet has said it. Then `status` says why, and ends with 1."""
+
+        def found() -> dict[str, Any] | None:
+            (line,) = json.loads(self.status("-o", "json").out)
+            return next((one for one in line["pods_failing"] if one["cause"] == cause), None)
+
+        one = self.cluster.wait(found, f"status gives the cause {cause}", within=60)
+        assert one["pod"] == "p"
+        assert one["reason"] in reason
+        assert one["why"] == why
+        ran = self.status()
+        assert ran.code == 1
+        assert "p cannot pull " in ran.out
+        assert why in ran.out
+
+
+@pytest.fixture
+def case(cluster: ControlPlane, webhook: Webhook, registry: Registry, node: Node) -> Iterator[Case]:
+    made = Case(cluster, registry, f"seen{next(_numbers)}")
+    yield made
+    cluster.api.delete("Pod", "p", made.name)
+
+
+def test_the_registry_refuses_the_credential(case: Case) -> None:
+    case.known(planted.token())
+    wrong = planted.token()
+    case.give(wrong)
+    case.namespace()
+    stands(case.cluster, case.name, wrong)
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+    case.told("refused", f"the registry refuses the credential of {case.name} for ghcr.io (401)")
+
+
+def test_no_entry_for_the_registry(case: Case) -> None:
+    case.known(planted.token())
+    case.give(planted.token(), **{REGISTRY.rpartition("/")[2]: "registry.gitlab.com"})
+    case.namespace()
+    case.cluster.wait(lambda: case.cluster.api.get("Secret", SECRET, case.name), "the Secret is there")
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+    case.told("no-entry", "the pull secret has no entry for ghcr.io; it has registry.gitlab.com")
+
+
+def test_no_such_owner(case: Case) -> None:
+    case.known(planted.token())
+    case.give(planted.token())
+    typed = case.name.replace("seen", "sene")
+    case.cluster.namespace(case.name, labels={OWNER: typed})
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+    rule = f"no source Secret is for owner {typed}; did you mean {case.name}?"
+    case.told("unknown-owner", rule)
+
+
+def test_limited_to_other_namespaces(case: Case) -> None:
+    case.known(planted.token())
+    case.give(planted.token(), **{NAMESPACES.rpartition("/")[2]: "elsewhere-*"})
+    case.namespace()
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+    case.told("limited", f"the credential of {case.name} for ghcr.io is limited to other namespaces")
+
+
+def test_no_such_image(case: Case) -> None:
+    token = planted.token()
+    case.known(token)
+    case.give(token)
+    case.namespace()
+    stands(case.cluster, case.name, token)
+    case.pod(case.registry.push(f"{case.name}/app", "1").replace(":1", ":none"))
+    case.told(
+        "not-found",
+        "the entry for ghcr.io matches, and the registry says 404: there is no such image, or the credential has no "
+        "right to it",
+    )
+
+
+def test_no_right_to_the_image(case: Case) -> None:
+    token = planted.token()
+    case.known(token)
+    case.give(token)
+    case.namespace()
+    stands(case.cluster, case.name, token)
+    case.pod(case.registry.push("alice/app", "1"))
+    case.told(
+        "denied",
+        f"the registry denies the credential of {case.name} this image: it has no right to it, or there is none",
+    )
+
+
+def test_a_secret_that_the_kubelet_cannot_parse(case: Case) -> None:
+    token = planted.token()
+    case.known(token)
+    case.give(token)
+    case.namespace()
+    stands(case.cluster, case.name, token)
+    bad = {".dockerconfigjson": '{"auths": {"old.example.com": {"auth": "*"}}}'}
+    metadata = {"name": "legacy", "namespace": case.name}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG, "stringData": bad}
+    case.cluster.api.create(secret)
+    case.pod(case.registry.push(f"{case.name}/app", "1"), imagePullSecrets=[{"name": SECRET}, {"name": "legacy"}])
+    case.told(
+        "unreadable-secret",
+        "the kubelet cannot parse legacy, and then tries no credential at all; repair or remove it",
+        ("illegal base64 data at input byte 0",),
+    )
+
+
+def test_not_the_name_of_an_image(case: Case) -> None:
+    case.namespace()
+    case.pod("ghcr.io/Alice/App:1")
+    case.told(
+        "invalid-name",
+        "this is no valid name of an image: \"Failed to apply default image tag 'ghcr.io/Alice/App:1': couldn't parse "
+        "image name 'ghcr.io/Alice/App:1': invalid reference format: repository name (Alice/App) must be lowercase\"",
+        ("InvalidImageName",),
+    )
+
+
+def test_a_registry_that_is_not_reached(case: Case) -> None:
+    case.namespace()
+    case.pod("127.0.0.1:1/app:1")
+    case.told(
+        "connection",
+        'the node does not reach the registry: "dial tcp 127.0.0.1:1: connect: connection refused"',
+    )
+
+
+def test_a_pod_that_is_opted_out(case: Case) -> None:
+    case.known(planted.token())
+    case.namespace(**{INJECT: "disabled"})
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+    case.told("not-served", f"the namespace's label {INJECT}: disabled opts it out")
+
+
+def test_a_pod_from_before(case: Case) -> None:
+    """Without the reference, and without an entry that its image needs; a public image beside it is no trouble."""
+    token = planted.token()
+    case.known(token)
+    case.cluster.namespace(case.name)
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+    case.give(token)
+    case.cluster.api.patch("Namespace", case.name, {"metadata": {"labels": {OWNER: case.name}}})
+    stands(case.cluster, case.name, token)
+    case.told("no-reference", f"it has no reference to {SECRET}")
+    (line,) = json.loads(case.status("-o", "json").out)
+    assert line["pods_without"] == ["p"]
