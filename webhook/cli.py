@@ -1,4 +1,6 @@
-"""The command `pullsecret`. Exit codes: 0 success, 1 failure while running, 2 wrong arguments, file, configuration."""
+"""The command `pullsecret`. Exit codes: 0 success, 1 failure while running, 2 wrong arguments, file, configuration; and
+of `status` 3, if the cluster could not be looked at.
+"""
 
 import argparse
 import sys
@@ -10,7 +12,7 @@ from webhook import verbs
 from webhook.config.reading import ConfigError
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import shown
-from webhook.verbs import FAILED, USAGE, UsageError
+from webhook.verbs import FAILED, UNSEEN, USAGE, UnseenError, UsageError
 
 AddParser = Callable[..., argparse.ArgumentParser]
 MAX_ERROR_CHARS = 2000
@@ -22,6 +24,9 @@ ADMIN_ACCESS = "access to the API server (default: $KUBECONFIG, ~/.kube/config, 
 VIEW_EXIT_CODES = "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."
 
 
+STATUS_EXIT_CODES = f"{VIEW_EXIT_CODES.removesuffix('.')}; 3 the cluster could not be looked at."
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
@@ -29,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = run(arguments)
     except PullsecretError as e:
         print(f"pullsecret: {shown(str(e), MAX_ERROR_CHARS)}", file=sys.stderr)
-        code = USAGE if isinstance(e, ConfigError | UsageError) else FAILED
+        code = UNSEEN if isinstance(e, UnseenError) else USAGE if isinstance(e, ConfigError | UsageError) else FAILED
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `pullsecret inject ... | head`
@@ -125,14 +130,15 @@ def _status(add: AddParser) -> None:
     status = add(
         "status",
         help="show whether each namespace has the right pull secret",
-        description="Prints a line for each namespace that has an owner, or lacks one because of a mistake in its "
-        "labels or annotations: the state of its pull secret, when the next "
-        "of its credentials expires, when it was written, and its registries. Below the line: what is wrong, the pods "
-        "that cannot pull an image and why, and the running pods that lack the reference that one of their images "
-        "needs. The state is right, wrong, none, withdrawn, refused or unserved. None means: no credential of the "
-        "owner is known, so there is nothing to write. Withdrawn: there was one within the last hour. The command "
-        "reads from the cluster and writes nothing. It prints no token and no user name.",
-        epilog=VIEW_EXIT_CODES,
+        description="Prints what is wrong with the webhook itself: its registration, caBundle, replicas and "
+        "policies. Then a line for each namespace that has an owner, or lacks one because of a mistake in its labels "
+        "or annotations: the state of its pull secret, when the next of its credentials expires, when it was written, "
+        "and its registries. Below the line: what is wrong, the pods that cannot pull an image and why, and the "
+        "running pods that lack the reference that one of their images needs. The state is right, wrong, none, "
+        "withdrawn, refused or unserved. None means: no credential of the owner is known, so there is nothing to "
+        "write. Withdrawn: there was one within the last hour. The command reads from the cluster and writes nothing. "
+        "It prints no token and no user name.",
+        epilog=STATUS_EXIT_CODES,
     )
     status.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")
     _view_arguments(status)

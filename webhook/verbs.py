@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from itertools import chain
@@ -24,11 +24,15 @@ from webhook.core.errors import PullsecretError
 if TYPE_CHECKING:
     from webhook.commands.cluster_view import ClusterView
 
-OK, FAILED, USAGE = 0, 1, 2
+OK, FAILED, USAGE, UNSEEN = 0, 1, 2, 3
 
 
 class UsageError(PullsecretError):
     """Wrong arguments, or a wrong file: exit code 2."""
+
+
+class UnseenError(PullsecretError):
+    """The cluster could not be looked at: exit code 3."""
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -154,12 +158,13 @@ def status(arguments: argparse.Namespace) -> int:
     from webhook.commands import status  # noqa: PLC0415
 
     async def run() -> status.Report:
-        async with _administrator(arguments) as view:
+        async with _administrator(arguments, reads_only=True) as view:
             return await status.run(view, arguments.namespace, datetime.now(UTC))
 
-    report = asyncio.run(run())
+    with _looking():
+        report = asyncio.run(run())
     if arguments.output == "json":
-        print(json.dumps(msgspec.to_builtins(report.lines), indent=2))
+        print(json.dumps(msgspec.to_builtins(report.document), indent=2))
     else:
         print(status.text(report))
     return FAILED if report.needs_a_human else OK
@@ -186,8 +191,19 @@ def adopt(arguments: argparse.Namespace) -> int:
     return FAILED if any(outcome.result == "refused" for outcome in outcomes) else OK
 
 
+@contextmanager
+def _looking() -> Iterator[None]:
+    """What cannot be looked at is told apart from what needs a human."""
+    try:
+        yield
+    except (ConfigError, UsageError):
+        raise
+    except PullsecretError as e:
+        raise UnseenError(str(e)) from None
+
+
 @asynccontextmanager
-async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[ClusterView]":
+async def _administrator(arguments: argparse.Namespace, *, reads_only: bool = False) -> "AsyncIterator[ClusterView]":
     from webhook.commands.cluster_view import ClusterView, deployed_config  # noqa: PLC0415
     from webhook.kube.cluster import Cluster  # noqa: PLC0415
 
@@ -195,7 +211,7 @@ async def _administrator(arguments: argparse.Namespace) -> "AsyncIterator[Cluste
     kubeconfig = arguments.kubeconfig or os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
     config = reading.load(arguments.config) if arguments.config else None
     async with Cluster.connect(kubeconfig) as cluster:
-        yield ClusterView(cluster, config or await deployed_config(cluster))
+        yield ClusterView(cluster, config or await deployed_config(cluster, reads_only=reads_only))
 
 
 def uninstall(arguments: argparse.Namespace) -> int:

@@ -55,7 +55,7 @@ class Case:
         """Waits until the kubelet has said it. Then `status` says why, and ends with 1."""
 
         def found() -> dict[str, Any] | None:
-            (line,) = json.loads(self.status("-o", "json").out)
+            (line,) = json.loads(self.status("-o", "json").out)["namespaces"]
             return next((one for one in line["pods_failing"] if one["cause"] == cause), None)
 
         one = self.cluster.wait(found, f"status gives the cause {cause}", within=60)
@@ -194,5 +194,5 @@ def test_a_pod_from_before(case: Case) -> None:
     case.cluster.api.patch("Namespace", case.name, {"metadata": {"labels": {OWNER: case.name}}})
     stands(case.cluster, case.name, token)
     case.told("no-reference", f"it has no reference to {SECRET}")
-    (line,) = json.loads(case.status("-o", "json").out)
+    (line,) = json.loads(case.status("-o", "json").out)["namespaces"]
     assert line["pods_without"] == ["p"]

@@ -88,7 +88,7 @@ def refused(ran: Ran, code: int) -> str:
         (["config", "check"], "json prints all values, also defaults (default: text)"),
         (["config", "schema"], "usage: pullsecret config schema"),
         (["try"], "Creates a pod by dry run in a namespace that has an owner"),
-        (["status"], "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."),
+        (["status"], "2 wrong arguments or configuration; 3 the cluster could not be looked at."),
         (["adopt"], "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."),
         (["uninstall"], "Stop the webhook first: it would create the Secrets again."),
         (["version"], "usage: pullsecret version"),

@@ -4,6 +4,7 @@ name, and the source Secrets. Databases and HTTP services cannot be queried from
 
 import base64
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -89,15 +90,17 @@ class _Service(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class _Client(msgspec.Struct, frozen=True):
+class _Client(msgspec.Struct, frozen=True, rename="camel"):
     service: _Service | None = None
+    ca_bundle: str | None = None
 
 
 class _Called(msgspec.Struct, rename="camel"):
+    name: str = ""
     client_config: _Client = _Client()
 
 
-class _Registration(msgspec.Struct):
+class Registration(msgspec.Struct):
     """A MutatingWebhookConfiguration."""
 
     webhooks: list[_Called] | None = None
@@ -110,21 +113,38 @@ class _ConfigMap(msgspec.Struct):
     data: dict[str, str] | None = None
 
 
-async def deployed_config(cluster: Cluster) -> Config:
+async def deployed_config(cluster: Cluster, *, reads_only: bool = False) -> Config:
     """The configuration of the running webhook. Raises ConfigError.
 
     Its ConfigMap has the namespace and the name of the Service in the MutatingWebhookConfiguration. Only cluster
-    administrators can write the latter, but every tenant can label a ConfigMap.
+    administrators can write the latter, but every tenant can label a ConfigMap. `reads_only`: while the registration
+    is missing, the ConfigMap of the chart's usual names will do.
     """
     path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{REGISTRATION}"
-    registration = await _there(cluster, path, f"the MutatingWebhookConfiguration {REGISTRATION}", _Registration)
+    what = f"the MutatingWebhookConfiguration {REGISTRATION}"
+    if reads_only and await _is_missing(cluster, path):
+        with suppress(ConfigError):
+            return await _config_of(cluster, Tls().service, Config().namespace)
+    registration = await _there(cluster, path, what, Registration)
     services = {webhook.client_config.service for webhook in registration.webhooks or ()}
     if len(services) != 1 or (service := services.pop()) is None:
         raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} does not call one Service; {USE_FLAG}")
     if not (is_name(service.namespace) and is_name(service.name)):
         raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} names no Service; {USE_FLAG}")
-    what = f"the ConfigMap {service.name} in namespace {service.namespace}"
-    path = f"/api/v1/namespaces/{service.namespace}/configmaps/{service.name}"
+    return await _config_of(cluster, service.name, service.namespace)
+
+
+async def _is_missing(cluster: Cluster, path: str) -> bool:
+    try:
+        await cluster.call("GET", path, within=30.0)
+    except ClusterError as e:
+        return e.status == 404
+    return False
+
+
+async def _config_of(cluster: Cluster, name: str, namespace: str) -> Config:
+    what = f"the ConfigMap {name} in namespace {namespace}"
+    path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
     data = (await _there(cluster, path, what, _ConfigMap)).data or {}
     if CONFIG_KEY not in data:
         raise ConfigError(f"{what} has no {CONFIG_KEY}; {USE_FLAG}")

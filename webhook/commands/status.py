@@ -7,11 +7,13 @@ webhook's recent Events.
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from webhook.commands import pods
+from webhook.commands import health, pods
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, outlook, usable
+from webhook.commands.health import Finding
 from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.pullsecret import Namespace, Planner
@@ -31,25 +33,37 @@ Unknown = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`sources`: the webhook's recent warnings about sources as a whole."""
+    """`webhook`: is it well? `sources`: its recent warnings about sources as a whole."""
 
     lines: Sequence[Line]
     sources: Sequence[str] = ()
+    webhook: Sequence[Finding] = ()
 
     @property
     def needs_a_human(self) -> bool:
-        return any(line.needs_a_human for line in self.lines)
+        return any(line.needs_a_human for line in self.lines) or any(one.result == "wrong" for one in self.webhook)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For JSON: all that the text has."""
+        return {
+            "needs_a_human": self.needs_a_human,
+            "webhook": self.webhook,
+            "sources": self.sources,
+            "namespaces": [{"needs_a_human": line.needs_a_human, **asdict(line)} for line in self.lines],
+        }
 
 
 async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report:
     """`namespace` None: all served namespaces."""
-    config, reader = view.config, view.reader
+    webhook, config, reader = await health.findings(view, now), view.config, view.reader
     name, checks = config.pull_secret.name, await view.checks()
     if namespace is not None:
         space = await view.namespace(namespace)
         if not space.served:
             found = await _pods(view, namespace, {namespace})
-            return Report([unserved(space, view.why_unserved(space), found.get(namespace, Pods()), name)])
+            line = unserved(space, view.why_unserved(space), found.get(namespace, Pods()), name)
+            return Report([line], webhook=webhook)
         spaces, mistaken = {namespace: space}, list[Namespace]()
         secret = await view.pull_secret(namespace)
         seen = {} if secret is None else {namespace: Seen.of(secret, reader, checks)}
@@ -72,7 +86,7 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
     ]
     lines += [unserved(of, "", found.get(of.name, Pods()), name) for of in mistaken]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
-    return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest])
+    return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest], webhook)
 
 
 async def _pods(view: ClusterView, namespace: str | None, wanted: Container[str]) -> dict[str, Pods]:
@@ -91,7 +105,9 @@ async def _pods(view: ClusterView, namespace: str | None, wanted: Container[str]
 
 
 def text(report: Report) -> str:
-    """The warnings about sources, then the table with problems and notes below each row, then the summary."""
+    """What is wrong with the webhook itself, the warnings about sources, then the table with problems and notes below
+    each row, then the summary.
+    """
     lines = report.lines
     rows = [("NAMESPACE", "OWNER", "SECRET", "EXPIRES", "WRITTEN", "REGISTRIES")]
     for line in lines:
@@ -111,7 +127,8 @@ def text(report: Report) -> str:
                 *_pods_text(about),
             )
             out += [f"  {one}" for one in notes if one]
-    return "\n".join([*report.sources, *out, summary(lines)])
+    webhook = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]
+    return "\n".join([*webhook, *report.sources, *out, summary(lines)])
 
 
 def summary(lines: Sequence[Line]) -> str:

@@ -1,0 +1,154 @@
+"""Is the webhook itself well, as far as the API server knows? For `status`, before what it says of namespaces."""
+
+import base64
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeVar
+
+import msgspec
+
+from certs.pem import readable
+from webhook.commands.cluster_view import ClusterView, Registration
+from webhook.core.errors import PullsecretError
+from webhook.core.names import WRITE_POLICY
+from webhook.core.shown import few
+from webhook.core.wire import Unreadable
+from webhook.kube.cluster import ClusterError, decode
+from webhook.kube.listing import listed
+
+SOON = timedelta(days=3)
+"""The webhook renews its CA long before."""
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+_KIND = "MutatingWebhookConfiguration"
+_PREFIX = WRITE_POLICY.removesuffix("writes")
+T = TypeVar("T")
+Part = Literal["registration", "caBundle", "certificate", "replicas", "policies"]
+Result = Literal["right", "wrong", "absent", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`why`: what is wrong and what to do, or why it is not known. Absent: perhaps the chart's values leave it out."""
+
+    part: Part
+    result: Result
+    why: str = ""
+
+
+class _Endpoint(msgspec.Struct, frozen=True):
+    conditions: dict[str, bool | None] | None = None
+
+
+class _Slice(msgspec.Struct):
+    endpoints: list[_Endpoint] | None = None
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _PolicySpec(msgspec.Struct, frozen=True, rename="camel"):
+    policy_name: str = ""
+    validation_actions: list[str] | None = None
+
+
+class _Policy(msgspec.Struct):
+    """A ValidatingAdmissionPolicy, or a binding of one."""
+
+    metadata: _Named
+    spec: _PolicySpec = _PolicySpec()
+
+
+async def findings(view: ClusterView, now: datetime) -> list[Finding]:
+    found: list[Finding] = []
+    registration: Registration | None = None
+    name = view.config.tls.webhook_configuration
+    try:
+        raw = await view.cluster.call("GET", f"{_ADMISSION}/mutatingwebhookconfigurations/{name}", within=30.0)
+        registration = await decode(msgspec.json.Decoder(Registration), raw)
+        found += _registration(registration, name, view, now)
+    except ClusterError as e:
+        if e.status == 404:
+            why = f"the {_KIND} {name} is missing, so no new pod gets the reference; install it again"
+            found.append(Finding("registration", "wrong", why))
+        else:
+            found.append(Finding("registration", "unknown", f"the {_KIND} {name} cannot be read ({e})"))
+    except Unreadable as e:
+        found.append(Finding("registration", "wrong", f"the {_KIND} {name}: {e}"))
+    if registration is None or any(one.client_config.service for one in registration.webhooks or ()):
+        found.append(await _known("replicas", lambda: _replicas(view)))
+    found.append(await _known("policies", lambda: _policies(view)))
+    return found
+
+
+def _registration(registration: Registration, name: str, view: ClusterView, now: datetime) -> list[Finding]:
+    hooks = [one for one in registration.webhooks or () if one.name == view.config.tls.webhook]
+    if not hooks:
+        why = f"the {_KIND} {name} has no entry {view.config.tls.webhook}; install it again"
+        return [Finding("registration", "wrong", why)]
+    found = [Finding("registration", "right")]
+    bundle = hooks[0].client_config.ca_bundle or ""
+    if not bundle:
+        why = f"the caBundle of the {_KIND} {name} is empty, so the API server cannot trust the webhook"
+        return [*found, Finding("caBundle", "wrong", f"{why}: does a replica run that publishes it?")]
+    try:
+        ends = max((one.not_valid_after_utc for one in readable(base64.b64decode(bundle))), default=None)
+    except ValueError:
+        ends = None
+    if ends is None:
+        return [*found, Finding("caBundle", "wrong", f"the caBundle of {name} has no certificate that can be read")]
+    found.append(Finding("caBundle", "right"))
+    if ends <= now + SOON:
+        verb = "expired" if ends <= now else "expires"
+        why = f"the CA in the caBundle of {name} {verb} at {ends.astimezone(UTC):%Y-%m-%d %H:%M}, and was not renewed"
+        return [*found, Finding("certificate", "wrong", why)]
+    return [*found, Finding("certificate", "right")]
+
+
+async def _known(part: Part, look: Callable[[], Awaitable[Sequence[str] | None]]) -> Finding:
+    """`look` returns what is wrong; None: it is not there at all."""
+    try:
+        wrong = await look()
+    except PullsecretError as e:
+        return Finding(part, "unknown", str(e))
+    if wrong is None:
+        return Finding(part, "absent", "there is no policy of the chart")
+    return Finding(part, "wrong" if wrong else "right", "; ".join(few(wrong)))
+
+
+async def _replicas(view: ClusterView) -> Sequence[str]:
+    """A Service has its ready pods in EndpointSlices."""
+    namespace, service = view.config.namespace, view.config.tls.service
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    query, ready = {"labelSelector": f"kubernetes.io/service-name={service}"}, 0
+    async for one in listed(view.cluster, f"EndpointSlices in {namespace}", path, _Slice, query=query):
+        # Without the condition an endpoint counts as ready.
+        ready += sum((point.conditions or {}).get("ready") is not False for point in one.endpoints or ())
+    if ready:
+        return ()
+    look = f"kubectl get pods -n {namespace}"
+    return (
+        f"no replica behind the Service {service} in {namespace} is ready, so new pods get no reference; see {look}",
+    )
+
+
+async def _policies(view: ClusterView) -> Sequence[str] | None:
+    """None: the chart's values have left them out, or somebody has deleted all."""
+    wrong, policies, denying = [], set[str](), set[str]()
+    async for one in listed(view.cluster, "policies", f"{_ADMISSION}/validatingadmissionpolicies", _Policy):
+        policies.add(one.metadata.name)
+    path = f"{_ADMISSION}/validatingadmissionpolicybindings"
+    async for one in listed(view.cluster, "policy bindings", path, _Policy):
+        name = one.spec.policy_name
+        if "Deny" in (one.spec.validation_actions or ()):
+            denying.add(name)
+        if name.startswith(_PREFIX) and name not in policies:
+            wrong.append(f"the ValidatingAdmissionPolicy {name} is missing; install it again")
+    ours = sorted(name for name in policies if name.startswith(_PREFIX))
+    wrong += [
+        f"the ValidatingAdmissionPolicy {name} has no binding that denies, so it is not in force"
+        for name in ours
+        if name not in denying
+    ]
+    return wrong if ours or wrong else None
