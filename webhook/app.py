@@ -152,6 +152,7 @@ class App:
             elif first == signal.SIGTERM:  # Ctrl-C is a person who does not want to wait
                 await self._drain()
             web.should_exit = numbers.should_exit = True
+        self._parts.supply.writes.finish()
         log.info("stopped")
 
     async def _work(self, group: asyncio.TaskGroup, web: uvicorn.Server, tls: socket.socket) -> None:

@@ -6,23 +6,23 @@ runs per namespace, and callers share it while the plan is the same. No locks; n
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import Any
 
 from webhook.core.credential import Credentials
 from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Record
-from webhook.core.pullsecret import Delete, ExistingSecret, Leave, Namespace, Plan, Planner, Step, Write
+from webhook.core.pullsecret import Cause, Delete, ExistingSecret, Leave, Namespace, Plan, Planner, Step, Write
 from webhook.fairness import yield_to_reviews
 from webhook.kube.lookup import Lookup
 from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.views import State
 from webhook.sources import Answers
 from webhook.withdrawals import Withdrawals
+from webhook.writelog import WriteLog
 
 ATTEMPTS = 6
 """Lost races in a row before it gives up; the background tries again."""
@@ -70,8 +70,11 @@ class Supply:
     record: Record
     withdrawals: Withdrawals | None = None
     """None: no withdrawal is held back."""
+    writes: WriteLog = field(default_factory=WriteLog)
     _running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = field(init=False, default_factory=dict)
     _up_to_date: dict[str, UpToDate] = field(init=False, default_factory=dict)
+    _right: dict[str, bytes] = field(init=False, default_factory=dict)
+    """By namespace: the digest of the last right Secret, to tell why it is written again."""
 
     def is_up_to_date(self, namespace: Namespace) -> bool:
         """Is there nothing to write, as far as is known now? False also if a source must be asked first.
@@ -121,6 +124,7 @@ class Supply:
         newest = self.state.namespaces.get(name)
         if newest is None:
             self._up_to_date.pop(name, None)
+            self._right.pop(name, None)
             return Plan(Leave("the namespace is gone"))
         if namespace is not None and newest.owner != namespace.owner:
             return await self.plan(name)
@@ -162,6 +166,8 @@ class Supply:
         if namespace is not None and namespace.owner is not None:
             if self.withdrawals is not None and not step.why:
                 self.withdrawals.ended(namespace.owner)
+            if existing is not None and existing.ours and not step.why:
+                self._right[name] = existing.digest
             refusals = plan.refusals(namespace.owner, name, self.planner.name)
             for notice in chain(plan.notices(namespace.owner), refusals):
                 self.record(notice)
@@ -197,11 +203,11 @@ class Supply:
                 if not await self._write(name, step):
                     return None
             else:
-                await self._delete(name, step.over)
+                await self._delete(name, step.over, step.why)
                 self.record(step.notice(self.planner.name))
         except (WriteConflict, WriteDenied) as e:
             self.metrics.writes.labels(action, type(e).__name__).inc()
-            return await self._look_again(name, step, conflict=isinstance(e, WriteConflict))
+            return await self._look_again(name, step, e)
         except (WriteRefused, NamespaceUnknown) as e:
             self.metrics.writes.labels(action, type(e).__name__).inc()
             return Supplied(problem=str(e), passing=e.passing)
@@ -210,21 +216,32 @@ class Supply:
 
     async def _write(self, name: str, step: Write) -> bool:
         """False: something changed during the delete."""
+        cause = step.cause(self._right.get(name))
         if step.over is not None and not step.in_place:
-            await self._delete(name, step.over)
+            await self._delete(name, step.over, cause)
             if (await self.plan(name)).step != Write(step.body):
                 return False
-        await self._apply(name, step.body, step.over if step.in_place else None)
+        await self._apply(name, step, step.over if step.in_place else None, cause)
         return True
 
     async def _apply(
-        self, name: str, body: Mapping[str, Any], over: ExistingSecret | None, *, force: bool = False
+        self,
+        name: str,
+        step: Write,
+        over: ExistingSecret | None,
+        cause: Cause,
+        *,
+        force: bool = False,
+        by: str = "",
     ) -> None:
+        """`by`: who changed what is restored, if that is known."""
         asked = self.state.pull_secrets.moment(name)
-        ours = await self.store.apply(body, over, force=force)
+        ours = await self.store.apply(step.body, over, force=force)
         self.state.pull_secrets.answered(name, ours, asked)
+        self._right[name] = step.digest
+        self.writes.wrote(self.planner.name, ours, cause, by if cause == "restored" else "")
 
-    async def _delete(self, name: str, over: ExistingSecret) -> None:
+    async def _delete(self, name: str, over: ExistingSecret, why: str) -> None:
         if not over.terminating:
             await self.store.delete(over)
         asked = self.state.pull_secrets.moment(name)
@@ -238,8 +255,10 @@ class Supply:
         known = self.state.pull_secrets.get(name)
         version = known.version if known is not None and known.uid == over.uid else 0
         self.state.pull_secrets.forget(name, max(over.version, version))
+        self._right.pop(name, None)
+        self.writes.deleted(self.planner.name, over, why)
 
-    async def _look_again(self, name: str, step: Write | Delete, *, conflict: bool) -> Supplied | None:
+    async def _look_again(self, name: str, step: Write | Delete, lost: WriteConflict | WriteDenied) -> Supplied | None:
         """After a lost race. A foreign edit of *our* Secret is overwritten by force; a foreign Secret never is."""
         asked = known, _ = self.state.pull_secrets.moment(name)  # the watch may overtake the answer
         try:
@@ -249,12 +268,20 @@ class Supply:
             elif known is not None and self.state.pull_secrets.forget(name, known.version):
                 self.secret_changed(name)
             await self.lookup.namespace(name)
-            force = conflict and isinstance(step, Write) and step.in_place and seen is not None and seen.ours
-            if force and seen is not None and step.over is not None and seen.uid == step.over.uid:
+            conflict = lost if isinstance(lost, WriteConflict) else None
+            ours = isinstance(step, Write) and step.in_place and seen is not None and seen.ours
+            if (
+                conflict is not None
+                and ours
+                and seen is not None
+                and step.over is not None
+                and seen.uid == step.over.uid
+            ):
                 await self.lookup.namespace(name, recent=True)  # uses up the GET above: no later write may rely on it
                 again = (await self.plan(name)).step
                 if isinstance(again, Write) and again.in_place:
-                    await self._apply(name, again.body, seen, force=True)
+                    cause = again.cause(self._right.get(name))
+                    await self._apply(name, again, seen, cause, force=True, by=conflict.by)
                     self.metrics.writes.labels("apply", "forced").inc()
                     return Supplied(wrote=True)
         except (WriteConflict, WriteDenied):

@@ -23,6 +23,7 @@ from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
 from webhook.kube.cluster import Cluster
 from webhook.kube.writepolicy import WritePolicy
+from webhook.writelog import WRITTEN
 
 pytestmark = pytest.mark.cluster
 _numbers = count(1)
@@ -49,6 +50,13 @@ def uid(secret: Object | None) -> str:
 
 def reasons(cluster: ControlPlane, namespace: str) -> set[str]:
     return {event.get("reason", "") for event in cluster.api.list("Event", namespace)}
+
+
+def writes(webhook: Webhook, namespace: str) -> list[dict[str, str]]:
+    """Its log lines about the pull secret of this namespace."""
+    lines = [json.loads(line) for line in webhook.log.splitlines() if line.startswith("{")]
+    about = f"Secret {namespace}/{SECRET}"
+    return [line for line in lines if line["event"] == WRITTEN and line["about"] == about]
 
 
 def test_secret_is_there_before_the_first_pod(cluster: ControlPlane, webhook: Webhook) -> None:
@@ -191,6 +199,13 @@ def test_edited_and_deleted_secrets_are_restored(cluster: ControlPlane, webhook:
     stands(cluster, name, token, within=5)
     cluster.api.delete("Secret", SECRET, name)
     stands(cluster, name, token, within=10)
+    give(cluster, owner, new := planted.token())
+    stands(cluster, name, new, within=10)
+    created, edited, deleted, changed = writes(webhook, name)
+    assert [line["why"] for line in (created, edited, deleted, changed)] == ["created", *["restored"] * 2, "changed"]
+    assert edited["by"].startswith("python")  # the field manager, from the user agent of this test
+    for line in (created, edited, deleted, changed):
+        assert (line["owner"], line["registries"], line["level"]) == (owner, "ghcr.io", "info")
 
 
 def test_additions_of_others_stay(cluster: ControlPlane, webhook: Webhook) -> None:

@@ -180,7 +180,9 @@ class Server:
                 taken |= {path} if self.managers.get(path, set()) - {MANAGER} else set()
                 put(after, path, at(body, path))
         if taken and not force:
-            raise ClusterError(409, "Conflict", f"Apply failed with {len(taken)} conflicts")
+            others = sorted(set().union(*(self.managers[path] for path in taken)) - {MANAGER})
+            named = "\n".join(f'conflicts with "{other}" using v1' for other in others)
+            raise ClusterError(409, "Conflict", f"Apply failed with {len(taken)} conflicts: {named}")
         self._same(body, after)
         self._policy("UPDATE", after)
         for path in OURS:

@@ -12,7 +12,7 @@ import yaml
 
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
-from webhook import expirynotices, refresh
+from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, registryclient
 from webhook.config import reading
 from webhook.config.models import Config
@@ -185,6 +185,7 @@ FIGURES = {
     "docs/operating.md": {
         f"waits for {preflight.STARTING_SECONDS:g} seconds",
         f"accepts connections for {server.LINGER_SECONDS:g} more seconds",
+        f"One owner gets {writelog.MOST_OF_OWNER} such lines a minute, and all owners together {writelog.MOST}",
     },
     "docs/guarantees-and-limits.md": {
         f"the first {reader.MAX_SECRETS} pull secrets of an account",
@@ -201,6 +202,7 @@ FIGURES = {
         f"more than {refresh.MAX_OUTAGE_BACKOFF_SECONDS * refresh.RETRIES_PER_SECOND:g} failing namespaces",
         f"{refresh.RETRIES_PER_SECOND} per second",
         f"intervals of up to {refresh.MAX_BACKOFF_SECONDS:g} seconds",
+        f"those of one owner make {writelog.MOST_OF_OWNER} log lines a minute, and those of all owners {writelog.MOST}",
         f"{events.BURST} notices are written at once and {60 / events.PACE.total_seconds():g} per minute",
     },
     "docs/threat-model.md": {

@@ -41,7 +41,11 @@ class NamespaceUnknown(PullsecretError):
 
 
 class WriteConflict(PullsecretError):
-    """Another client wrote first, or owns a field: read the Secret and plan again."""
+    """Another client wrote first, or owns a field: read the Secret and plan again. `by`: who, if it is known."""
+
+    def __init__(self, message: str = "", *, by: str = "") -> None:
+        super().__init__(message)
+        self.by = by
 
 
 class WriteDenied(PullsecretError):

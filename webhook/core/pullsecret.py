@@ -78,13 +78,37 @@ class Leave:
     problem: bool = False
 
 
+Cause = Literal["created", "changed", "restored", "owner changed", "found different"]
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
-    """`over` None: create. `in_place`: apply onto `over`; else `over` is deleted first, so that the UID changes."""
+    """`over` None: create. `in_place`: apply onto `over`; else `over` is deleted first, so that the UID changes.
+    `digest`: what that of the Secret is to become.
+    """
 
     body: Mapping[str, Any] = field(repr=False)
     over: ExistingSecret | None = None
     in_place: bool = False
+    digest: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def owner(self) -> str:
+        return str(self.body["metadata"]["annotations"][OWNER])
+
+    def cause(self, right: bytes | None) -> Cause:
+        """Why it is written. `right`: the digest of the last right Secret here; None: none was seen right.
+
+        If it is to become what was right before, somebody else changed or deleted it. Without that knowledge, as after
+        a start, it cannot be told whether the credentials changed or the Secret did.
+        """
+        if right is not None and right == self.digest:
+            return "restored"
+        if self.over is None:
+            return "created"
+        if self.over.owner != self.owner:
+            return "owner changed"
+        return "found different" if right is None else "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,12 +281,13 @@ class Planner:
         body = self.body(namespace, items)
         if len(body["data"][DOCKERCONFIG_KEY]) > MAX_DATA_BYTES * 4 // 3:  # of base64
             return Leave(TOO_LARGE, problem=True) if same or existing is None else Delete(existing, TOO_LARGE)
+        digest = self.digest(body)
         if existing is None:
-            return Write(body)
+            return Write(body, digest=digest)
         in_place = same and existing.dockerconfig and not existing.immutable and not existing.terminating
-        if in_place and existing.digest == self.digest(body):
+        if in_place and existing.digest == digest:
             return Leave()
-        return Write(body, existing, in_place)
+        return Write(body, existing, in_place, digest)
 
     def body(self, namespace: Namespace, items: Sequence[Credential]) -> dict[str, Any]:
         """The whole Secret as it is applied.

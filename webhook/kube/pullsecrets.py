@@ -9,6 +9,7 @@ import msgspec
 from webhook.core.errors import WriteConflict, WriteDenied, WriteRefused
 from webhook.core.names import MANAGER
 from webhook.core.pullsecret import ExistingSecret
+from webhook.core.shown import some
 from webhook.core.wire import Unreadable
 from webhook.fairness import yield_to_reviews
 from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, SecretObject, decode
@@ -16,6 +17,9 @@ from webhook.kube.reader import Reader
 
 _BY_RBAC = re.compile(r'" cannot [a-z]+ resource "')
 """In the API server's message when it knows no role that allows a call. It may have just started, and read none yet."""
+
+_CONFLICT = re.compile(r'conflicts? with "([^"]{1,128})"')
+"""In its message when others manage fields that we apply."""
 
 _SECRET = msgspec.json.Decoder(SecretObject)
 
@@ -79,7 +83,7 @@ def _meaning(e: ClusterError) -> WriteConflict | WriteDenied | WriteRefused:
         return WriteDenied("denied by an admission policy")
     replaced = e.status == 422 and "metadata.uid" in e.message  # another object is where the one was that we knew
     if e.status == 409 or replaced:
-        return WriteConflict("conflict")
+        return WriteConflict("conflict", by=some(list(dict.fromkeys(_CONFLICT.findall(e.message)))))
     if e.status == 403 and "exceeded quota" in e.message:
         return WriteRefused("a quota of the namespace forbids it")
     if e.status == 403 and "because it is being terminated" in e.message:
