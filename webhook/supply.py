@@ -240,6 +240,8 @@ class Supply:
         self.state.pull_secrets.answered(name, ours, asked)
         self._right[name] = step.digest
         self.writes.wrote(self.planner.name, ours, cause, by if cause == "restored" else "")
+        if cause == "changed":
+            self.record(step.news())
 
     async def _delete(self, name: str, over: ExistingSecret, why: str) -> None:
         if not over.terminating:

@@ -201,6 +201,7 @@ def test_edited_and_deleted_secrets_are_restored(cluster: ControlPlane, webhook:
     stands(cluster, name, token, within=10)
     give(cluster, owner, new := planted.token())
     stands(cluster, name, new, within=10)
+    until(lambda: "PullSecretUpdated" in reasons(cluster, name), "an Event about the new token", within=5)
     created, edited, deleted, changed = writes(webhook, name)
     assert [line["why"] for line in (created, edited, deleted, changed)] == ["created", *["restored"] * 2, "changed"]
     assert edited["by"].startswith("python")  # the field manager, from the user agent of this test

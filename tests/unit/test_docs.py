@@ -185,6 +185,7 @@ FIGURES = {
     "docs/operating.md": {
         f"waits for {preflight.STARTING_SECONDS:g} seconds",
         f"accepts connections for {server.LINGER_SECONDS:g} more seconds",
+        f"at most {events.NEWS_BURST} at once and {60 / events.NEWS_PACE.total_seconds():g} per minute",
         f"One owner gets {writelog.MOST_OF_OWNER} such lines a minute, and all owners together {writelog.MOST}",
     },
     "docs/guarantees-and-limits.md": {
@@ -202,6 +203,8 @@ FIGURES = {
         f"more than {refresh.MAX_OUTAGE_BACKOFF_SECONDS * refresh.RETRIES_PER_SECOND:g} failing namespaces",
         f"{refresh.RETRIES_PER_SECOND} per second",
         f"intervals of up to {refresh.MAX_BACKOFF_SECONDS:g} seconds",
+        f"{events.NEWS_BURST} are told in an Event `PullSecretUpdated` at once",
+        f"and {60 / events.NEWS_PACE.total_seconds():g} per minute after that, by each replica",
         f"those of one owner make {writelog.MOST_OF_OWNER} log lines a minute, and those of all owners {writelog.MOST}",
         f"{events.BURST} notices are written at once and {60 / events.PACE.total_seconds():g} per minute",
     },

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from support import planted
 from support.replicas import World, settled
 from support.simulated import KEY, NAMESPACE, OWNER, Stepping, dockerconfig
-from webhook.core.pullsecret import WITHDRAWN, ExistingSecret
+from webhook.core.pullsecret import UPDATED, WITHDRAWN, ExistingSecret
 from webhook.writelog import DELETED, MOST, MOST_OF_OWNER, SECONDS, WRITTEN, WriteLog
 
 DISABLED = {OWNER: "alice", "pullsecret-webhook/inject": "disabled"}
@@ -35,10 +35,10 @@ def deletes(world: World) -> None:
     world.server.delete_secret()
 
 
-def rotates(world: World) -> None:
-    token = f"alice-{planted.token()}"
-    world.tokens[token] = "alice"
-    world.server.set_source("alice", dockerconfig(token))
+def rotates(world: World, owner: str = "alice") -> None:
+    token = f"{owner}-{planted.token()}"
+    world.tokens[token] = owner
+    world.server.set_source(owner, dockerconfig(token))
 
 
 def edits(path: tuple[str, ...], value: Any) -> Callable[[World], None]:
@@ -89,6 +89,20 @@ def test_a_line_says_where_whose_which_and_why() -> None:
 def test_why(change: Callable[[World], object], expected: list[tuple[str, str, str, str]]) -> None:
     with settled("A") as world:
         assert short(world, change) == expected
+
+
+def test_of_other_credentials_the_tenant_is_told() -> None:
+    """Not of a Secret that is created, restored or deleted and created."""
+    with settled("A") as world:
+        told = world.replicas[0].said
+        for change in (deletes, edits(("data", KEY), dockerconfig("the tenant's")), labels({OWNER: "bob"})):
+            lines(world, change)
+        assert [notice for notice in told if notice.reason == UPDATED] == []
+        rotates(world, "bob")
+        world.all_is_told()
+        (notice,) = [notice for notice in told if notice.reason == UPDATED]
+    assert (notice.namespace, notice.kind, notice.name, notice.type) == (NAMESPACE, "Secret", "ghcr-secret", "Normal")
+    assert notice.message == "the credentials of owner bob have changed; the Secret has them as they are now"
 
 
 def test_it_is_created_at_first_and_again_after_we_deleted_it() -> None:

@@ -18,7 +18,8 @@ class Notice:
     """`reason` as in Kubernetes Events (UpperCamelCase, a constant); `message` never holds a token.
 
     `source` and `owner`: for a notice about a source, the source's name and the one owner that it is about; empty if it
-    is about none, or about several. Each text may contain what others wrote, so all are cut here.
+    is about none, or about several. Each text may contain what others wrote, so all are cut here. `news`: what went
+    well, and has its log line already: it becomes an Event unless there is too much of it.
     """
 
     reason: str
@@ -29,6 +30,7 @@ class Notice:
     type: Literal["Warning", "Normal"] = "Warning"
     owner: str = ""
     source: str = ""
+    news: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", short(self.message, MAX_MESSAGE_BYTES))

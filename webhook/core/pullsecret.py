@@ -96,6 +96,12 @@ class Write:
     def owner(self) -> str:
         return str(self.body["metadata"]["annotations"][OWNER])
 
+    def news(self) -> Notice:
+        """For the tenant, when the credentials have changed."""
+        meta = self.body["metadata"]
+        message = f"the credentials of owner {self.owner} have changed; the Secret has them as they are now"
+        return Notice(UPDATED, message, meta["namespace"], "Secret", meta["name"], "Normal", news=True)
+
     def cause(self, right: bytes | None) -> Cause:
         """Why it is written. `right`: the digest of the last right Secret here; None: none was seen right.
 
@@ -197,6 +203,8 @@ NO_CREDENTIAL = "the owner has no credential yet"
 ALL_REFUSED = "the registries refuse all credentials of the owner; write a new one at its source"
 WITHDRAWN = "the owner has no credential for this namespace any more; private images cannot be pulled"
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
+UPDATED = "PullSecretUpdated"
+"""Reason of the notice about a pull secret with other credentials than before."""
 WITHDRAWAL = "PullSecretWithdrawn"
 """Reason of the notice about a pull secret that is deleted because its owner has no credential any more."""
 TOO_MANY_FOR_ONE, UNMATCHED, REFUSED = "CredentialLeftOut", "CredentialMatchesNothing", "CredentialRefused"

@@ -32,6 +32,8 @@ MAX_WAITING = 512
 """Events that wait to be sent."""
 BURST, PACE = 20, timedelta(seconds=10)
 """Notices of one namespace in a row; then one each pace: at most 380 in the hour that an Event lasts."""
+NEWS_BURST, NEWS_PACE = 200, timedelta(seconds=1)
+"""The same for news, of all namespaces together: a token that is new everywhere must not become thousands of Events."""
 MAX_REMEMBERED, HISTORIES = 32, 4096
 """Notices in one history; histories."""
 LEFT_OUT = "NoticesLeftOut"
@@ -46,28 +48,40 @@ def current_for(reason: str) -> timedelta:
 
 
 @dataclass(slots=True)
-class _History:
-    """What was reported for one key, by the notice's hash (keyed per process), and a token bucket for what may follow.
-
-    `tokens`: as of `at`. `left_out_at`: when it was last reported that notices are left out.
-    """
+class _Bucket:
+    """`tokens`: as of `at`."""
 
     at: datetime
-    tokens: float = BURST
+    burst: int
+    pace: timedelta
+    tokens: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = self.burst
+
+    def take_token(self, now: datetime) -> bool:
+        self.tokens = min(self.burst, self.tokens + max(0.0, (now - self.at) / self.pace))
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+@dataclass(slots=True)
+class _History:
+    """What was reported for one key, by the notice's hash (keyed per process), and what may follow.
+
+    `left_out_at`: when it was last reported that notices are left out.
+    """
+
+    bucket: _Bucket
     left_out_at: datetime | None = None
     reported: dict[int, datetime] = field(default_factory=dict)
 
     def has_current(self, notice: Notice, now: datetime) -> bool:
         last = self.reported.get(hash(notice))
         return last is not None and timedelta(0) <= now - last < current_for(notice.reason)  # clocks are set back
-
-    def take_token(self, now: datetime) -> bool:
-        self.tokens = min(BURST, self.tokens + max(0.0, (now - self.at) / PACE))
-        self.at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
 
     def remember(self, notice: Notice, now: datetime) -> None:
         self.forget(notice)
@@ -85,16 +99,21 @@ class EventRecorder:
     def __init__(self, metrics: Metrics, now: Callable[[], datetime], reporter: str, own: str) -> None:
         self._metrics, self._now, self._reporter, self._own = metrics, now, reporter, own
         self._histories: OrderedDict[LimitKey, _History] = OrderedDict()
+        self._news = _Bucket(now(), NEWS_BURST, NEWS_PACE)
         self._waiting: Fair[LimitKey, Notice] = Fair(MAX_WAITING)
         self._any_waiting = asyncio.Event()
 
     def record(self, notice: Notice) -> None:
         """Never waits, never fails. A notice that was reported and is still current is only counted."""
+        if notice.news:
+            if self._news.take_token(self._now()):
+                self._send_soon(notice)
+            return
         self._metrics.notices.labels(notice.reason).inc()
         now, history = self._now(), self._history(self._key(notice))
         if history.has_current(notice, now):
             return
-        if history.take_token(now):
+        if history.bucket.take_token(now):
             self._report(notice, history, now)
             return
         self._metrics.left_out.inc()
@@ -107,6 +126,9 @@ class EventRecorder:
         history.remember(notice, now)
         write = log.warning if notice.type == "Warning" else log.info
         write(notice.message, reason=notice.reason, about=f"{notice.kind} {notice.namespace}/{notice.name}")
+        self._send_soon(notice)
+
+    def _send_soon(self, notice: Notice) -> None:
         first = notice.namespace == self._own and not notice.owner
         if (dropped := self._waiting.put(self._key(notice), notice, first=first)) is not None:
             self._not_written(dropped[1])
@@ -117,7 +139,7 @@ class EventRecorder:
         return (notice.namespace, notice.name, notice.owner) if own else (notice.namespace, "", "")
 
     def _history(self, key: LimitKey) -> _History:
-        history = self._histories.pop(key, None) or _History(self._now())
+        history = self._histories.pop(key, None) or _History(_Bucket(self._now(), BURST, PACE))
         self._histories[key] = history
         if len(self._histories) > HISTORIES:
             self._histories.popitem(last=False)
@@ -125,7 +147,8 @@ class EventRecorder:
 
     def _not_written(self, notice: Notice) -> None:
         """It became no Event, so it is reported again the next time."""
-        self._history(self._key(notice)).forget(notice)
+        if not notice.news:
+            self._history(self._key(notice)).forget(notice)
 
     async def run(self, cluster: Cluster) -> None:
         while True:

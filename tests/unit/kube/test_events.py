@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.kube import events
 from webhook.kube.cluster import Cluster, ClusterError, is_name
-from webhook.kube.events import BURST, MAX_WAITING, PACE, EventRecorder
+from webhook.kube.events import BURST, MAX_WAITING, NEWS_BURST, NEWS_PACE, PACE, EventRecorder
 
 Lines = list[MutableMapping[str, Any]]
 FOREIGN = Notice("ForeignSecret", "a Secret of this name is foreign", "team", "Secret", "ghcr-secret")
@@ -82,6 +83,29 @@ def test_said_once_an_hour_and_always_counted(scene: Scene, said: Lines) -> None
     assert scene.counted("ForeignSecret") == 5
     assert len(scene.sent()) == 2
     assert scene.sent() == []
+
+
+def test_news_are_an_event_each_time_and_no_line(scene: Scene, said: Lines) -> None:
+    """Whoever has news writes a line of his own."""
+    for _ in range(2):
+        scene.events.record(replace(FOREIGN, reason="PullSecretUpdated", type="Normal", news=True))
+    events = scene.sent()
+    assert [(body["reason"], body["type"]) for _, _, body in events] == [("PullSecretUpdated", "Normal")] * 2
+    assert said == []
+    assert scene.counted("PullSecretUpdated") is None
+
+
+def test_too_much_news_is_left_out_and_hides_no_notice(scene: Scene, said: Lines) -> None:
+    scene.events.record(FOREIGN)
+    for number in range(20_000):
+        scene.events.record(replace(named(number), news=True))
+    scene.events.record(FOREIGN)  # is still remembered
+    assert len(said) == 1
+    assert len(scene.sent(ClusterError(0, "TimeoutError"))) == NEWS_BURST
+    scene.now += 3 * NEWS_PACE
+    for number in range(10):
+        scene.events.record(replace(named(number), news=True))
+    assert len(scene.sent()) == 3
 
 
 def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> None:
