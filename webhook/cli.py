@@ -135,9 +135,9 @@ def _status(add: AddParser) -> None:
         "or annotations: the state of its pull secret, when the next of its credentials expires, when it was written, "
         "and its registries. Below the line: what is wrong, the pods that cannot pull an image and why, and the "
         "running pods that lack the reference that one of their images needs. The state is right, wrong, none, "
-        "withdrawn, refused or unserved. None means: no credential of the owner is known, so there is nothing to "
-        "write. Withdrawn: there was one within the last hour. The command reads from the cluster and writes nothing. "
-        "It prints no token and no user name.",
+        "withdrawn, refused, unserved or unknown. None means: no credential of the owner is known, so there is nothing "
+        "to write. Withdrawn: there was one within the last hour. The command reads from the cluster and writes "
+        "nothing. What the user may not read is named in one line. It prints no token and no user name.",
         epilog=STATUS_EXIT_CODES,
     )
     status.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")

@@ -204,14 +204,21 @@ def _looking() -> Iterator[None]:
 
 @asynccontextmanager
 async def _administrator(arguments: argparse.Namespace, *, reads_only: bool = False) -> "AsyncIterator[ClusterView]":
-    from webhook.commands.cluster_view import ClusterView, deployed_config  # noqa: PLC0415
+    from webhook.commands.cluster_view import ClusterView, deployed_config, readable_config  # noqa: PLC0415
     from webhook.kube.cluster import Cluster  # noqa: PLC0415
 
     own = Path.home() / ".kube" / "config"
     kubeconfig = arguments.kubeconfig or os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
     config = reading.load(arguments.config) if arguments.config else None
     async with Cluster.connect(kubeconfig) as cluster:
-        yield ClusterView(cluster, config or await deployed_config(cluster, reads_only=reads_only))
+        if config is not None or not reads_only:
+            yield ClusterView(cluster, config or await deployed_config(cluster))
+            return
+        config, found = await readable_config(cluster)
+        view = ClusterView(cluster, config)
+        if not found:
+            view.cannot_read("the configuration, so the default values count (or name it with --config)")
+        yield view
 
 
 def uninstall(arguments: argparse.Namespace) -> int:

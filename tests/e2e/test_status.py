@@ -245,7 +245,7 @@ def test_the_configuration_is_the_one_beside_the_service_that_is_called(
         missing = command(cluster, "adopt", "--all", "--dry-run")
         cluster.api.create(config_map(NAMESPACE, owner))
         found, adopted = command(cluster, "status"), command(cluster, "adopt", "--all", "--dry-run")
-        stranger = command(cluster, "status", "--kubeconfig", str(cluster.user_kubeconfig("stranger")))
+        stranger = command(cluster, "adopt", "--all", "--kubeconfig", str(cluster.user_kubeconfig("stranger")))
         named = status(cluster, "nobody-at-all")
     finally:
         for namespace, name in (
@@ -317,7 +317,44 @@ def test_it_only_reads(cluster: ControlPlane, webhook: Webhook) -> None:
     kubeconfig = str(cluster.user_kubeconfig("onlooker"))
     assert status(cluster, "nobody-at-all", "--kubeconfig", kubeconfig).code == 0
     nobody = status(cluster, "nobody-at-all", "--kubeconfig", str(cluster.user_kubeconfig("stranger")))
-    assert (nobody.code, nobody.err) == (3, "pullsecret: namespaces cannot be listed (403 Forbidden)\n")
+    assert nobody.code == 3
+    assert nobody.err == (
+        "pullsecret: namespaces cannot be listed (403 Forbidden); name a namespace that you may read with -n\n"
+    )
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_tenant_sees_the_own_namespace(cluster: ControlPlane, webhook: Webhook, named: bool) -> None:
+    """With the usual role `edit`, and with `view`, which may not read Secrets; with and without the configuration."""
+    owner = f"tenant{next(_numbers)}"
+    token = planted.token()
+    deployed.give(cluster.api, owner, token)
+    cluster.namespace(owner, labels={OWNER: owner})
+    stands(cluster, owner, token)
+    group = "rbac.authorization.k8s.io"
+    for role in ("edit", "view"):
+        reference = {"apiGroup": group, "kind": "ClusterRole", "name": role}
+        subject = {"apiGroup": group, "kind": "User", "name": f"{owner}-{role}"}
+        binding = {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": {"name": role, "namespace": owner}}
+        cluster.api.create(binding | {"roleRef": reference, "subjects": [subject]})
+
+    def seen(role: str, *arguments: str) -> Ran:
+        words = ["-n", owner, "--kubeconfig", str(cluster.user_kubeconfig(f"{owner}-{role}")), *arguments]
+        return status(cluster, owner, *words) if named else command(cluster, "status", *words)
+
+    edits, views = seen("edit"), seen("view")
+    for ran in (edits, views):
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.startswith("with these rights not to be seen: ")
+        above = ran.out.splitlines()[0]
+        assert "source Secrets" in above
+        assert "the webhook's registration, replicas, policies" in above
+        assert ("the configuration, so the default values count" in above) is not named
+    assert re.search(rf"^{owner} +{owner} +right .* ghcr.io$", edits.out, re.MULTILINE)
+    assert re.search(rf"^{owner} +{owner} +unknown ", views.out, re.MULTILINE)
+    assert "the pull secret cannot be read with these rights" in views.out
+    assert json.loads(seen("edit", "-o", "json").out)["unread"]
+    assert seen("edit", "-n", "default").code == 3
 
 
 SPACES, OWNERS, PODS = 2000, 500, 2

@@ -3,9 +3,9 @@ name, and the source Secrets. Databases and HTTP services cannot be queried from
 """
 
 import base64
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
 from typing import TypeVar
@@ -26,7 +26,17 @@ from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.registry import DOCKER_HUB
 from webhook.core.shown import quoted, shown
 from webhook.core.wire import Unreadable
-from webhook.kube.cluster import Cluster, ClusterError, NamespaceObject, SecretMeta, SecretObject, decode, is_name
+from webhook.kube.cluster import (
+    FORBIDDEN,
+    Cluster,
+    ClusterError,
+    Forbidden,
+    NamespaceObject,
+    SecretMeta,
+    SecretObject,
+    decode,
+    is_name,
+)
 from webhook.kube.listing import listed
 from webhook.kube.ownsecret import OwnSecret
 from webhook.kube.reader import Reader
@@ -37,6 +47,9 @@ FINGERPRINT = Fingerprint(b"")
 """Without a key: fingerprints are compared within one run and never shown."""
 REGISTRATION = Tls().webhook_configuration
 """The chart's names do not depend on the name of the release."""
+_REGISTRATION_PATH = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{REGISTRATION}"
+_WHAT = f"the MutatingWebhookConfiguration {REGISTRATION}"
+_CONFIG_PATH = "/api/v1/namespaces/{}/configmaps/{}"
 USE_FLAG = "name the configuration file with --config FILE"
 T = TypeVar("T")
 SourceSecrets = Mapping[str, Mapping[str, SourceSecret]]
@@ -113,38 +126,46 @@ class _ConfigMap(msgspec.Struct):
     data: dict[str, str] | None = None
 
 
-async def deployed_config(cluster: Cluster, *, reads_only: bool = False) -> Config:
+async def deployed_config(cluster: Cluster) -> Config:
     """The configuration of the running webhook. Raises ConfigError.
 
     Its ConfigMap has the namespace and the name of the Service in the MutatingWebhookConfiguration. Only cluster
-    administrators can write the latter, but every tenant can label a ConfigMap. `reads_only`: while the registration
-    is missing, the ConfigMap of the chart's usual names will do.
+    administrators can write the latter, but every tenant can label a ConfigMap.
     """
-    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{REGISTRATION}"
-    what = f"the MutatingWebhookConfiguration {REGISTRATION}"
-    if reads_only and await _is_missing(cluster, path):
-        with suppress(ConfigError):
-            return await _config_of(cluster, Tls().service, Config().namespace)
-    registration = await _there(cluster, path, what, Registration)
+    registration = await _there(cluster, _REGISTRATION_PATH, _WHAT, Registration)
     services = {webhook.client_config.service for webhook in registration.webhooks or ()}
     if len(services) != 1 or (service := services.pop()) is None:
-        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} does not call one Service; {USE_FLAG}")
+        raise ConfigError(f"{_WHAT} does not call one Service; {USE_FLAG}")
     if not (is_name(service.namespace) and is_name(service.name)):
-        raise ConfigError(f"the MutatingWebhookConfiguration {REGISTRATION} names no Service; {USE_FLAG}")
+        raise ConfigError(f"{_WHAT} names no Service; {USE_FLAG}")
     return await _config_of(cluster, service.name, service.namespace)
 
 
-async def _is_missing(cluster: Cluster, path: str) -> bool:
+async def readable_config(cluster: Cluster) -> tuple[Config, bool]:
+    """For commands that only read: while the registration is missing, the ConfigMap of the chart's usual names will do;
+    for a user who may read neither, the default values. Returns whether it is the webhook's own. Raises ConfigError.
+    """
     try:
-        await cluster.call("GET", path, within=30.0)
-    except ClusterError as e:
-        return e.status == 404
-    return False
+        return await deployed_config(cluster), True
+    except _UnreadError as e:
+        if e.status == FORBIDDEN:
+            return Config(), False
+        if e.what != _WHAT:
+            raise
+        with suppress(ConfigError):
+            return await _config_of(cluster, Tls().service, Config().namespace), True
+        raise
+
+
+class _UnreadError(ConfigError):
+    def __init__(self, text: str, what: str, status: int) -> None:
+        super().__init__(text)
+        self.what, self.status = what, status
 
 
 async def _config_of(cluster: Cluster, name: str, namespace: str) -> Config:
     what = f"the ConfigMap {name} in namespace {namespace}"
-    path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
+    path = _CONFIG_PATH.format(namespace, name)
     data = (await _there(cluster, path, what, _ConfigMap)).data or {}
     if CONFIG_KEY not in data:
         raise ConfigError(f"{what} has no {CONFIG_KEY}; {USE_FLAG}")
@@ -156,15 +177,29 @@ async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
         return await decode(msgspec.json.Decoder(kind), await cluster.call("GET", path, within=30.0))
     except ClusterError as e:
         why = "does not exist: is the chart installed?" if e.status == 404 else f"cannot be read ({e});"
-        raise ConfigError(f"{what} {why} {USE_FLAG}") from None
+        raise _UnreadError(f"{what} {why} {USE_FLAG}", what, e.status) from None
     except Unreadable:
         raise ConfigError(f"{what} cannot be decoded; {USE_FLAG}") from None
 
 
 @dataclass(frozen=True)
 class ClusterView:
+    """`unread`: what this user may not read, told once."""
+
     cluster: Cluster
     config: Config
+    unread: dict[str, None] = field(default_factory=dict)
+
+    async def may(self, what: str, look: Awaitable[T], otherwise: T) -> T:
+        """What is left out if this user may not read it."""
+        try:
+            return await look
+        except Forbidden:
+            self.cannot_read(what)
+            return otherwise
+
+    def cannot_read(self, what: str) -> None:
+        self.unread[what] = None
 
     @property
     def reader(self) -> Reader:
@@ -208,7 +243,8 @@ class ClusterView:
         except (ClusterError, Unreadable) as e:
             if isinstance(e, ClusterError) and e.status == 404:
                 return None
-            raise PullsecretError(f"the Secret {self.config.pull_secret.name} cannot be read ({e})") from None
+            kind = Forbidden if isinstance(e, ClusterError) and e.status == FORBIDDEN else PullsecretError
+            raise kind(f"the Secret {self.config.pull_secret.name} cannot be read ({e})") from None
 
     def pull_secrets(self) -> AsyncIterator[PullSecretObject]:
         """In all namespaces."""

@@ -41,6 +41,12 @@ _ELSEWHERE: Mapping[Said, tuple[Cause, str]] = {
     Said.OTHER: ("other", "the kubelet gives another reason"),
 }
 """Where credentials play no part."""
+_BLIND: Mapping[Said, tuple[Cause, str]] = {
+    Said.UNAUTHORIZED: ("refused", "the registry refuses a credential (401)"),
+    Said.FORBIDDEN: ("denied", "the registry denies this image: the credential has no right to it, or there is none"),
+    Said.NOT_FOUND: ("not-found", "the registry says 404: there is no such image, or no right to it"),
+    Said.UNSENT: ("no-entry", "the kubelet has no credential for this image"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,8 @@ class About:
     """A namespace and its pull secret. `unserved`: why the webhook does not serve it. `entries`: registries of the
     entries in the Secret, None without a Secret; `refused`, `limited`: those that are not in it, because the registry
     refuses the owner's credential, or because it is limited to other namespaces. `unknown_owner`: that no source knows
-    the owner; `why_none`: why there is no Secret. `unparsable`: pull secrets that the kubelet cannot parse.
+    the owner; `why_none`: why there is no Secret. `unparsable`: pull secrets that the kubelet cannot parse. `blind`:
+    the Secret may not be read.
     """
 
     secret: str
@@ -61,6 +68,7 @@ class About:
     unknown_owner: str = ""
     why_none: str = ""
     unparsable: tuple[str, ...] = ()
+    blind: bool = False
 
     @property
     def credential(self) -> str:
@@ -97,7 +105,14 @@ def _why(one: Stuck, about: About) -> tuple[Cause, str]:
         return "not-served", about.unserved
     if one.opted_out:
         return "opted-out", f"its label {INJECT}: {DISABLED} opts it out"
-    return _of_secret(one, about)
+    return _of_words(one, about) if about.blind else _of_secret(one, about)
+
+
+def _of_words(one: Stuck, about: About) -> tuple[Cause, str]:
+    """Without a look at the Secret."""
+    if about.secret not in one.pull_secrets:
+        return "no-reference", f"it has no reference to {about.secret}"
+    return _BLIND.get(one.what, ("other", "the kubelet does not say why"))
 
 
 def _unreadable(one: Stuck, about: About) -> str:

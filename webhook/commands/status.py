@@ -16,9 +16,10 @@ from webhook.commands.cluster_view import FINGERPRINT, ClusterView, outlook, usa
 from webhook.commands.health import Finding
 from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
 from webhook.config.sourceconfig import SecretsSource
+from webhook.core.errors import PullsecretError
 from webhook.core.pullsecret import Namespace, Planner
 from webhook.core.shown import MAX_NAMED, cut, few, quoted, some
-from webhook.kube.cluster import AccountObject
+from webhook.kube.cluster import AccountObject, Forbidden
 from webhook.kube.listing import listed
 from webhook.kube.recent_events import recent_warnings
 
@@ -26,6 +27,8 @@ MAX_FAILING = 10
 """Images that cannot be pulled which are told of one namespace. JSON has all."""
 MAX_CELL_CHARS = 64
 """Characters of a cell of the table. JSON is not cut."""
+PULL_SECRETS, SOURCE_SECRETS = "the pull secret", "source Secrets"
+"""What a tenant may not read, perhaps."""
 _RESULTS = {"works": "works", "refused": "refused", "unknown": "not known", "unasked": "not asked"}
 Unknown = tuple[str, str]
 """A registry, and why it is not known whether a credential works there."""
@@ -33,11 +36,14 @@ Unknown = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`webhook`: is it well? `sources`: its recent warnings about sources as a whole."""
+    """`webhook`: is it well? `sources`: its recent warnings about sources as a whole. `unread`: what the user may not
+    read.
+    """
 
     lines: Sequence[Line]
     sources: Sequence[str] = ()
     webhook: Sequence[Finding] = ()
+    unread: Sequence[str] = ()
 
     @property
     def needs_a_human(self) -> bool:
@@ -49,6 +55,7 @@ class Report:
         return {
             "needs_a_human": self.needs_a_human,
             "webhook": self.webhook,
+            "unread": self.unread,
             "sources": self.sources,
             "namespaces": [{"needs_a_human": line.needs_a_human, **asdict(line)} for line in self.lines],
         }
@@ -63,45 +70,64 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
         if not space.served:
             found = await _pods(view, namespace, {namespace})
             line = unserved(space, view.why_unserved(space), found.get(namespace, Pods()), name)
-            return Report([line], webhook=webhook)
+            return Report([line], webhook=webhook, unread=_unread(view, webhook))
         spaces, mistaken = {namespace: space}, list[Namespace]()
-        secret = await view.pull_secret(namespace)
+        secret = await view.may(PULL_SECRETS, view.pull_secret(namespace), None)
         seen = {} if secret is None else {namespace: Seen.of(secret, reader, checks)}
     else:
-        spaces, mistaken = await view.served()
+        try:
+            spaces, mistaken = await view.served()
+        except Forbidden as e:
+            raise PullsecretError(f"{e}; name a namespace that you may read with -n") from None
         seen = {
             one.metadata.namespace: Seen.of(one, reader, checks)
             async for one in view.pull_secrets()
             if one.metadata.namespace in spaces
         }
-    sources = await view.source_secrets()
-    warnings = await recent_warnings(view.cluster, config, namespace, now)
+    sources = await view.may(SOURCE_SECRETS, view.source_secrets(), {})
+    warnings = await recent_warnings(view.cluster, config, namespace, now, lambda: view.cannot_read("Events"))
     found = await _pods(view, namespace, {*spaces, *(of.name for of in mistaken)})
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn)
-    judge = Judge(planner, now, warnings, asked=asked, checks=checks)
+    why_unasked = "status cannot query sources other than Secrets"
+    if SOURCE_SECRETS in view.unread:
+        asked, why_unasked = False, "an administrator can see whether the owner has a credential"
+    judge = Judge(planner, now, warnings, asked, checks, why_unasked, blind=PULL_SECRETS in view.unread)
     lines = [
         judge(of, seen.get(of.name), usable(sources, of), found.get(of.name, Pods()), outlook(sources, of))
         for of in spaces.values()
     ]
     lines += [unserved(of, "", found.get(of.name, Pods()), name) for of in mistaken]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
-    return Report(lines, () if asked else [f"{_short(one.at)} {one}" for one in newest], webhook)
+    outages = () if asked else [f"{_short(one.at)} {one}" for one in newest]
+    return Report(lines, outages, webhook, _unread(view, webhook))
+
+
+def _unread(view: ClusterView, webhook: Sequence[Finding]) -> Sequence[str]:
+    hidden = [one.part for one in webhook if one.result == "unknown"]
+    return [*view.unread, *([f"the webhook's {', '.join(hidden)}"] if hidden else [])]
 
 
 async def _pods(view: ClusterView, namespace: str | None, wanted: Container[str]) -> dict[str, Pods]:
-    found, name = await pods.read(view, namespace, wanted), view.config.pull_secret.name
+    found = await view.may("pods", pods.read(view, namespace, wanted), {})
     barring: dict[str, set[str]] = {}
     if any(one.lacking for one in found.values()):
-        path = pods.within(namespace, "serviceaccounts")
-        async for one in listed(view.cluster, "service accounts", path, AccountObject):
-            if one.metadata.namespace in found and view.reader.account(one).refuses(name):
-                barring.setdefault(one.metadata.namespace, set()).add(one.metadata.name)
+        barring = await view.may("service accounts", _barring(view, namespace, found), {})
     bad = await pods.unparsable(view, found)
     return {
         space: Pods(one.stuck, one.lacking, frozenset(barring.get(space, ())), bad.get(space, ()))
         for space, one in found.items()
     }
+
+
+async def _barring(view: ClusterView, namespace: str | None, wanted: Container[str]) -> dict[str, set[str]]:
+    """Accounts that forbid the reference, by namespace."""
+    found: dict[str, set[str]] = {}
+    path = pods.within(namespace, "serviceaccounts")
+    async for one in listed(view.cluster, "service accounts", path, AccountObject):
+        if one.metadata.namespace in wanted and view.reader.account(one).refuses(view.config.pull_secret.name):
+            found.setdefault(one.metadata.namespace, set()).add(one.metadata.name)
+    return found
 
 
 def text(report: Report) -> str:
@@ -128,6 +154,8 @@ def text(report: Report) -> str:
             )
             out += [f"  {one}" for one in notes if one]
     webhook = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]
+    if report.unread:
+        webhook.append(f"with these rights not to be seen: {'; '.join(report.unread)}; ask an administrator")
     return "\n".join([*webhook, *report.sources, *out, summary(lines)])
 
 

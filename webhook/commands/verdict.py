@@ -30,7 +30,7 @@ from webhook.core.shown import few, quoted
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
 
-State = Literal["right", "none", "withdrawn", "refused", "wrong", "unserved"]
+State = Literal["right", "none", "withdrawn", "refused", "wrong", "unserved", "unknown"]
 REFUSES = "the registry refuses the credential for"
 SPREAD = timedelta(seconds=15)
 """An Event about an owner's credentials is from the first of the owner's namespaces that has been supplied; the pull
@@ -65,7 +65,8 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Line:
     """One namespace. `state` none: no credential is known, so there is no Secret; refused: a registry refuses a
-    credential, in the Secret or left out of it. `problem`: what needs attention.
+    credential, in the Secret or left out of it; unknown: the pull secret may not be read. `problem`: what needs
+    attention.
 
     `expires`: when the next of its credentials expires; if all have expired, when the first one did. `checks`: what
     registries said about the credentials in the Secret, and about those that are left out because of it.
@@ -139,7 +140,7 @@ def _entries(credentials: Sequence[Credential], checks: Checks) -> tuple[Entry, 
 @dataclass(frozen=True)
 class Judge:
     """`asked`: are all sources Secrets? If not, the credentials of an owner are not fully known here. `checks`: what
-    registries said; None: that is not known here.
+    registries said; None: that is not known here. `blind`: the pull secrets may not be read.
     """
 
     planner: Planner
@@ -147,6 +148,8 @@ class Judge:
     warnings: RecentWarnings = field(default_factory=RecentWarnings)
     asked: bool = True
     checks: Checks | None = None
+    why_unasked: str = "status cannot query sources other than Secrets"
+    blind: bool = False
 
     def __call__(
         self,
@@ -182,6 +185,7 @@ class Judge:
             refused=tuple(c.registry for c in known.items if c.left_out) if known is not None else (),
             limited=outlook.limited,
             unknown_owner=outlook.unknown if self.asked else "",
+            blind=self.blind,
         )
 
     def _all(self, seen: Seen | None, known: Credentials | None) -> Iterable[Entry]:
@@ -212,6 +216,8 @@ class Judge:
 
     def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, *, refused: bool) -> Line:
         name, owner = namespace.name, namespace.owner
+        if self.blind:
+            return Line(name, owner, "unknown", note="the pull secret cannot be read with these rights")
         if seen is None:
             if problem := self._why_missing(namespace, known):
                 warning = self.warnings.of_namespace.get(name)
@@ -219,7 +225,7 @@ class Judge:
                 return Line(name, owner, "withdrawn" if withdrawn else "wrong", problem=problem)
             if refused:
                 return Line(name, owner, "refused", problem="there is no Secret")
-            note = "" if self.asked else "status cannot query sources other than Secrets"
+            note = "" if self.asked else self.why_unasked
             return Line(name, owner, "none", note=note)
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
         warning = self.warnings.of_namespace.get(name)

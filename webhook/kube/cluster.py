@@ -84,6 +84,13 @@ class ClusterError(PullsecretError):
         """The server's own text: to tell cases apart, never to show (it may quote what was sent)."""
 
 
+FORBIDDEN = 403
+
+
+class Forbidden(PullsecretError):
+    """RBAC does not allow this user to read something."""
+
+
 class TooLarge(ClusterError):
     """The answer is larger than allowed, and was dropped."""
 

@@ -14,7 +14,7 @@ import msgspec
 from webhook.core.errors import PullsecretError
 from webhook.core.wire import Bytes, Unreadable
 from webhook.fairness import yield_to_reviews
-from webhook.kube.cluster import METADATA_ONLY, Cluster, ClusterError, TooLarge, decode, is_name
+from webhook.kube.cluster import FORBIDDEN, METADATA_ONLY, Cluster, ClusterError, Forbidden, TooLarge, decode, is_name
 
 PAGE_SIZE = 200
 """Objects in a page, at most."""
@@ -159,7 +159,9 @@ async def listed(
     query: Mapping[str, str] | None = None,
     metadata_only: bool = False,
 ) -> AsyncIterator[T]:
-    """For commands: what can be read, and a line on stderr for each that cannot. Raises PullsecretError with `what`."""
+    """For commands: what can be read, and a line on stderr for each that cannot. Raises PullsecretError with `what`, or
+    Forbidden.
+    """
 
     def left_out(one: Unread) -> None:
         logging.getLogger(__name__).warning("left out of %s: %s", what, one)
@@ -172,4 +174,5 @@ async def listed(
             if one is not None:
                 yield one
     except ClusterError as e:
-        raise PullsecretError(f"{what} cannot be listed ({e})") from None
+        kind = Forbidden if e.status == FORBIDDEN else PullsecretError
+        raise kind(f"{what} cannot be listed ({e})") from None

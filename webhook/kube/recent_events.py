@@ -9,7 +9,7 @@ A user who may create Events in a namespace can forge the webhook's Events there
 Event that it shows, and an Event in a tenant's namespace never makes anything look better than it is.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -20,7 +20,7 @@ from webhook.config.models import Config
 from webhook.core.names import MANAGER, OWNER, SOURCE
 from webhook.core.pullsecret import REFUSED, UNUSED, WITHDRAWAL
 from webhook.core.shown import quoted
-from webhook.kube.cluster import Cluster, Object
+from webhook.kube.cluster import Cluster, Forbidden, Object
 from webhook.kube.events import LEFT_OUT, current_for
 from webhook.kube.listing import listed
 
@@ -87,11 +87,15 @@ class _Event(Object, rename="camel"):
         return (self.metadata.annotations or {}).get(key, "")
 
 
-async def recent_warnings(cluster: Cluster, config: Config, namespace: str | None, now: datetime) -> RecentWarnings:
-    """`namespace` None: of all namespaces. Events about sources are always read."""
+async def recent_warnings(
+    cluster: Cluster, config: Config, namespace: str | None, now: datetime, hidden: Callable[[], None]
+) -> RecentWarnings:
+    """`namespace` None: of all namespaces. Events about sources are always read; `hidden`: they may not be."""
     secret, service = _Object("Secret", config.pull_secret.name), _Object("Service", config.tls.service)
     found = RecentWarnings()
-    async for event, warning in _current(cluster, None if namespace is None else {namespace, config.namespace}, now):
+    spaces = None if namespace is None else {namespace, config.namespace}
+    paths = ["/api/v1/events"] if spaces is None else [f"/api/v1/namespaces/{name}/events" for name in spaces]
+    async for event, warning in _current(cluster, paths, now, hidden):
         owner, source = event.annotation(OWNER), event.annotation(SOURCE)
         in_a_source_secret = event.involved_object.kind == "Secret" and warning.reason in UNUSED
         about_sources = (
@@ -111,16 +115,18 @@ async def recent_warnings(cluster: Cluster, config: Config, namespace: str | Non
 
 
 async def _current(
-    cluster: Cluster, namespaces: set[str] | None, now: datetime
+    cluster: Cluster, paths: Sequence[str], now: datetime, hidden: Callable[[], None]
 ) -> AsyncIterator[tuple[_Event, WarningEvent]]:
     query = {"fieldSelector": f"reportingComponent={MANAGER},type=Warning"}
-    paths = ["/api/v1/events"] if namespaces is None else [f"/api/v1/namespaces/{name}/events" for name in namespaces]
     for path in paths:
-        async for event in listed(cluster, "Events", path, _Event, query=query):
-            at = event.event_time
-            if at is not None and now - at <= current_for(event.reason) + GRACE:
-                message = next(iter(event.message.splitlines()), "")
-                yield event, WarningEvent(event.metadata.namespace, at, event.reason, message)
+        try:
+            async for event in listed(cluster, "Events", path, _Event, query=query):
+                at = event.event_time
+                if at is not None and now - at <= current_for(event.reason) + GRACE:
+                    message = next(iter(event.message.splitlines()), "")
+                    yield event, WarningEvent(event.metadata.namespace, at, event.reason, message)
+        except Forbidden:
+            hidden()
 
 
 def _keep_newest(found: dict[K, WarningEvent], key: K, one: WarningEvent) -> None:
