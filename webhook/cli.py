@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 success; 1 failure while running; 2 wrong arguments, file or configuration.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for define in (_serve, _inject, _config, _try, _status, _adopt, _uninstall, _version):
+    for define in (_serve, _inject, _config, _try, _status, _explain, _adopt, _uninstall, _version):
         define(commands.add_parser)
     return parser
 
@@ -143,6 +143,34 @@ def _status(add: AddParser) -> None:
     status.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")
     _view_arguments(status)
     status.set_defaults(run=verbs.status)
+
+
+def _explain(add: AddParser) -> None:
+    explain = add("explain", help="explain one pod or one namespace, and name the next step")
+    kinds = explain.add_subparsers(metavar="KIND", required=True, dest="kind")
+    pod = kinds.add_parser(
+        "pod",
+        help="why a pod has or lacks the reference, and why it cannot pull",
+        description="Prints the owner of the pod's namespace and the rule that found it, whether the pod has the "
+        "reference to the pull secret and if not, why, its pull secrets, for each image the entries that match in the "
+        "order in which the kubelet tries them, what the kubelet says, what that means, and the one next step. Reads "
+        "only. Prints no token and no user name.",
+        epilog=f"{STATUS_EXIT_CODES} Example: pullsecret explain pod web-7d9f -n team-a",
+    )
+    pod.add_argument("name", metavar="NAME", help="the pod")
+    pod.add_argument("-n", "--namespace", required=True, metavar="NAME", help="its namespace")
+    namespace = kinds.add_parser(
+        "namespace",
+        help="the owner of a namespace, its pull secret, and its pods that cannot pull",
+        description="Prints the owner of the namespace and the rule that found it, whether the webhook serves it and "
+        "if not, why, its pull secret, its pods that cannot pull or lack the reference, and the one next step. Reads "
+        "only. Prints no token and no user name.",
+        epilog=f"{STATUS_EXIT_CODES} Example: pullsecret explain namespace team-a",
+    )
+    namespace.add_argument("name", metavar="NAME", help="the namespace")
+    for one in (pod, namespace):
+        _view_arguments(one)
+        one.set_defaults(run=verbs.explain)
 
 
 def _adopt(add: AddParser) -> None:

@@ -170,6 +170,24 @@ def status(arguments: argparse.Namespace) -> int:
     return FAILED if report.needs_a_human else OK
 
 
+def explain(arguments: argparse.Namespace) -> int:
+    from webhook.commands import explain  # noqa: PLC0415
+
+    async def run() -> explain.Explained:
+        async with _administrator(arguments, reads_only=True) as view:
+            if arguments.kind == "pod":
+                return await explain.pod(view, arguments.name, arguments.namespace, datetime.now(UTC))
+            return await explain.namespace(view, arguments.name, datetime.now(UTC))
+
+    with _looking():
+        explained = asyncio.run(run())
+    if arguments.output == "json":
+        print(json.dumps(msgspec.to_builtins(explained.document), indent=2))
+    else:
+        print(explain.text(explained))
+    return FAILED if explained.needs_a_human else OK
+
+
 def adopt(arguments: argparse.Namespace) -> int:
     from webhook.commands import adopt  # noqa: PLC0415
 

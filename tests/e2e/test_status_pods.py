@@ -51,6 +51,10 @@ class Case:
         config.write_text(json.dumps({"ownerRules": [rule]}))
         return command(self.cluster, "status", "-n", self.name, "--config", str(config), *arguments)
 
+    def explain(self, *arguments: str) -> Ran:
+        config = self.cluster.folder / "status-pods.yaml"
+        return command(self.cluster, "explain", *arguments, "--config", str(config))
+
     def told(self, cause: str, why: str, reason: str | tuple[str, ...] = ("ErrImagePull", "ImagePullBackOff")) -> None:
         """Waits until the kubelet has said it. Then `status` says why, and ends with 1."""
 
@@ -66,6 +70,11 @@ class Case:
         assert ran.code == 1
         assert "p cannot pull " in ran.out
         assert why in ran.out
+        pod, namespace = self.explain("pod", "p", "-n", self.name), self.explain("namespace", self.name)
+        assert (pod.code, namespace.code, pod.err, namespace.err) == (1, 1, "", "")
+        assert f"so: {why}" in pod.out
+        assert why in namespace.out
+        assert pod.out.splitlines()[-1].startswith("next step: ")
 
 
 @pytest.fixture
@@ -83,6 +92,41 @@ def test_the_registry_refuses_the_credential(case: Case) -> None:
     stands(case.cluster, case.name, wrong)
     case.pod(case.registry.push(f"{case.name}/app", "1"))
     case.told("refused", f"the registry refuses the credential of {case.name} for ghcr.io (401)")
+
+
+def test_a_pod_that_is_well_is_explained(case: Case) -> None:
+    token = planted.token()
+    case.known(token)
+    entries = {"ghcr.io": {"username": "x", "password": planted.token()}}
+    entries[f"ghcr.io/{case.name}"] = {"username": case.name, "password": token}
+    labels = {OWNER: case.name}
+    metadata = {"name": case.name, "namespace": deployed.NAMESPACE, "labels": labels}
+    data = {".dockerconfigjson": json.dumps({"auths": entries})}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG, "stringData": data}
+    case.cluster.api.create(secret)
+    case.namespace()
+    case.cluster.wait(lambda: case.cluster.api.get("Secret", SECRET, case.name), "the Secret is there")
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+
+    def running() -> bool:
+        found = case.cluster.api.get("Pod", "p", case.name) or {}
+        return bool(found["status"]["phase"] == "Running")
+
+    case.cluster.wait(running, "the pod runs", within=60)
+    case.status()
+    ran = case.explain("pod", "p", "-n", case.name)
+    assert (ran.code, ran.err) == (0, "")
+    assert f"owner     {case.name}, by the label {OWNER} (ownerRules[0])" in ran.out
+    assert "reference yes" in ran.out
+    assert f"entries: ghcr.io/{case.name} of {SECRET}, then ghcr.io of {SECRET}" in ran.out
+    assert ran.out.splitlines()[-1] == "next step: nothing to do"
+    whole = json.loads(case.explain("pod", "p", "-n", case.name, "-o", "json").out)
+    assert (whole["needs_a_human"], whole["next_step"], whole["reference"]) == (False, "nothing to do", True)
+    missing = case.explain("pod", "q", "-n", case.name)
+    assert (missing.code, missing.err) == (
+        3,
+        f"pullsecret: pod q in namespace {case.name} cannot be read (404 NotFound)\n",
+    )
 
 
 def test_no_entry_for_the_registry(case: Case) -> None:

@@ -207,13 +207,24 @@ class ClusterView:
 
     async def namespace(self, name: str) -> Namespace:
         """Raises PullsecretError when it does not exist."""
+        return self.reader.namespace(await self.namespace_object(name))
+
+    async def namespace_object(self, name: str) -> NamespaceObject:
         if not is_name(name):
             raise PullsecretError(f"{quoted(name)} is not a valid name of a namespace")
         try:
             raw = await self.cluster.call("GET", f"/api/v1/namespaces/{name}", within=30.0)
-            return self.reader.namespace(await decode(_NAMESPACE, raw))
+            return await decode(_NAMESPACE, raw)
         except (ClusterError, Unreadable) as e:
             raise PullsecretError(f"namespace {name} cannot be read ({e})") from None
+
+    def rule(self, seen: NamespaceObject) -> str:
+        """The owner rule that found the owner."""
+        meta = seen.metadata
+        for at, rule in enumerate(self.config.rules):
+            if rule.owner(meta.name, meta.labels or {}, meta.annotations or {}):
+                return f"the {rule.place}{rule.key and f' {rule.key}'} (ownerRules[{at}])"
+        return ""
 
     def why_unserved(self, namespace: Namespace) -> str:
         if namespace.owner is None:

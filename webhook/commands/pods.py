@@ -1,10 +1,11 @@
-"""Pods as `status` reads them: which cannot pull an image, and which lack the reference to the pull secret.
+"""Pods as `status` and `explain` read them: which cannot pull an image, and which lack the reference.
 
 Of a pod only what is shown is kept: a cluster has tens of thousands.
 """
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 
@@ -61,6 +62,7 @@ class _Spec(PodSpec):
     containers: list[_Container] | None = None
     ephemeral_containers: list[_Container] | None = None
     volumes: list[_Volume] | None = None
+    node_name: str | None = None
 
     @property
     def all_containers(self) -> list[_Container]:
@@ -109,8 +111,12 @@ class Found:
     lacking: list[Lacking] = field(default_factory=list)
 
 
+class _Meta(Meta):
+    creation_timestamp: datetime | None = None
+
+
 class Pod(msgspec.Struct):
-    metadata: Meta
+    metadata: _Meta
     spec: _Spec
     status: _Status = _Status()
 

@@ -149,8 +149,8 @@ def text(report: Report) -> str:
                 about.problem,
                 about.note,
                 *_unknown_text(about, unknown),
-                *_failing_text(about),
-                *_pods_text(about),
+                *failing_text(about),
+                *pods_text(about),
             )
             out += [f"  {one}" for one in notes if one]
     webhook = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]
@@ -200,7 +200,7 @@ def _unknown_text(line: Line, left: Counter[Unknown]) -> Sequence[str]:
     return few(texts)
 
 
-def _pods_text(line: Line) -> list[str]:
+def pods_text(line: Line) -> list[str]:
     texts = []
     if line.pods_without:
         texts.append(f"pods without the reference: {some(line.pods_without)}; create them again")
@@ -212,7 +212,7 @@ def _pods_text(line: Line) -> list[str]:
     return texts
 
 
-def _failing_text(line: Line) -> Sequence[str]:
+def failing_text(line: Line) -> Sequence[str]:
     """Once for all pods of one image and cause, as those of a Deployment are."""
     same: dict[tuple[str, str, str], list[str]] = {}
     for one in line.pods_failing:

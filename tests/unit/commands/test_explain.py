@@ -1,0 +1,122 @@
+"""What `explain` makes of one pod and one namespace. tests/e2e/test_status_pods.py has each cause on a real node."""
+
+import asyncio
+import base64
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast, get_args
+
+import msgspec
+import pytest
+
+from support import planted
+from webhook.commands import explain
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.pullcause import Cause
+from webhook.config import reading
+from webhook.kube.cluster import Cluster, ClusterError
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+ENTRY = {"name": "mutate.pullsecret-webhook.io", "clientConfig": {"url": "https://192.0.2.1", "caBundle": "eA=="}}
+Object = dict[str, Any]
+
+
+def made(name: str, **more: Any) -> Object:
+    labels = more.pop("labels", {})
+    created = more.pop("created", "2029-06-01T00:00:00Z")
+    return {"metadata": {"name": name, "namespace": "team", "labels": labels, "creationTimestamp": created}} | more
+
+
+def pull_secret(name: str, *registries: str) -> Object:
+    auths = {registry: {"username": "alice", "password": planted.token()} for registry in registries}
+    data = {".dockerconfigjson": base64.b64encode(json.dumps({"auths": auths}).encode()).decode()}
+    return made(name, type="kubernetes.io/dockerconfigjson", data=data)
+
+
+def pod(*references: str, said: str = "", **more: Any) -> Object:
+    spec: Object = {"containers": [{"name": "c", "image": "ghcr.io/alice/app:1"}], "nodeName": "n1"}
+    spec["imagePullSecrets"] = [{"name": name} for name in references]
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": said}} if said else {}
+    return made("p", spec=spec, status={"containerStatuses": [{"name": "c", "state": waiting}]}, **more)
+
+
+class Answers:
+    def __init__(self, the_pod: Object, labels: Object, *secrets: Object) -> None:
+        self.whole = {
+            "/api/v1/namespaces/team": made("team", labels=labels),
+            "/api/v1/namespaces/team/pods/p": the_pod,
+            "mutatingwebhookconfigurations/pullsecret-webhook": made(
+                "w", webhooks=[ENTRY], created="2029-07-01T00:00:00Z"
+            ),
+        } | {f"/api/v1/namespaces/team/secrets/{one['metadata']['name']}": one for one in secrets}
+        self.lists = {"/api/v1/namespaces/team/pods": [the_pod]}
+
+    async def call(self, method: str, path: str, **_: Any) -> bytes:
+        assert method == "GET"
+        for end, found in self.whole.items():
+            if path.endswith(end):
+                return msgspec.json.encode(found)
+        if "/secrets/" in path:
+            raise ClusterError(404, "NotFound")
+        return msgspec.json.encode({"metadata": {}, "items": self.lists.get(path, [])})
+
+
+OWNED = {"pullsecret-webhook/owner": "alice"}
+
+
+def explained(the_pod: Object, *secrets: Object, labels: Object = OWNED) -> explain.Explained:
+    view = ClusterView(cast(Cluster, Answers(the_pod, labels, *secrets)), reading.convert({}))
+    return asyncio.run(explain.pod(view, "p", "team", NOW))
+
+
+def test_entries_in_the_order_of_the_kubelet() -> None:
+    first, second = pull_secret("first", "ghcr.io", "quay.io"), pull_secret("second", "ghcr.io/alice", "ghcr.io")
+    found = explained(pod("first", "second", "gone"), first, second, made("opaque", type="Opaque"))
+    (image,) = found.images
+    assert image.entries == (("ghcr.io/alice", "second"), ("ghcr.io", "first"), ("ghcr.io", "second"))
+    assert dict(found.secrets)["gone"] == "is missing"
+    shown = explain.text(found)
+    assert "entries: ghcr.io/alice of second, then ghcr.io of first, then ghcr.io of second" in shown
+    assert not planted.leaks(shown + json.dumps(msgspec.to_builtins(found.document)))
+
+
+@pytest.mark.parametrize(
+    ("the_pod", "labels", "why"),
+    [
+        (pod(), OWNED, "the pod is older than the webhook's registration (2029-07-01 00:00)"),
+        (pod(created="2029-08-01T00:00:00Z"), OWNED, "the namespace had no owner, or the webhook did not answer"),
+        (pod(labels={"pullsecret-webhook/inject": "disabled"}), OWNED, "its label pullsecret-webhook/inject: disabled"),
+        (pod(), {}, "the namespace has no owner"),
+        (pod(), OWNED | {"pullsecret-webhook/inject": "disabled"}, "the namespace's label pullsecret-webhook/inject"),
+    ],
+)
+def test_why_a_pod_has_no_reference(the_pod: Object, labels: Object, why: str) -> None:
+    found = explained(the_pod, labels=labels)
+    assert found.reference is False
+    assert why in found.no_reference
+    assert f"reference no: {found.no_reference}" in explain.text(found)
+
+
+def test_the_next_step_follows_from_the_cause() -> None:
+    for said, step in (
+        ("x509: certificate is valid for *.github.io, not ghcr.io", "mend it on n1"),
+        ("no basic auth credentials", "correct the owner of the namespace, or give this owner a source Secret"),
+    ):
+        found = explained(pod("ghcr-secret", said=said))
+        assert found.next_step.startswith(step)
+        assert "  webhook   the caBundle" in explain.text(found)
+
+
+def test_a_pod_is_not_created_again_before_the_webhook_is_well() -> None:
+    credential = pull_secret("ghcr-secret", "ghcr.io")
+    credential["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
+    found = explained(pod(said="no basic auth credentials"), credential)
+    assert [one.cause for one in found.line.pods_failing] == ["no-reference"]
+    assert found.next_step.startswith("the caBundle")
+    well = replace(found, webhook=())
+    assert well.next_step == "create the pod again: kubectl delete pod p -n team, if something makes it anew"
+
+
+def test_every_cause_has_a_next_step() -> None:
+    assert {*explain.NEXT} | {"no-reference", "no-secret"} == {*get_args(Cause)}

@@ -1,0 +1,274 @@
+"""`pullsecret explain`: what the webhook makes of one namespace or one pod, and the one next step."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from webhook.commands import status
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.pods import Pod
+from webhook.commands.pullcause import Cause, FailingPod
+from webhook.commands.verdict import Line
+from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, of_kubelet, parse, parse_dockercfg
+from webhook.core.errors import PullsecretError
+from webhook.core.names import DISABLED, DOCKERCFG_KEY, DOCKERCFG_TYPE, DOCKERCONFIG_KEY, INJECT, MIRROR, NAMESPACES
+from webhook.core.registry import matching, repository
+from webhook.core.shown import command, quoted, some
+from webhook.core.wire import Unreadable
+from webhook.kube.cluster import FORBIDDEN, ClusterError, Forbidden, SecretObject, decode, is_name
+
+MAX_SECRETS = 20
+"""Pull secrets of a pod that are read."""
+MAX_SAID = 500
+"""Characters of the kubelet's words."""
+_POD, _SECRET = msgspec.json.Decoder(Pod), msgspec.json.Decoder(SecretObject)
+
+
+class _Created(msgspec.Struct, rename="camel"):
+    creation_timestamp: datetime | None = None
+
+
+class _Registration(msgspec.Struct):
+    metadata: _Created
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`entries`: those that match, in the order in which the kubelet tries them: registry and Secret."""
+
+    image: str
+    entries: tuple[tuple[str, str], ...]
+    failing: tuple[FailingPod, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """`rule`: how the owner was found; `unserved`: why the webhook leaves the namespace alone; `webhook`: what is wrong
+    with it. Of a pod: `reference`, has it the reference, and `no_reference`, why not; `secrets`: its pull secrets, and
+    what the kubelet makes of each.
+    """
+
+    line: Line
+    rule: str
+    unserved: str
+    webhook: Sequence[str]
+    unread: Sequence[str]
+    pod: str | None = None
+    created: datetime | None = None
+    node: str = ""
+    reference: bool | None = None
+    no_reference: str = ""
+    secrets: tuple[tuple[str, str], ...] = ()
+    images: tuple[Image, ...] = ()
+    pull_secret: str = ""
+
+    @property
+    def needs_a_human(self) -> bool:
+        """A pod without the reference needs none if no credential is for its images."""
+        line = self.line
+        of_pod = any(one.failing for one in self.images) or self.pod in (*line.pods_without, *line.pods_barred)
+        return bool(self.webhook or line.problem) or (line.needs_a_human if self.pod is None else of_pod)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"needs_a_human": self.needs_a_human, "next_step": self.next_step, **asdict(self)}
+
+    @property
+    def next_step(self) -> str:
+        failing = [one for image in self.images for one in image.failing] if self.pod else [*self.line.pods_failing]
+        lacks = self.pod in (*self.line.pods_without, *self.line.pods_barred)
+        if self.webhook and (lacks or not failing or failing[0].cause == "no-reference"):
+            return self.webhook[0]  # a pod that is created again before that is mended lacks the reference again
+        if failing:
+            return self._after(failing[0])
+        return self._again(self.pod or "") if lacks else self.line.problem or "nothing to do"
+
+    def _again(self, pod: str) -> str:
+        if pod in self.line.pods_barred:
+            return f"add {self.pull_secret} to the imagePullSecrets of its service account, then create the pod again"
+        told = command("kubectl delete pod {} -n {}", pod, self.line.namespace)
+        return f"create the pod again{told and f': {told}, if something makes it anew'}"
+
+    def _after(self, one: FailingPod) -> str:
+        if one.cause == "no-reference":
+            return self._again(one.pod)
+        if one.cause == "no-secret":
+            return one.why
+        words = NEXT[one.cause]
+        return words.format(host=quoted(repository(one.image).partition("/")[0]), node=quoted(self.node or "its node"))
+
+
+_NODE = "mend it on {node}: the kubelet pulls with the node's resolver, routes and certificates, not with those of pods"
+NEXT: dict[Cause, str] = {
+    "unreadable-secret": "repair or remove that Secret; the kubelet then tries again by itself",
+    "invalid-name": "correct the name of the image",
+    "address": _NODE,
+    "certificate": _NODE,
+    "connection": _NODE,
+    "rate-limit": "wait, or give the owner a credential for {host}: registries allow more to those who log in",
+    "registry-fails": "wait, or ask those who run {host}",
+    "not-served": f"give the namespace an owner, or end what leaves it out ({INJECT}, excludedNamespaces)",
+    "opted-out": f"remove the label {INJECT} from the pod's template, then create the pod again",
+    "unknown-owner": "correct the owner of the namespace, or give this owner a source Secret",
+    "limited": f"add the namespace to the annotation {NAMESPACES} of the source Secret, or give the owner another one",
+    "no-entry": "give the owner a credential for {host}, or correct the name of the image",
+    "refused": "write a new credential at its source; the kubelet then tries again by itself",
+    "denied": "give the credential the right to read this image, or correct the name of the image",
+    "not-found": "correct the name of the image or its tag, or give the credential the right to read it",
+    "retry": "wait for the kubelet's next try",
+    "other": "read what the kubelet says",
+}
+
+
+async def namespace(view: ClusterView, name: str, now: datetime) -> Explained:
+    report = await status.run(view, name, now)
+    (line,) = report.lines
+    seen = await view.namespace(name)
+    webhook = [one.why for one in report.webhook if one.result == "wrong"]
+    return Explained(
+        line,
+        view.rule(await view.namespace_object(name)),
+        "" if seen.served else view.why_unserved(seen),
+        webhook,
+        report.unread,
+        pull_secret=view.config.pull_secret.name,
+    )
+
+
+async def pod(view: ClusterView, name: str, within: str, now: datetime) -> Explained:
+    if not (is_name(name) and is_name(within)):
+        raise PullsecretError("this is not a valid name of a pod in a namespace")
+    try:
+        raw = await view.cluster.call("GET", f"/api/v1/namespaces/{within}/pods/{name}", within=30.0)
+        seen = await decode(_POD, raw)
+    except (ClusterError, Unreadable) as e:
+        raise PullsecretError(f"pod {name} in namespace {within} cannot be read ({e})") from None
+    about = await namespace(view, within, now)
+    secrets, entries = await _secrets(view, within, seen.spec.pull_secrets)
+    failing = [one for one in about.line.pods_failing if one.pod == name]
+    images = [
+        Image(image, _in_order(entries, image), tuple(one for one in failing if one.image == image))
+        for image in dict.fromkeys([*seen.images, *(one.image for one in failing)])
+    ]
+    reference = view.config.pull_secret.name in seen.spec.pull_secrets
+    return replace(
+        about,
+        pod=name,
+        created=seen.metadata.creation_timestamp,
+        node=seen.spec.node_name or "",
+        reference=reference,
+        no_reference="" if reference else await _why_none(view, about, seen),
+        secrets=secrets,
+        images=tuple(images),
+    )
+
+
+async def _why_none(view: ClusterView, about: Explained, seen: Pod) -> str:
+    """The list of a pod is written when it is created, and never changes."""
+    if about.unserved:
+        return about.unserved
+    if seen.opted_out:
+        return f"its label {INJECT}: {DISABLED} opts it out"
+    if MIRROR in (seen.metadata.annotations or {}):
+        return "it is the mirror of a static pod, which the API server does not change"
+    if seen.metadata.name in about.line.pods_barred:
+        return f"its service account {quoted(seen.spec.service_account_name or 'default')} forbids the Secret"
+    name = view.config.tls.webhook_configuration
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
+    try:
+        registration = await decode(msgspec.json.Decoder(_Registration), await view.cluster.call("GET", path))
+    except (ClusterError, Unreadable):
+        registration = _Registration(_Created())
+    since, created = registration.metadata.creation_timestamp, seen.metadata.creation_timestamp
+    if since is not None and created is not None and created < since:
+        return f"the pod is older than the webhook's registration ({since:%Y-%m-%d %H:%M})"
+    return "when it was created, the namespace had no owner, or the webhook did not answer"
+
+
+Entries = list[tuple[str, str]]
+"""Registry and Secret."""
+
+
+async def _secrets(view: ClusterView, within: str, names: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], Entries]:
+    found, entries = list[tuple[str, str]](), Entries()
+    for name in [one for one in names if is_name(one)][:MAX_SECRETS]:
+        secret = await view.may(f"the Secret {name}", _secret(view, within, name), None)
+        if secret is None:
+            found.append((name, "cannot be read" if f"the Secret {name}" in view.unread else "is missing"))
+            continue
+        verdict = of_kubelet(secret.type, secret.data or {})
+        words = {"takes": "the kubelet takes it", "passes over": "the kubelet passes over it: it has no credentials"}
+        found.append((name, words.get(verdict, "the kubelet cannot parse it, and then tries no credential at all")))
+        if verdict == "takes":
+            entries += [(registry, name) for registry in _registries(secret)]
+    return tuple(found), entries
+
+
+async def _secret(view: ClusterView, within: str, name: str) -> SecretObject | None:
+    try:
+        return await decode(
+            _SECRET, await view.cluster.call("GET", f"/api/v1/namespaces/{within}/secrets/{name}", within=30.0)
+        )
+    except ClusterError as e:
+        if e.status == FORBIDDEN:
+            raise Forbidden(str(e)) from None
+        return None
+    except Unreadable:
+        return None
+
+
+def _registries(secret: SecretObject) -> list[str]:
+    """Of the entries that can be read."""
+    key = DOCKERCFG_KEY if secret.type == DOCKERCFG_TYPE else DOCKERCONFIG_KEY
+    try:
+        content = base64.b64decode((secret.data or {}).get(key, ""))
+        parsed = parse_dockercfg(content) if key == DOCKERCFG_KEY else parse(content, most=MAX_PARTS)
+    except (DockerConfigError, ValueError):
+        return []
+    return [*dict.fromkeys(c.registry for c in parsed.credentials)]
+
+
+def _in_order(entries: Entries, image: str) -> tuple[tuple[str, str], ...]:
+    """Longer keys first; for one key, the Secrets in the order of the pod's list."""
+    keys = matching({registry for registry, _ in entries}, image)
+    return tuple((key, secret) for key in keys for registry, secret in entries if registry == key)
+
+
+def text(explained: Explained) -> str:
+    line = explained.line
+    what = f"pod {explained.pod} in namespace {line.namespace}" if explained.pod else f"namespace {line.namespace}"
+    rows = [("webhook", one) for one in explained.webhook]
+    rows.append(("owner", f"{quoted(line.owner)}, by {explained.rule}" if line.owner else "none"))
+    rows.append(("served", f"no: {explained.unserved}" if explained.unserved else "yes"))
+    if not explained.unserved:
+        written = f", written {line.written:%Y-%m-%d %H:%M}" if line.written else ""
+        has = f"; it has {some(line.registries)}" if line.registries else ""
+        rows.append(("secret", f"{explained.pull_secret}: {line.state}{written}{has}"))
+    rows += [("", one) for one in (line.problem, line.note) if one and one != explained.unserved]
+    if explained.pod is not None:
+        created = f"created {explained.created:%Y-%m-%d %H:%M}" if explained.created else "created"
+        rows.append(("pod", f"{created}, on {quoted(explained.node) if explained.node else 'no node yet'}"))
+        rows.append(("reference", "yes" if explained.reference else f"no: {explained.no_reference}"))
+        rows += [("", f"{quoted(name)}: {words}") for name, words in explained.secrets]
+        for image in explained.images:
+            rows += _image_rows(image)
+    else:
+        rows += [("pods", one) for one in status.failing_text(line)]
+        rows += [("pods", one) for one in status.pods_text(line)]
+    if explained.unread:
+        rows.append(("not seen", f"{'; '.join(explained.unread)}; ask an administrator"))
+    return "\n".join([what, *(f"  {name:10}{value}" for name, value in rows), f"next step: {explained.next_step}"])
+
+
+def _image_rows(image: Image) -> list[tuple[str, str]]:
+    tried = ", then ".join(f"{quoted(registry)} of {quoted(secret)}" for registry, secret in image.entries)
+    rows = [("image", quoted(image.image)), ("", f"entries: {tried}" if tried else "no entry is for it")]
+    for one in image.failing:
+        rows.append(("", f"the kubelet says: {quoted(one.reason)}: {quoted(one.said, MAX_SAID)}"))
+        rows.append(("", f"so: {one.why}"))
+    return rows
