@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from webhook import accounts
 from webhook.config.models import Config
 from webhook.core.errors import NamespaceUnknown
@@ -28,13 +30,18 @@ USELESS = (
     f"private images cannot be pulled with it: {FOREIGN}, and the kubelet takes nothing from it; rename or delete it"
 )
 
+HAS_IT = "it has the reference already"
+NOT_HERE = "its pods get the reference, it does not (deployments: supply)"
+
 Outcome = Literal["injected", "unchanged", "not_served", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
+    """`why`: the reason of this outcome, for the log; empty where the outcome says it."""
+
     body: bytes
     outcome: Outcome
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,8 @@ class Admission:
     async def __call__(self, request: Request, deadline: float) -> Answer:
         """`deadline`: loop time until which to wait for the Secret. Raises NamespaceUnknown, PatchDoesNotApply."""
         pod = self._target(request)
-        if pod is None:
-            return _not_served(request)
+        if isinstance(pod, str):
+            return _not_served(request, pod)
         try:
             namespace = self._known(request.namespace) or await self.lookup.namespace_in_review(request.namespace)
         except NamespaceUnknown:
@@ -62,7 +69,7 @@ class Admission:
             namespace = Namespace(request.namespace, "", 0, "", enabled=True)
             self.later(request.namespace)
         if namespace is None or not namespace.served:
-            return _not_served(request)
+            return _not_served(request, self._why_not(namespace))
         problem = "" if request.dry_run or not namespace.uid else await self._supplied(namespace, deadline)
         account = self.state.accounts.get(account_key(request.namespace, pod.account))
         if account is None:
@@ -72,13 +79,13 @@ class Admission:
     def at_once(self, request: Request) -> Answer | None:
         """The same answer, when all that it takes is known and the Secret is right: nearly always. Else None."""
         pod = self._target(request)
-        if pod is None:
-            return _not_served(request)
+        if isinstance(pod, str):
+            return _not_served(request, pod)
         namespace = self._known(request.namespace)
         if namespace is None:
             return None
         if not namespace.served:
-            return _not_served(request)
+            return _not_served(request, self._why_not(namespace))
         account = self.state.accounts.get(account_key(request.namespace, pod.account))
         if account is None or not (request.dry_run or self.supply.is_up_to_date(namespace)):
             return None
@@ -93,30 +100,42 @@ class Admission:
             return namespace
         return None if self.state.namespaces.behind() or self.config.asked_about_owned else namespace
 
-    def _target(self, request: Request) -> Target | None:
-        """The pod or template that may get the reference; None: nothing in this review.
+    def _why_not(self, namespace: Namespace | None) -> str:
+        if namespace is None:
+            return "there is no such namespace, or it has no owner"
+        if namespace.owner is None:
+            return "the namespace has no owner"
+        return f"the namespace is {'excluded' if self.config.excluded(namespace.name) else 'opted out'}"
+
+    def _target(self, request: Request) -> Target | str:
+        """The pod or template that may get the reference; or why nothing in this review may.
 
         On an UPDATE a template gets it only if it would lose it. To introduce it would roll out what runs.
         """
         pod, name = target(request), self.config.pull_secret.name
-        if pod is None or pod.opted_out:
-            return None
+        if pod is None:
+            return "nothing in it gets the reference"
+        if pod.opted_out:
+            return "it is opted out"
         if request.operation != "CREATE" and (name not in old_names(request) or name in (pod.names or ())):
-            return None
+            return "the change takes no reference away"
         return pod
 
     def _answer(
         self, request: Request, pod: Target, namespace: Namespace, account: Account | None, problem: str
     ) -> Answer:
         if refusal := self._refusal(request, pod, namespace, account):
-            return Answer(answer(request.uid, "", [refusal]), "refused")
+            return Answer(answer(request.uid, "", [refusal]), "refused", refusal)
         addition = self._addition(pod, account)
         warnings = [f"pull secret {self.config.pull_secret.name} is not up to date yet: {problem}"] if problem else []
         existing = self.state.pull_secrets.get(namespace.name)
         warnings += pod.mistakes
         if existing is not None and not existing.ours and existing.kubelet == "passes over":
             warnings.append(self._foreign(request, namespace, USELESS))
-        return Answer(answer(request.uid, addition, warnings), "injected" if addition else "unchanged")
+        body = answer(request.uid, addition, warnings)
+        if addition:
+            return Answer(body, "injected", problem)
+        return Answer(body, "unchanged", HAS_IT if self.config.pull_secret.name in (pod.names or ()) else NOT_HERE)
 
     async def _supplied(self, namespace: Namespace, deadline: float) -> str:
         """The problem, or nothing. What is not done in time goes on in the background, without a word."""
@@ -171,5 +190,5 @@ class Admission:
         return encoded(add_references(present, list(dict.fromkeys(inherited)), pod.kind.at))
 
 
-def _not_served(request: Request) -> Answer:
-    return Answer(answer(request.uid), "not_served")
+def _not_served(request: Request, why: str) -> Answer:
+    return Answer(answer(request.uid), "not_served", why)

@@ -7,6 +7,7 @@ look alive and see no changes.
 import asyncio
 import functools
 import gc
+import logging
 import secrets
 import signal
 import socket
@@ -106,7 +107,7 @@ class App:
         self._parts = Parts(config, supply)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
         self._expiry = ExpiryNotices(state.pull_secrets, name, now, self._record, self._metrics)
-        self._mutate = Mutate(self._parts.admission, self._metrics)
+        self._mutate = Mutate(self._parts.admission, self._metrics, verbose=log.is_enabled_for(logging.DEBUG))
         self._measure()
 
     def _checked(self) -> Checker:

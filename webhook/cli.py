@@ -74,7 +74,7 @@ def _serve(add: AddParser) -> None:
         default="text" if sys.stderr.isatty() else "json",
         help="default: text on a terminal, otherwise json",
     )
-    serve.add_argument("--verbose", action="store_true", help="also log debug messages")
+    serve.add_argument("--verbose", action="store_true", help="also log each review, and what it was answered")
     serve.set_defaults(run=verbs.serve)
 
 

@@ -259,6 +259,11 @@ def test_dry_run_answers_the_same_and_writes_nothing(cluster: ControlPlane, webh
     assert names(cluster.api.create(pod(name), dry_run=True)) == [SECRET]
     assert names(cluster.api.create(deployment(name), dry_run=True)) == [SECRET]
     assert cluster.api.get("Secret", SECRET, name) == before
+    lines = [json.loads(line) for line in webhook.log.splitlines() if line.startswith("{")]
+    answered = [line for line in lines if line["event"] == "a review was answered" and f" {name}/" in line["about"]]
+    assert [(line["about"].partition(" ")[0], line["outcome"], line["dry_run"]) for line in answered] == [
+        (kind, "injected", "yes") for kind in ("Pod", "Pod", "Deployment")
+    ]
 
 
 def test_deployments_keep_their_generation(cluster: ControlPlane, webhook: Webhook) -> None:

@@ -50,11 +50,15 @@ class Annotations(msgspec.Struct, rename={"mirror": MIRROR, "inject": INJECT}):
     inject: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Metadata(msgspec.Struct):
-    """The one label and the one annotation that matter: the others, a tenant's any number, are skipped over."""
+class Metadata(msgspec.Struct, rename={"generate_name": "generateName"}):
+    """The one label and the one annotation that matter: the others, a tenant's any number, are skipped over.
+
+    `generate_name`: only for the log.
+    """
 
     labels: Labels | None = None
     annotations: Annotations | None = None
+    generate_name: msgspec.Raw = _NULL
 
 
 class PodSpec(msgspec.Struct, rename="camel"):
@@ -128,10 +132,22 @@ class Bare(msgspec.Struct):
 
 class Request(Bare, rename="camel"):
     namespace: Short = ""
+    name: Short = ""
     sub_resource: str = ""
     dry_run: bool | None = None
     object: Object | None = None
     old_object: Object | None = None
+
+    @property
+    def called(self) -> str:
+        """Its name, or the beginning of the name that it will get."""
+        metadata = self.object.metadata if self.object else None
+        if self.name or metadata is None:
+            return self.name
+        try:
+            return f"{_TEXT.decode(metadata.generate_name) or ''}..."
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return ""
 
 
 class Review(msgspec.Struct, Generic[R], rename="camel"):
@@ -141,6 +157,7 @@ class Review(msgspec.Struct, Generic[R], rename="camel"):
 
 
 _REFERENCES = msgspec.json.Decoder(list[Reference | None] | None)
+_TEXT = msgspec.json.Decoder(str | None)
 _DECODER = msgspec.json.Decoder(Review[Request])
 _ACTED_ON = {(*key, operation): kind for key, kind in KINDS.items() for operation in kind.operations}
 _BARE = msgspec.json.Decoder(Review[Bare])
@@ -187,6 +204,9 @@ def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
     if metadata is not None and metadata.annotations is not None:  # that they are there is all that counts
         metadata.annotations.mirror = metadata.annotations.mirror and ""
         metadata.annotations.inject = metadata.annotations.inject and ""
+    if metadata is not None:
+        name = metadata.generate_name
+        metadata.generate_name = msgspec.Raw(bytes(name)) if len(name) <= MAX_NAME_CHARS else _NULL
     if spec is not None:
         spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: MAX_LIST_BYTES + 1]))
         if spec.service_account_name is not None:

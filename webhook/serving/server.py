@@ -23,10 +23,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from webhook.admission import Admission
+from webhook.admission import Admission, Answer
 from webhook.core import review
 from webhook.core.errors import MalformedReview, NamespaceUnknown, PullsecretError
 from webhook.core.metrics import Metrics
+from webhook.core.shown import shown
 from webhook.core.wire import cut
 from webhook.fairness import in_steps
 from webhook.serving.fastpath import DECODED, AtOnce, ReviewProtocol
@@ -66,10 +67,12 @@ def seconds_left(query: bytes) -> float:
 
 
 class Mutate:
-    """The ASGI endpoint. `closing`: answers close their connections, so that clients go to another replica."""
+    """The ASGI endpoint. `closing`: answers close their connections, so that clients go to another replica. `verbose`:
+    each review is a log line.
+    """
 
-    def __init__(self, admission: Admission, metrics: Metrics) -> None:
-        self._admission, self._reviews = admission, metrics.reviews
+    def __init__(self, admission: Admission, metrics: Metrics, *, verbose: bool = False) -> None:
+        self._admission, self._reviews, self._verbose = admission, metrics.reviews, verbose
         self.closing = False
 
     def at_once(self, body: bytes) -> bytes | review.Request | None:
@@ -87,6 +90,8 @@ class Mutate:
             return review.detached(request)
         self._reviews.took(time.perf_counter() - began)
         self._reviews.count(answer.outcome)
+        if self._verbose:
+            _log(request, answer)
         return _OK % (len(answer.body), answer.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,6 +116,8 @@ class Mutate:
         else:
             self._reviews.took(time.perf_counter() - began)
             self._reviews.count(answer.outcome)
+            if self._verbose:
+                _log(request, answer)
             response = Response(answer.body, media_type="application/json")
         if self.closing or response.status_code == 413:
             response.headers["connection"] = "close"
@@ -118,7 +125,22 @@ class Mutate:
 
     def _problem(self, status: int, text: str, outcome: str) -> Response:
         self._reviews.count(outcome)
+        if self._verbose:
+            log.debug("a review was not answered", outcome=outcome, why=text)
         return PlainTextResponse(f"{text}\n", status)
+
+
+def _log(request: review.Request, answer: Answer) -> None:
+    rest = {"why": answer.why} if answer.why else {}
+    if request.dry_run:
+        rest["dry_run"] = "yes"
+    log.debug(
+        "a review was answered",
+        about=f"{shown(request.kind.kind)} {shown(request.namespace)}/{shown(request.called)}",
+        operation=shown(request.operation),
+        outcome=answer.outcome,
+        **rest,
+    )
 
 
 async def _decoded(body: bytes | bytearray) -> review.Request:
