@@ -140,7 +140,13 @@ def _status(add: AddParser) -> None:
         "nothing. What the user may not read is named in one line. It prints no token and no user name.",
         epilog=STATUS_EXIT_CODES,
     )
-    status.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")
+    where = status.add_mutually_exclusive_group()
+    where.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")
+    where.add_argument("-A", "--all-namespaces", action="store_true", help="all namespaces (the default)")
+    status.add_argument("--owner", metavar="NAME", help="only the namespaces of this owner")
+    status.add_argument(
+        "--problems", action="store_true", help="only namespaces that need attention; the summary counts all"
+    )
     _view_arguments(status)
     status.set_defaults(run=verbs.status)
 

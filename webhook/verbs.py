@@ -159,7 +159,8 @@ def status(arguments: argparse.Namespace) -> int:
 
     async def run() -> status.Report:
         async with _administrator(arguments, reads_only=True) as view:
-            return await status.run(view, arguments.namespace, datetime.now(UTC))
+            report = await status.run(view, arguments.namespace, datetime.now(UTC))
+            return report.of(arguments.owner, problems_only=arguments.problems)
 
     with _looking():
         report = asyncio.run(run())

@@ -106,6 +106,9 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
     )
     assert status(cluster, group, "-n", good).code == 0
     assert status(cluster, group, "-n", moved).code == 1
+    assert set(lines(status(cluster, group, "-A", "--problems", "-o", "json"))) == {ended, moved}
+    assert set(lines(status(cluster, group, "--owner", good, "-o", "json"))) == {good}
+    assert status(cluster, group, "--owner", good).code == 0
     unserved = status(cluster, group, "-n", "default")
     assert (unserved.code, "the namespace has no owner" in unserved.out) == (0, True)
 

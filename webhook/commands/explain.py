@@ -267,7 +267,10 @@ def text(explained: Explained) -> str:
 
 def _image_rows(image: Image) -> list[tuple[str, str]]:
     tried = ", then ".join(f"{quoted(registry)} of {quoted(secret)}" for registry, secret in image.entries)
-    rows = [("image", quoted(image.image)), ("", f"entries: {tried}" if tried else "no entry is for it")]
+    rows = [
+        ("image", quoted(image.image)),
+        ("", f"entries: {tried}" if tried else "its pull secrets have no entry for it"),
+    ]
     for one in image.failing:
         rows.append(("", f"the kubelet says: {quoted(one.reason)}: {quoted(one.said, MAX_SAID)}"))
         rows.append(("", f"so: {one.why}"))

@@ -7,7 +7,7 @@ webhook's recent Events.
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +44,16 @@ class Report:
     sources: Sequence[str] = ()
     webhook: Sequence[Finding] = ()
     unread: Sequence[str] = ()
+    problems_only: bool = False
+
+    def of(self, owner: str | None, *, problems_only: bool) -> "Report":
+        """`owner`: only the namespaces of this one. `problems_only`: shows only those that need attention."""
+        lines = [line for line in self.lines if owner is None or line.owner == owner]
+        return replace(self, lines=lines, problems_only=problems_only)
+
+    @property
+    def shown(self) -> Sequence[Line]:
+        return [line for line in self.lines if line.needs_a_human or not self.problems_only]
 
     @property
     def needs_a_human(self) -> bool:
@@ -57,7 +67,7 @@ class Report:
             "webhook": self.webhook,
             "unread": self.unread,
             "sources": self.sources,
-            "namespaces": [{"needs_a_human": line.needs_a_human, **asdict(line)} for line in self.lines],
+            "namespaces": [{"needs_a_human": line.needs_a_human, **asdict(line)} for line in self.shown],
         }
 
 
@@ -134,7 +144,7 @@ def text(report: Report) -> str:
     """What is wrong with the webhook itself, the warnings about sources, then the table with problems and notes below
     each row, then the summary.
     """
-    lines = report.lines
+    lines = report.shown
     rows = [("NAMESPACE", "OWNER", "SECRET", "EXPIRES", "WRITTEN", "REGISTRIES")]
     for line in lines:
         expires_at, written = _short(line.expires), _short(line.written)
@@ -156,7 +166,9 @@ def text(report: Report) -> str:
     webhook = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]
     if report.unread:
         webhook.append(f"with these rights not to be seen: {'; '.join(report.unread)}; ask an administrator")
-    return "\n".join([*webhook, *report.sources, *out, summary(lines)])
+    return "\n".join(
+        [*webhook, *report.sources, *(out if lines or not report.problems_only else ()), summary(report.lines)]
+    )
 
 
 def summary(lines: Sequence[Line]) -> str:

@@ -544,6 +544,31 @@ def test_the_table() -> None:
     ]
 
 
+def test_filters_show_less_and_the_summary_counts_all_of_the_owner() -> None:
+    lines = [
+        Line("a", "alice", "right"),
+        Line("b", "alice", "wrong", problem="the Secret is for no owner"),
+        Line("c", "bob", "wrong", problem="the Secret is for no owner"),
+        Line("d", "carol", "right"),
+    ]
+    report = Report(lines)
+
+    def rows(owner: str | None, *, problems_only: bool) -> list[str]:
+        shown_ = report.of(owner, problems_only=problems_only)
+        names = [line["namespace"] for line in shown_.document["namespaces"]]
+        assert [row.split()[0] for row in text(shown_).splitlines() if row[:1] in "abcd" and row[1] == " "] == names
+        return names
+
+    assert rows(None, problems_only=False) == ["a", "b", "c", "d"]
+    assert rows(None, problems_only=True) == ["b", "c"]
+    assert rows("alice", problems_only=False) == ["a", "b"]
+    assert rows("alice", problems_only=True) == ["b"]
+    assert text(report.of("alice", problems_only=True)).splitlines()[-1].startswith("2 namespaces: 1 right")
+    well = report.of("carol", problems_only=True)
+    assert not well.needs_a_human
+    assert text(well).splitlines() == [summary(lines[3:])]  # no table without a row
+
+
 # -- what registries said --
 
 SAID = 1893452400
