@@ -348,7 +348,7 @@ def test_a_tenant_sees_the_own_namespace(cluster: ControlPlane, webhook: Webhook
     edits, views = seen("edit"), seen("view")
     for ran in (edits, views):
         assert (ran.code, ran.err) == (0, "")
-        assert ran.out.startswith("with these rights not to be seen: ")
+        assert ran.out.startswith("could not be read: ")
         above = ran.out.splitlines()[0]
         assert "source Secrets" in above
         assert "the webhook's registration, replicas, policies" in above

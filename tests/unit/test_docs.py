@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, registryclient
+from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import pullsecret
@@ -127,6 +129,12 @@ def test_metrics_are_those_that_exist() -> None:
     section = PAGES["docs/operating.md"].partition("## Metrics")[2].partition("##")[0]
     names = re.findall(r"`(?:pullsecret_webhook|\.\.\.)_([a-z_]+?)(?:_total)?(?:\{[a-z,]+\})?`", section)
     assert sorted(names) == sorted(known)
+
+
+def test_causes_are_those_that_status_gives() -> None:
+    rows = re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|", PAGES["docs/operating.md"], re.MULTILINE)
+    told = {cause for row in rows for cause in re.findall("`(.*?)`", row)}
+    assert {*get_args(Cause)} <= told
 
 
 def test_alerts_are_those_of_the_chart() -> None:

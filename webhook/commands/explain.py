@@ -261,7 +261,7 @@ def text(explained: Explained) -> str:
         rows += [("pods", one) for one in status.failing_text(line)]
         rows += [("pods", one) for one in status.pods_text(line)]
     if explained.unread:
-        rows.append(("not seen", f"{'; '.join(explained.unread)}; ask an administrator"))
+        rows.append(("not read", f"{'; '.join(explained.unread)}; an administrator can"))
     return "\n".join([what, *(f"  {name:10}{value}" for name, value in rows), f"next step: {explained.next_step}"])
 
 

@@ -154,7 +154,8 @@ class Pod(msgspec.Struct):
     def _stuck(self, container: str, reason: str, message: str) -> Stuck:
         image = next((one.image for one in self.spec.all_containers if one.name == container), "")
         # The image of a volume is missing in all containers; which one it is stands in the message.
-        image = next((volume for volume in self.spec.image_volumes if f'"{volume}' in message), image)
+        volumes = self.spec.image_volumes
+        image = next((one for one in volumes if f'"{one}"' in message or f'"{one}:' in message), image)
         return Stuck(
             self.metadata.name,
             container,

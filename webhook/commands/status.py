@@ -165,7 +165,7 @@ def text(report: Report) -> str:
             out += [f"  {one}" for one in notes if one]
     webhook = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]
     if report.unread:
-        webhook.append(f"with these rights not to be seen: {'; '.join(report.unread)}; ask an administrator")
+        webhook.append(f"could not be read: {'; '.join(report.unread)}; an administrator can")
     return "\n".join(
         [*webhook, *report.sources, *(out if lines or not report.problems_only else ()), summary(report.lines)]
     )

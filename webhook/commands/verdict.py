@@ -172,7 +172,9 @@ class Judge:
         note = "; ".join(filter(None, (line.note, namespace.mistakes)))
         line = replace(line, note=note, checks=tuple(map(Answer.of, self._all(seen, known))))
         about = self._about(namespace, seen, known, outlook)
-        about = replace(about, why_none=line.problem or line.note, unparsable=pods.unparsable)
+        unknown = outlook.unknown if self.asked and line.state == "none" else ""
+        why_none = line.problem or line.note
+        about = replace(about, unknown_owner=unknown, why_none=why_none, unparsable=pods.unparsable)
         return _with_pods(line, pods, about, known)
 
     def _about(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, outlook: Outlook) -> About:
@@ -184,7 +186,6 @@ class Judge:
             ours=seen is None or seen.existing.ours,
             refused=tuple(c.registry for c in known.items if c.left_out) if known is not None else (),
             limited=outlook.limited,
-            unknown_owner=outlook.unknown if self.asked else "",
             blind=self.blind,
         )
 

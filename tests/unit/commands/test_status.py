@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from support import planted
 from support.writtenevents import written
 from webhook.commands import health
-from webhook.commands.cluster_view import FINGERPRINT, ClusterView, PullSecretObject
-from webhook.commands.pods import Lacking
+from webhook.commands.cluster_view import FINGERPRINT, ClusterView, Outlook, PullSecretObject
+from webhook.commands.pods import Lacking, Stuck
 from webhook.commands.status import Report, run, summary, text
 from webhook.commands.verdict import SPREAD, Judge, Line, Pods, Seen
 from webhook.config import reading
@@ -30,6 +30,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.names import CHECKS_SECRET
 from webhook.core.notice import Notice
+from webhook.core.pulls import Said
 from webhook.core.pullsecret import WITHDRAWN, Delete, ExistingSecret, Namespace, Planner, Write
 from webhook.core.registry import MAX_SAME_KEY
 from webhook.core.tokenkind import hint
@@ -346,6 +347,57 @@ def test_why_a_pod_cannot_pull_without_a_pull_secret(annotations: dict[str, str]
     (line,) = shown(lists)
     assert [one.why for one in line.pods_failing] == [why]
     assert line.needs_a_human
+
+
+def test_a_withdrawn_credential_is_told_as_withdrawn() -> None:
+    judge = replace(JUDGE, warnings=RecentWarnings(of_namespace={"team": WarningEvent("team", NOW, WITHDRAWN, "gone")}))
+    waits = Stuck("p", "c", "ghcr.io/x", "ErrImagePull", "", Said.UNSENT, ("ghcr-secret",), opted_out=False)
+    unknown = Outlook(unknown="no source Secret is for owner alice")
+    line = judge(SPACE, None, Credentials(), Pods(stuck=[waits]), unknown)
+    (one,) = line.pods_failing
+    assert (one.cause, one.why) == ("no-secret", "there is no Secret; an Event in team says: gone")
+    (one,) = JUDGE(SPACE, None, Credentials(), Pods(stuck=[waits]), unknown).pods_failing
+    assert (one.cause, one.why) == ("unknown-owner", "no source Secret is for owner alice")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "why"),
+    [
+        (Said.UNAUTHORIZED, "refused", "the registry refuses a credential (401)"),
+        (Said.UNSENT, "no-entry", "the kubelet has no credential for this image"),
+        (Said.NOTHING, "other", "the kubelet does not say why"),
+    ],
+)
+def test_of_a_pull_secret_that_may_not_be_read_nothing_is_said(said: Said, cause: str, why: str) -> None:
+    waits = Stuck("p", "c", "ghcr.io/x", "ErrImagePull", "", said, ("ghcr-secret",), opted_out=False)
+    line = replace(JUDGE, blind=True)(SPACE, None, Credentials(), Pods(stuck=[waits]))
+    assert (line.state, line.problem) == ("unknown", "")
+    (one,) = line.pods_failing
+    assert (one.cause, one.why) == (cause, why)
+
+
+def test_init_and_ephemeral_containers_and_image_volumes() -> None:
+    def waiting(name: str, message: str) -> Object:
+        return {"name": name, "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}
+
+    spec = {
+        "initContainers": [{"name": "i", "image": "a.example.com/init"}],
+        "containers": [{"name": "c", "image": "a.example.com/app"}],
+        "ephemeralContainers": [{"name": "e", "image": "a.example.com/debug"}],
+        "volumes": [{"name": "v", "image": {"reference": "a.example.com/data:1"}}, {"name": "w"}],
+    }
+    status = {
+        "initContainerStatuses": [waiting("i", "no basic auth credentials")],
+        "containerStatuses": [waiting("c", 'failed to pull and unpack image "a.example.com/data:1": EOF')],
+        "ephemeralContainerStatuses": [waiting("e", "no basic auth credentials"), {"name": "f", "state": {}}],
+    }
+    whole = {"metadata": {"name": "p", "namespace": "team"}, "spec": spec, "status": status}
+    (line,) = shown(Lists(namespaces=[TEAM], pods=[whole]))
+    assert [(one.container, one.image) for one in line.pods_failing] == [
+        ("i", "a.example.com/init"),
+        ("c", "a.example.com/data:1"),
+        ("e", "a.example.com/debug"),
+    ]
 
 
 def test_the_secret_that_the_kubelet_cannot_parse_is_named() -> None:
