@@ -59,7 +59,7 @@ def target(
     with (
         bounded(LIMIT) as box,
         deployed.running(
-            cluster, port=port, name=name, settings=settings, enter=(*box.enter, "env", *_environment())
+            cluster, port=port, name=name, settings=settings, enter=(*box.enter, "env", *_environment()), verbose=False
         ) as replica,
     ):
         yield Target(replica, box)

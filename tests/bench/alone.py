@@ -39,7 +39,7 @@ def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]
             port = free_port()
             pids[contender] = stack.enter_context(go(arena.cluster, program, port, core=SERVER)).pid
             targets[contender] = _target(port, arena.cluster.ca)
-        ours = stack.enter_context(deployed.running(arena.cluster, name="alone"))
+        ours = stack.enter_context(deployed.running(arena.cluster, name="alone", verbose=False))
         _pin(ours.child.pid)
         pids[OURS] = pids[LISTED] = ours.child.pid
         ca = published_ca(arena.cluster, arena.cluster.folder / "published.crt")

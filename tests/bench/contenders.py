@@ -83,7 +83,7 @@ def arena(folder: Path) -> Iterator[Arena]:
             if name == HANDMADE:
                 pids[PLAIN] = child.pid
                 registered.append(_registration(PLAIN, port, cluster.ca, _plain()))
-        ours = stack.enter_context(deployed.running(cluster))
+        ours = stack.enter_context(deployed.running(cluster, verbose=False))
         pids[OURS] = ours.child.pid
         for obj in (*registered, *_policy()):
             cluster.api.create(obj)

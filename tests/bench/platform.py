@@ -170,7 +170,7 @@ class Platform:
     def replica(self, name: str) -> Iterator[deployed.Webhook]:
         source: Object = {"from": "sql", "urlFile": str(self.database.url_file), "preset": "git-connections"}
         source |= {"maxAge": 86400, "listen": "pullsecret_owner_changed"}
-        with deployed.running(self.cluster, settings={"sources": [source]}, name=name) as started:
+        with deployed.running(self.cluster, settings={"sources": [source]}, name=name, verbose=False) as started:
             yield started
 
     def namespace(self, space: str) -> None:

@@ -135,18 +135,19 @@ def running(
     name: str = "webhook",
     program: tuple[str, ...] = ("-m", "webhook"),
     enter: tuple[str, ...] = (),
+    verbose: bool = True,
 ) -> Iterator[Webhook]:
     """Ready when yielded. `settings` go into its configuration file; `program`: what Python is to run; `enter`: the
-    command that runs Python somewhere, such as in a cgroup.
+    command that runs Python somewhere, such as in a cgroup; `verbose`: also log each review, which costs time.
     """
     port, metrics_port = port or free_port(), free_port()
     config = cluster.folder / f"{name}.yaml"
     own = {"address": "127.0.0.1", "port": port, "metricsPort": metrics_port}
     config.write_text(json.dumps({"server": own, "tls": {"hosts": ["127.0.0.1"]}} | (settings or {})))
     kubeconfig = cluster.service_account(NAMESPACE, account)
-    serve: list[str | Path] = [*enter, sys.executable, *program, "serve", "--verbose", "--config", config]
+    serve: list[str | Path] = [*enter, sys.executable, *program, "serve", "--config", config]
     log = cluster.folder / f"{name}.log"
-    serve += ["--kubeconfig", kubeconfig]
+    serve += ["--kubeconfig", kubeconfig, *(["--verbose"] if verbose else [])]
     with Child(name, serve, log=log, stop_signal=signal.SIGINT, env=TRUSTS_NOBODY) as child:
         replica = Webhook(child, port, metrics_port)
         child.until(replica.is_ready, "the webhook is ready", within=30)
