@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -40,9 +43,9 @@ class Case:
     def namespace(self, owner: str | None = None, **labels: str) -> None:
         self.cluster.namespace(self.name, labels={OWNER: owner or self.name} | labels)
 
-    def pod(self, image: str, **spec: Any) -> None:
+    def pod(self, image: str, labels: dict[str, str] | None = None, **spec: Any) -> None:
         spec = {"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": image}], **spec}
-        metadata = {"name": "p", "namespace": self.name}
+        metadata = {"name": "p", "namespace": self.name, "labels": labels or {}}
         self.cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 
     def status(self, *arguments: str) -> Ran:
@@ -55,8 +58,8 @@ class Case:
         config = self.cluster.folder / "status-pods.yaml"
         return command(self.cluster, "explain", *arguments, "--config", str(config))
 
-    def told(self, cause: str, why: str, reason: str | tuple[str, ...] = ("ErrImagePull", "ImagePullBackOff")) -> None:
-        """Waits until the kubelet has said it. Then `status` says why, and ends with 1."""
+    def told(self, cause: str, why: str, reason: tuple[str, ...] = ("ErrImagePull", "ImagePullBackOff")) -> None:
+        """Waits until the kubelet has said it. Then `status` says why, in words that begin so, and ends with 1."""
 
         def found() -> dict[str, Any] | None:
             (line,) = json.loads(self.status("-o", "json").out)["namespaces"]
@@ -65,7 +68,7 @@ class Case:
         one = self.cluster.wait(found, f"status gives the cause {cause}", within=60)
         assert one["pod"] == "p"
         assert one["reason"] in reason
-        assert one["why"] == why
+        assert one["why"] == why if not why.endswith(": ") else one["why"].startswith(why)
         ran = self.status()
         assert ran.code == 1
         assert "p cannot pull " in ran.out
@@ -221,7 +224,80 @@ def test_a_registry_that_is_not_reached(case: Case) -> None:
     )
 
 
-def test_a_pod_that_is_opted_out(case: Case) -> None:
+def called(node: Node, host: str, server: str) -> str:
+    """Images of this host come from there, by the certificates that the node has."""
+    folder = node.folder / "certs.d" / host
+    folder.mkdir(parents=True)
+    (folder / "hosts.toml").write_text(f'server = "{server}"\n')
+    return f"{host}/acme/app:1"
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:  # its name in the library
+            self.send_response(status)
+            self.end_headers()
+
+        do_GET = do_HEAD  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def test_a_certificate_that_the_node_does_not_trust(case: Case, node: Node) -> None:
+    case.namespace()
+    case.pod(called(node, "untrusted.test", case.registry.url))
+    case.told("certificate", "the node does not trust the certificate of the registry: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "why"),
+    [
+        (429, "rate-limit", "the registry has too many requests (429): "),
+        (503, "registry-fails", "the registry fails: "),
+        (418, "other", "the kubelet gives another reason: "),
+    ],
+)
+def test_a_registry_that_fails(case: Case, node: Node, status: int, cause: str, why: str) -> None:
+    case.namespace()
+    with answering(status) as server:
+        case.pod(called(node, f"answers-{status}.test", server))
+        case.told(cause, why)
+
+
+def test_a_name_that_the_node_cannot_resolve(case: Case) -> None:
+    case.namespace()
+    case.pod("nowhere.invalid/acme/app:1")
+    case.told("address", "the node cannot resolve the name of the registry: ")
+
+
+def test_no_secret_since_the_credential_has_expired(case: Case) -> None:
+    case.known(planted.token())
+    case.give(planted.token(), expires="2020-01-01T00:00:00Z")
+    case.namespace()
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+    case.told("no-secret", f"there is no Secret: the credential of {case.name} has expired; renew it")
+
+
+def test_a_pod_whose_own_label_opts_it_out(case: Case) -> None:
+    token = planted.token()
+    case.known(token)
+    case.give(token)
+    case.namespace()
+    stands(case.cluster, case.name, token)
+    case.pod(case.registry.push(f"{case.name}/app", "1"), labels={INJECT: "disabled"})
+    case.told("opted-out", f"its label {INJECT}: disabled opts it out")
+
+
+def test_a_pod_in_a_namespace_that_is_opted_out(case: Case) -> None:
     case.known(planted.token())
     case.namespace(**{INJECT: "disabled"})
     case.pod(case.registry.push(f"{case.name}/app", "1"))

@@ -376,6 +376,13 @@ def test_of_a_pull_secret_that_may_not_be_read_nothing_is_said(said: Said, cause
     assert (one.cause, one.why) == (cause, why)
 
 
+def test_a_secret_that_came_after_the_last_try() -> None:
+    waits = Stuck("p", "c", "ghcr.io/x", "ErrImagePull", "", Said.UNSENT, ("ghcr-secret",), opted_out=False)
+    (one,) = JUDGE(SPACE, RIGHT, GHCR, Pods(stuck=[waits])).pods_failing
+    assert one.cause == "retry"
+    assert one.why.endswith("the entry for ghcr.io matches, so the next try has one")
+
+
 def test_init_and_ephemeral_containers_and_image_volumes() -> None:
     def waiting(name: str, message: str) -> Object:
         return {"name": name, "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}
