@@ -8,6 +8,7 @@ import asyncio
 import functools
 import gc
 import logging
+import platform
 import secrets
 import signal
 import socket
@@ -15,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 
 import structlog
@@ -160,6 +162,9 @@ class App:
         """Until `web` should exit."""
         await preflight.check(self._cluster, self._config)
         tasks = [group.create_task(run) for run in (*await self._certificates(), *self._runs())]
+        # What must be fixed before that is one line alone.
+        python = platform.python_version()
+        log.info("starting", version=metadata.version("pullsecret-webhook"), python=python, **self._config.in_short)
         log.info("listening", address=self._config.server.address, port=self._config.server.port)
         try:
             await web.serve([tls])

@@ -431,7 +431,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals
     assert 'pullsecret_webhook_known_objects{resource="namespaces"} 0.0' in numbers
     lines = [json.loads(line) for line in said.splitlines()]
     events = [line["event"] for line in lines if line.get("about") != "certificate"]
-    assert events == ["listening", "synced", *(["draining"] if stop == signal.SIGTERM else []), "stopped"]
+    assert events == ["starting", "listening", "synced", *(["draining"] if stop == signal.SIGTERM else []), "stopped"]
     assert not planted.leaks(said)
 
 

@@ -12,6 +12,7 @@ from webhook.core.errors import CredentialError
 from webhook.core.names import OWNER
 from webhook.core.owner import OwnerRule, Pattern, Place
 from webhook.core.registry import asked_at, canonical_registry
+from webhook.core.shown import few, shown, some
 
 
 def _compiled(expression: str) -> re.Pattern[str]:
@@ -38,6 +39,12 @@ class _Rule(Model, frozen=True):
         if (self.prefix, self.owner, self.suffix) == ("", ".+", ""):
             return None
         return Pattern(_compiled(self.prefix), _compiled(self.owner), _compiled(rf"(?:{self.suffix})\Z"))
+
+    @property
+    def in_short(self) -> str:
+        parts = (("prefix", self.prefix), ("owner", "" if self.owner == ".+" else self.owner), ("suffix", self.suffix))
+        where = f"{self.__struct_config__.tag} {getattr(self, 'key', '')}".strip()
+        return " ".join([where, *(f"{part} {shown(text)}" for part, text in parts if text)])
 
     @property
     def rule(self) -> OwnerRule:
@@ -171,6 +178,25 @@ class Config(Model, frozen=True):
     @property
     def rules(self) -> tuple[OwnerRule, ...]:
         return tuple(rule.rule for rule in self.owner_rules)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """As metrics and notices have them: the kind of each source, and its number among those of its kind."""
+        kinds = [str(source.__struct_config__.tag) for source in self.sources]
+        numbers = [kinds[:place].count(kind) for place, kind in enumerate(kinds, 1)]
+        return tuple(kind if number == 1 else f"{kind}-{number}" for kind, number in zip(kinds, numbers, strict=True))
+
+    @property
+    def in_short(self) -> dict[str, str]:
+        """What decides most, for the log."""
+        return {
+            "owner_rules": "; ".join(few([rule.in_short for rule in self.owner_rules])),
+            "sources": some(self.source_names),
+            "excluded_namespaces": some(sorted({self.namespace, *self.excluded_namespaces})),
+            "pull_secret": self.pull_secret.name,
+            "deployments": self.deployments,
+            "check": "on" if self.check else "off",
+        }
 
     @property
     def named_registries(self) -> dict[str, Registry]:

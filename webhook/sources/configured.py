@@ -1,7 +1,6 @@
 """Builds the source from the configuration; the only module that knows all kinds."""
 
 import functools
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
@@ -28,10 +27,7 @@ def configured(
         record(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner, source=source))
 
     sources: list[tuple[str, Source]] = []
-    names = Counter[str]()
-    for model in config.sources:
-        names[kind := str(model.__struct_config__.tag)] += 1
-        name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
+    for name, model in zip(config.source_names, config.sources, strict=True):
         if isinstance(model, SecretsSource):
             secrets = SecretSource(cluster, config.namespace, changed, record, metrics, name)
             metrics.source_expired.names = functools.partial(secrets.expired, now)

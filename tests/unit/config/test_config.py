@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from webhook.config.base import END
 from webhook.config.expressions import EXPRESSION, fault
-from webhook.config.models import Config
+from webhook.config.models import AnnotationRule, Config, LabelRule, NameRule
 from webhook.config.reading import ConfigError, load, parse, schema
+from webhook.config.sourceconfig import HttpSource, SecretsSource
 from webhook.core.names import OWNER
 
 FULL = """
@@ -273,6 +274,30 @@ def test_nothing_is_long_or_takes_long_that_is_said_of_a_file(text: str, message
     assert message in said
     assert said.isprintable()
     assert len(said) < 1010
+
+
+def test_in_short() -> None:
+    assert Config().in_short == {
+        "owner_rules": "label pullsecret-webhook/owner",
+        "sources": "secrets",
+        "excluded_namespaces": "kube-node-lease, kube-public, kube-system, pullsecret-webhook",
+        "pull_secret": "ghcr-secret",
+        "deployments": "inject",
+        "check": "on",
+    }
+    rules = (
+        LabelRule(key="team", suffix="-x"),
+        NameRule(prefix="project-", owner=r"[0-9]+", suffix="-(staging|production)"),
+        AnnotationRule(key="a/b", owner="[a-z]+"),
+        NameRule(),
+    )
+    http = HttpSource(url="https://h.example.com/{owner}")
+    few = Config(owner_rules=rules, sources=(http, SecretsSource(), http), check=False).in_short
+    assert (few["sources"], few["check"]) == ("http, secrets, http-2", "off")
+    assert few["owner_rules"] == (
+        "label team suffix -x; name prefix project- owner [0-9]+ suffix -(staging|production); "
+        "annotation a/b owner [a-z]+; and 1 more"
+    )
 
 
 def test_what_looks_like_a_date_is_a_text() -> None:
