@@ -84,6 +84,8 @@ class App:
         self._config, self._cluster = config, cluster
         self._metrics, self._serving = Metrics(lines.dropped), Serving()
         self._draining = False
+        self._version = {"version": metadata.version("pullsecret-webhook"), "python": platform.python_version()}
+        self._metrics.build.labels(**self._version).set(1)
         name, fingerprint, state = config.pull_secret.name, Fingerprint(secrets.token_bytes(32)), State.empty()
         self._reader = Reader(config.rules, config.excluded, fingerprint, name)
         self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
@@ -163,8 +165,7 @@ class App:
         await preflight.check(self._cluster, self._config)
         tasks = [group.create_task(run) for run in (*await self._certificates(), *self._runs())]
         # What must be fixed before that is one line alone.
-        python = platform.python_version()
-        log.info("starting", version=metadata.version("pullsecret-webhook"), python=python, **self._config.in_short)
+        log.info("starting", **self._version, **self._config.in_short)
         log.info("listening", address=self._config.server.address, port=self._config.server.port)
         try:
             await web.serve([tls])

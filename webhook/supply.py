@@ -211,8 +211,12 @@ class Supply:
         except (WriteRefused, NamespaceUnknown) as e:
             self.metrics.writes.labels(action, type(e).__name__).inc()
             return Supplied(problem=str(e), passing=e.passing)
-        self.metrics.writes.labels(action, "ok").inc()
+        self._count(action, "ok")
         return Supplied(wrote=True)
+
+    def _count(self, action: str, result: str) -> None:
+        self.metrics.writes.labels(action, result).inc()
+        self.metrics.last_write.set(self.now().timestamp())
 
     async def _write(self, name: str, step: Write) -> bool:
         """False: something changed during the delete."""
@@ -284,7 +288,7 @@ class Supply:
                 if isinstance(again, Write) and again.in_place:
                     cause = again.cause(self._right.get(name))
                     await self._apply(name, again, seen, cause, force=True, by=conflict.by)
-                    self.metrics.writes.labels("apply", "forced").inc()
+                    self._count("apply", "forced")
                     return Supplied(wrote=True)
         except (WriteConflict, WriteDenied):
             return None

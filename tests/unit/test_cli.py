@@ -429,6 +429,8 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals
 
     assert process.returncode == 0
     assert 'pullsecret_webhook_known_objects{resource="namespaces"} 0.0' in numbers
+    assert re.search(r'pullsecret_webhook_build_info\{python="3[0-9.]+",version="[0-9.]+"\} 1.0', numbers)
+    assert "process_resident_memory_bytes" in numbers
     lines = [json.loads(line) for line in said.splitlines()]
     events = [line["event"] for line in lines if line.get("about") != "certificate"]
     assert events == ["starting", "listening", "synced", *(["draining"] if stop == signal.SIGTERM else []), "stopped"]

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from support import planted
-from support.replicas import World, settled
+from support.replicas import NOW, World, settled
 from support.simulated import KEY, NAMESPACE, OWNER, Stepping, dockerconfig
 from webhook.core.pullsecret import UPDATED, WITHDRAWN, ExistingSecret
 from webhook.writelog import DELETED, MOST, MOST_OF_OWNER, SECONDS, WRITTEN, WriteLog
@@ -103,6 +103,12 @@ def test_of_other_credentials_the_tenant_is_told() -> None:
         (notice,) = [notice for notice in told if notice.reason == UPDATED]
     assert (notice.namespace, notice.kind, notice.name, notice.type) == (NAMESPACE, "Secret", "ghcr-secret", "Normal")
     assert notice.message == "the credentials of owner bob have changed; the Secret has them as they are now"
+
+
+def test_when_it_was_last_written_is_a_number() -> None:
+    with settled("A") as world:
+        value = world.replicas[0].supply.metrics.registry.get_sample_value
+        assert value("pullsecret_webhook_last_write_timestamp_seconds") == NOW.timestamp()
 
 
 def test_it_is_created_at_first_and_again_after_we_deleted_it() -> None:

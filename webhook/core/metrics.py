@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -100,6 +100,11 @@ class Metrics:
 
     def __init__(self, dropped: Callable[[], int] = int) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.build = self._gauge("build_info", "1, with the version of the webhook and of Python", "version", "python")
+        self.last_write = self._gauge(
+            "last_write_timestamp_seconds", "When this replica last wrote or deleted a pull secret; 0: not yet"
+        )
         self.reviews = Reviews()
         self.registry.register(self.reviews)
         self.writes = self._counter("secret_writes", "Writes of pull secrets, by action and result", "action", "result")
