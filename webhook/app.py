@@ -34,7 +34,8 @@ from webhook.core.backoff import jittered
 from webhook.core.check import KEY_BYTES
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics
-from webhook.core.names import CHECKS_SECRET
+from webhook.core.names import CHECKS_SECRET, WRITE_POLICY
+from webhook.core.presence import Presence
 from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.expirynotices import ExpiryNotices
 from webhook.kube import preflight, reflector
@@ -92,6 +93,7 @@ class App:
         self._record = self._events.record
         self._source: Source = configured(config, cluster, self._changed, self._record, self._metrics, now)
         self._checker = self._checked() if config.check else None
+        self._policy = self._write_policy()
         withdrawals = Withdrawals(
             config.pull_secret.max_withdrawn, state, time.monotonic, self._record, config.namespace, config.tls.service
         )
@@ -100,7 +102,7 @@ class App:
             source=self._source,
             store=PullSecrets(cluster, self._reader, name),
             lookup=Lookup(cluster, self._reader, state),
-            policy=WritePolicy(cluster, name, config.namespace).holds,
+            policy=self._policy.holds,
             planner=Planner(name, fingerprint, config.pull_secret.when_unowned, config.pull_secret.when_withdrawn),
             now=now,
             metrics=self._metrics,
@@ -113,6 +115,22 @@ class App:
         self._expiry = ExpiryNotices(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics, verbose=log.is_enabled_for(logging.DEBUG))
         self._measure()
+
+    def _write_policy(self) -> WritePolicy:
+        presence = self._presence(
+            "WritePolicy",
+            f"the write policy {WRITE_POLICY} is no longer in force: only RBAC limits what the webhook's account "
+            "writes; look for the policy and its binding, and upgrade the release to have them again",
+            f"the write policy {WRITE_POLICY} is in force again",
+            looks=2,
+        )
+        self._metrics.write_policy.value = presence.value
+        config = self._config
+        return WritePolicy(self._cluster, config.pull_secret.name, config.namespace, presence.seen)
+
+    def _presence(self, name: str, gone: str, back: str, *, looks: int = 1) -> Presence:
+        config = self._config
+        return Presence(name, gone, back, config.namespace, config.tls.service, now, self._record, looks)
 
     def _checked(self) -> Checker:
         """From here on the source knows what registries say about its credentials."""
@@ -188,6 +206,7 @@ class App:
             self._source.run(),
             _for_ever("events", functools.partial(self._events.run, self._cluster)),
             _for_ever("expiry", self._expiry.run),
+            _for_ever("write policy", self._policy.run),
             *([_for_ever("checks", self._checker.run)] if self._checker is not None else []),
             self._begin(),
         ]

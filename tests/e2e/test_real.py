@@ -542,20 +542,25 @@ def test_whether_the_write_policy_is_in_force_is_found_out_by_trying(cluster: Co
     """Without its binding the policy stands there and holds nobody."""
     account = str(cluster.service_account(NAMESPACE, deployed.ACCOUNT))
 
+    seen: list[bool] = []
+
     async def holds() -> bool:
         async with Cluster.connect(account) as connected:
-            return await WritePolicy(connected, SECRET, NAMESPACE).holds()
+            return await WritePolicy(connected, SECRET, NAMESPACE, seen.append).holds()
 
     def in_force() -> bool:
         return asyncio.run(holds())
 
     assert in_force()
+    assert seen == [True]
+    assert "pullsecret_webhook_write_policy_in_force 1.0" in webhook.metrics()
     kind, name = "ValidatingAdmissionPolicyBinding", "pullsecret-webhook-writes"
     binding = cluster.api.get(kind, name)
     assert binding is not None
     cluster.api.delete(kind, name)
     try:
         until(lambda: not in_force(), "the policy holds nobody", within=20)
+        assert seen[-1] is False
     finally:
         cluster.api.create(binding | {"metadata": {"name": name}})
     until(in_force, "the policy holds again", within=20)

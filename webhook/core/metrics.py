@@ -53,6 +53,18 @@ class Counts(Collector):
         yield found
 
 
+class Maybe(Collector):
+    """A gauge that is absent while `value` is None: not known."""
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self._name, self._text = f"{_PREFIX}_{name}", text
+        self.value: Callable[[], float | None] = lambda: None
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(self._name, self._text, value=self.value())
+
+
 class Reviews(Collector):
     """Plain numbers, because one thread answers all reviews: the library's locks cost a tenth of a review's time."""
 
@@ -104,6 +116,9 @@ class Metrics:
         self.build = self._gauge("build_info", "1, with the version of the webhook and of Python", "version", "python")
         self.last_write = self._gauge(
             "last_write_timestamp_seconds", "When this replica last wrote or deleted a pull secret; 0: not yet"
+        )
+        self.write_policy = Maybe(
+            "write_policy_in_force", "1 if the API server holds our writes to the write policy, else 0", self.registry
         )
         self.reviews = Reviews()
         self.registry.register(self.reviews)

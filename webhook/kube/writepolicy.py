@@ -1,6 +1,7 @@
 """Is the chart's write policy in force?"""
 
 import asyncio
+from collections.abc import Callable
 
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
 from webhook.kube.cluster import Cluster, ClusterError
@@ -13,23 +14,37 @@ class WritePolicy:
     """Does the chart's write policy check our writes against the namespace's owner at that moment?
 
     A dry run of a write that it refuses shows it: a pull secret in our own namespace, which has no owner. That a policy
-    and its binding exist does not show that they are in force.
+    and its binding exist does not show that they are in force. `seen` is told of each answer.
     """
 
-    def __init__(self, cluster: Cluster, name: str, namespace: str) -> None:
-        self._cluster, self._name, self._namespace = cluster, name, namespace
+    def __init__(
+        self, cluster: Cluster, name: str, namespace: str, seen: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        self._cluster, self._name, self._namespace, self._seen = cluster, name, namespace, seen
         self._holds, self._until = False, 0.0
 
     async def holds(self) -> bool:
-        """False also without an answer. Tried now and then, and only while there is something to write."""
+        """False also without an answer. Tried now and then."""
         clock = asyncio.get_running_loop().time
         if clock() >= self._until:
             self._until = clock() + NOT_IN_FORCE_SECONDS  # other callers use the old answer meanwhile
-            self._holds = await self._refused()
+            refused = await self._refused()
+            self._holds = refused is True
             self._until = clock() + (IN_FORCE_SECONDS if self._holds else NOT_IN_FORCE_SECONDS)
+            if refused is not None:
+                self._seen(refused)
         return self._holds
 
-    async def _refused(self) -> bool:
+    async def run(self) -> None:
+        """For ever, so that it is known even while there is nothing to write."""
+        while True:
+            before, holds = self._holds, await self.holds()
+            vanished = before and not holds
+            # One that is left out on purpose is not looked for twice a minute.
+            await asyncio.sleep((NOT_IN_FORCE_SECONDS if vanished else IN_FORCE_SECONDS) + 1.0)
+
+    async def _refused(self) -> bool | None:
+        """By the policy. None: the API server gave no answer, or somebody else refused it."""
         path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._name}"
         metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
         empty = {DOCKERCONFIG_KEY: "e30="}  # {}, the least that the API server accepts
@@ -37,5 +52,6 @@ class WritePolicy:
         try:
             await self._cluster.apply(path, body, manager=MANAGER, force=True, dry_run=True)
         except ClusterError as e:
-            return e.status in (403, 422) and f"ValidatingAdmissionPolicy '{WRITE_POLICY}'" in e.message
+            by_policy = e.status in (403, 422) and f"ValidatingAdmissionPolicy '{WRITE_POLICY}'" in e.message
+            return True if by_policy else None
         return False

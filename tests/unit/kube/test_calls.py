@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from support import planted
+from support.simulated import Stepping
 from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.names import MANAGER, OWNER
 from webhook.core.owner import OwnerRule
@@ -337,8 +338,9 @@ DENIED = "... is forbidden: ValidatingAdmissionPolicy 'pullsecret-webhook-writes
     ],
 )
 def test_the_write_policy_holds_when_it_refuses(answer: object, holds: bool) -> None:
-    says = Says(answer)
-    assert asyncio.run(WritePolicy(cast(Cluster, says), "ghcr-secret", "release").holds()) is holds
+    says, seen = Says(answer), list[bool]()
+    assert asyncio.run(WritePolicy(cast(Cluster, says), "ghcr-secret", "release", seen.append).holds()) is holds
+    assert seen == ([] if isinstance(answer, ClusterError) and not holds else [holds])  # else nothing is known
     ((method, path, options),) = says.calls
     assert (method, path) == ("APPLY", "/api/v1/namespaces/release/secrets/ghcr-secret")
     assert (options["dry_run"], options["force"]) == (True, True)
@@ -360,6 +362,27 @@ def test_the_write_policy_is_asked_for_again_now_and_then(monkeypatch: pytest.Mo
     assert [asyncio.run(asked(after)) for after in (IN_FORCE_SECONDS - 1, IN_FORCE_SECONDS + 1)] == [1, 2]
     says.answer = SEEN
     assert [asyncio.run(asked(after)) for after in (NOT_IN_FORCE_SECONDS - 1, NOT_IN_FORCE_SECONDS + 1)] == [1, 2]
+
+
+def test_the_write_policy_is_looked_for_while_nothing_is_written() -> None:
+    """Soon again when it is missed, else seldom: it may be left out on purpose."""
+    says = Says(ClusterError(422, "Invalid", DENIED))
+    loop, seen = Stepping(), list[bool]()
+    task = loop.create_task(WritePolicy(cast(Cluster, says), "ghcr-secret", "release", seen.append).run())
+
+    def after() -> float:
+        before = loop.time()
+        assert loop.sleep()
+        return round(loop.time() - before)
+
+    loop.settle()
+    assert after() == IN_FORCE_SECONDS + 1
+    says.answer = SEEN
+    assert [after(), after(), after()] == [IN_FORCE_SECONDS + 1, NOT_IN_FORCE_SECONDS + 1, IN_FORCE_SECONDS + 1]
+    assert seen == [True, True, False, False, False]
+    task.cancel()
+    loop.settle()
+    loop.close()
 
 
 @pytest.mark.parametrize("answer", [{"metadata": {"labels": []}}, {"metadata": {"resourceVersion": "x"}}, []], ids=str)

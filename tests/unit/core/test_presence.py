@@ -1,0 +1,62 @@
+"""What must be there and vanishes is told, once each time, and so is its return."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from webhook.core.metrics import Metrics
+from webhook.core.notice import Notice
+from webhook.core.presence import Presence
+
+
+def scene(looks: int) -> tuple[Presence, list[Notice]]:
+    told: list[Notice] = []
+    now = datetime(2026, 11, 23, 10, 47, 1, tzinfo=UTC)
+    return Presence("Thing", "it is gone", "it is back", "release", "webhook", lambda: now, told.append, looks), told
+
+
+@pytest.mark.parametrize(
+    ("looks", "seen", "told"),
+    [
+        (1, "+-", "-"),
+        (1, "+---", "-"),
+        (1, "+--+", "-+"),
+        (1, "+-+-", "-+-"),
+        (1, "--", ""),  # it was never there
+        (1, "-+", ""),
+        (1, "-+-", "-"),
+        (2, "+-+-+", ""),
+        (2, "+--+", "-+"),
+        (2, "+---", "-"),
+        (2, "--+-", ""),
+    ],
+)
+def test_what_is_told(looks: int, seen: str, told: str) -> None:
+    presence, notices = scene(looks)
+    for one in seen:
+        presence.seen(one == "+")
+    assert [notice.reason for notice in notices] == [{"-": "ThingGone", "+": "ThingBack"}[one] for one in told]
+    assert presence.value() == float(seen[-1] == "+")
+
+
+def test_how() -> None:
+    presence, notices = scene(1)
+    for there in (True, False, True):
+        presence.seen(there)
+    gone = "it is gone (since 2026-11-23 10:47:01 UTC)"
+    assert notices == [
+        Notice("ThingGone", gone, "release", "Service", "webhook", "Warning"),
+        Notice("ThingBack", "it is back", "release", "Service", "webhook", "Normal"),
+    ]
+
+
+def test_the_metric_is_absent_until_it_is_known() -> None:
+    metrics, (presence, _) = Metrics(), scene(1)
+    metrics.write_policy.value = presence.value
+
+    def value() -> float | None:
+        return metrics.registry.get_sample_value("pullsecret_webhook_write_policy_in_force")
+
+    assert value() is None
+    presence.seen(False)
+    assert value() == 0

@@ -1,0 +1,49 @@
+"""Is something there that must be? Says when it vanishes, and when it is back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from webhook.core.notice import Notice, Record
+
+
+@dataclass
+class Presence:
+    """`name`: of the notices, `NameGone` and `NameBack`; `gone` and `back`: their messages. They are about our Service.
+    `looks`: so many in a row must find it missing.
+
+    What was never there did not vanish: the chart may leave it out, or install it after us.
+    """
+
+    name: str
+    gone: str
+    back: str
+    namespace: str
+    service: str
+    now: Callable[[], datetime]
+    record: Record
+    looks: int = 1
+    there: bool | None = None
+    """As of the last look; None: not known yet."""
+    _missed: int = 0
+    _expected: bool = False
+    _told: bool = False
+    """It is told that it is gone."""
+
+    def seen(self, there: bool) -> None:  # all that there is to tell
+        self.there = there
+        if there:
+            if self._told:
+                self.record(Notice(f"{self.name}Back", self.back, self.namespace, "Service", self.service, "Normal"))
+            self._missed, self._expected, self._told = 0, True, False
+            return
+        self._missed += 1
+        if self._expected and not self._told and self._missed >= self.looks:
+            self._told = True
+            # With the time, so that what vanishes twice within an hour is told twice.
+            message = f"{self.gone} (since {self.now():%Y-%m-%d %H:%M:%S} UTC)"
+            self.record(Notice(f"{self.name}Gone", message, self.namespace, "Service", self.service))
+
+    def value(self) -> float | None:
+        """For a metric."""
+        return None if self.there is None else float(self.there)
