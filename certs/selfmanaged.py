@@ -16,7 +16,7 @@ from datetime import datetime
 
 from certs.authority import Authority
 from certs.bundle import Bundle, Use, Write, stale, step
-from certs.errors import ApiTrouble
+from certs.errors import ApiTrouble, Conflict
 from certs.pem import readable
 from certs.ports import Published, Publisher, Store
 from certs.serving import Serving
@@ -40,6 +40,8 @@ class SelfManaged:
 
     `now`: with a time zone, if possible the API server's clock: with a wrong clock of its own, a replica would create
     certificates that the API server rejects. It is read right after an answer of the API server.
+
+    `registered` is told after each look whether the webhook configuration is there, and its `caBundle` is ours.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class SelfManaged:
         *,
         now: Callable[[], datetime],
         report: Callable[[str], None],
+        registered: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._publisher = publisher
@@ -58,6 +61,7 @@ class SelfManaged:
         self._serving = serving
         self._now = now
         self._report = report
+        self._registered = registered
         self._poked = asyncio.Event()
 
     async def start(self) -> None:
@@ -92,11 +96,23 @@ class SelfManaged:
                 continue
             self._renew(todo.bundle, published, now)
             if isinstance(todo, Use):
+                self._registered(published is not None)
                 return
             assert published
-            await self._publisher.publish(todo.bundle.ca_bundle(), over=published)
+            await self._publish(todo.bundle, published)
             self._report("the caBundle was published")
         raise ApiTrouble("another client changes the CA Secret or the caBundle as often as the webhook does")
+
+    async def _publish(self, bundle: Bundle, over: Published) -> None:
+        try:
+            await self._publisher.publish(bundle.ca_bundle(), over=over)
+        except Conflict:
+            raise
+        except ApiTrouble:
+            # During a rotation the old one still trusts the leaf that we serve.
+            issuers = readable(over.bundle)
+            self._registered(self._serving.pair is not None and any(one in issuers for one in bundle.published))
+            raise
 
     def _renew(self, bundle: Bundle, published: Published | None, now: datetime) -> None:
         """Serves a new leaf if it is time, but none that the published `caBundle` does not trust."""

@@ -128,6 +128,18 @@ class App:
         config = self._config
         return WritePolicy(self._cluster, config.pull_secret.name, config.namespace, presence.seen)
 
+    def _registration(self) -> Presence:
+        """Only where the webhook publishes its CA: otherwise RBAC does not let it read the configuration."""
+        name = f"MutatingWebhookConfiguration {self._config.tls.webhook_configuration}"
+        presence = self._presence(
+            "Registration",
+            f"{name} is gone, has no entry {self._config.tls.webhook}, or cannot get the webhook's CA: pods get no "
+            "reference to their pull secret; upgrade the release to have it again",
+            f"{name} is there again; pods created meanwhile may lack the reference, see pullsecret status",
+        )
+        self._metrics.registered.value = presence.value
+        return presence
+
     def _presence(self, name: str, gone: str, back: str, *, looks: int = 1) -> Presence:
         config = self._config
         return Presence(name, gone, back, config.namespace, config.tls.service, now, self._record, looks)
@@ -238,6 +250,7 @@ class App:
             self._serving,
             now=self._cluster.now,
             report=report,
+            registered=self._registration().seen,
         )
         return [
             _for_ever("certificates", functools.partial(self._self_managed, manager)),

@@ -409,3 +409,20 @@ def test_a_replaced_registration_has_its_bundle_again_within_seconds(cluster: Co
     assert published(cluster) == b""
     until(lambda: published(cluster) == before, "it is published again", within=5)
     deployed.wait_called(cluster.api, webhook.port, "called")
+
+
+def test_a_registration_that_vanishes_is_told_and_so_is_its_return(cluster: ControlPlane, webhook: Webhook) -> None:
+    def told(reason: str) -> bool:
+        events = cluster.api.list("Event", NAMESPACE)
+        return any(one.get("reason") == reason and one["regarding"]["kind"] == "Service" for one in events)
+
+    until(lambda: "pullsecret_webhook_registered 1.0" in webhook.metrics(), "it is known to be there", within=10)
+    deployed.unregister(cluster)
+    try:
+        until(lambda: told("RegistrationGone"), "that it is gone is told", within=10)
+        assert "pullsecret_webhook_registered 0.0" in webhook.metrics()
+    finally:
+        deployed.register(cluster, webhook.port)
+    until(lambda: told("RegistrationBack"), "that it is back is told", within=10)
+    deployed.wait_called(cluster.api, webhook.port, "called")
+    until(lambda: "pullsecret_webhook_registered 1.0" in webhook.metrics(), "it is there", within=10)

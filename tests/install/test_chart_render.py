@@ -497,6 +497,11 @@ def test_monitoring_finds_the_service(helm: Helm) -> None:
     alerts = {rule["alert"] for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]}
     always = {"PullsecretCredentialExpired", "PullsecretWebhookCertificateEnds", "PullsecretWebhookConditionsFail"}
     assert alerts >= {"PullsecretWebhookPassedBy", *always}
+    told = {"PullsecretWebhookNotRegistered", "PullsecretWritePolicyGone"}
+    assert alerts >= told
+    without = values | {"tls": {"mode": "cert-manager"}, "writePolicy": {"enabled": False}}
+    groups = one(helm.render(without), "PrometheusRule")["spec"]["groups"]
+    assert not told & {rule["alert"] for group in groups for rule in group["rules"]}
     fail = values | {"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}
     groups = one(helm.render(fail), "PrometheusRule")["spec"]["groups"]
     stopping = {rule["alert"] for group in groups for rule in group["rules"]}

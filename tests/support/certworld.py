@@ -135,6 +135,7 @@ class Replica:
     def __init__(self, api: ApiServer, skew: timedelta = timedelta()) -> None:
         self.api, self.skew = api, skew
         self.said: list[str] = []
+        self.registered: list[bool] = []
         self.serving = Shown()
         self.managed = SelfManaged(
             api,
@@ -143,6 +144,7 @@ class Replica:
             self.serving,  # type: ignore[arg-type]  # the part of it that is used
             now=lambda: self.api.time + self.skew,
             report=self.said.append,
+            registered=self.registered.append,
         )
         self.looking: types.CoroutineType[Any, Any, None] | None = None
         self.looked: datetime | None = None

@@ -120,6 +120,9 @@ class Metrics:
         self.write_policy = Maybe(
             "write_policy_in_force", "1 if the API server holds our writes to the write policy, else 0", self.registry
         )
+        self.registered = Maybe(
+            "registered", "1 if the API server calls the webhook and trusts its CA, else 0", self.registry
+        )
         self.reviews = Reviews()
         self.registry.register(self.reviews)
         self.writes = self._counter("secret_writes", "Writes of pull secrets, by action and result", "action", "result")

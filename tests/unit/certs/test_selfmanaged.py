@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from certs import selfmanaged
 from certs.authority import CA_LIFE, LEAF_LIFE, Authority
 from certs.bundle import CONFIRMED, SOAK, Bundle, Use, stale, step
-from certs.errors import ApiTrouble, NotOurs
+from certs.errors import ApiTrouble, Conflict, NotOurs
 from certs.pair import Pair
 from certs.pem import readable
 from certs.ports import Published
@@ -491,3 +491,29 @@ def test_its_repr_shows_no_key() -> None:
     replica = started(ApiServer(by_hand=True))
 
     assert "PRIVATE" not in f"{replica.managed!r}{vars(replica.managed)}{replica.said}"
+
+
+def test_it_is_told_whether_it_is_registered_with_a_ca_that_is_ours() -> None:
+    api = ApiServer()
+    replica = Replica(api)
+    replica.settle()
+    ours, api.bundle = api.bundle, None
+    replica.settle()
+    assert replica.registered == [True, False]
+    replica.registered.clear()
+
+    api.trouble["publish"] = Conflict("another replica was first")  # which says nothing
+    api.bundle = b""
+    replica.finish()
+    assert replica.registered == []
+    api.trouble["publish"] = ApiTrouble("403 Forbidden")
+    replica.finish()
+    assert replica.registered == [False]
+    assert ours
+    api.bundle = ours + b"# more than ours"  # but it trusts us
+    replica.finish()
+    assert replica.registered == [False, True]
+    api.trouble.clear()
+    replica.settle()
+    assert replica.registered[-1] is True
+    assert api.bundle == ours
