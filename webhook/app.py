@@ -109,6 +109,7 @@ class App:
             record=self._record,
             withdrawals=withdrawals,
         )
+        self._metrics.namespaces.counts = supply.standings.counts
         self._metrics.withdrawals_held.set_function(withdrawals.held)
         self._parts = Parts(config, supply)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)

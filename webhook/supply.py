@@ -15,7 +15,19 @@ from webhook.core.credential import Credentials
 from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Record
-from webhook.core.pullsecret import Cause, Delete, ExistingSecret, Leave, Namespace, Plan, Planner, Step, Write
+from webhook.core.pullsecret import (
+    STANDINGS,
+    Cause,
+    Delete,
+    ExistingSecret,
+    Leave,
+    Namespace,
+    Plan,
+    Planner,
+    Step,
+    Write,
+)
+from webhook.core.tally import Tally
 from webhook.fairness import yield_to_reviews
 from webhook.kube.lookup import Lookup
 from webhook.kube.pullsecrets import PullSecrets
@@ -75,6 +87,8 @@ class Supply:
     _up_to_date: dict[str, UpToDate] = field(init=False, default_factory=dict)
     _right: dict[str, bytes] = field(init=False, default_factory=dict)
     """By namespace: the digest of the last right Secret, to tell why it is written again."""
+    standings: Tally = field(init=False, default_factory=lambda: Tally(STANDINGS))
+    """Of served namespaces, as of the last time that they were supplied."""
 
     def is_up_to_date(self, namespace: Namespace) -> bool:
         """Is there nothing to write, as far as is known now? False also if a source must be asked first.
@@ -125,6 +139,7 @@ class Supply:
         if newest is None:
             self._up_to_date.pop(name, None)
             self._right.pop(name, None)
+            self.standings.put(name, None)
             return Plan(Leave("the namespace is gone"))
         if namespace is not None and newest.owner != namespace.owner:
             return await self.plan(name)
@@ -152,17 +167,22 @@ class Supply:
             if isinstance(step, Leave):
                 return self._supplied(name, plan, step, wrote=wrote)
             if isinstance(step, Delete) and (wait := self._seconds_held(step)):
+                self.standings.put(name, "no_credential")
                 return Supplied(wrote, digest=step.over.digest, requeue_after=wait)
             done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
             if done is None:  # something changed: plan again
                 continue
             if done.problem:
+                self.standings.put(name, "failed")
                 return done
             wrote = True
+        self.standings.put(name, "failed")
         return Supplied(wrote, "others write the pull secret at the same time")
 
     def _supplied(self, name: str, plan: Plan, step: Leave, *, wrote: bool) -> Supplied:
         namespace, existing = self.state.namespaces.get(name), self.state.pull_secrets.get(name)
+        served = namespace is not None and namespace.served and not namespace.terminating
+        self.standings.put(name, plan.standing if served else None)
         if namespace is not None and namespace.owner is not None:
             if self.withdrawals is not None and not step.why:
                 self.withdrawals.ended(namespace.owner)

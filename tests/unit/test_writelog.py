@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from support import planted
-from support.replicas import NOW, World, settled
+from support.replicas import BROKEN, NOW, World, settled
 from support.simulated import KEY, NAMESPACE, OWNER, Stepping, dockerconfig
 from webhook.core.pullsecret import UPDATED, WITHDRAWN, ExistingSecret
 from webhook.writelog import DELETED, MOST, MOST_OF_OWNER, SECONDS, WRITTEN, WriteLog
@@ -49,9 +49,13 @@ def labels(labels: dict[str, str]) -> Callable[[World], None]:
     return lambda world: world.server.label_namespace(labels)
 
 
-def is_made_anew(world: World) -> None:
+def goes(world: World) -> None:
     world.server.delete_namespace()
     world.server.finish_namespace()
+
+
+def is_made_anew(world: World) -> None:
+    goes(world)
     world.server.create_namespace({OWNER: "alice"})
 
 
@@ -109,6 +113,22 @@ def test_when_it_was_last_written_is_a_number() -> None:
     with settled("A") as world:
         value = world.replicas[0].supply.metrics.registry.get_sample_value
         assert value("pullsecret_webhook_last_write_timestamp_seconds") == NOW.timestamp()
+
+
+def test_namespaces_are_counted_by_how_they_stand() -> None:
+    with settled("A") as world:
+
+        def standing(change: Callable[[World], object]) -> dict[str, int]:
+            lines(world, change)
+            return {kind: count for kind, count in world.replicas[0].supply.standings.counts().items() if count}
+
+        assert standing(deletes) == {"right": 1}
+        assert standing(lambda world: world.server.set_source("alice", None)) == {"no_credential": 1}
+        assert standing(rotates) == {"right": 1}
+        assert standing(labels(DISABLED)) == {}
+        assert standing(labels({OWNER: "bob"})) == {"right": 1}
+        assert standing(lambda world: world.server.set_source("bob", BROKEN)) == {"failed": 1}
+        assert standing(goes) == {}
 
 
 def test_it_is_created_at_first_and_again_after_we_deleted_it() -> None:

@@ -39,15 +39,15 @@ class Flags(Collector):
 
 
 class Counts(Collector):
-    """A gauge by result. `counts` gives it at each scrape."""
+    """A gauge by result, or by another label. `counts` gives it at each scrape."""
 
-    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
-        self._name, self._text = f"{_PREFIX}_{name}", text
+    def __init__(self, name: str, text: str, registry: CollectorRegistry, label: str = "result") -> None:
+        self._name, self._text, self._label = f"{_PREFIX}_{name}", text, label
         self.counts: Callable[[], Mapping[str, int]] = dict
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        found = GaugeMetricFamily(self._name, self._text, labels=["result"])
+        found = GaugeMetricFamily(self._name, self._text, labels=[self._label])
         for result, count in self.counts().items():
             found.add_metric([result], count)
         yield found
@@ -161,6 +161,9 @@ class Metrics:
         self.watch_failures = self._counter("watch_failures", "Failed attempts to list or watch", "resource")
         self.unreadable = self._counter(
             "unreadable_objects", "Objects of the API server that could not be read and were left out", "resource"
+        )
+        self.namespaces = Counts(
+            "namespaces", "Served namespaces, by what is known of their pull secret", self.registry, "state"
         )
         self.known = self._gauge("known_objects", "Objects in the views", "resource")
         self.certificate_expiry = self._gauge(

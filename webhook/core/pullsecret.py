@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from webhook.core.credential import Credential, Credentials, Origin, Refusal
 from webhook.core.dockerconfig import render
@@ -133,6 +133,9 @@ class Delete:
 
 
 Step = Leave | Write | Delete
+Standing = Literal["right", "no_credential", "refused", "failed"]
+"""Of the pull secret of a served namespace. `refused`: its owner has credentials, and the registries refuse all."""
+STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,16 @@ class Plan:
     unmatched: tuple[Credential, ...] = ()
     expired: tuple[Credential, ...] = ()
     refused: tuple[Credential, ...] = ()
+
+    @property
+    def standing(self) -> Standing | None:
+        """Of the pull secret, where this plan leaves it as it is; None: the namespace is not served."""
+        why = self.step.why if isinstance(self.step, Leave) else ""
+        if why in {NO_CREDENTIAL, WITHDRAWN}:
+            return "refused" if any(one.left_out for one in self.refused) else "no_credential"
+        if why in {FOREIGN, UNAVAILABLE, TOO_LARGE}:
+            return "failed"
+        return None if why else "right"
 
     def notices(self, owner: str) -> Iterator[Notice]:
         """About the objects that the credentials come from."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
-from webhook.core.credential import Credential, Credentials, Origin
+from webhook.core.credential import Credential, Credentials, Origin, Refusal
 from webhook.core.dockerconfig import parse
 from webhook.core.pullsecret import (
     FOREIGN,
@@ -107,6 +107,25 @@ FOREIGN_SECRET = existing(ours=False, owner=None)
 )
 def test_no_write(namespace: Namespace, known: Credentials | None, seen: ExistingSecret | None, expected: Step) -> None:
     assert plan(namespace, known, seen) == expected
+
+
+REFUSED_GHCR = replace(GHCR, refusal=Refusal("HTTP 401", left_out=True))
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "standing"),
+    [
+        (HERS, existing(), "right"),
+        (Credentials(), None, "no_credential"),
+        (Credentials((REFUSED_GHCR,)), None, "refused"),
+        (Credentials((replace(GHCR, namespaces=("other",)),)), None, "no_credential"),
+        (None, existing(), "failed"),
+        (HERS, FOREIGN_SECRET, "failed"),
+        (TOO_MUCH, None, "failed"),
+    ],
+)
+def test_standing(known: Credentials | None, seen: ExistingSecret | None, standing: str) -> None:
+    assert PLANNER(TEAM, known, seen, NOW).standing == standing
 
 
 @pytest.mark.parametrize(
