@@ -54,10 +54,16 @@ class Arena:
         return Target(self.cluster.server + path, self.pod, self.cluster.ca, self.pair, 201, part)
 
     def calls(self) -> list[tuple[str, str, str]]:
-        """What the webhook asked of the API server so far, watches and lists aside: verb, resource, namespace."""
+        """What the webhook asked of the API server so far, watches and lists aside: verb, resource, namespace. The verb
+        is `try` for a dry run, by which it looks whether the write policy is in force.
+        """
         events = (json.loads(line) for line in self.audit.read_text().splitlines())
         return [
-            (event["verb"], event["objectRef"]["resource"], event["objectRef"].get("namespace", ""))
+            (
+                "try" if "dryRun=All" in event["requestURI"] else event["verb"],
+                event["objectRef"]["resource"],
+                event["objectRef"].get("namespace", ""),
+            )
             for event in events
             if event["verb"] not in ("watch", "list")
         ]
