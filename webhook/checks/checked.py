@@ -57,7 +57,7 @@ class Checked:
 
     def invalidate(self, owner: str) -> None:
         self._source.invalidate(owner)
-        if (judged := self._judged.get(owner)) is not None and self._checker.open(judged.digests):
+        if (judged := self._judged.get(owner)) is not None and self._checker.has_unsettled(judged.digests):
             self._doubted.add(owner)
 
     async def run(self) -> None:

@@ -9,9 +9,9 @@ written while there is nothing to ask.
 import asyncio
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Protocol
 
@@ -131,8 +131,6 @@ class Checker:
         """The newest last."""
         self._running: dict[str, _Running] = {}
         """By registry."""
-        self._results: list[Result] = []
-        """That are not reported yet."""
         self._news = asyncio.Event()
         self._stored: Stored | None = None
         self._unsaved: dict[bytes, bytes] = {}
@@ -156,7 +154,7 @@ class Checker:
         for digest in digests:
             self._pending.pop(digest, None)
 
-    def open(self, digests: Iterable[bytes]) -> bool:
+    def has_unsettled(self, digests: Iterable[bytes]) -> bool:
         """May another replica be told something about one of these?"""
         return any(digest in self._pending for digest in digests)
 
@@ -194,7 +192,8 @@ class Checker:
             await asyncio.sleep(pause)
 
     async def _something_due(self) -> None:
-        if self._running:
+        """Also results that could not be saved."""
+        if self._running or self._unsaved:
             return
         now = asyncio.get_running_loop().time
         while (due := min((one.due for one in self._pending.values()), default=None)) is None or due > now():
@@ -207,21 +206,18 @@ class Checker:
         """Seconds to wait. Raises ApiTrouble."""
         await self._read()
         now = asyncio.get_running_loop().time()
-        due = self._due(now)
         if not self._running:
-            if not due:
+            if not self._due(now) and not self._unsaved:
                 return 0.0
             if self._other_asks(now):
                 return jittered(BUSY_SECONDS)
             await self._save(asking=True, begins=True)
-        self._begin(due)
-        await asyncio.wait([one.task for one in self._running.values()], timeout=ROUND_SECONDS)
+        self._begin(self._due(now))  # only now: a credential may have been withdrawn during the write
+        if self._running:
+            await asyncio.wait([one.task for one in self._running.values()], timeout=ROUND_SECONDS)
         for host in [host for host, one in self._running.items() if one.task.done()]:
             self._running.pop(host).task.result()
-        results, self._results = self._results, []
         await self._save(asking=bool(self._running))
-        for result in results:
-            self.report(result)
         return 0.0
 
     def _due(self, now: float) -> list[bytes]:
@@ -242,7 +238,7 @@ class Checker:
             return
         records = decoded(stored.data.get(RECORDS, b""))
         if key != before.key:
-            self._unsaved.clear()
+            self._unsaved = {}
             self.checks = Checks(key, records)
             pending, self._pending = self._pending, {}
             for one in pending.values():
@@ -269,6 +265,7 @@ class Checker:
     async def _save(self, *, asking: bool, begins: bool = False) -> None:
         """Writes the results that are not saved yet, and whether we ask. Raises ApiTrouble; Conflict if it `begins`."""
         for _ in range(SAVES):
+            saved = self._unsaved
             data = {KEY: self.checks.key, RECORDS: encoded(self.checks.records)}
             if asking:
                 data[ASKING] = f"{self._me} {self._wall():.3f}".encode()
@@ -279,7 +276,7 @@ class Checker:
                     raise  # somebody else may have begun
                 await self._read()
                 continue
-            self._unsaved.clear()
+            self._unsaved = {digest: one for digest, one in self._unsaved.items() if saved.get(digest) != one}
             return await self._read()
         raise ApiTrouble("others write the Secret with what registries say at the same time")
 
@@ -323,7 +320,7 @@ class Checker:
             if (pending := self._pending.get(digest)) is None:
                 continue
             said = await self._registry.ask(pending.credential)
-            self._results += self._heard(host, digest, said)
+            self._heard(host, digest, said)
             rest = digests[number + 1 :]
             failures = failures + 1 if said.why in _NO_ANSWER else 0
             if said.why == Why.BUSY or failures == FAILURES:
@@ -332,7 +329,7 @@ class Checker:
                 return
             if said.of_all:
                 for other in rest:
-                    self._results += self._heard(host, other, said)
+                    self._heard(host, other, said)
                 return
             if rest:
                 await asyncio.sleep(jittered(GAP_SECONDS))
@@ -342,7 +339,7 @@ class Checker:
             if (pending := self._pending.get(digest)) is not None:
                 pending.due = max(pending.due, jittered(GATHER_SECONDS, 1.0) + until)
 
-    def _heard(self, host: str, digest: bytes, said: Said) -> Iterator[Result]:
+    def _heard(self, host: str, digest: bytes, said: Said) -> None:
         if (pending := self._pending.get(digest)) is None:
             return
         now, before = asyncio.get_running_loop().time(), self.checks.get(digest)
@@ -352,6 +349,8 @@ class Checker:
         # Of one that asks for a longer pause, the time is later, so that all replicas keep to it.
         at = self._wall() + max(0.0, min(said.retry_after, MAX_RETRY_AFTER_SECONDS) - AGAIN_SECONDS)
         check = Check(said.why, int(at), times)
+        if check.result == "refused" and before is not None and before.result != "refused":
+            check = replace(check, single=True)
         new = {digest: check}
         if check.settled and check.result != "unknown":
             if len(self._lately) > MAX_REGISTRIES:
@@ -360,12 +359,12 @@ class Checker:
             lately.add(now, digest, refused=check.result == "refused")
             for other in lately.together(self._max_refused):
                 if (refused := new.get(other) or self.checks.get(other)) is not None and not refused.held:
-                    new[other] = Check(refused.why, refused.at, refused.times, held=True)
+                    new[other] = replace(refused, held=True)
         known, records = self.checks, {other: one.record for other, one in new.items()}
-        self._unsaved |= records
+        self._unsaved = self._unsaved | records  # another object: a write may have the one before
         self.checks = Checks(known.key, {**known.records, **records})
         self._settle(new.keys(), known)
-        yield Result(pending.credential, new[digest], said)
+        self.report(Result(pending.credential, new[digest], said))
 
     def _due_again(self, check: Check) -> float:
         """In loop time. The wall clock may jump, so it is not longer than a registry may want."""

@@ -21,8 +21,8 @@ MAX_CHECKS = 40_000
 AGAIN_SECONDS = 30.0
 """Seconds until a registry is asked again about a credential that it has refused, or that is not known."""
 _RECORD, _TIME_BYTES = struct.Struct(">BBI"), 4
-"""How often it was asked, with a bit for `held`; why; when."""
-_TIMES, _HELD = 0x0F, 0x80
+"""How often it was asked, with a bit for `held` and one for `single`; why; when."""
+_TIMES, _SINGLE, _HELD = 0x0F, 0x40, 0x80
 
 Result = Literal["works", "refused", "unknown"]
 
@@ -87,13 +87,15 @@ _NEVER = frozenset(
 @dataclass(frozen=True, slots=True)
 class Check:
     """`at`: seconds since 1970. `times`: how often it was asked. `held`: refused, but so were many others of this
-    registry at the same time, which is rather its fault: the credential stays in the pull secrets.
+    registry at the same time, which is rather its fault: the credential stays in the pull secrets. `single`: refused,
+    but not by the answer before: a proxy may answer in the registry's place, so it takes two refusals.
     """
 
     why: Why
     at: int
     times: int = 1
     held: bool = False
+    single: bool = False
 
     @property
     def result(self) -> Result:
@@ -108,20 +110,24 @@ class Check:
     def refusal(self) -> Refusal | None:
         if self.result != "refused":
             return None
-        return Refusal(WORDS[self.why], left_out=self.times > 1 and not self.held, held=self.held)
+        left_out = self.times > 1 and not (self.held or self.single)
+        return Refusal(WORDS[self.why], left_out=left_out, held=self.held, single=self.single)
 
     def __str__(self) -> str:
         return WORDS[self.why]
 
     @property
     def record(self) -> bytes:
-        return _RECORD.pack(self.times | (_HELD if self.held else 0), self.why, self.at)
+        flags = self.times | (_HELD if self.held else 0) | (_SINGLE if self.single else 0)
+        return _RECORD.pack(flags, self.why, self.at)
 
     @classmethod
     def of_record(cls, record: bytes) -> "Check | None":
         """None: it is of a later version."""
         flags, why, at = _RECORD.unpack(record)
-        return cls(Why(why), at, flags & _TIMES, held=bool(flags & _HELD)) if why in WORDS else None
+        if why not in WORDS:
+            return None
+        return cls(Why(why), at, flags & _TIMES, held=bool(flags & _HELD), single=bool(flags & _SINGLE))
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,14 @@ NOWHERE = Origin()
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """The registry refuses a credential. `why`: its status. `left_out`: of pull secrets. `held`: it would be, but the
-    registry refuses so many others that this is rather its own fault.
+    registry refuses so many others that this is rather its own fault. `single`: it would be, but the registry's other
+    answer was no refusal.
     """
 
     why: str
     left_out: bool = False
     held: bool = False
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,8 @@ def refused_at(registry: str, refusal: Refusal) -> str:
     """The same without what the password looks like."""
     if refusal.held:
         then = "it stays in the pull secret, because the registry refuses many others too"
+    elif refusal.single:
+        then = "it stays in the pull secret, because only one of two answers was a refusal"
     elif refusal.left_out:
         then = "it is left out of the pull secret until it changes; write a new one at its source"
     else:

@@ -634,6 +634,7 @@ SAID = 1893452400
 """When they were asked: an hour before NOW, in seconds since 1970."""
 WORKS, ONCE = Check(Why.NONE, SAID), Check(Why.UNAUTHORIZED, SAID)
 TWICE, HELD = replace(ONCE, times=2), replace(ONCE, times=2, held=True)
+SINGLE = replace(ONCE, times=2, single=True)
 UNREACHED = Check(Why.NO_CONNECTION, SAID, times=2)
 
 
@@ -683,6 +684,7 @@ HINT = hint("ghcr.io", PLAIN.password)
         (WORKS, "ghcr.io (works)", "works", "right"),
         (ONCE, "ghcr.io (refused)", "refused", "refused"),
         (HELD, "ghcr.io (refused)", "refused", "refused"),
+        (SINGLE, "ghcr.io (refused)", "refused", "refused"),
         (UNREACHED, "ghcr.io (not known)", "unknown", "right"),
         (None, "ghcr.io (not asked)", "unasked", "right"),
     ],
@@ -705,6 +707,7 @@ def test_why_a_credential_is_refused_and_what_follows_is_the_problem() -> None:
     for check, then in (
         (ONCE, "the registry is asked again in half a minute"),
         (HELD, "it stays in the pull secret, because the registry refuses many others too"),
+        (SINGLE, "it stays in the pull secret, because only one of two answers was a refusal"),
     ):
         line = of_team(said({PLAIN: check}), docker_config("alice", PLAIN), pull_secret(PLAIN))
         assert line.problem == f"the registry refuses the credential for ghcr.io (HTTP 401); {then}; {HINT}"

@@ -9,7 +9,9 @@ from webhook.core import check
 from webhook.core.check import DIGEST_BYTES, KEY_BYTES, WORDS, Check, Checks, Why, decoded, encoded
 from webhook.core.credential import Credential, Credentials
 
-CHECKS = st.builds(Check, st.sampled_from(Why), st.integers(0, 2**32 - 1), st.integers(1, 15), held=st.booleans())
+CHECKS = st.builds(
+    Check, st.sampled_from(Why), st.integers(0, 2**32 - 1), st.integers(1, 15), held=st.booleans(), single=st.booleans()
+)
 RECORDS = st.dictionaries(st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES), CHECKS, max_size=20)
 KEY = bytes(KEY_BYTES)
 
