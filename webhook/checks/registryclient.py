@@ -9,9 +9,7 @@ not followed. Only the registry, and the token service that it names over verifi
 import asyncio
 import base64
 import functools
-import ipaddress
 import re
-import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -23,9 +21,9 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 import structlog
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from webhook.checks.addresses import LOOKUPS, PrivateError, Resolver, is_private
 from webhook.config.models import Config, Registry
 from webhook.core.challenge import Challenge, challenge
 from webhook.core.check import Why
@@ -44,14 +42,10 @@ CHALLENGE_SECONDS = 600.0
 """Seconds for which the way to ask a registry is remembered."""
 CHALLENGES = 256
 """Registries whose way to ask is remembered."""
-LOOKUPS = 2
-"""Names that are resolved at the same time. The event loop has four threads for that; sources need some too."""
 CONNECTIONS = 8
 _API, _SCOPES, _ENDS = "Docker-Distribution-Api-Version", "X-OAuth-Scopes", "GitHub-Authentication-Token-Expiration"
 _LIST = re.compile(r"[a-z_:, ]{1,200}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:UTC|[+-]\d{4})", re.ASCII)
-_NAT64, _GLOBAL = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2000::/3")
-"""Outside of _GLOBAL no IPv6 address is given to anybody; `is_global` knows only some of what is reserved."""
 T = TypeVar("T")
 
 
@@ -72,50 +66,6 @@ class _Unknown(Exception):
 
     def __init__(self, why: Why, retry_after: float = 0.0) -> None:
         self.said = Said(why, retry_after)
-
-
-class _PrivateError(OSError):
-    """All addresses of a name are private."""
-
-
-def is_public(address: str) -> bool:
-    """Also of addresses that only wrap another one (NAT64, 6to4, IPv4 in IPv6), the inner one counts."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        packed = ip.packed
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif ip in _NAT64:
-            ip = ipaddress.IPv4Address(packed[12:])
-        elif ip.sixtofour is not None:
-            ip = ip.sixtofour
-        elif ip not in _GLOBAL:
-            return False
-    return ip.is_global and not ip.is_multicast
-
-
-class _Resolver(AbstractResolver):
-    """`public`: leaves out addresses that are not public."""
-
-    def __init__(self, lookups: asyncio.Semaphore, *, public: bool) -> None:
-        self._inner, self._lookups, self._public = aiohttp.ThreadedResolver(), lookups, public
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        async with asyncio.timeout(TOTAL_SECONDS):  # nobody waits for the answer any longer, and aiohttp goes on
-            await self._lookups.acquire()
-        try:
-            found = await self._inner.resolve(host, port, family)
-        finally:
-            self._lookups.release()
-        usable = [one for one in found if not self._public or is_public(one["host"])]
-        if not usable:
-            raise _PrivateError
-        return usable
-
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 class RegistryClient:
@@ -191,8 +141,8 @@ class RegistryClient:
             headers["Authorization"] = login
         named = all(_host(one) in self._named for one in (url, named_by) if one is not None)
         try:
-            if not named and _is_private(url.raw_host or ""):
-                raise _PrivateError
+            if not named and is_private(url.raw_host or ""):
+                raise PrivateError
             session, context = self._session(public=not named), self._tls(url)
             async with session.get(url, headers=headers, ssl=context, allow_redirects=False) as found:
                 challenges = tuple(found.headers.getall("WWW-Authenticate", ()))
@@ -211,7 +161,7 @@ class RegistryClient:
 
     def _session(self, *, public: bool) -> aiohttp.ClientSession:
         if public not in self._sessions:
-            resolver = _Resolver(self._lookups, public=public)
+            resolver = Resolver(self._lookups, TOTAL_SECONDS, public=public)
             self._sessions[public] = session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS, resolver=resolver, force_close=True),
                 timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=CONNECT_SECONDS),
@@ -316,11 +266,6 @@ def _host(url: URL) -> str:
     return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
 
 
-def _is_private(host: str) -> bool:
-    """Of an address, about which no resolver is asked. Raises ValueError: it only looks like one, such as 127.1."""
-    return (":" in host or host.replace(".", "").isdigit()) and not is_public(host)
-
-
 async def _body(found: aiohttp.ClientResponse) -> bytes:
     """Its beginning."""
     body = bytearray()
@@ -338,7 +283,7 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _why(e: Exception) -> Why:
-    if isinstance(e, _PrivateError) or isinstance(getattr(e, "os_error", None), _PrivateError):
+    if isinstance(e, PrivateError) or isinstance(getattr(e, "os_error", None), PrivateError):
         return Why.PRIVATE
     for kind, why in _MEANINGS:
         if isinstance(e, kind):

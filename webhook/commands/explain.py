@@ -128,11 +128,12 @@ NEXT: dict[Cause, str] = {
 async def namespace(view: ClusterView, name: str, now: datetime) -> Explained:
     report = await status.run(view, name, now)
     (line,) = report.lines
-    seen = await view.namespace(name)
+    found = await view.namespace_object(name)
+    seen = view.reader.namespace(found)
     webhook = [one.why for one in report.webhook if one.result == "wrong"]
     return Explained(
         line,
-        view.rule(await view.namespace_object(name)),
+        view.rule(found),
         "" if seen.served else view.why_unserved(seen),
         webhook,
         report.unread,

@@ -11,6 +11,7 @@ Docker Hub is different: `https://index.docker.io/v1/` counts for images of dock
 
 import re
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from webhook.core.errors import CredentialError
 
@@ -194,27 +195,10 @@ def _matches(key: str, host: str, path: str) -> bool:
     return (
         port == wanted_port
         and len(labels) == len(others)
-        and all(_fits(label, other) for label, other in zip(labels, others, strict=True))
+        and all(fnmatchcase(other, label) for label, other in zip(labels, others, strict=True))
     )
 
 
 def _split_port(host: str) -> tuple[str, str]:
     name, _, port = host.partition(":")
     return name, port
-
-
-def _fits(pattern: str, label: str) -> bool:
-    """`*` stands for any letters, also none."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return pattern == label
-    if not label.startswith(first):
-        return False
-    *middle, last = rest
-    at = len(first)
-    for part in middle:
-        found = label.find(part, at)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return label.endswith(last) and len(label) - len(last) >= at

@@ -9,7 +9,7 @@ from certs.ports import Published
 from webhook.core.names import MANAGER
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, Object, decode
-from webhook.kube.ownsecret import OwnSecret
+from webhook.kube.ownsecret import OwnSecret, decoded
 
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
@@ -53,7 +53,7 @@ class CaBundle:
             raise ApiTrouble(f"the MutatingWebhookConfiguration {self._name} cannot be read ({e})") from None
         for entry in seen.webhooks or ():
             if entry.name == self._entry:
-                return Published(_bytes(entry.client_config.ca_bundle or ""), seen.metadata.resource_version)
+                return Published(decoded(entry.client_config.ca_bundle or ""), seen.metadata.resource_version)
         return None
 
     async def publish(self, bundle: bytes, over: Published) -> None:
@@ -67,10 +67,3 @@ class CaBundle:
             if e.status in (404, 409):
                 raise Conflict(f"the webhook configuration {self._name} has changed; it is read again") from None
             raise ApiTrouble(f"the caBundle of {self._name} cannot be published ({e})") from None
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text)
-    except ValueError:
-        return b""

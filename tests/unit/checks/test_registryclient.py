@@ -24,8 +24,9 @@ from structlog.testing import capture_logs
 
 from support import planted
 from support.registryserver import Act, Request, Say, Server, answer, asks, json_answer, serving
-from webhook.checks import registryclient
-from webhook.checks.registryclient import RegistryClient, Said, is_public
+from webhook.checks import addresses, registryclient
+from webhook.checks.addresses import LOOKUPS, is_public
+from webhook.checks.registryclient import RegistryClient, Said
 from webhook.config.models import Config, Registry
 from webhook.config.sourceconfig import Fields, HttpSource, SqlSource
 from webhook.core.check import Why
@@ -408,7 +409,7 @@ def world(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[st
         ]
 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
-    monkeypatch.setattr(registryclient, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
     monkeypatch.setattr(registryclient, "_context", lambda _file: ssl.create_default_context(cafile=here.ca_file))
     return names
 
@@ -745,11 +746,11 @@ def test_few_names_are_resolved_at_once_however_long_that_takes(monkeypatch: pyt
             for _ in range(2):
                 said = await asyncio.gather(*(asking.ask(Credential(host, "u", TOKEN)) for host in hosts))
                 assert {one.why for one in said} == {Why.NO_ANSWER}
-            assert len(resolving) == registryclient.LOOKUPS
+            assert len(resolving) == LOOKUPS
             release.set()
             await asyncio.sleep(0.01)
             assert (await asking.ask(Credential("slow9.example", "u", TOKEN))).why == Why.NO_ADDRESS
-            assert resolving[registryclient.LOOKUPS :] == ["slow9.example"]
+            assert resolving[LOOKUPS:] == ["slow9.example"]
 
     runs(scenario)
 
