@@ -84,24 +84,26 @@ def refused(ran: Ran, code: int) -> str:
         ([], "Exit codes: 0 success; 1 failure while running; 2 wrong arguments, file or configuration."),
         (["serve"], "Runs the admission server until SIGTERM."),
         (["inject"], "Needs no cluster."),
-        (["config"], "check a configuration file, and print what follows from it"),
-        (["config", "check"], "json prints all values, also defaults (default: text)"),
-        (["config", "schema"], "usage: pullsecret config schema"),
+        (["config"], "Check a configuration file, and print what follows from it."),
+        (["config", "check"], "json and yaml print all values, also defaults."),
+        (["config", "schema"], "Usage: pullsecret config schema"),
         (["try"], "Creates a pod by dry run in a namespace that has an owner"),
         (["status"], "2 wrong arguments or configuration; 3 the cluster could not be looked at."),
-        (["explain"], "why a pod has or lacks the reference, and why it cannot pull"),
+        (["explain"], "Why a pod has or lacks the reference, and why it cannot pull."),
         (["explain", "pod"], "Example: pullsecret explain pod web-7d9f -n team-a"),
         (["explain", "namespace"], "Example: pullsecret explain namespace team-a"),
         (["adopt"], "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."),
         (["uninstall"], "Stop the webhook first: it would create the Secrets again."),
-        (["version"], "usage: pullsecret version"),
+        (["completion"], 'bash: eval "$(pullsecret completion bash)".'),
+        (["version"], "Usage: pullsecret version"),
     ],
 )
 def test_every_command_has_help(capture: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     ran = run(capture, *arguments, "--help")
 
     assert (ran.code, ran.err) == (0, "")
-    assert words in ran.out
+    assert words in " ".join(ran.out.split())
+    assert run(capture, *arguments, "-h") == ran
 
 
 @pytest.mark.parametrize(
@@ -116,8 +118,8 @@ def test_every_command_has_help(capture: pytest.CaptureFixture[str], arguments: 
         ["serve", "x"],
         ["try"],
         ["uninstall", "x"],
-        ["adopt"],
-        ["adopt", "-n", "team", "--all"],
+        ["status", "--request-timeout", "soon"],
+        ["completion", "tcsh"],
     ],
     ids=" ".join,
 )
@@ -125,7 +127,47 @@ def test_a_call_that_is_none_says_how_to_call(capture: pytest.CaptureFixture[str
     ran = run(capture, *arguments)
 
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("usage: pullsecret")
+    assert ran.err.startswith("Usage: pullsecret")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["statu"], "No such command 'statu'. Did you mean 'status'?"),
+        (["status", "--problem"], "No such option '--problem'. Did you mean '--problems'?"),
+        (["explain", "pods", "x"], "No such command 'pods'. Did you mean 'pod'?"),
+    ],
+)
+def test_what_was_meant_is_guessed(capture: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    ran = run(capture, *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["adopt"], ["adopt", "-n", "x", "-A"], ["status", "-n", "x", "-A"]], ids=" ".join
+)
+def test_one_namespace_or_all(capture: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert refused(run(capture, *arguments), 2) == "give either -n NAMESPACE or -A"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(
+    capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    """By what the script calls."""
+    ran = run(capture, "completion", shell)
+    assert (ran.code, "_PULLSECRET_COMPLETE" in ran.out) == (0, True)
+    for typed, expected in (("pullsecret stat", "status"), ("pullsecret status --prob", "--problems")):
+        monkeypatch.setenv("_PULLSECRET_COMPLETE", f"{shell}_complete")
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", typed.split()[-1] if shell == "fish" else str(len(typed.split()) - 1))
+        assert expected in run(capture).out
+
+
+def test_as_a_plugin_of_kubectl(capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-pullsecret"])
+    assert run(capture, "status", "-h").out.startswith("Usage: kubectl pullsecret status")
 
 
 def test_inject_prints_all_files_or_none(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -151,6 +193,7 @@ def test_inject_prints_all_files_or_none(capture: pytest.CaptureFixture[str], tm
 
 def test_version(capture: pytest.CaptureFixture[str]) -> None:
     assert run(capture, "version") == Ran(0, metadata.version("pullsecret-webhook") + "\n", "")
+    assert run(capture, "--version") == run(capture, "version")
 
 
 def test_the_schema_is_json(capture: pytest.CaptureFixture[str]) -> None:
@@ -325,6 +368,70 @@ def api_server(folder: Path, *, refuse: int = 0, port: int = 0, first: Sequence[
         yield kubeconfig(folder, server.server_address[1])
 
 
+def merged(folder: Path) -> str:
+    """Two files, of which the first has the current context, `x`, and the second `other`; and one that is not there."""
+    first, second = folder / "first", folder / "second"
+    for name, file, port in (("x", first, 1), ("other", second, 2)):
+        (folder / name).mkdir()
+        text = kubeconfig(folder / name, port).read_text().replace(" x\n", f" {name}\n")
+        file.write_text(text)
+    return f"{first}:{second}:{folder}/missing"
+
+
+@pytest.mark.parametrize(
+    ("flags", "where"),
+    [
+        ([], "http://127.0.0.1:"),
+        (["--context", "other"], "http://127.0.0.1:2 (context other)"),
+        (["--context", "x"], "http://127.0.0.1:1 (context x)"),
+    ],
+)
+@pytest.mark.parametrize(
+    "verb", [["status"], ["explain", "pod", "a"], ["adopt", "-A"], ["try", "-n", "a"]], ids=" ".join
+)
+def test_an_api_server_that_is_not_there(
+    capture: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verb: list[str],
+    flags: list[str],
+    where: str,
+) -> None:
+    """KUBECONFIG has a list of files, as for kubectl."""
+    monkeypatch.setenv("KUBECONFIG", merged(tmp_path))
+    line = refused(run(capture, *verb, *flags), 3 if verb[0] in ("status", "explain") else 1)
+    assert line.startswith(f"the API server {where}")
+    assert line.endswith(" cannot be reached: connection refused")
+
+
+def test_a_context_that_is_not_in_the_kubeconfig(
+    capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", files := merged(tmp_path))
+    line = refused(run(capture, "status", "--context", "nope"), 3)
+    assert line == f"the kubeconfig {files} has no context nope; `kubectl config get-contexts` lists them"
+
+
+def test_no_kubeconfig_of_the_list_is_there(
+    capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/a:{tmp_path}/b")
+    assert "No such file or directory" in refused(run(capture, "status"), 3)
+
+
+def test_a_request_takes_no_longer_than_it_may(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        file = kubeconfig(tmp_path, silent.getsockname()[1])
+        line = refused(run(capture, "status", "--kubeconfig", file, "--request-timeout", "200ms"), 3)
+    assert line.endswith(" cannot be reached: no answer in time")
+
+
+def test_a_user_that_the_api_server_does_not_know(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with api_server(tmp_path, refuse=401) as file:
+        line = refused(run(capture, "status", "--kubeconfig", file), 3)
+    assert line.endswith(" does not accept the user of the kubeconfig (401 Refused)")
+
+
 @pytest.mark.parametrize("server", ["http://x:y", "ftp://127.0.0.1"])
 def test_an_address_where_no_api_server_can_be(
     capture: pytest.CaptureFixture[str], tmp_path: Path, server: str
@@ -456,7 +563,7 @@ def test_an_api_server_that_comes_later_is_waited_for(tmp_path: Path) -> None:
     with serving(tmp_path, "--kubeconfig", kubeconfig(tmp_path, port), *flags, *tls) as process:
         assert process.stderr
         said = json.loads(process.stderr.readline())
-        assert said["problem"] == "the API server cannot be reached (ClientConnectorError)"
+        assert said["problem"] == "the API server cannot be reached (connection refused)"
         assert get(f"http://127.0.0.1:{flags[5]}/healthz") == "ok\n"
         assert get(f"https://127.0.0.1:{flags[3]}/readyz") == ""
         with api_server(tmp_path, port=port, first=[503, 401, 401, 401, 403, 403, 403, 200, 200, 403]):

@@ -5,6 +5,7 @@ models (+26 MiB of memory), and a call costs two to three times the CPU.
 """
 
 import importlib.util
+import os
 import re
 import sys
 import time
@@ -20,6 +21,7 @@ import aiohttp
 import msgspec
 import yaml
 
+from webhook import noanswer
 from webhook.core.errors import PullsecretError
 from webhook.core.wire import Bytes, Unreadable, cut, decode_at_once
 from webhook.fairness import in_steps
@@ -75,16 +77,33 @@ def _no_redirects() -> aiohttp.TraceConfig:
 
 
 class ClusterError(PullsecretError):
-    """An error of the API server, without body and headers (an ApiException prints both). Status 0: no answer."""
+    """An error of the API server, without body and headers (an ApiException prints both). Status 0: no answer, and
+    `reason` is the type of the library's error.
+    """
 
-    def __init__(self, status: int, reason: str, message: str = "", retry_after: float = 0.0) -> None:
-        super().__init__(f"{status} {reason}" if status else reason)
+    def __init__(self, status: int, reason: str, message: str = "", retry_after: float = 0.0, words: str = "") -> None:
+        """`words`: for people, where there is no answer."""
+        super().__init__(f"{status} {reason}{_forbidden(message)}" if status else words or reason)
         self.status, self.reason, self.retry_after = status, reason, retry_after
         self.message = message
         """The server's own text: to tell cases apart, never to show (it may quote what was sent)."""
 
 
-FORBIDDEN = 403
+UNAUTHORIZED, FORBIDDEN = 401, 403
+_FORBIDDEN = re.compile(
+    r'User "(?P<user>[\w.:@/-]{1,253})" cannot (?P<verb>[a-z]{1,40}) resource "(?P<what>[a-z/]{1,80})"'
+    r'(?: in API group "(?P<group>[a-z0-9.-]{0,253})")?(?: in the namespace "(?P<place>[a-z0-9-]{1,63})")?',
+    re.ASCII,
+)
+"""What RBAC says, of which only names are shown."""
+
+
+def _forbidden(message: str) -> str:
+    if (found := _FORBIDDEN.search(message)) is None:
+        return ""
+    what = f"{found['what']}.{found['group']}" if found["group"] else found["what"]
+    place = f" in the namespace {found['place']}" if found["place"] else ""
+    return f": {found['user']} may not {found['verb']} {what}{place}"
 
 
 class Forbidden(PullsecretError):
@@ -172,8 +191,10 @@ async def decode(decoder: msgspec.json.Decoder[T], data: Bytes) -> T:
 
 
 class Cluster:
-    def __init__(self, api: client.ApiClient) -> None:
-        self._api = api
+    """`namespace`: of the kubeconfig's context. `seconds`: for each call, in place of what each has by itself."""
+
+    def __init__(self, api: client.ApiClient, namespace: str = "default", seconds: float | None = None) -> None:
+        self._api, self.namespace, self._seconds = api, namespace, seconds
         self._last_date = ("", 0.0)
 
     def now(self) -> datetime:
@@ -187,8 +208,19 @@ class Cluster:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, kubeconfig: str | None = None) -> AsyncIterator["Cluster"]:
-        """`kubeconfig` None: in a pod. Raises ClusterError with what to do when there is no usable configuration."""
+    async def connect(
+        cls,
+        kubeconfig: str | None = None,
+        *,
+        context: str | None = None,
+        as_user: str | None = None,
+        seconds: float | None = None,
+    ) -> AsyncIterator["Cluster"]:
+        """`kubeconfig`: a file, or several with `:` between them; None: in a pod. `as_user`: who is impersonated.
+
+        Raises ClusterError with what to do when there is no usable configuration.
+        """
+        namespace = "default"
         # trust_env, the client's default, doubles the CPU of a call (it looks up netrc and proxies each time) and sends
         # API traffic to HTTPS_PROXY, because Python does not support CIDRs in NO_PROXY.
         settings = client.Configuration(
@@ -203,14 +235,21 @@ class Cluster:
             if kubeconfig is None:
                 config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # re-reads the token once a minute
             else:
-                # The client's own error about a missing file says less.
-                Path(kubeconfig).read_bytes()  # noqa: ASYNC240  # at the start nothing else runs
-                await config.load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call]
+                _readable(kubeconfig)
+                loader = await config.load_kube_config(kubeconfig, context, client_configuration=settings)  # type: ignore[no-untyped-call]
+                namespace = (loader.current_context["context"] or {}).get("namespace") or namespace
         except (config.ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as e:
-            raise ClusterError(0, _no_configuration(kubeconfig, e)) from None
+            raise ClusterError(0, _no_configuration(kubeconfig, context, e)) from None
         async with client.ApiClient(settings) as api:
             api.user_agent = "pullsecret-webhook"
-            yield cls(api)
+            if as_user is not None:
+                api.default_headers["Impersonate-User"] = as_user
+            yield cls(api, namespace, seconds)
+
+    @property
+    def address(self) -> str:
+        """Of the API server."""
+        return str(self._api.configuration.host)
 
     async def open(
         self,
@@ -233,7 +272,7 @@ class Cluster:
                 method, url, headers=headers, body=body, _request_timeout=timeout
             )
         except BROKEN as e:
-            raise ClusterError(0, type(e).__name__) from None
+            raise _no_answer(e) from None
         response: aiohttp.ClientResponse = rest.response
         self._last_date = (response.headers.get("Date", ""), time.monotonic())
         if 200 <= response.status < 300:
@@ -248,14 +287,14 @@ class Cluster:
 
         Raises ClusterError; TooLarge beyond `at_most` bytes.
         """
-        timeout = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=self._seconds or within, sock_connect=CONNECT_SECONDS)
         async with await self.open(method, path, timeout=timeout, **options) as response:
             try:
                 return await _body(response, at_most)
             except TooLarge:
                 raise
             except BROKEN as e:
-                raise ClusterError(0, type(e).__name__) from None
+                raise _no_answer(e) from None
 
     async def apply(self, path: str, body: Any, *, manager: str, force: bool = False, dry_run: bool = False) -> bytes:
         """Server-side apply. JSON is YAML too, but for characters that the client would escape as two surrogates."""
@@ -286,9 +325,22 @@ async def _refusal(response: aiohttp.ClientResponse) -> ClusterError:
     return ClusterError(response.status, reason, status.message, float(after) if after.isdecimal() else 0.0)
 
 
-def _no_configuration(kubeconfig: str | None, error: Exception) -> str:
+def _no_answer(e: Exception) -> ClusterError:
+    return ClusterError(0, type(e).__name__, words=noanswer.words(e))
+
+
+def _readable(kubeconfig: str) -> None:
+    """Raises OSError: the client's own error about a missing file says less. Of several files some may be missing."""
+    *others, last = [Path(one) for one in kubeconfig.split(os.pathsep) if one] or [Path(kubeconfig)]
+    if not any(one.exists() for one in others):
+        last.expanduser().read_bytes()
+
+
+def _no_configuration(kubeconfig: str | None, context: str | None, error: Exception) -> str:
     if kubeconfig is None:
         return "not in a pod (no service account is mounted); name a kubeconfig with --kubeconfig FILE"
     if isinstance(error, OSError):
         return f"kubeconfig {kubeconfig}: {error.strerror}"
+    if context is not None and f"name {context} in" in str(error):
+        return f"the kubeconfig {kubeconfig} has no context {context}; `kubectl config get-contexts` lists them"
     return f"kubeconfig {kubeconfig} is not usable; try it with kubectl --kubeconfig {kubeconfig} get namespaces"

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from webhook import noanswer
 from webhook.config.sourceconfig import HttpSource
 from webhook.core.credential import Credentials
 from webhook.core.errors import PullsecretError, SourceUnavailable
@@ -69,7 +70,7 @@ class HttpRemote:
         except TimeoutError:
             raise down(f"no answer within {self._config.timeout:g} s") from None
         except aiohttp.ClientError as e:  # their texts have addresses, and perhaps more
-            raise down(_WORDS.get(type(e), f"the request failed ({type(e).__name__})")) from None
+            raise down(noanswer.words(e)) from None
 
     def _address(self, owner: str) -> URL:
         if self._config.in_path and _BAD_IN_PATH.search(owner):
@@ -190,12 +191,3 @@ def _refusal(status: int) -> str:
     if status in {401, 403}:
         return f"HTTP {status}: access denied; check tokenFile, certFile and keyFile"
     return f"HTTP {status}"
-
-
-_WORDS: Mapping[type[Exception], str] = {
-    aiohttp.ClientConnectorCertificateError: "its certificate is not trusted, has expired, or is for another host",
-    aiohttp.ClientConnectorSSLError: "the TLS handshake failed",
-    aiohttp.ClientConnectorDNSError: "its host name cannot be resolved",
-    aiohttp.ClientConnectorError: "it cannot be reached",
-    aiohttp.ClientPayloadError: "its answer is incomplete",
-}

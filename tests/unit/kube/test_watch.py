@@ -626,4 +626,4 @@ def test_nothing_listens(tmp_path: Path) -> None:
             first.cancel()
         return seen.failures
 
-    assert asyncio.run(main())[0] == "ClientConnectorError"
+    assert asyncio.run(main())[0] == "connection refused"

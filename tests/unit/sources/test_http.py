@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -233,7 +234,7 @@ def test_the_service_is_known_by_its_certificate(service: tokenservice.TokenServ
     assert "certificate" in str(refused(to(service, url=service.url.replace("localhost", "127.0.0.1"))))
     assert not service.asked
     assert refused(to(service, url="https://nowhere.invalid/{owner}")).everybody
-    assert "cannot be reached" in str(refused(to(service, url="https://localhost:1/{owner}")))
+    assert "connection refused" in str(refused(to(service, url="https://localhost:1/{owner}")))
 
 
 def test_files_are_read_again(tmp_path: Path) -> None:
@@ -285,7 +286,7 @@ def test_files_are_read_again(tmp_path: Path) -> None:
             await remote.close()
 
         asyncio.run(scenario())
-        assert "handshake" in str(refused(to(service))) or "the request failed" in str(refused(to(service)))
+        assert re.search("handshake failed|reset by peer|closed before the answer", str(refused(to(service))))
 
 
 def test_a_key_with_a_password_is_named_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
@@ -385,7 +386,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (answers(b""), "the request failed"),
+        (answers(b""), "the connection was closed before the answer"),
         (answers(b"", then=b"\0" * 100), "the request failed"),
         (answers(b"HTTP/1.1 200 OK\r\n", then=b"X-More: and more\r\n", pause=0.01), ""),
         (answers(b"HTTP/1.1 200 OK\r\nX: ", then=b"y" * 5000), "the request failed"),
