@@ -1,6 +1,7 @@
 """The command: what it prints, its exit codes, and one line without a traceback for whatever is wrong."""
 
 import http.server
+import io
 import json
 import logging
 import os
@@ -191,6 +192,44 @@ def test_inject_prints_all_files_or_none(capture: pytest.CaptureFixture[str], tm
     assert f"{tmp_path}/c: " in ran.err
 
 
+def test_inject_reads_folders(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As kubectl does. What a Namespace in one file opts out is left alone in the others."""
+    head = "apiVersion: v1\nkind: {}\nmetadata: {{name: {}, namespace: {}{}}}\n"
+    (tmp_path / "deeper").mkdir()
+    files = {
+        "b.yaml": head.format("Pod", "b", "team", "") + "spec: {}\n",
+        "a.yml": head.format("Pod", "a", "kube-system", "") + "spec: {}\n",
+        "c.json": '{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "c", "namespace": "out"}, "spec": {}}',
+        "notes.txt": "x: [\n",
+        "deeper/d.yaml": head.format("Namespace", "out", "''", ", labels: {pullsecret-webhook/inject: disabled}"),
+        "deeper/e.yaml": head.format("StatefulSet", "e", "team", "").replace("v1", "apps/v1"),
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    ran = run(capture, "inject", "--owner", "alice", "-R", "-f", tmp_path)
+    assert ran.code == 0
+    assert ran.err.splitlines() == [
+        "Pod kube-system/a: unchanged; the configuration excludes its namespace",
+        "Pod team/b: ghcr-secret of owner alice added",
+        "Pod out/c: unchanged; it or its namespace is opted out",
+        "StatefulSet team/e: unchanged; its pods get ghcr-secret when they are created",
+    ]
+    assert [one["metadata"]["name"] for one in yaml.safe_load_all(ran.out)] == ["a", "b", "c", "out", "e"]
+    assert run(capture, "inject", "--owner", "alice", "-f", tmp_path, "-n", "x", "-q").err == ""
+    assert len([*yaml.safe_load_all(run(capture, "inject", "--owner", "alice", "-f", tmp_path, "-q").out)]) == 3
+    (empty := tmp_path / "empty").mkdir()
+    assert "no file in this folder ends with .yaml, .yml, .json" in refused(
+        run(capture, "inject", "--owner", "alice", "-f", empty), 2
+    )
+
+
+def test_a_template_of_helm_is_named(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (file := tmp_path / "a.yaml").write_text('metadata:\n  {{- include "labels" . }}\n')
+    line = refused(run(capture, "inject", "--owner", "alice", "-f", file), 2)
+    assert line.startswith(f"{file}: document 1, line ")
+    assert line.endswith("it looks like a template of Helm: helm template . | pullsecret inject -f - --owner ...")
+
+
 def test_version(capture: pytest.CaptureFixture[str]) -> None:
     assert run(capture, "version") == Ran(0, metadata.version("pullsecret-webhook") + "\n", "")
     assert run(capture, "--version") == run(capture, "version")
@@ -213,11 +252,94 @@ def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         f"{file}: valid",
-        "owner rule 1: name, prefix project-, owner [0-9]+, suffix -dev",
+        "owner rule 1: name prefix project- owner [0-9]+ suffix -dev",
         "owner rule 2: label team",
+        "source secrets: Secrets in the webhook's namespace with the label pullsecret-webhook/owner, watched",
+        "registries are asked about new credentials: yes",
         "pull secret: ghcr-secret; deployments: inject",
         "never served: kube-system, kube-public, kube-node-lease, platform",
     ]
+
+
+SOURCES = """\
+config:
+  ownerRules: [{from: name, prefix: project-, owner: "[0-9]+", suffix: -production}, {from: label, key: team}]
+  sources:
+  - {from: sql, urlFile: /etc/db, preset: git-connections, listen: tokens}
+  - {from: http, url: "https://tokens.example.com/{owner}?key=hidden", tokenFile: /etc/token, maxAge: 60}
+replicas: 3
+"""
+
+
+def test_values_of_the_chart_are_a_configuration(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (file := tmp_path / "values.yaml").write_text(SOURCES)
+    ran = run(capture, "config", "check", file)
+    assert (ran.code, ran.err) == (0, "")
+    assert [line for line in ran.out.splitlines() if line.startswith("source")] == [
+        (
+            "source sql: PostgreSQL of /etc/db, asked with the preset git-connections; an answer is used for 300 s, or "
+            "until NOTIFY on tokens"
+        ),
+        (
+            "source http: GET tokens.example.com with the token of a file; an answer is used for 60 s without "
+            "Cache-Control"
+        ),
+    ]
+    file.write_text("config: {ownerRules: [{from: label, kee: x}]}\n")
+    assert refused(run(capture, "config", "check", file), 2) == (
+        f"{file}: config.ownerRules[0].kee: no such key; did you mean key?"
+    )
+
+
+def test_a_secret_in_place_of_its_file(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (file := tmp_path / "config.yaml").write_text(
+        f"sources: [{{from: sql, preset: git-connections, urlFile: 'postgresql://a:{planted.token()}@db/users'}}]\n"
+    )
+    line = refused(run(capture, "config", "check", file), 2)
+    assert "urlFile must be the path of a file, beginning with /; put the secret into that file" in line
+    assert not planted.leaks(line)
+
+
+def test_standard_input_is_checked(capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"pullSecret: {name: token}\n")))
+    assert "pull secret: token; deployments: inject" in run(capture, "config", "check", "-").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["project-42-production"], ["owner 42 (rule 1)"]),
+        (["project-42", "--label", "team=shop"], ["owner shop (rule 2)"]),
+        (["kube-system", "--label", "team=x"], ["owner x (rule 2); never served"]),
+        (["other", "--label", "Team=shop"], ["no owner"]),
+        (
+            ["other", "--annotation", "team=x", "--label", "pullsecret-webhook/inject=false"],
+            [
+                "no owner",
+                "the label pullsecret-webhook/inject: false has no effect; write disabled to opt out",
+            ],
+        ),
+    ],
+)
+def test_an_owner_rule_is_tried(
+    capture: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], told: list[str]
+) -> None:
+    (file := tmp_path / "values.yaml").write_text(SOURCES)
+    ran = run(capture, "config", "check", file, "--namespace", *arguments)
+    assert ran.code == 0
+    found = [line for line in ran.out.splitlines() if line.startswith("namespace")]
+    assert found == [f"namespace {arguments[0]}: {one}" for one in told]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--label", "a=b"], "name it with --namespace"), (["-n", "x", "--label", "team"], "team is no KEY=VALUE")],
+)
+def test_a_rule_that_cannot_be_tried(
+    capture: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (file := tmp_path / "values.yaml").write_text(SOURCES)
+    assert words in run(capture, "config", "check", file, *arguments).err
 
 
 def test_all_values_as_json_are_a_configuration(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 """`pullsecret inject`."""
 
 import sys
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from webhook.cli import options
 from webhook.cli.exitcodes import OK, UsageError
 from webhook.config import reading
+
+if TYPE_CHECKING:
+    from webhook.commands.inject.references import Manifest, Result
+
+ENDINGS = (".yaml", ".yml", ".json")
+"""Of the files of a folder that are read, as by kubectl."""
 
 
 @click.command(
@@ -21,36 +27,82 @@ from webhook.config import reading
     required=True,
     multiple=True,
     metavar="FILE",
-    help="The manifests; - means standard input; may be given several times.",
+    help="The manifests: a file, a folder, or - for standard input; may be given several times.",
 )
+@click.option("-R", "--recursive", is_flag=True, help="Also the folders in a folder.")
 @click.option("--owner", required=True, metavar="NAME", help="Owner of the namespace.")
-@options.config_file("Configuration; its pullSecret.name and deployments are used.")
+@options.namespace("The namespace of objects that name none.")
+@options.config_file("Configuration; its pullSecret.name, deployments and excludedNamespaces are used.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors on stderr.")
-def inject(filenames: Sequence[str], owner: str, config_file: Path | None, *, quiet: bool) -> int:
+def inject(
+    filenames: Sequence[str],
+    owner: str,
+    namespace: str | None,
+    config_file: Path | None,
+    *,
+    recursive: bool,
+    quiet: bool,
+) -> int:
     """Prints manifests with the changes that the webhook would make.
 
     The manifests (YAML or JSON, also several documents and Lists) are printed as the webhook would change them in a
-    namespace of the given owner. Needs no cluster. Prints one line on stderr for each changed object. All other bytes
-    stay the same.
+    namespace of the given owner. Namespaces that the configuration excludes, or that a manifest opts out, are left
+    alone. Needs no cluster. Prints a line on stderr for each object that is a pod or makes pods. All other bytes stay
+    the same.
     """
-    from webhook.commands.inject.references import ManifestError, inject  # noqa: PLC0415  # no other command needs it
+    from webhook.commands.inject.references import ManifestError, inject, opted_out_namespaces  # noqa: PLC0415
 
     config = reading.load(config_file)
     if not owner.strip():
         raise UsageError("--owner is empty; a namespace without an owner gets no pull secret")
-    templates = config.deployments == "inject"
+    manifests = [(filename, _manifest(filename)) for filename in _files(filenames, recursive=recursive)]
     results = []
-    for filename in filenames:  # all before the first is printed: half of them may be taken for all
+    opted_out = opted_out_namespaces(manifest for _, manifest in manifests)
+    for filename, manifest in manifests:  # all before the first is printed: half of them may be taken for all
         try:
-            results.append(inject(_read(filename), secret=config.pull_secret.name, templates=templates))
+            found = inject(
+                manifest,
+                secret=config.pull_secret.name,
+                templates=config.deployments == "inject",
+                namespace=namespace or "",
+                excluded=config.excluded,
+                opted_out=opted_out,
+            )
         except ManifestError as e:
             raise UsageError(f"{filename}: {e}") from None
+        results.append(found)
     sys.stdout.buffer.write(_documents([result.text for result in results]).encode())
     sys.stdout.flush()
     if not quiet:
-        for change in chain.from_iterable(result.changed for result in results):
-            click.echo(f"{change}: {config.pull_secret.name} of owner {owner} added", err=True)
+        words = _words(config.pull_secret.name, owner)
+        for one in (outcome for result in results for outcome in result.outcomes):
+            click.echo(f"{one.title}: {words[one.result]}", err=True)
     return OK
+
+
+def _words(secret: str, owner: str) -> "Mapping[Result, str]":
+    return {
+        "added": f"{secret} of owner {owner} added",
+        "there": f"has {secret}",
+        "later": f"unchanged; its pods get {secret} when they are created",
+        "excluded": "unchanged; the configuration excludes its namespace",
+        "opted out": "unchanged; it or its namespace is opted out",
+        "static": "unchanged; it is the mirror of a static pod",
+    }
+
+
+def _files(filenames: Sequence[str], *, recursive: bool) -> Iterator[str]:
+    for filename in filenames:
+        folder = Path(filename)
+        if filename == "-" or not folder.is_dir():
+            yield filename
+            continue
+        found = folder.rglob("*") if recursive else folder.glob("*")
+        files = sorted(str(one) for one in found if one.suffix in ENDINGS and one.is_file())
+        if not files:
+            within = "" if recursive else "; -R also looks into its folders"
+            raise UsageError(f"{filename}: no file in this folder ends with {', '.join(ENDINGS)}{within}")
+        yield from files
 
 
 def _documents(texts: Sequence[str]) -> str:
@@ -62,12 +114,18 @@ def _documents(texts: Sequence[str]) -> str:
     return whole
 
 
-def _read(filename: str) -> str:
+def _manifest(filename: str) -> "Manifest":
     """Reads bytes: a text file would have its line ends changed."""
+    from webhook.commands.inject.references import Manifest, ManifestError  # noqa: PLC0415
+
+    text = ""
     try:
-        data = sys.stdin.buffer.read() if filename == "-" else Path(filename).read_bytes()
-        return data.decode()
+        text = (sys.stdin.buffer.read() if filename == "-" else Path(filename).read_bytes()).decode()
+        return Manifest(text)
     except OSError as e:
         raise UsageError(f"{filename}: {e.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{filename}: not UTF-8") from None
+    except ManifestError as e:
+        template = "; it looks like a template of Helm: helm template . | pullsecret inject -f - --owner ..."
+        raise UsageError(f"{filename}: {e}{template if '{{' in text else ''}") from None

@@ -22,6 +22,7 @@ from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, parse
 from webhook.core.errors import PullsecretError
 from webhook.core.mistakes import near_owner
 from webhook.core.names import CHECKS_SECRET, DISABLED, DOCKERCONFIG_KEY, INJECT, OWNER
+from webhook.core.owner import deciding
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.registry import DOCKER_HUB
 from webhook.core.shown import quoted, shown
@@ -221,10 +222,11 @@ class ClusterView:
     def rule(self, seen: NamespaceObject) -> str:
         """The owner rule that found the owner."""
         meta = seen.metadata
-        for at, rule in enumerate(self.config.rules):
-            if rule.owner(meta.name, meta.labels or {}, meta.annotations or {}):
-                return f"the {rule.place}{rule.key and f' {rule.key}'} (ownerRules[{at}])"
-        return ""
+        found = deciding(self.config.rules, meta.name, meta.labels or {}, meta.annotations or {})
+        if found is None:
+            return ""
+        rule = self.config.rules[found[0]]
+        return f"the {rule.place}{rule.key and f' {rule.key}'} (ownerRules[{found[0]}])"
 
     def why_unserved(self, namespace: Namespace) -> str:
         if namespace.owner is None:

@@ -9,6 +9,7 @@ from webhook.core.shown import shown
 
 Node = Mapping[str, Any]
 """A JSON Schema, or a part of one."""
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 _TYPES = {
     "`object`": "a mapping",
     "`object | null`": "a mapping",
@@ -26,8 +27,10 @@ def explained(message: str, raw: Any, schema: Node) -> str:
     what = problem[:1].lower() + problem[1:]
     for json_type, yaml_type in _TYPES.items():
         what = what.replace(json_type, yaml_type)
+    if missing := _MISSING.fullmatch(problem):
+        what = f"{missing[1]} is missing"
     if not path:
-        return f"the whole file: {what}; write keys such as ownerRules: and pullSecret:"
+        return f"the whole file: {what}; write keys such as ownerRules: and pullSecret:" if "expected" in what else problem
     # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
     hidden = isinstance(value, dict | list) or "`object" in problem
     seen = "" if hidden else f" (it is {value_shown(value)})"

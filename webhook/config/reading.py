@@ -4,6 +4,7 @@ Every message names the path, the value and what to write instead.
 """
 
 import difflib
+import sys
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ MAX_DEPTH = 20
 MAX_MESSAGE_CHARS = 1000
 """Characters of a message, which names keys and values as they are in the file."""
 NAMED = 3
+VALUES_KEY = "config"
+"""Of chart values: what is under it is the configuration."""
 LISTS = {"ownerRules": "the places to look", "sources": "the kinds of sources"}
 """Their items have several models, told apart by `from`."""
 
@@ -35,12 +38,13 @@ class ConfigError(PullsecretError):
         super().__init__(shown(message, MAX_MESSAGE_CHARS))
 
 
-def load(path: Path | None) -> Config:
-    """Raises ConfigError."""
+def load(path: Path | None, *, values: bool = False) -> Config:
+    """`path`: `-` is standard input. `values`: as for `parse`. Raises ConfigError."""
     if path is None:
         return Config()
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        text = sys.stdin.buffer.read().decode() if str(path) == "-" else path.read_text(encoding="utf-8")
+        return parse(text, values=values)
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror}") from None
     except UnicodeDecodeError:
@@ -49,7 +53,8 @@ def load(path: Path | None) -> Config:
         raise ConfigError(f"{path}: {e}") from None
 
 
-def parse(text: str) -> Config:
+def parse(text: str, *, values: bool = False) -> Config:
+    """`values`: chart values will do too; the configuration is under their key `config`. Raises ConfigError."""
     if len(text) > MAX_CONFIG_CHARS:
         raise ConfigError(f"it has more than {MAX_CONFIG_CHARS} characters; write fewer")
     try:
@@ -58,6 +63,11 @@ def parse(text: str) -> Config:
         if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
             raise ConfigError(f"line {e.problem_mark.line + 1}: {e.problem or 'not YAML'}") from None
         raise ConfigError("not YAML") from None
+    if values and isinstance(raw, dict) and isinstance(raw.get(VALUES_KEY), dict):
+        try:
+            return convert(raw[VALUES_KEY])
+        except ConfigError as e:
+            raise ConfigError(f"{VALUES_KEY}.{e}") from None
     return Config() if raw is None else convert(raw)
 
 

@@ -21,6 +21,11 @@ class SecretsSource(Model, tag="secrets", tag_field="from", frozen=True):
     """Secrets in the webhook's own namespace that carry the label `pullsecret-webhook/owner`."""
 
     @property
+    def in_short(self) -> str:
+        """Here and below: what it comes to, for people."""
+        return "Secrets in the webhook's namespace with the label pullsecret-webhook/owner, watched"
+
+    @property
     def registries_named(self) -> Collection[str]:
         """Here and below: those that the configuration itself names."""
         return ()
@@ -54,9 +59,16 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
     plain: Annotated[bool, doc("allow http: to other hosts than this one; tokens are then sent in the clear")] = False
 
     def __post_init__(self) -> None:
+        _are_paths(tokenFile=self.token_file, caFile=self.ca_file, certFile=self.cert_file, keyFile=self.key_file)
         _checked(self.url, plain=self.plain)
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("certFile and keyFile go together; name both or neither")
+
+    @property
+    def in_short(self) -> str:
+        """Not the whole address: somebody may have put a token there."""
+        sent = "the token of a file" if self.token_file else "a client certificate" if self.cert_file else "no login"
+        return f"GET {urlsplit(self.url).hostname} with {sent}; {_used(self.max_age)} without Cache-Control"
 
     @property
     def registries_named(self) -> Collection[str]:
@@ -81,6 +93,7 @@ class Decrypt(Model, frozen=True):
     def __post_init__(self) -> None:
         if not (self.passphrase_file or self.keys_file):
             raise ValueError("decrypt names no file; set passphraseFile or keysFile, or leave decrypt out")
+        _are_paths(passphraseFile=self.passphrase_file, keysFile=self.keys_file)
 
 
 class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
@@ -117,6 +130,7 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
     plain: Annotated[bool, doc("allow other hosts than this one without verification; tokens may then be read")] = False
 
     def __post_init__(self) -> None:
+        _are_paths(urlFile=self.url_file)
         if (self.query is None) == (self.preset is None):
             raise ValueError("query and preset: set one of them")
         marks = re.findall(r"%%|%\(owner\)s|%", self.query or "%(owner)s")
@@ -126,6 +140,12 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
             raise ValueError("query has a % that is not of %(owner)s; write %% for a percent sign")
 
     @property
+    def in_short(self) -> str:
+        what = f"the preset {self.preset}" if self.preset else "a query"
+        news = f", or until NOTIFY on {self.listen}" if self.listen else ""
+        return f"PostgreSQL of {self.url_file}, asked with {what}; {_used(self.max_age)}{news}"
+
+    @property
     def registries_named(self) -> Collection[str]:
         return self.registries.values()
 
@@ -133,7 +153,18 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
 Source = SecretsSource | HttpSource | SqlSource
 
 
+def _used(seconds: float) -> str:
+    return f"an answer is used for {seconds:g} s"
+
+
 EXAMPLE = "https://tokens.example.com/v1/owners/{owner}"
+
+
+def _are_paths(**files: str | None) -> None:
+    """No message quotes the text: somebody may have put the secret itself there."""
+    for key, path in files.items():
+        if path is not None and not path.startswith("/"):
+            raise ValueError(f"{key} must be the path of a file, beginning with /; put the secret into that file")
 
 
 def _checked(url: str, *, plain: bool) -> None:

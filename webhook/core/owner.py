@@ -73,4 +73,13 @@ class OwnerRule:
 def find_owner(
     rules: Sequence[OwnerRule], name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> str | None:
-    return next(filter(None, (rule.owner(name, labels, annotations) for rule in rules)), None)
+    found = deciding(rules, name, labels, annotations)
+    return None if found is None else found[1]
+
+
+def deciding(
+    rules: Sequence[OwnerRule], name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> tuple[int, str] | None:
+    """The place of the rule that finds an owner, and the owner."""
+    found = ((at, rule.owner(name, labels, annotations)) for at, rule in enumerate(rules))
+    return next(((at, owner) for at, owner in found if owner), None)

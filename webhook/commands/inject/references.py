@@ -5,8 +5,9 @@ reference, event by event; if not, nothing comes out. Pods of other kinds are pa
 templates stay as they are.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import yaml
 
@@ -17,7 +18,7 @@ from webhook.core.names import DISABLED, INJECT, MIRROR
 from webhook.core.patch import FIELD
 from webhook.core.shown import MAX_CHARS
 
-__all__ = ["Injected", "ManifestError", "inject"]
+__all__ = ["Injected", "Manifest", "ManifestError", "inject", "opted_out_namespaces"]
 
 Kind = tuple[str | None, str | None]
 """apiVersion and kind."""
@@ -25,35 +26,86 @@ NO_KIND: Kind = (None, None)
 PATCHED: Mapping[Kind, PatchedKind] = {(kind.api_version, kind.name): kind for kind in KINDS.values()}
 LISTS: Mapping[Kind, Kind] = {("v1", "List"): NO_KIND} | {(api, f"{name}List"): (api, name) for api, name in PATCHED}
 """And what their items are that do not say it."""
+MAKERS: frozenset[Kind] = frozenset(
+    [("apps/v1", name) for name in ("DaemonSet", "ReplicaSet", "StatefulSet")]
+    + [("batch/v1", "CronJob"), ("batch/v1", "Job"), ("v1", "ReplicationController")]
+)
+"""Kinds whose templates stay as they are; their pods get the reference when they are created."""
+NAMESPACE: Kind = ("v1", "Namespace")
+_OF_INTEREST: frozenset[str | None] = frozenset(name for _, name in (*PATCHED, *LISTS, *MAKERS, NAMESPACE))
+
+Result = Literal["added", "there", "later", "excluded", "opted out", "static"]
+"""`there`: it has the reference. `later`: its pods get it when they are created. `excluded`, `opted out`: it or its
+namespace. `static`: the mirror of a static pod, which the API server does not change.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`title`: like `Deployment default/app`."""
+
+    title: str
+    result: Result
 
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """`changed`: what now has the reference, in order, like `Deployment default/app`."""
+    """`outcomes`: of what is a pod or makes pods, in order."""
 
     text: str
-    changed: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        return tuple(one.title for one in self.outcomes if one.result == "added")
 
 
-def inject(text: str, *, secret: str, templates: bool = True) -> Injected:
-    """`secret`: a Kubernetes name; `templates`: whether the webhook patches them, or pods only.
+def opted_out_namespaces(manifests: Iterable[Manifest]) -> frozenset[str]:
+    """Names of the Namespaces in them that are opted out."""
+    items = (item for manifest in manifests for kind, item in _objects(manifest.documents) if kind == NAMESPACE)
+    return frozenset(item.text("metadata", "name") or "" for item in items if _opted_out(item))
 
-    Raises ManifestError for what cannot be read, or not be changed with certainty.
+
+def inject(
+    manifest: Manifest,
+    *,
+    secret: str,
+    templates: bool = True,
+    namespace: str = "",
+    excluded: Callable[[str], bool] = lambda _namespace: False,
+    opted_out: frozenset[str] = frozenset(),
+) -> Injected:
+    """`secret`: a Kubernetes name; `templates`: whether the webhook patches them, or pods only. `namespace`: of what
+    names none. `excluded`, `opted_out`: namespaces that the webhook leaves alone.
+
+    Raises ManifestError for what cannot be changed with certainty.
     """
-    manifest = Manifest(text)
     editor = Editor(manifest, secret)
-    edits, changed = [], []
+    edits, outcomes = [], []
     for kind, item in _objects(manifest.documents):
-        spec = _pod_spec(kind, item) if templates or not kind.has_template else None
-        edit = editor.edit(*spec) if spec else None
-        if edit is not None:
+        if kind == NAMESPACE:
+            continue
+        within = item.text("metadata", "namespace") or namespace
+        result: Result
+        if excluded(within) or within in opted_out:
+            result = "excluded" if excluded(within) else "opted out"
+        elif (patched := PATCHED.get(kind)) is None or (patched.has_template and not templates):
+            result = "later"
+        elif (reason := _left_alone(patched, item)) is not None:
+            result = reason
+        elif (spec := _pod_spec(patched, item)) is None:
+            continue
+        elif (edit := editor.edit(*spec)) is None:
+            result = "there"
+        else:
             edits.append(edit)
-            changed.append(_title(kind, item))
-    return Injected(_applied(manifest, edits) if edits else text, tuple(changed))
+            result = "added"
+        outcomes.append(Outcome(_title(kind[1] or "", within, item), result))
+    return Injected(_applied(manifest, edits) if edits else manifest.text, tuple(outcomes))
 
 
-def _objects(documents: Sequence[Node]) -> Iterator[tuple[PatchedKind, Node]]:
-    """What the webhook patches, also in lists, in order."""
+def _objects(documents: Sequence[Node]) -> Iterator[tuple[Kind, Node]]:
+    """What the webhook patches, what makes pods, and Namespaces, also in lists, in order."""
     waiting = [(NO_KIND, document) for document in reversed(documents)]
     seen: set[int] = set()
     while waiting:
@@ -61,24 +113,39 @@ def _objects(documents: Sequence[Node]) -> Iterator[tuple[PatchedKind, Node]]:
         if id(node) in seen:
             continue
         seen.add(id(node))
-        kind = (node.text("apiVersion"), node.text("kind"))
-        kind = default if kind == NO_KIND else kind
-        if kind in PATCHED:
-            yield PATCHED[kind], node
+        kind = _kind(node, default)
+        if kind in PATCHED or kind in MAKERS or kind == NAMESPACE:
+            yield kind, node
         elif kind in LISTS and (items := node.get("items")) and items.type is yaml.SequenceStartEvent:
             if id(items) not in seen:  # an alias for all items of another list
                 waiting += [(LISTS[kind], item.real) for item in reversed(items.children)]
             seen.add(id(items))
 
 
-def _pod_spec(kind: PatchedKind, item: Node) -> tuple[Node, Node] | None:
-    """The key `spec` of the pod or template, and its value. None: not ours to touch."""
-    if _opted_out(item) or (not kind.has_template and item.get("metadata", "annotations", MIRROR)):
-        return None
+def _kind(node: Node, default: Kind) -> Kind:
+    """`default`: of what does not say it. An object of a kind that is not looked at may have a key twice."""
+    try:
+        kind = node.text("apiVersion"), node.text("kind")
+    except ManifestError:
+        pairs = list(zip(node.children[::2], node.children[1::2], strict=True))
+        named = {value.real.value for key, value in pairs if key.real.value == "kind"}
+        if (named or {default[1]}) & _OF_INTEREST or any(key.real.value == "<<" for key, _ in pairs):
+            raise
+        return NO_KIND
+    return default if kind == NO_KIND else kind
+
+
+def _left_alone(kind: PatchedKind, item: Node) -> Literal["opted out", "static"] | None:
     pod = item.get(*kind.at[:-1])
-    if pod is None or _opted_out(pod):
-        return None
-    spec = pod.pair(kind.at[-1])
+    if _opted_out(item) or (pod is not None and _opted_out(pod)):
+        return "opted out"
+    return "static" if not kind.has_template and item.get("metadata", "annotations", MIRROR) else None
+
+
+def _pod_spec(kind: PatchedKind, item: Node) -> tuple[Node, Node] | None:
+    """The key `spec` of the pod or template, and its value. None: there is none."""
+    pod = item.get(*kind.at[:-1])
+    spec = pod.pair(kind.at[-1]) if pod is not None else None
     return spec if spec and spec[1].real.type is yaml.MappingStartEvent else None
 
 
@@ -86,11 +153,10 @@ def _opted_out(item: Node) -> bool:
     return item.text("metadata", "labels", INJECT) == DISABLED
 
 
-def _title(kind: PatchedKind, item: Node) -> str:
+def _title(kind: str, namespace: str, item: Node) -> str:
     name = item.text("metadata", "name") or item.text("metadata", "generateName") or "without a name"
-    namespace = item.text("metadata", "namespace")
     place = f"{namespace[:MAX_CHARS]}/" if namespace else ""
-    title = f"{kind.name} {place}{name[:MAX_CHARS]}"
+    title = f"{kind} {place}{name[:MAX_CHARS]}"
     return title if title.isprintable() else ascii(title)
 
 

@@ -6,14 +6,14 @@ import random
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webhook.commands.inject.references import Injected, ManifestError, inject
+from webhook.commands.inject.references import Manifest, ManifestError, inject, opted_out_namespaces
 
 NAME = "ghcr-secret"
 
@@ -32,8 +32,14 @@ metadata:
 """
 
 
-def injected(text: str) -> Injected:
-    return inject(text, secret=NAME)
+class Changed(NamedTuple):
+    text: str
+    changed: tuple[str, ...]
+
+
+def injected(text: str) -> Changed:
+    found = inject(Manifest(text), secret=NAME)
+    return Changed(found.text, found.changed)
 
 
 WRITTEN = {
@@ -153,8 +159,8 @@ WRITTEN = {
 
 @pytest.mark.parametrize(("before", "after"), WRITTEN.values(), ids=WRITTEN)
 def test_a_pod(before: str, after: str) -> None:
-    assert injected(POD + before) == Injected(POD + after, ("Pod app",))
-    assert injected(POD + after) == Injected(POD + after, ())
+    assert injected(POD + before) == Changed(POD + after, ("Pod app",))
+    assert injected(POD + after) == Changed(POD + after, ())
 
 
 @pytest.mark.parametrize(("before", "after"), WRITTEN.values(), ids=WRITTEN)
@@ -201,7 +207,7 @@ def test_only_the_kinds_asked_for() -> None:
     both = f"{POD}spec: {{}}\n---\n{DEPLOYMENT}spec: {{template: {{spec: {{}}}}}}\n"
 
     assert injected(both).changed == ("Pod app", "Deployment team-a/app")
-    assert inject(both, secret=NAME, templates=False).changed == ("Pod app",)
+    assert inject(Manifest(both), secret=NAME, templates=False).changed == ("Pod app",)
 
 
 def test_lists_within_lists() -> None:
@@ -267,7 +273,7 @@ items:
 """  # noqa: E501  # a manifest is as wide as it is
 
     changed = ("Pod first", "Pod second-", "Pod without a name", "Deployment third")
-    assert injected(before) == Injected(after, changed)
+    assert injected(before) == Changed(after, changed)
 
 
 JSON_HEAD = '{\n  "apiVersion": "v1",\n  "kind": "Pod",\n  "spec": {\n    '
@@ -306,8 +312,8 @@ JSON = {
 
 @pytest.mark.parametrize(("before", "after"), JSON.values(), ids=JSON)
 def test_json(before: str, after: str) -> None:
-    assert injected(before) == Injected(after, ("Pod without a name",))
-    assert injected(after) == Injected(after, ())
+    assert injected(before) == Changed(after, ("Pod without a name",))
+    assert injected(after) == Changed(after, ())
     json.loads(after)
 
 
@@ -326,7 +332,7 @@ def test_json_documents_in_a_yaml_stream() -> None:
 
 @pytest.mark.parametrize("secret", ["123", "1e3", "0x1f", "n", "true", "null", "2001-01-01", "a.b-c", 'a"b'])
 def test_a_name_is_always_a_string(secret: str) -> None:
-    after = inject(POD + "spec: {}\n", secret=secret).text
+    after = inject(Manifest(POD + "spec: {}\n"), secret=secret).text
 
     assert yaml.safe_load(after)["spec"] == {"imagePullSecrets": [{"name": secret}]}
     assert ('"' in after) == (secret != "a.b-c")
@@ -365,7 +371,7 @@ UNCHANGED = {
 
 @pytest.mark.parametrize("text", UNCHANGED.values(), ids=UNCHANGED)
 def test_unchanged(text: str) -> None:
-    assert injected(text) == Injected(text, ())
+    assert injected(text) == Changed(text, ())
 
 
 SHARED = "imagePullSecrets cannot be added, because an anchor and its aliases share this part; write the part out"
@@ -471,7 +477,7 @@ def test_aliases_are_not_expanded() -> None:
     merges = "m0: &m0 {m: m}\n" + "".join(f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}]}}\n" for i in range(1, 100))
     text = f"{laughs}{lists}{merges}<<: *m99\napiVersion: v1\nkind: List\nitems: &items [*l99, *items, {{kind: x}}]\n"
 
-    assert injected(text) == Injected(text, ())
+    assert injected(text) == Changed(text, ())
     assert injected(f"{laughs}{merges}{POD}spec:\n  <<: *m99\n").changed == ("Pod app",)
 
 
@@ -689,7 +695,7 @@ def check(before: str, parsed: Callable[[str], list[Any]] = from_yaml) -> None:
     assert kept(NULL.sub(r"\1", before), done.text)
     if len(done.changed) == 1 and not NULL.search(before):
         assert kept_but_for_one_place(before, done.text)
-    assert injected(done.text) == Injected(done.text, ())
+    assert injected(done.text) == Changed(done.text, ())
 
 
 @given(st.lists(st.tuples(documents(WORDS), YAML_STYLES), max_size=3))
@@ -738,16 +744,93 @@ def test_whatever_comes_is_done_right_or_refused(text: str, changes: list[tuple[
     if done is None:
         return
     assert bool(done.changed) == (done.text != text)
-    assert injected(done.text) == Injected(done.text, ())
+    assert injected(done.text) == Changed(done.text, ())
     with contextlib.suppress(yaml.YAMLError, ValueError, TypeError, RecursionError):
         # ... which the loader has for what it cannot make values of: an unknown tag, a list as a key.
         before, after = from_yaml(text), from_yaml(done.text)
         assert after == [wanted(value) for value in before]
 
 
-def done_or_refused(text: str) -> Injected | None:
+def done_or_refused(text: str) -> Changed | None:
     with contextlib.suppress(ManifestError):
         return injected(text)
     with pytest.raises(ManifestError, match=r"\Adocument \d+, line \d+: .+\Z"):
         injected(text)
     return None
+
+
+OTHERS = "".join(
+    f"---\napiVersion: {api}\nkind: {kind}\nmetadata: {{name: {kind.lower()}}}\n"
+    for api, kind in (
+        ("apps/v1", "StatefulSet"),
+        ("apps/v1", "DaemonSet"),
+        ("apps/v1", "ReplicaSet"),
+        ("batch/v1", "Job"),
+        ("batch/v1", "CronJob"),
+        ("v1", "ReplicationController"),
+    )
+)
+
+
+def outcomes(text: str, **settings: Any) -> list[tuple[str, str]]:
+    found = inject(Manifest(text), secret=NAME, **settings)
+    assert (found.text == text) == (not found.changed)
+    return [(one.title, one.result) for one in found.outcomes]
+
+
+def test_of_others_the_pods_get_it_later() -> None:
+    assert outcomes(OTHERS) == [
+        (f"{kind} {kind.lower()}", "later")
+        for kind in ("StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "ReplicationController")
+    ]
+    deployment = DEPLOYMENT + "spec: {template: {spec: {}}}\n"
+    assert outcomes(deployment, templates=False) == [("Deployment team-a/app", "later")]
+    assert outcomes(deployment) == [("Deployment team-a/app", "added")]
+    assert outcomes(DEPLOYMENT + "spec: {template: {spec: {imagePullSecrets: [{name: ghcr-secret}]}}}\n") == [
+        ("Deployment team-a/app", "there")
+    ]
+
+
+def test_what_the_webhook_leaves_alone() -> None:
+    pod = POD + "  namespace: {}\nspec: {{}}\n"
+    label = "metadata: {name: app, labels: {pullsecret-webhook/inject: disabled}}\n"
+    excluded = {"excluded": lambda name: name == "kube-system"}
+    assert outcomes(pod.format("kube-system"), **excluded) == [("Pod kube-system/app", "excluded")]
+    assert outcomes(POD + "spec: {}\n", namespace="kube-system", **excluded) == [("Pod kube-system/app", "excluded")]
+    assert outcomes(POD + "spec: {}\n", namespace="team", **excluded) == [("Pod team/app", "added")]
+    assert outcomes(pod.format("team"), namespace="kube-system", **excluded) == [("Pod team/app", "added")]
+    assert outcomes(f"apiVersion: v1\nkind: Pod\n{label}spec: {{}}\n") == [("Pod app", "opted out")]
+    out = Manifest(
+        f"apiVersion: v1\nkind: Namespace\n{label}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: b}}\n"
+    )
+    assert (names := opted_out_namespaces([out])) == {"app"}
+    assert outcomes(pod.format("app"), opted_out=names) == [("Pod app/app", "opted out")]
+    assert outcomes(pod.format("b"), opted_out=names) == [("Pod b/app", "added")]
+
+
+TWICE = {
+    "a kind": "apiVersion: v1\nkind: ConfigMap\ndata: {}\ndata: {}\n",
+    "JSON": '{"kind":"X","a":1,"a":2}\n',
+    "no kind": "a: 1\na: 2\n",
+}
+
+
+@pytest.mark.parametrize("twice", TWICE.values(), ids=TWICE)
+def test_a_key_twice_in_another_kind_refuses_nothing(twice: str) -> None:
+    before = f"{twice}---\n{POD}spec:\n  a: b\n"
+    after = before.replace("spec:\n", "spec:\n  imagePullSecrets:\n  - name: ghcr-secret\n")
+    assert injected(before) == (after, ("Pod app",))
+
+
+OURS = {
+    "two kinds": "kind: Pod\nkind: ConfigMap\n",
+    "another key": "kind: Pod\napiVersion: v1\na: 1\na: 2\n",
+    "merged": "x: &x {kind: Pod, apiVersion: v1}\n<<: *x\na: 1\na: 2\n",
+    "an item of a list": "apiVersion: v1\nkind: PodList\nitems: [{spec: {}, spec: {a: b}}]\n",
+}
+
+
+@pytest.mark.parametrize("twice", OURS.values(), ids=OURS)
+def test_a_key_twice_in_what_may_be_ours_is_refused(twice: str) -> None:
+    with pytest.raises(ManifestError, match="a key stands here twice"):
+        injected(twice)
