@@ -266,7 +266,7 @@ def test_the_configuration_is_the_one_beside_the_service_that_is_called(
     nothing_else_is_wrong(found)
     assert found.out.splitlines()[-1].startswith("1 namespaces: 0 right, 1 without a known credential")
     assert adopted.out.splitlines()[-1] == "0 would be adopted, 0 with nothing to do, 0 refused"
-    assert (stranger.code, "cannot be read (403 Forbidden)" in stranger.err) == (2, True)
+    assert (stranger.code, "cannot be read (403 Forbidden: stranger may not get " in stranger.err) == (2, True)
     nothing_else_is_wrong(named)
     assert named.out.splitlines()[-1].startswith("0 namespaces")
 
@@ -322,8 +322,16 @@ def test_it_only_reads(cluster: ControlPlane, webhook: Webhook) -> None:
     nobody = status(cluster, "nobody-at-all", "--kubeconfig", str(cluster.user_kubeconfig("stranger")))
     assert nobody.code == 3
     assert nobody.err == (
-        "pullsecret: namespaces cannot be listed (403 Forbidden); name a namespace that you may read with -n\n"
+        "pullsecret: namespaces cannot be listed (403 Forbidden: stranger may not list namespaces); name a namespace "
+        "that you may read with -n\n"
     )
+    assert status(cluster, "nobody-at-all", "--as", "stranger") == nobody
+    assert status(cluster, "nobody-at-all", "--as", "onlooker").code == 0
+    pretends = status(cluster, "nobody-at-all", "--as", "admin", "--kubeconfig", kubeconfig)
+    assert (
+        pretends.code,
+        "does not let this user act as admin (403 Forbidden: onlooker may not impersonate users)" in pretends.err,
+    ) == (3, True)
 
 
 @pytest.mark.parametrize("named", [True, False])

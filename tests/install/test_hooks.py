@@ -116,7 +116,9 @@ def test_a_namespace_that_is_not_served(chart: Installed, name: str, words: str)
 def test_helm_test_says_what_is_wrong(chart: Installed) -> None:
     done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "team-a", "--within", "1")
     assert done.returncode == 1
-    assert "the API server refuses the pod (403 Forbidden)" in done.stderr  # its role is for one namespace
+    assert (
+        "the API server refuses the pod (403 Forbidden: system:serviceaccount:" in done.stderr
+    )  # its role is for one namespace
     opted_out = {"metadata": {"labels": {"pullsecret-webhook/inject": "disabled"}}}
     chart.cluster.api.patch("Namespace", "pullsecret-webhook-test", opted_out)
     done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "pullsecret-webhook-test", "--within", "1")
@@ -192,7 +194,7 @@ def test_uninstalling_removes_our_secrets_and_no_others(chart: Installed) -> Non
 def test_what_may_not_be_removed_is_said(chart: Installed) -> None:
     done = chart.pullsecret("pullsecret-webhook-test", "uninstall", "secrets")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "the Secrets ghcr-secret cannot be listed (403 Forbidden)" in done.stderr
+    assert "the Secrets ghcr-secret cannot be listed (403 Forbidden: system:serviceaccount:" in done.stderr
     done = chart.pullsecret("pullsecret-webhook-test", "uninstall", "registration")
     assert done.returncode == 1
-    assert "pullsecret-webhook cannot be deleted (403 Forbidden)" in done.stderr
+    assert "pullsecret-webhook cannot be deleted (403 Forbidden: system:serviceaccount:" in done.stderr
