@@ -4,10 +4,10 @@ account does not list. This module has the notices about them, in a review and w
 
 from dataclasses import dataclass
 
-from webhook.core.notice import Notice, Record
+from webhook.core.notice import Notice, Reason, Record
 from webhook.kube.views import Account, State
 
-REASON = "AccountRefuses"
+REASON: Reason = "AccountRefuses"
 
 
 def left_alone(account: str, secret: str) -> str:

@@ -35,6 +35,7 @@ from webhook.core.check import KEY_BYTES
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics
 from webhook.core.names import CHECKS_SECRET, WRITE_POLICY
+from webhook.core.notice import Reason
 from webhook.core.presence import Presence
 from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.expirynotices import ExpiryNotices
@@ -118,13 +119,12 @@ class App:
         self._measure()
 
     def _write_policy(self) -> WritePolicy:
-        presence = self._presence(
-            "WritePolicy",
+        gone = (
             f"the write policy {WRITE_POLICY} is no longer in force: only RBAC limits what the webhook's account "
-            "writes; look for the policy and its binding, and upgrade the release to have them again",
-            f"the write policy {WRITE_POLICY} is in force again",
-            looks=2,
+            "writes; look for the policy and its binding, and upgrade the release to have them again"
         )
+        back = f"the write policy {WRITE_POLICY} is in force again"
+        presence = self._presence(("WritePolicyGone", gone), ("WritePolicyBack", back), looks=2)
         self._metrics.write_policy.value = presence.value
         config = self._config
         return WritePolicy(self._cluster, config.pull_secret.name, config.namespace, presence.seen)
@@ -132,18 +132,18 @@ class App:
     def _registration(self) -> Presence:
         """Only where the webhook publishes its CA: otherwise RBAC does not let it read the configuration."""
         name = f"MutatingWebhookConfiguration {self._config.tls.webhook_configuration}"
-        presence = self._presence(
-            "Registration",
+        gone = (
             f"{name} is gone, has no entry {self._config.tls.webhook}, or cannot get the webhook's CA: pods get no "
-            "reference to their pull secret; upgrade the release to have it again",
-            f"{name} is there again; pods created meanwhile may lack the reference, see pullsecret status",
+            "reference to their pull secret; upgrade the release to have it again"
         )
+        back = f"{name} is there again; pods created meanwhile may lack the reference, see pullsecret status"
+        presence = self._presence(("RegistrationGone", gone), ("RegistrationBack", back))
         self._metrics.registered.value = presence.value
         return presence
 
-    def _presence(self, name: str, gone: str, back: str, *, looks: int = 1) -> Presence:
+    def _presence(self, gone: tuple[Reason, str], back: tuple[Reason, str], *, looks: int = 1) -> Presence:
         config = self._config
-        return Presence(name, gone, back, config.namespace, config.tls.service, now, self._record, looks)
+        return Presence(gone, back, config.namespace, config.tls.service, now, self._record, looks)
 
     def _checked(self) -> Checker:
         """From here on the source knows what registries say about its credentials."""

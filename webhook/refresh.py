@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from webhook.core.backoff import Backoff, jittered
-from webhook.core.notice import Notice, Record
+from webhook.core.notice import Notice, Reason, Record
 from webhook.fairness import yield_to_reviews
 from webhook.supply import Supplied
 
@@ -241,7 +241,7 @@ class Refresh:
             pace = self._paces[namespace] = _Pace(digest=pace.digest if pace is not None else None)
         return pace
 
-    def _notice(self, namespace: str, reason: str, message: str) -> None:
+    def _notice(self, namespace: str, reason: Reason, message: str) -> None:
         self._record(Notice(reason, message, namespace, "Secret", self._secret))
 
 

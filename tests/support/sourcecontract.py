@@ -15,7 +15,7 @@ from support import planted
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice
+from webhook.core.notice import Notice, Reason
 from webhook.sources import Source, breaker, cached
 
 WITHIN = 5.0
@@ -68,7 +68,7 @@ class Place(ABC):
     @abstractmethod
     async def comes_back(self) -> None: ...
 
-    def report(self, reason: str, message: str, _owner: str) -> None:
+    def report(self, reason: Reason, message: str, _owner: str) -> None:
         self.said.append(Notice(reason, message, "release", "Service", "webhook"))
 
     async def until(self, what: Callable[[], bool]) -> None:

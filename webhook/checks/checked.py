@@ -13,11 +13,13 @@ from typing import Literal
 
 from webhook.checks.checker import Checker, Result
 from webhook.core.credential import Credentials
-from webhook.core.notice import Notice, Record
+from webhook.core.notice import Notice, Reason, Record
 from webhook.core.shown import quoted
 from webhook.sources import Changed, Source
 
-WORKS, LIMITED, NOT_CHECKED = "CredentialWorks", "CredentialLimited", "CredentialNotChecked"
+WORKS: Reason = "CredentialWorks"
+LIMITED: Reason = "CredentialLimited"
+NOT_CHECKED: Reason = "CredentialNotChecked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Checked:
             )
 
 
-def _messages(result: Result) -> Iterator[tuple[str, Literal["Normal", "Warning"], str]]:
+def _messages(result: Result) -> Iterator[tuple[Reason, Literal["Normal", "Warning"], str]]:
     check, hint = result.check, result.said.hint
     if check.result == "works":
         yield WORKS, "Normal", "works"

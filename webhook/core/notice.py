@@ -11,18 +11,51 @@ MAX_MESSAGE_BYTES, MAX_NAME_BYTES = 1024, 253
 """Bytes that the API server accepts in an Event's note and in a name."""
 
 About = Literal["Secret", "ServiceAccount", "Service", "Namespace"]
+Reason = Literal[
+    "AccountRefuses",
+    "CredentialExpired",
+    "CredentialExpires",
+    "CredentialLeftOut",
+    "CredentialLimited",
+    "CredentialMatchesNothing",
+    "CredentialNotChecked",
+    "CredentialRefused",
+    "CredentialWorks",
+    "ForeignSecret",
+    "NamespaceMistake",
+    "NoticesLeftOut",
+    "PullSecretDeleted",
+    "PullSecretUpdated",
+    "PullSecretWithdrawn",
+    "RegistrationBack",
+    "RegistrationGone",
+    "SafetyNetLimited",
+    "SourceAnswerBroken",
+    "SourceFeedBroken",
+    "SourceSecretBroken",
+    "SourceSecretMistake",
+    "SourceSecretRemoved",
+    "SourceUnavailable",
+    "SupplyFailed",
+    "TugOfWar",
+    "Unreadable",
+    "WithdrawalsHeld",
+    "WritePolicyBack",
+    "WritePolicyGone",
+]
+"""As in Kubernetes Events. docs/troubleshooting.md says of each what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """`reason` as in Kubernetes Events (UpperCamelCase, a constant); `message` never holds a token.
+    """`message` never holds a token.
 
     `source` and `owner`: for a notice about a source, the source's name and the one owner that it is about; empty if it
     is about none, or about several. Each text may contain what others wrote, so all are cut here. `news`: what went
     well, and has its log line already: it becomes an Event unless there is too much of it.
     """
 
-    reason: str
+    reason: Reason
     message: str
     namespace: str
     kind: About

@@ -4,20 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from webhook.core.notice import Notice, Record
+from webhook.core.notice import Notice, Reason, Record
 
 
 @dataclass
 class Presence:
-    """`name`: of the notices, `NameGone` and `NameBack`; `gone` and `back`: their messages. They are about our Service.
+    """`gone` and `back`: reason and message of the notices that it vanished and is back. They are about our Service.
     `looks`: so many in a row must find it missing.
 
     What was never there did not vanish: the chart may leave it out, or install it after us.
     """
 
-    name: str
-    gone: str
-    back: str
+    gone: tuple[Reason, str]
+    back: tuple[Reason, str]
     namespace: str
     service: str
     now: Callable[[], datetime]
@@ -34,15 +33,16 @@ class Presence:
         self.there = there
         if there:
             if self._told:
-                self.record(Notice(f"{self.name}Back", self.back, self.namespace, "Service", self.service, "Normal"))
+                self.record(Notice(*self.back, self.namespace, "Service", self.service, "Normal"))
             self._missed, self._expected, self._told = 0, True, False
             return
         self._missed += 1
         if self._expected and not self._told and self._missed >= self.looks:
             self._told = True
             # With the time, so that what vanishes twice within an hour is told twice.
-            message = f"{self.gone} (since {self.now():%Y-%m-%d %H:%M:%S} UTC)"
-            self.record(Notice(f"{self.name}Gone", message, self.namespace, "Service", self.service))
+            reason, message = self.gone
+            message += f" (since {self.now():%Y-%m-%d %H:%M:%S} UTC)"
+            self.record(Notice(reason, message, self.namespace, "Service", self.service))
 
     def value(self) -> float | None:
         """For a metric."""

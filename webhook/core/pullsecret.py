@@ -16,7 +16,7 @@ from webhook.core.credential import Credential, Credentials, Origin, Refusal
 from webhook.core.dockerconfig import render
 from webhook.core.merge import merged
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
-from webhook.core.notice import Notice
+from webhook.core.notice import Notice, Reason
 from webhook.core.registry import MAX_SAME_KEY, why_unmatched
 from webhook.core.shown import few, quoted, some
 from webhook.core.tokenkind import hint
@@ -208,7 +208,7 @@ def _by_origin(credentials: Sequence[Credential]) -> Iterator[tuple[Origin, list
         yield origin, [one for one in credentials if one.origin == origin]
 
 
-def _notice(origin: Origin, reason: str, rest: str, owner: str) -> Notice:
+def _notice(origin: Origin, reason: Reason, rest: str, owner: str) -> Notice:
     message = f"{origin}: the credential of owner {owner} for {rest}"
     return Notice(reason, message, origin.namespace, origin.kind, origin.name, owner=owner, source=origin.source)
 
@@ -218,11 +218,13 @@ NO_CREDENTIAL = "the owner has no credential yet"
 ALL_REFUSED = "the registries refuse all credentials of the owner; write a new one at its source"
 WITHDRAWN = "the owner has no credential for this namespace any more; private images cannot be pulled"
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
-UPDATED = "PullSecretUpdated"
+UPDATED: Reason = "PullSecretUpdated"
 """Reason of the notice about a pull secret with other credentials than before."""
-WITHDRAWAL = "PullSecretWithdrawn"
+WITHDRAWAL: Reason = "PullSecretWithdrawn"
 """Reason of the notice about a pull secret that is deleted because its owner has no credential any more."""
-TOO_MANY_FOR_ONE, UNMATCHED, REFUSED = "CredentialLeftOut", "CredentialMatchesNothing", "CredentialRefused"
+TOO_MANY_FOR_ONE: Reason = "CredentialLeftOut"
+UNMATCHED: Reason = "CredentialMatchesNothing"
+REFUSED: Reason = "CredentialRefused"
 UNUSED = frozenset({TOO_MANY_FOR_ONE, UNMATCHED})
 """Reasons of notices about a credential that hardly any pod can use, whatever happens."""
 MAX_REFUSALS = 5

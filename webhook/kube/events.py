@@ -20,14 +20,14 @@ import structlog
 from webhook.core.fairqueue import Fair
 from webhook.core.metrics import Metrics
 from webhook.core.names import MANAGER, OWNER, SOURCE
-from webhook.core.notice import MAX_NAME_BYTES, Notice
+from webhook.core.notice import MAX_NAME_BYTES, Notice, Reason
 from webhook.kube.cluster import Cluster, ClusterError, is_name
 
 log = structlog.get_logger()
 CURRENT_FOR = timedelta(hours=1)
 OUTAGE_CURRENT_FOR = timedelta(minutes=10)
 """An outage may be over soon, and nothing reports its end."""
-OUTAGES = frozenset({"SourceUnavailable", "SourceFeedBroken"})
+OUTAGES: frozenset[Reason] = frozenset({"SourceUnavailable", "SourceFeedBroken"})
 MAX_WAITING = 512
 """Events that wait to be sent."""
 BURST, PACE = 20, timedelta(seconds=10)
@@ -36,7 +36,7 @@ NEWS_BURST, NEWS_PACE = 200, timedelta(seconds=1)
 """The same for news, of all namespaces together: a token that is new everywhere must not become thousands of Events."""
 MAX_REMEMBERED, HISTORIES = 32, 4096
 """Notices in one history; histories."""
-LEFT_OUT = "NoticesLeftOut"
+LEFT_OUT: Reason = "NoticesLeftOut"
 
 LimitKey = tuple[str, str, str]
 """What a limit is for: a namespace; in our own namespace an object, and the owner if the notice is about one."""

@@ -18,6 +18,7 @@ import msgspec
 
 from webhook.config.models import Config
 from webhook.core.names import MANAGER, OWNER, SOURCE
+from webhook.core.notice import Reason
 from webhook.core.pullsecret import REFUSED, UNUSED, WITHDRAWAL
 from webhook.core.shown import quoted
 from webhook.kube.cluster import Cluster, Forbidden, Object
@@ -27,7 +28,7 @@ from webhook.kube.listing import listed
 GRACE = timedelta(minutes=10)
 """A lasting problem is reported again within this time after `current_for`: longer than any pause between two tries."""
 SECOND = timedelta(seconds=1)
-NOT_SUPPLIED = frozenset({"SupplyFailed", "TugOfWar", "Unreadable", WITHDRAWAL})
+NOT_SUPPLIED: frozenset[Reason] = frozenset({"SupplyFailed", "TugOfWar", "Unreadable", WITHDRAWAL})
 """Reasons of Events that say why a pull secret is not what it should be."""
 
 K = TypeVar("K")

@@ -23,6 +23,7 @@ from webhook.core.backoff import Backoff
 from webhook.core.credential import Credentials, Origin, has_expired, in_order
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
+from webhook.core.notice import Reason
 from webhook.sources import Changed
 from webhook.sources.breaker import OWNERS, Breaker, clock
 from webhook.sources.remote import Answer, Remote, down
@@ -40,8 +41,8 @@ OVERTAKEN = 3
 BUDGET_BYTES = 32 * 1024 * 1024
 """Approximate bytes of answers."""
 
-Report = Callable[[str, str, str], None]
-"""Records a notice about the source: reason (as in Events), message, and the owner; empty: all owners."""
+Report = Callable[[Reason, str, str], None]
+"""Records a notice about the source: reason, message, and the owner; empty: all owners."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from webhook.config.models import Config
 from webhook.config.sourceconfig import HttpSource, SecretsSource, SqlSource
 from webhook.core.credential import Origin
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice, Record
+from webhook.core.notice import Notice, Reason, Record
 from webhook.kube.cluster import Cluster
 from webhook.sources import Changed, Source
 from webhook.sources.cached import Cached
@@ -23,7 +23,7 @@ def configured(
 ) -> Source:
     """Several sources are combined. Notices about a source are about the webhook's own Service."""
 
-    def report(source: str, reason: str, message: str, owner: str) -> None:
+    def report(source: str, reason: Reason, message: str, owner: str) -> None:
         record(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner, source=source))
 
     sources: list[tuple[str, Source]] = []

@@ -5,14 +5,16 @@ from datetime import UTC, datetime
 import pytest
 
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice
+from webhook.core.notice import Notice, Reason
 from webhook.core.presence import Presence
 
 
 def scene(looks: int) -> tuple[Presence, list[Notice]]:
     told: list[Notice] = []
     now = datetime(2026, 11, 23, 10, 47, 1, tzinfo=UTC)
-    return Presence("Thing", "it is gone", "it is back", "release", "webhook", lambda: now, told.append, looks), told
+    gone: tuple[Reason, str] = ("WritePolicyGone", "it is gone")
+    back: tuple[Reason, str] = ("WritePolicyBack", "it is back")
+    return Presence(gone, back, "release", "webhook", lambda: now, told.append, looks), told
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_what_is_told(looks: int, seen: str, told: str) -> None:
     presence, notices = scene(looks)
     for one in seen:
         presence.seen(one == "+")
-    assert [notice.reason for notice in notices] == [{"-": "ThingGone", "+": "ThingBack"}[one] for one in told]
+    assert [notice.reason for notice in notices] == [f"WritePolicy{'Back' if one == '+' else 'Gone'}" for one in told]
     assert presence.value() == float(seen[-1] == "+")
 
 
@@ -45,8 +47,8 @@ def test_how() -> None:
         presence.seen(there)
     gone = "it is gone (since 2026-11-23 10:47:01 UTC)"
     assert notices == [
-        Notice("ThingGone", gone, "release", "Service", "webhook", "Warning"),
-        Notice("ThingBack", "it is back", "release", "Service", "webhook", "Normal"),
+        Notice("WritePolicyGone", gone, "release", "Service", "webhook", "Warning"),
+        Notice("WritePolicyBack", "it is back", "release", "Service", "webhook", "Normal"),
     ]
 
 

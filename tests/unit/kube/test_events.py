@@ -120,7 +120,7 @@ def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> 
 @pytest.mark.parametrize(
     "other",
     [
-        Notice("Other", FOREIGN.message, "team", "Secret", "ghcr-secret"),
+        Notice("Unreadable", FOREIGN.message, "team", "Secret", "ghcr-secret"),
         Notice("ForeignSecret", "another text", "team", "Secret", "ghcr-secret"),
         Notice("ForeignSecret", FOREIGN.message, "other", "Secret", "ghcr-secret"),
         Notice("ForeignSecret", FOREIGN.message, "team", "ServiceAccount", "ghcr-secret"),
@@ -138,7 +138,7 @@ def test_what_differs_is_said_too(other: Notice, scene: Scene, said: Lines) -> N
 
 def test_log_line(scene: Scene, said: Lines) -> None:
     scene.events.record(FOREIGN)
-    scene.events.record(Notice("Deleted", "it is gone", "team", "Secret", "ghcr-secret", "Normal"))
+    scene.events.record(Notice("PullSecretDeleted", "it is gone", "team", "Secret", "ghcr-secret", "Normal"))
     assert said == [
         {
             "event": FOREIGN.message,
@@ -146,7 +146,7 @@ def test_log_line(scene: Scene, said: Lines) -> None:
             "about": "Secret team/ghcr-secret",
             "log_level": "warning",
         },
-        {"event": "it is gone", "reason": "Deleted", "about": "Secret team/ghcr-secret", "log_level": "info"},
+        {"event": "it is gone", "reason": "PullSecretDeleted", "about": "Secret team/ghcr-secret", "log_level": "info"},
     ]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.writtenevents import Object, written
 from webhook.config import reading
-from webhook.core.notice import Notice
+from webhook.core.notice import Notice, Reason
 from webhook.core.owner import MAX_OWNER_CHARS
 from webhook.kube.cluster import Cluster
 from webhook.kube.recent_events import RecentWarnings, recent_warnings
@@ -38,7 +38,7 @@ def read(events: list[Object], namespace: str | None = None, now: datetime = NOW
     return asyncio.run(recent_warnings(cast(Cluster, Listed(events)), config, namespace, now, lambda: None))
 
 
-def about_source(reason: str, message: str, owner: str = "", source: str = "sql", name: str = SERVICE) -> Notice:
+def about_source(reason: Reason, message: str, owner: str = "", source: str = "sql", name: str = SERVICE) -> Notice:
     return Notice(reason, message, OWN, "Service", name, owner=owner, source=source)
 
 
@@ -84,7 +84,8 @@ def test_an_unused_credential_may_be_about_a_source_secret_and_nothing_else_may(
 
 
 def test_of_the_unused_credentials_of_an_owner_the_newest_event_of_each_reason_counts() -> None:
-    left_out, unmatched = "CredentialLeftOut", "CredentialMatchesNothing"
+    left_out: Reason = "CredentialLeftOut"
+    unmatched: Reason = "CredentialMatchesNothing"
     events = written([about_source(left_out, "a", "alice"), about_source(unmatched, "b", "alice")], OWN, NOW)
     later = written([about_source(left_out, "c", "alice")], OWN, NOW + timedelta(seconds=1))
     assert [one.message for one in read([*events, *later]).unused_of("alice")] == ["c", "b"]
@@ -106,7 +107,8 @@ def test_a_refused_credential_hides_nothing_else_about_its_owner() -> None:
 
 
 def test_of_a_source_as_a_whole_the_newest_of_each_reason_counts() -> None:
-    down, feed = "SourceUnavailable", "SourceFeedBroken"
+    down: Reason = "SourceUnavailable"
+    feed: Reason = "SourceFeedBroken"
     before = [about_source(down, "source sql: refused"), about_source(feed, "source sql: hung up")]
     after = [about_source(down, "source sql: timed out"), about_source(down, "source http: 503", source="http")]
     events = written(after, OWN, NOW) + written(before, OWN, NOW - timedelta(minutes=1))
@@ -175,7 +177,7 @@ def test_of_one_namespace_its_events_and_those_about_sources_are_read() -> None:
 
 
 @pytest.mark.parametrize(("reason", "minutes"), [("SourceUnavailable", 20), ("SourceAnswerBroken", 70)])
-def test_an_event_counts_until_it_would_have_been_reported_again(reason: str, minutes: int) -> None:
+def test_an_event_counts_until_it_would_have_been_reported_again(reason: Reason, minutes: int) -> None:
     events = written([about_source(reason, "x", "alice")], OWN, NOW)
     assert read(events, now=NOW + timedelta(minutes=minutes)).of_owner
     assert not read(events, now=NOW + timedelta(minutes=minutes, seconds=1)).of_owner
