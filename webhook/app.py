@@ -160,6 +160,7 @@ class App:
     def _measure(self) -> None:
         for resource, view in self._parts.state.views.items():
             self._metrics.known.labels(resource).set_function(view.__len__)
+        self._metrics.ready.set_function(lambda: float(not self._missing()))
         self._metrics.certificate_expiry.set_function(
             lambda: self._serving.pair.ends.timestamp() if self._serving.pair else 0.0
         )

@@ -658,6 +658,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals
 
     assert process.returncode == 0
     assert 'pullsecret_webhook_known_objects{resource="namespaces"} 0.0' in numbers
+    assert "pullsecret_webhook_ready 1.0\n" in numbers
     assert re.search(r'pullsecret_webhook_build_info\{python="3[0-9.]+",version="[0-9.]+"\} 1.0', numbers)
     assert "process_resident_memory_bytes" in numbers
     lines = [json.loads(line) for line in said.splitlines()]
@@ -688,6 +689,7 @@ def test_an_api_server_that_comes_later_is_waited_for(tmp_path: Path) -> None:
         assert said["problem"] == "the API server cannot be reached (connection refused)"
         assert get(f"http://127.0.0.1:{flags[5]}/healthz") == "ok\n"
         assert get(f"https://127.0.0.1:{flags[3]}/readyz") == ""
+        assert "pullsecret_webhook_ready 0.0\n" in get(f"http://127.0.0.1:{flags[5]}/metrics")
         with api_server(tmp_path, port=port, first=[503, 401, 401, 401, 403, 403, 403, 200, 200, 403]):
             until(lambda: get(f"https://127.0.0.1:{flags[3]}/readyz") == "ok\n", "ready", within=20)
             process.send_signal(signal.SIGTERM)

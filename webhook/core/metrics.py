@@ -114,6 +114,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.build = self._gauge("build_info", "1, with the version of the webhook and of Python", "version", "python")
+        self.ready = self._gauge("ready", "1 if this replica is ready to answer reviews, else 0")
         self.last_write = self._gauge(
             "last_write_timestamp_seconds", "When this replica last wrote or deleted a pull secret; 0: not yet"
         )
