@@ -103,6 +103,14 @@ def _helm(major: int) -> Tool:
     return Tool(f"helm{major}", module, f"{path}/cmd/helm", path, ask=("version",))
 
 
+def _monitoring() -> list[Tool]:
+    """Without a pin: v0.316.0 of the Go module is version 3.16.0 of the program."""
+    module = Module("monitoring", "2 to 3 min", tags="remove_all_sd")
+    return [
+        Tool("promtool", module, "github.com/prometheus/prometheus/cmd/promtool"),
+    ]
+
+
 def _table() -> dict[str, Tool]:
     kubernetes, containerd = _kubernetes(), _containerd()
     images, network = Module("images", "10 s"), Module("network", "10 s")
@@ -127,7 +135,7 @@ def _table() -> dict[str, Tool]:
         *(Tool(f"bench-{name}", bench, f"./cmd/{name}") for name in ("usual", "handmade", "load", "apply")),
         *(_helm(major) for major in (3, 4)),
         *(Tool(f"{name}-controller", flux, f"github.com/fluxcd/{name}-controller") for name in _FLUX),
-        Tool("promql", Module("promql", "1 to 2 min"), "."),
+        *_monitoring(),
         Tool("keyring", Module("keyring", "1 min"), "."),
         Tool("certmanager", Module("certmanager", "3 to 6 min", rare=True), "."),
         Tool("kwok", Module("kwok", "2 to 4 min", rare=True), "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok"),

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -22,6 +23,7 @@ from webhook.core import pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.metrics import Metrics
+from webhook.core.notice import Reason
 from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.owner import find_owner
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
@@ -132,15 +134,29 @@ def test_metrics_are_those_that_exist() -> None:
     assert sorted(names) == sorted(known)
 
 
-def test_causes_are_those_that_status_gives() -> None:
-    rows = re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|", PAGES["docs/operating.md"], re.MULTILINE)
-    told = {cause for row in rows for cause in re.findall("`(.*?)`", row)}
-    assert {*get_args(Cause)} <= told
+ALERTS = re.findall(r"- alert: (\w+)", (CHART / "templates" / "monitoring.yaml").read_text())
 
 
-def test_alerts_are_those_of_the_chart() -> None:
-    there = re.findall(r"- alert: (\w+)", (CHART / "templates" / "monitoring.yaml").read_text())
-    assert sorted(re.findall(r"`(Pullsecret\w+)`", PAGES["docs/operating.md"])) == sorted(there)
+def test_alerts_that_are_named_are_those_of_the_chart() -> None:
+    for page in PAGES.values():
+        assert {*re.findall(r"`(Pullsecret\w+)`", page)} <= {*ALERTS}
+
+
+@pytest.mark.parametrize(
+    ("section", "there"), [("Causes", get_args(Cause)), ("Events", get_args(Reason)), ("Alerts", ALERTS)]
+)
+def test_each_cause_event_and_alert_has_an_entry_in_troubleshooting(section: str, there: Sequence[str]) -> None:
+    text = PAGES["docs/troubleshooting.md"].partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    entries = re.findall(r"^### (.+)\n\n((?:(?!### ).*\n)*)", text, re.MULTILINE)
+    assert len(there) > 5
+    assert sorted(name for name, _ in entries) == sorted(there)
+    assert not [name for name, told in entries if len(told.split()) < 8]
+
+
+def test_each_reason_of_an_event_is_used() -> None:
+    """Types hold each notice to the list of reasons, but not the list to the notices."""
+    code = "".join(file.read_text() for file in (ROOT / "webhook").rglob("*.py") if file.name != "notice.py")
+    assert not [reason for reason in get_args(Reason) if f'"{reason}"' not in code]
 
 
 # -- the table of cases ------------------------------------------------------------------------------------------------

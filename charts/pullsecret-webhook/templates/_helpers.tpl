@@ -177,8 +177,9 @@ annotations:
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{/* In: a selector of counters of the API server's, whose series begin with the first thing that they count: a new one has
-     risen too. */}}
+{{/* In: a selector of counters whose series begin with the first thing that they count, and a time: a new one has risen
+     too. */}}
 {{- define "rises" -}}
-sum(increase({{ . }}[10m]) > 0 or ({{ . }} unless {{ . }} offset 10m)) > 0
+{{- $counter := index . 0 }}{{ $time := index . 1 -}}
+sum(increase({{ $counter }}[{{ $time }}]) > 0 or ({{ $counter }} unless {{ $counter }} offset {{ $time }})) > 0
 {{- end }}

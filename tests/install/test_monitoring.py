@@ -1,0 +1,247 @@
+"""The chart's alerts, and the expressions of its dashboard: judged by Prometheus's own promtool."""
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controlplane.api import Object
+from controlplane.binaries import need
+from controlplane.helm import CHART, Helm, one
+
+pytestmark = pytest.mark.helm
+
+DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
+PANELS = DASHBOARD["panels"]
+ENTRY = 'name="mutate.pullsecret-webhook.io"'
+ALERTS: Object = {"prometheusRule": {"enabled": True}}
+FAIL: Object = {**ALERTS, "failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}
+END = "2h"
+STEADY, NEW, RISEN = "1x120", "_x115 1x5", "1x115 2x5"
+"""A counter until END: at rest, seen for the first time, and risen."""
+
+Series = Mapping[str, str]
+"""Values in promtool's words, by name and labels."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """When it fires at END, with which labels and value, and when it does not."""
+
+    fires: Series
+    quiet: Series
+    labels: Mapping[str, str] = field(default_factory=dict)
+    value: str = ""
+
+
+def flag(name: str) -> Case:
+    """A gauge that is 1 while all is well."""
+    gauge = f"pullsecret_webhook_{name}"
+    return Case(
+        {f'{gauge}{{pod="a"}}': "1x120", f'{gauge}{{pod="b"}}': "1x100 0x20"},
+        {f'{gauge}{{pod="a"}}': "1x120", f'{gauge}{{pod="b"}}': "1x50 0x3 1x80"},
+    )
+
+
+def some(series: str, **labels: str) -> Case:
+    """A gauge that is 0 while all is well; the greatest of all replicas counts."""
+    name, _, more = series.partition("{")
+    a, b = (f'pullsecret_webhook_{name}{{pod="{pod}",{more or "}"}' for pod in "ab")
+    return Case({a: "3x120", b: "2x120"}, {a: "0x120", b: "0x120"}, labels, "3")
+
+
+def counted(series: str, how: str = NEW) -> Case:
+    """A counter of the API server's or ours, whose series may begin with the first thing that it counts."""
+    return Case({series: how}, {series: STEADY})
+
+
+NAMESPACES = 'pullsecret_webhook_namespaces{{pod="{}",state="{}"}}'
+CASES = {
+    "PullsecretWebhookPassedBy": counted(f"apiserver_admission_webhook_fail_open_count{{{ENTRY}}}"),
+    "PullsecretWebhookConditionsFail": counted(
+        f'apiserver_admission_match_condition_evaluation_errors_total{{kind="webhook",{ENTRY}}}', RISEN
+    ),
+    "PullsecretWebhookAbsent": Case(
+        {'pullsecret_webhook_build_info{pod="a"}': "1x100"}, {'pullsecret_webhook_build_info{pod="a"}': "1x120"}
+    ),
+    "PullsecretWebhookNotReady": Case(
+        {'pullsecret_webhook_ready{pod="a"}': "1x120", 'pullsecret_webhook_ready{pod="b"}': "1x90 0x30"},
+        {'pullsecret_webhook_ready{pod="a"}': "1x120", 'pullsecret_webhook_ready{pod="b"}': "0x5 1x120"},
+        value="1",
+    ),
+    "PullsecretWebhookReviewsFail": Case(
+        {'pullsecret_webhook_reviews_total{outcome="failed"}': "0x115 1x5"},
+        {
+            'pullsecret_webhook_reviews_total{outcome="failed"}': "7x120",
+            'pullsecret_webhook_reviews_total{outcome="refused"}': "0x115 9x5",
+        },
+    ),
+    "PullsecretWebhookCertificateEnds": Case(
+        {
+            'pullsecret_webhook_certificate_expiry_timestamp_seconds{pod="a"}': "604800x120",
+            'pullsecret_webhook_certificate_expiry_timestamp_seconds{pod="b"}': "86400x120",
+        },
+        {'pullsecret_webhook_certificate_expiry_timestamp_seconds{pod="a"}': "93601x120"},
+    ),
+    "PullsecretWebhookNotRegistered": flag("registered"),
+    "PullsecretWritePolicyGone": flag("write_policy_in_force"),
+    "PullsecretCredentialExpired": Case(
+        {'pullsecret_webhook_source_secret_expired{pod="a",secret="alice"}': "1x120"}, {}, {"secret": "alice"}
+    ),
+    "PullsecretCredentialExpires": some("pull_secrets_expiring"),
+    "PullsecretPullSecretExpired": some("pull_secrets_expired"),
+    "PullsecretCredentialRefused": some('credentials{result="refused"}'),
+    "PullsecretWithdrawalsHeld": some("withdrawals_held"),
+    "PullsecretNamespacesWithoutCredential": Case(
+        {
+            NAMESPACES.format("a", "no_credential"): "2x120",
+            NAMESPACES.format("a", "refused"): "1x120",
+            NAMESPACES.format("b", "no_credential"): "2x120",
+            NAMESPACES.format("b", "right"): "9x120",
+        },
+        {NAMESPACES.format("a", "no_credential"): "2x110 0x10", NAMESPACES.format("a", "right"): "2x120"},
+        value="3",
+    ),
+    "PullsecretNamespacesFail": some('namespaces{state="failed"}'),
+    "PullsecretTugOfWar": counted('pullsecret_webhook_notices_total{pod="a",reason="TugOfWar"}', "_x70 1x50"),
+    "PullsecretSourceDown": Case(
+        {'pullsecret_webhook_source_down{pod="a",source="sql"}': "1x120"},
+        {'pullsecret_webhook_source_down{pod="a",source="sql"}': "_x116 1x4"},
+        {"source": "sql"},
+    ),
+    "PullsecretCredentialUnusable": Case(
+        {'pullsecret_webhook_source_secret_broken{pod="a",secret="bob"}': "1x120"}, {}, {"secret": "bob"}
+    ),
+    "PullsecretSupplyFails": Case(
+        {'pullsecret_webhook_secret_writes_total{action="apply",result="WriteRefused"}': "0+1x120"},
+        {
+            'pullsecret_webhook_secret_writes_total{action="apply",result="WriteRefused"}': "3x120",
+            'pullsecret_webhook_secret_writes_total{action="apply",result="WriteConflict"}': "0+1x120",
+        },
+        {"action": "apply", "result": "WriteRefused"},
+    ),
+    "PullsecretWatchFails": Case(
+        {'pullsecret_webhook_watch_failures_total{resource="namespaces"}': "0+1x120"},
+        {'pullsecret_webhook_watch_failures_total{resource="namespaces"}': "0x110 5x10"},
+        {"resource": "namespaces"},
+    ),
+}
+"""With failurePolicy Ignore, certificates of its own and two replicas."""
+CASES_OF_FAIL = {
+    "PullsecretWebhookStopsWorkloads": counted(
+        f'apiserver_admission_webhook_rejection_count{{error_type="calling_webhook_error",{ENTRY}}}', RISEN
+    )
+}
+
+
+def rules(helm: Helm, values: Object) -> dict[str, Any]:
+    groups = one(helm.render(values), "PrometheusRule")["spec"]["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def promtool(*arguments: str, folder: Path) -> str:
+    """What it complains about; nothing if all is right."""
+    done = subprocess.run(
+        [need("promtool")["promtool"], *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return f"{done.stdout}\n{done.stderr}" if done.returncode else ""
+
+
+def written(folder: Path, rules: list[Any]) -> None:
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "these", "rules": rules}]}))
+
+
+def verdict(folder: Path, tests: list[Any]) -> str:
+    each = [{"interval": "1m", **test} for test in tests]
+    (folder / "tests.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": each}))
+    return promtool("test", "rules", "tests.yaml", folder=folder)
+
+
+def filled(text: str, case: Case) -> str:
+    text = text.replace("{{ $value }}", case.value)
+    return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: case.labels[match[1]], text)
+
+
+def question(which: Sequence[Series], expected: Mapping[str, list[Any]]) -> Object:
+    """All at once, because promtool takes half a second for each: no two cases may have a series in common."""
+    inputs = [{"series": name, "values": values} for series in which for name, values in series.items()]
+    assert len({one["series"] for one in inputs}) == len(inputs)
+    asked = [{"eval_time": END, "alertname": alert, "exp_alerts": alerts} for alert, alerts in expected.items()]
+    return {"input_series": inputs, "alert_rule_test": asked}
+
+
+def fired(rule: Mapping[str, Any], case: Case) -> list[Any]:
+    annotations = {key: filled(text, case) for key, text in rule["annotations"].items()}
+    return [{"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": annotations}]
+
+
+@pytest.mark.parametrize(("values", "cases"), [(ALERTS, CASES), (FAIL, CASES_OF_FAIL)], ids=["Ignore", "Fail"])
+def test_each_alert_fires_when_it_must_and_only_then(
+    helm: Helm, tmp_path: Path, values: Object, cases: Mapping[str, Case]
+) -> None:
+    found = rules(helm, values)
+    written(tmp_path, [*found.values()])
+    all_fire = {alert: fired(found[alert], case) for alert, case in cases.items()}
+    none_fires: dict[str, list[Any]] = {alert: [] for alert in cases}
+    firing, quiet = [case.fires for case in cases.values()], [case.quiet for case in cases.values()]
+    assert verdict(tmp_path, [question(firing, all_fire), question(quiet, none_fires)]) == ""
+    said = verdict(tmp_path, [question(quiet, all_fire), question(firing, none_fires)])
+    assert said.count("alertname: ") == 2 * len(cases), said
+
+
+def test_each_alert_has_a_case(helm: Helm) -> None:
+    assert rules(helm, ALERTS).keys() == CASES.keys()
+    assert rules(helm, FAIL).keys() == CASES.keys() - {"PullsecretWebhookPassedBy"} | CASES_OF_FAIL.keys()
+    without = ALERTS | {"tls": {"mode": "cert-manager"}, "writePolicy": {"enabled": False}}
+    gone = {"PullsecretWebhookNotRegistered", "PullsecretWritePolicyGone"}
+    assert rules(helm, without).keys() == CASES.keys() - gone
+
+
+def test_each_alert_says_what_it_is_and_what_to_do(helm: Helm) -> None:
+    for values in (ALERTS, FAIL, ALERTS | {"tls": {"mode": "cert-manager"}}):
+        for name, rule in rules(helm, values).items():
+            told = rule["annotations"]
+            assert told.keys() == {"summary", "description", "runbook_url"}
+            assert all(re.fullmatch(r"[^\n]+\.", told[key]) for key in ("summary", "description")), name
+            assert told["runbook_url"].endswith(f"/docs/troubleshooting.md#{name.lower()}")
+            assert rule["labels"].keys() == {"severity"}
+
+
+# -- the dashboard --
+
+
+def expressions() -> list[tuple[str, str]]:
+    """The title of the panel, and an expression with what Grafana puts in."""
+    variables = {"$namespace": "pw", "$job": "webhook", "$__rate_interval": "2m"}
+    found = []
+    for panel in PANELS:
+        for target in panel.get("targets", ()):
+            text = target["expr"]
+            for name, value in variables.items():
+                text = text.replace(name, value)
+            found.append((panel["title"], text))
+    return found
+
+
+def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
+    written(tmp_path, [{"record": f"panel:{at}", "expr": text} for at, (_, text) in enumerate(expressions())])
+    assert promtool("check", "rules", "rules.yaml", folder=tmp_path) == ""
+    written(tmp_path, [{"record": "panel:wrong", "expr": "sum(1"}])
+    assert "unclosed left parenthesis" in promtool("check", "rules", "rules.yaml", folder=tmp_path)
+
+
+def test_links_lead_to_where_the_troubleshooting_page_is(helm: Helm) -> None:
+    here = "https://docs.example.com/pull/troubleshooting.md"
+    for name, rule in rules(helm, {**ALERTS, "runbookUrl": here}).items():
+        assert rule["annotations"]["runbook_url"] == f"{here}#{name.lower()}"
