@@ -108,6 +108,7 @@ def _monitoring() -> list[Tool]:
     module = Module("monitoring", "2 to 3 min", tags="remove_all_sd")
     return [
         Tool("promtool", module, "github.com/prometheus/prometheus/cmd/promtool"),
+        Tool("dashboard", module, "./dashboard"),
     ]
 
 

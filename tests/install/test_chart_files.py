@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,12 +119,20 @@ def test_metrics_that_are_named_exist() -> None:
     families = [family.name for family in Metrics().registry.collect()]
     exported = {name + suffix for name in families for suffix in ("", "_total", "_bucket")}
     for text in (TEMPLATES["monitoring.yaml"], (CHART / "files" / "dashboard.json").read_text()):
-        named = set(re.findall(r"\b(pullsecret_webhook_\w+)", text))
+        named = set(re.findall(r"\b((?:pullsecret_webhook|process)_\w+)", text))
         assert len(named) >= 6
         assert named <= exported
 
 
-def test_every_panel_of_the_dashboard_has_a_place_of_its_own() -> None:
+def test_every_panel_of_the_dashboard_has_a_place_of_its_own_and_says_what_it_shows() -> None:
     panels = json.loads((CHART / "files" / "dashboard.json").read_text())["panels"]
-    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels) == 8
-    assert all(target["expr"] for panel in panels for target in panel["targets"])
+    places = [place for panel in panels for place in _places(**panel["gridPos"])]
+    assert len(places) == len(set(places)) > 0
+    assert max(x for x, _ in places) < 24
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel["type"] == "row" or (panel["description"].endswith(".") and panel["targets"]), panel["title"]
+
+
+def _places(x: int, y: int, w: int, h: int) -> Iterator[tuple[int, int]]:
+    yield from product(range(x, x + w), range(y, y + h))

@@ -1,4 +1,4 @@
-"""The chart's alerts, and the expressions of its dashboard: judged by Prometheus's own promtool."""
+"""The chart's alerts and its dashboard: judged by Prometheus's own promtool and by Grafana's schema."""
 
 import json
 import re
@@ -241,7 +241,90 @@ def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
     assert "unclosed left parenthesis" in promtool("check", "rules", "rules.yaml", folder=tmp_path)
 
 
+def ours(name: str, **labels: str) -> str:
+    all_labels = {"namespace": "pw", "job": "webhook", "pod": "a", **labels}
+    return f"pullsecret_webhook_{name}{{{','.join(f'{key}={json.dumps(value)}' for key, value in all_labels.items())}}}"
+
+
+SCENE = {
+    ours("build_info", version="0.1.0"): 1,
+    ours("build_info", version="0.1.0", pod="b"): 1,
+    ours("build_info", version="0.2.0", pod="c"): 1,
+    ours("ready"): 1,
+    ours("ready", pod="b"): 1,
+    ours("ready", pod="c"): 0,
+    **{ours("namespaces", state="right", pod=pod): 5 for pod in "ab"},
+    **{ours("namespaces", state="no_credential", pod=pod): 2 for pod in "ab"},
+    **{ours("namespaces", state="refused", pod=pod): 1 for pod in "ab"},
+    **{ours("namespaces", state="failed", pod=pod): 4 for pod in "ab"},
+    ours("pull_secrets_expiring"): 6,
+    ours("pull_secrets_expired"): 7,
+    ours("credentials", result="refused"): 3,
+    ours("source_down", source="sql"): 1,
+    ours("source_down", source="sql", pod="b"): 1,
+    ours("registered"): 1,
+    ours("registered", pod="b"): 0,
+    ours("write_policy_in_force"): 1,
+    ours("certificate_expiry_timestamp_seconds"): 9000,
+    ours("withdrawals_held"): 8,
+    ours("ready", namespace="elsewhere"): 1,
+}
+SHOWN: dict[str, list[list[tuple[str, float]]]] = {
+    "Namespaces": [[("{}", 5)], [("{}", 12)]],
+    "Without credential": [[("{}", 3)]],
+    "Failed": [[("{}", 4)]],
+    "Expire within 7 days": [[("{}", 6)], [("{}", 7)]],
+    "Credentials refused": [[("{}", 3)]],
+    "Sources down": [[("{}", 1)], [("{}", 0)]],
+    "Replicas ready": [[("{}", 2)], [("{}", 3)]],
+    "Registration": [[("{}", 0)]],
+    "Write policy": [[("{}", 1)]],
+    "Certificate ends in": [[("{}", 1800)]],
+    "Withdrawals held": [[("{}", 8)]],
+    "Version": [[('{version="0.1.0"}', 2), ('{version="0.2.0"}', 1)]],
+}
+
+
+def test_the_first_row_shows_what_is(tmp_path: Path) -> None:
+    stats = {panel["title"] for panel in PANELS if panel["type"] == "stat"}
+    assert stats == SHOWN.keys()
+    each = {title: [text for other, text in expressions() if other == title] for title in stats}
+    asked = [
+        {"expr": text, "eval_time": END, "exp_samples": [{"labels": key, "value": value} for key, value in samples]}
+        for title, shown in SHOWN.items()
+        for text, samples in zip(each[title], shown, strict=True)
+    ]
+    written(tmp_path, [])
+    inputs = [{"series": name, "values": f"{value}x120"} for name, value in SCENE.items()]
+    assert verdict(tmp_path, [{"input_series": inputs, "promql_expr_test": asked}]) == ""
+
+
+def not_a_dashboard(text: str) -> str:
+    call = [need("dashboard")["dashboard"]]
+    done = subprocess.run(call, input=text, capture_output=True, text=True, check=False, timeout=10)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
+
+
+def test_grafanas_schema_has_nothing_against_it(helm: Helm) -> None:
+    rendered = one(helm.render({"dashboard": {"enabled": True}}), "ConfigMap", "pullsecret-webhook-dashboard")
+    (text,) = rendered["data"].values()
+    assert json.loads(text) == DASHBOARD
+    assert not_a_dashboard(text) == ""
+    stat = next(panel for panel in PANELS if panel["type"] == "stat")
+    wrong = {**stat, "options": {**stat["options"], "textMode": 1, "colour": "red"}}
+    said = not_a_dashboard(json.dumps({**DASHBOARD, "panels": [wrong]}))
+    assert "textMode" in said
+    assert "unexpected field 'colour'" in said
+
+
 def test_links_lead_to_where_the_troubleshooting_page_is(helm: Helm) -> None:
     here = "https://docs.example.com/pull/troubleshooting.md"
-    for name, rule in rules(helm, {**ALERTS, "runbookUrl": here}).items():
-        assert rule["annotations"]["runbook_url"] == f"{here}#{name.lower()}"
+    values = {**ALERTS, "dashboard": {"enabled": True}, "runbookUrl": here}
+    objects = helm.render(values)
+    (text,) = one(objects, "ConfigMap", "pullsecret-webhook-dashboard")["data"].values()
+    urls = re.findall(r'"url": "(.*?)"', text)
+    assert len(urls) > len(SHOWN)
+    assert all(re.fullmatch(rf"{re.escape(here)}(#[a-z]+)?", url) for url in urls)
+    (group,) = one(objects, "PrometheusRule")["spec"]["groups"]
+    assert all(rule["annotations"]["runbook_url"].startswith(f"{here}#") for rule in group["rules"])

@@ -153,6 +153,12 @@ def test_each_cause_event_and_alert_has_an_entry_in_troubleshooting(section: str
     assert not [name for name, told in entries if len(told.split()) < 8]
 
 
+def test_the_dashboard_links_to_what_is_there() -> None:
+    links = re.findall(r"/docs/troubleshooting\.md#([\w-]+)", (CHART / "files" / "dashboard.json").read_text())
+    assert len(links) > 5
+    assert {*links} <= anchors(PAGES["docs/troubleshooting.md"])
+
+
 def test_each_reason_of_an_event_is_used() -> None:
     """Types hold each notice to the list of reasons, but not the list to the notices."""
     code = "".join(file.read_text() for file in (ROOT / "webhook").rglob("*.py") if file.name != "notice.py")
