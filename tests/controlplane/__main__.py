@@ -63,8 +63,9 @@ def cluster() -> None:
             tell("Namespace team-a belongs to alice. To try:")
             tell(f"  kubectl -n team-a run app --image={image}")
             tell("  kubectl -n team-a get pod app -o jsonpath='{.spec.imagePullSecrets}'")
-            told = f"{Path(sys.executable).with_name('pullsecret')} {{}} --config {control_plane.folder / 'webhook.yaml'}"
-            tell(f"  {told.format('status')}\n  {told.format('explain pod app -n team-a')}")
+            pullsecret, config = Path(sys.executable).with_name("pullsecret"), control_plane.folder / "webhook.yaml"
+            for verb in ("status", "explain pod app -n team-a"):
+                tell(f"  {pullsecret} {verb} --config {config}")
             tell(f"The webhook's log: {replica.child.log}\nCtrl-C ends everything.")
             while True:
                 replica.child.check()
