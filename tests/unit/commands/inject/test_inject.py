@@ -526,8 +526,11 @@ def test_twice_the_text_takes_twice_the_time(text: Callable[[int], str]) -> None
         injected(whole)
         return time.process_time() - began
 
-    few = min(took(250) for _ in range(2))
-    assert took(2000) < 3 * 8 * few
+    def is_linear() -> bool:
+        few = min(took(100) for _ in range(2))
+        return took(800) < 3 * 8 * few
+
+    assert any(is_linear() for _ in range(3))  # a busy machine makes either of the two slow; a square is always one
 
 
 def test_titles_are_one_line() -> None:
