@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from webhook.config import reading
 from webhook.config.models import Config, LabelRule
-from webhook.core import names
-from webhook.core.metrics import Metrics
+from webhook.core import errors, names
+from webhook.core.metrics import OUTCOMES, Metrics
+from webhook.core.notice import Reason
+from webhook.core.pullsecret import STANDINGS
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "pullsecret-webhook"
@@ -122,6 +124,23 @@ def test_metrics_that_are_named_exist() -> None:
         named = set(re.findall(r"\b((?:pullsecret_webhook|process)_\w+)", text))
         assert len(named) >= 6
         assert named <= exported
+
+
+def test_label_values_that_are_asked_for_exist() -> None:
+    """Of what the webhook counts. An alert on one that is not there would never fire."""
+    written = {"WriteDenied", "WriteRefused", "WriteConflict", "NamespaceUnknown"}
+    assert all(issubclass(getattr(errors, name), Exception) for name in written)
+    known = {
+        "outcome": OUTCOMES,
+        "state": STANDINGS,
+        "reason": get_args(Reason),
+        "result": {"works", "refused", "unknown", "unasked", *written},
+    }
+    text = TEMPLATES["monitoring.yaml"] + (CHART / "files" / "dashboard.json").read_text().replace('\\"', '"')
+    asked = re.findall(r'\b(outcome|state|reason|result)=~?\\?"([\w|]+)', text)
+    assert {label for label, _ in asked} == {*known}
+    for label, values in asked:
+        assert {*values.split("|")} <= {*known[label]}, label
 
 
 def test_every_panel_of_the_dashboard_has_a_place_of_its_own_and_says_what_it_shows() -> None:
