@@ -48,7 +48,7 @@ RESYNC_SECONDS = 86400.0
 PACES_SWEEP = 1024
 """After so many new paces, those of calm (or deleted) namespaces are dropped."""
 TUG_OF_WAR = 5
-"""A Secret that is undone so many times, without calm in between, is reported as a tug-of-war."""
+"""A Secret that is undone so many times, or more, without calm in between, is reported as a tug-of-war."""
 
 
 @dataclass(slots=True)
@@ -223,7 +223,7 @@ class Refresh:
             return
         pace.wait(now, pace.own)
         pace.undone += 1
-        if pace.undone == TUG_OF_WAR:
+        if pace.undone >= TUG_OF_WAR:  # each time: the Event is repeated while it lasts, and the alert goes on
             message = "something keeps changing or deleting the pull secret; it is restored after growing delays"
             self._notice(namespace, "TugOfWar", message)
 

@@ -109,7 +109,7 @@ CASES = {
         value="3",
     ),
     "PullsecretNamespacesFail": some('namespaces{state="failed"}'),
-    "PullsecretTugOfWar": counted('pullsecret_webhook_notices_total{pod="a",reason="TugOfWar"}', "_x70 1x50"),
+    "PullsecretTugOfWar": counted('pullsecret_webhook_notices_total{pod="a",reason="TugOfWar"}', "_x107 1x13"),
     "PullsecretSourceDown": Case(
         {'pullsecret_webhook_source_down{pod="a",source="sql"}': "1x120"},
         {'pullsecret_webhook_source_down{pod="a",source="sql"}': "_x116 1x4"},
