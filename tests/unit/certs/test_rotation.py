@@ -272,8 +272,8 @@ def in_order(api: ApiServer, replicas: list[Replica]) -> None:
 
 
 LONG = {
-    "soaked", "key lost after the soak", "the next one's key lost", "both keys lost", "reverted while it soaks", "deleted again",
-    "replaced by an older one",
+    "soaked", "key lost after the soak", "the next one's key lost", "both keys lost", "reverted while it soaks",
+    "deleted again", "replaced by an older one",
 }  # fmt: skip
 
 
