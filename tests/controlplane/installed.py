@@ -12,6 +12,7 @@ OWNER_RULES = [
     {"from": "label", "key": "pullsecret-webhook/owner"},
     {"from": "name", "prefix": "project-", "owner": "[0-9]+", "suffix": "-(development|staging|production)"},
 ]
+EXCLUDED = {"excludedNamespaces": ["left-out-*"]}
 POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
 
 
@@ -23,12 +24,12 @@ def write() -> None:
 def installed(helm: Helm) -> str:
     """The registration with the default owner rule, which is what the webhook runs with there."""
     made = "# Made from the chart by `make chart`: policies for two owner rules, a label and project names.\n"
-    values = {"config": {"ownerRules": OWNER_RULES}}
+    values = {"config": {"ownerRules": OWNER_RULES, **EXCLUDED}}
     return (
         made
         + _rendered(helm, values, "rbac", *POLICIES)
         + _rendered(helm, values, "safety-net")
-        + _rendered(helm, {}, "webhook")
+        + _rendered(helm, {"config": EXCLUDED}, "webhook")
     )
 
 

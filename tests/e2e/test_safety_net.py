@@ -276,6 +276,16 @@ def test_with_the_net_the_webhook_answers_as_without(net: ControlPlane, webhook:
     until(lambda: goldencase.names(send(net, dry, team)) == foreign, f"{foreign} is in it", within=5)
 
 
+def test_a_pattern_excludes_for_the_net_and_for_the_webhook(net: ControlPlane, webhook: Webhook) -> None:
+    """The webhook itself would add it: its own configuration has no pattern."""
+    for name in ("left-out-here", "left-in", "not-left-out"):  # the API server knows the first when it knows the last
+        net.namespace(name, labels={OWNER: "alice"})
+    for name, wanted in (("not-left-out", [SECRET]), ("left-in", [SECRET]), ("left-out-here", [])):
+        until(lambda name=name, wanted=wanted: added(net, name) == wanted, f"{wanted} in {name}", within=3)  # type: ignore[misc]
+        only = labelled(pod(name), "pullsecret-webhook/safety-net")
+        assert names(net.api.create(only, dry_run=True)) == wanted
+
+
 def test_no_pod_is_lost_while_the_replica_goes_and_comes(net: ControlPlane) -> None:
     net.namespace("busy", labels={OWNER: "alice"})
     until(lambda: added(net, "busy"), "the net", within=3)

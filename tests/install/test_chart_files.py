@@ -12,7 +12,7 @@ from typing import Any, get_args
 import yaml
 
 from webhook.config import reading
-from webhook.config.models import Config, LabelRule
+from webhook.config.models import ALWAYS_EXCLUDED, Config, LabelRule
 from webhook.core import errors, names
 from webhook.core.metrics import OUTCOMES, Metrics
 from webhook.core.notice import Reason
@@ -95,8 +95,8 @@ def test_versions_are_the_projects() -> None:
 def test_defaults_that_templates_repeat_are_the_configurations() -> None:
     helpers, defaults = TEMPLATES["_helpers.tpl"], Config()
     assert f'"{defaults.pull_secret.name}" .Values.config' in helpers
-    listed = " ".join(f'"{name}"' for name in defaults.excluded_namespaces)
-    assert f"(list {listed})" in helpers
+    listed = " ".join(f'"{name}"' for name in ALWAYS_EXCLUDED)
+    assert f"list {listed} .Release.Namespace" in helpers
     assert f'"from" "label" "key" "{names.OWNER}"' in helpers
     assert defaults.owner_rules == (LabelRule(key=names.OWNER),)
     tls = defaults.tls

@@ -18,6 +18,7 @@ from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
 
 pytestmark = pytest.mark.helm
 
+NET = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
 LABEL = {"from": "label", "key": "example.com/owner"}
 NAME = {"from": "name", "prefix": "project-", "owner": "[0-9]+", "suffix": "-(development|staging|production)"}
 
@@ -300,9 +301,10 @@ def test_one_entry_that_is_never_renamed(rendered: dict[str, list[Object]]) -> N
 
 def test_match_conditions_do_not_look_at_the_namespace(rendered: dict[str, list[Object]]) -> None:
     """The API server accepts `namespaceObject` there, and it is null at run time."""
-    for objects in rendered.values():
+    for file, objects in rendered.items():
         conditions = entry(objects)["matchConditions"]
-        assert [c["name"] for c in conditions] == ["no-mirror-pods", "created-or-lost-our-reference"]
+        patterns = ["not-excluded"] * (file == "everything-values.yaml")
+        assert [c["name"] for c in conditions] == ["no-mirror-pods", "created-or-lost-our-reference", *patterns]
         assert not [c for c in conditions if "namespaceObject" in c["expression"]]
 
 
@@ -328,8 +330,20 @@ def test_a_selector_only_where_one_label_decides(helm: Helm, rules: list[Object]
 
 
 def test_excluded_namespaces(helm: Helm) -> None:
-    found = entry(helm.render({"config": {"excludedNamespaces": ["monitoring"]}}, namespace="psw"))
-    assert set(found["namespaceSelector"]["matchExpressions"][-1]["values"]) == {"kube-system", "psw", "monitoring"}
+    """By name in the selector, by pattern in a condition; for the safety net as for the webhook."""
+    patterns = ["kube-*", "*-system", "a*b*c"]
+    values = {"config": {"excludedNamespaces": ["monitoring", *patterns]}}
+    objects = helm.render(values, "--api-versions", NET, namespace="psw")
+    found, excluded = entry(objects), configuration(objects).excluded
+    own = ["kube-system", "kube-public", "kube-node-lease", "psw"]
+    assert found["namespaceSelector"]["matchExpressions"][-1]["values"] == [*own, "monitoring"]
+    condition = found["matchConditions"][-1]
+    (expression,) = re.findall(r"^!request\.namespace\.matches\('(.*)'\)$", condition["expression"])
+    names = {"kube-x", "kube", "x-kube-x", "-system", "a-system", "a-system-b", "abc", "a-b-c", "abcd", "xabc", "team"}
+    assert {name for name in names if re.search(expression, name)} == {*filter(excluded, names)}
+    net = [o for o in objects if o["kind"] == "MutatingAdmissionPolicy"]
+    assert net
+    assert all(condition in policy["spec"]["matchConditions"] for policy in net)
 
 
 @pytest.mark.parametrize("namespace", ["default", "kube-system", "kube-public", "kube-node-lease"])

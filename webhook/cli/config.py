@@ -53,7 +53,7 @@ def _about(config: Config) -> Iterator[str]:
         yield f"source {name}: {source.in_short}"
     yield f"registries are asked about new credentials: {'yes' if config.check else 'no'}"
     yield f"pull secret: {config.pull_secret.name}; deployments: {config.deployments}"
-    yield f"never served: {', '.join((*config.excluded_namespaces, config.namespace))}"
+    yield f"never served: {', '.join(config.never_served)}"
 
 
 def _owner(config: Config, name: str | None, labels: dict[str, str], annotations: dict[str, str]) -> Iterator[str]:

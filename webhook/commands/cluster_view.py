@@ -232,7 +232,7 @@ class ClusterView:
         if namespace.owner is None:
             return "the namespace has no owner"
         if self.config.excluded(namespace.name):
-            return "the configuration's excludedNamespaces leave the namespace out"
+            return "the namespace is never served: it is the cluster's or the webhook's own, or in excludedNamespaces"
         return f"the namespace's label {INJECT}: {DISABLED} opts it out"
 
     async def served(self) -> tuple[dict[str, Namespace], list[Namespace]]:

@@ -9,6 +9,7 @@ from webhook.config.expressions import EXPRESSION
 END = r"\Z"
 DNS_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+NAMESPACES = r"(\*-*)?[a-z0-9]([-a-z0-9*]*[a-z0-9*])?"
 LABEL_KEY = rf"({DNS_NAME}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 
 
@@ -42,6 +43,13 @@ def matching(what: str) -> msgspec.Meta:
 Name = Annotated[str, whole(DNS_NAME), msgspec.Meta(max_length=253), named("the name of an object")]
 Label = Annotated[str, whole(DNS_LABEL), labelled("the name of a namespace")]
 """What a namespace and a Service may be called."""
+Namespaces = Annotated[
+    str,
+    whole(NAMESPACES),
+    msgspec.Meta(max_length=63),
+    doc('the name of a namespace, or a pattern such as "kube-*": at most 63 lower-case letters, digits, - and *'),
+]
+"""In a pattern `*` stands for any characters, also none. It is not alone: that would be all namespaces."""
 Key = Annotated[
     str,
     whole(LABEL_KEY),

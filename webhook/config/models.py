@@ -1,11 +1,26 @@
 """The configuration, as frozen values. To make one that contradicts itself raises ValueError."""
 
 import re
+from fnmatch import translate
+from functools import lru_cache
 from typing import Annotated, Literal, cast
 
 import msgspec
 
-from webhook.config.base import Expression, Key, Label, Model, Name, Port, doc, labelled, matching, named, whole
+from webhook.config.base import (
+    Expression,
+    Key,
+    Label,
+    Model,
+    Name,
+    Namespaces,
+    Port,
+    doc,
+    labelled,
+    matching,
+    named,
+    whole,
+)
 from webhook.config.messages import value_shown
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.errors import CredentialError
@@ -13,6 +28,9 @@ from webhook.core.names import OWNER
 from webhook.core.owner import OwnerRule, Pattern, Place
 from webhook.core.registry import asked_at, canonical_registry
 from webhook.core.shown import few, shown, some
+
+ALWAYS_EXCLUDED = ("kube-system", "kube-public", "kube-node-lease")
+"""The cluster's own, which no tenant has, and which must start without a webhook."""
 
 
 def _compiled(expression: str) -> re.Pattern[str]:
@@ -160,9 +178,10 @@ class Config(Model, frozen=True):
         Literal["inject", "supply"],
         doc("inject: the templates of Deployments get the reference; supply: only their pods do"),
     ] = "inject"
-    excluded_namespaces: Annotated[tuple[Label, ...], doc("namespaces that are never served")] = (
-        "kube-system", "kube-public", "kube-node-lease",
-    )  # fmt: skip
+    excluded_namespaces: Annotated[
+        tuple[Namespaces, ...],
+        doc(f"namespaces that are never served, by name or pattern, besides {', '.join(ALWAYS_EXCLUDED)}"),
+    ] = ()
     namespace: Annotated[Label, labelled("the webhook's own namespace, which is never served")] = "pullsecret-webhook"
     server: Annotated[Server, doc("where the webhook listens")] = Server()
     tls: Annotated[Tls, doc("the serving certificate")] = Tls()
@@ -192,7 +211,7 @@ class Config(Model, frozen=True):
         return {
             "owner_rules": "; ".join(few([rule.in_short for rule in self.owner_rules])),
             "sources": some(self.source_names),
-            "excluded_namespaces": some(sorted({self.namespace, *self.excluded_namespaces})),
+            "excluded_namespaces": some(sorted(self.never_served)),
             "pull_secret": self.pull_secret.name,
             "deployments": self.deployments,
             "check": "on" if self.check else "off",
@@ -214,9 +233,19 @@ class Config(Model, frozen=True):
         rules = self.owner_rules
         return len(rules) == 1 and isinstance(rules[0], LabelRule) and rules[0].pattern is None
 
+    @property
+    def never_served(self) -> tuple[str, ...]:
+        """Names and patterns. The webhook's own namespace is one of them: its Secrets are every owner's."""
+        return tuple(dict.fromkeys((*ALWAYS_EXCLUDED, self.namespace, *self.excluded_namespaces)))
+
     def excluded(self, namespace: str) -> bool:
-        """The webhook's own namespace is always excluded: its Secrets are every owner's."""
-        return namespace == self.namespace or namespace in self.excluded_namespaces
+        return _one_of(self.never_served).fullmatch(namespace) is not None
+
+
+@lru_cache(maxsize=8)
+def _one_of(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Any of these names and patterns, where `*` is all that a shell knows and they may have."""
+    return re.compile("|".join(map(translate, names)))
 
 
 def _asked_at(registry: str) -> str | None:

@@ -113,7 +113,10 @@ class _Plain(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]  # typeshed's gap
         if event.anchor is not None:
-            raise _refused(event, "an anchor or an alias; write out what it stands for")
+            raise _refused(
+                event,
+                "an anchor or an alias; write out what it stands for, or put a text that begins with * or & in quotes",
+            )
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _refused(event, f"nested deeper than {MAX_DEPTH}; flatten it")

@@ -70,9 +70,16 @@ seccompProfile: {type: RuntimeDefault}
 {{- toJson (.Values.config.ownerRules | default (list (dict "from" "label" "key" "pullsecret-webhook/owner"))) -}}
 {{- end }}
 
+{{/* Namespaces that are excluded by name, and those that are by a pattern. A namespace selector has no patterns. */}}
 {{- define "excluded" -}}
-{{- $configured := dig "excludedNamespaces" (list "kube-system" "kube-public" "kube-node-lease") .Values.config -}}
-{{- toJson (concat (list "kube-system" .Release.Namespace) $configured | uniq) -}}
+{{- $found := list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace -}}
+{{- range .Values.config.excludedNamespaces }}{{ if not (contains "*" .) }}{{ $found = append $found . }}{{ end }}{{ end -}}
+{{- toJson (uniq $found) -}}
+{{- end }}
+{{- define "excluded-patterns" -}}
+{{- $found := list -}}
+{{- range .Values.config.excludedNamespaces }}{{ if contains "*" . }}{{ $found = append $found . }}{{ end }}{{ end -}}
+{{- toJson (uniq $found) -}}
 {{- end }}
 
 {{/* -- what the API server asks about, the webhook as well as the safety net -- */}}
@@ -107,6 +114,10 @@ matchExpressions:
     request.operation == 'CREATE' || (
     oldObject.{{ $has }} &&
     !object.{{ $has }})
+{{- with include "excluded-patterns" . | fromJsonArray }}
+- name: not-excluded
+  expression: "!request.namespace.matches('^({{ join "|" . | replace "*" ".*" }})$')"
+{{- end }}
 {{- end }}
 
 {{- define "config" -}}

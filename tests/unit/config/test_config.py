@@ -49,11 +49,9 @@ def test_everything_can_be_set() -> None:
         "keep",
         "supply",
     )
-    assert [config.excluded(name) for name in ("monitoring", "platform", "kube-system", "team")] == [
-        True,
-        True,
-        False,
-        False,
+    assert [config.excluded(name) for name in ("monitoring", "platform", "kube-system", "team", "monitoring-2")] == [
+        *[True] * 3,
+        *[False] * 2,
     ]
     assert config.tls.names("platform") == ("webhook.example.com",)
 
@@ -104,9 +102,16 @@ def test_everything_can_be_set() -> None:
         ("tls: {certFile: a, keyFile: b, hosts: [c]}", "tls: hosts is for the webhook's own certificate"),
         (
             "excludedNamespaces: [ok, Bad]",
-            "excludedNamespaces[1]: write the name of a namespace: at most 63 lower-case",
+            'excludedNamespaces[1]: write the name of a namespace, or a pattern such as "kube-*": at most 63',
         ),
-        ("excludedNamespaces: [kube-*]", "excludedNamespaces[0]: write the name of a namespace"),
+        *(
+            (f"excludedNamespaces: ['{pattern}']", "excludedNamespaces[0]: write the name of a namespace, or a pattern")
+            for pattern in ("*", "**", "*-*", "a?", "[ab]", "-a*", "a*-", "a" * 64)
+        ),
+        (
+            "excludedNamespaces: [*-system]",
+            "line 1: an anchor or an alias; write out what it stands for, or put a text that begins with * or & in",
+        ),
         ("excludedNamespaces: [a.b]", "excludedNamespaces[0]: write the name of a namespace"),
         ("namespace: a.b", "namespace: write the webhook's own namespace, which is never served: at most 63"),
         (f"namespace: {'a' * 64}", "namespace: write the webhook's own namespace"),
@@ -298,6 +303,26 @@ def test_in_short() -> None:
         "label team suffix -x; name prefix project- owner [0-9]+ suffix -(staging|production); "
         "annotation a/b owner [a-z]+; and 1 more"
     )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("kube-*", ["kube-", "kube-flannel", "kube-a-b"], ["kube", "my-kube-x"]),
+        ("*-system", ["-system", "cert-manager-system"], ["system", "x-systems"]),
+        ("*a*", ["a", "bab"], ["b"]),
+        ("a*b*c", ["abc", "a-b-c"], ["ab", "abcd"]),
+    ],
+)
+def test_patterns_of_excluded_namespaces(pattern: str, yes: list[str], no: list[str]) -> None:
+    config = parse(f"excludedNamespaces: ['{pattern}']")
+    assert [name for name in (*yes, *no) if config.excluded(name)] == yes
+
+
+def test_no_list_of_excluded_namespaces_leaves_out_the_clusters_own() -> None:
+    config = parse("excludedNamespaces: [a, kube-system]")
+    assert config.never_served == ("kube-system", "kube-public", "kube-node-lease", "pullsecret-webhook", "a")
+    assert all(map(config.excluded, config.never_served))
 
 
 def test_what_looks_like_a_date_is_a_text() -> None:
