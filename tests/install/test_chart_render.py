@@ -19,6 +19,8 @@ from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
 pytestmark = pytest.mark.helm
 
 NET = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
+FAIL = {"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}
+DELETE = {"uninstall": {"pullSecrets": "delete"}}
 LABEL = {"from": "label", "key": "example.com/owner"}
 NAME = {"from": "name", "prefix": "project-", "owner": "[0-9]+", "suffix": "-(development|staging|production)"}
 
@@ -100,9 +102,9 @@ def test_nothing_blocks_and_nothing_is_secret(rendered: dict[str, list[Object]])
 
 def test_only_hooks_are_left_out_with_no_hooks(helm: Helm) -> None:
     """For `helm template | kubectl apply`, which knows no hooks and would run them all at once."""
-    left_out = {o["kind"] for o in helm.render() if "helm.sh/hook" in o["metadata"].get("annotations", {})}
+    left_out = {o["kind"] for o in helm.render(FAIL) if "helm.sh/hook" in o["metadata"].get("annotations", {})}
     assert {"Job", "Pod"} <= left_out
-    assert not [o for o in helm.render({}, "--no-hooks") if o["kind"] in ("Job", "Pod")]
+    assert not [o for o in helm.render(FAIL, "--no-hooks") if o["kind"] in ("Job", "Pod")]
 
 
 TEXTS = {"name", "namespace", "secretName", "priorityClassName", "serviceAccountName", "image", "key", "interval"}
@@ -218,9 +220,10 @@ def test_two_replicas_and_never_fewer_than_were_there(helm: Helm) -> None:
 
 
 def test_pods_of_hooks_are_no_endpoints(helm: Helm) -> None:
-    objects = helm.render({"uninstall": {"pullSecrets": "delete"}})
+    objects = helm.render(FAIL | DELETE)
     selector = one(objects, "Service")["spec"]["selector"]
     labels = [o["spec"]["template"]["metadata"]["labels"] for o in objects if o["kind"] == "Job"]
+    assert len(labels) == 2
     for found in (*labels, one(objects, "Pod")["metadata"]["labels"]):
         assert not selector.items() <= found.items()
 
@@ -252,7 +255,7 @@ def test_image(helm: Helm) -> None:
 
 def test_pull_secrets_and_placement_are_for_all_pods(helm: Helm) -> None:
     values = {"imagePullSecrets": [{"name": "r"}], "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]}
-    objects = helm.render(values)
+    objects = helm.render(values | FAIL)
     for spec in (pod(objects), one(objects, "Pod")["spec"], one(objects, "Job")["spec"]["template"]["spec"]):
         assert {key: spec[key] for key in values} == values
 
@@ -355,8 +358,7 @@ def test_a_namespace_of_its_own(helm: Helm, namespace: str) -> None:
 def test_fail_needs_exclusions(helm: Helm) -> None:
     assert entry(helm.render())["failurePolicy"] == "Ignore"
     assert "set config.excludedNamespaces to the namespaces" in refused(helm, {"failurePolicy": "Fail"})
-    values = {"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}
-    assert entry(helm.render(values))["failurePolicy"] == "Fail"
+    assert entry(helm.render(FAIL))["failurePolicy"] == "Fail"
 
 
 # -- certificates --
@@ -512,17 +514,25 @@ def hooks(objects: list[Object], hook: str) -> list[Object]:
     return sorted(found, key=lambda o: int(o["metadata"]["annotations"]["helm.sh/hook-weight"]))
 
 
-def test_uninstall_removes_the_registration_first(helm: Helm) -> None:
-    objects = helm.render()
+def test_uninstalling_needs_no_pod(helm: Helm) -> None:
+    """A first try whose image cannot be pulled can be taken away again."""
+    assert not [o for o in helm.render() if o["kind"] == "Job"]
+
+
+def test_uninstall_removes_the_registration_first_where_the_webhook_must_answer(helm: Helm) -> None:
+    objects = helm.render(FAIL)
     *before, job = hooks(objects, "pre-delete")
     assert {o["kind"] for o in before} == {"ServiceAccount", "ConfigMap", "ClusterRole", "ClusterRoleBinding"}
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["args"][:2] == ["uninstall", "registration"]
+    assert job["spec"]["activeDeadlineSeconds"] == 60
     assert not hooks(objects, "post-delete")
 
 
 def test_pull_secrets_are_removed_when_nobody_writes_them_any_more(helm: Helm) -> None:
-    *_, job = hooks(helm.render({"uninstall": {"pullSecrets": "delete"}}), "post-delete")
+    objects = helm.render(DELETE)
+    *_, job = hooks(objects, "post-delete")
+    assert not hooks(objects, "pre-delete")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["args"][:2] == ["uninstall", "secrets"]
 

@@ -28,7 +28,11 @@ RULES = [
     {"from": "label", "key": "pullsecret-webhook/owner"},
     {"from": "name", "prefix": "project-", "owner": r"\d+", "suffix": "-(development|staging|production)"},
 ]
-VALUES: Object = {"config": {"ownerRules": RULES}, "uninstall": {"pullSecrets": "delete"}}
+VALUES: Object = {
+    "config": {"ownerRules": RULES, "excludedNamespaces": ["kube-system"]},
+    "failurePolicy": "Fail",
+    "uninstall": {"pullSecrets": "delete"},
+}
 PODS = {"Deployment", "Job", "Pod"}  # nothing here runs any
 
 
@@ -62,7 +66,9 @@ def chart(alone: ControlPlane, helm: Helm) -> Iterator[Installed]:
             if obj["kind"] not in PODS and obj is not hook:
                 cluster.api.apply(obj)
         replica = running.enter_context(deployed.running(cluster, settings={"ownerRules": RULES}))
-        hook["webhooks"][0]["clientConfig"] = {"url": f"https://127.0.0.1:{replica.port}/mutate"}
+        # Ignore: it takes a moment until the replica has published its CA.
+        url = {"url": f"https://127.0.0.1:{replica.port}/mutate"}
+        hook["webhooks"][0] |= {"clientConfig": url, "failurePolicy": "Ignore"}
         cluster.api.apply(hook)
         until(lambda: cluster.api.get("ServiceAccount", "default", "pullsecret-webhook-test"), "account", within=20)
         deployed.wait_called(cluster.api, replica.port, "pullsecret-webhook-test")

@@ -3,6 +3,7 @@
 One after the other into the same cluster, and each leaves nothing behind."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ pytestmark = [
     pytest.mark.usefixtures("node_binaries"),
 ]
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "install"
+MUST_ANSWER: Object = {"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}
 CA = "pullsecret-webhook-ca"
 
 
@@ -67,7 +69,7 @@ def test_a_failed_helm_test_says_why_and_leaves_no_role(release: Release, tmp_pa
 def test_uninstalling_stops_nothing_where_the_webhook_must_answer(release: Release, tmp_path: Path) -> None:
     """With failurePolicy Fail, a registration that outlived the pods would refuse all of theirs."""
     helm = release.helm(4, tmp_path)
-    helm.install({"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}})
+    helm.install(MUST_ANSWER)
     release.runs_without_a_word_about_credentials("gina", "must-answer")
     with Traffic(release, "must-answer") as traffic:
         helm.uninstall()
@@ -78,14 +80,35 @@ def test_uninstalling_stops_nothing_where_the_webhook_must_answer(release: Relea
     gone(release)
 
 
-def test_a_failed_uninstallation_leaves_no_role(release: Release, tmp_path: Path) -> None:
-    """Its image cannot be pulled any more: the Job stays, and --no-hooks does without, as the chart's README says."""
-    helm = release.helm(4, tmp_path)
+def lost(release: Release) -> Object:
+    """An image that cannot be pulled."""
+    return {"image": release.values["image"] | {"digest": f"sha256:{'0' * 64}"}}
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_a_first_try_that_never_came_up_goes_and_the_second_one_comes(
+    release: Release, tmp_path: Path, major: int
+) -> None:
+    helm = release.helm(major, tmp_path)
+    helm("install", NAME, str(CHART), values=release.values | lost(release))
+    until(lambda: release.api.list("Pod", NAMESPACE, labels=PODS), "its pods are there", within=20)
+    started = time.monotonic()
+    helm.uninstall()
+    assert time.monotonic() - started < 30
+    gone(release)
     helm.install()
-    lost: Object = {"image": release.values["image"] | {"digest": f"sha256:{'0' * 64}"}}
-    helm("upgrade", NAME, str(CHART), values=release.values | lost)
-    with pytest.raises(HarnessError):
-        helm("uninstall", NAME, "--timeout", "15s")
+    helm.uninstall()
+    gone(release)
+
+
+def test_a_failed_uninstallation_leaves_no_role(release: Release, tmp_path: Path) -> None:
+    """Its image cannot be pulled: the Job ends, and stays; --no-hooks does without, as the chart's README says."""
+    helm = release.helm(4, tmp_path)
+    helm("install", NAME, str(CHART), values=release.values | MUST_ANSWER | lost(release))
+    started = time.monotonic()
+    with pytest.raises(HarnessError, match="Job Failed"):
+        helm("uninstall", NAME, "--wait")
+    assert 55 < time.monotonic() - started < 90
     hook = f"{NAME}-uninstall"
     existing = release.left()
     assert f"Job {hook}" in existing
