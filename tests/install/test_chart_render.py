@@ -260,6 +260,50 @@ def test_pull_secrets_and_placement_are_for_all_pods(helm: Helm) -> None:
         assert {key: spec[key] for key in values} == values
 
 
+def test_labels_and_annotations_of_users(helm: Helm) -> None:
+    """On all objects, on all pods; never in a selector, and nothing else changes."""
+    common, own, notes = {"cost-centre": "42"}, {"sidecar.istio.io/inject": "false"}, {"example.com/contact": "me"}
+    values = {"commonLabels": common, "podLabels": own, "podAnnotations": notes}
+    more: Object = FAIL | DELETE | {"serviceMonitor": {"enabled": True}, "tls": {"mode": "cert-manager"}}
+    objects = helm.render(more | values, "--api-versions", NET)
+    kinds = {o["kind"] for o in objects}
+    assert {"Namespace", "Certificate", "MutatingAdmissionPolicyBinding", "ServiceMonitor", "Job", "Pod"} <= kinds
+    assert [o for o in objects if not common.items() <= o["metadata"]["labels"].items()] == []
+    jobs = [o["spec"]["template"] for o in objects if o["kind"] in ("Deployment", "Job")]
+    for pod in (*jobs, one(objects, "Pod")):
+        assert (common | own).items() <= pod["metadata"]["labels"].items()
+        assert notes.items() <= pod["metadata"]["annotations"].items()
+        for part, added in (("labels", common | own), ("annotations", notes)):
+            for key in added:
+                del pod["metadata"][part][key]
+    for o in objects:
+        o["metadata"]["labels"].pop("cost-centre", None)
+    assert without_nothing(objects) == without_nothing(helm.render(more, "--api-versions", NET))
+
+
+def without_nothing(value: Any) -> Any:
+    """Without mappings that are empty."""
+    if isinstance(value, list):
+        return [without_nothing(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: without_nothing(part) for key, part in value.items() if part != {}}
+
+
+def test_extra_volumes_are_folders_beside_those_of_secrets(helm: Helm) -> None:
+    token = {"sources": [{"serviceAccountToken": {"audience": "a", "path": "token"}}]}
+    volumes = [{"name": "ca", "configMap": {"name": "x"}}, {"name": "identity", "projected": token}]
+    spec = pod(helm.render({"extraVolumes": volumes, "sourceFiles": ["database"]}))
+    (container,) = spec["containers"]
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    for volume in volumes:
+        name = f"extra-{volume['name']}"
+        assert volume | {"name": name} in spec["volumes"]
+        path = f"/etc/pullsecret/sources/{volume['name']}"
+        assert mounts[name] == {"name": name, "mountPath": path, "readOnly": True}
+    assert mounts["source-0"]["mountPath"] == "/etc/pullsecret/sources/database"
+
+
 def test_host_network(helm: Helm) -> None:
     """With the node's ports taken by the old pod, a new one beside it would wait for ever."""
     objects = helm.render({"hostNetwork": True})
@@ -300,6 +344,12 @@ def test_one_entry_that_is_never_renamed(rendered: dict[str, list[Object]]) -> N
         found = entry(objects)
         assert fixed.items() <= found.items()
         assert found["clientConfig"]["service"]["path"] == "/mutate"
+
+
+def test_nobody_else_changes_its_selector(helm: Helm) -> None:
+    """The Admissions Enforcer of AKS would."""
+    hook = one(helm.render(), "MutatingWebhookConfiguration")
+    assert hook["metadata"]["annotations"] == {"admissions.enforcer/disabled": "true"}
 
 
 def test_match_conditions_do_not_look_at_the_namespace(rendered: dict[str, list[Object]]) -> None:
@@ -374,7 +424,7 @@ def test_the_pods_publish_their_own_ca(helm: Helm) -> None:
 def test_cert_manager(helm: Helm) -> None:
     objects = helm.render({"tls": {"mode": "cert-manager"}}, namespace="psw")
     hook = one(objects, "MutatingWebhookConfiguration")
-    assert hook["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": "psw/pullsecret-webhook"}
+    assert hook["metadata"]["annotations"]["cert-manager.io/inject-ca-from"] == "psw/pullsecret-webhook"
     assert "caBundle" not in entry(objects)["clientConfig"]
     certificate = one(objects, "Certificate", "pullsecret-webhook")["spec"]
     assert set(certificate["dnsNames"]) == set(configuration(objects).tls.names("psw"))

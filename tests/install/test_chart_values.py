@@ -42,6 +42,29 @@ def refused(helm: Helm, values: Object) -> str:
         ),
         ({"tls": {"files": {"secretName": "a/b"}}}, "at '/tls/files/secretName': 'a/b' does not match pattern"),
         ({"test": {"namespace": "a.b"}}, "at '/test/namespace': 'a.b' does not match pattern"),
+        (
+            {"podLabels": {"app.kubernetes.io/name": "x"}},
+            "podLabels has app.kubernetes.io/name, which the chart sets itself; take it out",
+        ),
+        (
+            {"commonLabels": {"pullsecret-webhook/owner": "x"}},
+            "commonLabels has pullsecret-webhook/owner, which the chart",
+        ),
+        ({"commonLabels": {"a": "x y"}}, "at '/commonLabels/a': 'x y' does not match pattern"),
+        (
+            {"podAnnotations": {"container.apparmor.security.beta.kubernetes.io/webhook": "unconfined"}},
+            "which can take AppArmor off the pods; take it out",
+        ),
+        ({"extraVolumes": [{"name": "a", "hostPath": {"path": "/"}}]}, "additional properties 'hostPath' not allowed"),
+        ({"extraVolumes": [{"name": "a"}]}, "at '/extraVolumes/0': minProperties: got 1, want 2"),
+        (
+            {"extraVolumes": [{"name": "a", "projected": {"sources": [{"serviceAccountToken": {"path": "x"}}]}}]},
+            "at '/extraVolumes/0/projected/sources/0/serviceAccountToken': missing property 'audience'",
+        ),
+        (
+            {"sourceFiles": ["a"], "extraVolumes": [{"name": "a", "secret": {"secretName": "x"}}]},
+            "sourceFiles and extraVolumes both have a, and their files would be in one folder",
+        ),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "'10.0.0.1' does not match pattern"),
     ],
 )

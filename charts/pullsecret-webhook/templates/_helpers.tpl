@@ -17,12 +17,44 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: webhook
 {{- end }}
 
+{{/* In: list of the chart's root and the name of a value. Refuses keys that are the chart's. */}}
+{{- define "not-ours" -}}
+{{- $name := index . 1 -}}
+{{- range $key, $_ := index (first .).Values $name -}}
+{{- if regexMatch "^(pullsecret-webhook/|helm\\.sh/|app\\.kubernetes\\.io/(name|instance|component|version|managed-by)$)" $key -}}
+{{- fail (printf "%s has %s, which the chart sets itself; take it out" $name $key) -}}
+{{- end -}}
+{{- if hasPrefix "container.apparmor.security.beta.kubernetes.io/" $key -}}
+{{- fail (printf "%s has %s, which can take AppArmor off the pods; take it out" $name $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "labels" -}}
+{{- include "not-ours" (list . "commonLabels") -}}
 app.kubernetes.io/name: {{ include "name" . }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* In: list of the chart's root and the component. */}}
+{{- define "pod-labels" -}}
+{{- $root := first . -}}
+{{- include "not-ours" (list $root "podLabels") -}}
+{{- $own := include "labels" $root | fromYaml | merge (dict "app.kubernetes.io/component" (index . 1)) -}}
+{{- merge (dict) $root.Values.podLabels $own | toYaml -}}
+{{- end }}
+
+{{/* In: list of the chart's root and the chart's own annotations of a pod. */}}
+{{- define "pod-annotations" -}}
+{{- $root := first . -}}
+{{- include "not-ours" (list $root "podAnnotations") -}}
+{{- merge (dict) (index . 1) $root.Values.podAnnotations | toYaml -}}
 {{- end }}
 
 {{- define "image" -}}
