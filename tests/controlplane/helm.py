@@ -14,6 +14,8 @@ from controlplane.errors import HarnessError
 
 CHART = Path(__file__).parents[2] / "charts" / "pullsecret-webhook"
 NAMESPACE = "pullsecret-webhook"
+REPOSITORY = "registry.example.com/pullsecret-webhook"
+"""The chart names no image of its own."""
 
 
 class Helm:
@@ -21,13 +23,20 @@ class Helm:
 
     def __init__(self, major: int, folder: Path, kubeconfig: Path | None = None) -> None:
         name = f"helm{major}"
+        self._image = folder / "image.yaml"
+        self._image.write_text(json.dumps({"image": {"repository": REPOSITORY}}))
         self._program, self._folder = need(name)[name], folder
         self._kubeconfig = kubeconfig or folder / "no-cluster"
 
     def run(self, *arguments: str | Path, values: Object | None = None, within: float = 120) -> str:
-        """What it prints. Raises HarnessError with what it says when it fails. `values` go in by standard input."""
+        """What it prints. Raises HarnessError with what it says when it fails. `values` go in by standard input, and
+        override the image, as values in files do.
+        """
+        image: list[str | Path] = []
+        if CHART in arguments or str(CHART) in arguments:
+            image = [] if arguments[0] == "package" else ["--values", self._image]
         done = subprocess.run(
-            [self._program, *arguments, *(["--values", "-"] if values is not None else [])],
+            [self._program, arguments[0], *image, *arguments[1:], *(["--values", "-"] if values is not None else [])],
             input=json.dumps(values or {}),
             capture_output=True,
             text=True,

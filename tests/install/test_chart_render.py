@@ -9,7 +9,7 @@ import yaml
 
 from controlplane.api import Object
 from controlplane.errors import HarnessError
-from controlplane.helm import CHART, Helm, documents, one
+from controlplane.helm import CHART, REPOSITORY, Helm, documents, one
 from controlplane.installed import installed
 from controlplane.webhook import INSTALLED
 from webhook.config import reading
@@ -69,6 +69,7 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
         return said.partition("NOTES:")[2]
 
     said = notes({})
+    assert f"with the image {REPOSITORY}:" in said
     for command in ("helm test psw --namespace psw", "create secret generic alice", "kubectl label namespace"):
         assert command in said
     assert "WARNING" not in said
@@ -248,9 +249,10 @@ def test_image(helm: Helm) -> None:
         (container,) = pod(helm.render({"image": values}))["containers"]
         return str(container["image"])
 
-    assert image() == f"ghcr.io/pullsecret-webhook/pullsecret-webhook:{version}"
+    assert image() == f"{REPOSITORY}:{version}"
     assert image(repository="registry.local/psw", tag="x") == "registry.local/psw:x"
-    assert image(digest=digest) == f"ghcr.io/pullsecret-webhook/pullsecret-webhook:{version}@{digest}"
+    assert image(digest=digest) == f"{REPOSITORY}:{version}@{digest}"
+    assert "image.repository is empty, and there is no public image" in refused(helm, {"image": {"repository": ""}})
 
 
 def test_pull_secrets_and_placement_are_for_all_pods(helm: Helm) -> None:

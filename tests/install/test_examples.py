@@ -17,7 +17,7 @@ from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
 from controlplane.gitops import Forced, as_list
-from controlplane.helm import CHART, NAMESPACE, Helm, documents, one
+from controlplane.helm import CHART, NAMESPACE, REPOSITORY, Helm, documents, one
 from support import planted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.helm]
@@ -41,7 +41,7 @@ def example(name: str) -> list[Object]:
 
 def script(cluster: ControlPlane, major: int, name: str, *arguments: str) -> str:
     """Runs it with this Helm and the pinned kubectl as the only ones on PATH."""
-    call = [str(EXAMPLES / name), *arguments]
+    call = [str(EXAMPLES / name), "--set", f"image.repository={REPOSITORY}", *arguments]
     done = subprocess.run(
         call, capture_output=True, text=True, check=False, timeout=120, env=environment(cluster, major)
     )
@@ -122,6 +122,7 @@ def test_the_first_steps_of_the_readme(own: ControlPlane, tmp_path: Path) -> Non
     (steps,) = re.findall(r"```console\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "alice.yaml").write_text(secret.replace("REGISTRY-TOKEN", planted.token()))
     (tmp_path / "charts").symlink_to(CHART.parent)
+    steps = steps.replace("\\\n", "")
     install, *others = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", steps, re.MULTILINE)
 
     def run(command: str) -> str:
@@ -131,7 +132,7 @@ def test_the_first_steps_of_the_readme(own: ControlPlane, tmp_path: Path) -> Non
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "Next:" in run(install[0].removesuffix(" --wait"))
+    assert "Next:" in run(install[0].replace(" --wait", ""))
     with deployed.running(own) as replica:
         url = {"service": None, "url": f"https://127.0.0.1:{replica.port}/mutate"}
         entry = {"name": deployed.ENTRY, "clientConfig": url}

@@ -59,7 +59,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "image" -}}
 {{- with .Values.image -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
+{{ required "image.repository is empty, and there is no public image: build one (make image), bring it to where the nodes find it, and set image.repository, and image.tag or image.digest; docs/getting-started.md has the steps for kind, k3s, minikube and a registry" .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
 {{- end }}
 {{- end }}
 
