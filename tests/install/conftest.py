@@ -1,5 +1,6 @@
 import importlib.util
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -36,15 +37,25 @@ def rendered(helm: Helm, ci_values: list[Path]) -> dict[str, list[Object]]:
     return {file.name: helm.render(None, "--values", file) for file in ci_values}
 
 
-@pytest.fixture(scope="session")
-def generator() -> ModuleType:
-    """charts/generate.py, which lies in no package."""
-    spec = importlib.util.spec_from_file_location("generate", CHART.parent / "generate.py")
+def script(name: str) -> ModuleType:
+    """A file beside the chart, which lies in no package."""
+    spec = importlib.util.spec_from_file_location(name, CHART.parent / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where a dataclass looks for its types
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def generator() -> ModuleType:
+    return script("generate")
+
+
+@pytest.fixture(scope="session")
+def releaser() -> ModuleType:
+    return script("release")
 
 
 @pytest.fixture(scope="session")
