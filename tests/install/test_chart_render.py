@@ -20,6 +20,8 @@ pytestmark = pytest.mark.helm
 
 NET = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
 FAIL = {"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}
+VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+DIGEST = f"sha256:{'a' * 64}"
 DELETE = {"uninstall": {"pullSecrets": "delete"}}
 LABEL = {"from": "label", "key": "example.com/owner"}
 NAME = {"from": "name", "prefix": "project-", "owner": "[0-9]+", "suffix": "-(development|staging|production)"}
@@ -242,17 +244,29 @@ def test_probes_ask_what_the_server_answers(helm: Helm) -> None:
 
 
 def test_image(helm: Helm) -> None:
-    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
-    digest = f"sha256:{'a' * 64}"
-
     def image(**values: str) -> str:
         (container,) = pod(helm.render({"image": values}))["containers"]
         return str(container["image"])
 
-    assert image() == f"{REPOSITORY}:{version}"
+    assert image() == f"{REPOSITORY}:{VERSION}"
     assert image(repository="registry.local/psw", tag="x") == "registry.local/psw:x"
-    assert image(digest=digest) == f"{REPOSITORY}:{version}@{digest}"
+    assert image(digest=DIGEST) == f"{REPOSITORY}:{VERSION}@{DIGEST}"
     assert "image.repository is empty, and there is no public image" in refused(helm, {"image": {"repository": ""}})
+
+
+def test_the_commands_of_getting_started(tmp_path: Path) -> None:
+    """Each `helm install` there is for the image that the steps before it have brought to the cluster."""
+    (tmp_path / "charts").symlink_to(CHART.parent)
+    helm, root = Helm(4, tmp_path), CHART.parents[1]
+    text = (root / "docs" / "getting-started.md").read_text().replace("\\\n", "").replace("sha256:...", DIGEST)
+    (built,) = re.findall(r"^IMAGE \?= (\S+)", (root / "Makefile").read_text(), re.MULTILINE)
+    commands = [line.split() for line in text.splitlines() if line.startswith("helm install ")]
+    images = []
+    for command in commands:
+        (container,) = pod(documents(helm.run("template", *command[2:])))["containers"]
+        images.append(container["image"])
+    assert images == [*[built] * 3, f"registry.example.com/platform/pullsecret-webhook:{VERSION}@{DIGEST}"]
+    assert f"`make image` builds `{built}`" in text
 
 
 def test_pull_secrets_and_placement_are_for_all_pods(helm: Helm) -> None:
