@@ -92,7 +92,8 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
     assert "pullsecret-webhook-ca" not in said
     assert "pullsecret-webhook-checks" in said
     assert "pullsecret-webhook-checks" not in notes({"config": {"check": False}})
-    assert "leaves the pull secrets" not in notes({"uninstall": {"pullSecrets": "delete"}})
+    assert "leaves the pull secrets" not in notes(DELETE)
+    assert ["add --no-hooks" in notes(values) for values in ({}, FAIL, DELETE)] == [False, True, True]
 
 
 def test_nothing_blocks_and_nothing_is_secret(rendered: dict[str, list[Object]]) -> None:
