@@ -223,6 +223,32 @@ def test_two_replicas_and_never_fewer_than_were_there(helm: Helm) -> None:
     assert spread == {"kubernetes.io/hostname": "ScheduleAnyway", "topology.kubernetes.io/zone": "ScheduleAnyway"}
 
 
+def test_what_is_wanted_beside_it(helm: Helm) -> None:
+    """Rules of one's own for the spread replace the chart's; they select the webhook's pods unless they say otherwise."""
+    rule = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    others = {"matchLabels": {"app": "other"}}
+    variables = [
+        {"name": "SSL_CERT_FILE", "value": "/ca"},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "x"}}},
+    ]
+    values = {
+        "topologySpreadConstraints": [rule, rule | {"labelSelector": others}],
+        "extraEnv": variables,
+        "serviceAccount": {"annotations": {"example.com/role": "reader"}},
+    }
+    objects = helm.render(values)
+    selector = {"matchLabels": one(objects, "Deployment")["spec"]["selector"]["matchLabels"]}
+    assert pod(objects)["topologySpreadConstraints"] == [
+        rule | {"labelSelector": selector},
+        rule | {"labelSelector": others},
+    ]
+    assert pod(objects)["containers"][0]["env"] == variables
+    assert "env" not in pod(helm.render())["containers"][0]
+    accounts = [item["metadata"] for item in objects if item["kind"] == "ServiceAccount"]
+    annotated = [meta["name"] for meta in accounts if "example.com/role" in meta.get("annotations", {})]
+    assert annotated == ["pullsecret-webhook"]
+
+
 def test_pods_of_hooks_are_no_endpoints(helm: Helm) -> None:
     objects = helm.render(FAIL | DELETE)
     selector = one(objects, "Service")["spec"]["selector"]

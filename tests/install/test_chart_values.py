@@ -56,6 +56,9 @@ def refused(helm: Helm, values: Object) -> str:
             "which can take AppArmor off the pods; take it out",
         ),
         ({"extraVolumes": [{"name": "a", "hostPath": {"path": "/"}}]}, "additional properties 'hostPath' not allowed"),
+        ({"extraEnv": [{"name": "A"}]}, "at '/extraEnv/0': minProperties: got 1, want 2"),
+        ({"extraEnv": [{"name": "A=B", "value": "c"}]}, "at '/extraEnv/0/name'"),
+        ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "at '/topologySpreadConstraints/0': missing properties"),
         ({"extraVolumes": [{"name": "a"}]}, "at '/extraVolumes/0': minProperties: got 1, want 2"),
         (
             {"extraVolumes": [{"name": "a", "projected": {"sources": [{"serviceAccountToken": {"path": "x"}}]}}]},
