@@ -224,7 +224,7 @@ def test_two_replicas_and_never_fewer_than_were_there(helm: Helm) -> None:
 
 
 def test_what_is_wanted_beside_it(helm: Helm) -> None:
-    """Rules of one's own for the spread replace the chart's; they select the webhook's pods unless they say otherwise."""
+    """Rules of one's own replace the chart's; they select the webhook's pods unless they say otherwise."""
     rule = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
     others = {"matchLabels": {"app": "other"}}
     variables = [
