@@ -13,7 +13,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -41,7 +41,7 @@ from webhook.core.pullsecret import Fingerprint, Planner
 from webhook.expirynotices import ExpiryNotices
 from webhook.kube import preflight, reflector
 from webhook.kube.ca import CaBundle, CaSecret
-from webhook.kube.cluster import Cluster, NamespaceObject
+from webhook.kube.cluster import Cluster, Object
 from webhook.kube.events import EventRecorder
 from webhook.kube.lookup import Lookup
 from webhook.kube.ownsecret import OwnSecret
@@ -49,7 +49,7 @@ from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
 from webhook.kube.views import State
-from webhook.kube.watch import Watch
+from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.kube.writepolicy import WritePolicy
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
@@ -130,7 +130,6 @@ class App:
         return WritePolicy(self._cluster, config.pull_secret.name, config.namespace, presence.seen)
 
     def _registration(self) -> Presence:
-        """Only where the webhook publishes its CA: otherwise RBAC does not let it read the configuration."""
         name = f"MutatingWebhookConfiguration {self._config.tls.webhook_configuration}"
         gone = (
             f"{name} is gone, has no entry {self._config.tls.webhook}, or cannot get the webhook's CA: pods get no "
@@ -244,7 +243,7 @@ class App:
                 await files.start()
             except Unusable as e:
                 raise PullsecretError(str(e)) from None
-            return [files.run()]
+            return [files.run(), _for_ever("configuration", functools.partial(self._watched, self._registration()))]
         manager = SelfManaged(
             CaSecret(self._cluster, self._config.namespace, tls.ca_secret),
             CaBundle(self._cluster, tls.webhook_configuration, tls.webhook),
@@ -267,17 +266,25 @@ class App:
 
     async def _configuration(self, manager: SelfManaged) -> None:
         """A `kubectl replace` or a forced Helm upgrade empties the caBundle: this publishes it again immediately."""
+        async for _ in self._configuration_events():
+            manager.poke()
+
+    async def _watched(self, presence: Presence) -> None:
+        """Of a configuration that others give its caBundle."""
+        async for event in self._configuration_events():
+            presence.seen(bool(event.items) if isinstance(event, Replaced) else not event.gone)
+
+    def _configuration_events(self) -> AsyncIterator[Replaced[Object] | Changed[Object]]:
         watch = Watch(
             self._cluster,
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
-            NamespaceObject,
+            Object,
             lambda seen: seen,
             reflector.Health("mutatingwebhookconfigurations", self._metrics, self._record),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,
         )
-        async for _ in watch.events():
-            manager.poke()
+        return watch.events()
 
     async def _drain(self) -> None:
         """Fails readiness, but accepts connections until endpoints are updated; then asks clients to close theirs."""

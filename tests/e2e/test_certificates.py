@@ -12,6 +12,7 @@ from itertools import count, cycle
 from typing import Self
 
 import pytest
+import trustme
 
 from certs.authority import Authority
 from certs.bundle import RELIEF, SOAK, Bundle
@@ -412,17 +413,28 @@ def test_a_replaced_registration_has_its_bundle_again_within_seconds(cluster: Co
 
 
 def test_a_registration_that_vanishes_is_told_and_so_is_its_return(cluster: ControlPlane, webhook: Webhook) -> None:
+    """Also by a replica whose certificate comes from files, and its CA from somebody else."""
+    pair = trustme.CA().issue_cert("127.0.0.1")
+    pair.private_key_pem.write_to_path(key := cluster.folder / "files.key")
+    pair.cert_chain_pems[0].write_to_path(certificate := cluster.folder / "files.crt")
+    tls = {"certFile": str(certificate), "keyFile": str(key)}
+
+    def known(replica: Webhook, value: str) -> bool:
+        return f"pullsecret_webhook_registered {value}" in replica.metrics()
+
     def told(reason: str) -> bool:
         events = cluster.api.list("Event", NAMESPACE)
         return any(one.get("reason") == reason and one["regarding"]["kind"] == "Service" for one in events)
 
-    until(lambda: "pullsecret_webhook_registered 1.0" in webhook.metrics(), "it is known to be there", within=10)
-    deployed.unregister(cluster)
-    try:
-        until(lambda: told("RegistrationGone"), "that it is gone is told", within=10)
-        assert "pullsecret_webhook_registered 0.0" in webhook.metrics()
-    finally:
-        deployed.register(cluster, webhook.port)
-    until(lambda: told("RegistrationBack"), "that it is back is told", within=10)
-    deployed.wait_called(cluster.api, webhook.port, "called")
-    until(lambda: "pullsecret_webhook_registered 1.0" in webhook.metrics(), "it is there", within=10)
+    with deployed.running(cluster, name="files", settings={"tls": tls}) as other:
+        until(lambda: known(webhook, "1.0") and known(other, "1.0"), "it is known to be there", within=10)
+        deployed.unregister(cluster)
+        try:
+            until(lambda: told("RegistrationGone"), "that it is gone is told", within=10)
+            until(lambda: known(webhook, "0.0") and known(other, "0.0"), "it is known to be gone", within=10)
+        finally:
+            deployed.register(cluster, webhook.port)
+        until(lambda: told("RegistrationBack"), "that it is back is told", within=10)
+        deployed.wait_called(cluster.api, webhook.port, "called")
+        until(lambda: known(webhook, "1.0") and known(other, "1.0"), "it is there", within=10)
+        assert "RegistrationGone" in other.log

@@ -502,12 +502,10 @@ def served(objects: list[Object]) -> str:
 def test_only_the_self_managed_mode_may_touch_ca_and_registration(helm: Helm, mode: str) -> None:
     files = {"secretName": "mine", "caBundle": "Q0E="}
     objects = helm.render({"tls": {"mode": mode, "files": files}, "config": {"check": False}})
-    resources = [
-        resource
-        for rule in one(objects, "ClusterRole", "pullsecret-webhook")["rules"]
-        for resource in rule["resources"]
-    ]
-    assert set(resources) == {"secrets", "namespaces", "serviceaccounts", "events"}
+    rules = one(objects, "ClusterRole", "pullsecret-webhook")["rules"]
+    verbs = {resource: rule["verbs"] for rule in rules for resource in rule["resources"]}
+    assert verbs.keys() == {"secrets", "namespaces", "serviceaccounts", "events", "mutatingwebhookconfigurations"}
+    assert verbs["mutatingwebhookconfigurations"] == ["get", "list", "watch"]
     (rule,) = one(objects, "Role", "pullsecret-webhook")["rules"]
     assert rule["verbs"] == ["get", "list", "watch"]
 
@@ -554,7 +552,8 @@ def test_where_nothing_is_published_the_account_may_patch_nothing(helm: Helm) ->
         objects = helm.render({"tls": tls}, "--no-hooks")
         assert not [o for o in objects if o["metadata"]["name"] == "pullsecret-webhook-configuration"]
         rules = [rule for o in objects if o["kind"] in ("Role", "ClusterRole") for rule in o["rules"]]
-        assert not [rule for rule in rules if "mutatingwebhookconfigurations" in rule["resources"]]
+        (rule,) = [rule for rule in rules if "mutatingwebhookconfigurations" in rule["resources"]]
+        assert (rule["verbs"], rule["resourceNames"]) == (["get", "list", "watch"], ["pullsecret-webhook"])
 
 
 def test_every_key_of_a_rule_is_protected_but_where_another_does_it(helm: Helm) -> None:

@@ -204,7 +204,7 @@ def test_each_alert_has_a_case(helm: Helm) -> None:
     assert rules(helm, ALERTS).keys() == CASES.keys()
     assert rules(helm, FAIL).keys() == CASES.keys() - {"PullsecretWebhookPassedBy"} | CASES_OF_FAIL.keys()
     without = ALERTS | {"tls": {"mode": "cert-manager"}, "writePolicy": {"enabled": False}}
-    gone = {"PullsecretWebhookNotRegistered", "PullsecretWritePolicyGone"}
+    gone = {"PullsecretWritePolicyGone"}
     assert rules(helm, without).keys() == CASES.keys() - gone
 
 
