@@ -6,54 +6,20 @@ webhook would delete the Secret.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from webhook.commands import writers
 from webhook.commands.cluster_view import ClusterView, PullSecretObject, covered, usable
 from webhook.core.credential import Credentials
-from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY, is_ours
+from webhook.core.names import DOCKERCONFIG_TYPE, is_ours
 from webhook.core.pullsecret import Namespace, marks
 from webhook.core.shown import command, quoted, shown, some
 from webhook.kube.cluster import MERGE_PATCH, ClusterError, Meta, OwnerReference, is_name
 
 FIELD_MANAGER = "pullsecret-adopt"
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-"""Holds the whole Secret, also the old token."""
-
-_HELM = "helm.sh/resource-policy=keep"
-_FLUX = "kustomize.toolkit.fluxcd.io/prune=disabled"
-_ARGO = "argocd.argoproj.io/sync-options=Prune=false"
-
-
-def _detach(annotation: str, place: str) -> str:
-    return f"annotate the Secret {annotation}, remove it from {place}"
-
-
-_WRITERS: tuple[tuple[str, str, str, str], ...] = (
-    (
-        "label",
-        "generate.kyverno.io/",
-        "a Kyverno policy generates it",
-        "set orphanDownstreamOnPolicyDelete: true in its rule and delete the rule",
-    ),
-    (
-        "label",
-        "reconcile.external-secrets.io/",
-        "External Secrets writes it",
-        "set creationPolicy: Orphan in its ExternalSecret and delete that",
-    ),
-    ("annotate", "meta.helm.sh/release-", "a Helm release writes it", _detach(_HELM, "the chart and upgrade")),
-    ("label", "helm.toolkit.fluxcd.io/", "a Flux HelmRelease writes it", _detach(_HELM, "the chart and reconcile")),
-    ("label", "kustomize.toolkit.fluxcd.io/", "a Flux Kustomization writes it", _detach(_FLUX, "Git and reconcile")),
-    ("annotate", "argocd.argoproj.io/tracking-id", "an Argo CD application writes it", _detach(_ARGO, "Git and sync")),
-    ("annotate", "reflector.v1.k8s.emberstack.com/", "Reflector copies it", "stop the copying at its source"),
-    ("annotate", "replicator.v1.mittwald.de/", "kubernetes-replicator copies it", "stop the copying at its source"),
-)
-"""Where a writer leaves its sign (as kubectl's verb), the prefix of the key, who it is, and how to stop it so that the
-Secret stays."""
-
 _DELETABLE_KINDS = frozenset({"configmap", "externalsecret", "sealedsecret", "secret", "sopssecret"})
 """Namespaced kinds: a command that deletes one changes no other namespace. A user who may write the Secret may put any
 kind and any name into its owner references.
@@ -165,27 +131,17 @@ def _orphaned(namespace: str, owner: OwnerReference) -> str:
 
 def _written_by(namespace: str, meta: Meta) -> tuple[str, str]:
     """The signs of a writer. They stay when the writer stops, so an administrator then removes them all."""
-    places: dict[str, Mapping[str, str]] = {"label": meta.labels or {}, "annotate": meta.annotations or {}}
-    signs: list[tuple[str, str, str, str]] = [
-        (where, key, who, stop)
-        for where, prefix, who, stop in _WRITERS
-        for key in sorted(places[where])
-        if key.startswith(prefix)
-    ]
-    for where, metadata in places.items():
-        if by := metadata.get(MANAGED_BY):
-            signs.append((where, MANAGED_BY, f"its {MANAGED_BY} is {quoted(by)}", f"make {quoted(by)} stop writing it"))
+    signs = writers.signs(meta)
     if not signs:
         return "", ""
     commands = []
-    for where in places:
-        if keys := [key for place, key, _, _ in signs if place == where]:
+    for where in writers.PLACES:
+        if keys := [one.key for one in signs if one.where == where]:
             call = f"kubectl -n {{}} {where} secret {{}}{' {}-' * len(keys)}"
             commands.append(command(call, namespace, meta.name, *keys))
     short = all(commands) and len(signs) <= MAX_KEYS
-    _, _, who, stop = signs[0]
     remove = " && ".join(commands) if short else "remove its labels and annotations from the Secret"
-    return who, f"{stop}; then {remove}"
+    return signs[0].who, f"{signs[0].stop}; then {remove}"
 
 
 def _lost(secret: PullSecretObject, known: Credentials | None, owner: str, now: datetime) -> tuple[str, str] | None:
@@ -226,5 +182,5 @@ async def _adopt(
 def _patch(namespace: Namespace, secret: PullSecretObject) -> dict[str, Any]:
     """With UID and resourceVersion: only the object that was judged is patched."""
     marked = marks(namespace)
-    marked["annotations"][LAST_APPLIED] = None
+    marked["annotations"][writers.LAST_APPLIED] = None
     return {"metadata": {"uid": secret.metadata.uid, "resourceVersion": secret.metadata.resource_version, **marked}}
