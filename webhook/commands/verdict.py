@@ -252,7 +252,7 @@ class Judge:
         owner, warning = namespace.owner or "", self.warnings.of_namespace.get(namespace.name)
         if known is None:
             return f"there is no Secret, and a source Secret of {quoted(owner)} is broken"
-        written = Credentials(tuple(c for c in known.items if not c.left_out))
+        written = known.accepted
         if written.unexpired(self.now).items:
             return f"the Secret is missing; {warning or 'is the webhook running?'}"
         if written.items:

@@ -123,6 +123,13 @@ class Credentials:
         return replace(self, items=tuple(c for c in self.items if fits[c.namespaces]))
 
     @property
+    def accepted(self) -> "Credentials":
+        """Without those that are left out because their registries refuse them."""
+        if not any(c.left_out for c in self.items):
+            return self
+        return replace(self, items=tuple(c for c in self.items if not c.left_out))
+
+    @property
     def weight(self) -> int:
         """Bytes of memory, approximately."""
         return 100 + sum(len(c.registry) + len(c.username) + len(c.password) + 400 for c in self.items)

@@ -275,9 +275,7 @@ class Planner:
         # An expired credential stays in a Secret that has one for its registry (a container that restarts needs it)
         # until another one replaces it. It is written nowhere else.
         refused = tuple(c for c in known.usable_in(namespace.name).items if c.refusal is not None)
-        if refused:
-            known = Credentials(tuple(c for c in known.items if not c.left_out))
-        found = merged(known, namespace.name, now)
+        found = merged(known.accepted, namespace.name, now)
         expired = tuple(c for c in found.items if c.expired(now))
         present = existing.registries if existing is not None and same else ()
         items = [c for c in found.items if not c.expired(now) or c.registry in present]
