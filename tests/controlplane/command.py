@@ -3,7 +3,7 @@
 import os
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from unittest.mock import patch
 
 from controlplane.cluster import ControlPlane
@@ -18,11 +18,12 @@ class Ran:
     err: str
 
 
-def command(cluster: ControlPlane, *arguments: str) -> Ran:
+def command(cluster: ControlPlane, *arguments: str, stdin: str = "") -> Ran:
     """The kubeconfig is in the environment. What it prints holds no planted token."""
     out, err, code = StringIO(), StringIO(), 0
     environment = patch.dict(os.environ, {"KUBECONFIG": str(cluster.kubeconfig)})
-    with environment, redirect_stdout(out), redirect_stderr(err):
+    given = patch("sys.stdin", TextIOWrapper(BytesIO(stdin.encode())))
+    with environment, given, redirect_stdout(out), redirect_stderr(err):
         try:
             main(arguments)
         except SystemExit as ended:

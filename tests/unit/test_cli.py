@@ -93,6 +93,12 @@ def refused(ran: Ran, code: int) -> str:
         (["explain"], "Why a pod has or lacks the reference, and why it cannot pull."),
         (["explain", "pod"], "Example: pullsecret explain pod web-7d9f -n team-a"),
         (["explain", "namespace"], "Example: pullsecret explain namespace team-a"),
+        (["credential"], "No command prints a password or takes one as an argument."),
+        (["credential", "add"], "It overwrites nothing: for another token, use rotate."),
+        (["credential", "list"], "3 the cluster could not be looked at."),
+        (["credential", "test"], "Example: pullsecret credential test alice --registry ghcr.io"),
+        (["credential", "rotate"], "Everything else in the Secret stays: labels, annotations, other registries."),
+        (["credential", "rm"], "First it says which namespaces lose which entry, and asks."),
         (["adopt"], "Exit codes: 0 all fine; 1 something needs attention; 2 wrong arguments or configuration."),
         (["uninstall"], "Stop the webhook first: it would create the Secrets again."),
         (["completion"], 'bash: eval "$(pullsecret completion bash)".'),
@@ -114,6 +120,9 @@ def test_every_command_has_help(capture: pytest.CaptureFixture[str], arguments: 
         ["surve"],
         ["config"],
         ["config", "check"],
+        ["credential"],
+        ["credential", "add"],
+        ["credential", "rotate", "alice"],
         ["version", "1"],
         ["serve", "--port", "https"],
         ["serve", "x"],
@@ -150,6 +159,42 @@ def test_what_was_meant_is_guessed(capture: pytest.CaptureFixture[str], argument
 )
 def test_one_namespace_or_all(capture: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert refused(run(capture, *arguments), 2) == "give either -n NAMESPACE or -A"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["x"], ["--password", "x"], ["--password=x"], ["-px"], ["--password-stdin=x"], ["--token", "x"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("verb", ["add", "rotate"])
+def test_a_password_in_the_arguments_is_not_repeated(
+    capture: pytest.CaptureFixture[str], verb: str, given: list[str]
+) -> None:
+    more = ["--username", "alice"] if verb == "add" else []
+    token = planted.token()
+    words = [word.replace("x", token) for word in given]
+    ran = run(capture, "credential", verb, "alice", *words, "--registry", "ghcr.io", *more)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+    assert not planted.leaks(ran.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["add", "", "--registry", "ghcr.io", "--username", "a"], "the owner is not valid: write 1 to 253 printable"),
+        (["add", "alice", "--registry", "ghcr", "--username", "a"], "the name of a registry is not valid"),
+        (["add", "alice", "--registry", "*.io", "--username", "a"], "which matches hosts of others too"),
+        (["add", "alice", "--registry", "ghcr.io", "--username", "a", "--expires", "1"], "--expires is neither a time"),
+        (["add", "alice", "--registry", "ghcr.io", "--username", "a", "--namespaces", ","], "--namespaces is empty"),
+        (["add", "alice", "--registry", "ghcr.io", "--username", "a"], "standard input, with --password-stdin"),
+        (["rotate", "alice", "--registry", "ghcr.io"], "standard input, with --password-stdin"),
+        (["rm", "alice", "--registry", "x y"], "the name of a registry is not valid"),
+        (["test", "alice", "--registry", "x y"], "the name of a registry is not valid"),
+    ],
+)
+def test_wrong_arguments_of_credential(capture: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    assert words in refused(run(capture, "credential", *arguments), 2)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

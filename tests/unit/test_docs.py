@@ -16,6 +16,7 @@ from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, registryclient
+from webhook.commands.credential import arrival
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.models import Config
@@ -211,6 +212,7 @@ FIGURES = {
         "more than {} credentials within {} minutes".format(*MANY_REFUSED),
         f"`Retry-After`, up to {'an hour' if checker.MAX_RETRY_AFTER_SECONDS == 3600 else '?'}",
         f"once more {'half a minute' if AGAIN_SECONDS == 30 else '?'} later",
+        f"wait up to {arrival.WAIT_SECONDS:g} seconds until",
         f"more than {'a tenth' if Config().pull_secret.max_withdrawn == 0.1 else '?'} (`pullSecret.maxWithdrawn`)",
     },
     "docs/operating.md": {

@@ -13,6 +13,7 @@ import click
 from webhook.cli.adopt import adopt
 from webhook.cli.completion import completion
 from webhook.cli.config import config
+from webhook.cli.credential import credential
 from webhook.cli.exitcodes import FAILED, INTERRUPTED, OK, UNSEEN, USAGE, UnseenError, UsageError
 from webhook.cli.explain import explain
 from webhook.cli.inject import inject
@@ -54,7 +55,7 @@ def version() -> int:
     return OK
 
 
-for command in (status, explain, adopt, inject, trial, config, serve, uninstall, completion, version):
+for command in (status, explain, credential, adopt, inject, trial, config, serve, uninstall, completion, version):
     pullsecret.add_command(command)
 
 

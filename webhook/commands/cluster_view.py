@@ -278,13 +278,17 @@ class ClusterView:
         return Checks(key, decoded(stored.data.get(RECORDS, b"")))
 
     async def source_secrets(self) -> SourceSecrets:
-        path = f"/api/v1/namespaces/{self.config.namespace}/secrets"
         found: dict[str, dict[str, SourceSecret]] = {}
-        async for one in listed(self.cluster, "the source Secrets", path, SecretObject, query={"labelSelector": OWNER}):
-            secret = read(one)
+        async for name, secret in self.each_source_secret():
             if secret.owner is not None:
-                found.setdefault(secret.owner, {})[one.metadata.name] = secret
+                found.setdefault(secret.owner, {})[name] = secret
         return found
+
+    async def each_source_secret(self) -> AsyncIterator[tuple[str, SourceSecret]]:
+        """By name, also those of which it is not known whose they are."""
+        path = f"/api/v1/namespaces/{self.config.namespace}/secrets"
+        async for one in listed(self.cluster, "the source Secrets", path, SecretObject, query={"labelSelector": OWNER}):
+            yield one.metadata.name, read(one)
 
 
 @dataclass(frozen=True, slots=True)

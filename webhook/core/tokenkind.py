@@ -19,6 +19,8 @@ _KINDS: Sequence[tuple[str, str, str]] = (
     ("dckr_oat_", "Docker Hub", "an organization access token of Docker Hub"),
 )
 """Prefix, vendor, and what it is."""
+_UNFIT = frozenset({"github_pat_", "ghs_", "ghu_", "gho_"})
+"""Those that the vendor's own registry does not take, or not for long."""
 _VENDORS = {"GitHub": _GITHUB, "Docker Hub": ("docker.io",)}
 """Hosts that a vendor's tokens are for, where that is known: a GitLab has any host."""
 READ_PACKAGES = frozenset({"read:packages", "write:packages", "delete:packages"})
@@ -26,13 +28,23 @@ READ_PACKAGES = frozenset({"read:packages", "write:packages", "delete:packages"}
 
 def hint(registry: str, password: str) -> str:
     """Empty if nothing is known about such passwords."""
+    return _looks(registry, password)[0]
+
+
+def doubt(registry: str, password: str) -> str:
+    """The hint, if the registry will probably refuse such a password; also of one that nobody has tried yet."""
+    words, doubtful = _looks(registry, password)
+    return words if doubtful else ""
+
+
+def _looks(registry: str, password: str) -> tuple[str, bool]:
     for prefix, vendor, words in _KINDS:
         if password.startswith(prefix):
             hosts = _VENDORS.get(vendor)
             if hosts is not None and not any(host in registry for host in hosts):
-                return f"it looks like a token of {vendor}; is it for this registry?"
-            return f"it looks like {words}"
-    return ""
+                return f"it looks like a token of {vendor}; is it for this registry?", True
+            return f"it looks like {words}", prefix in _UNFIT
+    return "", False
 
 
 def lacks_scope(scopes: str) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from webhook.core.times import NO_TIME, OUT_OF_RANGE, end, in_utc
+from webhook.core.times import NO_END, NO_TIME, OUT_OF_RANGE, end, ends, in_utc
 
 ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 TIMES = st.datetimes(timezones=st.none() | st.just(UTC) | ZONES)
@@ -82,3 +82,30 @@ def test_never_in_seconds(seconds: float) -> None:
 def test_seconds_out_of_range(seconds: float) -> None:
     with pytest.raises(ValueError, match=OUT_OF_RANGE):
         end(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("90d", datetime(2030, 4, 1, 12, tzinfo=UTC)),
+        ("2w", datetime(2030, 1, 15, 12, tzinfo=UTC)),
+        (" 36h ", datetime(2030, 1, 3, tzinfo=UTC)),
+        ("2030-01-31", datetime(2030, 1, 31, tzinfo=UTC)),
+        ("2030-01-31T12:00:00+02:00", datetime(2030, 1, 31, 10, tzinfo=UTC)),
+        ("never", None),
+        ("Never", None),
+    ],
+)
+def test_as_people_say_it(text: str, when: datetime | None) -> None:
+    assert ends(text, datetime(2030, 1, 1, 12, 0, 0, 5, tzinfo=UTC)) == when
+
+
+@pytest.mark.parametrize("text", ["", "soon", "90", "90m", "-1d", "1d2h", "20300131", "1.5d", "٣d"])
+def test_what_nobody_can_mean_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(NO_END)):
+        ends(text, LAST)
+
+
+def test_too_far_away() -> None:
+    with pytest.raises(ValueError, match=OUT_OF_RANGE):
+        ends("999999w", LAST)

@@ -1,7 +1,7 @@
 import pytest
 
 from webhook.core.registry import DOCKER_HUB
-from webhook.core.tokenkind import hint, lacks_scope
+from webhook.core.tokenkind import doubt, hint, lacks_scope
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,20 @@ def test_what_a_token_looks_like(registry: str, password: str, words: str) -> No
 )
 def test_scopes_that_pull_no_image(scopes: str, lacks: bool) -> None:
     assert lacks_scope(scopes) == lacks
+
+
+@pytest.mark.parametrize(
+    ("registry", "password", "doubtful"),
+    [
+        ("ghcr.io", "github_pat_x", True),
+        ("ghcr.io", "ghs_x", True),
+        ("ghcr.io", "ghp_x", False),
+        ("quay.io", "ghp_x", True),
+        ("registry.example.com", "glpat-x", False),
+        ("docker.io", "dckr_pat_x", False),
+        ("ghcr.io", "dckr_pat_x", True),
+        ("ghcr.io", "anything", False),
+    ],
+)
+def test_which_will_probably_be_refused(registry: str, password: str, doubtful: bool) -> None:
+    assert doubt(registry, password) == (hint(registry, password) if doubtful else "")

@@ -1,0 +1,125 @@
+"""Which credential is used where, which is preferred, and what needs attention."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support import planted
+from webhook.commands.credential.holdings import Holdings
+from webhook.commands.credential.table import Row, Table, rows_of, text
+from webhook.core.check import Check, Checks, Why
+from webhook.core.credential import Credential, Origin
+from webhook.core.pullsecret import Namespace
+from webhook.sources.secret import SourceSecret
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+KEY = b"k" * 32
+
+
+def spaces(*names: str) -> dict[str, Namespace]:
+    return {name: Namespace(name, f"uid-{name}", 1, "alice") for name in names}
+
+
+def source(name: str, registry: str = "ghcr.io", **fields: Any) -> SourceSecret:
+    origin = Origin("", "pullsecret-webhook", "Secret", name)
+    return SourceSecret(1, "alice", (Credential(registry, name, planted.token(), origin=origin, **fields),))
+
+
+TEAMS = "team-a", "team-b"
+
+
+def held(checks: Checks | None = None, namespaces: Sequence[str] = TEAMS, **secrets: SourceSecret) -> Holdings:
+    return Holdings("alice", secrets, spaces(*namespaces), checks)
+
+
+def rows(found: Holdings) -> dict[str, Row]:
+    by_name = {row.secret: row for row in rows_of(found, NOW)}
+    shown = text(Table([*by_name.values()])) + repr(by_name)
+    assert not planted.leaks(shown)
+    return by_name
+
+
+def test_one_that_is_used_everywhere() -> None:
+    row = rows(held(a=source("a", expires=NOW + timedelta(days=90))))["a"]
+    assert (row.used_in, row.preferred, row.problem, row.note) == (2, "yes", "", "")
+
+
+def test_of_several_for_one_registry_the_first_by_name_is_preferred() -> None:
+    found = rows(held(a=source("a"), b=source("b"), c=source("c", "quay.io")))
+    assert [(row.used_in, row.preferred) for row in found.values()] == [(2, "yes"), (2, "no"), (2, "yes")]
+    assert found["b"].note == "that of source Secret a comes first"
+
+
+def test_a_limited_one_is_preferred_where_it_is_used() -> None:
+    found = rows(held(a=source("a"), b=source("b", namespaces=("team-b",))))
+    assert (found["a"].used_in, found["a"].preferred) == (2, "partly")
+    assert (found["b"].used_in, found["b"].preferred) == (1, "yes")
+    assert found["b"].note == "limited to team-b"
+    lonely = rows(held(b=source("b", namespaces=("other-*",))))["b"]
+    assert (lonely.used_in, lonely.preferred) == (0, "unknown")
+    assert "no namespace of the owner is called so" in lonely.note
+
+
+def test_one_that_has_ended() -> None:
+    over = NOW - timedelta(days=1)
+    alone = rows(held(a=source("a", expires=over)))["a"]
+    assert alone.problem == "it has ended; renew it with pullsecret credential rotate"
+    found = rows(held(a=source("a", expires=over), b=source("b")))
+    assert (found["a"].used_in, found["a"].preferred, found["a"].problem) == (0, "no", "")
+    assert found["a"].note == "that of source Secret b is used instead"
+    assert rows(held(a=source("a", expires=NOW + timedelta(days=6))))["a"].note == "it ends soon"
+
+
+def test_what_the_registry_said_is_shown() -> None:
+    secrets = {name: source(name) for name in ("a", "b")}
+    checks, (first, second) = Checks(KEY), (secrets[name].credentials or () for name in ("a", "b"))
+    said = {first[0]: Check(Why.UNAUTHORIZED, 1000, 2), second[0]: Check(Why.NO_CONNECTION, 1000, 2)}
+    recorded = replace(checks, records={checks.digest(c): one.record for c, one in said.items()})
+    found = replace(held(recorded), secrets=secrets)
+    refused, unknown = rows_of(found, NOW)
+    assert refused.check is not None
+    assert (refused.check.result, refused.used_in, refused.preferred) == ("refused", 0, "no")
+    assert "the registry refuses the credential for ghcr.io (HTTP 401); it is left out" in refused.problem
+    assert (unknown.used_in, unknown.preferred, unknown.problem) == (2, "yes", "")
+    shown = text(Table([refused, unknown]))
+    assert "it is not known whether it works: it cannot be reached" in shown
+    assert "2 credentials of 1 owner; 1 need attention" in shown
+
+
+def test_a_broken_secret_holds_all_up() -> None:
+    found = rows(held(a=source("a"), b=SourceSecret(1, "alice", None, ("it is empty",))))
+    assert found["b"].problem == "it is empty; until it is repaired, the pull secrets stay as they are"
+    assert (found["a"].used_in, found["a"].preferred) == (None, "unknown")
+
+
+def test_without_a_namespace_and_without_the_right_to_see_them() -> None:
+    row = rows(held(namespaces=(), a=source("a")))["a"]
+    assert (row.used_in, row.preferred, row.note) == (0, "yes", "no namespace has this owner")
+    unseen = rows(replace(held(a=source("a")), namespaces=None))["a"]
+    assert (unseen.used_in, unseen.note) == (None, "")
+
+
+def test_json_has_all_that_the_text_has() -> None:
+    table = Table(rows_of(held(a=source("a", expires=NOW)), NOW), ["namespaces"])
+    document = msgspec.to_builtins(table.document)
+    (one,) = document["credentials"]
+    assert document["needs_a_human"] is one["needs_a_human"] is True
+    assert (one["owner"], one["registry"], one["secret"]) == ("alice", "ghcr.io", "a")
+    assert one["expires"] == "2030-01-01T00:00:00Z"
+    assert document["unread"] == ["namespaces"]
+    assert not planted.leaks(repr(document))
+
+
+hostile = st.text(max_size=30) | st.sampled_from(["\x1b[2J", "a\nb", "\u202e", "x" * 999])
+
+
+@given(hostile, hostile)
+def test_what_others_wrote_makes_no_line_of_its_own(owner: str, problem: str) -> None:
+    table = Table([Row(owner, "ghcr.io", "a"), Row(owner, "", "b", problem="p")])
+    assert len(text(table).splitlines()) == 5
+    assert all(line.isprintable() for line in text(table).splitlines())

@@ -1,0 +1,209 @@
+"""`pullsecret credential list`: the credentials in source Secrets, where each is used, and what its registry said."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.credential.holdings import NAMESPACES_UNREAD, Holdings, Names
+from webhook.commands.verdict import REFUSES, Answer, Entry
+from webhook.config.sourceconfig import SecretsSource
+from webhook.core.credential import Credential, Credentials
+from webhook.core.pullsecret import SOON, Namespace, refused_at
+from webhook.core.shown import quoted, some
+from webhook.sources.secret import SourceSecret
+
+MAX_CELL_CHARS = 48
+"""Characters of a cell. JSON is not cut."""
+Preferred = Literal["yes", "partly", "no", "unknown"]
+_CHECKS = {"works": "works", "refused": "refused", "unknown": "not known", "unasked": "not asked"}
+"""What the registry said, as in `status`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One credential, or one Secret that is broken: then only `problem` says more. `namespaces`: to which it is
+    limited. `used_in`: how many namespaces have it in their pull secret; None: they may not be read. `preferred`: is it
+    the first of its registry there? `check`: what the registry said to the webhook; None: that is not known.
+    """
+
+    owner: str | None
+    registry: str
+    secret: str
+    expires: datetime | None = None
+    namespaces: tuple[str, ...] = ()
+    used_in: int | None = None
+    preferred: Preferred = "unknown"
+    check: Answer | None = None
+    problem: str = ""
+    note: str = ""
+
+    @property
+    def needs_a_human(self) -> bool:
+        return bool(self.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`unread`: what the user may not read. `elsewhere`: do credentials come from other sources, too?"""
+
+    rows: Sequence[Row]
+    unread: Sequence[str] = ()
+    elsewhere: bool = False
+
+    @property
+    def needs_a_human(self) -> bool:
+        return any(row.needs_a_human for row in self.rows)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For JSON: all that the text has."""
+        credentials = [{"needs_a_human": row.needs_a_human, **asdict(row)} for row in self.rows]
+        return {"needs_a_human": self.needs_a_human, "unread": self.unread, "credentials": credentials}
+
+
+async def run(view: ClusterView, owner: str | None, now: datetime) -> Table:
+    """`owner` None: of all."""
+    owners: dict[str, dict[str, SourceSecret]] = {}
+    nobodys: list[Row] = []
+    async for name, secret in view.each_source_secret():
+        if secret.owner is not None:
+            owners.setdefault(secret.owner, {})[name] = secret
+        elif owner is None:
+            nobodys.append(Row(None, "", name, problem="; ".join(secret.problems)))
+    if owner is not None and owner not in owners:
+        raise Names(frozenset(owners), frozenset()).no_secret(owner)
+    checks, served = await view.checks(), await view.may("namespaces", view.served(), None)
+    spaces: dict[str, dict[str, Namespace]] = {}
+    for space in (served[0] if served is not None else {}).values():
+        spaces.setdefault(space.owner or "", {})[space.name] = space
+    rows = list[Row]()
+    for one in sorted(owners) if owner is None else [owner]:
+        mine = None if served is None else spaces.get(one, {})
+        rows += rows_of(Holdings(one, owners[one], mine, checks), now)
+    elsewhere = not all(isinstance(source, SecretsSource) for source in view.config.sources)
+    return Table([*rows, *nobodys], [*view.unread], elsewhere)
+
+
+def rows_of(held: Holdings, now: datetime) -> list[Row]:
+    """Sorted by registry and Secret; broken Secrets last."""
+    known = held.known
+    rows = _known_rows(held, known, now) if isinstance(known, Credentials) else _unknown_rows(held)
+    for name, secret in sorted(held.secrets.items()):
+        if secret.problems:
+            then = "" if secret.credentials is not None else "; until it is repaired, the pull secrets stay as they are"
+            rows.append(Row(held.owner, "", name, problem=f"{'; '.join(secret.problems)}{then}"))
+        if secret.mistake:
+            rows.append(Row(held.owner, "", name, note=secret.mistake))
+    return rows
+
+
+def _unknown_rows(held: Holdings) -> list[Row]:
+    """While a Secret of the owner is broken: what is used was decided before."""
+    return [
+        Row(held.owner, c.registry, name, c.expiry, c.namespaces)
+        for name, secret in sorted(held.secrets.items())
+        for c in secret.credentials or ()
+    ]
+
+
+def _known_rows(held: Holdings, known: Credentials, now: datetime) -> list[Row]:
+    spaces = sorted(held.namespaces or ())
+    used = {name: held.used(name, now) for name in spaces or [""]}
+    rows = []
+    for c in known.items:
+        mine = {name: items for name, items in used.items() if Credentials((c,)).usable_in(name).items}
+        rows.append(
+            Row(
+                held.owner,
+                c.registry,
+                c.origin.name,
+                c.expiry,
+                c.namespaces,
+                None if held.namespaces is None else sum(_among(c, mine[name]) for name in spaces if name in mine),
+                _preferred(c, mine),
+                None if held.checks is None else Answer.of(Entry(c.registry, held.checks.of(c))),
+                _problem(c, mine, now),
+                _note(c, held, mine, now),
+            )
+        )
+    return rows
+
+
+def _is(one: Credential, other: Credential) -> bool:
+    return one == other and one.origin == other.origin
+
+
+def _among(c: Credential, items: Sequence[Credential]) -> bool:
+    return any(_is(c, one) for one in items)
+
+
+def _first(c: Credential, items: Sequence[Credential]) -> Credential | None:
+    """The preferred one for its registry."""
+    return next((one for one in items if one.registry == c.registry), None)
+
+
+def _preferred(c: Credential, used: Mapping[str, Sequence[Credential]]) -> Preferred:
+    firsts = [(one := _first(c, items)) is not None and _is(c, one) for items in used.values()]
+    if not firsts:
+        return "unknown"
+    return "yes" if all(firsts) else "partly" if any(firsts) else "no"
+
+
+def _problem(c: Credential, used: Mapping[str, Sequence[Credential]], now: datetime) -> str:
+    words = []
+    if c.refusal is not None:
+        words.append(f"{REFUSES} {refused_at(c.registry, c.refusal)}")
+    if c.expired(now) and any(_among(c, items) for items in used.values()):
+        words.append("it has ended; renew it with pullsecret credential rotate")
+    return "; ".join(words)
+
+
+def _note(c: Credential, held: Holdings, used: Mapping[str, Sequence[Credential]], now: datetime) -> str:
+    words = [f"limited to {some(c.namespaces)}"] if c.namespaces else []
+    if held.namespaces is not None and not held.namespaces:
+        words.append("no namespace has this owner")
+    elif not used:
+        words.append("no namespace of the owner is called so")
+    before = {one.origin.name for items in used.values() if (one := _first(c, items)) is not None and not _is(c, one)}
+    if before and not c.left_out:
+        verb = "comes first" if any(_among(c, items) for items in used.values()) else "is used instead"
+        words.append(f"that of source Secret {some(sorted(before))} {verb}")
+    if c.expiry is not None and now < c.expiry <= now + SOON:
+        words.append("it ends soon")
+    return "; ".join(words)
+
+
+def text(table: Table) -> str:
+    lines = [("OWNER", "REGISTRY", "SOURCE SECRET", "ENDS", "NAMESPACES", "PREFERRED", "CHECK")]
+    for row in table.rows:
+        check = "-" if row.check is None else _CHECKS[row.check.result]
+        ends = "-" if row.expires is None else f"{row.expires.astimezone(UTC):%Y-%m-%d %H:%M}"
+        used = "-" if row.used_in is None else str(row.used_in)
+        owner = "-" if row.owner is None else quoted(row.owner, MAX_CELL_CHARS)
+        registry = quoted(row.registry, MAX_CELL_CHARS) if row.registry else "-"
+        preferred = "-" if row.preferred == "unknown" else row.preferred
+        lines.append((owner, registry, quoted(row.secret), ends, used, preferred, check))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    out = []
+    for cells, about in zip(lines, (None, *table.rows), strict=True):
+        out.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        if about is not None:
+            out += [f"  {one}" for one in (about.problem, about.note, _why(about.check)) if one]
+    if table.unread:
+        out.append(f"could not be read: {some([*table.unread])}; {NAMESPACES_UNREAD}")
+    if table.elsewhere:
+        out.append("the webhook has other sources too; what they have is not shown")
+    return "\n".join([*out, _summary(table.rows)])
+
+
+def _why(check: Answer | None) -> str:
+    return f"it is not known whether it works: {check.why}" if check is not None and check.result == "unknown" else ""
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    number, owners = sum(bool(row.registry) for row in rows), len({row.owner for row in rows if row.registry})
+    attention = sum(row.needs_a_human for row in rows)
+    credentials, of = "credential" if number == 1 else "credentials", "owner" if owners == 1 else "owners"
+    return f"{number} {credentials} of {owners} {of}; {attention} need attention"
