@@ -12,6 +12,7 @@ from controlplane.errors import HarnessError
 from controlplane.helm import CHART, REPOSITORY, Helm, documents, one
 from controlplane.installed import installed
 from controlplane.webhook import INSTALLED
+from webhook.cli.credential import add
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
@@ -74,6 +75,8 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
     assert f"with the image {REPOSITORY}:" in said
     for command in ("helm test psw --namespace psw", "create secret generic alice", "kubectl label namespace"):
         assert command in said
+    (arguments,) = re.findall(r"^ +pullsecret credential add (.*)$", said, re.MULTILINE)
+    assert add.make_context("add", arguments.split()).params["owner"] == "alice"  # raises if they are not right
     assert "WARNING" not in said
     assert "leaves the pull secrets" in said
     assert "WARNING: writePolicy.enabled is false" in notes({"writePolicy": {"enabled": False}})
