@@ -363,6 +363,29 @@ def test_a_webhook_that_reads_no_source_secrets(cluster: ControlPlane, webhook: 
     assert sources(cluster, owner) == []
 
 
+def test_beside_other_sources_it_says_that_it_does_not_see_all(
+    cluster: ControlPlane, webhook: Webhook, owner: str
+) -> None:
+    config = {"sources": [{"from": "secrets"}, {"from": "http", "url": "https://tokens.example.com/{owner}"}]}
+    docker(cluster, owner, owner, "ghcr.io")
+    removed = credential(cluster, "rm", owner, "--dry-run", config=config)
+    assert (removed.code, "warning: the webhook has other sources too" in removed.err) == (0, True)
+    assert "the webhook has other sources too" in credential(cluster, "list", "--owner", owner, config=config).out
+
+
+def test_what_is_left_must_not_be_broken(cluster: ControlPlane, webhook: Webhook, owner: str) -> None:
+    """Because the webhook would leave the pull secrets as they are, also with what is to leave them."""
+    before = docker(cluster, owner, owner, "ghcr.io", "quay.io")
+    broken = {"auths": {**auths(before), "quay.io": {"identitytoken": planted.token()}}}
+    content = base64.b64encode(json.dumps(broken).encode()).decode()
+    before = cluster.api.patch("Secret", owner, {"data": {".dockerconfigjson": content}}, NAMESPACE)
+    refused = credential(cluster, "rm", owner, "--registry", "ghcr.io", "--yes")
+    assert (refused.code, refused.out) == (1, "")
+    assert f"source Secret {owner}: without ghcr.io it would be broken (the entry for quay.io has only" in refused.err
+    assert cluster.api.get("Secret", owner, NAMESPACE) == before
+    assert credential(cluster, "rm", owner, "--name", owner, "--yes").code == 0
+
+
 @pytest.mark.parametrize("how", ["text", "json"])
 def test_a_registry_is_asked_from_here(
     cluster: ControlPlane, webhook: Webhook, owner: str, registry: Registry, how: str
