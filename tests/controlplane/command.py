@@ -18,11 +18,16 @@ class Ran:
     err: str
 
 
-def command(cluster: ControlPlane, *arguments: str, stdin: str = "") -> Ran:
-    """The kubeconfig is in the environment. What it prints holds no planted token."""
+class _Typed(TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def command(cluster: ControlPlane, *arguments: str, stdin: str = "", typed: bool = False) -> Ran:
+    """The kubeconfig is in the environment. What it prints holds no planted token. `typed`: stdin is a terminal."""
     out, err, code = StringIO(), StringIO(), 0
     environment = patch.dict(os.environ, {"KUBECONFIG": str(cluster.kubeconfig)})
-    given = patch("sys.stdin", TextIOWrapper(BytesIO(stdin.encode())))
+    given = patch("sys.stdin", (_Typed if typed else TextIOWrapper)(BytesIO(stdin.encode())))
     with environment, given, redirect_stdout(out), redirect_stderr(err):
         try:
             main(arguments)

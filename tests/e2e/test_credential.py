@@ -373,6 +373,16 @@ def test_beside_other_sources_it_says_that_it_does_not_see_all(
     assert "the webhook has other sources too" in credential(cluster, "list", "--owner", owner, config=config).out
 
 
+def test_on_a_terminal_it_asks_before_it_removes(cluster: ControlPlane, webhook: Webhook, owner: str) -> None:
+    docker(cluster, owner, owner, "ghcr.io")
+    for answer, code, left in (("n", 1, 1), ("", 1, 1), ("y", 0, 0)):
+        config = str(cluster.folder / "credential.yaml")
+        ran = command(cluster, "credential", "rm", owner, "--config", config, stdin=f"{answer}\n", typed=True)
+        assert (ran.code, len(sources(cluster, owner))) == (code, left), ran.err
+        assert "Remove it? [y/N]" in ran.err
+        assert ("nothing was removed" in ran.out) == bool(left)
+
+
 def test_what_is_left_must_not_be_broken(cluster: ControlPlane, webhook: Webhook, owner: str) -> None:
     """Because the webhook would leave the pull secrets as they are, also with what is to leave them."""
     before = docker(cluster, owner, owner, "ghcr.io", "quay.io")

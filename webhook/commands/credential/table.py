@@ -164,7 +164,7 @@ def _note(c: Credential, held: Holdings, used: Mapping[str, Sequence[Credential]
     words = [f"limited to {some(c.namespaces)}"] if c.namespaces else []
     if held.namespaces is not None and not held.namespaces:
         words.append("no namespace has this owner")
-    elif not used:
+    elif held.namespaces is not None and not used:
         words.append("no namespace of the owner is called so")
     before = {one.origin.name for items in used.values() if (one := _first(c, items)) is not None and not _is(c, one)}
     if before and not c.left_out:

@@ -102,6 +102,8 @@ def test_without_a_namespace_and_without_the_right_to_see_them() -> None:
     assert (row.used_in, row.preferred, row.note) == (0, "yes", "no namespace has this owner")
     unseen = rows(replace(held(a=source("a")), namespaces=None))["a"]
     assert (unseen.used_in, unseen.note) == (None, "")
+    limited = rows(replace(held(a=source("a", namespaces=("team-a",))), namespaces=None))["a"]
+    assert (limited.used_in, limited.preferred, limited.note) == (None, "unknown", "limited to team-a")
 
 
 def test_json_has_all_that_the_text_has() -> None:
