@@ -95,6 +95,14 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
     assert "pullsecret-webhook-ca" not in said
     assert "pullsecret-webhook-checks" in said
     assert "pullsecret-webhook-checks" not in notes({"config": {"check": False}})
+    http = {"from": "http", "url": "https://tokens.example.com/{owner}"}
+    for sources, told in (([http], False), ([http, {"from": "secrets"}], True)):
+        said = notes({"config": {"sources": sources}})
+        assert [words in said for words in ("credential add", "create secret", "where config.sources look for it")] == [
+            told,
+            told,
+            not told,
+        ]
     assert "leaves the pull secrets" not in notes(DELETE)
     assert ["add --no-hooks" in notes(values) for values in ({}, FAIL, DELETE)] == [False, True, True]
 

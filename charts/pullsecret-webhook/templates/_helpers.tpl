@@ -89,6 +89,10 @@ seccompProfile: {type: RuntimeDefault}
 
 {{/* -- what the configuration comes to; the defaults are webhook/config/models.py's, which a test compares -- */}}
 
+{{- define "has-secrets-source" -}}
+{{- range dig "sources" (list (dict "from" "secrets")) .Values.config }}{{ if eq .from "secrets" }}true{{ end }}{{ end -}}
+{{- end }}
+
 {{- define "pull-secret" -}}
 {{- dig "pullSecret" "name" "ghcr-secret" .Values.config -}}
 {{- end }}
