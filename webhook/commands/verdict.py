@@ -258,7 +258,7 @@ class Judge:
         if written.items:
             return f"there is no Secret: the credential of {quoted(owner)} has expired; renew it"
         if warning is None and not self.asked:
-            warning = self.warnings.of_owner.get(owner) or self.warnings.outage
+            warning = self.warnings.about(owner)
         return f"there is no Secret; {warning}" if warning else ""
 
     def _wrong(self, namespace: Namespace, seen: Seen) -> str:

@@ -1,6 +1,6 @@
 """Something that a human must know. A `Record` makes it a log line, a metric and an Event."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,9 @@ Reason = Literal[
     "RegistrationGone",
     "SafetyNetLimited",
     "SourceAnswerBroken",
+    "SourceAnswers",
     "SourceFeedBroken",
+    "SourceFeedWorks",
     "SourceSecretBroken",
     "SourceSecretMistake",
     "SourceSecretRemoved",
@@ -44,6 +46,11 @@ Reason = Literal[
     "WritePolicyGone",
 ]
 """As in Kubernetes Events. docs/troubleshooting.md says of each what to do."""
+OVER: Mapping[str, tuple[Reason, ...]] = {
+    "SourceAnswers": ("SourceUnavailable", "SourceAnswerBroken"),
+    "SourceFeedWorks": ("SourceFeedBroken",),
+}
+"""The reasons that something works again, with those of the notices that are over then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,8 @@ class Notice:
 
     `source` and `owner`: for a notice about a source, the source's name and the one owner that it is about; empty if it
     is about none, or about several. Each text may contain what others wrote, so all are cut here. `news`: what went
-    well, and has its log line already: it becomes an Event unless there is too much of it.
+    well, and has its log line already: it becomes an Event unless there is too much of it. `over`: the reasons of
+    notices about the same that have ended with this one.
     """
 
     reason: Reason
@@ -64,6 +72,7 @@ class Notice:
     owner: str = ""
     source: str = ""
     news: bool = False
+    over: tuple[Reason, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", short(self.message, MAX_MESSAGE_BYTES))

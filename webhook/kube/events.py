@@ -26,7 +26,7 @@ from webhook.kube.cluster import Cluster, ClusterError, is_name
 log = structlog.get_logger()
 CURRENT_FOR = timedelta(hours=1)
 OUTAGE_CURRENT_FOR = timedelta(minutes=10)
-"""An outage may be over soon, and nothing reports its end."""
+"""An outage may be over soon, and a replica that has ended does not report the end of what it has reported."""
 OUTAGES: frozenset[Reason] = frozenset({"SourceUnavailable", "SourceFeedBroken"})
 MAX_WAITING = 512
 """Events that wait to be sent."""
@@ -70,27 +70,37 @@ class _Bucket:
 
 @dataclass(slots=True)
 class _History:
-    """What was reported for one key, by the notice's hash (keyed per process), and what may follow.
+    """What was reported for one key, by the notice's hash (keyed per process): when, and the hash of what it is about.
+    And what may follow.
 
     `left_out_at`: when it was last reported that notices are left out.
     """
 
     bucket: _Bucket
     left_out_at: datetime | None = None
-    reported: dict[int, datetime] = field(default_factory=dict)
+    reported: dict[int, tuple[datetime, int]] = field(default_factory=dict)
 
     def has_current(self, notice: Notice, now: datetime) -> bool:
-        last = self.reported.get(hash(notice))
+        last, _ = self.reported.get(hash(notice), (None, 0))
         return last is not None and timedelta(0) <= now - last < current_for(notice.reason)  # clocks are set back
 
     def remember(self, notice: Notice, now: datetime) -> None:
         self.forget(notice)
-        self.reported[hash(notice)] = now
+        self.reported[hash(notice)] = now, _about(notice, notice.reason)
         if len(self.reported) > MAX_REMEMBERED:
             del self.reported[next(iter(self.reported))]
 
     def forget(self, notice: Notice) -> None:
         self.reported.pop(hash(notice), None)
+
+    def end(self, notice: Notice) -> None:
+        """What is over is reported when it begins again, however soon that is."""
+        over = {_about(notice, reason) for reason in notice.over}
+        self.reported = {key: one for key, one in self.reported.items() if one[1] not in over}
+
+
+def _about(notice: Notice, reason: str) -> int:
+    return hash((notice.kind, notice.name, notice.source, notice.owner, reason))
 
 
 class EventRecorder:
@@ -111,7 +121,9 @@ class EventRecorder:
             return
         self._metrics.notices.labels(notice.reason).inc()
         now, history = self._now(), self._history(self._key(notice))
-        if history.has_current(notice, now):
+        if notice.over:
+            history.end(notice)
+        elif history.has_current(notice, now):
             return
         if history.bucket.take_token(now):
             self._report(notice, history, now)
@@ -120,10 +132,11 @@ class EventRecorder:
         if history.left_out_at is None or now - history.left_out_at >= current_for(LEFT_OUT):
             history.left_out_at = now
             message = "there are more notices than are shown: some are left out for now"
-            self._report(replace(notice, reason=LEFT_OUT, message=message), history, now)
+            self._report(replace(notice, reason=LEFT_OUT, message=message, over=()), history, now)
 
     def _report(self, notice: Notice, history: _History, now: datetime) -> None:
-        history.remember(notice, now)
+        if not notice.over:
+            history.remember(notice, now)
         write = log.warning if notice.type == "Warning" else log.info
         write(notice.message, reason=notice.reason, about=f"{notice.kind} {notice.namespace}/{notice.name}")
         self._send_soon(notice)

@@ -1,5 +1,6 @@
 """The warnings among the webhook's own recent Events, read back for `pullsecret status`: about pull secrets, and about
 sources. An administrator's command cannot query a database or an HTTP service; these Events say what the webhook found.
+What a later Event says is over is left out.
 
 Events about sources count only in the webhook's own namespace, and only if they are about its Service, or about a
 source Secret with a credential that is not used. Their annotations say which source and which owner they are about; one
@@ -9,7 +10,7 @@ A user who may create Events in a namespace can forge the webhook's Events there
 Event that it shows, and an Event in a tenant's namespace never makes anything look better than it is.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -18,7 +19,7 @@ import msgspec
 
 from webhook.config.models import Config
 from webhook.core.names import MANAGER, OWNER, SOURCE
-from webhook.core.notice import Reason
+from webhook.core.notice import OVER, Reason
 from webhook.core.pullsecret import REFUSED, UNUSED, WITHDRAWAL
 from webhook.core.shown import quoted
 from webhook.kube.cluster import Cluster, Forbidden, Object
@@ -32,6 +33,8 @@ NOT_SUPPLIED: frozenset[Reason] = frozenset({"SupplyFailed", "TugOfWar", "Unread
 """Reasons of Events that say why a pull secret is not what it should be."""
 
 K = TypeVar("K")
+_About = tuple[str, str, str]
+"""The source, the owner and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,10 @@ class WarningEvent:
 
 @dataclass(frozen=True, slots=True)
 class RecentWarnings:
-    """The newest of each. `of_namespace`: why the pull secret there is not what it should be. `of_owner`: what is wrong
-    with one owner's credentials in a source. `unused`: which of an owner's credentials are not used, by owner and
-    reason. `refused`: which of those in a database or a service their registries refuse, by owner. `of_source`: what is
-    wrong with a source as a whole, by source and reason.
+    """The newest of each that is not over. `of_namespace`: why the pull secret there is not what it should be.
+    `of_owner`: what is wrong with one owner's credentials in a source. `unused`: which of an owner's credentials are
+    not used, by owner and reason. `refused`: which of those in a database or a service their registries refuse, by
+    owner. `of_source`: what is wrong with a source as a whole, by source and reason.
     """
 
     of_namespace: dict[str, WarningEvent] = field(default_factory=dict)
@@ -65,9 +68,12 @@ class RecentWarnings:
 
     @property
     def outage(self) -> WarningEvent | None:
-        """The newest one about a source that did not answer."""
-        outages = [one for one in self.of_source.values() if one.reason == "SourceUnavailable"]
-        return max(outages, key=lambda event: event.at, default=None)
+        """The newest one about a source that does not answer."""
+        return _newest(one for one in self.of_source.values() if one.reason == "SourceUnavailable")
+
+    def about(self, owner: str) -> WarningEvent | None:
+        """The newest one that says why an owner's credentials are not known."""
+        return _newest(one for one in (self.of_owner.get(owner), self.outage) if one is not None)
 
     def unused_of(self, owner: str) -> list[WarningEvent]:
         return [found for reason in sorted(UNUSED) if (found := self.unused.get((owner, reason))) is not None]
@@ -93,10 +99,10 @@ async def recent_warnings(
 ) -> RecentWarnings:
     """`namespace` None: of all namespaces. Events about sources are always read; `hidden`: they may not be."""
     secret, service = _Object("Secret", config.pull_secret.name), _Object("Service", config.tls.service)
-    found = RecentWarnings()
+    found, of_owner = RecentWarnings(), dict[_About, WarningEvent]()
     spaces = None if namespace is None else {namespace, config.namespace}
     paths = ["/api/v1/events"] if spaces is None else [f"/api/v1/namespaces/{name}/events" for name in spaces]
-    async for event, warning in _current(cluster, paths, now, hidden):
+    async for event, warning in _current(cluster, paths, "Warning", now, hidden):
         owner, source = event.annotation(OWNER), event.annotation(SOURCE)
         in_a_source_secret = event.involved_object.kind == "Secret" and warning.reason in UNUSED
         about_sources = (
@@ -108,17 +114,43 @@ async def recent_warnings(
             _keep_newest(found.of_namespace, warning.namespace, warning)
         elif about_sources and owner and warning.reason in UNUSED:
             _keep_newest(found.unused, (owner, warning.reason), warning)
+        elif about_sources and owner and warning.reason == REFUSED:
+            _keep_newest(found.refused, owner, warning)
         elif about_sources and owner:
-            _keep_newest(found.refused if warning.reason == REFUSED else found.of_owner, owner, warning)
+            _keep_newest(of_owner, (source, owner, warning.reason), warning)
         elif about_sources and source:
             _keep_newest(found.of_source, (source, warning.reason), warning)
+    over = await _over(cluster, config, now, hidden)
+    for (source, owner, reason), warning in of_owner.items():
+        if not _is_over(over, (source, owner, reason), warning):
+            _keep_newest(found.of_owner, owner, warning)
+    for (source, reason), warning in [*found.of_source.items()]:
+        if _is_over(over, (source, "", reason), warning):
+            del found.of_source[source, reason]
     return found
 
 
+async def _over(
+    cluster: Cluster, config: Config, now: datetime, hidden: Callable[[], None]
+) -> Mapping[_About, datetime]:
+    """When the webhook found last that it was over."""
+    found: dict[_About, datetime] = {}
+    path, service = f"/api/v1/namespaces/{config.namespace}/events", _Object("Service", config.tls.service)
+    async for event, normal in _current(cluster, [path], "Normal", now, hidden):
+        for reason in OVER.get(normal.reason, ()) if event.involved_object == service else ():
+            about = event.annotation(SOURCE), event.annotation(OWNER), reason
+            found[about] = max(found.get(about, normal.at), normal.at)
+    return found
+
+
+def _is_over(over: Mapping[_About, datetime], about: _About, warning: WarningEvent) -> bool:
+    return about in over and over[about] > warning.at
+
+
 async def _current(
-    cluster: Cluster, paths: Sequence[str], now: datetime, hidden: Callable[[], None]
+    cluster: Cluster, paths: Sequence[str], kind: str, now: datetime, hidden: Callable[[], None]
 ) -> AsyncIterator[tuple[_Event, WarningEvent]]:
-    query = {"fieldSelector": f"reportingComponent={MANAGER},type=Warning"}
+    query = {"fieldSelector": f"reportingComponent={MANAGER},type={kind}"}
     for path in paths:
         try:
             async for event in listed(cluster, "Events", path, _Event, query=query):
@@ -132,3 +164,7 @@ async def _current(
 
 def _keep_newest(found: dict[K, WarningEvent], key: K, one: WarningEvent) -> None:
     found[key] = max(found.get(key, one), one, key=lambda event: event.at)
+
+
+def _newest(of: Iterable[WarningEvent]) -> WarningEvent | None:
+    return max(of, key=lambda event: event.at, default=None)

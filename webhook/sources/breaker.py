@@ -13,14 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
-
 from webhook.core.backoff import Backoff
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed
-
-log = structlog.get_logger()
 
 BACKOFF_SECONDS = 0.5
 """The first delay after a failure; each further one is twice as long."""
@@ -89,11 +85,13 @@ class Breaker:
             self._owners.clear()
             self._all.until = min(self._all.until, clock())
 
-    def answered(self, owner: str) -> None:
+    def answered(self, owner: str) -> bool:
+        """Was it open until now?"""
         self._owners.pop(owner, None)
-        self._close()
+        return self._close()
 
-    def failed(self, owner: str, e: SourceUnavailable) -> None:
+    def failed(self, owner: str, e: SourceUnavailable) -> bool:
+        """Was it open until now, and is this an answer?"""
         own = self._owners.pop(owner, _Pause())
         own.failed(e, MAX_DOWN_BACKOFF_SECONDS if e.everybody else MAX_OWNER_BACKOFF_SECONDS)
         self._owners[owner] = own
@@ -102,11 +100,11 @@ class Breaker:
         asyncio.get_running_loop().call_at(own.until, self._changed, owner)
         if not e.everybody:
             self._failing.discard(owner)
-            self._close()  # a refusal is an answer
-            return
+            return self._close()  # a refusal is an answer
         self._failing.add(owner)
         if len(self._failing) > 1:
             self._open(owner, e)
+        return False
 
     def _open(self, owner: str, e: SourceUnavailable) -> None:
         self._all.failed(e, MAX_DOWN_BACKOFF_SECONDS)
@@ -125,22 +123,22 @@ class Breaker:
         if not self.closed and not self._busy():
             self._ask(next(iter(self._rejected)))
 
-    def _close(self) -> None:
+    def _close(self) -> bool:
         failing, self._failing = self._failing, set()
         if self.closed:
-            return
+            return False
         self._all, rejected = _Pause(), self._rejected
         self._rejected = {}
         self._metrics.down.flag(self._name, on=False)
-        log.info("a source answers again", source=self._name)
         for owner in failing:
             if (own := self._owners.get(owner)) is not None:
                 own.until = 0.0
         if len(rejected) == OWNERS:  # the dict is full: more owners may have been rejected
             self._changed(None)
-            return
+            return True
         for owner in sorted(failing.union(rejected)):
             self._changed(owner)
+        return True
 
 
 def clock() -> float:

@@ -90,6 +90,13 @@ class Cached:
         self._flights: dict[str, asyncio.Task[Credentials]] = {}
         self._overtaken: set[str] = set()
         self._futile: OrderedDict[str, _Futile] = OrderedDict()
+        self._down: set[str] = set()
+        """Owners for whom an outage was reported, which is not over."""
+        self._troubled: OrderedDict[str, None] = OrderedDict()
+        """Owners about whom something was reported, which is not over."""
+        self._answers: bool | None = None
+        """None: no answer yet. What a replica before this one reported may be over."""
+        self._feed_broken = False
         self._breaker = Breaker(self._name, metrics, changed, lambda: bool(self._flights), self._start)
         self.settled = asyncio.Event()
         self.settled.set()  # there is nothing to list
@@ -145,6 +152,7 @@ class Cached:
                 why = f"an error in pullsecret-webhook itself ({type(e).__name__})"
             if clock() - began > MAX_FEED_BACKOFF_SECONDS:
                 backoff.reset()
+            self._feed_broken = True
             self._report("SourceFeedBroken", f"source {self._name}: cannot watch for changes: {why}; trying again", "")
             await asyncio.sleep(backoff.next())
 
@@ -212,11 +220,29 @@ class Cached:
         self._remember(owner, replace(answer, credentials=credentials), fresh_for)
         if answer.problems:
             problems = "; ".join(answer.problems)
+            self._trouble(owner)
             self._report("SourceAnswerBroken", f"source {self._name}: owner {owner}: {problems}", owner)
+        elif self._troubled.pop(owner, self) is None:
+            self._report("SourceAnswers", f"source {self._name}: it answers again for owner {owner}", owner)
         if (before is not None and not same) or dropped not in {None, hash(credentials)}:
             self._changed(owner)  # the owner's other namespaces need it too
-        self._breaker.answered(owner)
+        self._works(owner, closed=self._breaker.answered(owner))
         return credentials
+
+    def _trouble(self, owner: str) -> None:
+        self._troubled[owner] = None
+        if len(self._troubled) > OWNERS:
+            self._troubled.popitem(last=False)
+
+    def _works(self, owner: str, *, closed: bool) -> None:
+        """It has answered. `closed`: after an outage for several owners."""
+        was_down = bool(self._down)
+        self._down.discard(owner)
+        if closed:
+            self._down.clear()  # those for whom it still does not answer are reported again
+        if (was_down and not self._down) or self._answers is None:
+            self._report("SourceAnswers", f"source {self._name}: it answers{' again' if was_down else ''}", "")
+        self._answers = True
 
     def _count_invalidation(self, owner: str, *, futile: bool) -> None:
         before = self._futile.pop(owner, None) or _Futile()
@@ -242,11 +268,18 @@ class Cached:
             self._expire(one)
         self._breaker.reset(owner)
         self._changed(owner)
+        if owner is None and self._feed_broken:
+            self._feed_broken = False
+            self._report("SourceFeedWorks", f"source {self._name}: it is watched for changes again", "")
 
     def _failed(self, owner: str, e: SourceUnavailable) -> None:
         self._metrics.asked.labels(self._name, "unavailable").inc()
-        self._breaker.failed(owner, e)
+        closed = self._breaker.failed(owner, e)
         if e.everybody:
+            if len(self._down) < OWNERS:
+                self._down.add(owner)
             self._report("SourceUnavailable", f"source {self._name}: {e}; existing pull secrets stay unchanged", "")
         else:
+            self._works(owner, closed=closed)
+            self._trouble(owner)
             self._report("SourceUnavailable", f"source {self._name}: no answer for owner {owner}: {e}", owner)

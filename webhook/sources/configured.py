@@ -3,12 +3,13 @@
 import functools
 from collections.abc import Callable
 from datetime import datetime
+from typing import Literal
 
 from webhook.config.models import Config
 from webhook.config.sourceconfig import HttpSource, SecretsSource, SqlSource
 from webhook.core.credential import Origin
 from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice, Reason, Record
+from webhook.core.notice import OVER, Notice, Reason, Record
 from webhook.kube.cluster import Cluster
 from webhook.sources import Changed, Source
 from webhook.sources.cached import Cached
@@ -24,7 +25,10 @@ def configured(
     """Several sources are combined. Notices about a source are about the webhook's own Service."""
 
     def report(source: str, reason: Reason, message: str, owner: str) -> None:
-        record(Notice(reason, message, config.namespace, "Service", config.tls.service, owner=owner, source=source))
+        over = OVER.get(reason, ())
+        kind: Literal["Normal", "Warning"] = "Normal" if over else "Warning"
+        name, service = config.namespace, config.tls.service
+        record(Notice(reason, message, name, "Service", service, kind, owner=owner, source=source, over=over))
 
     sources: list[tuple[str, Source]] = []
     for name, model in zip(config.source_names, config.sources, strict=True):

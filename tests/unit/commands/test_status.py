@@ -29,7 +29,7 @@ from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.core.names import CHECKS_SECRET
-from webhook.core.notice import Notice
+from webhook.core.notice import OVER, Notice, Reason
 from webhook.core.pulls import Said
 from webhook.core.pullsecret import WITHDRAWN, Delete, ExistingSecret, Namespace, Planner, Write
 from webhook.core.registry import MAX_SAME_KEY
@@ -91,6 +91,8 @@ class Lists:
             found = [one for one in found if query["labelSelector"] in one["metadata"].get("labels", {})]
         if query.get("fieldSelector", "").startswith("metadata.name="):
             found = [one for one in found if query["fieldSelector"] == f"metadata.name={one['metadata']['name']}"]
+        if ",type=" in query.get("fieldSelector", ""):
+            found = [one for one in found if one["type"] == query["fieldSelector"].rpartition("=")[2]]
         return msgspec.json.encode({"metadata": {}, "items": found})
 
 
@@ -484,8 +486,13 @@ def event(reason: str, message: str, at: datetime = NOW, kind: str = "Service") 
         "involvedObject": {"kind": kind, "name": "pullsecret-webhook"},
         "eventTime": at.isoformat(),
         "reason": reason,
+        "type": "Normal" if reason in OVER else "Warning",
         "message": message,
     }
+
+
+def about_source(reason: Reason, message: str, owner: str) -> Notice:
+    return Notice(reason, message, "pullsecret-webhook", "Service", "pullsecret-webhook", owner=owner, source="sql")
 
 
 def judged(events: list[Object], *, existing: bool = False) -> dict[str, Line]:
@@ -561,6 +568,34 @@ def test_while_a_source_is_down_a_secret_that_is_missing_is_wrong() -> None:
         event("SourceFeedBroken", "source sql: cannot watch for changes"),
     ):
         assert judged([other])["fine"].state == "none"
+
+
+def test_what_is_over_is_neither_above_the_table_nor_beside_a_namespace() -> None:
+    """As when the password of the database was wrong, and is right again: an owner whom it does not know has none."""
+    events = [
+        event(
+            "SourceUnavailable",
+            "source sql: the role may not read what the query reads (42501)",
+            NOW - timedelta(minutes=5),
+        )
+    ]
+    before = report(Lists(namespaces=[TEAM], events=events), ELSEWHERE)
+    assert [(line.state, line.needs_a_human) for line in before.lines] == [("wrong", True)]
+    over = event("SourceAnswers", "source sql: it answers again", NOW - timedelta(minutes=4))
+    now = report(Lists(namespaces=[TEAM], events=[over, *events]), ELSEWHERE)
+    assert ([*now.sources], now.needs_a_human) == ([], False)
+    assert [(line.state, line.problem) for line in now.lines] == [("none", "")]
+    again = event("SourceUnavailable", "source sql: refused", NOW - timedelta(minutes=3))
+    assert report(Lists(namespaces=[TEAM], events=[over, *events, again]), ELSEWHERE).needs_a_human
+
+
+def test_why_a_secret_is_missing_is_the_newest_word() -> None:
+    """A query without a password, and then one that is no SQL."""
+    row = about_source("SourceAnswerBroken", "row 1: there is no text in its column password", "alice")
+    older = written([row], "pullsecret-webhook", NOW - timedelta(minutes=2))
+    newer = event("SourceUnavailable", "source sql: the query has a syntax error (42601)", NOW - timedelta(minutes=1))
+    (line,) = report(Lists(namespaces=[TEAM], events=[*older, newer]), ELSEWHERE).lines
+    assert line.problem == f'there is no Secret; {OWN} says: "source sql: the query has a syntax error (42601)"'
 
 
 def test_what_is_said_of_a_source_as_a_whole_stands_above_the_table() -> None:

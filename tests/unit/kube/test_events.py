@@ -117,6 +117,18 @@ def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> 
         assert len(said) == times, minutes
 
 
+def test_what_begins_again_after_its_end_is_said_again_however_soon(scene: Scene, said: Lines) -> None:
+    down = Notice("SourceUnavailable", "source sql: refused", "release", "Service", "webhook", source="sql")
+    of_alice, feed = replace(down, owner="alice"), replace(down, reason="SourceFeedBroken")
+    end = replace(down, reason="SourceAnswers", message="it answers again", type="Normal", over=("SourceUnavailable",))
+    for notice in (down, of_alice, feed, end, down, of_alice, feed, end):
+        scene.events.record(notice)
+    assert [line["event"] for line in said if line["reason"] == "SourceUnavailable"] == [down.message] * 3
+    assert [line["log_level"] for line in said if line["reason"] == "SourceAnswers"] == ["info"] * 2
+    assert [body["type"] for _, _, body in scene.sent() if body["reason"] == "SourceAnswers"] == ["Normal"] * 2
+    assert len([line for line in said if line["reason"] == "SourceFeedBroken"]) == 1
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -1,6 +1,8 @@
 """Which of the Events that the API server lists count, and what they are about."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from support.writtenevents import Object, written
 from webhook.config import reading
-from webhook.core.notice import Notice, Reason
+from webhook.core.notice import OVER, Notice, Reason
 from webhook.core.owner import MAX_OWNER_CHARS
 from webhook.kube.cluster import Cluster
 from webhook.kube.recent_events import RecentWarnings, recent_warnings
@@ -27,9 +29,10 @@ class Listed:
     def __init__(self, events: list[Object]) -> None:
         self.events = events
 
-    async def call(self, _method: str, path: str, **_options: Any) -> bytes:
+    async def call(self, _method: str, path: str, *, query: Mapping[str, str], **_options: Any) -> bytes:
         namespace = path.removeprefix("/api/v1/").removeprefix("namespaces/").removesuffix("events").removesuffix("/")
-        items = [one for one in self.events if namespace in ("", one["metadata"]["namespace"])]
+        kind = query["fieldSelector"].rpartition("type=")[2]
+        items = [one for one in self.events if namespace in ("", one["metadata"]["namespace"]) and one["type"] == kind]
         return msgspec.json.encode({"metadata": {}, "items": items})
 
 
@@ -52,6 +55,7 @@ def by_hand(*, namespace: str = OWN, kind: str = "Service", name: str = SERVICE,
         "involvedObject": {"kind": kind, "name": name},
         "eventTime": NOW.isoformat(),
         "reason": "SourceUnavailable",
+        "type": "Warning",
         "message": UNAVAILABLE.format("alice"),
     }
 
@@ -174,6 +178,69 @@ def test_of_one_namespace_its_events_and_those_about_sources_are_read() -> None:
     found = read(written(notices, OWN, NOW), "team")
     assert ([*found.of_namespace], len(found.of_source)) == (["team"], 1)
     assert len(read(written(notices, OWN, NOW), OWN).of_source) == 1
+
+
+def answers(owner: str = "", source: str = "sql", reason: Reason = "SourceAnswers") -> Notice:
+    return replace(about_source(reason, "it answers again", owner, source), type="Normal", over=OVER[reason])
+
+
+def after(minutes: int, *notices: Notice) -> list[Object]:
+    return written(notices, OWN, NOW + timedelta(minutes=minutes))
+
+
+def test_what_is_over_is_left_out() -> None:
+    """Each for the source, and the owner, that it is about."""
+    before = after(
+        0,
+        about_source("SourceUnavailable", "refused"),
+        about_source("SourceUnavailable", "503", source="http"),
+        about_source("SourceFeedBroken", "hung up"),
+        about_source("SourceUnavailable", "no answer", "alice"),
+        about_source("SourceAnswerBroken", "row 1", "bob"),
+        about_source("SourceAnswerBroken", "row 2", "carol"),
+    )
+    found = read([*before, *after(1, answers(), answers("bob"))])
+    assert found.of_source.keys() == {("http", "SourceUnavailable"), ("sql", "SourceFeedBroken")}
+    assert found.of_owner.keys() == {"alice", "carol"}
+    assert read([*before, *after(1, answers(reason="SourceFeedWorks"))]).of_source.keys() == {
+        ("sql", "SourceUnavailable"),
+        ("http", "SourceUnavailable"),
+    }
+    other = read([*before, *after(1, answers("alice", "http"), answers("bob", "http"))])
+    assert other.of_owner.keys() == {"alice", "bob", "carol"}
+
+
+def test_what_has_begun_again_is_not_over() -> None:
+    events = after(0, answers(), answers("alice"))
+    again = after(
+        1, about_source("SourceUnavailable", "refused"), about_source("SourceUnavailable", "no answer", "alice")
+    )
+    found = read([*again, *events])
+    assert found.of_source.keys() == {("sql", "SourceUnavailable")}
+    assert found.of_owner.keys() == {"alice"}
+
+
+def test_only_our_own_events_say_that_something_is_over() -> None:
+    events = after(-1, about_source("SourceUnavailable", "refused"))
+    forged = by_hand(source="sql", namespace="team") | {"reason": "SourceAnswers", "type": "Normal"}
+    of_another = by_hand(source="sql", name="other") | {"reason": "SourceAnswers", "type": "Normal"}
+    assert read([*events, forged, of_another]).outage
+    assert not read([*events, by_hand(source="sql") | {"reason": "SourceAnswers", "type": "Normal"}]).outage
+
+
+def test_of_an_owner_and_the_source_the_newer_word_counts() -> None:
+    """What was wrong with the owner's row may be hidden by what is wrong with the source now."""
+    row, query = (
+        about_source("SourceAnswerBroken", "row 1", "alice"),
+        about_source("SourceUnavailable", "the query has a syntax error"),
+    )
+    for events, message in (((row, query), query.message), ((query, row), row.message)):
+        about = read([*after(0, events[0]), *after(1, events[1])]).about("alice")
+        assert about is not None
+        assert about.message == message
+    about = read([*after(0, row), *after(1, query), *after(2, answers())]).about("alice")
+    assert about is not None
+    assert about.message == row.message
 
 
 @pytest.mark.parametrize(("reason", "minutes"), [("SourceUnavailable", 20), ("SourceAnswerBroken", 70)])

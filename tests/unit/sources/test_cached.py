@@ -649,7 +649,71 @@ def test_problems_are_told_and_never_their_content(world: World) -> None:
     assert [(c.username, c.password) for c in task.result().items] == [("a", token)]
     assert world.said == [
         ("SourceAnswerBroken", "source remote: owner alice: credential 3: it has no password"),
+        ("SourceAnswers", "source remote: it answers"),
     ]
+    world.passes(FRESH + 1)
+    world.has("alice", found)
+    assert world.said[2:] == [("SourceAnswers", "source remote: it answers again for owner alice")]
+
+
+def fails(world: World, owner: str, *, everybody: bool) -> None:
+    world.passes(breaker.MAX_OWNER_BACKOFF_SECONDS)
+    if not world.remote.questions:
+        world.ask(owner)
+    question = next(one for one in world.remote.questions if one.owner == owner)
+    question.reply.set_exception(SourceUnavailable("HTTP 401", everybody=everybody))
+    world.loop.settle()
+
+
+def test_the_end_of_an_outage_is_told_once(world: World) -> None:
+    world.has("carol", one("carol", 1), 3600)
+    assert world.said.pop() == ("SourceAnswers", "source remote: it answers")
+    for _ in range(2):
+        fails(world, "alice", everybody=True)
+    assert {reason for reason, _ in world.said} == {"SourceUnavailable"}
+    world.passes(breaker.MAX_OWNER_BACKOFF_SECONDS)
+    before = len(world.said)
+    world.has("bob", one("bob", 1))
+    assert len(world.said) == before  # of several, only alice had no answer, perhaps because of her
+    world.has("alice", one("alice", 1))
+    world.passes(FRESH + 1)
+    world.has("alice", one("alice", 2))
+    assert world.said[before:] == [("SourceAnswers", "source remote: it answers again")]
+
+
+def test_after_an_outage_for_all_one_answer_is_its_end(world: World) -> None:
+    for owner in ("alice", "bob"):
+        fails(world, owner, everybody=True)
+    world.passes(breaker.MAX_DOWN_BACKOFF_SECONDS * 2)
+    (probe,) = world.remote.questions
+    probe.reply.set_result(Answer(Credentials(), FRESH))
+    world.loop.settle()
+    assert world.said[-1] == ("SourceAnswers", "source remote: it answers again")
+
+
+def test_that_one_owner_has_no_answer_is_over_when_that_owner_has_one(world: World) -> None:
+    world.has("bob", one("bob", 1), 3600)
+    fails(world, "alice", everybody=False)
+    before = len(world.said)
+    world.passes(breaker.MAX_OWNER_BACKOFF_SECONDS)
+    world.has("alice", Credentials())
+    assert world.said[before:] == [("SourceAnswers", "source remote: it answers again for owner alice")]
+
+
+def test_that_changes_are_watched_again_is_told(world: World) -> None:
+    with closing(World(broken=SourceUnavailable("hung up"))) as cut:
+        cut.remote.broken = None
+        cut.passes(breaker.MAX_OWNER_BACKOFF_SECONDS)
+        assert cut.remote.hear is not None
+        cut.loop.call_soon(cut.remote.hear, "alice")
+        cut.loop.settle()
+        assert {reason for reason, _ in cut.said} == {"SourceFeedBroken"}
+        for _ in range(2):
+            cut.loop.call_soon(cut.remote.hear, None)
+        cut.loop.settle()
+        assert cut.said[-1] == ("SourceFeedWorks", "source remote: it is watched for changes again")
+        assert len([one for one in cut.said if one[0] == "SourceFeedWorks"]) == 1
+    assert world.said == []
 
 
 def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
