@@ -16,19 +16,12 @@ from webhook.config.models import Config
 from webhook.core.errors import NamespaceUnknown
 from webhook.core.notice import Notice, Record
 from webhook.core.patch import add_references, encoded, first_reference
-from webhook.core.pullsecret import FOREIGN, Leave, Namespace, may_refer
+from webhook.core.pullsecret import ExistingSecret, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
+from webhook.core.standing import foreign
 from webhook.kube.lookup import Lookup
 from webhook.kube.views import Account, State, account_key
 from webhook.supply import Supply
-
-HARMFUL = (
-    f"imagePullSecrets was left alone: {FOREIGN}, and the kubelet cannot parse it, or it is too large to find out; "
-    "every pull would fail; rename or delete it"
-)
-USELESS = (
-    f"private images cannot be pulled with it: {FOREIGN}, and the kubelet takes nothing from it; rename or delete it"
-)
 
 HAS_IT = "it has the reference already"
 NOT_HERE = "its pods get the reference, it does not (deployments: supply)"
@@ -131,7 +124,7 @@ class Admission:
         existing = self.state.pull_secrets.get(namespace.name)
         warnings += pod.mistakes
         if existing is not None and not existing.ours and existing.kubelet == "passes over":
-            warnings.append(self._foreign(request, namespace, USELESS))
+            warnings.append(self._foreign(request, existing))
         body = answer(request.uid, addition, warnings)
         if addition:
             return Answer(body, "injected", problem)
@@ -158,17 +151,19 @@ class Admission:
         name = self.config.pull_secret.name
         if pod.too_long:
             return "imagePullSecrets was left alone: the list is too long"
-        if not may_refer(namespace, self.state.pull_secrets.get(namespace.name)):
-            return self._foreign(request, namespace, HARMFUL)
+        existing = self.state.pull_secrets.get(namespace.name)
+        if existing is not None and not may_refer(namespace, existing):
+            return f"imagePullSecrets was left alone: {self._foreign(request, existing)}"
         if account is not None and account.refuses(name):
             message = accounts.left_alone(pod.account, name)
             self._record(request, Notice(accounts.REASON, message, namespace.name, "ServiceAccount", pod.account))
             return message
         return ""
 
-    def _foreign(self, request: Request, namespace: Namespace, message: str) -> str:
-        self._record(request, Notice("ForeignSecret", message, namespace.name, "Secret", self.config.pull_secret.name))
-        return message
+    def _foreign(self, request: Request, existing: ExistingSecret) -> str:
+        notice = foreign(existing, self.config.pull_secret.name)
+        self._record(request, notice)
+        return notice.message
 
     def _record(self, request: Request, notice: Notice) -> None:
         if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)

@@ -7,7 +7,7 @@ runs per namespace, and callers share it while the plan is the same. No locks; n
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 
@@ -16,7 +16,6 @@ from webhook.core.errors import NamespaceUnknown, SourceUnavailable, WriteConfli
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Record
 from webhook.core.pullsecret import (
-    STANDINGS,
     Cause,
     Delete,
     ExistingSecret,
@@ -27,12 +26,12 @@ from webhook.core.pullsecret import (
     Step,
     Write,
 )
-from webhook.core.tally import Tally
 from webhook.fairness import yield_to_reviews
 from webhook.kube.lookup import Lookup
 from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.views import State
 from webhook.sources import Answers
+from webhook.standings import Standings
 from webhook.withdrawals import Withdrawals
 from webhook.writelog import WriteLog
 
@@ -87,8 +86,11 @@ class Supply:
     _up_to_date: dict[str, UpToDate] = field(init=False, default_factory=dict)
     _right: dict[str, bytes] = field(init=False, default_factory=dict)
     """By namespace: the digest of the last right Secret, to tell why it is written again."""
-    standings: Tally = field(init=False, default_factory=lambda: Tally(STANDINGS))
-    """Of served namespaces, as of the last time that they were supplied."""
+    standings: Standings = field(init=False)
+    """As of the last time that each namespace was supplied."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "standings", Standings(self.planner.name, self.now, self.record))
 
     def is_up_to_date(self, namespace: Namespace) -> bool:
         """Is there nothing to write, as far as is known now? False also if a source must be asked first.
@@ -133,25 +135,27 @@ class Supply:
     async def plan(self, name: str) -> Plan:
         """From the newest knowledge. Waits for nothing but the source."""
         namespace = self.state.namespaces.get(name)
-        known = await self._credentials(namespace) if namespace is not None else None
+        answer = await self._credentials(namespace) if namespace is not None else None
         # The views may have changed while the source was asked: no await from here to the start of a task.
         newest = self.state.namespaces.get(name)
         if newest is None:
             self._up_to_date.pop(name, None)
             self._right.pop(name, None)
-            self.standings.put(name, None)
+            self.standings.gone(name)
             return Plan(Leave("the namespace is gone"))
         if namespace is not None and newest.owner != namespace.owner:
             return await self.plan(name)
-        return self.planner(newest, known, self.state.pull_secrets.get(name), self.now())
+        known = answer if isinstance(answer, Credentials) else None
+        plan = self.planner(newest, known, self.state.pull_secrets.get(name), self.now())
+        return replace(plan, outage=True) if isinstance(answer, SourceUnavailable) and answer.everybody else plan
 
-    async def _credentials(self, namespace: Namespace) -> Credentials | None:
+    async def _credentials(self, namespace: Namespace) -> Credentials | SourceUnavailable:
         if namespace.owner is None or not namespace.enabled:
             return Credentials()
         try:
             return await self.source.credentials(namespace.owner)
-        except SourceUnavailable:
-            return None
+        except SourceUnavailable as e:
+            return e
 
     async def __call__(self, name: str) -> Supplied:
         """Returns when the Secret is right, or why it is not. A cancelled caller does not cancel the write."""
@@ -167,22 +171,22 @@ class Supply:
             if isinstance(step, Leave):
                 return self._supplied(name, plan, step, wrote=wrote)
             if isinstance(step, Delete) and (wait := self._seconds_held(step)):
-                self.standings.put(name, "no_credential")
+                self.standings.withdrawn(name)
                 return Supplied(wrote, digest=step.over.digest, requeue_after=wait)
             done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
             if done is None:  # something changed: plan again
                 continue
             if done.problem:
-                self.standings.put(name, "failed")
+                self.standings.failed(name)
                 return done
             wrote = True
-        self.standings.put(name, "failed")
+        self.standings.failed(name)
         return Supplied(wrote, "others write the pull secret at the same time")
 
     def _supplied(self, name: str, plan: Plan, step: Leave, *, wrote: bool) -> Supplied:
         namespace, existing = self.state.namespaces.get(name), self.state.pull_secrets.get(name)
-        served = namespace is not None and namespace.served and not namespace.terminating
-        self.standings.put(name, plan.standing if served else None)
+        if namespace is not None:
+            self.standings.left(namespace, plan, existing)
         if namespace is not None and namespace.owner is not None:
             if self.withdrawals is not None and not step.why:
                 self.withdrawals.ended(namespace.owner)
@@ -224,6 +228,8 @@ class Supply:
                     return None
             else:
                 await self._delete(name, step.over, step.why)
+                if step.withdrawn:
+                    self.standings.withdrawn(name)
                 self.record(step.notice(self.planner.name))
         except (WriteConflict, WriteDenied) as e:
             self.metrics.writes.labels(action, type(e).__name__).inc()

@@ -6,6 +6,7 @@ import json
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,11 @@ def test_a_row_becomes_a_secret_and_a_change_is_there_at_once(
     stands(own, "from-sql", second, within=15)  # the fourth write in a row waits a little
 
 
+def told(cluster: ControlPlane, namespace: str) -> Counter[str]:
+    """Reasons of the Events about its pull secret."""
+    return Counter(one["reason"] for one in cluster.api.list("Event", namespace) if one["regarding"]["name"] == SECRET)
+
+
 def quiet_for(seconds: float, asked: Callable[[], Any], within: float = 20) -> None:
     """What news of what came before have set off ends at some time, on a busy machine later."""
     seen, since = asked(), time.monotonic()
@@ -288,6 +294,8 @@ def test_while_the_database_is_down_what_stands_stays(own: ControlPlane, replica
         why = f"there is no Secret; {says}"
         own.wait(lambda: why in status(own, "sql-down-unknown").out, "status says why")
         assert status(own, "sql-down-unknown").code == 1
+        own.wait(lambda: told(own, "sql-down-unknown")["CredentialUnknown"], "the tenant is told")
+        assert not told(own, "sql-down")
         above, _, table = status(own, "sql-down").out.partition("NAMESPACE ")
         assert says in above
         assert "sql-down   user-18  right" in table
@@ -296,3 +304,7 @@ def test_while_the_database_is_down_what_stands_stays(own: ControlPlane, replica
     run(postgres, "UPDATE git_connections SET access_token = %s WHERE user_id = %s", sealed(user, newer), user)
     until(lambda: password(own, "sql-down") == newer, "the newer token is there", within=40)
     until(lambda: password(own, "sql-down-new") == newer, "there too", within=40)
+    own.wait(lambda: "says" not in status(own, "sql-down-unknown").out, "what is over is said no more")
+    again = status(own, "sql-down-unknown")
+    assert (again.code, "sql-down-unknown  user-19  none" in again.out) == (0, True)
+    own.wait(lambda: told(own, "sql-down-unknown")["NoCredential"], "what is true now is told")

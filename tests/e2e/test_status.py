@@ -368,6 +368,59 @@ def test_a_tenant_sees_the_own_namespace(cluster: ControlPlane, webhook: Webhook
     assert seen("edit", "-n", "default").code == 3
 
 
+def test_a_tenant_is_told_in_the_own_namespace_and_of_the_end(cluster: ControlPlane, webhook: Webhook) -> None:
+    """Where `kubectl get events` looks: what is wrong with the pull secret, and that it is right again."""
+    api, group = cluster.api, f"told{next(_numbers)}"
+    none, elsewhere, broken, ended, foreign = (f"{group}-{why}" for why in ("none", "else", "bad", "ended", "theirs"))
+    token, gone = planted.token(), planted.token()
+    deployed.give(api, elsewhere, planted.token(), namespaces="others-*")
+    deployed.give(api, broken, planted.token(), expires="soon")
+    deployed.give(api, ended, gone, expires="2020-01-01T00:00:00Z")
+    deployed.give(api, foreign, planted.token())
+    cluster.namespace(foreign)
+    data = {".dockerconfigjson": base64.b64encode(b'{"auths":{}}').decode()}
+    kind = "kubernetes.io/dockerconfigjson"
+    meta = {"name": SECRET, "namespace": foreign}
+    api.create({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind, "data": data})
+    api.patch("Namespace", foreign, {"metadata": {"labels": {OWNER: foreign}}})
+    for name in (none, elsewhere, broken, ended):
+        cluster.namespace(name, labels={OWNER: name})
+    spaces = (none, elsewhere, broken, ended, foreign)
+
+    def told(kind: str) -> dict[str, list[tuple[str, str]]]:
+        """By namespace, reasons and messages of Events about the pull secret."""
+        return {
+            name: [
+                (one["reason"], one["note"])
+                for one in api.list("Event", name)
+                if one["type"] == kind and one["regarding"]["name"] == SECRET
+            ]
+            for name in spaces
+        }
+
+    cluster.wait(lambda: all(told("Warning").values()), "each is told")
+    words = {name: dict(events) for name, events in told("Warning").items()}
+    assert words[none].keys() == {"NoCredential"}
+    assert f"owner {none} has no credential, so there is no pull secret" in words[none]["NoCredential"]
+    assert f"owner {elsewhere} are limited to other namespaces" in words[elsewhere]["CredentialElsewhere"]
+    assert f"the source has for owner {broken} is broken" in words[broken]["CredentialUnknown"]
+    assert f"owner {ended} for ghcr.io has expired; it is not in" in words[ended]["CredentialExpired"]
+    assert "so it stays as it is" in words[foreign]["ForeignSecret"]
+    assert not any(told("Normal").values())
+    for owner in spaces:
+        deployed.give(api, owner, token)
+    for owner, annotation in ((elsewhere, "namespaces"), (broken, "expires"), (ended, "expires")):
+        left = {"metadata": {"annotations": {f"pullsecret-webhook/{annotation}": None}}}
+        api.patch("Secret", owner, left, namespace=NAMESPACE)
+    api.delete("Secret", SECRET, foreign)
+    cluster.wait(lambda: all(told("Normal").values()), "each is told that it is over")
+    assert {name: [reason for reason, _ in events] for name, events in told("Normal").items()} == {
+        name: ["PullSecretRight"] for name in spaces
+    }
+    assert {name: len(events) for name, events in told("Warning").items()} == dict.fromkeys(spaces, 1)
+    assert not planted.leaks(json.dumps([told("Warning"), told("Normal")]))
+
+
 SPACES, OWNERS, PODS = 2000, 500, 2
 
 

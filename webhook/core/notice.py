@@ -13,6 +13,7 @@ MAX_MESSAGE_BYTES, MAX_NAME_BYTES = 1024, 253
 About = Literal["Secret", "ServiceAccount", "Service", "Namespace"]
 Reason = Literal[
     "AccountRefuses",
+    "CredentialElsewhere",
     "CredentialExpired",
     "CredentialExpires",
     "CredentialLeftOut",
@@ -20,11 +21,14 @@ Reason = Literal[
     "CredentialMatchesNothing",
     "CredentialNotChecked",
     "CredentialRefused",
+    "CredentialUnknown",
     "CredentialWorks",
     "ForeignSecret",
     "NamespaceMistake",
+    "NoCredential",
     "NoticesLeftOut",
     "PullSecretDeleted",
+    "PullSecretRight",
     "PullSecretUpdated",
     "PullSecretWithdrawn",
     "RegistrationBack",
@@ -59,8 +63,9 @@ class Notice:
 
     `source` and `owner`: for a notice about a source, the source's name and the one owner that it is about; empty if it
     is about none, or about several. Each text may contain what others wrote, so all are cut here. `news`: what went
-    well, and has its log line already: it becomes an Event unless there is too much of it. `over`: the reasons of
-    notices about the same that have ended with this one.
+    well, and has its log line already: it becomes an Event unless there is too much of it. `quiet`: what concerns
+    one tenant alone: it has no log line, and is left out if there is too much of it. `over`: the reasons of notices
+    about the same that have ended with this one.
     """
 
     reason: Reason
@@ -72,6 +77,7 @@ class Notice:
     owner: str = ""
     source: str = ""
     news: bool = False
+    quiet: bool = False
     over: tuple[Reason, ...] = ()
 
     def __post_init__(self) -> None:

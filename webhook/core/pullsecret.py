@@ -143,7 +143,8 @@ class Plan:
     """What to do, and `until` when that holds if nothing changes; None: always.
 
     For people: `left_out`, the credentials that are too many for one registry; `unmatched`, those that match no image;
-    `expired`, the expired ones without a replacement; `refused`, those that their registries refuse.
+    `expired`, the expired ones without a replacement; `refused`, those that their registries refuse. `outage`: no
+    source can answer for anybody.
     """
 
     step: Step
@@ -152,12 +153,13 @@ class Plan:
     unmatched: tuple[Credential, ...] = ()
     expired: tuple[Credential, ...] = ()
     refused: tuple[Credential, ...] = ()
+    outage: bool = False
 
     @property
     def standing(self) -> Standing | None:
         """Of the pull secret, where this plan leaves it as it is; None: the namespace is not served."""
         why = self.step.why if isinstance(self.step, Leave) else ""
-        if why in {NO_CREDENTIAL, WITHDRAWN}:
+        if why in {NO_CREDENTIAL, LIMITED, WITHDRAWN}:
             return "refused" if any(one.left_out for one in self.refused) else "no_credential"
         if why in {FOREIGN, UNAVAILABLE, TOO_LARGE}:
             return "failed"
@@ -172,7 +174,7 @@ class Plan:
             yield _notice(origin, UNMATCHED, "; ".join(few(whys)), owner)
         for origin, ones in _by_origin(self.expired):
             message = f"{some([one.registry for one in ones])} has expired; renew it"
-            yield _notice(origin, "CredentialExpired", message, owner)
+            yield _notice(origin, EXPIRED, message, owner)
         for origin, ones in _by_origin(self.refused):
             yield _notice(origin, REFUSED, "; ".join(few([refusal_words(one) for one in ones])), owner)
 
@@ -215,6 +217,7 @@ def _notice(origin: Origin, reason: Reason, rest: str, owner: str) -> Notice:
 
 UNSERVED = "the namespace is not served"
 NO_CREDENTIAL = "the owner has no credential yet"
+LIMITED = "the owner's credentials are limited to other namespaces"
 ALL_REFUSED = "the registries refuse all credentials of the owner; write a new one at its source"
 WITHDRAWN = "the owner has no credential for this namespace any more; private images cannot be pulled"
 TOO_LARGE = "the owner's credentials are larger than 1 MiB together, which is more than a Secret holds"
@@ -225,6 +228,7 @@ WITHDRAWAL: Reason = "PullSecretWithdrawn"
 TOO_MANY_FOR_ONE: Reason = "CredentialLeftOut"
 UNMATCHED: Reason = "CredentialMatchesNothing"
 REFUSED: Reason = "CredentialRefused"
+EXPIRED: Reason = "CredentialExpired"
 UNUSED = frozenset({TOO_MANY_FOR_ONE, UNMATCHED})
 """Reasons of notices about a credential that hardly any pod can use, whatever happens."""
 MAX_REFUSALS = 5
@@ -274,7 +278,10 @@ class Planner:
             return Plan(Delete(existing, "it has another owner") if existing and not same else Leave(UNAVAILABLE))
         # An expired credential stays in a Secret that has one for its registry (a container that restarts needs it)
         # until another one replaces it. It is written nowhere else.
-        refused = tuple(c for c in known.usable_in(namespace.name).items if c.refusal is not None)
+        usable = known.usable_in(namespace.name).items
+        if known.items and not usable and existing is None:
+            return Plan(Leave(LIMITED))
+        refused = tuple(c for c in usable if c.refusal is not None)
         found = merged(known.accepted, namespace.name, now)
         expired = tuple(c for c in found.items if c.expired(now))
         present = existing.registries if existing is not None and same else ()

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from uuid import uuid4
 
 import structlog
@@ -24,6 +25,8 @@ from webhook.core.notice import MAX_NAME_BYTES, Notice, Reason
 from webhook.kube.cluster import Cluster, ClusterError, is_name
 
 log = structlog.get_logger()
+SAME = timedelta(minutes=1)
+"""What replicas report in the same of such times becomes one Event in the namespace of a tenant."""
 CURRENT_FOR = timedelta(hours=1)
 OUTAGE_CURRENT_FOR = timedelta(minutes=10)
 """An outage may be over soon, and a replica that has ended does not report the end of what it has reported."""
@@ -37,6 +40,7 @@ NEWS_BURST, NEWS_PACE = 200, timedelta(seconds=1)
 MAX_REMEMBERED, HISTORIES = 32, 4096
 """Notices in one history; histories."""
 LEFT_OUT: Reason = "NoticesLeftOut"
+CONFLICT = 409
 
 LimitKey = tuple[str, str, str]
 """What a limit is for: a namespace; in our own namespace an object, and the owner if the notice is about one."""
@@ -73,11 +77,12 @@ class _History:
     """What was reported for one key, by the notice's hash (keyed per process): when, and the hash of what it is about.
     And what may follow.
 
-    `left_out_at`: when it was last reported that notices are left out.
+    `left_out_at`: when it was last reported that notices are left out; `ended_at`: that some are over.
     """
 
     bucket: _Bucket
     left_out_at: datetime | None = None
+    ended_at: datetime | None = None
     reported: dict[int, tuple[datetime, int]] = field(default_factory=dict)
 
     def has_current(self, notice: Notice, now: datetime) -> bool:
@@ -85,6 +90,9 @@ class _History:
         return last is not None and timedelta(0) <= now - last < current_for(notice.reason)  # clocks are set back
 
     def remember(self, notice: Notice, now: datetime) -> None:
+        if notice.over:
+            self.ended_at = now
+            return
         self.forget(notice)
         self.reported[hash(notice)] = now, _about(notice, notice.reason)
         if len(self.reported) > MAX_REMEMBERED:
@@ -110,20 +118,23 @@ class EventRecorder:
         self._metrics, self._now, self._reporter, self._own = metrics, now, reporter, own
         self._histories: OrderedDict[LimitKey, _History] = OrderedDict()
         self._news = _Bucket(now(), NEWS_BURST, NEWS_PACE)
-        self._waiting: Fair[LimitKey, Notice] = Fair(MAX_WAITING)
+        self._quiet = _Bucket(now(), NEWS_BURST, NEWS_PACE)
+        self._waiting: Fair[LimitKey, tuple[Notice, str]] = Fair(MAX_WAITING)
         self._any_waiting = asyncio.Event()
 
     def record(self, notice: Notice) -> None:
         """Never waits, never fails. A notice that was reported and is still current is only counted."""
         if notice.news:
             if self._news.take_token(self._now()):
-                self._send_soon(notice)
+                self._send_soon(notice, uuid4().hex)
             return
         self._metrics.notices.labels(notice.reason).inc()
         now, history = self._now(), self._history(self._key(notice))
         if notice.over:
             history.end(notice)
         elif history.has_current(notice, now):
+            return
+        if notice.quiet and not self._quiet.take_token(now):
             return
         if history.bucket.take_token(now):
             self._report(notice, history, now)
@@ -132,19 +143,20 @@ class EventRecorder:
         if history.left_out_at is None or now - history.left_out_at >= current_for(LEFT_OUT):
             history.left_out_at = now
             message = "there are more notices than are shown: some are left out for now"
-            self._report(replace(notice, reason=LEFT_OUT, message=message, over=()), history, now)
+            self._report(replace(notice, reason=LEFT_OUT, message=message, quiet=False, over=()), history, now)
 
     def _report(self, notice: Notice, history: _History, now: datetime) -> None:
-        if not notice.over:
-            history.remember(notice, now)
-        write = log.warning if notice.type == "Warning" else log.info
+        again = history.ended_at is not None and timedelta(0) <= now - history.ended_at < SAME
+        history.remember(notice, now)
+        write = log.debug if notice.quiet else log.warning if notice.type == "Warning" else log.info
         write(notice.message, reason=notice.reason, about=f"{notice.kind} {notice.namespace}/{notice.name}")
-        self._send_soon(notice)
+        self._send_soon(notice, uuid4().hex if again or notice.namespace == self._own else _same(notice, now))
 
-    def _send_soon(self, notice: Notice) -> None:
+    def _send_soon(self, notice: Notice, unique: str) -> None:
+        """`unique`: the end of the Event's name."""
         first = notice.namespace == self._own and not notice.owner
-        if (dropped := self._waiting.put(self._key(notice), notice, first=first)) is not None:
-            self._not_written(dropped[1])
+        if (dropped := self._waiting.put(self._key(notice), (notice, unique), first=first)) is not None:
+            self._not_written(dropped[1][0])
         self._any_waiting.set()
 
     def _key(self, notice: Notice) -> LimitKey:
@@ -166,24 +178,30 @@ class EventRecorder:
     async def run(self, cluster: Cluster) -> None:
         while True:
             await self._any_waiting.wait()
-            notice = self._waiting.get()
+            notice, unique = self._waiting.get()
             if not self._waiting:
                 self._any_waiting.clear()
             if is_name(notice.namespace):
-                await self._send(cluster, notice)
+                await self._send(cluster, notice, unique)
 
-    async def _send(self, cluster: Cluster, notice: Notice) -> None:
+    async def _send(self, cluster: Cluster, notice: Notice, unique: str) -> None:
         path = f"/apis/events.k8s.io/v1/namespaces/{notice.namespace}/events"
         try:
-            await cluster.call("POST", path, body=self._event(notice))
+            await cluster.call("POST", path, body=self._event(notice, unique))
         except ClusterError as e:
+            if e.status == CONFLICT:  # another replica has written it
+                return
             log.info("an Event could not be written", namespace=notice.namespace, reason=notice.reason, error=str(e))
             if e.status in {0, 429} or e.status >= 500:
                 self._not_written(notice)
 
-    def _event(self, notice: Notice) -> dict[str, object]:
+    def _event(self, notice: Notice, unique: str) -> dict[str, object]:
         about_source = {key: text for key, text in ((OWNER, notice.owner), (SOURCE, notice.source)) if text}
-        metadata = {"name": _event_name(notice.name), "namespace": notice.namespace, "annotations": about_source}
+        metadata = {
+            "name": _event_name(notice.name, unique),
+            "namespace": notice.namespace,
+            "annotations": about_source,
+        }
         regarding = {"apiVersion": "v1", "kind": notice.kind, "name": notice.name, "namespace": notice.namespace}
         return {
             "apiVersion": "events.k8s.io/v1",
@@ -200,6 +218,13 @@ class EventRecorder:
         }
 
 
-def _event_name(about: str) -> str:
-    suffix = uuid4().hex[:16]
+def _same(notice: Notice, now: datetime) -> str:
+    """The same in all replicas."""
+    texts = (notice.reason, notice.message, notice.kind, notice.name, notice.owner, notice.source)
+    number = int(now.timestamp() // SAME.total_seconds())
+    return blake2b("\0".join((*texts, str(number))).encode()).hexdigest()
+
+
+def _event_name(about: str, unique: str) -> str:
+    suffix = unique[:16]
     return about[: MAX_NAME_BYTES - len(suffix) - 1].rstrip("-.") + "." + suffix

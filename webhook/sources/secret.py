@@ -206,9 +206,9 @@ class SecretSource(View[SourceSecret]):
         if (known := self.known(owner)) is not None:
             return known
         if not self.synced.is_set():
-            raise SourceUnavailable(self._failure)
+            raise SourceUnavailable(self._failure, everybody=True)
         if owner in self._invalidated:
-            raise SourceUnavailable("the watch of source Secrets is behind")
+            raise SourceUnavailable("the watch of source Secrets is behind", everybody=True)
         raise SourceUnavailable(f"source Secret {self._credentials(owner)} is broken")
 
     async def run(self) -> None:

@@ -14,6 +14,7 @@ from webhook.core.credential import Credential, Credentials, Origin, Refusal
 from webhook.core.dockerconfig import parse
 from webhook.core.pullsecret import (
     FOREIGN,
+    LIMITED,
     MAX_EXPIRIES,
     NO_CREDENTIAL,
     TOO_LARGE,
@@ -99,7 +100,7 @@ FOREIGN_SECRET = existing(ours=False, owner=None)
         (BOB, Credentials((EXPIRED,)), existing(), Delete(existing(), NO_CREDENTIAL)),
         (TEAM, Credentials((EXPIRED, HARBOR)), ONLY_HARBOR, Leave()),  # it goes nowhere new
         (TEAM, Credentials((EXPIRED,)), ONLY_HARBOR, Delete(ONLY_HARBOR, WITHDRAWN, withdrawn=True)),
-        (TEAM, Credentials((replace(GHCR, namespaces=("other",)),)), None, Leave(NO_CREDENTIAL)),
+        (TEAM, Credentials((replace(GHCR, namespaces=("other",)),)), None, Leave(LIMITED)),
         (TEAM, TOO_MUCH, None, Leave(TOO_LARGE, problem=True)),
         (TEAM, TOO_MUCH, existing(), Leave(TOO_LARGE, problem=True)),  # what stands stays
         (BOB, TOO_MUCH, existing(), Delete(existing(), TOO_LARGE)),

@@ -14,7 +14,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.kube import events
 from webhook.kube.cluster import Cluster, ClusterError, is_name
-from webhook.kube.events import BURST, MAX_WAITING, NEWS_BURST, NEWS_PACE, PACE, EventRecorder
+from webhook.kube.events import BURST, MAX_WAITING, NEWS_BURST, NEWS_PACE, PACE, SAME, EventRecorder
 
 Lines = list[MutableMapping[str, Any]]
 FOREIGN = Notice("ForeignSecret", "a Secret of this name is foreign", "team", "Secret", "ghcr-secret")
@@ -106,6 +106,55 @@ def test_too_much_news_is_left_out_and_hides_no_notice(scene: Scene, said: Lines
     for number in range(10):
         scene.events.record(replace(named(number), news=True))
     assert len(scene.sent()) == 3
+
+
+def test_what_concerns_one_tenant_alone_is_an_event_and_no_line(scene: Scene, said: Lines) -> None:
+    quiet = replace(FOREIGN, quiet=True)
+    for _ in range(2):
+        scene.events.record(quiet)
+    assert [line["log_level"] for line in said] == ["debug"]
+    assert [body["note"] for _, _, body in scene.sent()] == [FOREIGN.message]
+    assert scene.counted("ForeignSecret") == 2
+
+
+def test_of_what_concerns_thousands_of_tenants_the_rest_is_said_when_it_is_met_again(scene: Scene) -> None:
+    many = [replace(named(number), quiet=True) for number in range(NEWS_BURST + 3)]
+    for notice in many:
+        scene.events.record(notice)
+    assert len(scene.sent()) == NEWS_BURST
+    scene.events.record(FOREIGN)  # what is for everybody is not hidden by it
+    assert len(scene.sent()) == 1
+    scene.now += 3 * NEWS_PACE
+    for notice in many:
+        scene.events.record(notice)
+    assert [path.split("/")[5] for _, path, _ in scene.sent()] == [notice.namespace for notice in many[-3:]]
+
+
+def event_names(scene: Scene, *notices: Notice) -> list[str]:
+    """As another replica, which has just started, calls them."""
+    scene.events = EventRecorder(scene.metrics, lambda: scene.now, "webhook-2", "release")
+    for notice in notices:
+        scene.events.record(notice)
+    return [body["metadata"]["name"] for _, _, body in scene.sent()]
+
+
+def test_what_all_replicas_find_is_one_event_of_a_tenant(scene: Scene, said: Lines) -> None:
+    end = replace(FOREIGN, reason="PullSecretRight", type="Normal", over=("ForeignSecret",))
+    once = event_names(scene, FOREIGN, end)
+    assert len({*once}) == 2
+    scene.now += timedelta(seconds=20)
+    assert event_names(scene, FOREIGN, end) == once
+    assert event_names(scene, FOREIGN, end, FOREIGN)[2] not in once  # it has begun again
+    scene.now += SAME
+    assert not {*event_names(scene, FOREIGN)} & {*once}
+    own = replace(FOREIGN, namespace="release")
+    assert event_names(scene, own) != event_names(scene, own)
+    said.clear()
+    scene.events.record(replace(FOREIGN, message="another"))
+    assert scene.sent(ClusterError(409, "Conflict")) == []
+    assert [line["event"] for line in said] == ["another"]  # and no word that an Event could not be written
+    scene.events.record(replace(FOREIGN, message="another"))
+    assert scene.sent() == []
 
 
 def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> None:
