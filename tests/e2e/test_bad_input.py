@@ -42,8 +42,8 @@ def test_missing_rbac_is_named(installed: ControlPlane) -> None:
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody", "namespace": NAMESPACE}}
         installed.api.create(account)
     said = serve(installed.service_account(NAMESPACE, "nobody"))
-    assert said.startswith("pullsecret: RBAC does not let the webhook list namespaces, list Secrets named ghcr-secret,")
-    assert "get Secret pullsecret-webhook/pullsecret-webhook-ca" in said
+    assert said.startswith("pullsecret: RBAC does not let the webhook list namespaces, list secrets named ghcr-secret,")
+    assert "get secrets named pullsecret-webhook-ca in pullsecret-webhook" in said
 
 
 def test_token_that_the_api_server_does_not_know(installed: ControlPlane, tmp_path: Path) -> None:

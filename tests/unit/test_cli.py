@@ -617,8 +617,9 @@ def test_missing_rights_are_named_all_at_once(capture: pytest.CaptureFixture[str
         line = refused(run(capture, "serve", "--kubeconfig", file, *ports()), 1)
 
     assert line == (
-        "RBAC does not let the webhook list namespaces, list Secrets named ghcr-secret, list serviceaccounts, "
-        "get Secret pullsecret-webhook/pullsecret-webhook-ca, get mutatingwebhookconfiguration pullsecret-webhook; "
+        "RBAC does not let the webhook list namespaces, list secrets named ghcr-secret, list serviceaccounts, "
+        "get secrets named pullsecret-webhook-ca in pullsecret-webhook, "
+        "get mutatingwebhookconfigurations named pullsecret-webhook; "
         "install the chart's roles"
     )
 

@@ -14,16 +14,20 @@ from webhook.core.errors import PullsecretError
 from webhook.core.names import WRITE_POLICY
 from webhook.core.shown import few
 from webhook.core.wire import Unreadable
+from webhook.kube import preflight
 from webhook.kube.cluster import ClusterError, decode
 from webhook.kube.listing import listed
+from webhook.kube.preflight import Right
 
 SOON = timedelta(days=3)
 """The webhook renews its CA long before."""
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _KIND = "MutatingWebhookConfiguration"
 _PREFIX = WRITE_POLICY.removesuffix("writes")
+_ABSENT = {"policies": "there is no policy of the chart", "rights": "there is no service account of the chart's name"}
+_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 T = TypeVar("T")
-Part = Literal["registration", "caBundle", "certificate", "replicas", "policies"]
+Part = Literal["registration", "caBundle", "certificate", "replicas", "policies", "rights"]
 Result = Literal["right", "wrong", "absent", "unknown"]
 
 
@@ -42,6 +46,16 @@ class _Endpoint(msgspec.Struct, frozen=True):
 
 class _Slice(msgspec.Struct):
     endpoints: list[_Endpoint] | None = None
+
+
+class _Decision(msgspec.Struct, frozen=True):
+    allowed: bool = False
+
+
+class _Review(msgspec.Struct):
+    """A SubjectAccessReview: it is answered, and nothing is written."""
+
+    status: _Decision = _Decision()
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -79,6 +93,7 @@ async def findings(view: ClusterView, now: datetime) -> list[Finding]:
     if registration is None or any(one.client_config.service for one in registration.webhooks or ()):
         found.append(await _known("replicas", lambda: _replicas(view)))
     found.append(await _known("policies", lambda: _policies(view)))
+    found.append(await _known("rights", lambda: _rights(view)))
     return found
 
 
@@ -113,7 +128,7 @@ async def _known(part: Part, look: Callable[[], Awaitable[Sequence[str] | None]]
     except PullsecretError as e:
         return Finding(part, "unknown", str(e))
     if wrong is None:
-        return Finding(part, "absent", "there is no policy of the chart")
+        return Finding(part, "absent", _ABSENT[part])
     return Finding(part, "wrong" if wrong else "right", "; ".join(few(wrong)))
 
 
@@ -152,3 +167,35 @@ async def _policies(view: ClusterView) -> Sequence[str] | None:
         if name not in denying
     ]
     return wrong if ours or wrong else None
+
+
+async def _rights(view: ClusterView) -> Sequence[str] | None:
+    """May the webhook's account what it needs? None: there is no such account."""
+    config = view.config
+    name = config.tls.service  # the chart gives both one name
+    try:
+        await view.cluster.call("GET", f"/api/v1/namespaces/{config.namespace}/serviceaccounts/{name}", within=30.0)
+    except ClusterError as e:
+        if e.status == 404:
+            return None
+        raise
+    rights = [*preflight.needs(config), *preflight.needs_to_supply(config)]
+    refused = [str(right) for right in rights if not await _allowed(view, name, right)]
+    if not refused:
+        return ()
+    may_not = f"the service account {name} in {config.namespace} may not {', '.join(few(refused))}"
+    return (f"{may_not}; are the chart's ClusterRoleBinding and RoleBinding {name} there? upgrade the release",)
+
+
+async def _allowed(view: ClusterView, account: str, right: Right) -> bool:
+    namespace = view.config.namespace
+    attributes = {"verb": right.verb, "group": right.group, "resource": right.resource}
+    attributes |= {"namespace": right.namespace, "name": right.name}
+    spec = {
+        "user": f"system:serviceaccount:{namespace}:{account}",
+        "groups": ["system:authenticated", "system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
+        "resourceAttributes": attributes,
+    }
+    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    raw = await view.cluster.call("POST", _REVIEWS, body=body, within=30.0)
+    return (await decode(msgspec.json.Decoder(_Review), raw)).status.allowed

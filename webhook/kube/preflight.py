@@ -7,10 +7,12 @@ If it still refuses after that, one line names all missing permissions, and the 
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from webhook.config.models import Config
+from webhook.config.sourceconfig import SecretsSource
 from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.kube.cluster import Cluster, ClusterError
@@ -51,15 +53,41 @@ async def check(cluster: Cluster, config: Config) -> None:
         await asyncio.sleep(jittered(MAX_BACKOFF_SECONDS))
 
 
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What RBAC must let the webhook do. `namespace` empty: in all of them; `name` empty: with all objects."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        what = f"{self.verb} {self.resource}"
+        named = f" named {self.name}" if self.name else ""
+        return what + named + (f" in {self.namespace}" if self.namespace else "")
+
+    @property
+    def request(self) -> tuple[str, dict[str, str]]:
+        """The path and the query of a GET that needs it; of the verbs get and list."""
+        path = f"/apis/{self.group}/v1" if self.group else "/api/v1"
+        path += f"/namespaces/{self.namespace}/{self.resource}" if self.namespace else f"/{self.resource}"
+        if self.verb == "get":
+            return f"{path}/{self.name}", {}
+        return path, {"limit": "1"} | ({"fieldSelector": f"metadata.name={self.name}"} if self.name else {})
+
+
 async def _refused(cluster: Cluster, config: Config) -> list[str]:
     """The permissions that are missing. Raises ClusterError when the API server does not answer."""
     refused = []
-    for what, path, query in _needs(config):
+    for right in needs(config):
+        path, query = right.request
         try:
             await cluster.call("GET", path, query=query, within=5.0)
         except ClusterError as e:
             if e.status in (401, 403):
-                refused.append(what if e.status == 403 else f"{what} (not authenticated)")
+                refused.append(str(right) if e.status == 403 else f"{right} (not authenticated)")
             elif e.status != 404:
                 raise
     return refused
@@ -71,19 +99,26 @@ def _passes(e: ClusterError) -> bool:
     return e.status in (408, 429) or e.status >= 500 or (e.status == 0 and not wrong)
 
 
-def _needs(config: Config) -> Sequence[tuple[str, str, dict[str, str]]]:
-    name, one = config.pull_secret.name, {"limit": "1"}
-    needs = [
-        ("list namespaces", "/api/v1/namespaces", one),
-        (f"list Secrets named {name}", "/api/v1/secrets", one | {"fieldSelector": f"metadata.name={name}"}),
-        ("list serviceaccounts", "/api/v1/serviceaccounts", one),
+def needs(config: Config) -> Sequence[Right]:
+    """Without these it does not start."""
+    rights = [
+        Right("list", "namespaces"),
+        Right("list", "secrets", name=config.pull_secret.name),
+        Right("list", "serviceaccounts"),
     ]
     if config.tls.cert_file is None:
-        own = f"/api/v1/namespaces/{config.namespace}/secrets/{config.tls.ca_secret}"
-        hook = config.tls.webhook_configuration
-        path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{hook}"
-        needs += [
-            (f"get Secret {config.namespace}/{config.tls.ca_secret}", own, {}),
-            (f"get mutatingwebhookconfiguration {hook}", path, {}),
+        hooks = "mutatingwebhookconfigurations"
+        rights += [
+            Right("get", "secrets", namespace=config.namespace, name=config.tls.ca_secret),
+            Right("get", hooks, "admissionregistration.k8s.io", name=config.tls.webhook_configuration),
         ]
-    return needs
+    return rights
+
+
+def needs_to_supply(config: Config) -> Sequence[Right]:
+    """Without these it starts, and pull secrets are not right, or nobody is told."""
+    name = config.pull_secret.name
+    rights = [Right(verb, "secrets", name=name) for verb in ("patch", "create", "delete")]
+    if any(isinstance(source, SecretsSource) for source in config.sources):
+        rights.append(Right("list", "secrets", namespace=config.namespace))
+    return [*rights, Right("create", "events", "events.k8s.io")]

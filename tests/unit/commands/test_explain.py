@@ -57,7 +57,7 @@ class Answers:
         for end, found in self.whole.items():
             if path.endswith(end):
                 return msgspec.json.encode(found)
-        if "/secrets/" in path:
+        if "/secrets/" in path or "/serviceaccounts/" in path:
             raise ClusterError(404, "NotFound")
         return msgspec.json.encode({"metadata": {}, "items": self.lists.get(path, [])})
 

@@ -40,7 +40,10 @@ def slices(*ready: bool | None) -> list[Object]:
     return [{"endpoints": [{"conditions": {"ready": one}} for one in ready]}, {"endpoints": None}]
 
 
+ALLOWED, REFUSED = {"status": {"allowed": True}}, {"status": {"allowed": False}}
 WELL = {
+    "serviceaccounts": {"metadata": {"name": "pullsecret-webhook"}},
+    "subjectaccessreviews": ALLOWED,
     "mutatingwebhookconfigurations": registration(),
     "endpointslices": slices(True, False),
     "validatingadmissionpolicies": [policy("writes"), policy("owner"), {"metadata": {"name": "of-others"}}],
@@ -50,10 +53,11 @@ WELL = {
 
 class Answers:
     def __init__(self, found: Mapping[str, Any]) -> None:
-        self.found = found
+        self.found, self.asked = found, list[dict[str, Any]]()
 
-    async def call(self, method: str, path: str, **_: Any) -> bytes:
-        assert method == "GET"
+    async def call(self, method: str, path: str, *, body: Any = None, **_: Any) -> bytes:
+        assert (method == "POST") is path.endswith("/subjectaccessreviews")
+        self.asked += [body["spec"]] if body else []
         for resource, found in self.found.items():
             if f"/{resource}" in path:
                 if isinstance(found, int):
@@ -79,6 +83,7 @@ def test_all_is_well() -> None:
         ("certificate", "right", ""),
         ("replicas", "right", ""),
         ("policies", "right", ""),
+        ("rights", "right", ""),
     ]
     assert not Report([], webhook=well).needs_a_human
     assert "webhook" not in text(Report([], webhook=well))
@@ -103,6 +108,11 @@ def test_all_is_well() -> None:
             "-writes has no binding that denies",
         ),
         ({"validatingadmissionpolicies": [policy("owner")]}, "policies", "-writes is missing"),
+        (
+            {"subjectaccessreviews": REFUSED},
+            "rights",
+            "pullsecret-webhook in pullsecret-webhook may not list namespaces, list secrets named ghcr-secret",
+        ),
     ],
 )
 def test_what_is_wrong(changes: Object, part: str, why: str) -> None:
@@ -132,6 +142,21 @@ def test_policies_that_the_chart_left_out() -> None:
     none: dict[str, Any] = {"validatingadmissionpolicies": [], "validatingadmissionpolicybindings": []}
     (policies,) = [one for one in found(**none) if one.part == "policies"]
     assert policies.result == "absent"
+
+
+def test_rights_are_asked_of_the_webhooks_account() -> None:
+    answers = Answers(WELL)
+    asyncio.run(health.findings(ClusterView(cast(Cluster, answers), reading.convert({})), NOW))
+    assert {one["user"] for one in answers.asked} == {"system:serviceaccount:pullsecret-webhook:pullsecret-webhook"}
+    asked = [one["resourceAttributes"] for one in answers.asked]
+    assert {"verb": "list", "group": "", "resource": "namespaces", "namespace": "", "name": ""} in asked
+    assert {"verb": "patch", "group": "", "resource": "secrets", "namespace": "", "name": "ghcr-secret"} in asked
+    events = {"verb": "create", "group": "events.k8s.io", "resource": "events", "namespace": "", "name": ""}
+    assert events in asked
+
+
+def test_without_an_account_of_the_charts_name_nothing_is_claimed() -> None:
+    assert [one.result for one in found(serviceaccounts=404) if one.part == "rights"] == ["absent"]
 
 
 def test_an_address_has_no_endpoints() -> None:
