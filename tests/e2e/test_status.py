@@ -102,7 +102,7 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
     told = status(cluster, group)
     assert told.code == 1
     assert told.out.splitlines()[-1] == (
-        "4 namespaces: 1 right, 1 without a known credential, 2 wrong; 1 pods without the reference; 2 need attention"
+        "4 namespaces: 1 right, 1 without a known credential, 2 wrong; 1 pod without the reference; 2 need attention"
     )
     assert status(cluster, group, "-n", good).code == 0
     assert status(cluster, group, "-n", moved).code == 1
@@ -228,7 +228,7 @@ def nothing_else_is_wrong(ran: Ran) -> None:
     assert ran.code == 1
     assert ran.out.startswith("the webhook: no replica behind the Service pullsecret-webhook in pullsecret-webhook")
     last = ran.out.splitlines()[-1]
-    assert re.search(r" 0 wrong; (?:\d+ pods cannot pull; )?0 pods without the reference; \d+ need attention$", last)
+    assert re.search(r" 0 wrong; (?:\d+ pods? cannot pull; )?0 pods without the reference; \d+ needs? attention$", last)
 
 
 def test_the_configuration_is_the_one_beside_the_service_that_is_called(
@@ -264,7 +264,7 @@ def test_the_configuration_is_the_one_beside_the_service_that_is_called(
     assert "the ConfigMap pullsecret-webhook in namespace pullsecret-webhook" in missing.err
     assert "does not exist: is the chart installed?" in missing.err
     nothing_else_is_wrong(found)
-    assert found.out.splitlines()[-1].startswith("1 namespaces: 0 right, 1 without a known credential")
+    assert found.out.splitlines()[-1].startswith("1 namespace: 0 right, 1 without a known credential")
     assert adopted.out.splitlines()[-1] == "0 would be adopted, 0 with nothing to do, 0 refused"
     assert (stranger.code, "cannot be read (403 Forbidden: stranger may not get " in stranger.err) == (2, True)
     nothing_else_is_wrong(named)
@@ -272,7 +272,7 @@ def test_the_configuration_is_the_one_beside_the_service_that_is_called(
 
 
 def test_the_webhook_itself_comes_first(cluster: ControlPlane, webhook: Webhook) -> None:
-    """As somebody's mistake leaves it: a policy without its binding, no registration, no replica."""
+    """As somebody's mistake leaves it: a policy or a role without its binding, no registration, no replica."""
     api, binding = cluster.api, "pullsecret-webhook-writes"
     assert status(cluster, "nobody-at-all").code == 0
     api.delete("ValidatingAdmissionPolicyBinding", binding)
@@ -282,6 +282,16 @@ def test_the_webhook_itself_comes_first(cluster: ControlPlane, webhook: Webhook)
         deployed.install(cluster)
     assert loose.code == 1
     assert loose.out.startswith(f"the webhook: the ValidatingAdmissionPolicy {binding} has no binding that denies")
+    api.delete("ClusterRoleBinding", "pullsecret-webhook")
+    try:
+        powerless = status(cluster, "nobody-at-all")
+    finally:
+        deployed.install(cluster)
+    assert powerless.code == 1
+    assert powerless.out.startswith(
+        "the webhook: the service account pullsecret-webhook in pullsecret-webhook may not list namespaces, "
+    )
+    assert "ClusterRoleBinding and RoleBinding pullsecret-webhook there? upgrade the release" in powerless.out
     deployed.unregister(cluster)
     try:
         gone = status(cluster, "nobody-at-all")
@@ -318,7 +328,8 @@ def test_it_only_reads(cluster: ControlPlane, webhook: Webhook) -> None:
     binding = rbac | {"kind": "ClusterRoleBinding", "metadata": {"name": "status"}}
     cluster.api.apply(binding | {"roleRef": reference, "subjects": subjects})
     kubeconfig = str(cluster.user_kubeconfig("onlooker"))
-    assert status(cluster, "nobody-at-all", "--kubeconfig", kubeconfig).code == 0
+    seen = status(cluster, "nobody-at-all", "--kubeconfig", kubeconfig)
+    assert (seen.code, "rights" in seen.out.splitlines()[0]) == (0, True)
     nobody = status(cluster, "nobody-at-all", "--kubeconfig", str(cluster.user_kubeconfig("stranger")))
     assert nobody.code == 3
     assert nobody.err == (
@@ -359,7 +370,7 @@ def test_a_tenant_sees_the_own_namespace(cluster: ControlPlane, webhook: Webhook
         assert ran.out.startswith("could not be read: ")
         above = ran.out.splitlines()[0]
         assert "source Secrets" in above
-        assert "the webhook's registration, replicas, policies" in above
+        assert "the webhook's registration, replicas, policies, rights" in above
         assert ("the configuration, so the default values count" in above) is not named
     assert re.search(rf"^{owner} +{owner} +right .* ghcr.io$", edits.out, re.MULTILINE)
     assert re.search(rf"^{owner} +{owner} +unknown ", views.out, re.MULTILINE)
@@ -407,6 +418,9 @@ def test_a_tenant_is_told_in_the_own_namespace_and_of_the_end(cluster: ControlPl
     assert f"owner {ended} for ghcr.io has expired; it is not in" in words[ended]["CredentialExpired"]
     assert "so it stays as it is" in words[foreign]["ForeignSecret"]
     assert not any(told("Normal").values())
+    why = f"source Secret {broken} of {broken} is broken: its annotation pullsecret-webhook/expires is not an RFC 3339"
+    ran = status(cluster, group, "-n", broken)
+    assert (ran.code, f"there is no Secret, and {why}" in ran.out) == (1, True)
     for owner in spaces:
         deployed.give(api, owner, token)
     for owner, annotation in ((elsewhere, "namespaces"), (broken, "expires"), (ended, "expires")):

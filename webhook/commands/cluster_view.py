@@ -25,7 +25,7 @@ from webhook.core.names import CHECKS_SECRET, DISABLED, DOCKERCONFIG_KEY, INJECT
 from webhook.core.owner import deciding
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.registry import DOCKER_HUB
-from webhook.core.shown import quoted, shown
+from webhook.core.shown import few, quoted, shown
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import (
     FORBIDDEN,
@@ -295,10 +295,12 @@ class ClusterView:
 class Outlook:
     """What source Secrets say about an owner beside the credentials that are usable in the namespace. `limited`: the
     registries of those that are limited to other namespaces. `unknown`: that no source Secret is for this owner.
+    `broken`: which of them are broken, and why.
     """
 
     limited: tuple[str, ...] = ()
     unknown: str = ""
+    broken: str = ""
 
 
 NO_OUTLOOK = Outlook()
@@ -308,7 +310,12 @@ def outlook(secrets: SourceSecrets, namespace: Namespace) -> Outlook:
     owner = namespace.owner or ""
     found = credentials_of(secrets.get(owner, {}))
     if not isinstance(found, Credentials):
-        return NO_OUTLOOK
+        words = [
+            f"source Secret {quoted(name)} of {quoted(owner)} is broken: {shown('; '.join(few(one.problems)))}"
+            for name, one in sorted(secrets[owner].items())
+            if one.credentials is None
+        ]
+        return Outlook(broken="; ".join(few(words)))
     if not found.items:
         near = near_owner(owner, secrets)
         return Outlook(

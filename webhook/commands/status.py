@@ -18,7 +18,7 @@ from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import PullsecretError
 from webhook.core.pullsecret import Namespace, Planner
-from webhook.core.shown import MAX_NAMED, cut, few, quoted, some
+from webhook.core.shown import MAX_NAMED, counted, cut, few, quoted, some
 from webhook.kube.cluster import AccountObject, Forbidden
 from webhook.kube.listing import listed
 from webhook.kube.recent_events import recent_warnings
@@ -177,13 +177,13 @@ def summary(lines: Sequence[Line]) -> str:
     cannot = sum(len({one.pod for one in line.pods_failing}) for line in lines)
     attention = sum(line.needs_a_human for line in lines)
     served = len(lines) - states["unserved"]
-    failing = f"{cannot} pods cannot pull; " if cannot else ""
+    failing = f"{counted(cannot, 'pod')} cannot pull; " if cannot else ""
     withdrawn = f"{states['withdrawn']} withdrawn, " if states["withdrawn"] else ""
     refused = f"{states['refused']} with a refused credential, " if states["refused"] else ""
     return (
-        f"{served} namespaces: {states['right']} right, {states['none']} without a known credential, "
+        f"{counted(served, 'namespace')}: {states['right']} right, {states['none']} without a known credential, "
         f"{withdrawn}{refused}{states['wrong']} wrong; {failing}"
-        f"{without} pods without the reference; {attention} need attention"
+        f"{counted(without, 'pod')} without the reference; {attention:,} need{'s' if attention == 1 else ''} attention"
     )
 
 

@@ -159,11 +159,13 @@ class Judge:
         pods: Pods = Pods(),
         outlook: Outlook = NO_OUTLOOK,
     ) -> Line:
-        """`known`: the owner's credentials for the namespace from source Secrets; None: one of them is broken."""
+        """`known`: the owner's credentials for the namespace from source Secrets; None: one of them is broken, and
+        `outlook` says which.
+        """
         if self.checks is not None and known is not None:
             known = self.checks.marked(known)
         refused = self._refused(namespace, seen, known)
-        line = self._line(namespace, seen, known, refused=bool(refused))
+        line = self._line(namespace, seen, known, outlook.broken, refused=bool(refused))
         if refused:
             state: State = "refused" if line.state == "right" else line.state
             line = replace(line, state=state, problem="; ".join(filter(None, (line.problem, *refused))))
@@ -215,12 +217,14 @@ class Judge:
         ]
         return few(words)
 
-    def _line(self, namespace: Namespace, seen: Seen | None, known: Credentials | None, *, refused: bool) -> Line:
+    def _line(
+        self, namespace: Namespace, seen: Seen | None, known: Credentials | None, broken: str, *, refused: bool
+    ) -> Line:
         name, owner = namespace.name, namespace.owner
         if self.blind:
             return Line(name, owner, "unknown", note="the pull secret cannot be read with these rights")
         if seen is None:
-            if problem := self._why_missing(namespace, known):
+            if problem := self._why_missing(namespace, known, broken):
                 warning = self.warnings.of_namespace.get(name)
                 withdrawn = warning is not None and warning.reason == WITHDRAWAL and not (known and known.items)
                 return Line(name, owner, "withdrawn" if withdrawn else "wrong", problem=problem)
@@ -228,7 +232,7 @@ class Judge:
                 return Line(name, owner, "refused", problem="there is no Secret")
             note = "" if self.asked else self.why_unasked
             return Line(name, owner, "none", note=note)
-        problem = self._wrong(namespace, seen) or self._other(namespace, seen, known)
+        problem = self._wrong(namespace, seen) or self._other(namespace, seen, known, broken)
         warning = self.warnings.of_namespace.get(name)
         if problem and warning is not None and warning.is_after(seen.written):
             problem += f"; {warning}"
@@ -248,10 +252,10 @@ class Judge:
         plan = self.planner(namespace, known, seen.existing, self.now)
         return [notice.message for notice in plan.notices(owner) if notice.reason in UNUSED]
 
-    def _why_missing(self, namespace: Namespace, known: Credentials | None) -> str:
+    def _why_missing(self, namespace: Namespace, known: Credentials | None, broken: str) -> str:
         owner, warning = namespace.owner or "", self.warnings.of_namespace.get(namespace.name)
         if known is None:
-            return f"there is no Secret, and a source Secret of {quoted(owner)} is broken"
+            return f"there is no Secret, and {broken}"
         written = known.accepted
         if written.unexpired(self.now).items:
             return f"the Secret is missing; {warning or 'is the webhook running?'}"
@@ -279,13 +283,13 @@ class Judge:
             return f"a credential of {quoted(namespace.owner or '')} expired at {min(expired):%Y-%m-%d %H:%M}; renew it"
         return ""
 
-    def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> str:
+    def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None, broken: str) -> str:
         """Would the webhook change the Secret, as far as is known here?"""
         owner = namespace.owner or ""
         if not self.asked:
             return _stale(seen, self.warnings.of_owner.get(owner))
         if known is None:
-            return f"a source Secret of {quoted(owner)} is broken; the pull secret stays unchanged"
+            return f"{broken}; the pull secret stays unchanged"
         step = self.planner(namespace, known, seen.existing, self.now).step
         if isinstance(step, Leave):
             return ""

@@ -70,6 +70,10 @@ def few(texts: Sequence[str], most: int = MAX_FEW) -> tuple[str, ...]:
     return (*texts[:most], f"and {more:,} more") if more > 0 else tuple(texts)
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def command(pattern: str, *words: str) -> str:
     """A command to copy into a shell. Empty if a word would need quotes there."""
     return pattern.format(*words) if all(_WORD.fullmatch(word) for word in words) else ""

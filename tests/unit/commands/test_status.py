@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support import planted
 from support.writtenevents import written
 from webhook.commands import health
-from webhook.commands.cluster_view import FINGERPRINT, ClusterView, Outlook, PullSecretObject
+from webhook.commands.cluster_view import FINGERPRINT, NO_OUTLOOK, ClusterView, Outlook, PullSecretObject
 from webhook.commands.pods import Lacking, Stuck
 from webhook.commands.status import Report, run, summary, text
 from webhook.commands.verdict import SPREAD, Judge, Line, Pods, Seen
@@ -59,6 +59,7 @@ STANDING = ExistingSecret(
     PLANNER.digest(PLANNER.body(SPACE, GHCR.items)),
     ("ghcr.io",),
 )
+BROKEN_SOURCE = Outlook(broken="source Secret x of alice is broken: it is empty")
 RIGHT = Seen(STANDING, "kubernetes.io/dockerconfigjson", "space-uid", NOW, ("ghcr.io",), "")
 
 
@@ -220,11 +221,11 @@ def test_what_is_wrong(seen: Seen, problem: str) -> None:
         (GHCR, "", "the Secret is missing; is the webhook running?"),
         (GHCR, "a quota forbids it", 'the Secret is missing; an Event in team says: "a quota forbids it"'),
         (ENDED, "", "there is no Secret: the credential of alice has expired; renew it"),
-        (None, "", "there is no Secret, and a source Secret of alice is broken"),
+        (None, "", f"there is no Secret, and {BROKEN_SOURCE.broken}"),
     ],
 )
 def test_why_there_is_none(known: Credentials | None, said: str, problem: str) -> None:
-    line = told(said)(SPACE, None, known)
+    line = told(said)(SPACE, None, known, outlook=BROKEN_SOURCE if known is None else NO_OUTLOOK)
     assert (line.problem, line.state) == (problem, "wrong" if problem else "none")
     assert line.needs_a_human is bool(problem)
 
@@ -248,9 +249,18 @@ def test_a_source_that_is_not_asked_from_here() -> None:
 
 
 def test_a_broken_source_secret_is_said_while_the_last_one_stands() -> None:
-    line = JUDGE(SPACE, RIGHT, None)
+    line = JUDGE(SPACE, RIGHT, None, outlook=BROKEN_SOURCE)
     assert line.state == "wrong"
-    assert line.problem == "a source Secret of alice is broken; the pull secret stays unchanged"
+    assert line.problem == f"{BROKEN_SOURCE.broken}; the pull secret stays unchanged"
+
+
+def test_which_source_secret_is_broken_and_why() -> None:
+    broken = [source_secret(name, expires="soon") for name in ("b", "c")]
+    (line,) = shown(Lists(namespaces=[TEAM], secrets=[source_secret("a"), *broken]))
+    why = "of alice is broken: its annotation pullsecret-webhook/expires is not an RFC 3339 time"
+    assert line.problem.startswith(f"there is no Secret, and source Secret b {why}")
+    assert f"; source Secret c {why}" in line.problem
+    assert not planted.leaks(line.problem)
 
 
 def test_pods_without_the_reference_need_a_human() -> None:
@@ -294,7 +304,7 @@ def test_pods_whose_account_forbids_it_are_not_helped_by_being_created_anew() ->
             "  pods without the reference, because their service account forbids it: of-strict; "
             "add the pull secret to the imagePullSecrets of strict, then create the pods again"
         ),
-        "1 namespaces: 1 right, 0 without a known credential, 0 wrong; 3 pods without the reference; 1 need attention",
+        "1 namespace: 1 right, 0 without a known credential, 0 wrong; 3 pods without the reference; 1 needs attention",
     ]
 
 
@@ -327,8 +337,8 @@ def test_pods_that_cannot_pull_are_told_with_the_cause() -> None:
         ),
         "  other cannot pull quay.io/x (ErrImagePull): the pull secret has no entry for quay.io; it has ghcr.io",
         (
-            "1 namespaces: 1 right, 0 without a known credential, 0 wrong; 3 pods cannot pull; "
-            "0 pods without the reference; 1 need attention"
+            "1 namespace: 1 right, 0 without a known credential, 0 wrong; 3 pods cannot pull; "
+            "0 pods without the reference; 1 needs attention"
         ),
     ]
 
@@ -634,7 +644,7 @@ def test_the_table() -> None:
         "  no credential is known",
         "b          carol  wrong   -                 -                 -",
         "  the Secret is for owner bob",
-        "3 namespaces: 1 right, 1 without a known credential, 1 wrong; 0 pods without the reference; 1 need attention",
+        "3 namespaces: 1 right, 1 without a known credential, 1 wrong; 0 pods without the reference; 1 needs attention",
     ]
 
 
