@@ -317,7 +317,7 @@ def test_a_deletion_by_us_is_said_where_it_happened() -> None:
         (notice,) = [notice for notice in world.replicas[0].said if notice.reason == "PullSecretDeleted"]
 
     assert (notice.namespace, notice.name, notice.type) == (NAMESPACE, "ghcr-secret", "Normal")
-    assert notice.message == "the namespace is not served"
+    assert notice.message == "the namespace has no owner any more"
 
 
 def test_many_callers_are_one_write_and_one_that_goes_takes_nobody_with_it() -> None:

@@ -85,7 +85,7 @@ def test_a_line_says_where_whose_which_and_why() -> None:
         (edits(("metadata", "ownerReferences"), None), [("+", "alice", "restored", "")]),
         (edits(("metadata", "labels", "example.org/seen"), "yes"), []),
         (labels({OWNER: "bob"}), [("-", "alice", "owner changed", ""), ("+", "bob", "owner changed", "")]),
-        (labels(DISABLED), [("-", "alice", "the namespace is not served", "")]),
+        (labels(DISABLED), [("-", "alice", "the namespace is opted out or excluded", "")]),
         (is_made_anew, [("+", "alice", "created", "")]),
         (lambda world: world.server.set_source("alice", None), [("-", "alice", WITHDRAWN, "")]),
     ],
@@ -172,7 +172,7 @@ def test_a_token_that_is_new_for_thousands_makes_some_lines_and_one_with_their_n
         for number in range(20_000):
             log.wrote("ghcr-secret", secret("alice", number), "changed")
         log.wrote("ghcr-secret", secret("bob", 1), "restored", "kubectl-patch")
-        log.deleted("ghcr-secret", secret("bob", 2), "the namespace is not served")
+        log.deleted("ghcr-secret", secret("bob", 2), "the namespace has no owner any more")
 
     with capture_logs() as logs:
         loop.run_until_complete(write())

@@ -215,7 +215,7 @@ def _notice(origin: Origin, reason: Reason, rest: str, owner: str) -> Notice:
     return Notice(reason, message, origin.namespace, origin.kind, origin.name, owner=owner, source=origin.source)
 
 
-UNSERVED = "the namespace is not served"
+UNOWNED, LEFT_ALONE = "the namespace has no owner any more", "the namespace is opted out or excluded"
 NO_CREDENTIAL = "the owner has no credential yet"
 LIMITED = "the owner's credentials are limited to other namespaces"
 ALL_REFUSED = "the registries refuse all credentials of the owner; write a new one at its source"
@@ -272,7 +272,8 @@ class Planner:
         if existing is not None and not existing.ours:
             return Plan(Leave(FOREIGN))
         if not namespace.served:
-            return Plan(Delete(existing, UNSERVED) if existing and self.when_unowned == "delete" else Leave(UNSERVED))
+            why = UNOWNED if namespace.owner is None else LEFT_ALONE
+            return Plan(Delete(existing, why) if existing and self.when_unowned == "delete" else Leave(why))
         same = existing is not None and existing.owner == namespace.owner
         if known is None:
             return Plan(Delete(existing, "it has another owner") if existing and not same else Leave(UNAVAILABLE))

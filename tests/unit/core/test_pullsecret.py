@@ -89,9 +89,9 @@ FOREIGN_SECRET = existing(ours=False, owner=None)
         (TEAM, None, existing(), Leave(UNAVAILABLE)),
         (BOB, None, existing(), Delete(existing(), "it has another owner")),
         (BOB, Credentials(), existing(), Delete(existing(), NO_CREDENTIAL)),
-        (UNOWNED, Credentials(), None, Leave("the namespace is not served")),
-        (UNOWNED, Credentials(), existing(), Delete(existing(), "the namespace is not served")),
-        (replace(TEAM, enabled=False), HERS, existing(), Delete(existing(), "the namespace is not served")),
+        (UNOWNED, Credentials(), None, Leave("the namespace has no owner any more")),
+        (UNOWNED, Credentials(), existing(), Delete(existing(), "the namespace has no owner any more")),
+        (replace(TEAM, enabled=False), HERS, existing(), Delete(existing(), "the namespace is opted out or excluded")),
         (replace(TEAM, terminating=True), HERS, None, Leave("the namespace is terminating")),
         (TEAM, HERS, FOREIGN_SECRET, Leave(FOREIGN)),
         (UNOWNED, Credentials(), FOREIGN_SECRET, Leave(FOREIGN)),
@@ -239,7 +239,7 @@ def test_however_many_registries_there_are_a_source_is_reported_once() -> None:
 
 def test_keep_leaves_what_is_unowned() -> None:
     keep = Planner("ghcr-secret", PRINT, when_unowned="keep")
-    assert keep(UNOWNED, Credentials(), existing(), NOW).step == Leave("the namespace is not served")
+    assert keep(UNOWNED, Credentials(), existing(), NOW).step == Leave("the namespace has no owner any more")
     assert isinstance(keep(BOB, Credentials(), existing(), NOW).step, Delete)  # another owner's is never kept
 
 
