@@ -4,11 +4,15 @@ import base64
 import json
 import re
 import resource
+import signal
+import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -18,7 +22,7 @@ from controlplane.cluster import ControlPlane
 from controlplane.command import Ran, command
 from controlplane.objects import SECRET, pod, stands
 from controlplane.webhook import NAMESPACE, Webhook
-from support import planted
+from support import planted, statusdocument
 from webhook.core.check import KEY, KEY_BYTES, RECORDS, Check, Checks, Why, decoded, encoded
 from webhook.core.credential import Credential
 from webhook.core.names import CHECKS_SECRET, INJECT, MANAGED_BY, MANAGER, OWNER
@@ -38,7 +42,7 @@ def status(cluster: ControlPlane, owners: str, *arguments: str) -> Ran:
 
 def lines(ran: Ran) -> dict[str, dict[str, Any]]:
     assert ran.err == ""
-    return {line["namespace"]: line for line in json.loads(ran.out)["namespaces"]}
+    return {line["namespace"]: line for line in statusdocument.read(ran.out)["namespaces"]}
 
 
 def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane, webhook: Webhook) -> None:
@@ -79,6 +83,7 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
     assert when == next(
         one["time"] for one in written["metadata"]["managedFields"] if one["manager"] == "pullsecret-webhook"
     )
+    uid = written["metadata"]["uid"]
     assert found[good] == {
         "namespace": good,
         "owner": good,
@@ -91,6 +96,8 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
         "pods_barred": [],
         "accounts_barring": [],
         "pods_failing": [],
+        "rule": "the label pullsecret-webhook/owner (ownerRules[0])",
+        "uid": uid,
         "needs_a_human": False,
     }
     assert found[poor]["state"] == "none"
@@ -109,6 +116,9 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
     assert set(lines(status(cluster, group, "-A", "--problems", "-o", "json"))) == {ended, moved}
     assert set(lines(status(cluster, group, "--owner", good, "-o", "json"))) == {good}
     assert status(cluster, group, "--owner", good).code == 0
+    wide = status(cluster, group, "--owner", good, "-o", "wide").out
+    assert wide.splitlines()[0].endswith(" PODS  OWNER RULE                                          UID")
+    assert wide.splitlines()[1].endswith(f"  -     the label pullsecret-webhook/owner (ownerRules[0])  {uid}")
     unserved = status(cluster, group, "-n", "default")
     assert (unserved.code, "the namespace has no owner" in unserved.out) == (0, True)
 
@@ -315,6 +325,33 @@ def test_the_webhook_itself_comes_first(cluster: ControlPlane, webhook: Webhook)
     assert "no replica behind the Service pullsecret-webhook in pullsecret-webhook is ready" in wrong["replicas"]
     assert "is empty" in wrong.get("caBundle", "is empty")  # the webhook publishes it at once
     cluster.wait(lambda: status(cluster, "nobody-at-all").code == 0, "all is well again")
+
+
+@pytest.mark.parametrize("changes", [False, pytest.param(True, marks=pytest.mark.slow)])  # test_watching.py has all
+def test_it_goes_on_until_somebody_ends_it(cluster: ControlPlane, webhook: Webhook, changes: bool) -> None:
+    owner = f"watched{next(_numbers)}"
+    config = cluster.folder / f"{owner}.yaml"
+    config.write_text(json.dumps({"ownerRules": [{"from": "label", "key": OWNER, "owner": owner}]}))
+    arguments = ["status", "--watch", "-o", "json", "--config", str(config), "--kubeconfig", str(cluster.kubeconfig)]
+    with Popen([sys.executable, "-m", "webhook", *arguments], stdout=PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert [*_document(running.stdout)["namespaces"]] == []
+        if changes:
+            cluster.namespace(owner, labels={OWNER: owner})
+            (line,) = _document(running.stdout)["namespaces"]
+            assert (line["namespace"], line["state"]) == (owner, "none")
+        running.send_signal(signal.SIGINT)
+        assert (running.wait(10), running.stdout.read()) == (130, "")
+
+
+def _document(lines: Iterable[str]) -> dict[str, Any]:
+    """The next one of those that are printed."""
+    whole = ""
+    for line in lines:
+        whole += line
+        if line == "}\n":
+            break
+    return statusdocument.read(whole)
 
 
 def test_it_only_reads(cluster: ControlPlane, webhook: Webhook) -> None:

@@ -18,7 +18,7 @@ from controlplane.node import Node
 from controlplane.objects import SECRET, stands
 from controlplane.registry import Registry
 from controlplane.webhook import Webhook
-from support import planted
+from support import planted, statusdocument
 from webhook.core.names import INJECT, NAMESPACES, OWNER, REGISTRY
 
 pytestmark = pytest.mark.node
@@ -62,12 +62,13 @@ class Case:
         """Waits until the kubelet has said it. Then `status` says why, in words that begin so, and ends with 1."""
 
         def found() -> dict[str, Any] | None:
-            (line,) = json.loads(self.status("-o", "json").out)["namespaces"]
+            (line,) = statusdocument.read(self.status("-o", "json").out)["namespaces"]
             return next((one for one in line["pods_failing"] if one["cause"] == cause), None)
 
         one = self.cluster.wait(found, f"status gives the cause {cause}", within=60)
         assert one["pod"] == "p"
         assert one["reason"] in reason
+        assert f"p on {one['node']} cannot pull" in self.status("-o", "wide").out
         assert one["why"] == why if not why.endswith(": ") else one["why"].startswith(why)
         ran = self.status()
         assert ran.code == 1

@@ -11,8 +11,11 @@ import yaml
 
 def document(found: Any, output: str) -> None:
     """`found`: what JSON can say, or Structs and dataclasses of it. `output`: json or yaml."""
+    click.echo(text(found, output))
+
+
+def text(found: Any, output: str) -> str:
     plain = msgspec.to_builtins(found)
     if output == "yaml":
-        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=sys.maxsize), nl=False)
-    else:
-        click.echo(json.dumps(plain, indent=2))
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=sys.maxsize).removesuffix("\n")
+    return json.dumps(plain, indent=2)

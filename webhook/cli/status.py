@@ -16,7 +16,8 @@ from webhook.cli.options import Access
 @click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces.  [default]")
 @click.option("--owner", metavar="NAME", help="Only the namespaces of this owner.")
 @click.option("--problems", is_flag=True, help="Only namespaces that need attention; the summary counts all.")
-@options.output("yaml")
+@options.output("wide", "yaml", text="wide has more columns.")
+@click.option("-w", "--watch", is_flag=True, help="Go on, and print all of it again when something has changed.")
 @options.config_file(options.CHART_CONFIG)
 @options.access
 def status(
@@ -28,6 +29,7 @@ def status(
     *,
     all_namespaces: bool,
     problems: bool,
+    watch: bool,
 ) -> int:
     """Shows whether each namespace has the right pull secret, and which pods cannot pull.
 
@@ -40,10 +42,14 @@ def status(
     The state is right, wrong, none, withdrawn, refused, unserved or unknown. None means: no credential of the owner is
     known, so there is nothing to write. Withdrawn: there was one within the last hour.
 
+    With --watch the command looks again every five seconds, and less often where a look takes longer than half a
+    second. It ends with Ctrl-C.
+
     The command reads from the cluster and writes nothing. What the user may not read is named in one line. It prints no
     token and no user name.
     """
     from webhook.cli.session import administrator, looking  # noqa: PLC0415  # loads the Kubernetes client
+    from webhook.cli.watching import watched  # noqa: PLC0415
     from webhook.commands import status  # noqa: PLC0415
 
     if namespace is not None and all_namespaces:
@@ -54,10 +60,17 @@ def status(
             report = await status.run(view, namespace, datetime.now(UTC))
             return report.of(owner, problems_only=problems)
 
-    with looking():
-        report = asyncio.run(run())
-    if output == "text":
-        click.echo(status.text(report))
-    else:
-        printed.document(report.document, output)
+    def look() -> status.Report:
+        with looking():
+            return asyncio.run(run())
+
+    def show(report: status.Report) -> str:
+        if output in ("json", "yaml"):
+            return printed.text(report.document, output)
+        return status.text(report, wide=output == "wide")
+
+    if watch:
+        watched(look, show, output)
+    report = look()
+    click.echo(show(report))
     return FAILED if report.needs_a_human else OK

@@ -72,7 +72,7 @@ async def _found(view: ClusterView, namespace: str | None) -> AsyncIterator[tupl
     if namespace is not None:
         yield await view.namespace(namespace), await view.pull_secret(namespace)
         return
-    spaces, _ = await view.served()
+    spaces, _, _ = await view.served()
     async for secret in view.pull_secrets():
         if (space := spaces.get(secret.metadata.namespace)) is not None:
             yield space, secret

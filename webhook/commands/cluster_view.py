@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
+from sys import intern
 from typing import TypeVar
 
 import msgspec
@@ -235,17 +236,20 @@ class ClusterView:
             return "the namespace is never served: it is the cluster's or the webhook's own, or in excludedNamespaces"
         return f"the namespace's label {INJECT}: {DISABLED} opts it out"
 
-    async def served(self) -> tuple[dict[str, Namespace], list[Namespace]]:
-        """All namespaces that the webhook serves, by name, without those that are being deleted; and those without an
-        owner, perhaps because of a mistake in their labels or annotations.
+    async def served(self) -> tuple[dict[str, Namespace], list[Namespace], dict[str, str]]:
+        """All namespaces that the webhook serves, by name, without those that are being deleted; those without an
+        owner, perhaps because of a mistake in their labels or annotations; and the owner rules of the former.
         """
         objects = listed(self.cluster, "namespaces", "/api/v1/namespaces", NamespaceObject, metadata_only=True)
-        reader = self.reader
-        read = sorted([reader.namespace(one) async for one in objects], key=lambda one: one.name)
+        reader, rules, read = self.reader, dict[str, str](), list[Namespace]()
+        async for one in objects:
+            read.append(space := reader.namespace(one))
+            if space.served:
+                rules[space.name] = intern(self.rule(one))
+        read.sort(key=lambda one: one.name)
         served = {one.name: one for one in read if one.served and not one.terminating}
-        return served, [
-            one for one in read if one.mistakes and one.owner is None and one.enabled and not one.terminating
-        ]
+        mistaken = [one for one in read if one.mistakes and one.owner is None and one.enabled and not one.terminating]
+        return served, mistaken, rules
 
     def path(self, namespace: str) -> str:
         return f"/api/v1/namespaces/{namespace}/secrets/{self.config.pull_secret.name}"

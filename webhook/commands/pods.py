@@ -82,7 +82,9 @@ class _Spec(PodSpec):
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A container that waits for an image that the kubelet cannot pull. `reason`, `said`: the kubelet's own words."""
+    """A container that waits for an image that the kubelet cannot pull. `reason`, `said`: the kubelet's own words.
+    `node`: where.
+    """
 
     pod: str
     container: str
@@ -92,6 +94,7 @@ class Stuck:
     what: Said
     pull_secrets: tuple[str, ...]
     opted_out: bool
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ class Pod(msgspec.Struct):
             what(reason, message),
             self.spec.pull_secrets,
             self.opted_out,
+            self.spec.node_name or "",
         )
 
 

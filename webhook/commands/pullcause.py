@@ -88,11 +88,12 @@ class FailingPod:
     said: str
     cause: Cause
     why: str
+    node: str = ""
 
 
 def failing(one: Stuck, about: About) -> FailingPod:
     cause, why = _why(one, about)
-    return FailingPod(one.pod, one.container, one.image, one.reason, one.said, cause, why)
+    return FailingPod(one.pod, one.container, one.image, one.reason, one.said, cause, why, one.node)
 
 
 def _why(one: Stuck, about: About) -> tuple[Cause, str]:

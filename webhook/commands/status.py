@@ -14,6 +14,7 @@ from typing import Any
 from webhook.commands import health, pods
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, outlook, usable
 from webhook.commands.health import Finding
+from webhook.commands.pullcause import FailingPod
 from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import PullsecretError
@@ -25,6 +26,7 @@ from webhook.kube.recent_events import recent_warnings
 
 MAX_FAILING = 10
 """Images that cannot be pulled which are told of one namespace. JSON has all."""
+WIDE = ("PODS", "OWNER RULE", "UID")
 MAX_CELL_CHARS = 64
 """Characters of a cell of the table. JSON is not cut."""
 PULL_SECRETS, SOURCE_SECRETS = "the pull secret", "source Secrets"
@@ -76,7 +78,8 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
     webhook, config, reader = await health.findings(view, now), view.config, view.reader
     name, checks = config.pull_secret.name, await view.checks()
     if namespace is not None:
-        space = await view.namespace(namespace)
+        object_ = await view.namespace_object(namespace)
+        space, rules = reader.namespace(object_), {namespace: view.rule(object_)}
         if not space.served:
             found = await _pods(view, namespace, {namespace})
             line = unserved(space, view.why_unserved(space), found.get(namespace, Pods()), name)
@@ -86,7 +89,7 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
         seen = {} if secret is None else {namespace: Seen.of(secret, reader, checks)}
     else:
         try:
-            spaces, mistaken = await view.served()
+            spaces, mistaken, rules = await view.served()
         except Forbidden as e:
             raise PullsecretError(f"{e}; name a namespace that you may read with -n") from None
         seen = {
@@ -104,8 +107,12 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
         asked, why_unasked = False, "an administrator can see whether the owner has a credential"
     judge = Judge(planner, now, warnings, asked, checks, why_unasked, blind=PULL_SECRETS in view.unread)
     lines = [
-        judge(of, seen.get(of.name), usable(sources, of), found.get(of.name, Pods()), outlook(sources, of))
-        for of in spaces.values()
+        replace(
+            judge(of, one, usable(sources, of), found.get(of.name, Pods()), outlook(sources, of)),
+            rule=rules[of.name],
+            uid=one.existing.uid if one is not None else "",
+        )
+        for of, one in ((of, seen.get(of.name)) for of in spaces.values())
     ]
     lines += [unserved(of, "", found.get(of.name, Pods()), name) for of in mistaken]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
@@ -140,16 +147,17 @@ async def _barring(view: ClusterView, namespace: str | None, wanted: Container[s
     return found
 
 
-def text(report: Report) -> str:
+def text(report: Report, *, wide: bool = False) -> str:
     """What is wrong with the webhook itself, the warnings about sources, then the table with problems and notes below
-    each row, then the summary.
+    each row, then the summary. `wide`: with more columns, and the nodes of pods that cannot pull.
     """
     lines = report.shown
-    rows = [("NAMESPACE", "OWNER", "SECRET", "EXPIRES", "WRITTEN", "REGISTRIES")]
+    rows = [("NAMESPACE", "OWNER", "SECRET", "EXPIRES", "WRITTEN", "REGISTRIES", *(WIDE if wide else ()))]
     for line in lines:
         expires_at, written = _short(line.expires), _short(line.written)
         owner = quoted(line.owner, MAX_CELL_CHARS) if line.owner else "-"
-        rows.append((quoted(line.namespace), owner, line.state, expires_at, written, _registries(line)))
+        more = (_pods_cell(line), line.rule or "-", line.uid or "-") if wide else ()
+        rows.append((quoted(line.namespace), owner, line.state, expires_at, written, _registries(line), *more))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     out, unknown = [], Counter(one for line in lines for one in _unknown(line))
     for row, about in zip(rows, (None, *lines), strict=True):
@@ -159,7 +167,7 @@ def text(report: Report) -> str:
                 about.problem,
                 about.note,
                 *_unknown_text(about, unknown),
-                *failing_text(about),
+                *failing_text(about, nodes=wide),
                 *pods_text(about),
             )
             out += [f"  {one}" for one in notes if one]
@@ -224,18 +232,22 @@ def pods_text(line: Line) -> list[str]:
     return texts
 
 
-def failing_text(line: Line) -> Sequence[str]:
-    """Once for all pods of one image and cause, as those of a Deployment are."""
-    same: dict[tuple[str, str, str], list[str]] = {}
+def failing_text(line: Line, *, nodes: bool = False) -> Sequence[str]:
+    """Once for all pods of one image and cause, as those of a Deployment are. `nodes`: also, on which nodes."""
+    same: dict[tuple[str, str, str], list[FailingPod]] = {}
     for one in line.pods_failing:
-        same.setdefault((one.image, one.reason, one.why), []).append(one.pod)
-    return few(
-        [
-            f"{some([*dict.fromkeys(pods)])} cannot pull {quoted(image)} ({quoted(reason)}): {why}"
-            for (image, reason, why), pods in same.items()
-        ],
-        MAX_FAILING,
-    )
+        same.setdefault((one.image, one.reason, one.why), []).append(one)
+    texts = []
+    for (image, reason, why), found in same.items():
+        where = f" on {some([*dict.fromkeys(one.node for one in found if one.node)])}" if nodes else ""
+        pods = some([*dict.fromkeys(one.pod for one in found)])
+        texts.append(f"{pods}{where} cannot pull {quoted(image)} ({quoted(reason)}): {why}")
+    return few(texts, MAX_FAILING)
+
+
+def _pods_cell(line: Line) -> str:
+    cannot, without = len({one.pod for one in line.pods_failing}), len(line.pods_without) + len(line.pods_barred)
+    return ", ".join([f"{cannot} cannot pull"] * bool(cannot) + [f"{without} without it"] * bool(without)) or "-"
 
 
 def _short(when: datetime | None) -> str:

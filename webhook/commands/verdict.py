@@ -68,6 +68,7 @@ class Line:
     credential, in the Secret or left out of it; unknown: the pull secret may not be read. `problem`: what needs
     attention.
 
+    `rule`: by which owner rule the owner was found; `uid`: of the pull secret, by which the kubelet trusts images.
     `expires`: when the next of its credentials expires; if all have expired, when the first one did. `checks`: what
     registries said about the credentials in the Secret, and about those that are left out because of it.
     """
@@ -85,6 +86,8 @@ class Line:
     accounts_barring: tuple[str, ...] = ()
     checks: tuple[Answer, ...] = ()
     pods_failing: tuple[FailingPod, ...] = ()
+    rule: str = ""
+    uid: str = ""
 
     @property
     def needs_a_human(self) -> bool:
