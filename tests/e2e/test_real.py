@@ -5,6 +5,7 @@ The golden cases show one review each; here are the rows that need a sequence of
 import asyncio
 import base64
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from controlplane import plain
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
+from controlplane.command import command
 from controlplane.objects import SECRET, deployment, names, password, pod, stands
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
@@ -159,8 +161,13 @@ def test_withdrawn_credential_leaves_every_namespace(cluster: ControlPlane, webh
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     cluster.api.delete("Secret", owner, NAMESPACE)
     stands(cluster, name, None, within=20)
-    assert "PullSecretWithdrawn" in reasons(cluster, name)
+    until(lambda: "PullSecretWithdrawn" in reasons(cluster, name), "an Event says so", within=5)
+    assert "NoCredential" not in reasons(cluster, name)  # one word is enough
     assert names(cluster.api.create(pod(name))) == [SECRET]
+    told = command(cluster, "status", "-n", name, "--config", str(cluster.folder / "webhook.yaml"))
+    assert (told.code, re.search(rf"^{name} +{owner} +withdrawn ", told.out, re.MULTILINE) is not None) == (1, True)
+    words = f'there is no Secret; an Event in {name} says: "the owner has no credential for this namespace any more;'
+    assert words in told.out
 
 
 def test_a_slip_costs_nobody_its_pull_secret(cluster: ControlPlane, webhook: Webhook) -> None:

@@ -25,7 +25,7 @@ from controlplane.webhook import NAMESPACE, Webhook
 from support import planted, statusdocument
 from webhook.core.check import KEY, KEY_BYTES, RECORDS, Check, Checks, Why, decoded, encoded
 from webhook.core.credential import Credential
-from webhook.core.names import CHECKS_SECRET, INJECT, MANAGED_BY, MANAGER, OWNER
+from webhook.core.names import CHECKS_SECRET, ENFORCE_MOUNTABLE, INJECT, MANAGED_BY, MANAGER, OWNER
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 
 pytestmark = pytest.mark.cluster
@@ -203,6 +203,43 @@ def test_what_stops_the_webhook_is_said(cluster: ControlPlane, webhook: Webhook)
 
     words = f'the Secret is missing; an Event in {owner} says: "the pull secret is not up to date: a quota'
     assert cluster.wait(problem, "the Event is there").startswith(words)
+    told = status(cluster, owner, "-n", owner)
+    assert (told.code, words in told.out) == (1, True)
+
+
+def test_what_is_in_the_way_in_the_namespace_is_said(cluster: ControlPlane, webhook: Webhook) -> None:
+    """An account that enforces mountable secrets, a Secret of the tenant's own, a label that is mistyped."""
+    api, group = cluster.api, f"way{next(_numbers)}"
+    strict, opaque, typo = (f"{group}-{name}" for name in ("strict", "opaque", "typo"))
+    token = planted.token()
+    for owner in (strict, opaque):
+        deployed.give(api, owner, token)
+    cluster.namespace(opaque)
+    api.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": opaque}})
+    api.patch("Namespace", opaque, {"metadata": {"labels": {OWNER: opaque}}})
+    cluster.namespace(typo, labels={"pullsecret-webhook/Owner": typo})
+    cluster.namespace(strict, labels={OWNER: strict})
+    stands(cluster, strict, token)
+    api.patch("ServiceAccount", "default", {"metadata": {"annotations": {ENFORCE_MOUNTABLE: "true"}}}, strict)
+    private = pod(strict, "p", containers=[{"name": "c", "image": f"ghcr.io/{strict}/app"}])
+
+    def refused() -> bool:
+        """The webhook knows of the account."""
+        made = api.create(private, dry_run=True)
+        return not made["spec"].get("imagePullSecrets")
+
+    cluster.wait(refused, "the account counts")
+    api.create(private)
+    barred = "pods without the reference, because their service account forbids it: p; add the pull secret to the "
+    found = {name: status(cluster, group, "-n", name) for name in (strict, opaque, typo)}
+    api.delete("Namespace", typo)  # other tests would see it
+    for name, words in (
+        (strict, f"{barred}imagePullSecrets of default, then create the pods again"),
+        (opaque, f"the Secret is not the webhook's; see pullsecret adopt -n {opaque} --dry-run"),
+        (typo, "did you mean pullsecret-webhook/owner?"),
+    ):
+        assert (found[name].code, words in found[name].out) == (1, True)
+    assert set(lines(status(cluster, group, "--problems", "-o", "json"))) >= {strict, opaque}
 
 
 @pytest.mark.slow  # the webhook looks every 15 s; test_expirynotices.py does not wait for it
@@ -333,15 +370,19 @@ def test_it_goes_on_until_somebody_ends_it(cluster: ControlPlane, webhook: Webho
     config = cluster.folder / f"{owner}.yaml"
     config.write_text(json.dumps({"ownerRules": [{"from": "label", "key": OWNER, "owner": owner}]}))
     arguments = ["status", "--watch", "-o", "json", "--config", str(config), "--kubeconfig", str(cluster.kubeconfig)]
+    arguments += ["--owner", owner]
     with Popen([sys.executable, "-m", "webhook", *arguments], stdout=PIPE, text=True) as running:
-        assert running.stdout is not None
-        assert [*_document(running.stdout)["namespaces"]] == []
-        if changes:
-            cluster.namespace(owner, labels={OWNER: owner})
-            (line,) = _document(running.stdout)["namespaces"]
-            assert (line["namespace"], line["state"]) == (owner, "none")
-        running.send_signal(signal.SIGINT)
-        assert (running.wait(10), running.stdout.read()) == (130, "")
+        try:
+            assert running.stdout is not None
+            assert _document(running.stdout)["namespaces"] == []
+            if changes:
+                cluster.namespace(owner, labels={OWNER: owner})
+                (line,) = _document(running.stdout)["namespaces"]
+                assert (line["namespace"], line["state"]) == (owner, "none")
+            running.send_signal(signal.SIGINT)
+            assert (running.wait(10), running.stdout.read()) == (130, "")
+        finally:
+            running.kill()
 
 
 def _document(lines: Iterable[str]) -> dict[str, Any]:
