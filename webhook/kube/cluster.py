@@ -96,9 +96,13 @@ _FORBIDDEN = re.compile(
     re.ASCII,
 )
 """What RBAC says, of which only names are shown."""
+_IMPERSONATE = re.compile(r'User "(?P<user>[\w.:@/-]{1,253})" cannot impersonate-on:[a-z-]{1,40}:', re.ASCII)
+"""The same of Kubernetes 1.36, which asks about each kind of request."""
 
 
 def _forbidden(message: str) -> str:
+    if (other := _IMPERSONATE.search(message)) is not None:
+        return f": {other['user']} may not impersonate users"
     if (found := _FORBIDDEN.search(message)) is None:
         return ""
     what = f"{found['what']}.{found['group']}" if found["group"] else found["what"]
