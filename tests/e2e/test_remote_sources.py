@@ -276,6 +276,41 @@ def quiet_for(seconds: float, asked: Callable[[], Any], within: float = 20) -> N
     until(quiet, "the source is asked nothing more", within=within)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"query": "SELECT registry, username, password FROM tokens WHERE owner = %(owner)s"}, "42P01"),
+        ({"urlFile": ""}, "the password is refused"),
+    ],
+    ids=["a wrong query", "a wrong password"],
+)
+def test_a_source_that_is_set_up_wrong(
+    own: ControlPlane, replica: Webhook, postgres: Postgres, change: dict[str, str], why: str
+) -> None:
+    """The owner is known to this replica alone."""
+    name = f"set-up-{len(why)}"
+    sql = {"from": "sql", "urlFile": str(own.folder / "sources" / "database" / "url"), "preset": "git-connections"}
+    if "urlFile" in change:
+        file = own.folder / "wrong-url"
+        file.write_text(postgres.url("pullsecret", planted.token(), DATABASE))
+        sql["urlFile"] = str(file)
+    else:
+        del sql["preset"]
+        sql |= change
+    rule = {"from": "annotation", "key": "set-up", "owner": name}
+    settings = {"sources": [sql], "ownerRules": [rule]}
+    with deployed.running(own, settings=settings, name=name):
+        own.namespace(name, annotations={"set-up": name})
+
+        def said() -> Ran:
+            return command(own, "status", "-n", name, "--config", str(own.folder / f"{name}.yaml"))
+
+        own.wait(lambda: why in said().out, "status says why")
+        assert said().code == 1
+        assert "there is no Secret; " in said().out
+        own.wait(lambda: told(own, name)["CredentialUnknown"], "the tenant is told")
+
+
 def test_while_the_database_is_down_what_stands_stays(own: ControlPlane, replica: Webhook, postgres: Postgres) -> None:
     user, token, newer = "user-18", planted.token(), planted.token()
 

@@ -187,6 +187,28 @@ def test_no_right_to_the_image(case: Case) -> None:
     )
 
 
+def test_a_dead_token_in_a_secret_that_is_not_ours(case: Case) -> None:
+    """Of our name, from before, which the webhook leaves alone."""
+    token = planted.token()
+    case.known(token)
+    case.give(token)
+    case.cluster.namespace(case.name)
+    dead = {"auths": {"ghcr.io": {"username": case.name, "password": planted.token()}}}
+    metadata = {"name": SECRET, "namespace": case.name}
+    data = {".dockerconfigjson": json.dumps(dead)}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG, "stringData": data}
+    case.cluster.api.create(secret)
+    case.cluster.api.patch("Namespace", case.name, {"metadata": {"labels": {OWNER: case.name}}})
+    case.pod(case.registry.push(f"{case.name}/app", "1"))
+    why = "the registry refuses the credential in ghcr-secret, which is not the webhook's, for ghcr.io (401)"
+    case.told("refused", why)
+    remedy = f"the Secret is not the webhook's; see pullsecret adopt -n {case.name} --dry-run"
+    assert remedy in case.status().out
+    assert case.explain("pod", "p", "-n", case.name).out.splitlines()[-1] == f"next step: {remedy}"
+    events = [one for one in case.cluster.api.list("Event", case.name) if one["reason"] == "ForeignSecret"]
+    assert "pods pull with what is in it" in events[0]["note"]
+
+
 def test_a_secret_that_the_kubelet_cannot_parse(case: Case) -> None:
     token = planted.token()
     case.known(token)

@@ -99,6 +99,8 @@ class Explained:
             return self._again(one.pod)
         if one.cause == "no-secret":
             return one.why
+        if one.cause == "refused" and self.line.state == "wrong" and self.line.problem:
+            return self.line.problem  # such as a Secret that is not the webhook's, which no new credential reaches
         words = NEXT[one.cause]
         return words.format(host=quoted(repository(one.image).partition("/")[0]), node=quoted(self.node or "its node"))
 
