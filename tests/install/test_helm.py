@@ -18,7 +18,7 @@ from controlplane.command import command
 from controlplane.errors import HarnessError
 from controlplane.helm import NAMESPACE
 from controlplane.networked import Networked
-from controlplane.release import NAME, OWNER, SECRET, HelmRelease, Release, Traffic, pod, references
+from controlplane.release import NAME, OWNER, PODS, SECRET, HelmRelease, Release, Traffic, pod, references
 from controlplane.waiting import until
 
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("node_binaries")]
@@ -318,6 +318,24 @@ def test_one_replica_less_is_enough(installed: Installed) -> None:
         installed.release.settled()
     assert traffic.made > 100
     assert traffic.missed == []
+
+
+def test_without_a_replica_status_says_so_first(installed: Installed) -> None:
+    """And of a pod that was created meanwhile, without the safety net, that it is to be created anew after that."""
+    installed.api.patch("Deployment", NAME, {"spec": {"replicas": 0}}, NAMESPACE)
+    until(lambda: not installed.api.list("Pod", NAMESPACE, labels=PODS), "no replica is left", within=60)
+    meanwhile = pod("meanwhile", "team-a")
+    meanwhile["metadata"]["labels"] = {"pullsecret-webhook/safety-net": "disabled"}
+    meanwhile["spec"]["containers"][0]["image"] = installed.networked.registry.push("alice/app", "meanwhile")
+    assert references(installed.api.create(meanwhile)) == []
+    until(lambda: "meanwhile cannot pull" in command(installed.cluster, "status").out, "it cannot pull", within=60)
+    ran = command(installed.cluster, "status")
+    why = "no replica behind the Service pullsecret-webhook in pullsecret-webhook is ready"
+    assert (ran.code, ran.out.startswith(f"the webhook: {why}")) == (1, True), ran.out
+    explained = command(installed.cluster, "explain", "pod", "meanwhile", "-n", "team-a")
+    assert explained.code == 1
+    assert explained.out.splitlines()[-1].startswith(f"next step: {why}")
+    installed.api.delete("Pod", "meanwhile", "team-a")
 
 
 def test_an_uninstallation_leaves_nothing_that_blocks(installed: Installed) -> None:

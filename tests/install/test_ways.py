@@ -10,6 +10,7 @@ import pytest
 
 from controlplane.api import Object
 from controlplane.binaries import need
+from controlplane.command import command
 from controlplane.errors import HarnessError
 from controlplane.helm import CHART, NAMESPACE, Helm, documents
 from controlplane.release import NAME, PODS, SECRET, Release, Traffic
@@ -92,6 +93,8 @@ def test_a_first_try_that_never_came_up_goes_and_the_second_one_comes(
     helm = release.helm(major, tmp_path)
     helm("install", NAME, str(CHART), values=release.values | lost(release))
     until(lambda: release.api.list("Pod", NAMESPACE, labels=PODS), "its pods are there", within=20)
+    ran = command(release.cluster, "status")
+    assert (ran.code, "the webhook: no replica behind the Service" in ran.out) == (1, True)
     started = time.monotonic()
     helm.uninstall()
     assert time.monotonic() - started < 30
@@ -144,8 +147,8 @@ def test_a_forced_upgrade_has_its_bundle_again_within_seconds(release: Release, 
 
 
 def test_helm_template_and_kubectl_apply(release: Release, tmp_path: Path) -> None:
-    for command, program in (("helm", "helm4"), ("kubectl", "kubectl")):
-        (tmp_path / command).symlink_to(need(program)[program])
+    for tool, program in (("helm", "helm4"), ("kubectl", "kubectl")):
+        (tmp_path / tool).symlink_to(need(program)[program])
     values = tmp_path / "values.yaml"
     values.write_text(str(release.values))
     env = {
