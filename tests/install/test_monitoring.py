@@ -61,7 +61,7 @@ def counted(series: str, how: str = NEW) -> Case:
     return Case({series: how}, {series: STEADY})
 
 
-NAMESPACES = 'pullsecret_webhook_namespaces{{pod="{}",state="{}"}}'
+NAMESPACES = 'pullsecret_webhook_namespaces{{instance="{}",state="{}"}}'
 CASES = {
     "PullsecretWebhookPassedBy": counted(f"apiserver_admission_webhook_fail_open_count{{{ENTRY}}}"),
     "PullsecretWebhookConditionsFail": counted(
@@ -242,28 +242,28 @@ def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
 
 
 def ours(name: str, **labels: str) -> str:
-    all_labels = {"namespace": "pw", "job": "webhook", "pod": "a", **labels}
+    all_labels = {"namespace": "pw", "job": "webhook", "instance": "a", **labels}
     return f"pullsecret_webhook_{name}{{{','.join(f'{key}={json.dumps(value)}' for key, value in all_labels.items())}}}"
 
 
 SCENE = {
     ours("build_info", version="0.1.0"): 1,
-    ours("build_info", version="0.1.0", pod="b"): 1,
-    ours("build_info", version="0.2.0", pod="c"): 1,
+    ours("build_info", version="0.1.0", instance="b"): 1,
+    ours("build_info", version="0.2.0", instance="c"): 1,
     ours("ready"): 1,
-    ours("ready", pod="b"): 1,
-    ours("ready", pod="c"): 0,
-    **{ours("namespaces", state="right", pod=pod): 5 for pod in "ab"},
-    **{ours("namespaces", state="no_credential", pod=pod): 2 for pod in "ab"},
-    **{ours("namespaces", state="refused", pod=pod): 1 for pod in "ab"},
-    **{ours("namespaces", state="failed", pod=pod): 4 for pod in "ab"},
+    ours("ready", instance="b"): 1,
+    ours("ready", instance="c"): 0,
+    **{ours("namespaces", state="right", instance=one): 5 for one in "ab"},
+    **{ours("namespaces", state="no_credential", instance=one): 2 for one in "ab"},
+    **{ours("namespaces", state="refused", instance=one): 1 for one in "ab"},
+    **{ours("namespaces", state="failed", instance=one): 4 for one in "ab"},
     ours("pull_secrets_expiring"): 6,
     ours("pull_secrets_expired"): 7,
     ours("credentials", result="refused"): 3,
     ours("source_down", source="sql"): 1,
-    ours("source_down", source="sql", pod="b"): 1,
+    ours("source_down", source="sql", instance="b"): 1,
     ours("registered"): 1,
-    ours("registered", pod="b"): 0,
+    ours("registered", instance="b"): 0,
     ours("write_policy_in_force"): 1,
     ours("certificate_expiry_timestamp_seconds"): 9000,
     ours("withdrawals_held"): 8,
