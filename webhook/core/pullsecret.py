@@ -129,7 +129,8 @@ class Delete:
         """`secret`: the pull secret's name."""
         if self.withdrawn:
             return Notice(WITHDRAWAL, self.why, self.over.namespace, "Secret", secret)
-        return Notice("PullSecretDeleted", self.why, self.over.namespace, "Secret", secret, "Normal")
+        kind: Literal["Normal", "Warning"] = "Warning" if self.why in {ALL_REFUSED, TOO_LARGE} else "Normal"
+        return Notice("PullSecretDeleted", self.why, self.over.namespace, "Secret", secret, kind)
 
 
 Step = Leave | Write | Delete

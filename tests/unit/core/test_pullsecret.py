@@ -13,6 +13,7 @@ from support import planted
 from webhook.core.credential import Credential, Credentials, Origin, Refusal
 from webhook.core.dockerconfig import parse
 from webhook.core.pullsecret import (
+    ALL_REFUSED,
     FOREIGN,
     LIMITED,
     MAX_EXPIRIES,
@@ -312,3 +313,8 @@ def test_what_holds_for_every_plan(
         assert auths(made) <= stood | fresh, "what has ended goes nowhere new"
     if isinstance(made, Delete):
         assert found is made.over
+
+
+@pytest.mark.parametrize(("why", "kind"), [(ALL_REFUSED, "Warning"), (TOO_LARGE, "Warning"), (NO_CREDENTIAL, "Normal")])
+def test_a_deletion_that_somebody_must_mend_is_a_warning(why: str, kind: str) -> None:
+    assert Delete(existing(), why).notice("ghcr-secret").type == kind
