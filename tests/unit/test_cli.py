@@ -221,6 +221,7 @@ def test_inject_prints_all_files_or_none(capture: pytest.CaptureFixture[str], tm
         "a": "{kind: Pod, apiVersion: v1, metadata: {name: a}, spec: {}}",
         "b": "---\nkind: Secret\n",
         "c": "x: [\n",
+        "d": "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, name: b}\n",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -232,9 +233,10 @@ def test_inject_prints_all_files_or_none(capture: pytest.CaptureFixture[str], tm
     assert pod["spec"] == {"imagePullSecrets": [{"name": "ghcr-secret"}]}
     assert secret == {"kind": "Secret"}
     assert (ran.code, ran.err.count("ghcr-secret of owner alice added")) == (0, 2)
-    ran = run(capture, "inject", "--owner", "alice", "-f", f"{tmp_path}/a", "-f", f"{tmp_path}/c")
-    assert (ran.code, ran.out) == (2, "")
-    assert f"{tmp_path}/c: " in ran.err
+    for name in "cd":
+        ran = run(capture, "inject", "--owner", "alice", "-f", f"{tmp_path}/a", "-f", f"{tmp_path}/{name}")
+        assert (ran.code, ran.out) == (2, "")
+        assert f"{tmp_path}/{name}: document 1, line " in ran.err
 
 
 def test_inject_reads_folders(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,16 +51,18 @@ def inject(
     alone. Needs no cluster. Prints a line on stderr for each object that is a pod or makes pods. All other bytes stay
     the same.
     """
-    from webhook.commands.inject.references import ManifestError, inject, opted_out_namespaces  # noqa: PLC0415
+    from webhook.commands.inject.references import inject, opted_out_namespaces  # noqa: PLC0415
 
     config = reading.load(config_file)
     if not owner.strip():
         raise UsageError("--owner is empty; a namespace without an owner gets no pull secret")
     manifests = [(filename, _manifest(filename)) for filename in _files(filenames, recursive=recursive)]
-    results = []
-    opted_out = opted_out_namespaces(manifest for _, manifest in manifests)
+    results, opted_out = [], frozenset[str]()
+    for filename, manifest in manifests:
+        with _of(filename):
+            opted_out |= opted_out_namespaces(manifest)
     for filename, manifest in manifests:  # all before the first is printed: half of them may be taken for all
-        try:
+        with _of(filename):
             found = inject(
                 manifest,
                 secret=config.pull_secret.name,
@@ -68,8 +71,6 @@ def inject(
                 excluded=config.excluded,
                 opted_out=opted_out,
             )
-        except ManifestError as e:
-            raise UsageError(f"{filename}: {e}") from None
         results.append(found)
     sys.stdout.buffer.write(_documents([result.text for result in results]).encode())
     sys.stdout.flush()
@@ -112,6 +113,17 @@ def _documents(texts: Sequence[str]) -> str:
         whole += "" if whole.endswith("\n") else "\n"
         whole += ("...\n" if text.startswith("%") else "" if text.startswith("---") else "---\n") + text
     return whole
+
+
+@contextmanager
+def _of(filename: str) -> Iterator[None]:
+    """Names the file in what is wrong with it."""
+    from webhook.commands.inject.references import ManifestError  # noqa: PLC0415
+
+    try:
+        yield
+    except ManifestError as e:
+        raise UsageError(f"{filename}: {e}") from None
 
 
 def _manifest(filename: str) -> "Manifest":

@@ -5,7 +5,7 @@ reference, event by event; if not, nothing comes out. Pods of other kinds are pa
 templates stay as they are.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,10 +60,10 @@ class Injected:
         return tuple(one.title for one in self.outcomes if one.result == "added")
 
 
-def opted_out_namespaces(manifests: Iterable[Manifest]) -> frozenset[str]:
-    """Names of the Namespaces in them that are opted out."""
-    items = (item for manifest in manifests for kind, item in _objects(manifest.documents) if kind == NAMESPACE)
-    return frozenset(item.text("metadata", "name") or "" for item in items if _opted_out(item))
+def opted_out_namespaces(manifest: Manifest) -> frozenset[str]:
+    """Names of the Namespaces in it that are opted out. Raises ManifestError for what cannot be read with certainty."""
+    items = (item for kind, item in _objects(manifest.documents) if kind == NAMESPACE)
+    return frozenset(name for item in items if _opted_out(item) and (name := item.text("metadata", "name")))
 
 
 def inject(

@@ -803,10 +803,10 @@ def test_what_the_webhook_leaves_alone() -> None:
     assert outcomes(POD + "spec: {}\n", namespace="team", **excluded) == [("Pod team/app", "added")]
     assert outcomes(pod.format("team"), namespace="kube-system", **excluded) == [("Pod team/app", "added")]
     assert outcomes(f"apiVersion: v1\nkind: Pod\n{label}spec: {{}}\n") == [("Pod app", "opted out")]
-    out = Manifest(
-        f"apiVersion: v1\nkind: Namespace\n{label}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: b}}\n"
-    )
-    assert (names := opted_out_namespaces([out])) == {"app"}
+    space = "apiVersion: v1\nkind: Namespace\n"
+    nameless = label.replace("name", "generateName")  # says nothing of what names no namespace
+    out = Manifest(f"{space}{label}---\n{space}metadata: {{name: b}}\n---\n{space}{nameless}")
+    assert (names := opted_out_namespaces(out)) == {"app"}
     assert outcomes(pod.format("app"), opted_out=names) == [("Pod app/app", "opted out")]
     assert outcomes(pod.format("b"), opted_out=names) == [("Pod b/app", "added")]
 
