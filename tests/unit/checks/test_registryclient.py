@@ -551,7 +551,7 @@ def test_what_the_configuration_names() -> None:
         HttpSource(url="https://t.example/{owner}", answer=fields),
         HttpSource(url="https://t.example/{owner}"),
         SqlSource(
-            url_file="u",
+            url_file="/u",
             preset="git-connections",
             registries={"a": "https://git.example:5050/v2/", "b": "", "c": "*.example.com", "d": "no host"},
         ),
