@@ -69,9 +69,11 @@ class _Unknown(Exception):
 
 
 class RegistryClient:
-    """`now`: the wall clock, for a Retry-After that is a date."""
+    """`now`: the wall clock, for a Retry-After that is a date. `ca_file`: the CA certificates to trust, but for
+    registries that the configuration names; None: those of the system.
+    """
 
-    def __init__(self, config: Config, now: Callable[[], datetime]) -> None:
+    def __init__(self, config: Config, now: Callable[[], datetime], ca_file: str | None = None) -> None:
         self._named: dict[str, Registry] = {}
         for host, one in config.named_registries.items():
             with suppress(ValueError):  # it cannot be asked anyway, and each credential for it says so
@@ -83,7 +85,7 @@ class RegistryClient:
         self._contexts = {
             host: made((one.ca_file,), functools.partial(_context, one.ca_file)) for host, one in self._named.items()
         }
-        self._system = functools.lru_cache(maxsize=1)(lambda: _context(None))
+        self._others = functools.lru_cache(maxsize=1)(lambda: _context(ca_file))
 
     async def ask(self, c: Credential) -> Said:
         """At most two requests, of which one has the credential."""
@@ -177,7 +179,7 @@ class RegistryClient:
         if url.scheme == "http":
             return True
         try:
-            return self._contexts.get(_host(url), self._system)()
+            return self._contexts.get(_host(url), self._others)()
         except (OSError, ValueError):
             raise _Unknown(Why.CA_FILE) from None
 

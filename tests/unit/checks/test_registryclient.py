@@ -682,6 +682,20 @@ def test_certificates(here: Loopback) -> None:
     runs(scenario)
 
 
+def test_certificates_to_trust_in_place_of_those_of_the_system(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a registry that the configuration does not name."""
+    monkeypatch.setattr(addresses, "is_public", lambda _address: True)
+
+    async def scenario() -> None:
+        async with here.serving(with_basic()) as registry:
+            for ca_file, why in {None: Why.CERTIFICATE, here.ca_file: Why.NONE}.items():
+                asking = RegistryClient(Config(), lambda: NOW, ca_file)
+                assert (await asking.ask(Credential(registry.host, "alice", TOKEN))).why == why
+                await asking.close()
+
+    runs(scenario)
+
+
 def test_a_file_with_certificates_is_read_again(here: Loopback) -> None:
     async def scenario() -> None:
         file = here.folder / "mounted.pem"

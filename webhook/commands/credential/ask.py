@@ -80,7 +80,7 @@ async def run(
     if not found and not broken:
         has = sorted({c.registry for one in secrets.values() for c in one.credentials or ()})
         raise NotThere(f"{quoted(owner)} has no credential for {quoted(registry or '')}, but for {some(has)}")
-    client = RegistryClient(_config(view.config, registry, ca_file), lambda: datetime.now(UTC))
+    client = RegistryClient(_config(view.config, registry, ca_file), lambda: datetime.now(UTC), ca_file)
     try:
         return [*[_asked(owner, key, c, await client.ask(c)) for key, c in found], *broken]
     finally:
