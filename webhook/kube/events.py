@@ -134,10 +134,10 @@ class EventRecorder:
             history.end(notice)
         elif history.has_current(notice, now):
             return
-        if notice.quiet and not self._quiet.take_token(now):
-            return
         if history.bucket.take_token(now):
-            self._report(notice, history, now)
+            # Only now: what one namespace has too much of must not use up what all have together.
+            if not notice.quiet or self._quiet.take_token(now):
+                self._report(notice, history, now)
             return
         self._metrics.left_out.inc()
         if history.left_out_at is None or now - history.left_out_at >= current_for(LEFT_OUT):

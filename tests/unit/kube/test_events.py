@@ -130,6 +130,17 @@ def test_of_what_concerns_thousands_of_tenants_the_rest_is_said_when_it_is_met_a
     assert [path.split("/")[5] for _, path, _ in scene.sent()] == [notice.namespace for notice in many[-3:]]
 
 
+def test_a_tenant_with_too_many_quiet_notices_keeps_no_other_from_being_told(scene: Scene) -> None:
+    """Such as one who writes a Secret of our name and deletes it again, over and over."""
+    end = replace(FOREIGN, reason="PullSecretRight", type="Normal", quiet=True, over=("ForeignSecret",))
+    for _ in range(NEWS_BURST):
+        scene.events.record(replace(FOREIGN, quiet=True))
+        scene.events.record(end)
+    scene.events.record(replace(named(1), quiet=True))
+    paths = [path.split("/")[5] for _, path, _ in scene.sent()]
+    assert (paths.count("team"), paths.count("team-1")) == (BURST + 1, 1)
+
+
 def event_names(scene: Scene, *notices: Notice) -> list[str]:
     """As another replica, which has just started, calls them."""
     scene.events = EventRecorder(scene.metrics, lambda: scene.now, "webhook-2", "release")
