@@ -214,6 +214,9 @@ def test_a_shell_completes_commands_and_options(
 def test_as_a_plugin_of_kubectl(capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-pullsecret"])
     assert run(capture, "status", "-h").out.startswith("Usage: kubectl pullsecret status")
+    script = run(capture, "completion", "bash").out
+    monkeypatch.setattr(sys, "argv", ["pullsecret"])
+    assert run(capture, "completion", "bash").out == script
 
 
 def test_inject_prints_all_files_or_none(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:

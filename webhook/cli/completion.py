@@ -18,6 +18,6 @@ def completion(ctx: click.Context, shell: str) -> int:
     kind = get_completion_class(shell)
     if kind is None:  # pragma: no cover  # click has these three
         raise click.UsageError(f"no completion for {shell}")
-    name = root.info_name or "pullsecret"
-    click.echo(kind(root.command, {}, name, f"_{name.replace('-', '_').upper()}_COMPLETE").source())
+    name = root.command.name or ""  # also for kubectl's plugin, whose words kubectl completes
+    click.echo(kind(root.command, {}, name, f"_{name.upper()}_COMPLETE").source())
     return OK
