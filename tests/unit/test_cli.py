@@ -179,6 +179,14 @@ def test_a_password_in_the_arguments_is_not_repeated(
     assert not planted.leaks(ran.err)
 
 
+@pytest.mark.parametrize("verb", ["list", "test", "rm"])
+def test_an_argument_that_is_too_many_is_not_repeated(capture: pytest.CaptureFixture[str], verb: str) -> None:
+    ran = run(capture, "credential", verb, planted.token(), planted.token())
+    assert (ran.code, ran.out) == (2, "")
+    assert "Too many arguments." in ran.err
+    assert not planted.leaks(ran.err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

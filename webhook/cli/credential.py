@@ -13,7 +13,7 @@ from webhook.cli.credentialoptions import (
     EXPIRES,
     OWNER,
     PASSWORD_STDIN,
-    NoExtra,
+    Credentials,
     arguments,
     ends,
     name_option,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from webhook.commands.cluster_view import ClusterView
 
 
-@click.group(short_help="Write, list and test the registry credentials of owners.")
+@click.group(cls=Credentials, short_help="Write, list and test the registry credentials of owners.")
 def credential() -> None:
     """Writes, lists and tests the registry credentials of owners, in source Secrets.
 
@@ -41,7 +41,6 @@ def credential() -> None:
 
 @credential.command(
     "add",
-    cls=NoExtra,
     short_help="Add a credential of an owner.",
     epilog=f"{VIEW_EXIT_CODES} Example: pullsecret credential add alice --registry ghcr.io --username alice "
     "--password-stdin --expires 90d < token",
@@ -157,7 +156,6 @@ def test(
 
 @credential.command(
     "rotate",
-    cls=NoExtra,
     short_help="Replace the token of a credential.",
     epilog=f"{VIEW_EXIT_CODES} Example: pullsecret credential rotate alice --registry ghcr.io --password-stdin "
     "--expires 90d < token",

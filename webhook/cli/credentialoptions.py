@@ -29,8 +29,16 @@ class NoExtra(click.Command):
         ctx.allow_extra_args = True
         rest = super().parse_args(ctx, args)
         if ctx.args:
-            raise click.UsageError("Too many arguments. A password is no argument: use --password-stdin.", ctx)
+            takes_one = any(one.name == "password_stdin" for one in self.params)
+            how = " A password is no argument: use --password-stdin." if takes_one else ""
+            raise click.UsageError(f"Too many arguments.{how}", ctx)
         return rest
+
+
+class Credentials(click.Group):
+    """Its commands are about passwords."""
+
+    command_class = NoExtra
 
 
 OWNER = click.argument("owner")
