@@ -343,6 +343,12 @@ def test_values_of_the_chart_are_a_configuration(capture: pytest.CaptureFixture[
             "Cache-Control"
         ),
     ]
+    file.write_text("image: {tag: x}\nconfig:  # all as it is\n")
+    assert "owner rule 1: label pullsecret-webhook/owner" in run(capture, "config", "check", file).out
+    file.write_text("config: [ownerRules]\n")
+    assert refused(run(capture, "config", "check", file), 2) == (
+        f"{file}: config: write a mapping, with keys such as ownerRules: and pullSecret:"
+    )
     file.write_text("config: {ownerRules: [{from: label, kee: x}]}\n")
     assert refused(run(capture, "config", "check", file), 2) == (
         f"{file}: config.ownerRules[0].kee: no such key; did you mean key?"
@@ -369,6 +375,10 @@ def test_standard_input_is_checked(capture: pytest.CaptureFixture[str], monkeypa
         (["project-42-production"], ["owner 42 (rule 1)"]),
         (["project-42", "--label", "team=shop"], ["owner shop (rule 2)"]),
         (["kube-system", "--label", "team=x"], ["owner x (rule 2); never served"]),
+        (
+            ["other", "--label", "team=x", "--label", "pullsecret-webhook/inject=disabled"],
+            ["owner x (rule 2); opted out"],
+        ),
         (["other", "--label", "Team=shop"], ["no owner"]),
         (
             ["other", "--annotation", "team=x", "--label", "pullsecret-webhook/inject=false"],
@@ -397,7 +407,7 @@ def test_a_rule_that_cannot_be_tried(
     capture: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     (file := tmp_path / "values.yaml").write_text(SOURCES)
-    assert words in run(capture, "config", "check", file, *arguments).err
+    assert words in refused(run(capture, "config", "check", file, *arguments), 2)
 
 
 def test_all_values_as_json_are_a_configuration(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from webhook.cli.exitcodes import OK, UsageError
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import mistakes
+from webhook.core.names import DISABLED, INJECT
 from webhook.core.owner import deciding
 from webhook.core.shown import quoted
 
@@ -40,8 +41,8 @@ def check(file: Path, namespace: str | None, labels: Sequence[str], annotations:
     if output != "text":
         printed.document(found, output)
         return OK
-    click.echo(f"{file}: valid")
-    for line in (*_about(found), *_owner(found, namespace, _pairs(labels), _pairs(annotations))):
+    trial = [*_owner(found, namespace, _pairs(labels), _pairs(annotations))]
+    for line in (f"{file}: valid", *_about(found), *trial):
         click.echo(line)
     return OK
 
@@ -61,7 +62,8 @@ def _owner(config: Config, name: str | None, labels: dict[str, str], annotations
         return
     found = deciding(config.rules, name, labels, annotations)
     told = "no owner" if found is None else f"owner {quoted(found[1])} (rule {found[0] + 1})"
-    yield f"namespace {quoted(name)}: {told}{'; never served' if config.excluded(name) else ''}"
+    left_alone = "; never served" if config.excluded(name) else "; opted out" if labels.get(INJECT) == DISABLED else ""
+    yield f"namespace {quoted(name)}: {told}{left_alone}"
     for mistake in mistakes.of_namespace(config.rules, labels, annotations):
         yield f"namespace {quoted(name)}: {mistake}"
 

@@ -63,9 +63,12 @@ def parse(text: str, *, values: bool = False) -> Config:
         if isinstance(e, yaml.MarkedYAMLError) and e.problem_mark is not None:
             raise ConfigError(f"line {e.problem_mark.line + 1}: {e.problem or 'not YAML'}") from None
         raise ConfigError("not YAML") from None
-    if values and isinstance(raw, dict) and isinstance(raw.get(VALUES_KEY), dict):
+    if values and isinstance(raw, dict) and VALUES_KEY in raw:
+        found = raw[VALUES_KEY]
+        if not isinstance(found, dict | None):
+            raise ConfigError(f"{VALUES_KEY}: write a mapping, with keys such as ownerRules: and pullSecret:")
         try:
-            return convert(raw[VALUES_KEY])
+            return convert(found or {})
         except ConfigError as e:
             raise ConfigError(f"{VALUES_KEY}.{e}") from None
     return Config() if raw is None else convert(raw)
