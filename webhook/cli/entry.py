@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from webhook.cli import printed
 from webhook.cli.adopt import adopt
 from webhook.cli.completion import completion
 from webhook.cli.config import config
@@ -23,10 +24,7 @@ from webhook.cli.trial import trial
 from webhook.cli.uninstall import uninstall
 from webhook.config.reading import ConfigError
 from webhook.core.errors import PullsecretError
-from webhook.core.shown import shown
 
-MAX_ERROR_CHARS = 2000
-"""Characters. An error about a file or from the API server may quote text of any length."""
 PACKAGE = "pullsecret-webhook"
 
 
@@ -68,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except click.Abort:
         code = INTERRUPTED
     except PullsecretError as e:
-        click.echo(f"pullsecret: {shown(str(e), MAX_ERROR_CHARS)}", err=True)
+        printed.error(str(e))
         code = UNSEEN if isinstance(e, UnseenError) else USAGE if isinstance(e, ConfigError | UsageError) else FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -11,8 +11,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from webhook.cli import printed
 from webhook.cli.exitcodes import UnseenError
-from webhook.core.shown import shown
 
 PAUSE_SECONDS = 5.0
 """The shortest pause."""
@@ -33,7 +33,7 @@ def watched(look: Callable[[], R], show: Callable[[R], str], output: str) -> NoR
                 raise
             if str(e) != trouble:
                 trouble = str(e)
-                click.echo(f"pullsecret: {shown(trouble, 2000)}; looking again", err=True)
+                printed.error(f"{trouble}; looking again")
         else:
             trouble = ""
             if text != before:

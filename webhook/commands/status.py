@@ -19,7 +19,7 @@ from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import PullsecretError
 from webhook.core.pullsecret import Namespace, Planner
-from webhook.core.shown import MAX_NAMED, counted, cut, few, quoted, some
+from webhook.core.shown import MAX_NAMED, counted, cut, few, needs_attention, quoted, some
 from webhook.kube.cluster import AccountObject, Forbidden
 from webhook.kube.listing import listed
 from webhook.kube.recent_events import recent_warnings
@@ -191,7 +191,7 @@ def summary(lines: Sequence[Line]) -> str:
     return (
         f"{counted(served, 'namespace')}: {states['right']} right, {states['none']} without a known credential, "
         f"{withdrawn}{refused}{states['wrong']} wrong; {failing}"
-        f"{counted(without, 'pod')} without the reference; {attention:,} need{'s' if attention == 1 else ''} attention"
+        f"{counted(without, 'pod')} without the reference; {needs_attention(attention)}"
     )
 
 

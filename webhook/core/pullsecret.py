@@ -169,7 +169,9 @@ class Plan:
     def notices(self, owner: str) -> Iterator[Notice]:
         """About the objects that the credentials come from."""
         for origin, ones in _by_origin(self.left_out):
-            yield _notice(origin, TOO_MANY_FOR_ONE, f"{some([one.registry for one in ones])} {TOO_MANY}", owner)
+            yield _notice(
+                origin, TOO_MANY_FOR_ONE, f"{some([one.registry for one in ones])} is left out; {HOLDS}", owner
+            )
         for origin, ones in _by_origin(self.unmatched):
             whys = [f"{quoted(one.registry)} matches hardly any image: {why_unmatched(one.registry)}" for one in ones]
             yield _notice(origin, UNMATCHED, "; ".join(few(whys)), owner)
@@ -234,7 +236,7 @@ UNUSED = frozenset({TOO_MANY_FOR_ONE, UNMATCHED})
 """Reasons of notices about a credential that hardly any pod can use, whatever happens."""
 MAX_REFUSALS = 5
 """Refused credentials that a tenant is told about."""
-TOO_MANY = f"is left out; a pull secret holds {MAX_SAME_KEY} for one registry, and the owner has others"
+HOLDS = f"a pull secret holds {MAX_SAME_KEY} for one registry, and the owner has others"
 UNAVAILABLE = "the source of credentials is unavailable"
 FOREIGN = "a Secret of this name is not managed by pullsecret-webhook"
 

@@ -74,6 +74,10 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def needs_attention(number: int) -> str:
+    return f"{number:,} need{'s' if number == 1 else ''} attention"
+
+
 def command(pattern: str, *words: str) -> str:
     """A command to copy into a shell. Empty if a word would need quotes there."""
     return pattern.format(*words) if all(_WORD.fullmatch(word) for word in words) else ""

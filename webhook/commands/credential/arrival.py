@@ -12,12 +12,11 @@ from webhook.commands.credential.voice import Voice
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import PullsecretError
 from webhook.core.names import is_ours
-from webhook.core.registry import MAX_SAME_KEY
-from webhook.core.shown import some
+from webhook.core.pullsecret import HOLDS
+from webhook.core.shown import counted, some
 
 WAIT_SECONDS, LOOK_SECONDS = 20.0, 0.5
 """Seconds for all pull secrets to be right, and between two looks. The webhook needs one or two."""
-TOO_MANY = f"a pull secret holds {MAX_SAME_KEY} for one registry, and the owner has others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def expected(view: ClusterView, after: Holdings, credential: Credential, names: 
         return Expected(note=f"it is limited to {limits}, and no namespace of the owner is called so")
     where = {name: credential for name in fit if _has(after.used(name, now), credential)}
     if left := [name for name in fit if name not in where]:
-        why = "the registry has refused it twice" if after.refuses(credential) else TOO_MANY
+        why = "the registry has refused it twice" if after.refuses(credential) else HOLDS
         return Expected(where, f"in {some(left)} it is not used: {why}", blocked=True)
     return Expected(where)
 
@@ -63,8 +62,7 @@ class Arrival:
     problem: str = ""
 
     def __str__(self) -> str:
-        spaces = "namespace" if self.of == 1 else "namespaces"
-        told = f"the pull secret has it in {self.there} of {self.of} {spaces}"
+        told = f"the pull secret has it in {self.there} of {counted(self.of, 'namespace')}"
         return f"{told}; {self.problem}" if self.problem else told
 
 

@@ -11,7 +11,7 @@ from webhook.commands.verdict import REFUSES, Answer, Entry
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.credential import Credential, Credentials
 from webhook.core.pullsecret import SOON, Namespace, refused_at
-from webhook.core.shown import quoted, some
+from webhook.core.shown import counted, needs_attention, quoted, some
 from webhook.sources.secret import SourceSecret
 
 MAX_CELL_CHARS = 48
@@ -204,6 +204,5 @@ def _why(check: Answer | None) -> str:
 
 def _summary(rows: Sequence[Row]) -> str:
     number, owners = sum(bool(row.registry) for row in rows), len({row.owner for row in rows if row.registry})
-    attention = sum(row.needs_a_human for row in rows)
-    credentials, of = "credential" if number == 1 else "credentials", "owner" if owners == 1 else "owners"
-    return f"{number} {credentials} of {owners} {of}; {attention} need attention"
+    told = f"{counted(number, 'credential')} of {counted(owners, 'owner')}"
+    return f"{told}; {needs_attention(sum(row.needs_a_human for row in rows))}"

@@ -88,7 +88,7 @@ def test_what_the_registry_said_is_shown() -> None:
     assert (unknown.used_in, unknown.preferred, unknown.problem) == (2, "yes", "")
     shown = text(Table([refused, unknown]))
     assert "it is not known whether it works: it cannot be reached" in shown
-    assert "2 credentials of 1 owner; 1 need attention" in shown
+    assert "2 credentials of 1 owner; 1 needs attention" in shown
 
 
 def test_a_broken_secret_holds_all_up() -> None:
