@@ -46,7 +46,7 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 TOGETHER_SECONDS, FEW_REFUSED = 600.0, 5
 """Refusals of one registry within this time count together, if there are more than this number."""
 MAX_REGISTRIES = 1024
-"""Registries of which is remembered what they said lately."""
+"""Registries of which is remembered what they said lately, and pauses that may be over."""
 MAX_BACKOFF_SECONDS = 60.0
 SAVES = 5
 """Attempts to save a round's results while others write."""
@@ -324,8 +324,9 @@ class Checker:
             rest = digests[number + 1 :]
             failures = failures + 1 if said.why in _NO_ANSWER else 0
             if said.why == Why.BUSY or failures == FAILURES:
-                self._paused[host] = loop.time() + min(max(said.retry_after, AGAIN_SECONDS), MAX_RETRY_AFTER_SECONDS)
-                self._put_off(rest, self._paused[host])
+                end = loop.time() + min(max(said.retry_after, AGAIN_SECONDS), MAX_RETRY_AFTER_SECONDS)
+                self._pause(host, end)
+                self._put_off(rest, end)
                 return
             if said.of_all:
                 for other in rest:
@@ -333,6 +334,12 @@ class Checker:
                 return
             if rest:
                 await asyncio.sleep(jittered(GAP_SECONDS))
+
+    def _pause(self, host: str, until: float) -> None:
+        if len(self._paused) >= MAX_REGISTRIES:  # of one that is not asked any more, the pause may be over long since
+            now = asyncio.get_running_loop().time()
+            self._paused = {one: end for one, end in self._paused.items() if end > now}
+        self._paused[host] = until
 
     def _put_off(self, digests: Iterable[bytes], until: float) -> None:
         for digest in digests:
