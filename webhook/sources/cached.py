@@ -222,7 +222,8 @@ class Cached:
             problems = "; ".join(answer.problems)
             self._trouble(owner)
             self._report("SourceAnswerBroken", f"source {self._name}: owner {owner}: {problems}", owner)
-        elif self._troubled.pop(owner, self) is None:
+        elif owner in self._troubled:
+            del self._troubled[owner]
             self._report("SourceAnswers", f"source {self._name}: it answers again for owner {owner}", owner)
         if (before is not None and not same) or dropped not in {None, hash(credentials)}:
             self._changed(owner)  # the owner's other namespaces need it too
