@@ -179,7 +179,8 @@ class Plan:
             message = f"{some([one.registry for one in ones])} has expired; renew it"
             yield _notice(origin, EXPIRED, message, owner)
         for origin, ones in _by_origin(self.refused):
-            yield _notice(origin, REFUSED, "; ".join(few([refusal_words(one) for one in ones])), owner)
+            whys = [refusal_words(one, " is refused by the registry") for one in ones]
+            yield _notice(origin, REFUSED, "; ".join(few(whys)), owner)
 
     def refusals(self, owner: str, namespace: str, secret: str) -> Iterator[Notice]:
         """For the tenant, about the pull secret."""
@@ -188,14 +189,14 @@ class Plan:
             yield Notice(REFUSED, message, namespace, "Secret", secret)
 
 
-def refusal_words(c: Credential) -> str:
-    """Its registry, why it is refused, and what follows."""
+def refusal_words(c: Credential, verb: str = "") -> str:
+    """Its registry, why it is refused, and what follows. `verb`: says that it is refused, if nothing before does."""
     if c.refusal is None:
         return quoted(c.registry)
-    return "; ".join(filter(None, (refused_at(c.registry, c.refusal), hint(c.registry, c.password))))
+    return "; ".join(filter(None, (refused_at(c.registry, c.refusal, verb), hint(c.registry, c.password))))
 
 
-def refused_at(registry: str, refusal: Refusal) -> str:
+def refused_at(registry: str, refusal: Refusal, verb: str = "") -> str:
     """The same without what the password looks like."""
     if refusal.held:
         then = "it stays in the pull secret, because the registry refuses many others too"
@@ -205,7 +206,7 @@ def refused_at(registry: str, refusal: Refusal) -> str:
         then = "it is left out of the pull secret until it changes; write a new one at its source"
     else:
         then = "the registry is asked again in half a minute"
-    return f"{quoted(registry)} ({refusal.why}); {then}"
+    return f"{quoted(registry)}{verb} ({refusal.why}); {then}"
 
 
 def _by_origin(credentials: Sequence[Credential]) -> Iterator[tuple[Origin, list[Credential]]]:

@@ -848,7 +848,7 @@ def refused_event(at: datetime) -> Object:
 
 
 LEFT_OUT = (
-    f'{OWN} says: "source sql: the credential of owner alice for ghcr.io (HTTP 401); '
+    f'{OWN} says: "source sql: the credential of owner alice for ghcr.io is refused by the registry (HTTP 401); '
     "it is left out of the pull secret until it changes; write a new one at its source"
 )
 
