@@ -216,7 +216,7 @@ def _unknown_text(line: Line, left: Counter[Unknown]) -> Sequence[str]:
     for registry, why in _unknown(line):
         if number := left.pop((registry, why), 0):
             more = f" (the same in {number - 1:,} more namespaces)" if number > 1 else ""
-            texts.append(f"it is not known whether the credential for {quoted(registry)} works: {why}{more}")
+            texts.append(f"the registry {quoted(registry)} does not say whether the credential works: {why}{more}")
     return few(texts)
 
 

@@ -816,12 +816,12 @@ def test_that_a_registry_cannot_be_asked_is_told_once_for_all_namespaces() -> No
     lines = text(found).splitlines()
     assert lines[2:4] == [
         (
-            "  it is not known whether the credential for ghcr.io works: it cannot be reached "
+            "  the registry ghcr.io does not say whether the credential works: it cannot be reached "
             "(the same in 2 more namespaces)"
         ),
         (
-            "  it is not known whether the credential for quay.io works: it has a private address, and is not named "
-            "in the configuration's registries (the same in 2 more namespaces)"
+            "  the registry quay.io does not say whether the credential works: it has a private address, and is not "
+            "named in the configuration's registries (the same in 2 more namespaces)"
         ),
     ]
     assert len(lines) == 1 + 3 + 2 + 1

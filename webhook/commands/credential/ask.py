@@ -28,7 +28,7 @@ CLOSING_SECONDS = 0.25
 _SAID: dict[Result, str] = {
     "works": "works",
     "refused": "the registry refuses it",
-    "unknown": "it is not known whether it works",
+    "unknown": "the registry does not say whether it works",
     "broken": "is broken",
 }
 

@@ -199,7 +199,11 @@ def text(table: Table) -> str:
 
 
 def _why(check: Answer | None) -> str:
-    return f"it is not known whether it works: {check.why}" if check is not None and check.result == "unknown" else ""
+    return (
+        f"the registry does not say whether it works: {check.why}"
+        if check is not None and check.result == "unknown"
+        else ""
+    )
 
 
 def _summary(rows: Sequence[Row]) -> str:

@@ -87,7 +87,7 @@ def test_what_the_registry_said_is_shown() -> None:
     assert "the registry refuses the credential for ghcr.io (HTTP 401); it is left out" in refused.problem
     assert (unknown.used_in, unknown.preferred, unknown.problem) == (2, "yes", "")
     shown = text(Table([refused, unknown]))
-    assert "it is not known whether it works: it cannot be reached" in shown
+    assert "the registry does not say whether it works: it cannot be reached" in shown
     assert "2 credentials of 1 owner; 1 needs attention" in shown
 
 
