@@ -351,9 +351,7 @@ def test_the_webhook_itself_comes_first(cluster: ControlPlane, webhook: Webhook)
         if cluster.api.get("ConfigMap", "pullsecret-webhook", NAMESPACE):
             cluster.api.delete("ConfigMap", "pullsecret-webhook", NAMESPACE)
         deployed.register(cluster, webhook.port)
-    why = (
-        "the webhook: the MutatingWebhookConfiguration pullsecret-webhook is missing, so no new pod gets the reference"
-    )
+    why = "the webhook: the MutatingWebhookConfiguration pullsecret-webhook is missing, so new pods get no reference"
     assert (gone.code, gone.out.startswith(why)) == (1, True)
     assert without_configuration.code == 2
     assert (found.code, found.out.startswith(why)) == (1, True)

@@ -24,6 +24,8 @@ SOON = timedelta(days=3)
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _KIND = "MutatingWebhookConfiguration"
 _PREFIX = WRITE_POLICY.removesuffix("writes")
+_NONE = "new pods get no reference, except from the safety net"
+_UPGRADE = "upgrade the release to have it again"
 _ABSENT = {"policies": "there is no policy of the chart", "rights": "there is no service account of the chart's name"}
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 T = TypeVar("T")
@@ -84,7 +86,7 @@ async def findings(view: ClusterView, now: datetime) -> list[Finding]:
         found += _registration(registration, name, view, now)
     except ClusterError as e:
         if e.status == 404:
-            why = f"the {_KIND} {name} is missing, so no new pod gets the reference; install it again"
+            why = f"the {_KIND} {name} is missing, so {_NONE}; {_UPGRADE}"
             found.append(Finding("registration", "wrong", why))
         else:
             found.append(Finding("registration", "unknown", f"the {_KIND} {name} cannot be read ({e})"))
@@ -100,7 +102,7 @@ async def findings(view: ClusterView, now: datetime) -> list[Finding]:
 def _registration(registration: Registration, name: str, view: ClusterView, now: datetime) -> list[Finding]:
     hooks = [one for one in registration.webhooks or () if one.name == view.config.tls.webhook]
     if not hooks:
-        why = f"the {_KIND} {name} has no entry {view.config.tls.webhook}; install it again"
+        why = f"the {_KIND} {name} has no entry {view.config.tls.webhook}, so {_NONE}; {_UPGRADE}"
         return [Finding("registration", "wrong", why)]
     found = [Finding("registration", "right")]
     bundle = hooks[0].client_config.ca_bundle or ""
@@ -143,9 +145,7 @@ async def _replicas(view: ClusterView) -> Sequence[str]:
     if ready:
         return ()
     look = f"kubectl get pods -n {namespace}"
-    return (
-        f"no replica behind the Service {service} in {namespace} is ready, so new pods get no reference; see {look}",
-    )
+    return (f"no replica behind the Service {service} in {namespace} is ready, so {_NONE}; see {look}",)
 
 
 async def _policies(view: ClusterView) -> Sequence[str] | None:
@@ -159,10 +159,10 @@ async def _policies(view: ClusterView) -> Sequence[str] | None:
         if "Deny" in (one.spec.validation_actions or ()):
             denying.add(name)
         if name.startswith(_PREFIX) and name not in policies:
-            wrong.append(f"the ValidatingAdmissionPolicy {name} is missing; install it again")
+            wrong.append(f"the ValidatingAdmissionPolicy {name} is missing; {_UPGRADE}")
     ours = sorted(name for name in policies if name.startswith(_PREFIX))
     wrong += [
-        f"the ValidatingAdmissionPolicy {name} has no binding that denies, so it is not in force"
+        f"the ValidatingAdmissionPolicy {name} has no binding that denies, so it is not in force; {_UPGRADE}"
         for name in ours
         if name not in denying
     ]

@@ -92,7 +92,7 @@ def test_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("changes", "part", "why"),
     [
-        ({"mutatingwebhookconfigurations": 404}, "registration", "is missing, so no new pod gets the reference"),
+        ({"mutatingwebhookconfigurations": 404}, "registration", "is missing, so new pods get no reference, except"),
         ({"mutatingwebhookconfigurations": registration(name="other")}, "registration", f"has no entry {ENTRY}"),
         ({"mutatingwebhookconfigurations": {"webhooks": None}}, "registration", "has no entry"),
         ({"mutatingwebhookconfigurations": registration("")}, "caBundle", "is empty"),
