@@ -326,7 +326,7 @@ def _with_pods(line: Line, pods: Pods, about: About, known: Credentials | None) 
 
 def unserved(namespace: Namespace, why: str, pods: Pods, secret: str) -> Line:
     """One that has no owner, or is opted out or excluded."""
-    about = About(secret, namespace.owner or "", why, unparsable=pods.unparsable)
+    about = About(secret, namespace.owner or "", why or namespace.mistakes, unparsable=pods.unparsable)
     line = Line(namespace.name, namespace.owner, "unserved", problem=namespace.mistakes, note=why)
     return replace(line, pods_failing=tuple(failing(one, about) for one in pods.stuck))
 

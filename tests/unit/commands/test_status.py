@@ -559,10 +559,13 @@ def test_what_has_no_effect_in_a_namespace_is_told() -> None:
         }
 
     spaces = [TEAM, labelled("typo", onwer="alice"), labelled("out", owner="alice", inject="no"), labelled("free")]
-    found = {line.namespace: line for line in report(Lists(namespaces=spaces)).lines}
+    pod = stuck("p", "ghcr.io/alice/app", "no basic auth credentials")
+    pod["metadata"]["namespace"] = "typo"
+    found = {line.namespace: line for line in report(Lists(namespaces=spaces, pods=[pod])).lines}
     assert found.keys() == {"team", "typo", "out"}
     assert (found["typo"].state, found["typo"].needs_a_human) == ("unserved", True)
     assert "did you mean pullsecret-webhook/owner?" in found["typo"].problem
+    assert [one.why for one in found["typo"].pods_failing] == [found["typo"].problem]
     assert "write disabled to opt out" in found["out"].note
 
 
