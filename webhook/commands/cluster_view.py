@@ -53,6 +53,9 @@ _REGISTRATION_PATH = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconf
 _WHAT = f"the MutatingWebhookConfiguration {REGISTRATION}"
 _CONFIG_PATH = "/api/v1/namespaces/{}/configmaps/{}"
 USE_FLAG = "name the configuration file with --config FILE"
+NO_OWNER = "the namespace has no owner"
+EXCLUDED = "the namespace is never served: it is the cluster's or the webhook's own, or in excludedNamespaces"
+OPTED_OUT = f"the namespace's label {INJECT}: {DISABLED} opts it out"
 T = TypeVar("T")
 SourceSecrets = Mapping[str, Mapping[str, SourceSecret]]
 """By owner and name."""
@@ -231,10 +234,10 @@ class ClusterView:
 
     def why_unserved(self, namespace: Namespace) -> str:
         if namespace.owner is None:
-            return "the namespace has no owner"
+            return NO_OWNER
         if self.config.excluded(namespace.name):
-            return "the namespace is never served: it is the cluster's or the webhook's own, or in excludedNamespaces"
-        return f"the namespace's label {INJECT}: {DISABLED} opts it out"
+            return EXCLUDED
+        return OPTED_OUT
 
     async def served(self) -> tuple[dict[str, Namespace], list[Namespace], dict[str, str]]:
         """All namespaces that the webhook serves, by name, without those that are being deleted; those without an

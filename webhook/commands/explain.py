@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from webhook.commands import status
-from webhook.commands.cluster_view import ClusterView
+from webhook.commands.cluster_view import EXCLUDED, NO_OWNER, OPTED_OUT, ClusterView
 from webhook.commands.pods import Pod
 from webhook.commands.pullcause import Cause, FailingPod
-from webhook.commands.verdict import Line
+from webhook.commands.verdict import RUNNING, Line
 from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, of_kubelet, parse, parse_dockercfg
 from webhook.core.errors import PullsecretError
 from webhook.core.names import DISABLED, DOCKERCFG_KEY, DOCKERCFG_TYPE, DOCKERCONFIG_KEY, INJECT, MIRROR, NAMESPACES
@@ -25,6 +25,7 @@ MAX_SECRETS = 20
 """Pull secrets of a pod that are read."""
 MAX_SAID = 500
 """Characters of the kubelet's words."""
+_OF_SECRET = frozenset[Cause]({"no-secret", "refused", "no-entry"})
 _POD, _SECRET = msgspec.json.Decoder(Pod), msgspec.json.Decoder(SecretObject)
 
 
@@ -82,11 +83,16 @@ class Explained:
     def next_step(self) -> str:
         failing = [one for image in self.images for one in image.failing] if self.pod else [*self.line.pods_failing]
         lacks = self.pod in (*self.line.pods_without, *self.line.pods_barred)
-        if self.webhook and (lacks or not failing or failing[0].cause == "no-reference"):
+        waits = self.line.problem.endswith(RUNNING) and bool(failing) and failing[0].cause in _OF_SECRET
+        if self.webhook and (lacks or waits or not failing or failing[0].cause == "no-reference"):
             return self.webhook[0]  # a pod that is created again before that is mended lacks the reference again
         if failing:
             return self._after(failing[0])
-        return self._again(self.pod or "") if lacks else self.line.problem or "nothing to do"
+        return self._again(self.pod or "") if lacks else self._mended or "nothing to do"
+
+    @property
+    def _mended(self) -> str:
+        return BACK if self.line.state == "withdrawn" else self.line.problem
 
     def _again(self, pod: str) -> str:
         if pod in self.line.pods_barred:
@@ -97,24 +103,38 @@ class Explained:
     def _after(self, one: FailingPod) -> str:
         if one.cause == "no-reference":
             return self._again(one.pod)
+        if one.cause == "not-served":
+            mistake = self.line.owner is None and self.line.problem
+            first = f"correct the namespace ({self.line.problem})" if mistake else SERVED[self.unserved]
+            return f"{first}, then create the pod again"
         if one.cause == "no-secret":
-            return one.why
-        if one.cause == "refused" and self.line.state == "wrong" and self.line.problem:
+            return self._mended or one.why
+        stays = one.cause == "refused" or (one.cause == "no-entry" and not self.line.registries)
+        if stays and self.line.state == "wrong" and self.line.problem:
             return self.line.problem  # such as a Secret that is not the webhook's, which no new credential reaches
         words = NEXT[one.cause]
         return words.format(host=quoted(repository(one.image).partition("/")[0]), node=quoted(self.node or "its node"))
 
 
 _NODE = "mend it on {node}: the kubelet pulls with the node's resolver, routes and certificates, not with those of pods"
+BACK = (
+    "give the owner a credential again; if nobody took it away on purpose, look at the Events about its source, such "
+    "as SourceSecretRemoved in the webhook's namespace"
+)
+SERVED = {
+    NO_OWNER: "give the namespace an owner",
+    OPTED_OUT: f"remove the label {INJECT} from the namespace",
+    EXCLUDED: "move the pod to another namespace, or take this one out of excludedNamespaces",
+}
+"""What makes the webhook serve a namespace."""
 NEXT: dict[Cause, str] = {
     "unreadable-secret": "repair or remove that Secret; the kubelet then tries again by itself",
     "invalid-name": "correct the name of the image",
-    "address": _NODE,
+    "address": f"correct the name of the image if {{host}} is no registry; if it is one, {_NODE}",
     "certificate": _NODE,
     "connection": _NODE,
     "rate-limit": "wait, or give the owner a credential for {host}: registries allow more to those who log in",
     "registry-fails": "wait, or ask those who run {host}",
-    "not-served": f"give the namespace an owner, or end what leaves it out ({INJECT}, excludedNamespaces)",
     "opted-out": f"remove the label {INJECT} from the pod's template, then create the pod again",
     "unknown-owner": "correct the owner of the namespace, or give this owner a source Secret",
     "limited": f"add the namespace to the annotation {NAMESPACES} of the source Secret, or give the owner another one",

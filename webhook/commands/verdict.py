@@ -32,6 +32,7 @@ from webhook.kube.recent_events import RecentWarnings, WarningEvent
 
 State = Literal["right", "none", "withdrawn", "refused", "wrong", "unserved", "unknown"]
 REFUSES = "the registry refuses the credential for"
+RUNNING = "is the webhook running?"
 SPREAD = timedelta(seconds=15)
 """An Event about an owner's credentials is from the first of the owner's namespaces that has been supplied; the pull
 secrets of the others are written up to this time later.
@@ -261,7 +262,7 @@ class Judge:
             return f"there is no Secret, and {broken}"
         written = known.accepted
         if written.unexpired(self.now).items:
-            return f"the Secret is missing; {warning or 'is the webhook running?'}"
+            return f"the Secret is missing; {warning or RUNNING}"
         if written.items:
             return f"there is no Secret: the credential of {quoted(owner)} has expired; renew it"
         if warning is None and not self.asked:
@@ -301,7 +302,7 @@ class Judge:
                 f"{quoted(owner)} has no credential any more: the Secret is deleted within seconds, or kept for a day "
                 "if many owners have none"
             )
-        return f"the Secret differs from the source Secrets of {quoted(owner)}; is the webhook running?"
+        return f"the Secret differs from the source Secrets of {quoted(owner)}; {RUNNING}"
 
 
 def _why_none(namespace: Namespace, outlook: Outlook) -> str:

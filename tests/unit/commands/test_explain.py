@@ -101,6 +101,10 @@ def test_why_a_pod_has_no_reference(the_pod: Object, labels: Object, why: str) -
 def test_the_next_step_follows_from_the_cause() -> None:
     for said, step in (
         ("x509: certificate is valid for *.github.io, not ghcr.io", "mend it on n1"),
+        (
+            "dial tcp: lookup ghcr.io: no such host",
+            "correct the name of the image if ghcr.io is no registry; if it is one,",
+        ),
         ("no basic auth credentials", "correct the owner of the namespace, or give this owner a source Secret"),
     ):
         found = explained(pod("ghcr-secret", said=said))
@@ -119,4 +123,42 @@ def test_a_pod_is_not_created_again_before_the_webhook_is_well() -> None:
 
 
 def test_every_cause_has_a_next_step() -> None:
-    assert {*explain.NEXT} | {"no-reference", "no-secret"} == {*get_args(Cause)}
+    assert {*explain.NEXT} | {"no-reference", "no-secret", "not-served"} == {*get_args(Cause)}
+
+
+MISTAKE = "the label pullsecret-webhook/Owner means nothing; did you mean pullsecret-webhook/owner?"
+OPTED_OUT = {"pullsecret-webhook/inject": "disabled"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "step"),
+    [
+        ({}, "give the namespace an owner, then create the pod again"),
+        (OWNED | OPTED_OUT, "remove the label pullsecret-webhook/inject from the namespace, then create the pod again"),
+        (
+            {"pullsecret-webhook/Owner": "alice"},
+            f"correct the namespace ({MISTAKE}), then create the pod again",
+        ),
+    ],
+)
+def test_the_next_step_where_the_namespace_is_not_served(labels: Object, step: str) -> None:
+    assert explained(pod(said="no basic auth credentials"), labels=labels).next_step == step
+
+
+def test_a_secret_that_is_not_ours_and_has_no_entry_is_not_mended_by_a_credential() -> None:
+    found = explained(pod("ghcr-secret", said="no basic auth credentials"), made("ghcr-secret", type="Opaque"))
+    assert [one.cause for one in found.line.pods_failing] == ["no-entry"]
+    assert found.next_step == "the Secret is not the webhook's; see pullsecret adopt -n team --dry-run"
+
+
+def test_a_secret_that_the_webhook_cannot_write_waits_for_the_webhook() -> None:
+    found = explained(pod("ghcr-secret", said="no basic auth credentials"))
+    line = replace(found.line, state="wrong", problem="the Secret is missing; is the webhook running?")
+    (failing,) = line.pods_failing
+    line = replace(line, pods_failing=(replace(failing, cause="no-secret", why=line.problem),))
+    images = tuple(replace(one, failing=line.pods_failing) for one in found.images)
+    waits = replace(found, line=line, images=images)
+    assert waits.next_step.startswith("the caBundle")
+    assert replace(waits, webhook=()).next_step == line.problem
+    gone = replace(waits, line=replace(line, state="withdrawn", problem="there is no Secret; an Event says so"))
+    assert gone.next_step.startswith("give the owner a credential again;")
