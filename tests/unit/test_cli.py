@@ -145,7 +145,7 @@ def test_a_call_that_is_none_says_how_to_call(capture: pytest.CaptureFixture[str
     [
         (["statu"], "No such command 'statu'. Did you mean 'status'?"),
         (["status", "--problem"], "No such option '--problem'. Did you mean '--problems'?"),
-        (["explain", "pods", "x"], "No such command 'pods'. Did you mean 'pod'?"),
+        (["explain", "podd", "x"], "No such command 'podd'. Did you mean 'pod'?"),
     ],
 )
 def test_what_was_meant_is_guessed(capture: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
@@ -577,7 +577,16 @@ def merged(folder: Path) -> str:
     ],
 )
 @pytest.mark.parametrize(
-    "verb", [["status"], ["explain", "pod", "a"], ["adopt", "-A"], ["try", "-n", "a"]], ids=" ".join
+    "verb",
+    [
+        ["status"],
+        ["explain", "pod", "a"],
+        ["explain", "po/a"],
+        ["explain", "ns/a"],
+        ["adopt", "-A"],
+        ["try", "-n", "a"],
+    ],
+    ids=" ".join,
 )
 def test_an_api_server_that_is_not_there(
     capture: pytest.CaptureFixture[str],
