@@ -457,7 +457,7 @@ def test_no_more_rows_are_fetched_than_an_owner_may_have(database: Database) -> 
         for _ in range(2):
             with pytest.raises(SourceUnavailable, match=f"more than {MAX_CREDENTIALS} rows"):
                 await remote.ask("7", None)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8  # of the ten in which the whole would not be there
 
     database.tried(asked, query=endless.format(100_000_000), timeout=10.0)
     assert len(database.ask("7", query=endless.format(MAX_CREDENTIALS))) == MAX_CREDENTIALS
