@@ -40,8 +40,6 @@ class Said(StrEnum):
     NOTHING = "nothing"
 
 
-ABOUT_CREDENTIALS = frozenset({Said.UNSENT, Said.UNAUTHORIZED, Said.FORBIDDEN, Said.NOT_FOUND, Said.NOTHING})
-"""Where it matters which credentials the kubelet had. `NOTHING`: of older kubelets a back-off has no text."""
 _WORD = r"(?<![\w/.-])"  # not in the name of an image
 _PATTERNS = [
     (Said.ADDRESS, r"dial tcp: lookup |\blookup \S+( on \S+)?: |no such host|proxyconnect tcp"),
