@@ -462,6 +462,12 @@ def test_wrong_flags(capture: pytest.CaptureFixture[str], flags: list[str], word
     assert refused(run(capture, "serve", *flags), 2).startswith(f"the configuration with these flags: {words}")
 
 
+def for_cluster(cluster: str) -> str:
+    """A kubeconfig."""
+    contexts = "contexts: [{name: x, context: {cluster: x, user: x}}], users: [{name: x, user: {}}]"
+    return f"{{current-context: x, {contexts}, clusters: [{{name: x, cluster: {cluster}}}]}}"
+
+
 def ports() -> list[str]:
     return ["--address", "127.0.0.1", "--port", str(free_port()), "--metrics-port", str(free_port())]
 
@@ -474,6 +480,11 @@ def ports() -> list[str]:
         ("a: [", "is not usable; try it with kubectl"),
         ("- a list", "is not usable; try it with kubectl"),
         (f"{{users: [{{name: x, user: {{token: {planted.token()}}}}}]}}", "is not usable; try it with kubectl"),
+        (for_cluster("{server: [a]}"), "is not usable; try it with kubectl"),
+        (
+            for_cluster("{server: 'https://127.0.0.1', certificate-authority-data: eA==}"),
+            ": a certificate or a key cannot be read",
+        ),
     ],
 )
 def test_a_wrong_kubeconfig(capture: pytest.CaptureFixture[str], tmp_path: Path, text: str | None, words: str) -> None:
@@ -609,6 +620,14 @@ def test_a_context_that_is_not_in_the_kubeconfig(
     monkeypatch.setenv("KUBECONFIG", files := merged(tmp_path))
     line = refused(run(capture, "status", "--context", "nope"), 3)
     assert line == f"the kubeconfig {files} has no context nope; `kubectl config get-contexts` lists them"
+
+
+def test_a_home_that_cannot_be_looked_into(
+    capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", f"/{'x' * 300}")  # no such name is possible: an OSError for root too
+    assert "not in a pod" in refused(run(capture, "status"), 3)
 
 
 def test_no_kubeconfig_of_the_list_is_there(

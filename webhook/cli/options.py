@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -72,8 +73,12 @@ def access(command: F) -> F:
 
 def _kubeconfig() -> str | None:
     """As kubectl: None, a pod's own account, only where there is no file."""
-    own = Path.home() / ".kube" / "config"
-    return os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
+    if named := os.environ.get("KUBECONFIG"):
+        return named
+    with suppress(OSError, RuntimeError):  # a home that may not be looked into, or none
+        own = Path.home() / ".kube" / "config"
+        return str(own) if own.exists() else None
+    return None
 
 
 def config_file(text: str) -> Callable[[F], F]:

@@ -7,6 +7,7 @@ models (+26 MiB of memory), and a call costs two to three times the CPU.
 import importlib.util
 import os
 import re
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -242,9 +243,10 @@ class Cluster:
                 _readable(kubeconfig)
                 loader = await config.load_kube_config(kubeconfig, context, client_configuration=settings)  # type: ignore[no-untyped-call]
                 namespace = (loader.current_context["context"] or {}).get("namespace") or namespace
-        except (config.ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as e:
+            made = client.ApiClient(settings)  # reads the certificates
+        except _NO_CONFIGURATION as e:
             raise ClusterError(0, _no_configuration(kubeconfig, context, e)) from None
-        async with client.ApiClient(settings) as api:
+        async with made as api:
             api.user_agent = "pullsecret-webhook"
             if as_user is not None:
                 api.default_headers["Impersonate-User"] = as_user
@@ -340,7 +342,14 @@ def _readable(kubeconfig: str) -> None:
         last.expanduser().read_bytes()
 
 
+_NO_CONFIGURATION = (config.ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
+"""What the client raises depends on where a kubeconfig has another shape than it should."""
+
+
 def _no_configuration(kubeconfig: str | None, context: str | None, error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):  # its text is OpenSSL's
+        where = "the service account" if kubeconfig is None else f"kubeconfig {kubeconfig}"
+        return f"{where}: a certificate or a key cannot be read"
     if kubeconfig is None:
         return "not in a pod (no service account is mounted); name a kubeconfig with --kubeconfig FILE"
     if isinstance(error, OSError):
