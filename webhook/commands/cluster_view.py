@@ -233,11 +233,9 @@ class ClusterView:
         return f"the {rule.place}{rule.key and f' {rule.key}'} (ownerRules[{found[0]}])"
 
     def why_unserved(self, namespace: Namespace) -> str:
-        if namespace.owner is None:
-            return NO_OWNER
         if self.config.excluded(namespace.name):
             return EXCLUDED
-        return OPTED_OUT
+        return NO_OWNER if namespace.owner is None else OPTED_OUT
 
     async def served(self) -> tuple[dict[str, Namespace], list[Namespace], dict[str, str]]:
         """All namespaces that the webhook serves, by name, without those that are being deleted; those without an

@@ -109,6 +109,8 @@ class Explained:
             return f"{first}, then create the pod again"
         if one.cause == "no-secret":
             return self._mended or one.why
+        if one.cause == "refused" and (self.unserved or self.reference is False):
+            return "write a new credential into the pull secrets that the pod has of its own"
         stays = one.cause == "refused" or (one.cause == "no-entry" and not self.line.registries)
         if stays and self.line.state == "wrong" and self.line.problem:
             return self.line.problem  # such as a Secret that is not the webhook's, which no new credential reaches
@@ -124,7 +126,7 @@ BACK = (
 SERVED = {
     NO_OWNER: "give the namespace an owner",
     OPTED_OUT: f"remove the label {INJECT} from the namespace",
-    EXCLUDED: "move the pod to another namespace, or take this one out of excludedNamespaces",
+    EXCLUDED: "take the namespace out of excludedNamespaces, or give the pod a pull secret of its own",
 }
 """What makes the webhook serve a namespace."""
 NEXT: dict[Cause, str] = {

@@ -102,11 +102,22 @@ def _why(one: Stuck, about: About) -> tuple[Cause, str]:
     if (elsewhere := _ELSEWHERE.get(one.what)) is not None:
         cause, words = elsewhere
         return cause, f"{words}: {quoted(end(one.said))}" if one.said else words
+    if (about.unserved or one.opted_out) and (own := _of_own(one, about)) is not None:
+        return own
     if about.unserved:
         return "not-served", about.unserved
     if one.opted_out:
         return "opted-out", f"its label {INJECT}: {DISABLED} opts it out"
     return _of_words(one, about) if about.blind else _of_secret(one, about)
+
+
+def _of_own(one: Stuck, about: About) -> tuple[Cause, str] | None:
+    """A pod that the webhook leaves alone may have pull secrets of its own. None: they are not what is wrong."""
+    own = [name for name in one.pull_secrets if name != about.secret]
+    if not own or one.what is Said.UNSENT or one.what not in _BLIND:
+        return None
+    cause, words = _BLIND[one.what]
+    return cause, f"{words}; the webhook leaves the pod alone, and its pull secrets are {some(own)}"
 
 
 def _of_words(one: Stuck, about: About) -> tuple[Cause, str]:

@@ -162,3 +162,30 @@ def test_a_secret_that_the_webhook_cannot_write_waits_for_the_webhook() -> None:
     assert replace(waits, webhook=()).next_step == line.problem
     gone = replace(waits, line=replace(line, state="withdrawn", problem="there is no Secret; an Event says so"))
     assert gone.next_step.startswith("give the owner a credential again;")
+
+
+@pytest.mark.parametrize("labels", [{}, OWNED | OPTED_OUT])
+@pytest.mark.parametrize(
+    ("said", "cause", "step"),
+    [
+        ("unexpected status from HEAD request to https://ghcr.io/v2/x: 401 Unauthorized", "refused", "write a new"),
+        ("ghcr.io/alice/app:1: not found", "not-found", "correct the name of the image or its tag"),
+        ("no basic auth credentials", "not-served", ""),
+    ],
+)
+def test_a_pod_that_is_left_alone_may_have_pull_secrets_of_its_own(
+    labels: Object, said: str, cause: Cause, step: str
+) -> None:
+    found = explained(pod("own", said=said), pull_secret("own", "ghcr.io"), labels=labels)
+    (failing,) = found.line.pods_failing
+    assert failing.cause == cause
+    assert failing.why.endswith("its pull secrets are own") == (cause != "not-served")
+    assert found.next_step.startswith(step)
+    alone = explained(pod(said=said), labels=labels)
+    assert [one.cause for one in alone.line.pods_failing] == ["not-served"]
+
+
+def test_that_a_namespace_is_excluded_matters_more_than_that_it_has_no_owner() -> None:
+    view = ClusterView(cast(Cluster, Answers(pod(), {})), reading.convert({"excludedNamespaces": ["team"]}))
+    found = asyncio.run(explain.namespace(view, "team", NOW))
+    assert found.unserved.endswith("or in excludedNamespaces")
