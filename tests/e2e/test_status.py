@@ -446,6 +446,8 @@ def test_a_tenant_sees_the_own_namespace(cluster: ControlPlane, webhook: Webhook
         assert ran.out.startswith("could not be read: ")
         above = ran.out.splitlines()[0]
         assert "source Secrets" in above
+        assert f"Events in {NAMESPACE}" in above
+        assert f"Events in {owner}" not in above
         assert "the webhook's registration, replicas, policies, rights" in above
         assert ("the configuration, so the default values count" in above) is not named
     assert re.search(rf"^{owner} +{owner} +right .* ghcr.io$", edits.out, re.MULTILINE)

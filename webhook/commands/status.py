@@ -98,7 +98,7 @@ async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report
             if one.metadata.namespace in spaces
         }
     sources = await view.may(SOURCE_SECRETS, view.source_secrets(), {})
-    warnings = await recent_warnings(view.cluster, config, namespace, now, lambda: view.cannot_read("Events"))
+    warnings = await recent_warnings(view.cluster, config, namespace, now, view.cannot_read)
     found = await _pods(view, namespace, {*spaces, *(of.name for of in mistaken)})
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn)

@@ -234,7 +234,7 @@ class Judge:
                 return Line(name, owner, "withdrawn" if withdrawn else "wrong", problem=problem)
             if refused:
                 return Line(name, owner, "refused", problem="there is no Secret")
-            note = "" if self.asked else self.why_unasked
+            note = "" if self.asked else str(self.warnings.to_tenant.get(name) or self.why_unasked)
             return Line(name, owner, "none", note=note)
         problem = self._wrong(namespace, seen) or self._other(namespace, seen, known, broken)
         warning = self.warnings.of_namespace.get(name)

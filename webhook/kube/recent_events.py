@@ -20,8 +20,9 @@ import msgspec
 from webhook.config.models import Config
 from webhook.core.names import MANAGER, OWNER, SOURCE
 from webhook.core.notice import OVER, Reason
-from webhook.core.pullsecret import REFUSED, UNUSED, WITHDRAWAL
+from webhook.core.pullsecret import EXPIRED, REFUSED, UNUSED, WITHDRAWAL
 from webhook.core.shown import quoted
+from webhook.core.standing import ELSEWHERE, NONE, UNKNOWN
 from webhook.kube.cluster import Cluster, Forbidden, Object
 from webhook.kube.events import LEFT_OUT, current_for
 from webhook.kube.listing import listed
@@ -31,6 +32,8 @@ GRACE = timedelta(minutes=10)
 SECOND = timedelta(seconds=1)
 NOT_SUPPLIED: frozenset[Reason] = frozenset({"SupplyFailed", "TugOfWar", "Unreadable", WITHDRAWAL})
 """Reasons of Events that say why a pull secret is not what it should be."""
+NO_SECRET: frozenset[Reason] = frozenset({NONE, ELSEWHERE, UNKNOWN, EXPIRED, REFUSED})
+"""Reasons of Events that tell a tenant why there is none."""
 
 K = TypeVar("K")
 _About = tuple[str, str, str]
@@ -55,12 +58,14 @@ class WarningEvent:
 @dataclass(frozen=True, slots=True)
 class RecentWarnings:
     """The newest of each that is not over. `of_namespace`: why the pull secret there is not what it should be.
-    `of_owner`: what is wrong with one owner's credentials in a source. `unused`: which of an owner's credentials are
-    not used, by owner and reason. `refused`: which of those in a database or a service their registries refuse, by
-    owner. `of_source`: what is wrong with a source as a whole, by source and reason.
+    `to_tenant`: what the tenant was told of a pull secret that is not there. `of_owner`: what is wrong with one owner's
+    credentials in a source. `unused`: which of an owner's credentials are not used, by owner and reason. `refused`:
+    which of those in a database or a service their registries refuse, by owner. `of_source`: what is wrong with a
+    source as a whole, by source and reason.
     """
 
     of_namespace: dict[str, WarningEvent] = field(default_factory=dict)
+    to_tenant: dict[str, WarningEvent] = field(default_factory=dict)
     of_owner: dict[str, WarningEvent] = field(default_factory=dict)
     unused: dict[tuple[str, str], WarningEvent] = field(default_factory=dict)
     refused: dict[str, WarningEvent] = field(default_factory=dict)
@@ -95,14 +100,13 @@ class _Event(Object, rename="camel"):
 
 
 async def recent_warnings(
-    cluster: Cluster, config: Config, namespace: str | None, now: datetime, hidden: Callable[[], None]
+    cluster: Cluster, config: Config, namespace: str | None, now: datetime, hidden: Callable[[str], None]
 ) -> RecentWarnings:
-    """`namespace` None: of all namespaces. Events about sources are always read; `hidden`: they may not be."""
+    """`namespace` None: of all namespaces. Events about sources are always read; `hidden`: some may not be."""
     secret, service = _Object("Secret", config.pull_secret.name), _Object("Service", config.tls.service)
     found, of_owner = RecentWarnings(), dict[_About, WarningEvent]()
-    spaces = None if namespace is None else {namespace, config.namespace}
-    paths = ["/api/v1/events"] if spaces is None else [f"/api/v1/namespaces/{name}/events" for name in spaces]
-    async for event, warning in _current(cluster, paths, "Warning", now, hidden):
+    spaces = [None] if namespace is None else [*dict.fromkeys([namespace, config.namespace])]
+    async for event, warning in _current(cluster, spaces, "Warning", now, hidden):
         owner, source = event.annotation(OWNER), event.annotation(SOURCE)
         in_a_source_secret = event.involved_object.kind == "Secret" and warning.reason in UNUSED
         about_sources = (
@@ -112,6 +116,8 @@ async def recent_warnings(
         )
         if event.involved_object == secret and warning.reason in NOT_SUPPLIED:
             _keep_newest(found.of_namespace, warning.namespace, warning)
+        elif event.involved_object == secret and warning.reason in NO_SECRET:
+            _keep_newest(found.to_tenant, warning.namespace, warning)
         elif about_sources and owner and warning.reason in UNUSED:
             _keep_newest(found.unused, (owner, warning.reason), warning)
         elif about_sources and owner and warning.reason == REFUSED:
@@ -131,12 +137,12 @@ async def recent_warnings(
 
 
 async def _over(
-    cluster: Cluster, config: Config, now: datetime, hidden: Callable[[], None]
+    cluster: Cluster, config: Config, now: datetime, hidden: Callable[[str], None]
 ) -> Mapping[_About, datetime]:
     """When the webhook found last that it was over."""
     found: dict[_About, datetime] = {}
-    path, service = f"/api/v1/namespaces/{config.namespace}/events", _Object("Service", config.tls.service)
-    async for event, normal in _current(cluster, [path], "Normal", now, hidden):
+    service = _Object("Service", config.tls.service)
+    async for event, normal in _current(cluster, [config.namespace], "Normal", now, hidden):
         for reason in OVER.get(normal.reason, ()) if event.involved_object == service else ():
             about = event.annotation(SOURCE), event.annotation(OWNER), reason
             found[about] = max(found.get(about, normal.at), normal.at)
@@ -148,18 +154,20 @@ def _is_over(over: Mapping[_About, datetime], about: _About, warning: WarningEve
 
 
 async def _current(
-    cluster: Cluster, paths: Sequence[str], kind: str, now: datetime, hidden: Callable[[], None]
+    cluster: Cluster, spaces: Sequence[str | None], kind: str, now: datetime, hidden: Callable[[str], None]
 ) -> AsyncIterator[tuple[_Event, WarningEvent]]:
     query = {"fieldSelector": f"reportingComponent={MANAGER},type={kind}"}
-    for path in paths:
+    for space in spaces:
+        path = "/api/v1/events" if space is None else f"/api/v1/namespaces/{space}/events"
+        what = "Events" if space is None else f"Events in {space}"
         try:
-            async for event in listed(cluster, "Events", path, _Event, query=query):
+            async for event in listed(cluster, what, path, _Event, query=query):
                 at = event.event_time
                 if at is not None and now - at <= current_for(event.reason) + GRACE:
                     message = next(iter(event.message.splitlines()), "")
                     yield event, WarningEvent(event.metadata.namespace, at, event.reason, message)
         except Forbidden:
-            hidden()
+            hidden(what)
 
 
 def _keep_newest(found: dict[K, WarningEvent], key: K, one: WarningEvent) -> None:

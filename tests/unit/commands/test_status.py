@@ -248,6 +248,19 @@ def test_a_source_that_is_not_asked_from_here() -> None:
     assert (missing.state, missing.note) == ("none", "status cannot query sources other than Secrets")
 
 
+def test_what_its_tenant_was_told_is_known_where_a_source_is_not_asked() -> None:
+    def told(reason: str, message: str, minute: int) -> Object:
+        found = event(reason, message, NOW - timedelta(minutes=minute), "Secret")
+        about = {"kind": "Secret", "name": "ghcr-secret"}
+        return found | {"metadata": found["metadata"] | {"namespace": "team"}, "involvedObject": about}
+
+    events = [told("NoCredential", "ask for one", 2), told("CredentialUnknown", "no answer", 3)]
+    (line,) = shown(Lists(namespaces=[TEAM], events=events), ELSEWHERE)
+    assert (line.state, line.note) == ("none", 'an Event in team says: "ask for one"')
+    (line,) = shown(Lists(namespaces=[TEAM], events=events))
+    assert line.note == "no credential is known: no source Secret is for owner alice"
+
+
 def test_a_broken_source_secret_is_said_while_the_last_one_stands() -> None:
     line = JUDGE(SPACE, RIGHT, None, outlook=BROKEN_SOURCE)
     assert line.state == "wrong"

@@ -38,7 +38,7 @@ class Listed:
 
 def read(events: list[Object], namespace: str | None = None, now: datetime = NOW) -> RecentWarnings:
     config = reading.convert({})
-    return asyncio.run(recent_warnings(cast(Cluster, Listed(events)), config, namespace, now, lambda: None))
+    return asyncio.run(recent_warnings(cast(Cluster, Listed(events)), config, namespace, now, lambda _what: None))
 
 
 def about_source(reason: Reason, message: str, owner: str = "", source: str = "sql", name: str = SERVICE) -> Notice:
