@@ -130,6 +130,7 @@ def test_helm_test_says_what_is_wrong(chart: Installed) -> None:
     done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "pullsecret-webhook-test", "--within", "1")
     assert done.returncode == 1
     assert "does not get ghcr-secret: check that the namespace has an owner" in done.stderr
+    assert done.stderr.rstrip().endswith("with pullsecret explain namespace pullsecret-webhook-test")
 
 
 def test_accounts_of_hooks_may_do_nothing_else(chart: Installed) -> None:

@@ -38,7 +38,8 @@ async def _problem(cluster: Cluster, namespace: str, name: str) -> str | None:
     spec = (await decode(_POD, raw)).spec
     if spec is not None and name in (spec.names or []):
         return None
-    return "check that the namespace has an owner and that the webhook's pods are ready"
+    look = f"pullsecret explain namespace {namespace}"
+    return f"check that the namespace has an owner and that the webhook's pods are ready, with {look}"
 
 
 def _pod() -> dict[str, Any]:
