@@ -15,7 +15,16 @@ from webhook.commands.pullcause import Cause, FailingPod
 from webhook.commands.verdict import RUNNING, Line
 from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, of_kubelet, parse, parse_dockercfg
 from webhook.core.errors import PullsecretError
-from webhook.core.names import DISABLED, DOCKERCFG_KEY, DOCKERCFG_TYPE, DOCKERCONFIG_KEY, INJECT, MIRROR, NAMESPACES
+from webhook.core.names import (
+    DISABLED,
+    DOCKERCFG_KEY,
+    DOCKERCFG_TYPE,
+    DOCKERCONFIG_KEY,
+    INJECT,
+    MIRROR,
+    NAMESPACES,
+    OWNER,
+)
 from webhook.core.registry import matching, repository
 from webhook.core.shown import command, quoted, some
 from webhook.core.wire import Unreadable
@@ -138,7 +147,10 @@ NEXT: dict[Cause, str] = {
     "rate-limit": "wait, or give the owner a credential for {host}: registries allow more to those who log in",
     "registry-fails": "wait, or ask those who run {host}",
     "opted-out": f"remove the label {INJECT} from the pod's template, then create the pod again",
-    "unknown-owner": "correct the owner of the namespace, or give this owner a source Secret",
+    "unknown-owner": (
+        "correct the owner of the namespace, or give this owner a source Secret, in the webhook's namespace and with "
+        f"the label {OWNER}"
+    ),
     "limited": f"add the namespace to the annotation {NAMESPACES} of the source Secret, or give the owner another one",
     "no-entry": "give the owner a credential for {host}, or correct the name of the image",
     "refused": "write a new credential at its source; the kubelet then tries again by itself",

@@ -105,7 +105,10 @@ def test_the_next_step_follows_from_the_cause() -> None:
             "dial tcp: lookup ghcr.io: no such host",
             "correct the name of the image if ghcr.io is no registry; if it is one,",
         ),
-        ("no basic auth credentials", "correct the owner of the namespace, or give this owner a source Secret"),
+        (
+            "no basic auth credentials",
+            "correct the owner of the namespace, or give this owner a source Secret, in the webhook's",
+        ),
     ):
         found = explained(pod("ghcr-secret", said=said))
         assert found.next_step.startswith(step)
