@@ -57,10 +57,10 @@ lint: $(VENV)/.installed
 test-fast: lint
 	$(RUN)/pytest -q -m "not cluster and not node and not helm and not slow"
 
-# Two files at a time, each of the two with a cluster of its own: much of a test is waiting. In the order of the folders,
-# so that the small files come last and both end together.
+# Three files at a time, each with a cluster of its own: much of a test is waiting. In the order of the folders, so that the
+# small files come last and all three end together.
 test: lint build
-	$(RUN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(RUN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-install: build
 	$(RUN)/pytest -q -m "not slow" tests/install
@@ -78,7 +78,7 @@ test-faults: build
 
 # The faults last: what they measure is time.
 test-all: lint build
-	$(RUN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 	$(RUN)/python -m faults $(FAULTS)
 
 build: $(VENV)/.installed
