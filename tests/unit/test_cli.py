@@ -364,6 +364,18 @@ def test_a_secret_in_place_of_its_file(capture: pytest.CaptureFixture[str], tmp_
     assert not planted.leaks(line)
 
 
+def test_standard_input_that_is_closed_is_empty(
+    capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = ["credential", "add", "a", "--registry", "ghcr.io", "--username", "a"]
+    for arguments, words in (
+        ([*asks, "--password-stdin"], "standard input is empty; write the password to it"),
+        (asks, "there is no terminal to ask for the password"),
+    ):
+        monkeypatch.setattr(sys, "stdin", None)
+        assert words in refused(run(capture, *arguments), 2)
+
+
 def test_standard_input_is_checked(capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"pullSecret: {name: token}\n")))
     assert "pull secret: token; deployments: inject" in run(capture, "config", "check", "-").out

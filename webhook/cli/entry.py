@@ -2,6 +2,7 @@
 file or configuration; and of commands that look at a cluster 3, if they could not.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -58,6 +59,8 @@ for command in (status, explain, credential, adopt, inject, trial, config, serve
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
+    if sys.stdin is None:  # closed by whoever started it; then it is empty
+        sys.stdin = io.TextIOWrapper(io.BytesIO())
     try:
         code: int = pullsecret.main(argv, prog_name=_name(), standalone_mode=False) or OK
     except click.ClickException as e:

@@ -18,8 +18,7 @@ class NoPassword(PullsecretError):
 
 def given(prompt: str, *, from_stdin: bool) -> str:
     """Without the line end that `echo` and editors write. Raises NoPassword."""
-    terminal = sys.stdin is not None and sys.stdin.isatty()
-    if terminal:
+    if sys.stdin.isatty():
         try:
             return getpass.getpass(f"{prompt}: ")
         except EOFError:
