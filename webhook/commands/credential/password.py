@@ -20,9 +20,14 @@ def given(prompt: str, *, from_stdin: bool) -> str:
     """Without the line end that `echo` and editors write. Raises NoPassword."""
     if sys.stdin.isatty():
         try:
-            return getpass.getpass(f"{prompt}: ")
+            typed = getpass.getpass(f"{prompt}: ")
         except EOFError:
-            raise NoPassword("no password was given") from None
+            typed = ""
+        except UnicodeDecodeError:
+            raise NoPassword("what was typed is not UTF-8") from None
+        if not typed:
+            raise NoPassword("no password was given")
+        return typed
     if not from_stdin:
         raise NoPassword(
             "there is no terminal to ask for the password; give it on standard input, with --password-stdin"

@@ -58,3 +58,20 @@ def test_a_terminal_is_asked_without_echo(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("getpass.getpass", getpass)
     assert password.given("Password of alice", from_stdin=False) == token
     assert asked == ["Password of alice: "]
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [(b"", "no password was given"), (b"\xff", "what was typed is not UTF-8"), (None, "no password was given")],
+    ids=["an empty line", "another encoding", "Ctrl-D"],
+)
+def test_what_is_typed_may_be_none(monkeypatch: pytest.MonkeyPatch, typed: bytes | None, why: str) -> None:
+    def getpass(_prompt: str) -> str:
+        if typed is None:
+            raise EOFError
+        return typed.decode()
+
+    monkeypatch.setattr("sys.stdin", Input(b"", terminal=True))
+    monkeypatch.setattr("getpass.getpass", getpass)
+    with pytest.raises(NoPassword, match=why):
+        password.given("Password", from_stdin=False)
