@@ -150,7 +150,9 @@ class EventRecorder:
         history.remember(notice, now)
         write = log.debug if notice.quiet else log.warning if notice.type == "Warning" else log.info
         write(notice.message, reason=notice.reason, about=f"{notice.kind} {notice.namespace}/{notice.name}")
-        self._send_soon(notice, uuid4().hex if again or notice.namespace == self._own else _same(notice, now))
+        # A tenant can guess such a name and take it. So only what that tenant alone would miss has one.
+        alone = notice.quiet and notice.namespace != self._own and not again
+        self._send_soon(notice, _same(notice, now) if alone else uuid4().hex)
 
     def _send_soon(self, notice: Notice, unique: str) -> None:
         """`unique`: the end of the Event's name."""
