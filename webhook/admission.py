@@ -59,7 +59,7 @@ class Admission:
             if not self.config.asked_about_owned:
                 raise
             # The API server asks about owned namespaces only, which is enough for the reference. The Secret follows.
-            namespace = Namespace(request.namespace, "", 0, "", enabled=True)
+            namespace = Namespace(request.namespace, "", 0, "")
             self.later(request.namespace)
         if namespace is None or not namespace.served:
             return _not_served(request, self._why_not(namespace))

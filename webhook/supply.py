@@ -121,7 +121,7 @@ class Supply:
         the source: ours is invalidated, so that we ask again before we undo the other replica's write.
         """
         namespace = self.state.namespaces.get(name)
-        if namespace is None or namespace.owner is None or not namespace.enabled or self._deletes(name):
+        if namespace is None or namespace.owner is None or namespace.left_alone or self._deletes(name):
             return
         if not self.is_up_to_date(namespace):
             self.source.invalidate(namespace.owner)
@@ -150,7 +150,7 @@ class Supply:
         return replace(plan, outage=True) if isinstance(answer, SourceUnavailable) and answer.everybody else plan
 
     async def _credentials(self, namespace: Namespace) -> Credentials | SourceUnavailable:
-        if namespace.owner is None or not namespace.enabled:
+        if namespace.owner is None or namespace.left_alone:
             return Credentials()
         try:
             return await self.source.credentials(namespace.owner)

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from support import planted
 from support.replicas import BROKEN, NOW, World, settled
 from support.simulated import KEY, NAMESPACE, OWNER, Stepping, dockerconfig
-from webhook.core.pullsecret import UPDATED, WITHDRAWN, ExistingSecret
+from webhook.core.pullsecret import OPTED_OUT, UPDATED, WITHDRAWN, ExistingSecret
 from webhook.writelog import DELETED, MOST, MOST_OF_OWNER, SECONDS, WRITTEN, WriteLog
 
 DISABLED = {OWNER: "alice", "pullsecret-webhook/inject": "disabled"}
@@ -85,7 +85,7 @@ def test_a_line_says_where_whose_which_and_why() -> None:
         (edits(("metadata", "ownerReferences"), None), [("+", "alice", "restored", "")]),
         (edits(("metadata", "labels", "example.org/seen"), "yes"), []),
         (labels({OWNER: "bob"}), [("-", "alice", "owner changed", ""), ("+", "bob", "owner changed", "")]),
-        (labels(DISABLED), [("-", "alice", "the namespace is opted out or excluded", "")]),
+        (labels(DISABLED), [("-", "alice", OPTED_OUT, "")]),
         (is_made_anew, [("+", "alice", "created", "")]),
         (lambda world: world.server.set_source("alice", None), [("-", "alice", WITHDRAWN, "")]),
     ],

@@ -89,8 +89,8 @@ def judge(
 
     if owner is None:
         return refused("the namespace has no owner", "set the owner first")
-    if not namespace.enabled:
-        return refused("the namespace is opted out or excluded", "nothing: the webhook would delete an adopted Secret")
+    if namespace.left_alone:
+        return refused(namespace.left_alone, "nothing: the webhook would delete an adopted Secret")
     if namespace.terminating:
         return refused("the namespace is being deleted", "nothing")
     if secret is None:

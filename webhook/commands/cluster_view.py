@@ -22,7 +22,7 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, parse
 from webhook.core.errors import PullsecretError
 from webhook.core.mistakes import near_owner
-from webhook.core.names import CHECKS_SECRET, DISABLED, DOCKERCONFIG_KEY, INJECT, OWNER
+from webhook.core.names import CHECKS_SECRET, DOCKERCONFIG_KEY, OWNER
 from webhook.core.owner import deciding
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.registry import DOCKER_HUB
@@ -54,8 +54,6 @@ _WHAT = f"the MutatingWebhookConfiguration {REGISTRATION}"
 _CONFIG_PATH = "/api/v1/namespaces/{}/configmaps/{}"
 USE_FLAG = "name the configuration file with --config FILE"
 NO_OWNER = "the namespace has no owner"
-EXCLUDED = "the namespace is never served: it is the cluster's or the webhook's own, or in excludedNamespaces"
-OPTED_OUT = f"the namespace's label {INJECT}: {DISABLED} opts it out"
 T = TypeVar("T")
 SourceSecrets = Mapping[str, Mapping[str, SourceSecret]]
 """By owner and name."""
@@ -233,9 +231,7 @@ class ClusterView:
         return f"the {rule.place}{rule.key and f' {rule.key}'} (ownerRules[{found[0]}])"
 
     def why_unserved(self, namespace: Namespace) -> str:
-        if self.config.excluded(namespace.name):
-            return EXCLUDED
-        return NO_OWNER if namespace.owner is None else OPTED_OUT
+        return namespace.left_alone or NO_OWNER
 
     async def served(self) -> tuple[dict[str, Namespace], list[Namespace], dict[str, str]]:
         """All namespaces that the webhook serves, by name, without those that are being deleted; those without an
@@ -249,7 +245,9 @@ class ClusterView:
                 rules[space.name] = intern(self.rule(one))
         read.sort(key=lambda one: one.name)
         served = {one.name: one for one in read if one.served and not one.terminating}
-        mistaken = [one for one in read if one.mistakes and one.owner is None and one.enabled and not one.terminating]
+        mistaken = [
+            one for one in read if one.mistakes and one.owner is None and not one.left_alone and not one.terminating
+        ]
         return served, mistaken, rules
 
     def path(self, namespace: str) -> str:

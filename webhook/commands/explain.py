@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from webhook.commands import status
-from webhook.commands.cluster_view import EXCLUDED, NO_OWNER, OPTED_OUT, ClusterView
+from webhook.commands.cluster_view import NO_OWNER, ClusterView
 from webhook.commands.pods import Pod
 from webhook.commands.pullcause import Cause, FailingPod
 from webhook.commands.verdict import RUNNING, Line
@@ -25,6 +25,7 @@ from webhook.core.names import (
     NAMESPACES,
     OWNER,
 )
+from webhook.core.pullsecret import EXCLUDED, OPTED_OUT
 from webhook.core.registry import matching, repository
 from webhook.core.shown import command, quoted, some
 from webhook.core.wire import Unreadable

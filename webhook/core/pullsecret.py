@@ -15,7 +15,17 @@ from typing import Any, Literal, get_args
 from webhook.core.credential import Credential, Credentials, Origin, Refusal
 from webhook.core.dockerconfig import render
 from webhook.core.merge import merged
-from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EXPIRES, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
+from webhook.core.names import (
+    DISABLED,
+    DOCKERCONFIG_KEY,
+    DOCKERCONFIG_TYPE,
+    EXPIRES,
+    INJECT,
+    MANAGED_BY,
+    MANAGER,
+    NAMESPACE_UID,
+    OWNER,
+)
 from webhook.core.notice import Notice, Reason
 from webhook.core.registry import MAX_SAME_KEY, why_unmatched
 from webhook.core.shown import few, quoted, some
@@ -31,21 +41,21 @@ SOON = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """`enabled`: neither opted out nor excluded. `version`: its resourceVersion. `mistakes`: what in its labels and
-    annotations is probably meant for the webhook, and has no effect.
+    """`left_alone`: why the webhook leaves it alone, if it is opted out or excluded. `version`: its resourceVersion.
+    `mistakes`: what in its labels and annotations is probably meant for the webhook, and has no effect.
     """
 
     name: str
     uid: str
     version: int
     owner: str | None
-    enabled: bool = True
+    left_alone: str = ""
     terminating: bool = False
     mistakes: str = ""
 
     @property
     def served(self) -> bool:
-        return self.owner is not None and self.enabled
+        return self.owner is not None and not self.left_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +229,9 @@ def _notice(origin: Origin, reason: Reason, rest: str, owner: str) -> Notice:
     return Notice(reason, message, origin.namespace, origin.kind, origin.name, owner=owner, source=origin.source)
 
 
-UNOWNED, LEFT_ALONE = "the namespace has no owner any more", "the namespace is opted out or excluded"
+UNOWNED = "the namespace has no owner any more"
+OPTED_OUT = f"the namespace's label {INJECT}: {DISABLED} opts it out"
+EXCLUDED = "the namespace is never served: it is the cluster's or the webhook's own, or in excludedNamespaces"
 NO_CREDENTIAL = "the owner has no credential yet"
 LIMITED = "the owner's credentials are limited to other namespaces"
 ALL_REFUSED = "the registries refuse all credentials of the owner; write a new one at its source"
@@ -276,7 +288,7 @@ class Planner:
         if existing is not None and not existing.ours:
             return Plan(Leave(FOREIGN))
         if not namespace.served:
-            why = UNOWNED if namespace.owner is None else LEFT_ALONE
+            why = UNOWNED if namespace.owner is None else namespace.left_alone
             return Plan(Delete(existing, why) if existing and self.when_unowned == "delete" else Leave(why))
         same = existing is not None and existing.owner == namespace.owner
         if known is None:

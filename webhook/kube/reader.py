@@ -20,7 +20,7 @@ from webhook.core.names import (
     is_ours,
 )
 from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule, find_owner
-from webhook.core.pullsecret import MAX_EXPIRIES, ExistingSecret, Fingerprint, Namespace, fields
+from webhook.core.pullsecret import EXCLUDED, MAX_EXPIRIES, OPTED_OUT, ExistingSecret, Fingerprint, Namespace, fields
 from webhook.core.shown import few
 from webhook.core.times import in_utc
 from webhook.core.wire import Unreadable
@@ -51,7 +51,7 @@ class Reader:
             uid=meta.uid,
             version=version(meta),
             owner=find_owner(self.rules, meta.name, labels, annotations),
-            enabled=labels.get(INJECT) != DISABLED and not self.excluded(meta.name),
+            left_alone=EXCLUDED if self.excluded(meta.name) else OPTED_OUT if labels.get(INJECT) == DISABLED else "",
             terminating=meta.deletion_timestamp is not None,
             mistakes="; ".join(few(of_namespace(self.rules, labels, annotations))),
         )

@@ -14,7 +14,7 @@ from support import planted
 from webhook.commands.adopt import Outcome, judge, line, summary
 from webhook.commands.cluster_view import PullSecretObject, covered
 from webhook.core.credential import Credential, Credentials
-from webhook.core.pullsecret import Namespace
+from webhook.core.pullsecret import OPTED_OUT, Namespace
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SPACE = Namespace("team", "space-uid", 1, "alice")
@@ -171,7 +171,7 @@ def test_a_reference_to_its_own_namespace_is_no_owner() -> None:
     ("space", "why"),
     [
         (Namespace("team", "s", 1, None), "no owner"),
-        (Namespace("team", "s", 1, "alice", enabled=False), "opted out"),
+        (Namespace("team", "s", 1, "alice", left_alone=OPTED_OUT), OPTED_OUT),
         (Namespace("team", "s", 1, "alice", terminating=True), "being deleted"),
     ],
     ids=["unowned", "disabled", "terminating"],

@@ -18,6 +18,7 @@ from webhook.core.pullsecret import (
     LIMITED,
     MAX_EXPIRIES,
     NO_CREDENTIAL,
+    OPTED_OUT,
     TOO_LARGE,
     UNAVAILABLE,
     WITHDRAWN,
@@ -92,7 +93,7 @@ FOREIGN_SECRET = existing(ours=False, owner=None)
         (BOB, Credentials(), existing(), Delete(existing(), NO_CREDENTIAL)),
         (UNOWNED, Credentials(), None, Leave("the namespace has no owner any more")),
         (UNOWNED, Credentials(), existing(), Delete(existing(), "the namespace has no owner any more")),
-        (replace(TEAM, enabled=False), HERS, existing(), Delete(existing(), "the namespace is opted out or excluded")),
+        (replace(TEAM, left_alone=OPTED_OUT), HERS, existing(), Delete(existing(), OPTED_OUT)),
         (replace(TEAM, terminating=True), HERS, None, Leave("the namespace is terminating")),
         (TEAM, HERS, FOREIGN_SECRET, Leave(FOREIGN)),
         (UNOWNED, Credentials(), FOREIGN_SECRET, Leave(FOREIGN)),
@@ -261,7 +262,7 @@ def test_a_plan_shows_no_token() -> None:
 def test_may_refer(seen: ExistingSecret | None, refers: bool) -> None:
     assert may_refer(TEAM, seen) is refers
     assert may_refer(UNOWNED, seen) is False
-    assert may_refer(replace(TEAM, enabled=False), seen) is False
+    assert may_refer(replace(TEAM, left_alone=OPTED_OUT), seen) is False
 
 
 owners = st.sampled_from(["alice", "bob", None])

@@ -8,7 +8,7 @@ import pytest
 from support import planted
 from webhook.core.credential import Credential, Credentials, Refusal
 from webhook.core.notice import Notice
-from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner
+from webhook.core.pullsecret import OPTED_OUT, ExistingSecret, Fingerprint, Namespace, Planner
 from webhook.core.standing import OVER, foreign, right, trouble
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -65,7 +65,7 @@ def test_what_needs_no_word_has_none(notice: Notice | None) -> None:
 
 
 def test_one_that_is_not_served_is_told_nothing() -> None:
-    for namespace in (replace(TEAM, owner=None), replace(TEAM, enabled=False)):
+    for namespace in (replace(TEAM, owner=None), replace(TEAM, left_alone=OPTED_OUT)):
         plan = PLANNER(namespace, Credentials(), None, NOW)
         assert trouble(namespace, plan, None, "ghcr-secret") is None
 

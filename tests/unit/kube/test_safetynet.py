@@ -8,7 +8,7 @@ import pytest
 
 from webhook.core.names import ENFORCE_MOUNTABLE, REFUSING, SAFETY_NET
 from webhook.core.notice import Notice
-from webhook.core.pullsecret import Fingerprint, Namespace
+from webhook.core.pullsecret import OPTED_OUT, Fingerprint, Namespace
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError
 from webhook.kube.reader import Reader
 from webhook.kube.safetynet import MAX_ANNOTATION_BYTES, SafetyNet
@@ -40,7 +40,7 @@ class Scene:
 
     def namespace(self, name: str, owner: str | None, *, enabled: bool = True) -> None:
         self.version += 1
-        self.state.namespaces.learn(name, Namespace(name, name, self.version, owner, enabled))
+        self.state.namespaces.learn(name, Namespace(name, name, self.version, owner, "" if enabled else OPTED_OUT))
 
     def account(self, namespace: str, name: str, enforced: str = "", *listed: str) -> None:
         self.version += 1

@@ -17,7 +17,7 @@ from support import planted
 from webhook.core.credential import Credential, Credentials
 from webhook.core.names import DOCKERCONFIG_KEY, ENFORCE_MOUNTABLE, EXPIRES, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
 from webhook.core.owner import OwnerRule
-from webhook.core.pullsecret import Fingerprint, Namespace, Planner, Write
+from webhook.core.pullsecret import EXCLUDED, OPTED_OUT, Fingerprint, Namespace, Planner, Write
 from webhook.kube.cluster import AccountObject, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
 from webhook.kube.views import BEHIND_SECONDS, Account, Namespaces, State, View
@@ -198,7 +198,7 @@ def test_another_uid_or_owner_is_another_namespace() -> None:
     for number, item in enumerate(
         [
             TEAM,
-            replace(TEAM, enabled=False),
+            replace(TEAM, left_alone=OPTED_OUT),
             replace(TEAM, owner="bob"),
             replace(TEAM, owner="bob", terminating=True),
             replace(TEAM, owner="bob", uid="u2"),
@@ -283,13 +283,13 @@ UNREAD = f"the annotation {OWNER} has no effect; write it as a label"
         ({"labels": {OWNER: "alice", "owner": "bob"}}, replace(TEAM, owner="bob")),
         ({"labels": None}, replace(TEAM, owner=None)),
         ({"labels": {OWNER: ""}, "annotations": {OWNER: "alice"}}, replace(TEAM, owner=None, mistakes=UNREAD)),
-        ({"labels": {OWNER: "alice", INJECT: "disabled"}}, replace(TEAM, enabled=False)),
+        ({"labels": {OWNER: "alice", INJECT: "disabled"}}, replace(TEAM, left_alone=OPTED_OUT)),
         ({"labels": {OWNER: "alice", INJECT: "enabled"}}, TEAM),
         (
             {"annotations": {INJECT: "disabled"}},
             replace(TEAM, mistakes=f"the annotation {INJECT} has no effect; write it as a label"),
         ),
-        ({"name": "kube-system"}, replace(TEAM, name="kube-system", enabled=False)),
+        ({"name": "kube-system"}, replace(TEAM, name="kube-system", left_alone=EXCLUDED)),
         ({"deletionTimestamp": "2026-11-23T00:00:00Z"}, replace(TEAM, terminating=True)),
         ({"resourceVersion": ""}, replace(TEAM, version=0)),
         ({"resourceVersion": "18446744073709551616"}, replace(TEAM, version=2**64)),

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from webhook.config.models import AnnotationRule, Config
 from webhook.core.metrics import Metrics
 from webhook.core.names import OWNER
-from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner
+from webhook.core.pullsecret import OPTED_OUT, ExistingSecret, Fingerprint, Namespace, Planner
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.server import Mutate, admission_app
 from webhook.supply import Supply
@@ -34,7 +34,7 @@ def mutate(*, verbose: bool = True, deployments: Literal["inject", "supply"] = "
         ("foreign", "bob", True),
         ("strict", "bob", True),
     ):
-        state.namespaces.learn(name, Namespace(name, f"uid-{name}", 1, owner, enabled))
+        state.namespaces.learn(name, Namespace(name, f"uid-{name}", 1, owner, "" if enabled else OPTED_OUT))
         state.accounts.learn(account_key(name, "default"), Account(1, "", enforced=name == "strict"))
     state.pull_secrets.learn(
         "foreign", ExistingSecret("foreign", "s", 2, False, True, False, False, None, b"", kubelet="fails")
