@@ -95,8 +95,8 @@ def add(
 def list_(owner: str | None, output: str, config_file: Path | None, access: Access) -> int:
     """Lists the credentials in source Secrets.
 
-    A line for each: its owner, registry and source Secret, when it ends, how many namespaces have it in their pull
-    secret, whether it is the preferred one for its registry there, and what the registry said about it to the webhook.
+    A line for each: its owner, registry and source Secret, when it ends, how many pull secrets it is for,
+    whether it is the preferred one for its registry there, and what the registry said about it to the webhook.
     Below: what is wrong with it.
     """
     from webhook.cli.session import looking  # noqa: PLC0415  # loads the Kubernetes client

@@ -171,12 +171,12 @@ def text(report: Report, *, wide: bool = False) -> str:
                 *pods_text(about),
             )
             out += [f"  {one}" for one in notes if one]
-    webhook = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]
+    above = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]
+    last = summary(report.lines) + ("; the webhook itself needs it too" if above else "")
     if report.unread:
-        webhook.append(f"could not be read: {'; '.join(report.unread)}; an administrator can")
-    return "\n".join(
-        [*webhook, *report.sources, *(out if lines or not report.problems_only else ()), summary(report.lines)]
-    )
+        above.append(f"could not be read: {'; '.join(report.unread)}; an administrator can")
+    table = out if lines or not report.problems_only else ()
+    return "\n".join([*above, *report.sources, *table, last])
 
 
 def summary(lines: Sequence[Line]) -> str:
