@@ -339,7 +339,7 @@ def test_while_the_database_is_down_what_stands_stays(own: ControlPlane, replica
     run(postgres, "UPDATE git_connections SET access_token = %s WHERE user_id = %s", sealed(user, newer), user)
     until(lambda: password(own, "sql-down") == newer, "the newer token is there", within=40)
     until(lambda: password(own, "sql-down-new") == newer, "there too", within=40)
-    own.wait(lambda: "says" not in status(own, "sql-down-unknown").out, "what is over is said no more")
+    own.wait(lambda: says not in status(own, "sql-down-unknown").out, "what is over is said no more")
     again = status(own, "sql-down-unknown")
     assert (again.code, "sql-down-unknown  user-19  none" in again.out) == (0, True)
     own.wait(lambda: told(own, "sql-down-unknown")["NoCredential"], "what is true now is told")
