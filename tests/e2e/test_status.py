@@ -497,7 +497,7 @@ def test_a_tenant_is_told_in_the_own_namespace_and_of_the_end(cluster: ControlPl
     assert f"owner {ended} for ghcr.io has expired; it is not in" in words[ended]["CredentialExpired"]
     assert "so it stays as it is" in words[foreign]["ForeignSecret"]
     assert not any(told("Normal").values())
-    why = f"source Secret {broken} of {broken} is broken: its annotation pullsecret-webhook/expires is not an RFC 3339"
+    why = f"source Secret {broken} is broken: its annotation pullsecret-webhook/expires is not an RFC 3339"
     ran = status(cluster, group, "-n", broken)
     assert (ran.code, f"there is no Secret, and {why}" in ran.out) == (1, True)
     for owner in spaces:

@@ -649,6 +649,16 @@ def test_no_kubeconfig_of_the_list_is_there(
     assert "No such file or directory" in refused(run(capture, "status"), 3)
 
 
+def test_a_home_in_a_list_of_kubeconfigs(
+    capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where no shell has written it out."""
+    kubeconfig(tmp_path, 1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", f"~/kubeconfig:{tmp_path}/missing")
+    assert refused(run(capture, "status"), 3).endswith("cannot be reached: connection refused")
+
+
 def test_a_request_takes_no_longer_than_it_may(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         file = kubeconfig(tmp_path, silent.getsockname()[1])

@@ -313,19 +313,27 @@ def outlook(secrets: SourceSecrets, namespace: Namespace) -> Outlook:
     owner = namespace.owner or ""
     found = credentials_of(secrets.get(owner, {}))
     if not isinstance(found, Credentials):
-        words = [
-            f"source Secret {quoted(name)} of {quoted(owner)} is broken: {shown('; '.join(few(one.problems)))}"
-            for name, one in sorted(secrets[owner].items())
-            if one.credentials is None
-        ]
-        return Outlook(broken="; ".join(few(words)))
+        return Outlook(broken=broken(secrets[owner]))
     if not found.items:
-        near = near_owner(owner, secrets)
-        return Outlook(
-            unknown=f"no source Secret is for owner {quoted(owner)}{near and f'; did you mean {quoted(near)}?'}"
-        )
+        return Outlook(unknown=unknown(owner, secrets))
     here = {c.registry for c in found.usable_in(namespace.name).items}
     return Outlook(tuple(dict.fromkeys(c.registry for c in found.items if c.registry not in here)))
+
+
+def broken(secrets: Mapping[str, SourceSecret]) -> str:
+    """Which of an owner's source Secrets are broken, and why. Empty: none."""
+    words = [
+        f"source Secret {quoted(name)} is broken: {shown('; '.join(few(one.problems)))}"
+        for name, one in sorted(secrets.items())
+        if one.credentials is None
+    ]
+    return "; ".join(few(words))
+
+
+def unknown(owner: str, owners: Iterable[str]) -> str:
+    """That no source Secret is for this owner. `owners`: those for whom there are some."""
+    near = near_owner(owner, owners)
+    return f"no source Secret is for owner {quoted(owner)}{near and f'; did you mean {quoted(near)}?'}"
 
 
 def usable(secrets: SourceSecrets, namespace: Namespace) -> Credentials | None:

@@ -29,10 +29,10 @@ def explained(message: str, raw: Any, schema: Node) -> str:
         what = what.replace(json_type, yaml_type)
     if missing := _MISSING.fullmatch(problem):
         what = f"{missing[1]} is missing"
-    if not path:
-        return (
-            f"the whole file: {what}; write keys such as ownerRules: and pullSecret:" if "expected" in what else problem
-        )
+    if not path and "expected" in what:
+        return f"the whole file: {what}; write keys such as ownerRules: and pullSecret:"
+    if not path:  # the models' own words
+        return problem
     # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
     hidden = isinstance(value, dict | list) or "`object" in problem
     seen = "" if hidden else f" (it is {value_shown(value)})"

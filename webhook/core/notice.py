@@ -51,10 +51,20 @@ Reason = Literal[
 ]
 """As in Kubernetes Events. docs/troubleshooting.md says of each what to do."""
 OVER: Mapping[str, tuple[Reason, ...]] = {
+    "PullSecretRight": (
+        "NoCredential",
+        "CredentialElsewhere",
+        "CredentialUnknown",
+        "CredentialExpired",
+        "ForeignSecret",
+        "CredentialRefused",
+        "PullSecretWithdrawn",
+        "SupplyFailed",
+    ),
     "SourceAnswers": ("SourceUnavailable", "SourceAnswerBroken"),
     "SourceFeedWorks": ("SourceFeedBroken",),
 }
-"""The reasons that something works again, with those of the notices that are over then."""
+"""The reasons that something is right again, with those of the notices about the same that are over then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +74,7 @@ class Notice:
     `source` and `owner`: for a notice about a source, the source's name and the one owner that it is about; empty if it
     is about none, or about several. Each text may contain what others wrote, so all are cut here. `news`: what went
     well, and has its log line already: it becomes an Event unless there is too much of it. `quiet`: what concerns
-    one tenant alone: it has no log line, and is left out if there is too much of it. `over`: the reasons of notices
-    about the same that have ended with this one.
+    one tenant alone: it has no log line, and is left out if there is too much of it.
     """
 
     reason: Reason
@@ -78,13 +87,17 @@ class Notice:
     source: str = ""
     news: bool = False
     quiet: bool = False
-    over: tuple[Reason, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", short(self.message, MAX_MESSAGE_BYTES))
         object.__setattr__(self, "name", short(self.name, MAX_NAME_BYTES))
         object.__setattr__(self, "owner", self.owner[: MAX_OWNER_CHARS + 1])  # a cut owner equals no real one
         object.__setattr__(self, "source", short(self.source, MAX_NAME_BYTES))
+
+    @property
+    def over(self) -> tuple[Reason, ...]:
+        """The reasons of notices about the same that have ended with this one."""
+        return OVER.get(self.reason, ())
 
 
 Record = Callable[[Notice], None]

@@ -13,9 +13,7 @@ from webhook.core.pullsecret import (
     FOREIGN,
     LIMITED,
     NO_CREDENTIAL,
-    REFUSED,
     UNAVAILABLE,
-    WITHDRAWAL,
     WITHDRAWN,
     ExistingSecret,
     Leave,
@@ -28,8 +26,6 @@ NONE: Reason = "NoCredential"
 ELSEWHERE: Reason = "CredentialElsewhere"
 UNKNOWN: Reason = "CredentialUnknown"
 NOT_OURS: Reason = "ForeignSecret"
-OVER: tuple[Reason, ...] = (NONE, ELSEWHERE, UNKNOWN, EXPIRED, NOT_OURS, REFUSED, WITHDRAWAL, "SupplyFailed")
-"""Reasons of notices about a pull secret that are over when it is right."""
 _FOREIGN = {
     "takes": f"{FOREIGN}, so it stays as it is, and pods pull with what is in it; rename or delete it, or ask an "
     "administrator to hand it over (pullsecret adopt)",
@@ -95,6 +91,6 @@ def _expired(credentials: Sequence[Credential], owner: str, existing: ExistingSe
 
 
 def right(namespace: Namespace, secret: str) -> Notice:
-    """The end of all of them."""
+    """The end of all of them, and of some that others tell (core/notice.py, OVER)."""
     message = f"the Secret has the credentials of owner {quoted(namespace.owner or '')}"
-    return Notice("PullSecretRight", message, namespace.name, "Secret", secret, "Normal", quiet=True, over=OVER)
+    return Notice("PullSecretRight", message, namespace.name, "Secret", secret, "Normal", quiet=True)

@@ -84,7 +84,8 @@ class ClusterError(PullsecretError):
 
     def __init__(self, status: int, reason: str, message: str = "", retry_after: float = 0.0, words: str = "") -> None:
         """`words`: for people, where there is no answer."""
-        super().__init__(f"{status} {reason}{_forbidden(message)}" if status else words or reason)
+        who = _forbidden(message) if status == FORBIDDEN else ""  # others may quote what was sent
+        super().__init__(f"{status} {reason}{who}" if status else words or reason)
         self.status, self.reason, self.retry_after = status, reason, retry_after
         self.message = message
         """The server's own text: to tell cases apart, never to show (it may quote what was sent)."""
@@ -337,9 +338,9 @@ def _no_answer(e: Exception) -> ClusterError:
 
 def _readable(kubeconfig: str) -> None:
     """Raises OSError: the client's own error about a missing file says less. Of several files some may be missing."""
-    *others, last = [Path(one) for one in kubeconfig.split(os.pathsep) if one] or [Path(kubeconfig)]
-    if not any(one.exists() for one in others):
-        last.expanduser().read_bytes()
+    files = [Path(one).expanduser() for one in kubeconfig.split(os.pathsep) if one] or [Path(kubeconfig)]
+    if not any(one.exists() for one in files[:-1]):
+        files[-1].read_bytes()
 
 
 _NO_CONFIGURATION = (config.ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)

@@ -143,7 +143,7 @@ class EventRecorder:
         if history.left_out_at is None or now - history.left_out_at >= current_for(LEFT_OUT):
             history.left_out_at = now
             message = "there are more notices than are shown: some are left out for now"
-            self._report(replace(notice, reason=LEFT_OUT, message=message, quiet=False, over=()), history, now)
+            self._report(replace(notice, reason=LEFT_OUT, message=message, quiet=False), history, now)
 
     def _report(self, notice: Notice, history: _History, now: datetime) -> None:
         again = history.ended_at is not None and timedelta(0) <= now - history.ended_at < SAME

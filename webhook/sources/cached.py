@@ -94,8 +94,8 @@ class Cached:
         """Owners for whom an outage was reported, which is not over."""
         self._troubled: OrderedDict[str, None] = OrderedDict()
         """Owners about whom something was reported, which is not over."""
-        self._answers: bool | None = None
-        """None: no answer yet. What a replica before this one reported may be over."""
+        self._answers = False
+        """Has it ever answered us? With the first answer, what a replica before this one reported is over."""
         self._feed_broken = False
         self._breaker = Breaker(self._name, metrics, changed, lambda: bool(self._flights), self._start)
         self.settled = asyncio.Event()
@@ -241,7 +241,7 @@ class Cached:
         self._down.discard(owner)
         if closed:
             self._down.clear()  # those for whom it still does not answer are reported again
-        if (was_down and not self._down) or self._answers is None:
+        if (was_down and not self._down) or not self._answers:
             self._report("SourceAnswers", f"source {self._name}: it answers{' again' if was_down else ''}", "")
         self._answers = True
 

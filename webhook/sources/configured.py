@@ -25,10 +25,9 @@ def configured(
     """Several sources are combined. Notices about a source are about the webhook's own Service."""
 
     def report(source: str, reason: Reason, message: str, owner: str) -> None:
-        over = OVER.get(reason, ())
-        kind: Literal["Normal", "Warning"] = "Normal" if over else "Warning"
+        kind: Literal["Normal", "Warning"] = "Normal" if reason in OVER else "Warning"
         name, service = config.namespace, config.tls.service
-        record(Notice(reason, message, name, "Service", service, kind, owner=owner, source=source, over=over))
+        record(Notice(reason, message, name, "Service", service, kind, owner=owner, source=source))
 
     sources: list[tuple[str, Source]] = []
     for name, model in zip(config.source_names, config.sources, strict=True):

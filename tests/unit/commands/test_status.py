@@ -59,7 +59,7 @@ STANDING = ExistingSecret(
     PLANNER.digest(PLANNER.body(SPACE, GHCR.items)),
     ("ghcr.io",),
 )
-BROKEN_SOURCE = Outlook(broken="source Secret x of alice is broken: it is empty")
+BROKEN_SOURCE = Outlook(broken="source Secret x is broken: it is empty")
 RIGHT = Seen(STANDING, "kubernetes.io/dockerconfigjson", "space-uid", NOW, ("ghcr.io",), "")
 
 
@@ -270,7 +270,7 @@ def test_a_broken_source_secret_is_said_while_the_last_one_stands() -> None:
 def test_which_source_secret_is_broken_and_why() -> None:
     broken = [source_secret(name, expires="soon") for name in ("b", "c")]
     (line,) = shown(Lists(namespaces=[TEAM], secrets=[source_secret("a"), *broken]))
-    why = "of alice is broken: its annotation pullsecret-webhook/expires is not an RFC 3339 time"
+    why = "is broken: its annotation pullsecret-webhook/expires is not an RFC 3339 time"
     assert line.problem.startswith(f"there is no Secret, and source Secret b {why}")
     assert f"; source Secret c {why}" in line.problem
     assert not planted.leaks(line.problem)

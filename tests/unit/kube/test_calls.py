@@ -398,3 +398,13 @@ def test_an_answer_that_cannot_be_read_is_said(answer: object) -> None:
 
 async def resolved(some: Awaitable[object]) -> object:
     return await some
+
+
+def test_only_what_rbac_says_of_a_user_is_shown() -> None:
+    """What other refusals quote may be anybody's text."""
+    said = 'secrets is forbidden: User "alice" cannot list resource "secrets" in API group "" in the namespace "team"'
+    assert (
+        str(ClusterError(403, "Forbidden", said)) == "403 Forbidden: alice may not list secrets in the namespace team"
+    )
+    assert str(ClusterError(422, "Invalid", f"spec: {said}")) == "422 Invalid"
+    assert str(ClusterError(403, "Forbidden", "a policy denies it: <script>")) == "403 Forbidden"

@@ -132,7 +132,7 @@ def test_of_what_concerns_thousands_of_tenants_the_rest_is_said_when_it_is_met_a
 
 def test_a_tenant_with_too_many_quiet_notices_keeps_no_other_from_being_told(scene: Scene) -> None:
     """Such as one who writes a Secret of our name and deletes it again, over and over."""
-    end = replace(FOREIGN, reason="PullSecretRight", type="Normal", quiet=True, over=("ForeignSecret",))
+    end = replace(FOREIGN, reason="PullSecretRight", type="Normal", quiet=True)
     for _ in range(NEWS_BURST):
         scene.events.record(replace(FOREIGN, quiet=True))
         scene.events.record(end)
@@ -151,7 +151,7 @@ def event_names(scene: Scene, *notices: Notice) -> list[str]:
 
 def test_what_all_replicas_find_is_one_event_of_a_tenant(scene: Scene, said: Lines) -> None:
     quiet = replace(FOREIGN, quiet=True)
-    end = replace(quiet, reason="PullSecretRight", type="Normal", over=("ForeignSecret",))
+    end = replace(quiet, reason="PullSecretRight", type="Normal")
     once = event_names(scene, quiet, end)
     assert len({*once}) == 2
     scene.now += timedelta(seconds=20)
@@ -187,7 +187,7 @@ def test_that_a_source_is_down_is_said_more_often(scene: Scene, said: Lines) -> 
 def test_what_begins_again_after_its_end_is_said_again_however_soon(scene: Scene, said: Lines) -> None:
     down = Notice("SourceUnavailable", "source sql: refused", "release", "Service", "webhook", source="sql")
     of_alice, feed = replace(down, owner="alice"), replace(down, reason="SourceFeedBroken")
-    end = replace(down, reason="SourceAnswers", message="it answers again", type="Normal", over=("SourceUnavailable",))
+    end = replace(down, reason="SourceAnswers", message="it answers again", type="Normal")
     for notice in (down, of_alice, feed, end, down, of_alice, feed, end):
         scene.events.record(notice)
     assert [line["event"] for line in said if line["reason"] == "SourceUnavailable"] == [down.message] * 3

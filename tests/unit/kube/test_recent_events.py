@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from support.writtenevents import Object, written
 from webhook.config import reading
-from webhook.core.notice import OVER, Notice, Reason
+from webhook.core.notice import Notice, Reason
 from webhook.core.owner import MAX_OWNER_CHARS
 from webhook.kube.cluster import Cluster
 from webhook.kube.recent_events import RecentWarnings, recent_warnings
@@ -181,7 +181,7 @@ def test_of_one_namespace_its_events_and_those_about_sources_are_read() -> None:
 
 
 def answers(owner: str = "", source: str = "sql", reason: Reason = "SourceAnswers") -> Notice:
-    return replace(about_source(reason, "it answers again", owner, source), type="Normal", over=OVER[reason])
+    return replace(about_source(reason, "it answers again", owner, source), type="Normal")
 
 
 def after(minutes: int, *notices: Notice) -> list[Object]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
-from webhook.commands.cluster_view import ClusterView
+from webhook.commands.cluster_view import ClusterView, broken, unknown
 from webhook.commands.credential.content import same_key
 from webhook.config.models import LabelRule, NameRule
 from webhook.config.reading import ConfigError
@@ -16,7 +16,7 @@ from webhook.core.errors import PullsecretError
 from webhook.core.merge import merged
 from webhook.core.mistakes import near_owner
 from webhook.core.pullsecret import Namespace
-from webhook.core.shown import command, few, quoted
+from webhook.core.shown import command, quoted
 from webhook.sources.secret import SourceSecret, credentials_of
 
 NAMESPACES_UNREAD = "the namespaces may not be read, so it is not known which of them use it"
@@ -48,15 +48,7 @@ class Holdings:
     @property
     def broken(self) -> str:
         """Why its pull secrets stay as they are; empty: no source Secret is broken."""
-        return "; ".join(
-            few(
-                [
-                    f"source Secret {name} is broken: {'; '.join(one.problems)}"
-                    for name, one in sorted(self.secrets.items())
-                    if one.credentials is None
-                ]
-            )
-        )
+        return broken(self.secrets)
 
     def used(self, namespace: str, now: datetime) -> tuple[Credential, ...]:
         """Its credentials in the pull secret there, preferred ones of a registry first. Empty while one is broken."""
@@ -110,8 +102,7 @@ class Names:
     of_namespaces: frozenset[str]
 
     def no_secret(self, owner: str) -> NotThere:
-        near = near_owner(owner, self.of_secrets)
-        return NotThere(f"no source Secret is for owner {quoted(owner)}{near and f'; did you mean {quoted(near)}?'}")
+        return NotThere(unknown(owner, self.of_secrets))
 
     def no_namespace(self, owner: str, view: ClusterView) -> str:
         near = near_owner(owner, self.of_namespaces)

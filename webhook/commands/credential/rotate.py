@@ -26,8 +26,8 @@ Changes = tuple[dict[str, Any], dict[str, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """`username` None: the old one. `expires`: when the new token ends; None: never. `told`: does anybody say so?
-    `name`: of the source Secret; None: the one that is preferred.
+    """`username` None: the old one. `expires`: when the new token ends; None: never. `expiry_given`: is that said at
+    all? `name`: of the source Secret; None: the one that is preferred.
     """
 
     owner: str
@@ -35,7 +35,7 @@ class Rotation:
     password: str = field(repr=False)
     username: str | None = None
     expires: datetime | None = None
-    told: bool = False
+    expiry_given: bool = False
     name: str | None = None
 
 
@@ -102,12 +102,12 @@ async def _broken_one(view: ClusterView, mine: Holdings, name: str, registry: st
 def _changed(seen: SecretObject, new: Rotation) -> tuple[Changes, SourceSecret]:
     """What to write, and how the webhook reads the Secret after that. Raises CredentialError."""
     ended = (seen.metadata.annotations or {}).get(EXPIRES)
-    if ended is not None and not new.told:
+    if ended is not None and not new.expiry_given:
         raise CredentialError(
             f"its old credential ends at {quoted(ended)}; say when the new one ends with --expires, or --expires never"
         )
     data = content.with_login(seen, new.registry, new.username, new.password)
-    annotations = content.expiry(new.expires) if new.told else {}
+    annotations = content.expiry(new.expires) if new.expiry_given else {}
     before, after = read(seen), content.read_back(content.patched(seen, data, annotations), new.owner)
     if before.credentials is not None and content.others(before, new.registry) != content.others(after, new.registry):
         raise CredentialError(content.UNREADABLE)
@@ -124,7 +124,7 @@ def _warnings(name: str, seen: SecretObject, after: SourceSecret, new: Rotation,
     if who := writers.writer(seen.metadata):
         yield f"source Secret {name}: {who}, and may write the old credential again; change it there too"
     rest = sorted({registry for registry, _ in content.others(after, new.registry)})
-    if new.told and rest:
+    if new.expiry_given and rest:
         yield f"the time in source Secret {name} counts for {some(rest)} too"
     if more := sorted({other for other, _ in mine.of_registry(new.registry)} - {name}):
         yield f"there is another credential for {quoted(new.registry)} in source Secret {some(more)}, which stays"
