@@ -9,7 +9,7 @@ from certs.ports import Published
 from webhook.core.names import MANAGER
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, Object, decode
-from webhook.kube.ownsecret import OwnSecret, decoded
+from webhook.kube.ownsecret import OwnSecret, from_base64
 
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
@@ -53,7 +53,7 @@ class CaBundle:
             raise ApiTrouble(f"the MutatingWebhookConfiguration {self._name} cannot be read ({e})") from None
         for entry in seen.webhooks or ():
             if entry.name == self._entry:
-                return Published(decoded(entry.client_config.ca_bundle or ""), seen.metadata.resource_version)
+                return Published(from_base64(entry.client_config.ca_bundle or ""), seen.metadata.resource_version)
         return None
 
     async def publish(self, bundle: bytes, over: Published) -> None:

@@ -45,7 +45,9 @@ class OwnSecret:
             wrong = "is immutable" if seen.immutable else f"is of the type {seen.type}, not {TYPE}"
             todo = "delete it, and the webhook creates a new one"
             raise NotOurs(f"the {self._secret} {wrong}, and cannot be changed; {todo}")
-        return Stored({key: decoded(text) for key, text in (seen.data or {}).items()}, seen.metadata.resource_version)
+        return Stored(
+            {key: from_base64(text) for key, text in (seen.data or {}).items()}, seen.metadata.resource_version
+        )
 
     async def write(self, data: Mapping[str, bytes], over: Stored | None) -> None:
         encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
@@ -66,8 +68,8 @@ class OwnSecret:
             raise ApiTrouble(f"the {self._what} {self._secret} cannot be written ({e})") from None
 
 
-def decoded(text: str) -> bytes:
-    """Of base64. Empty if it is none: then it is not ours, and is written anew."""
+def from_base64(text: str) -> bytes:
+    """Empty if it is none: then it is not ours, and is written anew."""
     try:
         return base64.b64decode(text)
     except ValueError:
