@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from controlplane import webhook as deployed
+from controlplane.api import ApiError
 from controlplane.cluster import ControlPlane
 from controlplane.command import Ran, command
 from controlplane.objects import SECRET, pod, stands
@@ -224,8 +225,12 @@ def test_what_is_in_the_way_in_the_namespace_is_said(cluster: ControlPlane, webh
     private = pod(strict, "p", containers=[{"name": "c", "image": f"ghcr.io/{strict}/app"}])
 
     def refused() -> bool:
-        """The webhook knows of the account."""
-        made = api.create(private, dry_run=True)
+        """The webhook knows of the account. Until then the API server, which knows at once, refuses its reference."""
+        try:
+            made = api.create(private, dry_run=True)
+        except ApiError as e:
+            assert "does not reference that imagePullSecret" in e.message
+            return False
         return not made["spec"].get("imagePullSecrets")
 
     cluster.wait(refused, "the account counts")
