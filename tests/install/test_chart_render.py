@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -13,6 +14,7 @@ from controlplane.helm import CHART, REPOSITORY, Helm, documents, one
 from controlplane.installed import installed
 from controlplane.webhook import INSTALLED
 from webhook.cli.credential import add
+from webhook.cli.entry import pullsecret
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
@@ -76,7 +78,11 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
     for command in ("helm test psw --namespace psw", "create secret generic alice", "kubectl label namespace"):
         assert command in said
     (arguments,) = re.findall(r"^ +pullsecret credential add (.*)$", said, re.MULTILINE)
-    assert add.make_context("add", arguments.split()).params["owner"] == "alice"  # raises if they are not right
+    root = click.Context(
+        pullsecret, **pullsecret.context_settings
+    )  # what a command takes from it is kept in the command
+    parsed = add.make_context("add", arguments.split(), parent=root)  # raises if they are not right
+    assert parsed.params["owner"] == "alice"
     assert "WARNING" not in said
     assert "leaves the pull secrets" in said
     assert "WARNING: writePolicy.enabled is false" in notes({"writePolicy": {"enabled": False}})
