@@ -1,0 +1,1 @@
+"""`pullsecret doctor`: why an image cannot be pulled, down to the node."""
