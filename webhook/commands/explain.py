@@ -1,6 +1,5 @@
 """`pullsecret explain`: what the webhook makes of one namespace or one pod, and the one next step."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -8,35 +7,30 @@ from typing import Any
 
 import msgspec
 
-from webhook.commands import status
+from webhook.commands import podsecrets, status
 from webhook.commands.cluster_view import NO_OWNER, ClusterView
 from webhook.commands.pods import Pod
+from webhook.commands.podsecrets import PodSecret
 from webhook.commands.pullcause import Cause, FailingPod
 from webhook.commands.verdict import RUNNING, Line
-from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, of_kubelet, parse, parse_dockercfg
 from webhook.core.errors import PullsecretError
 from webhook.core.names import (
     DISABLED,
-    DOCKERCFG_KEY,
-    DOCKERCFG_TYPE,
-    DOCKERCONFIG_KEY,
     INJECT,
     MIRROR,
     NAMESPACES,
     OWNER,
 )
 from webhook.core.pullsecret import EXCLUDED, OPTED_OUT
-from webhook.core.registry import matching, repository
+from webhook.core.registry import repository
 from webhook.core.shown import command, quoted, some
 from webhook.core.wire import Unreadable
-from webhook.kube.cluster import FORBIDDEN, ClusterError, Forbidden, SecretObject, decode, is_name
+from webhook.kube.cluster import ClusterError, decode, is_name
 
-MAX_SECRETS = 20
-"""Pull secrets of a pod that are read."""
 MAX_SAID = 500
 """Characters of the kubelet's words."""
 _OF_SECRET = frozenset[Cause]({"no-secret", "refused", "no-entry"})
-_POD, _SECRET = msgspec.json.Decoder(Pod), msgspec.json.Decoder(SecretObject)
+_POD = msgspec.json.Decoder(Pod)
 
 
 class _Created(msgspec.Struct, rename="camel"):
@@ -97,7 +91,7 @@ class Explained:
         if self.webhook and (lacks or waits or not failing or failing[0].cause == "no-reference"):
             return self.webhook[0]  # a pod that is created again before that is mended lacks the reference again
         if failing:
-            return self._after(failing[0])
+            return self.after(failing[0])
         return self._again(self.pod or "") if lacks else self._mended or "nothing to do"
 
     @property
@@ -110,7 +104,8 @@ class Explained:
         told = command("kubectl delete pod {} -n {}", pod, self.line.namespace)
         return f"create the pod again{told and f': {told}, if something makes it anew'}"
 
-    def _after(self, one: FailingPod) -> str:
+    def after(self, one: FailingPod) -> str:
+        """The next step for one container."""
         if one.cause == "no-reference":
             return self._again(one.pod)
         if one.cause == "not-served":
@@ -179,18 +174,27 @@ async def namespace(view: ClusterView, name: str, now: datetime) -> Explained:
 
 
 async def pod(view: ClusterView, name: str, within: str, now: datetime) -> Explained:
+    seen = await read_pod(view, name, within)
+    return await of_pod(view, seen, await podsecrets.read(view, within, seen.spec.pull_secrets), now)
+
+
+async def read_pod(view: ClusterView, name: str, within: str) -> Pod:
     if not (is_name(name) and is_name(within)):
         raise PullsecretError("this is not a valid name of a pod in a namespace")
     try:
         raw = await view.cluster.call("GET", f"/api/v1/namespaces/{within}/pods/{name}", within=30.0)
-        seen = await decode(_POD, raw)
+        return await decode(_POD, raw)
     except (ClusterError, Unreadable) as e:
         raise PullsecretError(f"pod {name} in namespace {within} cannot be read ({e})") from None
-    about = await namespace(view, within, now)
-    secrets, entries = await _secrets(view, within, seen.spec.pull_secrets)
+
+
+async def of_pod(view: ClusterView, seen: Pod, secrets: Sequence[PodSecret], now: datetime) -> Explained:
+    """`secrets`: the pod's."""
+    name = seen.metadata.name
+    about = await namespace(view, seen.metadata.namespace, now)
     failing = [one for one in about.line.pods_failing if one.pod == name]
     images = [
-        Image(image, _in_order(entries, image), tuple(one for one in failing if one.image == image))
+        Image(image, podsecrets.in_order(secrets, image), tuple(one for one in failing if one.image == image))
         for image in dict.fromkeys([*seen.images, *(one.image for one in failing)])
     ]
     reference = view.config.pull_secret.name in seen.spec.pull_secrets
@@ -201,7 +205,7 @@ async def pod(view: ClusterView, name: str, within: str, now: datetime) -> Expla
         node=seen.spec.node_name or "",
         reference=reference,
         no_reference="" if reference else await _why_none(view, about, seen),
-        secrets=secrets,
+        secrets=tuple((one.name, podsecrets.WORDS[one.state]) for one in secrets),
         images=tuple(images),
     )
 
@@ -226,55 +230,6 @@ async def _why_none(view: ClusterView, about: Explained, seen: Pod) -> str:
     if since is not None and created is not None and created < since:
         return f"the pod is older than the webhook's registration ({since:%Y-%m-%d %H:%M})"
     return "when it was created, the namespace had no owner, or the webhook did not answer"
-
-
-Entries = list[tuple[str, str]]
-"""Registry and Secret."""
-
-
-async def _secrets(view: ClusterView, within: str, names: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], Entries]:
-    found, entries = list[tuple[str, str]](), Entries()
-    for name in [one for one in names if is_name(one)][:MAX_SECRETS]:
-        secret = await view.may(f"the Secret {name}", _secret(view, within, name), None)
-        if secret is None:
-            found.append((name, "cannot be read" if f"the Secret {name}" in view.unread else "is missing"))
-            continue
-        verdict = of_kubelet(secret.type, secret.data or {})
-        words = {"takes": "the kubelet takes it", "passes over": "the kubelet passes over it: it has no credentials"}
-        found.append((name, words.get(verdict, "the kubelet cannot parse it, and then tries no credential at all")))
-        if verdict == "takes":
-            entries += [(registry, name) for registry in _registries(secret)]
-    return tuple(found), entries
-
-
-async def _secret(view: ClusterView, within: str, name: str) -> SecretObject | None:
-    try:
-        return await decode(
-            _SECRET, await view.cluster.call("GET", f"/api/v1/namespaces/{within}/secrets/{name}", within=30.0)
-        )
-    except ClusterError as e:
-        if e.status == FORBIDDEN:
-            raise Forbidden(str(e)) from None
-        return None
-    except Unreadable:
-        return None
-
-
-def _registries(secret: SecretObject) -> list[str]:
-    """Of the entries that can be read."""
-    key = DOCKERCFG_KEY if secret.type == DOCKERCFG_TYPE else DOCKERCONFIG_KEY
-    try:
-        content = base64.b64decode((secret.data or {}).get(key, ""))
-        parsed = parse_dockercfg(content) if key == DOCKERCFG_KEY else parse(content, most=MAX_PARTS)
-    except (DockerConfigError, ValueError):
-        return []
-    return [*dict.fromkeys(c.registry for c in parsed.credentials)]
-
-
-def _in_order(entries: Entries, image: str) -> tuple[tuple[str, str], ...]:
-    """Longer keys first; for one key, the Secrets in the order of the pod's list."""
-    keys = matching({registry for registry, _ in entries}, image)
-    return tuple((key, secret) for key in keys for registry, secret in entries if registry == key)
 
 
 def text(explained: Explained) -> str:
