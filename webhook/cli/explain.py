@@ -8,24 +8,11 @@ import click
 
 from webhook.cli import options, printed
 from webhook.cli.exitcodes import FAILED, OK, STATUS_EXIT_CODES
+from webhook.cli.kinds import Kinds
 from webhook.cli.options import Access
 
 
-class _Kinds(click.Group):
-    """Takes `pod/NAME`, as `kubectl get -o name` prints it, and kubectl's short names."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        kind, slash, name = args[0].partition("/")
-        kind = _SHORT.get(kind, kind)
-        return super().resolve_command(ctx, [kind, *([name] if slash else []), *args[1:]])
-
-
-_SHORT = {"po": "pod", "pods": "pod", "ns": "namespace", "namespaces": "namespace"}
-
-
-@click.group(cls=_Kinds, short_help="Explain one pod or one namespace, and name the next step.")
+@click.group(cls=Kinds, short_help="Explain one pod or one namespace, and name the next step.")
 def explain() -> None:
     """Explains one pod or one namespace, and names the next step."""
 
