@@ -15,7 +15,7 @@ import yaml
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expirynotices, refresh, writelog
-from webhook.checks import checker, registryclient
+from webhook.checks import checker, guardedhttp
 from webhook.commands.credential import arrival
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
@@ -248,7 +248,7 @@ FIGURES = {
         f"within the last {slots.IDLE_SECONDS:g} seconds",
         f"room for {slots.MAX_SILENT:,} more",
         f"cut to {LONGEST_QUOTED} characters",
-        f"{registryclient.MAX_ANSWER_BYTES // 1024} KiB are read, for {registryclient.TOTAL_SECONDS:g} seconds at most",
+        f"{guardedhttp.MAX_ANSWER_BYTES // 1024} KiB are read, for {guardedhttp.TOTAL_SECONDS:g} seconds at most",
         f"every {'five' if writepolicy.IN_FORCE_SECONDS == 300 else writepolicy.IN_FORCE_SECONDS} minutes",
         f"every {writepolicy.NOT_IN_FORCE_SECONDS:g}\nseconds",
     },

@@ -3,7 +3,10 @@
 Sources: the prefixes that GitHub, GitLab and Docker document for their tokens.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+
+from webhook.core.shown import quoted
 
 _GITHUB = ("ghcr.io", "docker.pkg.github.com")
 _CLASSIC = "GitHub's registry takes classic personal access tokens with the scope read:packages"
@@ -24,6 +27,9 @@ _UNFIT = frozenset({"github_pat_", "ghs_", "ghu_", "gho_"})
 _VENDORS = {"GitHub": _GITHUB, "Docker Hub": ("docker.io",)}
 """Hosts that a vendor's tokens are for, where that is known: a GitLab has any host."""
 READ_PACKAGES = frozenset({"read:packages", "write:packages", "delete:packages"})
+_SCOPES, _ENDS = "X-OAuth-Scopes", "GitHub-Authentication-Token-Expiration"
+_LIST = re.compile(r"[a-z_:, ]{1,200}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:UTC|[+-]\d{4})", re.ASCII)
 
 
 def hint(registry: str, password: str) -> str:
@@ -50,3 +56,15 @@ def _looks(registry: str, password: str) -> tuple[str, bool]:
 def lacks_scope(scopes: str) -> bool:
     """`scopes`: GitHub's header X-OAuth-Scopes, separated by commas."""
     return bool(scopes) and not {one.strip() for one in scopes.split(",")} & READ_PACKAGES
+
+
+def told(headers: Mapping[str, str]) -> list[str]:
+    """What GitHub's headers tell of a token: only what cannot be one, or words that somebody wants an administrator to
+    read.
+    """
+    scopes, ends, found = headers.get(_SCOPES, ""), headers.get(_ENDS, ""), []
+    if _LIST.fullmatch(scopes) and lacks_scope(scopes):
+        found.append(f"its scopes are {quoted(scopes)}; it needs read:packages")
+    if _TIME.fullmatch(ends):
+        found.append(f"GitHub says that it ends at {quoted(ends)}")
+    return found

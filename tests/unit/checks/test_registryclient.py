@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 
 from support import planted
 from support.registryserver import Act, Request, Say, Server, answer, asks, json_answer, serving
-from webhook.checks import addresses, registryclient
+from webhook.checks import addresses, guardedhttp, registryclient
 from webhook.checks.addresses import LOOKUPS, is_public
 from webhook.checks.registryclient import RegistryClient, Said
 from webhook.config.models import Config, Registry
@@ -410,7 +410,7 @@ def world(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[st
 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
     monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
-    monkeypatch.setattr(registryclient, "_context", lambda _file: ssl.create_default_context(cafile=here.ca_file))
+    monkeypatch.setattr(guardedhttp, "_context", lambda _file: ssl.create_default_context(cafile=here.ca_file))
     return names
 
 
@@ -583,7 +583,7 @@ def test_names_and_ports_where_nobody_is(here: Loopback, monkeypatch: pytest.Mon
 
 def test_a_queue_that_is_full(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a firewall that drops what is sent: nobody answers."""
-    monkeypatch.setattr(registryclient, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(guardedhttp, "CONNECT_SECONDS", 0.3)
 
     async def scenario() -> None:
         with socket.socket() as full:
@@ -636,7 +636,7 @@ async def goes_on(_request: Request, writer: asyncio.StreamWriter) -> None:
     [(resets, Why.NO_CONNECTION), (is_silent, Why.NO_ANSWER), (drips, Why.NO_ANSWER), (goes_on, Why.NO_ANSWER)],
 )
 def test_servers_that_do_not_answer(here: Loopback, monkeypatch: pytest.MonkeyPatch, act: Act, why: Why) -> None:
-    monkeypatch.setattr(registryclient, "TOTAL_SECONDS", 0.5)
+    monkeypatch.setattr(guardedhttp, "TOTAL_SECONDS", 0.5)
 
     async def scenario() -> None:
         async with here.serving(act) as registry:
@@ -743,7 +743,7 @@ def test_tls_that_fails(here: Loopback) -> None:
 
 def test_few_names_are_resolved_at_once_however_long_that_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's name server may never answer. The thread goes on when nobody waits for it any more."""
-    monkeypatch.setattr(registryclient, "TOTAL_SECONDS", 0.2)
+    monkeypatch.setattr(guardedhttp, "TOTAL_SECONDS", 0.2)
     resolving: list[str] = []
     release = asyncio.Event()
 
