@@ -6,19 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
-
-import msgspec
 
 from webhook.checks.registryclient import RegistryClient, Said
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.credential.content import same_key
 from webhook.commands.credential.holdings import Names, NotThere
-from webhook.config.models import Config, Registry
+from webhook.commands.registries import from_here
 from webhook.core.check import WORDS, Check, Why
 from webhook.core.credential import Credential
-from webhook.core.registry import asked_at
 from webhook.core.shown import quoted, some
 from webhook.core.tokenkind import hint
 
@@ -80,28 +76,12 @@ async def run(
     if not found and not broken:
         has = sorted({c.registry for one in secrets.values() for c in one.credentials or ()})
         raise NotThere(f"{quoted(owner)} has no credential for {quoted(registry or '')}, but for {some(has)}")
-    client = RegistryClient(_config(view.config, registry, ca_file), lambda: datetime.now(UTC), ca_file)
+    client = RegistryClient(from_here(view.config, registry, ca_file), lambda: datetime.now(UTC), ca_file)
     try:
         return [*[_asked(owner, key, c, await client.ask(c)) for key, c in found], *broken]
     finally:
         await client.close()
         await asyncio.sleep(CLOSING_SECONDS)
-
-
-def _config(config: Config, registry: str | None, ca_file: str | None) -> Config:
-    """Files that the configuration names are in the webhook's pods, and not here."""
-    named = dict(config.named_registries)
-    host = asked_at(registry) if registry is not None else None
-    if host is not None:
-        named.setdefault(host, Registry(host=host))
-    return msgspec.structs.replace(config, registries=tuple(_here(one, ca_file) for one in named.values()))
-
-
-def _here(one: Registry, ca_file: str | None) -> Registry:
-    if one.plain:
-        return one
-    own = one.ca_file if one.ca_file is not None and Path(one.ca_file).is_file() else None
-    return msgspec.structs.replace(one, ca_file=ca_file or own)
 
 
 def _asked(owner: str, name: str, c: Credential, said: Said) -> Asked:
