@@ -21,11 +21,15 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """`realm`: the address of the token service, and `service` what to ask it for; for Bearer only."""
+    """For Bearer only: `realm`: the address of the token service; `service` and `scope`: what to ask for there.
+    `error`: what is wrong with the token that was sent.
+    """
 
     scheme: Literal["basic", "bearer"]
     realm: str = ""
     service: str = ""
+    scope: str = ""
+    error: str = ""
 
 
 @dataclass(slots=True)
@@ -44,7 +48,9 @@ def challenge(headers: Iterable[str]) -> Challenge | None:
             break
     for one in found:
         if one.scheme == "bearer" and one.parameters.get("realm"):
-            return Challenge("bearer", one.parameters["realm"], one.parameters.get("service", ""))
+            return Challenge(
+                "bearer", *(one.parameters.get(name, "") for name in ("realm", "service", "scope", "error"))
+            )
     return Challenge("basic") if any(one.scheme == "basic" for one in found) else None
 
 

@@ -8,6 +8,7 @@ from webhook.core.challenge import MAX_HEADER_CHARS, Challenge, challenge
 
 BASIC = Challenge("basic")
 HUB = Challenge("bearer", "https://auth.docker.io/token", "registry.docker.io")
+FULL = Challenge("bearer", "https://auth.docker.io/token", "registry.docker.io", "a,b c", "x")
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ HUB = Challenge("bearer", "https://auth.docker.io/token", "registry.docker.io")
         (['basic realm="a, Bearer realm=b"'], BASIC),
         (['Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'], HUB),
         (["BEARER  REALM = https://auth.docker.io/token ,\tService=registry.docker.io"], HUB),
-        (['Bearer realm="https://auth.docker.io/token", service="registry.docker.io", scope="a,b c", error="x"'], HUB),
+        (['Bearer realm="https://auth.docker.io/token", service="registry.docker.io", scope="a,b c", error="x"'], FULL),
         (['Basic realm="r", Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'], HUB),
         (['Basic realm="r"', 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'], HUB),
         (['Bearer realm="https://h/t?a=b"'], Challenge("bearer", "https://h/t?a=b")),
@@ -30,6 +31,7 @@ HUB = Challenge("bearer", "https://auth.docker.io/token", "registry.docker.io")
         (['Bearer realm=""'], None),
         (['Bearer realm="https://h/never closed'], None),
         (['Bearer error_description=some words, realm="https://h/"'], Challenge("bearer", "https://h/")),
+        (['Bearer error=e, Scope="repository:a/b:pull", realm=r'], Challenge("bearer", "r", "", "repository:a/b:pull", "e")),
         (["NTLM, Negotiate, Digest realm=x"], None),
         (["Negotiate YWJjZA==, Basic realm=x"], BASIC),
         (["NTLM", "Bearer", "Basic"], BASIC),
