@@ -1,4 +1,4 @@
-"""Free TCP ports on loopback.
+"""Free TCP ports on loopback, and addresses of it where the well-known ones are free.
 
 They are taken from below the range that the kernel gives to outgoing connections: a port from that range can be
 gone again between the moment it is found free and the moment the server that gets it listens."""
@@ -20,10 +20,19 @@ def free_port() -> int:
     raise HarnessError(f"no free TCP port on 127.0.0.1 between {_RANGE.start} and {_RANGE.stop}")
 
 
-def _is_free(port: int) -> bool:
+def free_address(*ports: int) -> str:
+    """One on which these ports are free: for servers that are found at the port of their protocol only."""
+    for _ in range(200):
+        address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
+        if all(_is_free(port, address) for port in ports):
+            return address
+    raise HarnessError(f"no address in 127.0.0.0/8 on which the ports {ports} are free")
+
+
+def _is_free(port: int, address: str = "127.0.0.1") -> bool:
     with socket.socket() as candidate:
         try:
-            candidate.bind(("127.0.0.1", port))
+            candidate.bind((address, port))
         except OSError:
             return False
     return True
