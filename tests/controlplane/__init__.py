@@ -14,6 +14,7 @@ Where things are:
     node          Node: containerd and kubelet; inside is its process 1, nodefiles its configuration, cgroups its cgroup
     registry      Registry: private, with TLS and passwords; image makes and pushes what lies in it
     network       Network: instead of this machine's loopback one of the cluster's own, where pods have addresses
+    coredns       a DNS server that says what a test wants
     networked     Networked: all of these in such a network
     webhookimage  the webhook's own image, built by `make image` with an unpacked buildah
     release       Release: that image installed into a Networked cluster by the chart, which helm renders
@@ -23,6 +24,6 @@ Where things are:
     binaries      where programs come from: tools lists them, gobuild and debian make them, cache keeps them
     components, kubeconfig, pki                         what cluster is put together from
     process, waiting, ports, machine, progress, errors  used by all of them
-    go/           the Go modules: kubernetes, containerd, registry (with our guard), network (CNI plug-ins),
+    go/           the Go modules: kubernetes, containerd, registry (with our guard), coredns, network (CNI plug-ins),
                   images (app, peer and pause), helm3, helm4, certmanager (its controllers in one program)
 """

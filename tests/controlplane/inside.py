@@ -28,6 +28,7 @@ _SYSCTLS = {
 def main(spec: dict[str, Any]) -> NoReturn:
     folder = Path(spec["folder"])
     _own_folders([folder, *map(Path, spec["keep"])])
+    _own_files(folder / "etc")
     _show_sysctls()
     _bind(folder / "containerd", Path("/var/lib/containerd"))
     containerd = _run("containerd", folder, spec["containerd"])
@@ -51,6 +52,11 @@ def _own_folders(keep: list[Path]) -> None:
     if not resolver.exists():  # it pointed into /run
         real.parent.mkdir(parents=True, exist_ok=True)
         real.write_text(servers)
+
+
+def _own_files(etc: Path) -> None:
+    for file in etc.iterdir():
+        _mount("--bind", str(file), f"/etc/{file.name}")
 
 
 def _show_sysctls() -> None:

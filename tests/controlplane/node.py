@@ -9,10 +9,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL
+from types import MappingProxyType
 from typing import Self
 
 from controlplane.binaries import need
@@ -41,8 +42,18 @@ class Node:
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path, cluster: ControlPlane, registries: Sequence[Registry] = ()) -> Iterator[Self]:
-        """Ready, and open to the scheduler (which it starts), when yielded."""
+    def start(
+        cls,
+        folder: Path,
+        cluster: ControlPlane,
+        registries: Sequence[Registry] = (),
+        *,
+        etc: Mapping[str, str] = MappingProxyType({}),
+        env: Mapping[str, str] = MappingProxyType({}),
+    ) -> Iterator[Self]:
+        """Ready, and open to the scheduler (which it starts), when yielded. `etc`: files in /etc that are the node's
+        own, such as `hosts`; those that this machine has, too. `env`: for containerd and the kubelet.
+        """
         check_machine("mount", "unshare")
         node = cls(folder.resolve(), cluster, need(*cls.programs))
         cluster.start_scheduler()
@@ -50,8 +61,8 @@ class Node:
             node._make_folder(stack)
             name = stack.enter_context(cgroup())
             with step("node (containerd, kubelet)"):
-                node._write(name, registries)
-                child = stack.enter_context(node._running())
+                node._write(name, registries, etc)
+                child = stack.enter_context(node._running(env))
                 child.until(node._is_ready, "the node is ready; see kubelet.log and containerd.log there", within=60)
             yield node
 
@@ -59,17 +70,32 @@ class Node:
         """One more, from the next pull on."""
         write_hosts(self.folder, registry)
 
+    def configures(self, registry: str, toml: str) -> None:
+        """containerd's hosts.toml for this name of a registry, which it reads at every pull."""
+        folder = self.folder / "certs.d" / registry
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts.toml").write_text(toml)
+
+    def sees(self, file: str, text: str) -> None:
+        """One of the files that were given as `etc`, written anew. What runs on the node may notice it 5 s later."""
+        with (self.folder / "etc" / file).open("r+") as own:  # in its place: it is mounted
+            own.write(text)
+            own.truncate()
+
     def _make_folder(self, stack: ExitStack) -> None:
         images = self.folder / "containerd"
         images.mkdir(parents=True)
         stack.callback(shutil.rmtree, images, ignore_errors=True)  # the logs stay
 
-    def _write(self, cgroup_name: str, registries: Sequence[Registry]) -> None:
+    def _write(self, cgroup_name: str, registries: Sequence[Registry], etc: Mapping[str, str]) -> None:
         pki, programs, folder, network = self._cluster.pki, self._programs, self.folder, self._cluster.network
         (folder / "pause.tar").write_bytes(Image.of(programs["pause"]).archive(PAUSE))
         write_containerd(folder, programs["runc"], network.pods)
         for registry in registries:
             self.knows(registry)
+        (folder / "etc").mkdir()
+        for file, text in etc.items():
+            (folder / "etc" / file).write_text(text)
         serving = pki.server("kubelet", self.name, "127.0.0.1")
         write_kubelet(folder, cgroup=cgroup_name, port=free_port(), ca=pki.ca, serving=serving)
         kubeconfig = self._cluster.user_kubeconfig(f"system:node:{self.name}", ("system:nodes",))
@@ -93,9 +119,9 @@ class Node:
         (folder / "spec.json").write_text(json.dumps(spec, indent=2))
 
     @contextmanager
-    def _running(self) -> Iterator[Child]:
+    def _running(self, more: Mapping[str, str]) -> Iterator[Child]:
         path = f"{self._programs['containerd-shim-runc-v2'].parent}{os.pathsep}{os.environ['PATH']}"
-        env = {"PATH": path, "PYTHONPATH": str(_TESTS)} | self._cluster.network.env
+        env = {"PATH": path, "PYTHONPATH": str(_TESTS)} | self._cluster.network.env | dict(more)
         enter = self._cluster.network.enter
         command: Command = [*enter, *_UNSHARE, sys.executable, "-m", "controlplane.inside", self.folder / "spec.json"]
         with Child("node", command, log=self.folder / "node.log", env=env, stop_signal=SIGKILL) as child:

@@ -102,7 +102,8 @@ def write_kubelet(folder: Path, *, cgroup: str, port: int, ca: Path, serving: Pa
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "nodeStatusUpdateFrequency": "4s",
         "syncFrequency": "10s",
-        "registryPullQPS": 0,  # no limit: tests ask for many images at once
+        "registryPullQPS": 0,  # tests ask for many images at once
+        "serializeImagePulls": False,  # one that is slow to fail keeps no other waiting
         # A full disk of the machine is none of the node's business.
         "evictionHard": {
             "memory.available": "0%",

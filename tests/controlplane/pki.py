@@ -26,9 +26,11 @@ class Pki:
         self.ca = folder / "ca.crt"
         self._ca.cert_pem.write_to_path(str(self.ca))
 
-    def server(self, name: str, *hosts: str) -> Pair:
-        """A serving certificate for these DNS names and addresses."""
-        leaf = self._ca.issue_cert(*hosts)
+    def server(self, name: str, *hosts: str, days: tuple[int, int] | None = None) -> Pair:
+        """A serving certificate for these DNS names and addresses. `days` from now on which it begins and ends."""
+        now = dt.datetime.now(dt.UTC)
+        begins, ends = (now + dt.timedelta(days=day) for day in days) if days else (None, None)
+        leaf = self._ca.issue_cert(*hosts, not_before=begins, not_after=ends)
         return self._write(name, leaf.cert_chain_pems[0].bytes(), leaf.private_key_pem.bytes())
 
     def client(self, file: str, user: str, groups: tuple[str, ...] = ()) -> Pair:
