@@ -1,4 +1,5 @@
-"""Compiles all modules that the server imports, also those of the standard library, into $PYTHONPYCACHEPREFIX.
+"""Compiles all modules that the server and the probe on a node import into $PYTHONPYCACHEPREFIX, also those of the
+standard library.
 
 Python cannot write its cache on a read-only file system, and the official Python images have none.
 """
@@ -8,7 +9,8 @@ import py_compile
 import sys
 from pathlib import Path
 
-for name in ("webhook.cli", "webhook.app", "webhook.commands.inject.references", "uvloop"):
+COMMANDS = "webhook.commands.inject.references", "webhook.commands.doctor.packed"
+for name in ("webhook.cli", "webhook.app", *COMMANDS, "uvloop"):
     importlib.import_module(name)
 
 assert sys.pycache_prefix

@@ -46,7 +46,12 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    act: Act | Say, tls: ssl.SSLContext | None = None, *, name: str = "localhost", address: str = "127.0.0.1"
+    act: Act | Say,
+    tls: ssl.SSLContext | None = None,
+    *,
+    name: str = "localhost",
+    address: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[Server]:
     """`act` answers each request, then the connection ends."""
     server, writers = Server(name), set[asyncio.StreamWriter]()
@@ -71,7 +76,7 @@ async def serving(
                 await found
         return writer.close()
 
-    listener = await asyncio.start_server(connected, address, 0, ssl=tls, limit=2**20)
+    listener = await asyncio.start_server(connected, address, port, ssl=tls, limit=2**20)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

@@ -19,6 +19,7 @@ from webhook.cli.credential import credential
 from webhook.cli.exitcodes import FAILED, INTERRUPTED, OK, UNSEEN, USAGE, UnseenError, UsageError
 from webhook.cli.explain import explain
 from webhook.cli.inject import inject
+from webhook.cli.probe import probe
 from webhook.cli.serve import serve
 from webhook.cli.status import status
 from webhook.cli.trial import trial
@@ -54,7 +55,20 @@ def version() -> int:
     return OK
 
 
-for command in (status, explain, credential, adopt, inject, trial, config, serve, uninstall, completion, version):
+for command in (
+    status,
+    explain,
+    credential,
+    adopt,
+    inject,
+    trial,
+    config,
+    serve,
+    uninstall,
+    completion,
+    version,
+    probe,
+):
     pullsecret.add_command(command)
 
 

@@ -82,7 +82,12 @@ class HostSeen(msgspec.Struct, frozen=True):
 
 
 class Probed(msgspec.Struct, frozen=True):
-    """`at`: by the clock of the machine on which the probe ran."""
+    """`at`: by the clock of the machine on which the probe ran. `public_cas`: the machine, or the image that the probe
+    ran in, has CA certificates; without any, each certificate is of an unknown CA. `cut`: the answer was too long, and
+    a part of it is left out.
+    """
 
     at: datetime
     hosts: tuple[HostSeen, ...]
+    public_cas: bool = True
+    cut: bool = False
