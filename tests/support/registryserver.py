@@ -19,6 +19,7 @@ class Request:
 
     target: str
     headers: dict[str, str]
+    method: str = "GET"
 
     @property
     def login(self) -> str:
@@ -66,11 +67,13 @@ async def serving(
                 return writer.close()
             head = (begin + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             pairs = (line.partition(":") for line in head[1:] if line)
-            request = Request(head[0].split()[1], {key.lower(): value.strip() for key, _, value in pairs})
+            method, target = head[0].split()[:2]
+            request = Request(target, {key.lower(): value.strip() for key, _, value in pairs}, method)
             server.asked.append(request)
             found = act(request, writer) if _acts(act) else act(request)  # type: ignore[call-arg]
             if isinstance(found, bytes):
-                writer.write(found)
+                begin, empty, _ = found.partition(b"\r\n\r\n")
+                writer.write(begin + empty if method == "HEAD" else found)
                 await writer.drain()
             else:
                 await found

@@ -8,9 +8,10 @@ import asyncio
 import base64
 import functools
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Literal
 
 import aiohttp
@@ -31,11 +32,18 @@ CONNECTIONS = 8
 _OWN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "pullsecret-webhook"}
 
 
-class Unanswered(Exception):
-    """There is no answer that tells about a credential. `error`: the library's, which may quote addresses."""
+Waited = Literal["name", "connection", "answer"]
 
-    def __init__(self, why: Why, retry_after: float = 0.0, error: Exception | None = None) -> None:
-        self.why, self.retry_after, self.error = why, retry_after, error
+
+class Unanswered(Exception):
+    """There is no answer that tells about a credential. `error`: the library's, which may quote addresses.
+    `waited_for`: what took too long.
+    """
+
+    def __init__(
+        self, why: Why, retry_after: float = 0.0, *, error: Exception | None = None, waited_for: Waited = "answer"
+    ) -> None:
+        self.why, self.retry_after, self.error, self.waited_for = why, retry_after, error, waited_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,29 +117,35 @@ class GuardedHttp:
         headers: Mapping[str, str],
         *,
         method: Literal["GET", "HEAD"] = "GET",
-        named_by: URL | None = None,
+        named_by: Sequence[URL] = (),
         most: int = MAX_ANSWER_BYTES,
     ) -> Response:
-        """`named_by`: the registry that names this address, as its token service. A public one must not lead us to
-        private addresses, also of registries that the configuration names. `most`: bytes that are read. Raises
-        Unanswered.
+        """`named_by`: the registry that names this address, as its token service, and who led to that registry. A
+        public one must not lead us to private addresses, also of registries that the configuration names. `most`: bytes
+        that are read. Raises Unanswered.
         """
-        named = all(host_of(one) in self._named for one in (url, named_by) if one is not None)
+        named = all(host_of(one) in self._named for one in (url, *named_by))
+        progress = _Progress()
         try:
             if not named and is_private(url.raw_host or ""):
                 raise PrivateError
             session, context = self._session(public=not named), self._tls(url)
             async with session.request(
-                method, url, headers={**_OWN_HEADERS, **headers}, ssl=context, allow_redirects=False
+                method,
+                url,
+                headers={**_OWN_HEADERS, **headers},
+                ssl=context,
+                allow_redirects=False,
+                trace_request_ctx=progress,
             ) as found:
                 challenges = tuple(found.headers.getall("WWW-Authenticate", ()))
                 body, whole = await _body(found, most)
                 return Response(found.status, found.headers, challenges, body, whole)
         except TimeoutError as e:
-            raise Unanswered(Why.NO_ANSWER, error=e) from None
+            raise Unanswered(Why.NO_ANSWER, error=e, waited_for=progress.waits_for) from None
         except (aiohttp.ClientError, OSError, ValueError) as e:
             why = _why(e)
-            why = Why.PRIVATE_TOKENS if why == Why.PRIVATE and named_by is not None else why
+            why = Why.PRIVATE_TOKENS if why == Why.PRIVATE and named_by else why
             raise Unanswered(why, error=e) from None
 
     def _session(self, *, public: bool) -> aiohttp.ClientSession:
@@ -143,6 +157,7 @@ class GuardedHttp:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
+                trace_configs=[_trace()],
             )
             # What a registry gets is counted: aiohttp would send it again, by itself, when the connection is lost.
             session._retry_connection = False  # noqa: SLF001
@@ -191,6 +206,26 @@ def host_of(url: URL) -> str:
     host = url.raw_host or ""
     host = f"[{host}]" if ":" in host else host
     return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
+
+
+@dataclass(slots=True)
+class _Progress:
+    waits_for: Waited = "connection"  # an address is not resolved
+
+
+def _waits_for(what: Waited) -> Callable[..., Awaitable[None]]:
+    async def happened(_session: object, context: SimpleNamespace, _what: object) -> None:
+        context.trace_request_ctx.waits_for = what
+
+    return happened
+
+
+def _trace() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_dns_resolvehost_start.append(_waits_for("name"))
+    trace.on_dns_resolvehost_end.append(_waits_for("connection"))
+    trace.on_connection_create_end.append(_waits_for("answer"))
+    return trace
 
 
 async def _body(found: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

@@ -7,7 +7,7 @@ names over verified TLS, get the credential.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -67,7 +67,7 @@ class RegistryClient:
                 return Said(e.why, e.retry_after, of_all=True)
             if known.scheme == "basic":
                 return await self._get(url, basic(c), _taken)
-            return await self._get(token_url(url, known), basic(c), _has_token, named_by=url)
+            return await self._get(token_url(url, known), basic(c), _has_token, named_by=(url,))
         except Unanswered as e:
             return Said(e.why, e.retry_after)
         except Exception as e:  # noqa: BLE001  # a user chooses who answers, who must find no way to end the process
@@ -89,7 +89,7 @@ class RegistryClient:
         return known
 
     async def _get(
-        self, url: URL, login: dict[str, str], read: Callable[[Response], T], named_by: URL | None = None
+        self, url: URL, login: dict[str, str], read: Callable[[Response], T], named_by: Sequence[URL] = ()
     ) -> T:
         """Raises Unanswered."""
         response = await self._http.request(url, login, named_by=named_by)

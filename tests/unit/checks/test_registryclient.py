@@ -4,7 +4,6 @@ import asyncio
 import base64
 import gzip
 import socket
-import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from support import planted
+from support.loopback import Loopback, names
 from support.registryserver import Act, Request, Say, Server, answer, asks, json_answer, serving
 from webhook.checks import addresses, guardedhttp, registryclient
 from webhook.checks.addresses import LOOKUPS, is_public
@@ -39,28 +39,6 @@ HTML = b"<html><body>Please log in</body></html>"
 BASIC = 'Basic realm="registry"'
 TOKEN = planted.token()
 DENIED = {"errors": [{"code": "DENIED", "message": "denied"}]}
-
-
-class Loopback:
-    """Servers, a client that may ask them, and what it said. `trusted`: the CA of the servers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.authority, self.folder = trustme.CA(), folder
-        self.ca_file = str(folder / "ca.pem")
-        self.authority.cert_pem.write_to_path(self.ca_file)
-
-    def tls(self, *names: str, authority: trustme.CA | None = None, **validity: Any) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        leaf = (authority or self.authority).issue_cert(*(names or ("localhost", "127.0.0.1", "::1")), **validity)
-        leaf.configure_cert(context)
-        return context
-
-    def serving(self, act: Act | Say, **options: Any) -> Any:
-        return serving(act, self.tls(), **options)
-
-    def named(self, *servers: Server | str, plain: bool = False) -> Config:
-        hosts = [one if isinstance(one, str) else one.host for one in servers]
-        return Config(registries=tuple(Registry(one, None if plain else self.ca_file, plain) for one in hosts))
 
 
 @pytest.fixture
@@ -397,21 +375,7 @@ def test_no_redirect_takes_the_credential_along(here: Loopback, status: int, kin
 
 @pytest.fixture
 def world(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, ...]]:
-    """Names and their addresses, of which 127.0.0.1 passes for a public one; the system trusts the servers' CA."""
-    names: dict[str, tuple[str, ...]] = {}
-
-    async def resolve(_self: object, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        if host not in names:
-            raise OSError("no such name")
-        return [
-            ResolveResult(hostname=host, host=one, port=port, family=socket.AF_INET, proto=0, flags=0)
-            for one in names[host]
-        ]
-
-    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
-    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
-    monkeypatch.setattr(guardedhttp, "_context", lambda _file: ssl.create_default_context(cafile=here.ca_file))
-    return names
+    return names(here, monkeypatch)
 
 
 def test_a_public_registry_does_not_lead_to_private_addresses(
@@ -761,6 +725,7 @@ def test_few_names_are_resolved_at_once_however_long_that_takes(monkeypatch: pyt
                 said = await asyncio.gather(*(asking.ask(Credential(host, "u", TOKEN)) for host in hosts))
                 assert {one.why for one in said} == {Why.NO_ANSWER}
             assert len(resolving) == LOOKUPS
+            await asyncio.sleep(0.3)  # by then those that wait for their turn have given up, too
             release.set()
             await asyncio.sleep(0.01)
             assert (await asking.ask(Credential("slow9.example", "u", TOKEN))).why == Why.NO_ADDRESS
