@@ -2,12 +2,19 @@
 
 Under the chart's own RBAC and policies. One story, told in order; `make test-install`."""
 
+import asyncio
+import json
 import secrets
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -18,8 +25,17 @@ from controlplane.command import command
 from controlplane.errors import HarnessError
 from controlplane.helm import NAMESPACE
 from controlplane.networked import Networked
+from controlplane.node import Node
+from controlplane.process import Child
 from controlplane.release import NAME, OWNER, PODS, SECRET, HelmRelease, Release, Traffic, pod, references
 from controlplane.waiting import until
+from support import planted
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.doctor import nodepod
+from webhook.commands.doctor.evidence import Answer, Probed, Request, Target
+from webhook.commands.doctor.nodepod import NoProbeError, from_node
+from webhook.config.models import Config
+from webhook.kube.cluster import Cluster
 
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("node_binaries")]
 
@@ -119,6 +135,130 @@ def test_helm_test(installed: Installed, turn: str) -> None:
         raise
     assert "Succeeded" in said, turn
     assert SECRET in said, turn
+
+
+# -- a probe on the node --
+
+
+@dataclass
+class Recording:
+    """The administrator's cluster, and the answer to what was created there."""
+
+    cluster: Cluster
+    created: list[Object] = field(default_factory=list)
+
+    async def call(self, method: str, path: str, **options: Any) -> bytes:
+        answer = await self.cluster.call(method, path, **options)
+        if method == "POST":
+            self.created.append(json.loads(answer))
+        return answer
+
+
+def probed(installed: Installed, request: Request, namespace: str | None = None) -> tuple[Probed | str, list[Object]]:
+    """What the node sees, or why it does not, and the pods that were made for that."""
+
+    async def run() -> tuple[Probed | str, list[Object]]:
+        async with Cluster.connect(str(installed.cluster.kubeconfig)) as cluster:
+            recording = Recording(cluster)
+            view = ClusterView(cast(Cluster, recording), Config())
+            try:
+                seen = await from_node(view, Node.name, request, namespace=namespace, voice=print)
+            except NoProbeError as e:
+                return str(e), recording.created
+            return seen, recording.created
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def in_etc(installed: Installed, folder: Path, **files: str) -> Iterator[None]:
+    """The node's own files of these names, in place of the machine's."""
+    spec = str(installed.networked.node.folder / "spec.json")
+    running = [one for one in Path("/proc").glob("[0-9]*/cmdline") if spec in (words := one.read_bytes().decode())
+               and "controlplane.inside" in words and "python" in words.partition("\0")[0]]  # fmt: skip
+    inside = ("nsenter", f"--target={running[0].parent.name}", "--mount", "--pid", "--")
+    with ExitStack() as stack:
+        for name, text in files.items():
+            (folder / name).write_text(text)
+            place = f"/etc/{name.replace('_', '.')}"
+            subprocess.run([*inside, "mount", "--no-canonicalize", "--bind", folder / name, place], check=True)
+            stack.callback(subprocess.run, [*inside, "umount", place], check=True)
+        yield
+
+
+def no_probe_is_left(installed: Installed) -> None:
+    assert [one for one in installed.api.list("Pod") if one["metadata"]["name"].startswith("pullsecret-probe-")] == []
+
+
+def test_a_probe_sees_what_its_node_sees(installed: Installed, tmp_path: Path) -> None:
+    """A wrong line in the hosts file, which nothing in the cluster shows, and what the node's resolver says."""
+    network, registry = installed.networked.network, installed.networked.registry
+    port = int(registry.address.rpartition(":")[2])
+    target = Target("ghcr.io", port, addresses=("127.0.0.67",))
+    request = Request((target,), registry.ca.read_text(), cluster_dns="127.0.0.55")
+    answer = f"ghcr.io={network.address}"
+    server = [*network.enter, sys.executable, "-m", "support.nameserver", "127.0.0.54", "53", answer]
+    installed.release.allow("privileged")
+    env = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    try:
+        with (
+            Child("nameserver", server, log=tmp_path / "dns.log", env=env) as child,
+            in_etc(installed, tmp_path, hosts="127.0.0.66 ghcr.io\n", resolv_conf="nameserver 127.0.0.54\n"),
+        ):
+            child.until(lambda: "serving" in child.log.read_text(), "it serves", within=20)
+            began = time.monotonic()
+            seen, (made,) = probed(installed, request)
+            print(f"seen after {time.monotonic() - began:.1f} s")
+    finally:
+        installed.release.allow("restricted")
+    assert isinstance(seen, Probed), seen
+    (host,) = seen.hosts
+    assert host.answers == (
+        Answer("hosts file", "addresses", ("127.0.0.66",)),
+        Answer("127.0.0.54:53", "addresses", (network.address,)),
+        Answer("127.0.0.53:53", "nothing listens"),
+    )
+    assert host.cluster_dns == Answer("127.0.0.55:53", "nothing listens")
+    found = {one.address: one for one in host.endpoints}
+    assert {address: (one.given_by, one.tcp) for address, one in found.items()} == {
+        "127.0.0.66": (("hosts file",), "refused"),
+        network.address: (("127.0.0.54:53",), "open"),
+        "127.0.0.67": (("here",), "refused"),
+    }
+    right = found[network.address]
+    assert (right.tls, right.status, right.registry) == ("right", 401, True)
+    assert seen.public_cas
+    no_probe_is_left(installed)
+    spec, status = made["spec"], made["status"]
+    assert spec.get("volumes", []) == [], "no token is mounted"
+    (container,) = spec["containers"]
+    image = installed.release.image
+    assert container["image"] == f"{image.name}@{image.digest}"
+    assert "volumeMounts" not in container
+    assert "env" not in container
+    assert status["phase"] == "Pending"
+    assert not planted.leaks(json.dumps(made))
+
+
+def test_a_namespace_that_takes_no_such_pod(installed: Installed) -> None:
+    said, made = probed(installed, Request((Target("ghcr.io"),)))
+    assert str(said).startswith(
+        "the namespace pullsecret-webhook takes no pod on a node's own network: its Pod Security Standard is restricted"
+    )
+    assert str(said).endswith("name another namespace for it with --probe-namespace, such as kube-system")
+    assert made == []
+
+
+def test_a_probe_whose_image_cannot_be_pulled(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image is on the node, but this namespace has no credential for it."""
+    monkeypatch.setattr(nodepod, "START_SECONDS", 2.5)
+    installed.cluster.namespace("probes")
+    said, (made,) = probed(installed, Request((Target("ghcr.io"),)), "probes")
+    assert "cannot be pulled there" in str(said), said
+    assert "no basic auth credentials" in str(said)
+    assert str(said).endswith("; its pull secret is in pullsecret-webhook, and perhaps not in probes")
+    assert made["metadata"]["namespace"] == "probes"
+    no_probe_is_left(installed)
 
 
 def test_a_token_that_changes_is_everywhere_soon(installed: Installed) -> None:

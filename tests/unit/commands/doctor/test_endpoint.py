@@ -379,6 +379,16 @@ def test_any_certificate_is_taken(data: bytes) -> None:
     assert replace(about, read=False).wrong("ghcr.io") == []
 
 
+def test_an_image_without_cas_is_told(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert not Trust("").public
+    (tmp_path / "ca.pem").write_bytes(OURS.cert_pem.bytes())
+    assert Trust("").public
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "nowhere"))
+    assert not Trust("").public
+
+
 def test_a_ca_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="no certificate in PEM"):
         Trust("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
