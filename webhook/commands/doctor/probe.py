@@ -82,8 +82,11 @@ class _Look:
         """Those not looked at yet; none if they are too many, or the time is up."""
         if asyncio.get_running_loop().time() > self._ends - 1:
             return []
-        new = {(one.host, one.port): one for one in reversed(list(named)) if (one.host, one.port) not in seen}
-        return list(reversed(new.values()))[: MAX_HOSTS - len(seen)]
+        new = dict[tuple[str, int], Target]()
+        for one in named:
+            if (one.host, one.port) not in seen:
+                new.setdefault((one.host, one.port), one)
+        return [*new.values()][: MAX_HOSTS - len(seen)]
 
     async def _host(self, target: Target) -> tuple[HostSeen, list[Target]]:
         answers, cluster_dns = await self._answers(target)

@@ -159,6 +159,18 @@ def test_an_address_as_the_name_of_a_registry() -> None:
     assert seen(tls("127.0.0.2"), host="127.0.0.1").endpoint.faults == ("wrong name",)
 
 
+def test_an_address_of_ipv6() -> None:
+    async def scenario() -> Tried:
+        async with serving(as_registry, tls("::1"), address="::1") as server:
+            until = asyncio.get_running_loop().time() + 9
+            found = await tried(Target("::1", server.port), "::1", (), TRUST, until)
+            assert [one.headers["host"] for one in server.asked] == [f"[::1]:{server.port}"]
+            return found
+
+    one = run(scenario()).endpoint
+    assert (one.tls, one.names, one.registry) == ("right", ("::1",), True)
+
+
 def test_of_many_names_the_first_are_told() -> None:
     one = seen(tls(*(f"a{number}.test" for number in range(30)), "ghcr.test")).endpoint
     assert (one.tls, len(one.names)) == ("right", MAX_NAMES)
