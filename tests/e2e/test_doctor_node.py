@@ -3,6 +3,9 @@ writes. tests/install/test_helm.py has it on the real node.
 """
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -368,6 +371,36 @@ def test_a_pod_that_somebody_deletes(space: ControlPlane) -> None:
 def test_whoever_does_not_wait_leaves_no_pod(space: ControlPlane) -> None:
     with pytest.raises(TimeoutError):
         look(space, stop=1.0)
+
+
+_CALL = """
+import asyncio, sys
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.doctor.evidence import Request, Target
+from webhook.commands.doctor.nodepod import from_node
+from webhook.config.models import Config
+from webhook.kube.cluster import Cluster
+
+async def run():
+    async with Cluster.connect(sys.argv[1]) as api:
+        view = ClusterView(api, Config(namespace=sys.argv[2]))
+        await from_node(view, sys.argv[3], Request((Target("ghcr.io"),)), voice=print)
+
+try:
+    asyncio.run(run())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_leaves_no_pod(space: ControlPlane) -> None:
+    call = [sys.executable, "-c", _CALL, str(space.kubeconfig), SPACE, NODE]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        until(lambda: probes(space), "the probe's pod is there", within=20)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
+    assert said == "interrupted\n"
+    assert probes(space) == []
 
 
 @pytest.mark.parametrize("through", [Losing, Late])
