@@ -13,8 +13,9 @@ from webhook.commands.cluster_view import ClusterView
 from webhook.core.dockerconfig import of_kubelet
 from webhook.core.errors import MalformedReview
 from webhook.core.names import DISABLED, INJECT, MIRROR
-from webhook.core.pulls import Said, is_stuck, text, what
+from webhook.core.pulls import Said, coarse, heard, is_stuck, text
 from webhook.core.review import PodSpec
+from webhook.core.runtimewords import Words
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import ClusterError, Meta, SecretObject, decode, is_name
 from webhook.kube.listing import listed
@@ -82,8 +83,8 @@ class _Spec(PodSpec):
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A container that waits for an image that the kubelet cannot pull. `reason`, `said`: the kubelet's own words.
-    `node`: where.
+    """A container that waits for an image that the kubelet cannot pull. `reason`, `said`: the kubelet's own words;
+    `words`: what they mean, for each credential that it tried. `node`: where.
     """
 
     pod: str
@@ -95,6 +96,7 @@ class Stuck:
     pull_secrets: tuple[str, ...]
     opted_out: bool
     node: str = ""
+    words: tuple[Words, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +161,18 @@ class Pod(msgspec.Struct):
         # The image of a volume is missing in all containers; which one it is stands in the message.
         volumes = self.spec.image_volumes
         image = next((one for one in volumes if f'"{one}"' in message or f'"{one}:' in message), image)
+        words = heard(reason, message)
         return Stuck(
             self.metadata.name,
             container,
             image,
             reason,
             text(message),
-            what(reason, message),
+            coarse(words),
             self.spec.pull_secrets,
             self.opted_out,
             self.spec.node_name or "",
+            words,
         )
 
 

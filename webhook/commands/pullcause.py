@@ -6,7 +6,7 @@ from typing import Literal
 
 from webhook.commands.pods import Stuck
 from webhook.core.names import DISABLED, INJECT
-from webhook.core.pulls import Said, end
+from webhook.core.pulls import Said, end, lowest
 from webhook.core.registry import matching, repository
 from webhook.core.shown import quoted, some
 
@@ -42,7 +42,7 @@ _ELSEWHERE: Mapping[Said, tuple[Cause, str]] = {
 }
 """Where credentials play no part."""
 _BLIND: Mapping[Said, tuple[Cause, str]] = {
-    Said.UNAUTHORIZED: ("refused", "the registry refuses a credential (401)"),
+    Said.UNAUTHORIZED: ("refused", "the registry refuses a credential ({status})"),
     Said.FORBIDDEN: ("denied", "the registry denies this image: the credential has no right to it, or there is none"),
     Said.NOT_FOUND: ("not-found", "the registry says 404: there is no such image, or no right to it"),
     Said.UNSENT: ("no-entry", "the kubelet has no credential for this image"),
@@ -116,7 +116,7 @@ def _of_own(one: Stuck, about: About) -> tuple[Cause, str] | None:
     own = [name for name in one.pull_secrets if name != about.secret]
     if not own or one.what is Said.UNSENT or one.what not in _BLIND:
         return None
-    cause, words = _BLIND[one.what]
+    cause, words = _blind(one)
     return cause, f"{words}; the webhook leaves the pod alone, and its pull secrets are {some(own)}"
 
 
@@ -124,7 +124,18 @@ def _of_words(one: Stuck, about: About) -> tuple[Cause, str]:
     """Without a look at the Secret."""
     if about.secret not in one.pull_secrets:
         return "no-reference", f"it has no reference to {about.secret}"
-    return _BLIND.get(one.what, ("other", "the kubelet does not say why"))
+    return _blind(one)
+
+
+def _blind(one: Stuck) -> tuple[Cause, str]:
+    cause, words = _BLIND.get(one.what, ("other", "the kubelet does not say why"))
+    return cause, words.format(status=_refused_with(one))
+
+
+def _refused_with(one: Stuck) -> int:
+    """Token services refuse with 403 too. 401: what it is if the runtime does not say."""
+    found = lowest(one.words)
+    return found.status if found and found.status else 401
 
 
 def _unreadable(one: Stuck, about: About) -> str:
@@ -157,7 +168,7 @@ def _of_entry(one: Stuck, about: About, entry: str) -> tuple[Cause, str]:
     too = f"; it also has the pull secrets {some(others)}" if others else ""
     match one.what:
         case Said.UNAUTHORIZED:
-            return "refused", f"the registry refuses {about.credential} for {quoted(entry)} (401){too}"
+            return "refused", f"the registry refuses {about.credential} for {quoted(entry)} ({_refused_with(one)}){too}"
         case Said.FORBIDDEN:
             return (
                 "denied",

@@ -401,6 +401,15 @@ def test_of_a_pull_secret_that_may_not_be_read_nothing_is_said(said: Said, cause
     assert (one.cause, one.why) == (cause, why)
 
 
+def test_a_token_service_refuses_with_403_too() -> None:
+    told = "failed to fetch oauth token: unexpected status from GET request to https://ghcr.io/token: 403 Forbidden"
+    pod = stuck("p", "ghcr.io/alice/app", told, "ErrImagePull", "ghcr-secret")
+    source = source_secret("alice")
+    (line,) = shown(Lists(namespaces=[TEAM], pods=[pod], secrets=[source, as_the_webhook_writes(source)]))
+    (one,) = line.pods_failing
+    assert (one.cause, one.why) == ("refused", "the registry refuses the credential of alice for ghcr.io (403)")
+
+
 def test_a_secret_that_came_after_the_last_try() -> None:
     waits = Stuck("p", "c", "ghcr.io/x", "ErrImagePull", "", Said.UNSENT, ("ghcr-secret",), opted_out=False)
     (one,) = JUDGE(SPACE, RIGHT, GHCR, Pods(stuck=[waits])).pods_failing

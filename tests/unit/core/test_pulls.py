@@ -1,8 +1,15 @@
-"""What the kubelet says of images that it cannot pull, in texts of containerd and CRI-O."""
+"""What the kubelet says of images that it cannot pull: measured texts, reported ones, and reasons."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from webhook.core.pulls import Said, end, is_stuck, text, what
+from webhook.core.faults import Fault
+from webhook.core.pulls import Said, coarse, end, heard, is_stuck, lowest, text
+from webhook.core.runtimewords import Words
 
 IMAGE, MANIFEST = "ghcr.io/a/b:1", "https://ghcr.io/v2/a/b/manifests/1"
 PULL = f'failed to pull and unpack image "{IMAGE}": '
@@ -13,6 +20,37 @@ TOKEN = (
     "GET request to https://ghcr.io/token?scope=repository%3Aa%2Fb%3Apull&service=ghcr.io: "
 )
 DENIED = "pull access denied, repository does not exist or may require authorization: "
+ABOUT = {"case", "from", "because", "reason", "text", "all"}
+"""Of a row in the golden files: what is not of the words."""
+
+
+def golden(name: str) -> Iterator[Any]:
+    for row in yaml.safe_load(Path(__file__).with_name(name).read_text()):
+        yield pytest.param(row, id=row.get("case") or row["from"])
+
+
+def as_told(words: Words, row: dict[str, Any]) -> dict[str, Any]:
+    """The same of the words. A row without a host or a role is about a registry that the text does not name."""
+    found = {key: getattr(words, key) for key in {"host": "", "role": "registry"} | row}
+    return {key: [*value] if isinstance(value, tuple) else value for key, value in found.items()}
+
+
+@pytest.mark.parametrize("row", [*golden("pulls_measured.yaml"), *golden("pulls_reported.yaml")])
+def test_golden(row: dict[str, Any]) -> None:
+    wanted = row.get("all") or [{key: value for key, value in row.items() if key not in ABOUT}]
+    words = heard(row.get("reason", "ErrImagePull"), row["text"])
+    assert len(words) == len(wanted)
+    for one, told in zip(words, wanted, strict=True):
+        assert as_told(one, told) == {"host": "", "role": "registry"} | told
+
+
+@pytest.mark.parametrize("name", ["pulls_measured.yaml", "pulls_reported.yaml"])
+def test_in_back_off_the_same_is_said(name: str) -> None:
+    rows = [row.values[0] for row in golden(name) if "reason" not in row.values[0]]
+    assert len(rows) > 60
+    for row in rows:
+        again = f'Back-off pulling image "{IMAGE}": ErrImagePull: {row["text"]}'
+        assert heard("ImagePullBackOff", again) == heard("ErrImagePull", row["text"])
 
 
 @pytest.mark.parametrize(
@@ -27,8 +65,11 @@ DENIED = "pull access denied, repository does not exist or may require authoriza
         (Said.CONNECTION, "rpc error: code = DeadlineExceeded desc = " + HEAD + "dial tcp 127.0.0.1:9: i/o timeout"),
         (Said.CONNECTION, HEAD + "EOF"),
         (Said.CONNECTION, HEAD + "net/http: TLS handshake timeout"),
+        (Said.CONNECTION, HEAD + "proxyconnect tcp: dial tcp 127.0.0.1:3128: connect: connection refused"),
+        (Said.CONNECTION, HEAD + "remote error: tls: handshake failure"),
         (Said.BUSY, FROM + "429 Too Many Requests"),
         (Said.BROKEN, FROM + "503 Service Unavailable"),
+        (Said.BROKEN, TOKEN + "503 Service Unavailable"),
         (Said.UNAUTHORIZED, FROM + "401 Unauthorized"),
         (Said.UNAUTHORIZED, f"[{FROM}401 Unauthorized, {FROM}403 Forbidden / denied]"),
         (Said.UNAUTHORIZED, "unable to retrieve auth token: invalid username/password: unauthorized: denied"),
@@ -45,27 +86,65 @@ DENIED = "pull access denied, repository does not exist or may require authoriza
         (Said.NOTHING, 'Back-off pulling image "ghcr.io/a/b:1"'),
     ],
 )  # fmt: skip
-def test_what_it_means(said: Said, message: str) -> None:
-    assert what("ErrImagePull", message) is said
-    assert what("ImagePullBackOff", message) is said
+def test_what_status_tells(said: Said, message: str) -> None:
+    assert coarse(heard("ErrImagePull", message)) is said
+    assert coarse(heard("ImagePullBackOff", message)) is said
 
 
-def test_reasons() -> None:
-    parser = "illegal base64 data at input byte 0"
-    for reason, message, stuck in (
-        ("ErrImagePull", "x", True),
-        ("InvalidImageName", "x", True),
-        ("RegistryUnavailable", "", True),
-        (parser, parser, True),
-        (parser, "other", False),
-        ("CrashLoopBackOff", "CrashLoopBackOff", False),
-        ("ContainerCreating", "", False),
-        ("", "", False),
-    ):
-        assert is_stuck(reason, message) is stuck
-    assert what(parser, parser) is Said.UNREADABLE
-    assert what("InvalidImageName", "x") is Said.NO_NAME
-    assert what("RegistryUnavailable", "") is Said.CONNECTION
+PARSER = "illegal base64 data at input byte 0"
+INTENT = "Failed to record image pull intent for container image"
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "fault"),
+    [
+        ("InvalidImageName", "x", Fault.IMAGE_NAME_INVALID),
+        ("ErrImageNeverPull", "x", Fault.IMAGE_NEVER_PULLED),
+        ("SignatureValidationFailed", "x", Fault.SIGNATURE_REFUSED),
+        ("RegistryUnavailable", "", Fault.TCP_REFUSED),
+        (
+            "RegistryUnavailable",
+            f"image pull failed for {IMAGE} because the registry is unavailable: dial tcp 192.0.2.1:443: i/o timeout",
+            Fault.TCP_SILENT,
+        ),
+        (
+            "ImagePullBackOff",
+            'Back-off pulling image "x": SignatureValidationFailed: image pull failed for x because the signature',
+            Fault.SIGNATURE_REFUSED,
+        ),
+        ("ImageInspectError", 'Failed to inspect image "": rpc error: code = Unknown desc = odd', Fault.RUNTIME_FAILS),
+        (PARSER, PARSER, Fault.SECRET_UNREADABLE),
+        ("unexpected end of JSON input", "unexpected end of JSON input", Fault.SECRET_UNREADABLE),
+        ("open /x: permission denied", f'{INTENT} "{IMAGE}": open /x: permission denied', Fault.RUNTIME_FAILS),
+        ("write /x: no space left on device", f'{INTENT} "x": no space left on device', Fault.NODE_DISK_FULL),
+    ],
+)
+def test_reasons(reason: str, message: str, fault: Fault) -> None:
+    assert is_stuck(reason, message)
+    assert [one.fault for one in heard(reason, message)] == [fault]
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        (PARSER, "other"),
+        ("CrashLoopBackOff", "CrashLoopBackOff"),
+        ("ContainerCreating", ""),
+        ("", ""),
+        ("CreateContainerConfigError", 'secret "x" not found'),
+    ],
+)
+def test_who_waits_for_something_else(reason: str, message: str) -> None:
+    assert not is_stuck(reason, message)
+
+
+def test_the_lowest_layer_of_several_credentials() -> None:
+    both = heard("ErrImagePull", f"[{FROM}401 Unauthorized, {HEAD}dial tcp: lookup ghcr.io: no such host]")
+    assert [one.fault for one in both] == [Fault.CREDENTIAL_REFUSED, Fault.DNS_NO_SUCH_NAME]
+    found = lowest(both)
+    assert found is not None
+    assert found.fault is Fault.DNS_NO_SUCH_NAME
+    assert lowest(()) is None
 
 
 def test_no_signature_and_no_password_is_shown() -> None:

@@ -8,7 +8,9 @@ from typing import Literal
 
 import msgspec
 
-Role = Literal["registry", "realm", "blobs"]
+from webhook.core import registryanswer
+
+Role = registryanswer.Role
 Tcp = Literal["open", "refused", "silent", "no route"]
 Tls = Literal[
     "right", "wrong name", "unknown CA", "expired", "not yet valid", "no TLS", "silent", "cut", "fails", "not tried"
