@@ -30,6 +30,17 @@ _VERSION, _ESCAPED = re.compile("^v[12]/"), re.compile("%([0-9A-Fa-f]{2})")
 MAX_REGISTRY_CHARS = 600
 MAX_SAME_KEY = 6
 """Credentials for one registry in a pull secret: as many as its key has spellings, whatever its path is."""
+_BLOBS = {
+    "ghcr.io": ("pkg-containers.githubusercontent.com",),
+    _HUB_API: (
+        "production.cloudflare.docker.com",
+        "docker-images-prod.6aa30f8b08e16409b46e0173d6de2f56.r2.cloudflarestorage.com",
+    ),
+    "quay.io": ("cdn.quay.io", "cdn01.quay.io", "cdn02.quay.io", "cdn03.quay.io"),
+    "registry.gitlab.com": ("cdn.registry.gitlab-static.net",),
+    "gcr.io": ("storage.googleapis.com",),
+}
+"""Where registries send those who ask for a blob, as far as it is always the same."""
 _PAGES = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com"} | dict.fromkeys(
     [f"{name}.docker.com" for name in ("hub", "www", "app", "cloud", "login")]
     + ["docker.com", "auth.docker.io", "registry.docker.io"],
@@ -114,6 +125,11 @@ def asked_at(registry: str) -> str | None:
         return _HUB_API
     host = registry.partition("/")[0]
     return None if "*" in host else _HUB_API if host in _HUB_NAMES else host
+
+
+def blob_hosts(host: str) -> tuple[str, ...]:
+    """Other hosts that are asked for the blobs of this registry, if they are known; as `asked_at` names it."""
+    return _BLOBS.get(host, ())
 
 
 def spellings(registry: str) -> list[str]:
