@@ -23,6 +23,7 @@ from webhook.config.models import Config
 from webhook.core import pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
+from webhook.core.faults import Fault
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Reason
 from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
@@ -144,9 +145,10 @@ def test_alerts_that_are_named_are_those_of_the_chart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "there"), [("Causes", get_args(Cause)), ("Events", get_args(Reason)), ("Alerts", ALERTS)]
+    ("section", "there"),
+    [("Causes", get_args(Cause)), ("Codes", [*Fault]), ("Events", get_args(Reason)), ("Alerts", ALERTS)],
 )
-def test_each_cause_event_and_alert_has_an_entry_in_troubleshooting(section: str, there: Sequence[str]) -> None:
+def test_each_cause_code_event_and_alert_has_an_entry_in_troubleshooting(section: str, there: Sequence[str]) -> None:
     text = PAGES["docs/troubleshooting.md"].partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     entries = re.findall(r"^### (.+)\n\n((?:(?!### ).*\n)*)", text, re.MULTILINE)
     assert len(there) > 5

@@ -16,6 +16,7 @@ from webhook.cli.adopt import adopt
 from webhook.cli.completion import completion
 from webhook.cli.config import config
 from webhook.cli.credential import credential
+from webhook.cli.doctor import doctor
 from webhook.cli.exitcodes import FAILED, INTERRUPTED, OK, UNSEEN, USAGE, UnseenError, UsageError
 from webhook.cli.explain import explain
 from webhook.cli.inject import inject
@@ -58,6 +59,7 @@ def version() -> int:
 for command in (
     status,
     explain,
+    doctor,
     credential,
     adopt,
     inject,

@@ -1,0 +1,231 @@
+"""One cause, from what the kubelet says, what the API server has, what the registry answers, and what a node sees."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from webhook.commands.doctor import report
+from webhook.commands.doctor.advice import ADVICE
+from webhook.commands.doctor.asking import Asked, Step
+from webhook.commands.doctor.case import Case
+from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, Endpoint, HostSeen, Probed, Role
+from webhook.commands.doctor.looked import Evidence, Looked
+from webhook.commands.doctor.verdict import judge, judge_registry
+from webhook.commands.podsecrets import PodSecret
+from webhook.core import pulls
+from webhook.core.credential import Credential
+from webhook.core.faults import Fault
+
+NOW = datetime(2026, 1, 2, 10, 42, tzinfo=UTC)
+IMAGE = "ghcr.io/acme/app:1"
+PULL = f'failed to pull and unpack image "{IMAGE}": failed to resolve image: '
+HEAD = f'{PULL}failed to do request: Head "https://ghcr.io/v2/acme/app/manifests/1": '
+STATUS = f"{PULL}unexpected status from HEAD request to https://ghcr.io/v2/acme/app/manifests/1: "
+NO_BASIC = (
+    f"{PULL}pull access denied, repository does not exist or may require authorization: authorization failed: no basic "
+    "auth credentials"
+)
+NAME = "tls: failed to verify certificate: x509: certificate is valid for *.github.io, *.github.com, not ghcr.io"
+NOT_FOUND = f"{PULL}{IMAGE}: not found"
+
+
+def case(text: str = "", reason: str = "ErrImagePull", **more: Any) -> Case:
+    words = pulls.heard(reason, text) if text else ()
+    said = pulls.text(text) if text else ""
+    base = Case(IMAGE, "team-a", "ghcr-secret", "web", "c", "k3s-1", reason if text else "", said, words)
+    return replace(base, **more)
+
+
+def secret(name: str = "ghcr-secret", *keys: str, state: Any = "takes", **more: Any) -> PodSecret:
+    return PodSecret(name, state, credentials=tuple(Credential(key, "user", "planted") for key in keys), **more)
+
+
+HAS: dict[str, Any] = {"secrets": (secret("ghcr-secret", "ghcr.io"),), "entries": (("ghcr.io", "ghcr-secret"),)}
+OTHER: dict[str, Any] = {"secrets": (secret("own", "harbor.example"),)}
+
+
+def endpoint(address: str, *given: str, **more: Any) -> Endpoint:
+    right: dict[str, Any] = {"tcp": "open", "tls": "right", "status": 401, "registry": True}
+    return Endpoint(address, given, **(right | more))
+
+
+WRONG: dict[str, Any] = {"tls": "wrong name", "faults": ("wrong name",), "names": ("*.github.io",), "registry": False}
+DNS = "10.0.0.2:53"
+OPAQUE = secret("own", state="passes over", type="Opaque")
+NEVER, BASE64 = "Container image is not present with pull policy of Never", "illegal base64 data at input byte 0"
+
+
+def node(*endpoints: Endpoint, role: Role = "registry", answers: tuple[Answer, ...] | None = None) -> Looked:
+    given = tuple(one.address for one in endpoints if DNS in one.given_by)
+    found = (Answer(DNS, "addresses", given),) if answers is None else answers
+    return Looked(
+        "node k3s-1",
+        Probed(NOW, (HostSeen("ghcr.io" if role == "registry" else "blobs.example", 443, role, found, endpoints),)),
+    )
+
+
+REACHED = node(endpoint("1.1.1.1", DNS))
+POISONED = node(endpoint("1.1.1.1", DNS, **WRONG), endpoint("2.2.2.2", HERE))
+
+
+def asked(fault: Fault | None, **more: Any) -> Asked:
+    return Asked("ghcr.io", (Step("manifest", "ghcr.io", 403, "denied", fault),), fault, works=fault is None, **more)
+
+
+@pytest.mark.parametrize(
+    ("about", "evidence", "code"),
+    [
+        (case(), Evidence(), None),
+        (case(HEAD + NAME), Evidence(), Fault.TLS_WRONG_NAME),
+        (case(HEAD + NAME), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
+        # The node reaches it now: the runtime has its own proxy and CAs, so what it says still counts.
+        (case(HEAD + NAME), Evidence(REACHED), Fault.TLS_WRONG_NAME),
+        # Nobody has tried to pull yet.
+        (case(), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
+        # What the registry itself said is above what the probe finds wrong, such as a private CA.
+        (case(STATUS + "401 Unauthorized", **HAS), Evidence(POISONED), Fault.CREDENTIAL_REFUSED),
+        # A host of blobs that nobody has named is a cause only if nothing else is.
+        (case(), Evidence(node(endpoint("1.1.1.1", DNS, tcp="silent"), role="blobs")), Fault.TCP_SILENT),
+        (case(NOT_FOUND, **HAS), Evidence(node(endpoint("1.1.1.1", DNS, tcp="silent"), role="blobs")), Fault.IMAGE_NOT_FOUND),
+        # But "not found" may be a mirror's.
+        (case(NOT_FOUND, **HAS), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
+        (case(NOT_FOUND, **HAS), Evidence(asked=asked(Fault.CREDENTIAL_REFUSED)), Fault.CREDENTIAL_REFUSED),
+        (case(NOT_FOUND, **HAS), Evidence(asked=asked(Fault.IMAGE_NOT_FOUND)), Fault.IMAGE_NOT_FOUND),
+        (case(NOT_FOUND), Evidence(), Fault.IMAGE_NOT_FOUND),
+        # That a registry is not reached from here says nothing about the node.
+        (case(STATUS + "401 Unauthorized", **HAS), Evidence(asked=asked(Fault.TCP_SILENT)), Fault.CREDENTIAL_REFUSED),
+        (case(HEAD + NAME), Evidence(asked=asked(Fault.CREDENTIAL_REFUSED)), Fault.TLS_WRONG_NAME),
+        (case(), Evidence(asked=asked(Fault.TCP_SILENT)), None),
+        (case(), Evidence(asked=asked(Fault.PLATFORM_MISSING)), Fault.PLATFORM_MISSING),
+        (case(STATUS + "403 Forbidden", **HAS), Evidence(asked=asked(Fault.REGISTRY_BLOCKED)), Fault.REGISTRY_BLOCKED),
+        # A registry that takes the credential now has not taken it when the kubelet tried.
+        (case(STATUS + "403 Forbidden", **HAS), Evidence(asked=asked(None)), Fault.TOKEN_NO_ACCESS),
+        # Without a credential.
+        (case(NO_BASIC), Evidence(), Fault.CREDENTIAL_NONE),
+        (case(NO_BASIC, **OTHER), Evidence(), Fault.SECRET_NO_ENTRY),
+        (case(STATUS + "403 Forbidden", **OTHER), Evidence(), Fault.SECRET_NO_ENTRY),
+        (case(NO_BASIC, secrets=(secret("own", state="missing"),)), Evidence(), Fault.SECRET_MISSING),
+        (case(NO_BASIC, secrets=(OPAQUE,)), Evidence(), Fault.SECRET_WRONG_TYPE),
+        (case(NO_BASIC, cause="not-served", why="it is opted out"), Evidence(), Fault.NAMESPACE_NOT_SERVED),
+        (case(NO_BASIC, cause="unknown-owner", why="no source"), Evidence(), Fault.OWNER_UNKNOWN),
+        (case(NO_BASIC, cause="no-reference", why="it is older"), Evidence(), Fault.SECRET_NO_REFERENCE),
+        # The pod's own pull secret counts before a webhook that leaves the namespace alone.
+        (case(NO_BASIC, cause="not-served", why="no owner", **OTHER), Evidence(), Fault.SECRET_NO_ENTRY),
+        (case(NO_BASIC, **HAS), Evidence(), Fault.CREDENTIAL_NONE),
+        # An image that is there, for pods that have a credential.
+        (case(NEVER, "ErrImageNeverPull"), Evidence(), Fault.IMAGE_NEVER_PULLED),
+        (
+            case(NEVER, "ErrImageNeverPull", there=True),
+            Evidence(),
+            Fault.IMAGE_NEEDS_CREDENTIAL,
+        ),
+        # Of several credentials the one that came furthest.
+        (case(f"[{STATUS}401 Unauthorized, {STATUS}403 Forbidden / denied]", **HAS), Evidence(), Fault.TOKEN_NO_ACCESS),
+        (case(BASE64, BASE64), Evidence(), Fault.SECRET_UNREADABLE),
+        # It breaks every pull, also one that nobody has tried yet.
+        (case(secrets=(secret("own", state="fails"),)), Evidence(), Fault.SECRET_UNREADABLE),
+        (case("something new"), Evidence(), Fault.NOT_KNOWN),
+        (case("something new"), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
+    ],
+)  # fmt: skip
+def test_the_lowest_broken_layer_is_the_cause(about: Case, evidence: Evidence, code: Fault | None) -> None:
+    verdict = judge(about, evidence)
+    assert verdict.code is code
+    assert "{" not in report.text(verdict)
+    assert (code is None) == (not verdict.todo)
+
+
+HERE_RIGHT = Looked(
+    "this machine", Probed(NOW, (HostSeen("ghcr.io", 443, "registry", (), (endpoint("2.2.2.2", HERE),)),))
+)
+BLOBS = HostSeen("blobs.example", 443, "blobs", (Answer(DNS, "addresses", ("3.3.3.3",)),), (endpoint("3.3.3.3", DNS),))
+NOT_ASKED = ("the registry (--ask)",)
+
+
+def test_a_poisoned_resolver_as_people_read_it() -> None:
+    seen = Looked("node k3s-1", Probed(NOW, (*POISONED.probed.hosts, BLOBS)))
+    verdict = judge(case(HEAD + NAME, **HAS), Evidence(seen, HERE_RIGHT, None, NOT_ASKED))
+    assert (
+        report.text(verdict)
+        == """\
+web cannot pull ghcr.io/acme/app:1: on node k3s-1 ghcr.io has the wrong address.   [DNS-WRONG-ADDRESS]
+
+  the kubelet says       ErrImagePull: tls: failed to verify certificate: x509: certificate is valid for *.github.io, \
+*.github.com, not ghcr.io
+  pull secrets           ghcr-secret: the kubelet takes it, ghcr.io matches this image
+  node k3s-1, 10:42      hosts file         no line for ghcr.io
+                         10.0.0.2:53        1.1.1.1   port 443 answers; certificate of *.github.io: not ghcr.io's
+                         not given here     2.2.2.2   certificate right, HTTP 401 as it should
+  also needed            blobs.example: right on this node (3.3.3.3)
+  this machine           2.2.2.2   certificate right, HTTP 401 as it should
+
+What to do:
+  The resolver 10.0.0.2:53 gives 1.1.1.1, which is wrong: it is tampered with, or out of date.
+  What else helps there: a resolver that nobody on the way can answer for: systemd-resolved with
+    DNSOverTLS=yes, or another by TLS; or a mirror near the node: registries.yaml (K3s) or hosts.toml
+    (containerd). CoreDNS does not help: nodes do not ask it.
+  Until then, in /etc/hosts of the node:  2.2.2.2 ghcr.io    (right from there just now; it may change)
+
+Not looked at: the registry (--ask); the runtime's own proxy, CA certificates and hosts.toml on the node."""
+    )
+
+
+def test_a_wrong_line_in_the_hosts_file_is_named() -> None:
+    answers = (Answer(HOSTS_FILE, "addresses", ("1.1.1.1",)),)
+    seen = node(endpoint("1.1.1.1", HOSTS_FILE, **WRONG), endpoint("2.2.2.2", HERE), answers=answers)
+    verdict = judge(case(HEAD + NAME), Evidence(seen))
+    assert verdict.code is Fault.DNS_WRONG_ADDRESS
+    assert verdict.todo[0] == ("Correct or remove the line for ghcr.io in /etc/hosts of the node: 1.1.1.1 is wrong.")
+
+
+def test_an_unreadable_secret_as_people_read_it() -> None:
+    why = "auth for harbor.old.example is not the base64 of username:password"
+    secrets = (secret("legacy", state="fails", problem=why), secret("ghcr-secret", "ghcr.io"))
+    words = "illegal base64 data at input byte 0"
+    about = case(words, words, secrets=secrets, entries=HAS["entries"], account="builder")
+    assert (
+        report.text(judge(about, Evidence(not_looked=NOT_ASKED)))
+        == """\
+web cannot pull ghcr.io/acme/app:1: the Secret legacy cannot be parsed, and the kubelet then tries no credential at \
+all.   [SECRET-UNREADABLE]
+
+  the kubelet says       "illegal base64 data at input byte 0"
+  pull secrets           legacy: the kubelet cannot parse it, and then tries no credential at all (auth for \
+harbor.old.example is not the base64 of username:password)
+                         ghcr-secret: the kubelet takes it, ghcr.io matches this image
+                         the list is that of the service account builder
+
+What to do:
+  Repair or remove the Secret legacy in the service account builder.
+  The list of a pod cannot change: after a change in the service account create the pod again.
+
+Not looked at: the registry (--ask); the runtime's own proxy, CA certificates and hosts.toml on the node."""
+    )
+
+
+@pytest.mark.parametrize("fault", [*Fault])
+def test_each_fault_has_advice_that_can_be_filled_in(fault: Fault) -> None:
+    assert fault in ADVICE
+    about = case("something new", owner="alice", platform="linux/amd64", **HAS)
+    verdict = judge(
+        about, Evidence(asked=asked(fault) if fault.value.startswith(("TOKEN", "IMAGE", "REGISTRY")) else None)
+    )
+    assert "{" not in report.text(verdict)
+
+
+def test_a_registry_alone() -> None:
+    wrong = judge_registry("ghcr.io", "k3s-1", Evidence(POISONED))
+    assert wrong.code is Fault.DNS_WRONG_ADDRESS
+    assert wrong.title == "ghcr.io is not reached from node k3s-1: on node k3s-1 ghcr.io has the wrong address"
+    assert judge_registry("ghcr.io", "k3s-1", Evidence(REACHED)).code is None
+
+
+def test_the_document() -> None:
+    found = report.document([judge(case(), Evidence()), judge(case(HEAD + NAME), Evidence(POISONED))])
+    assert found["cause"] == "DNS-WRONG-ADDRESS"
+    assert [one["code"] for one in found["verdicts"]] == [None, "DNS-WRONG-ADDRESS"]
+    assert found["verdicts"][1]["layer"] == "dns"
+    assert found["verdicts"][1]["evidence"][0]["what"] == "the kubelet says"
+    assert "planted" not in str(found)

@@ -1,0 +1,211 @@
+"""Looks in three tiers, each only if it is wanted: at what the API server has, at the registry from here, and from the
+node.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from webhook.checks.guardedhttp import GuardedHttp
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.doctor import asking, nodepod, probe, reading
+from webhook.commands.doctor.asking import Asked
+from webhook.commands.doctor.case import Case
+from webhook.commands.doctor.evidence import Request, Role, Target
+from webhook.commands.doctor.looked import Evidence, Looked
+from webhook.commands.doctor.nodepod import NoProbeError
+from webhook.commands.doctor.reach import is_right
+from webhook.commands.doctor.verdict import Verdict, idle, judge, judge_registry
+from webhook.commands.podsecrets import PodSecret
+from webhook.commands.registries import from_here
+from webhook.config.models import Config
+from webhook.core.credential import Credential
+from webhook.core.errors import PullsecretError
+from webhook.core.registry import asked_at, blob_hosts, repository
+from webhook.core.shown import quoted
+from webhook.core.wire import Unreadable
+from webhook.kube.cluster import ClusterError, decode
+
+Say = Callable[[str], None]
+THE_REGISTRY, THE_NODE = "the registry (--ask)", "the node (--node)"
+CLOSING_SECONDS = 0.25
+"""Seconds until connections are closed: TLS says goodbye in the background, and the loop ends with the command."""
+_DNS = "/api/v1/namespaces/kube-system/services/kube-dns"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`ask`: the registry, from here. `node`: look from this node; empty: from the pod's; None: from none. `ca_file`:
+    certificates to trust beside the public ones. `probe_namespace`: of the probe's pod; None: the release's.
+    """
+
+    ask: bool = False
+    node: str | None = None
+    ca_file: Path | None = None
+    probe_namespace: str | None = None
+    progress: Say = lambda _: None
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    cluster_ip: str = msgspec.field(name="clusterIP", default="")
+
+
+class _Service(msgspec.Struct):
+    spec: _Spec = _Spec()
+
+
+_SERVICE = msgspec.json.Decoder(_Service)
+
+
+async def pod(view: ClusterView, name: str, within: str, wanted: Wanted) -> tuple[Verdict, ...]:
+    """A verdict for each image that the pod waits for; one without a cause if it waits for none. Raises PullsecretError
+    if the pod cannot be read.
+    """
+    seen, secrets, cases = await reading.of_pod(view, name, within, view.cluster.now())
+    if not cases:
+        return (idle(seen),)
+    node = wanted.node or seen.spec.node_name or None
+    if wanted.node is not None and node is None:
+        raise PullsecretError(f"pod {name} has no node yet; name one with --node NODE")
+    wanted = replace(wanted, node=None if wanted.node is None else node)
+    return tuple(
+        [await _examined(view, one, secrets, wanted, from_here(view.config, None, _ca(wanted))) for one in cases]
+    )
+
+
+async def image(view: ClusterView, name: str, within: str, wanted: Wanted) -> Verdict:
+    """Whoever names an image may also ask a registry at a private address."""
+    secrets, case = await reading.of_image(view, name, within, view.cluster.now())
+    case = replace(case, node=wanted.node or "")
+    config = from_here(view.config, repository(name).partition("/")[0], _ca(wanted))
+    return await _examined(view, case, secrets, wanted, config)
+
+
+async def registry(view: ClusterView | None, host: str, wanted: Wanted) -> Verdict:
+    """`host`: and perhaps a port. `view` None: nobody asks about a node, and the cluster plays no part."""
+    config = view.config if view is not None else Config()
+    target = _target(host, config)
+    here, node, not_looked = await _looked(view, (target, *_blobs(target)), wanted)
+    return judge_registry(host, wanted.node or "", Evidence(node, here, None, not_looked))
+
+
+async def _examined(
+    view: ClusterView, case: Case, secrets: Sequence[PodSecret], wanted: Wanted, config: Config
+) -> Verdict:
+    """`config`: which registries may be asked from here."""
+    if case.node:
+        case = await _on_node(view, case)
+    asked = await _asked(case, secrets, wanted, config) if wanted.ask else None
+    here: Looked | None = None
+    node: Looked | None = None
+    not_looked: tuple[str, ...] = (THE_NODE,)
+    if wanted.node:
+        here, node, not_looked = await _looked(view, _targets(case, asked, config), wanted)
+    not_looked = (*(() if wanted.ask else (THE_REGISTRY,)), *not_looked)
+    not_looked += tuple(f"{what} (no right to read it)" for what in view.unread)
+    return judge(case, Evidence(node, here, asked, not_looked))
+
+
+async def _on_node(view: ClusterView, case: Case) -> Case:
+    """What the API server knows of the node."""
+    try:
+        facts = await nodepod.node_facts(view, case.node)
+    except NoProbeError:
+        return case
+    if facts is None:
+        return case
+    platform = f"{facts.os}/{facts.architecture}" if facts.os and facts.architecture else ""
+    return replace(case, platform=platform, there=_names(case.image) & facts.images != frozenset())
+
+
+def _names(image: str) -> frozenset[str]:
+    """As a node lists them."""
+    name = repository(image)
+    _, at, digest = image.partition("@")
+    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    return frozenset({f"{name}@{digest}"} if at else {f"{name}:{tag or 'latest'}"})
+
+
+async def _asked(case: Case, secrets: Sequence[PodSecret], wanted: Wanted, config: Config) -> Asked:
+    """With the credential that the kubelet tries first."""
+    wanted.progress("asking the registry")
+    blob = next((one.blob for one in case.words if one.blob), "")
+    http = GuardedHttp(config, str(wanted.ca_file) if wanted.ca_file else None)
+    try:
+        return await asking.ask(http, case.image, _first(case, secrets), case.platform, blob)
+    finally:
+        await http.close()
+        await asyncio.sleep(CLOSING_SECONDS)
+
+
+def _first(case: Case, secrets: Sequence[PodSecret]) -> Credential | None:
+    for key, name in case.entries:
+        for secret in secrets:
+            if secret.name == name:
+                return next((c for c in secret.credentials if c.registry == key), None)
+    return None
+
+
+async def _looked(
+    view: ClusterView | None, targets: Sequence[Target], wanted: Wanted
+) -> tuple[Looked | None, Looked | None, tuple[str, ...]]:
+    """From here, and with `view` from the node. What this machine finds right is tried there too."""
+    ca_pem = wanted.ca_file.read_text() if wanted.ca_file else ""
+    here = Looked("this machine", await probe.look(Request(tuple(targets), ca_pem)))
+    if view is None or wanted.node is None:
+        return here, None, (THE_NODE,)
+    known = {
+        (seen.host, seen.port): tuple(one.address for one in seen.endpoints if is_right(one))
+        for seen in here.probed.hosts
+    }
+    wanted.progress(f"looking from node {quoted(wanted.node)}")
+    asked = tuple(msgspec.structs.replace(one, addresses=known.get((one.host, one.port), ())) for one in targets)
+    request = Request(asked, ca_pem, await _cluster_dns(view))
+    try:
+        seen = await nodepod.from_node(
+            view, wanted.node, request, namespace=wanted.probe_namespace, voice=wanted.progress
+        )
+    except NoProbeError as e:
+        return here, None, (f"the node: {e}",)
+    return here, Looked(f"node {quoted(wanted.node)}", seen), ()
+
+
+async def _cluster_dns(view: ClusterView) -> str:
+    """Its address. Empty: it is not known."""
+    try:
+        return (await decode(_SERVICE, await view.cluster.call("GET", _DNS, within=30.0))).spec.cluster_ip
+    except (ClusterError, Unreadable):
+        return ""
+
+
+def _targets(case: Case, asked: Asked | None, config: Config) -> tuple[Target, ...]:
+    """The registry, and what else a pull needs: first the hosts that the kubelet or the registry names."""
+    host = repository(case.image).partition("/")[0]
+    registry = _target(asked_at(host) or host, config)
+    said = [_target(one.host, config, one.role) for one in case.words if one.host]
+    more = [one for one in (asked.realm, asked.blobs) if one is not None] if asked is not None else []
+    return _once((registry, *said, *more, *_blobs(registry)))
+
+
+def _once(targets: Iterable[Target]) -> tuple[Target, ...]:
+    return tuple({(one.host, one.port): one for one in reversed([*targets])}.values())[::-1]
+
+
+def _blobs(registry: Target) -> tuple[Target, ...]:
+    return tuple(Target(one, role="blobs") for one in blob_hosts(registry.host))
+
+
+def _target(host: str, config: Config, role: Role = "registry") -> Target:
+    named = config.named_registries.get(host)
+    plain = named is not None and named.plain
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdecimal() or host.endswith("]"):
+        name, port = host, "80" if plain else "443"
+    return Target(name.strip("[]"), int(port), plain, role)
+
+
+def _ca(wanted: Wanted) -> str | None:
+    return str(wanted.ca_file) if wanted.ca_file else None

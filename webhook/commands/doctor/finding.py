@@ -1,0 +1,146 @@
+"""The one cause, the lowest broken layer: from what the kubelet says, what the API server shows, what the registry
+answers, and what was seen on the node. Pure.
+
+What is said above a broken layer is its consequence. What was seen from here is not what the node sees: it is told, and
+names a working address, but it is never the cause.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from webhook.commands.doctor.asking import Asked
+from webhook.commands.doctor.case import Case
+from webhook.commands.doctor.looked import Evidence
+from webhook.commands.doctor.reach import Reach
+from webhook.commands.podsecrets import PodSecret
+from webhook.commands.pullcause import Cause
+from webhook.core.faults import Fault, Layer, layer
+from webhook.core.runtimewords import Words
+
+_OF_WEBHOOK: dict[Cause, Fault] = {
+    "not-served": Fault.NAMESPACE_NOT_SERVED,
+    "opted-out": Fault.POD_OPTED_OUT,
+    "unknown-owner": Fault.OWNER_UNKNOWN,
+    "limited": Fault.OWNER_LIMITED,
+    "no-secret": Fault.SECRET_MISSING,
+    "no-reference": Fault.SECRET_NO_REFERENCE,
+    "refused": Fault.CREDENTIAL_REFUSED,
+    "no-entry": Fault.SECRET_NO_ENTRY,
+}
+"""What the webhook knows of a pull that had no credential."""
+_WITHOUT = frozenset(
+    {
+        Fault.CREDENTIAL_NONE,
+        Fault.CREDENTIAL_REFUSED,
+        Fault.TOKEN_ANONYMOUS,
+        Fault.TOKEN_REFUSED,
+        Fault.TOKEN_NO_ACCESS,
+    }
+)
+"""What registries say to those who have no credential, or not the right one."""
+BY_WEBHOOK = frozenset(_OF_WEBHOOK.values()) | {Fault.TOKEN_REFUSED, Fault.CREDENTIAL_NONE}
+"""Where the next step is the webhook's to say."""
+_ORDER = {fault: at for at, fault in enumerate(Fault)}
+_UNSURE = frozenset(
+    {Fault.IMAGE_NOT_FOUND, Fault.MIRROR_FAILS, Fault.PULL_TIMED_OUT, Fault.NOT_KNOWN, Fault.REGISTRY_NONE}
+)
+"""What the runtime also says if the layers below are broken: of several mirrors it names one error only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`way`: where the way to the registry breaks, as the node sees it; `secret`: the one that is wrong; `why`: instead
+    of the fault's own words.
+    """
+
+    fault: Fault
+    words: Words | None = None
+    way: Reach | None = None
+    secret: PodSecret | None = None
+    why: str = ""
+
+
+def find(case: Case, evidence: Evidence) -> Finding | None:
+    """None: nothing wrong was found."""
+    return _of_way(evidence, _of_registry(evidence.asked, _said(case)))
+
+
+def _said(case: Case) -> Finding | None:
+    """From the kubelet's words and the API server alone. Of several credentials the one that came furthest counts: one
+    that works would be enough.
+    """
+    words = max(case.words, key=lambda one: _ORDER[one.fault], default=None)
+    if words is None:
+        return _of_image(case)
+    if words.fault is Fault.SECRET_UNREADABLE:
+        return Finding(words.fault, words, secret=_first(case.secrets, "fails"))
+    if words.fault is Fault.IMAGE_NEVER_PULLED and case.there:
+        return Finding(Fault.IMAGE_NEEDS_CREDENTIAL, words)
+    if words.fault in _WITHOUT and not case.entries:
+        return _without(case, words)
+    if words.fault in (Fault.CREDENTIAL_NONE, Fault.TOKEN_ANONYMOUS):
+        why = "the kubelet had no credential when it tried last; now it has one, so the next try has one too"
+        return Finding(Fault.CREDENTIAL_NONE, words, why=why)
+    return Finding(words.fault, words)
+
+
+def _of_image(case: Case) -> Finding | None:
+    """Nothing has failed yet: a pull secret that nobody can parse fails every pull, and a pod without any credential
+    can still pull what is public.
+    """
+    broken = _first(case.secrets, "fails")
+    return Finding(Fault.SECRET_UNREADABLE, secret=broken) if broken is not None else None
+
+
+def _without(case: Case, words: Words) -> Finding:
+    """No entry matches. A Secret of the pod's own that is wrong comes before what the webhook did not do."""
+    own = [one for one in case.secrets if one.name != case.ours]
+    if (missing := _first(own, "missing")) is not None:
+        return Finding(Fault.SECRET_MISSING, words, secret=missing)
+    if (passed := _first(own, "passes over")) is not None:
+        return Finding(Fault.SECRET_WRONG_TYPE, words, secret=passed)
+    fault = _OF_WEBHOOK.get(case.cause) if case.cause is not None else None
+    if fault is not None and (not own or fault is not Fault.NAMESPACE_NOT_SERVED):
+        return Finding(fault, words, secret=_first(case.secrets, "missing"), why=case.why)
+    if own:
+        return Finding(Fault.SECRET_NO_ENTRY, words, secret=own[0])
+    return Finding(words.fault, words)
+
+
+def _first(secrets: Sequence[PodSecret], state: str) -> PodSecret | None:
+    return next((one for one in secrets if one.state == state), None)
+
+
+def _of_registry(asked: Asked | None, said: Finding | None) -> Finding | None:
+    """What the registry answers now, and to this image, is newer and more exact than what it said to the kubelet. That
+    it is not reached from here says nothing about the node.
+    """
+    if asked is None or asked.fault is None or layer(asked.fault) < Layer.REGISTRY:
+        return said
+    if said is None:
+        return Finding(asked.fault)
+    if layer(said.fault) < Layer.REGISTRY:
+        return said
+    return replace(said, fault=asked.fault, why="" if asked.fault is not said.fault else said.why)
+
+
+def _of_way(evidence: Evidence, said: Finding | None) -> Finding | None:
+    """What the node's probe saw below."""
+    if evidence.node is None:
+        return said
+    broken = [(seen, way) for seen, way in evidence.node.reaches() if way.fault is not None]
+    host = said.words.host if said is not None and said.words is not None else ""
+    named = [way for _, way in broken if way.host == host]
+    # Where blobs come from is often only guessed, and a pull that fails before has not been there.
+    way = next(iter([*named, *(way for seen, way in broken if seen.role != "blobs" or said is None)]), None)
+    if way is None or way.fault is None:
+        return said
+    if said is None:
+        return Finding(way.fault, way=way)
+    if (
+        Layer.RUNTIME < layer(said.fault) < Layer.REGISTRY
+        or said.fault in _UNSURE
+        or (said.words is not None and said.words.partial)
+    ):
+        return Finding(way.fault, said.words, way)
+    return said

@@ -1,0 +1,103 @@
+"""What the API server shows of an image that is to be pulled: of a pod's, or of one that somebody names."""
+
+from datetime import datetime
+
+import msgspec
+
+from webhook.commands import explain, podsecrets
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.doctor.case import Case
+from webhook.commands.explain import Explained
+from webhook.commands.pods import Pod, Stuck
+from webhook.commands.podsecrets import PodSecret
+from webhook.commands.pullcause import FailingPod
+from webhook.core.pulls import Said
+from webhook.core.wire import Unreadable
+from webhook.kube.cluster import AccountObject, ClusterError, decode, is_name
+
+_ACCOUNT = msgspec.json.Decoder(AccountObject)
+_HAS_TO_DO_WITH_SECRETS = frozenset({Said.UNSENT, Said.UNAUTHORIZED, Said.FORBIDDEN, Said.NOT_FOUND, Said.UNREADABLE})
+
+
+async def of_pod(
+    view: ClusterView, name: str, within: str, now: datetime
+) -> tuple[Pod, tuple[PodSecret, ...], tuple[Case, ...]]:
+    """The pod, its pull secrets, and a case for each image that cannot be pulled: one for each image, since all
+    containers with it wait for the same. Raises PullsecretError.
+    """
+    pod = await explain.read_pod(view, name, within)
+    secrets = await podsecrets.read(view, within, pod.spec.pull_secrets)
+    about = await explain.of_pod(view, pod, secrets, now)
+    account = await _account(view, pod, within)
+    failing = {one.container: one for image in about.images for one in image.failing}
+    cases: dict[str, Case] = {}
+    for stuck in pod.stuck():
+        cases.setdefault(stuck.image, _case(view, stuck, about, failing.get(stuck.container), secrets, account))
+    return pod, secrets, tuple(cases.values())
+
+
+def _case(
+    view: ClusterView,
+    stuck: Stuck,
+    about: Explained,
+    failing: FailingPod | None,
+    secrets: tuple[PodSecret, ...],
+    account: str,
+) -> Case:
+    of_secrets = failing is not None and stuck.what in _HAS_TO_DO_WITH_SECRETS
+    return Case(
+        stuck.image,
+        about.line.namespace,
+        view.config.pull_secret.name,
+        pod=stuck.pod,
+        container=stuck.container,
+        node=stuck.node,
+        reason=stuck.reason,
+        said=stuck.said,
+        words=stuck.words,
+        secrets=secrets,
+        entries=podsecrets.in_order(secrets, stuck.image),
+        account=account,
+        cause=failing.cause if failing is not None and of_secrets else None,
+        why=failing.why if failing is not None and of_secrets else "",
+        next_step=about.after(failing) if failing is not None and of_secrets else "",
+        owner=about.line.owner or "",
+    )
+
+
+async def of_image(view: ClusterView, image: str, within: str, now: datetime) -> tuple[tuple[PodSecret, ...], Case]:
+    """What a new pod of the namespace would have: the pull secrets of its default service account, and ours."""
+    about = await explain.namespace(view, within, now)
+    ours, line = view.config.pull_secret.name, about.line
+    names = [*await _of_account(view, within, "default"), *([] if about.unserved else [ours])]
+    secrets = await podsecrets.read(view, within, [*dict.fromkeys(names)])
+    problem = line.problem if not about.unserved else about.unserved
+    case = Case(
+        image,
+        within,
+        ours,
+        secrets=secrets,
+        entries=podsecrets.in_order(secrets, image),
+        why=problem,
+        owner=line.owner or "",
+    )
+    return secrets, case
+
+
+async def _account(view: ClusterView, pod: Pod, within: str) -> str:
+    """The service account that the pod has its list from: a pod without a list of its own gets that of its account."""
+    account = pod.spec.service_account_name or "default"
+    names = await _of_account(view, within, account)
+    return account if names and {*names} <= {*pod.spec.pull_secrets} else ""
+
+
+async def _of_account(view: ClusterView, within: str, account: str) -> list[str]:
+    if not is_name(account):
+        return []
+    try:
+        raw = await view.cluster.call("GET", f"/api/v1/namespaces/{within}/serviceaccounts/{account}", within=30.0)
+        found = await decode(_ACCOUNT, raw)
+    except (ClusterError, Unreadable):
+        view.cannot_read(f"the service account {account}")
+        return []
+    return [one.name for one in found.image_pull_secrets or () if one.name]

@@ -1,0 +1,169 @@
+"""The verdict: one cause, the evidence for it, and what to do. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from webhook.commands.doctor.advice import ADVICE
+from webhook.commands.doctor.asking import Asked
+from webhook.commands.doctor.case import Case
+from webhook.commands.doctor.evidence import HERE, HOSTS_FILE
+from webhook.commands.doctor.finding import BY_WEBHOOK, Finding, find
+from webhook.commands.doctor.looked import Evidence
+from webhook.commands.doctor.reach import Reach, Row
+from webhook.commands.doctor.rows import looked_rows, rows
+from webhook.commands.pods import Pod
+from webhook.commands.podsecrets import PodSecret
+from webhook.core.faults import Fault
+from webhook.core.registry import repository
+from webhook.core.shown import quoted, some
+
+RUNTIME = "the runtime's own proxy, CA certificates and hosts.toml on the node"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`code` None: nothing wrong was found. `rows`: evidence, a label and a text each. `todo`: for this cause only."""
+
+    code: Fault | None
+    image: str
+    title: str
+    rows: tuple[Row, ...]
+    todo: tuple[str, ...] = ()
+    not_looked: tuple[str, ...] = ()
+    node: str = ""
+    container: str = ""
+
+
+def judge(case: Case, evidence: Evidence) -> Verdict:
+    found = find(case, evidence)
+    shown = tuple(rows(case, evidence, found))
+    name, image = quoted(case.pod), quoted(case.image)
+    if found is None:
+        title = f"{name} can pull {image}" if case.pod else f"nothing is wrong with {image}"
+        if case.pod and not case.reason:
+            title = f"nothing is wrong with {name}'s image {image}"
+        return Verdict(None, case.image, title, shown, (), _not_looked(evidence), case.node, case.container)
+    fields = _fields(case, evidence, found)
+    what = found.why or ADVICE[found.fault].what.format_map(fields)
+    title = f"{name} cannot pull {image}: {what}" if case.pod else f"{image} cannot be pulled: {what}"
+    todo = tuple(_todo(case, evidence, found, fields))
+    return Verdict(found.fault, case.image, title, shown, todo, _not_looked(evidence), case.node, case.container)
+
+
+def _fields(case: Case, evidence: Evidence, found: Finding) -> dict[str, str]:
+    """All safe to print."""
+    words, way = found.words, found.way
+    host = way.host if way is not None else (words.host if words is not None and words.host else _host(case.image))
+    secret = found.secret
+    right = way.right.address if way is not None and way.right is not None else ""
+    once_more = "The kubelet then tries again by itself."
+    if secret is not None and secret.name and case.account:
+        once_more = "The list of a pod cannot change: after a change in the service account create the pod again."
+    names = way.used.names if way is not None and way.used is not None else (words.names if words is not None else ())
+    issuer = way.used.issuer if way is not None and way.used is not None else ""
+    asked = evidence.asked
+    at = words.host if words is not None and words.host and words.host != _host(case.image) else ""
+    status = words.status if words is not None else 0
+    owner = f"owner {quoted(case.owner)}" if case.owner else "the owner"
+    return {
+        "where": f"node {quoted(case.node)}" if case.node else "its node",
+        "host": quoted(host),
+        "name": quoted(host.rpartition(":")[0] or host),
+        "repository": quoted(repository(case.image)),
+        "secret": f"the Secret {quoted(secret.name)}" if secret is not None else "one of its pull secrets",
+        "secret_why": _why_passed(secret),
+        "from_account": f" in the service account {quoted(case.account)}" if case.account else "",
+        "once_more": once_more,
+        "ours": case.ours,
+        "owner": owner,
+        "credential": _credential(case),
+        "right": right,
+        "culprit": _culprit(way),
+        "names": f" ({some(names)})" if names else "",
+        "issuer": f" ({quoted(issuer)})" if issuer else "",
+        "more_by_node": "" if evidence.node is not None else "Look from the node: --node shows which address it takes.",
+        "status": f" ({status})" if status else "",
+        "at_host": f" (at {quoted(at)})" if at else "",
+        "platform": f" ({quoted(case.platform)}{_has(asked)})" if case.platform else "",
+        "kind": f"{asked.hint[0].upper()}{asked.hint[1:]}." if asked is not None and asked.hint else "",
+    }
+
+
+def _culprit(way: Reach | None) -> str:
+    """Who gives the wrong address."""
+    if way is None or way.used is None:
+        return ""
+    if HOSTS_FILE in way.used.given_by:
+        return (
+            f"Correct or remove the line for {quoted(way.host)} in /etc/hosts of the node: {way.used.address} is wrong."
+        )
+    servers = some([one for one in way.used.given_by if one != HERE])
+    return f"The resolver {servers} gives {way.used.address}, which is wrong: it is tampered with, or out of date."
+
+
+def _has(asked: Asked | None) -> str:
+    return f"; it is there for {some(asked.platforms)}" if asked is not None and asked.platforms else ""
+
+
+def _host(image: str) -> str:
+    return repository(image).partition("/")[0]
+
+
+def _why_passed(secret: PodSecret | None) -> str:
+    if secret is None:
+        return ""
+    return f"its type {quoted(secret.type)} is not one of a pull secret" if secret.type else secret.problem
+
+
+def _credential(case: Case) -> str:
+    if not case.entries:
+        return "whoever has no credential"
+    key, secret = case.entries[0]
+    whose = f"the credential of {quoted(case.owner)}" if secret == case.ours and case.owner else "the credential"
+    return f"{whose} for {quoted(key)} in {quoted(secret)}"
+
+
+def _todo(case: Case, evidence: Evidence, found: Finding, fields: dict[str, str]) -> Iterator[str]:
+    own = ADVICE[found.fault].todo
+    if found.way is not None and evidence.node is not None and (words := evidence.node.clock.words):
+        yield f"On {fields['where']}: {words}."
+    if (found.fault in BY_WEBHOOK or not own) and case.next_step and found.secret is None:
+        yield f"{case.next_step[0].upper()}{case.next_step[1:]}."
+        return
+    for line in own:
+        if text := line.format_map(fields):
+            yield text
+    if not own:
+        yield "Give the pod's owner another credential; the kubelet then tries again by itself."
+
+
+def _not_looked(evidence: Evidence) -> tuple[str, ...]:
+    return (*evidence.not_looked, RUNTIME)
+
+
+def idle(pod: Pod) -> Verdict:
+    """Of a pod that waits for no image."""
+    name, node = quoted(pod.metadata.name), pod.spec.node_name or ""
+    if pod.over:
+        title = f"{name} has ended or is being deleted, and pulls nothing"
+    elif not node:
+        title = f"{name} has no node yet, so nothing was pulled; kubectl describe pod shows why it is not scheduled"
+    else:
+        title = f"{name} waits for no image"
+    return Verdict(None, "", title, (), node=node)
+
+
+def judge_registry(host: str, node: str, evidence: Evidence) -> Verdict:
+    """Of a registry alone: what the node sees, or this machine if no node was looked at."""
+    looked = evidence.node or evidence.here
+    ways = [way for _, way in looked.reaches()] if looked is not None else []
+    way = next((one for one in ways if one.fault is not None), None)
+    shown, place = tuple(looked_rows(evidence)), "this machine" if evidence.node is None else f"node {quoted(node)}"
+    if way is None or way.fault is None:
+        title = f"{quoted(host)} is reached from {place}"
+        return Verdict(None, host, title, shown, (), _not_looked(evidence), node)
+    found = Finding(way.fault, way=way)
+    fields = _fields(Case(host, "", ""), evidence, found) | {"where": place}
+    title = f"{quoted(host)} is not reached from {place}: {ADVICE[way.fault].what.format_map(fields)}"
+    todo = tuple(filter(None, (one.format_map(fields) for one in ADVICE[way.fault].todo)))
+    return Verdict(way.fault, host, title, shown, todo, _not_looked(evidence), node)
