@@ -27,6 +27,11 @@ class Networked:
             Network.start(folder / "network") as network,
             Registry.start(folder / "registry", users, network=network) as registry,
             ControlPlane.start(folder / "cluster", network=network) as cluster,
-            Node.start(folder / "node", cluster, [registry]) as node,
+            Node.start(folder / "node", cluster, [registry], etc=_as_here("hosts", "resolv.conf")) as node,
         ):
             yield cls(network, cluster, registry, node)
+
+
+def _as_here(*files: str) -> dict[str, str]:
+    """What this machine has, until a test writes something else."""
+    return {file: Path("/etc", file).read_text() for file in files}

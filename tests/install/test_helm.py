@@ -5,12 +5,11 @@ Under the chart's own RBAC and policies. One story, told in order; `make test-in
 import asyncio
 import json
 import secrets
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -171,19 +170,17 @@ def probed(installed: Installed, request: Request, namespace: str | None = None)
 
 
 @contextmanager
-def in_etc(installed: Installed, folder: Path, **files: str) -> Iterator[None]:
-    """The node's own files of these names, in place of the machine's."""
-    spec = str(installed.networked.node.folder / "spec.json")
-    running = [one for one in Path("/proc").glob("[0-9]*/cmdline") if spec in (words := one.read_bytes().decode())
-               and "controlplane.inside" in words and "python" in words.partition("\0")[0]]  # fmt: skip
-    inside = ("nsenter", f"--target={running[0].parent.name}", "--mount", "--pid", "--")
-    with ExitStack() as stack:
-        for name, text in files.items():
-            (folder / name).write_text(text)
-            place = f"/etc/{name.replace('_', '.')}"
-            subprocess.run([*inside, "mount", "--no-canonicalize", "--bind", folder / name, place], check=True)
-            stack.callback(subprocess.run, [*inside, "umount", place], check=True)
+def in_etc(installed: Installed, files: dict[str, str]) -> Iterator[None]:
+    """What the node's own files of these names hold meanwhile."""
+    node = installed.networked.node
+    before = {name: Path("/etc", name).read_text() for name in files}
+    for name, text in files.items():
+        node.sees(name, text)
+    try:
         yield
+    finally:
+        for name, text in before.items():
+            node.sees(name, text)
 
 
 def no_probe_is_left(installed: Installed) -> None:
@@ -203,7 +200,7 @@ def test_a_probe_sees_what_its_node_sees(installed: Installed, tmp_path: Path) -
     try:
         with (
             Child("nameserver", server, log=tmp_path / "dns.log", env=env) as child,
-            in_etc(installed, tmp_path, hosts="127.0.0.66 ghcr.io\n", resolv_conf="nameserver 127.0.0.54\n"),
+            in_etc(installed, {"hosts": "127.0.0.66 ghcr.io\n", "resolv.conf": "nameserver 127.0.0.54\n"}),
         ):
             child.until(lambda: "serving" in child.log.read_text(), "it serves", within=20)
             began = time.monotonic()
