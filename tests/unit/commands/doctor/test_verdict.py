@@ -68,6 +68,7 @@ def node(*endpoints: Endpoint, role: Role = "registry", answers: tuple[Answer, .
 
 REACHED = node(endpoint("1.1.1.1", DNS))
 POISONED = node(endpoint("1.1.1.1", DNS, **WRONG), endpoint("2.2.2.2", HERE))
+NO_BLOBS = node(endpoint("1.1.1.1", DNS, tcp="silent"), role="blobs")
 
 
 def asked(fault: Fault | None, **more: Any) -> Asked:
@@ -87,8 +88,8 @@ def asked(fault: Fault | None, **more: Any) -> Asked:
         # What the registry itself said is above what the probe finds wrong, such as a private CA.
         (case(STATUS + "401 Unauthorized", **HAS), Evidence(POISONED), Fault.CREDENTIAL_REFUSED),
         # A host of blobs that nobody has named is a cause only if nothing else is.
-        (case(), Evidence(node(endpoint("1.1.1.1", DNS, tcp="silent"), role="blobs")), Fault.TCP_SILENT),
-        (case(NOT_FOUND, **HAS), Evidence(node(endpoint("1.1.1.1", DNS, tcp="silent"), role="blobs")), Fault.IMAGE_NOT_FOUND),
+        (case(), Evidence(NO_BLOBS), Fault.TCP_SILENT),
+        (case(NOT_FOUND, **HAS), Evidence(NO_BLOBS), Fault.IMAGE_NOT_FOUND),
         # But "not found" may be a mirror's.
         (case(NOT_FOUND, **HAS), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
         (case(NOT_FOUND, **HAS), Evidence(asked=asked(Fault.CREDENTIAL_REFUSED)), Fault.CREDENTIAL_REFUSED),
