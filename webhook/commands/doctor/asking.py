@@ -2,6 +2,7 @@
 
 At most four requests, each once: the manifest without a credential, a token, the manifest, a blob. The credential goes
 to the registry, and to the token service that it names, as guardedhttp.py allows; where they redirect to gets none.
+Docker Hub counts the third request as a pull.
 """
 
 import re
@@ -206,6 +207,8 @@ class _Asking:
             url, login = self._led_to(url, found, keeps_login=True), {}
             found = await self._request("manifest", url, most=MAX_BYTES)
         fault = of_manifest(found, login, anonymous=self._credential is None)
+        if fault is Fault.IMAGE_NOT_FOUND and self._works:  # a list names it
+            fault = Fault.CONTENT_GONE
         if fault is not None or _redirects(found):
             self._judged(_step("manifest", url, found, fault), found)
         self._works = True

@@ -287,6 +287,8 @@ def test_a_list_that_has_the_platform(here: Loopback) -> None:
             assert (found.works, found.not_asked) == (True, "")
             assert [path.rpartition("/")[2] for _, path, _ in requests(server)] == ["1", "1", IMAGE_DIGEST, CONFIG]
             assert found.blobs is not None
+        async with up(here, basic(manifests={"1": stored(LIST, INDEX)})) as server:
+            assert (await of(here, server)).fault == Fault.CONTENT_GONE
 
     runs(scenario)
 
