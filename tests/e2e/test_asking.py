@@ -12,6 +12,7 @@ from controlplane.registry import Registry
 from support import planted
 from webhook.checks.guardedhttp import GuardedHttp
 from webhook.commands.doctor.asking import Asked, ask
+from webhook.commands.registries import closing
 from webhook.config.models import Config
 from webhook.config.models import Registry as Named
 from webhook.core.credential import Credential
@@ -50,11 +51,9 @@ def asked(registry: Registry, image: str, user: str | None, password: str = "", 
         credential = None
         if user is not None:
             credential = Credential(registry.address, user, password or registry.users[user])
-        http = GuardedHttp(Config(registries=(Named(registry.address, str(registry.ca)),)))
-        try:
+        config = Config(registries=(Named(registry.address, str(registry.ca)),))
+        async with closing(GuardedHttp(config)) as http:
             return await ask(http, f"{registry.address}/{image}", credential, platform)
-        finally:
-            await http.close()
 
     before = len(registry.log())
     found = asyncio.run(scenario())

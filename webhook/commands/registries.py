@@ -1,11 +1,30 @@
 """Which registries may be asked from here, and whom to trust: a webhook's configuration, read on another machine."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
+from webhook.checks.guardedhttp import GuardedHttp
+from webhook.checks.registryclient import RegistryClient
 from webhook.config.models import Config, Registry
 from webhook.core.registry import asked_at
+
+CLOSING_SECONDS = 0.25
+"""Seconds until connections are closed: TLS says goodbye in the background, and the loop ends with the command."""
+Client = TypeVar("Client", GuardedHttp, RegistryClient)
+
+
+@asynccontextmanager
+async def closing(client: Client) -> AsyncIterator[Client]:
+    try:
+        yield client
+    finally:
+        await client.close()
+        await asyncio.sleep(CLOSING_SECONDS)
 
 
 def from_here(config: Config, registry: str | None, ca_file: str | None) -> Config:

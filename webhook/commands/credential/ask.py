@@ -2,7 +2,6 @@
 Secrets work there.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,15 +11,13 @@ from webhook.checks.registryclient import RegistryClient, Said
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.credential.content import same_key
 from webhook.commands.credential.holdings import Names, NotThere
-from webhook.commands.registries import from_here
+from webhook.commands.registries import closing, from_here
 from webhook.core.check import WORDS, Check, Why
 from webhook.core.credential import Credential
 from webhook.core.shown import quoted, some
 from webhook.core.tokenkind import hint
 
 Result = Literal["works", "refused", "unknown", "broken"]
-CLOSING_SECONDS = 0.25
-"""Seconds until connections are closed: TLS says goodbye in the background, and the loop ends with the command."""
 _SAID: dict[Result, str] = {
     "works": "works",
     "refused": "the registry refuses it",
@@ -76,12 +73,9 @@ async def run(
     if not found and not broken:
         has = sorted({c.registry for one in secrets.values() for c in one.credentials or ()})
         raise NotThere(f"{quoted(owner)} has no credential for {quoted(registry or '')}, but for {some(has)}")
-    client = RegistryClient(from_here(view.config, registry, ca_file), lambda: datetime.now(UTC), ca_file)
-    try:
+    asking = RegistryClient(from_here(view.config, registry, ca_file), lambda: datetime.now(UTC), ca_file)
+    async with closing(asking) as client:
         return [*[_asked(owner, key, c, await client.ask(c)) for key, c in found], *broken]
-    finally:
-        await client.close()
-        await asyncio.sleep(CLOSING_SECONDS)
 
 
 def _asked(owner: str, name: str, c: Credential, said: Said) -> Asked:
