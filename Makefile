@@ -2,6 +2,7 @@
 # make cluster the same cluster, to try things with kubectl       make test-fast  what needs no Go-built parts
 # make image   the container image and its SBOM; BASE=... is the image that it is built on, IMAGE=... its name
 # make chart   writes what is generated in charts/                make test-install  image and chart, alone
+# make test-doctor  pulls that fail on the real node, and what is said about each
 # make test-sources  the contract of sources of credentials, kept by each kind
 # make bench   beside other webhooks; make bench-quick the same in two minutes
 # make bench-scale  how a changed token spreads over 2,000 namespaces, with PostgreSQL and two replicas
@@ -15,7 +16,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo cluster build bench bench-quick bench-scale image chart test test-fast test-install test-gitops test-sources test-faults test-all lint format lock clean
+.PHONY: help demo cluster build bench bench-quick bench-scale image chart test test-fast test-install test-gitops test-doctor test-sources test-faults test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -64,6 +65,9 @@ test: lint build
 
 test-install: build
 	$(RUN)/pytest -q -m "not slow" tests/install
+
+test-doctor: build
+	$(RUN)/pytest -q tests/doctor
 
 test-sources: build
 	$(RUN)/pytest -q -m "not slow" tests/unit/sources
