@@ -7,12 +7,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from controlplane import webhookimage
 from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.progress import say
 from controlplane.story import tell
-from doctor.bed import NAMESPACE, Bed
-from doctor.cases import CASES
+from doctor.bed import Bed
+from doctor.cases import CASES, NAMESPACE
 
 _HERE = """\
 #!/bin/sh
@@ -25,7 +26,9 @@ def main() -> int:
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(prog="doctor", description="Pods that cannot pull, until Ctrl-C.")
     parser.add_argument("case", nargs="*", help=f"without any, a few of each kind; {', '.join(names)}")
-    chosen = parser.parse_args().case
+    parser.add_argument("--probes", action="store_true", help="also what `pullsecret doctor --node` needs: the image")
+    given = parser.parse_args()
+    chosen = given.case
     if unknown := sorted(set(chosen) - set(names)):
         parser.error(f"no such case: {', '.join(unknown)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -33,7 +36,7 @@ def main() -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="pullsecret-", ignore_cleanup_errors=True) as folder,
-            Bed.start(Path(folder), cases) as bed,
+            Bed.start(Path(folder), cases, webhookimage.layout() if given.probes else None) as bed,
         ):
             _tell(bed, Path(folder))
             while True:
@@ -54,7 +57,7 @@ def _tell(bed: Bed, folder: Path) -> None:
     tell(f"\nexport KUBECONFIG={bed.cluster.kubeconfig}")
     tell(f"  {need('kubectl')['kubectl']} -n {NAMESPACE} get pods")
     pullsecret = Path(sys.executable).with_name("pullsecret")
-    tell(f"  {here} {pullsecret} doctor pod NAME -n {NAMESPACE} --ask --ca-file {bed.ca}")
+    tell(f"  {here} {pullsecret} doctor pod NAME -n {NAMESPACE} --config {bed.config} --ask")
     tell(f"What the node has as its own: {bed.node.folder / 'etc'}, and registries in {bed.node.folder / 'certs.d'}")
 
 

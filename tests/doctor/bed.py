@@ -1,6 +1,7 @@
 """A cluster and its node, the registries that fail, and a DNS server that lies to the node."""
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,28 +11,24 @@ from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
+from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
+from controlplane.command import Ran, command
 from controlplane.coredns import coredns
+from controlplane.image import Stored
 from controlplane.node import Node
 from controlplane.pki import Pki
 from controlplane.ports import free_address
 from controlplane.progress import step
-from doctor.cases import CASES, ELSEWHERE, PAGES, Case, Secret
-from doctor.objects import pod, secret
-from doctor.registries import PORT, Place, Serve, nothing
+from doctor.cases import CASES, ELSEWHERE, PAGES, Case
+from doctor.pods import Pods, replica
+from doctor.registries import PORT, Content, Place, Serve, https, nothing, registry
 
-NAMESPACE = "pulls"
 DNS_PORT = 53
-OPEN = "open.test/team/app:1"
-_STARTING = {None, "ContainerCreating", "PodInitializing"}
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What a container waits for, in the kubelet's words."""
-
-    reason: str
-    message: str
+OWN = "own.test"
+"""The registry that has the webhook's image, if it is given."""
+PROXY = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "localhost,ghcr.io,.test"}
+"""There is none at that address."""
 
 
 @dataclass(frozen=True)
@@ -86,67 +83,47 @@ class Hosts:
 
 @dataclass(frozen=True)
 class Bed:
-    """`ca`: the authority that the node trusts for all of its registries, and that verifies them from here."""
+    """`ca`: the authority that the node trusts for all of its registries, and that verifies them from here. `config`: a
+    configuration of the webhook's in which all of them are named, since they have private addresses.
+    """
 
     cluster: ControlPlane
     node: Node
     hosts: Hosts
+    pods: Pods
     ca: Path
+    config: Path
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path, cases: Sequence[Case] = ()) -> Iterator[Self]:
-        """With a pod for each of the cases. All registries stand, also those of other cases."""
+    def start(cls, folder: Path, cases: Sequence[Case], image: Stored | None = None) -> Iterator[Self]:
+        """With a pod for each of the cases, and the webhook. All registries stand, also those of other cases. `image`:
+        the webhook's; one of its pods seems to run on the node then, so that there can be probes.
+        """
         folder, hosts = folder.resolve(), Hosts.chosen()
         trusted, strange = Pki(folder / "pki"), Pki(folder / "strange")
         with ExitStack() as stack:
             with step("registries that fail, and a DNS server"):
                 stack.enter_context(_mute(hosts.mute))
-                stack.enter_context(_serving(_places(hosts, trusted, strange)))
+                stack.enter_context(_serving(_places(hosts, image, trusted, strange)))
                 stack.enter_context(coredns(folder / "coredns", hosts.corefile()))
             cluster = stack.enter_context(ControlPlane.start(folder / "cluster"))
             etc = {"hosts": hosts.of_node(), "resolv.conf": hosts.resolv_conf()}
-            env = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "localhost,ghcr.io,.test"}
-            node = stack.enter_context(Node.start(folder / "node", cluster, etc=etc, env=env))
-            for case in CASES:
-                if case.serves:
-                    node.configures(case.host, _hosts_toml(case, trusted.ca))
-            node.configures("open.test", f'ca = "{trusted.ca}"\n')
-            cluster.namespace(NAMESPACE)
-            bed = cls(cluster, node, hosts, trusted.ca)
-            bed.create(cases)
-            yield bed
-
-    def create(self, cases: Sequence[Case]) -> None:
-        """The pods, and their Secrets; those last that need the image of another one on the node."""
-        before = {case.after for case in cases}
-        cases = [*cases, *(case for case in CASES if case.name in before and case not in cases)]
-        for case in cases:
-            for name, content in zip(case.secret_names, case.secrets, strict=True):
-                self._give(name, case, content)
-        for case in sorted(cases, key=lambda case: bool(case.after)):
-            if case.after:
-                self.runs(case.after)
-            self.cluster.api.create(pod(case, NAMESPACE, OPEN))
-            if case.where == "ephemeral container":
-                self._add(case)
-
-    def heard(self, case: Case) -> Heard:
-        """The words of the first failure, or of the back-off that repeats them."""
-
-        def found() -> Heard | None:
-            for status in self._statuses(case.name):
-                waiting = status["state"].get("waiting", {})
-                if waiting.get("reason") not in _STARTING:
-                    return Heard(waiting["reason"], waiting.get("message", ""))
-            return None
-
-        return self.cluster.wait(found, f"the pod {case.name} cannot be pulled", within=90)
-
-    def runs(self, name: str) -> None:
-        self.cluster.wait(
-            lambda: any("running" in one["state"] for one in self._statuses(name)), f"the pod {name} runs", within=60
-        )
+            node = stack.enter_context(Node.start(folder / "node", cluster, etc=etc, env=PROXY))
+            for host, toml in _hosts_toml(hosts, trusted.ca).items():
+                node.configures(host, toml)
+            deployed.install(cluster)
+            if image is not None:
+                cluster.api.create(replica(deployed.NAMESPACE, f"{OWN}/webhook:1"))
+            pods = Pods.of(cluster, cases)
+            pods.prepare()
+            webhook = stack.enter_context(deployed.running(cluster, verbose=False))
+            deployed.register(cluster, webhook.port)
+            pods.create(webhook)
+            config = folder / "webhook.yaml"
+            named = [{"host": host, "caFile": str(trusted.ca)} for host in hosts.addresses]
+            config.write_text(json.dumps({"registries": named}))
+            yield cls(cluster, node, hosts, pods, trusted.ca, config)
 
     @contextmanager
     def here(self) -> Iterator[None]:
@@ -159,24 +136,17 @@ class Bed:
         with patch("socket.getaddrinfo", getaddrinfo):
             yield
 
-    def _give(self, name: str, case: Case, content: Secret) -> None:
-        if (made := secret(name, NAMESPACE, case.host, content)) is not None:
-            self.cluster.api.create(made)
-
-    def _add(self, case: Case) -> None:
-        new = {"name": "e", "image": case.pulled, "imagePullPolicy": case.policy}
-        change = {"spec": {"ephemeralContainers": [new]}}
-        self.cluster.api.patch("Pod", case.name, change, NAMESPACE, how="strategic", sub="ephemeralcontainers")
-
-    def _statuses(self, name: str) -> list[dict[str, Any]]:
-        found = self.cluster.api.get("Pod", name, NAMESPACE)
-        assert found is not None
-        kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
-        return [one for kind in kinds for one in found["status"].get(kind, ())]
+    def doctor(self, case: Case, *flags: str) -> Ran:
+        words = ("doctor", "pod", case.name, "-n", case.namespace, "--config", str(self.config))
+        with self.here():
+            return command(self.cluster, *words, *flags)
 
 
-def _places(hosts: Hosts, trusted: Pki, strange: Pki) -> list[tuple[Place, Serve]]:
+def _places(hosts: Hosts, image: Stored | None, trusted: Pki, strange: Pki) -> list[tuple[Place, Serve]]:
     found: dict[str, Serve] = {case.host: case.serve for case in CASES if case.serves} | dict(ELSEWHERE)
+    if image is not None:
+        content = Content.of(image)
+        found[OWN] = https(registry(content=lambda _: content))
     named = [(Place(name, hosts.addresses[name], trusted, strange), serve) for name, serve in found.items()]
     return [*named, (Place("pages.test", hosts.pages, trusted, strange), PAGES)]
 
@@ -214,8 +184,9 @@ def _mute(address: str) -> Iterator[None]:
         yield
 
 
-def _hosts_toml(case: Case, ca: Path) -> str:
-    if case.toml is not None:
-        return case.toml
-    mirror = f'[host."https://{case.mirror}.test"]\ncapabilities = ["pull", "resolve"]\nca = "{ca}"\n'
-    return f'server = "https://{case.host}"\nca = "{ca}"\n' + (mirror if case.mirror else "")
+def _hosts_toml(hosts: Hosts, ca: Path) -> dict[str, str]:
+    """By name of a registry."""
+    plain = {host: f'server = "https://{host}"\nca = "{ca}"\n' for host in hosts.addresses}
+    mirror = '[host."https://{}.test"]\ncapabilities = ["pull", "resolve"]\nca = "{}"\n'
+    mirrored = {case.host: plain[case.host] + mirror.format(case.mirror, ca) for case in CASES if case.mirror}
+    return plain | mirrored | {case.host: case.toml for case in CASES if case.toml is not None}

@@ -8,6 +8,7 @@ from typing import Literal
 from doctor.registries import (
     NO_BLOB,
     PASSWORD,
+    RIGHT,
     Serve,
     always,
     basic,
@@ -32,13 +33,13 @@ from doctor.registries import (
 )
 from support import planted
 from webhook.core.faults import Fault
-from webhook.core.names import DOCKERCONFIG_TYPE
+from webhook.core.names import DISABLED, DOCKERCONFIG_TYPE, INJECT
 
 Resolves = Literal["hosts file", "wrong line", "poisoned", "NXDOMAIN", "SERVFAIL", "REFUSED", "silent"]
 """How the node finds the address: by a line in its hosts file, right or wrong, else by what its DNS server says."""
 Where = Literal["container", "init container", "ephemeral container", "volume"]
 Login = Mapping[str, str]
-HTML = "text/html"
+NAMESPACE, HTML = "pulls", "text/html"
 FORBIDDEN_PAGE = "<html><h1>403 Forbidden</h1>Your client does not have permission</html>"
 
 
@@ -51,10 +52,22 @@ class Secret:
 
 
 @dataclass(frozen=True)
+class Served:
+    """What the webhook knows. `secret`: the owner's source Secret. `limited`: it is for namespaces that are called
+    otherwise. `early`: the pod is older than the webhook.
+    """
+
+    secret: Secret
+    limited: bool = False
+    early: bool = False
+
+
+@dataclass(frozen=True)
 class Case:
     """`said`: what the kubelet's words mean by themselves; None: the pod runs. `is_`: the cause, where one must look to
     see it. `toml`: the node's hosts.toml for this registry, instead of one that trusts its CA. `mirror`: whose registry
-    is asked first. `after`: another case, whose pod has brought the image to the node. `quick`: in `make test`.
+    is asked first. `after`: another case, whose pod has brought the image to the node. `served`: the pod is in a
+    namespace of its own, whose owner has pull secrets by the webhook. `quick`: in `make test`.
     """
 
     name: str
@@ -69,6 +82,8 @@ class Case:
     mirror: str = ""
     toml: str | None = None
     after: str = ""
+    served: Served | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     quick: bool = False
     host: str = field(init=False)
 
@@ -86,6 +101,10 @@ class Case:
         return not self.image or self.serve is not nothing
 
     @property
+    def namespace(self) -> str:
+        return NAMESPACE if self.served is None else f"{NAMESPACE}-{self.name}"
+
+    @property
     def secret_names(self) -> list[str]:
         return [f"{self.name}-{n}" for n in range(1, len(self.secrets) + 1)]
 
@@ -98,8 +117,8 @@ def login(user: str, password: str) -> Login:
     return {"username": user, "password": password}
 
 
-def one(user: str, password: str = PASSWORD, key: str = "") -> tuple[Secret, ...]:
-    return (Secret({key: login(user, password)}),)
+def one(user: str, password: str = PASSWORD, key: str = "") -> Secret:
+    return Secret({key: login(user, password)})
 
 
 ALICE, WRONG = one("alice"), one("alice", planted.token())
@@ -111,15 +130,15 @@ MANY = error(429, "TOOMANYREQUESTS", "You have reached your unauthenticated pull
 MISSING = error(404, "MANIFEST_UNKNOWN", "manifest unknown")
 TOKEN = always(200, json.dumps(dict.fromkeys(("token", "access_token"), planted.token())))
 GITHUB = ("*.github.io", "*.github.com", "github.io")
-PAGES = https(registry(), *GITHUB)
+PAGES = https(RIGHT, *GITHUB)
 """What stands where the poisoned DNS points: it has the certificate of GitHub Pages."""
 
 _DNS = [
     Case("nxdomain", Fault.DNS_NO_SUCH_NAME, resolves="NXDOMAIN", quick=True),
-    Case("nxdomain-on-the-node-only", Fault.DNS_NO_SUCH_NAME, https(registry()), resolves="NXDOMAIN"),
-    Case("servfail", Fault.DNS_FAILS, https(registry()), resolves="SERVFAIL"),
-    Case("dns-refused", Fault.DNS_FAILS, https(registry()), resolves="REFUSED"),
-    Case("dns-slow", Fault.DNS_SILENT, https(registry()), resolves="silent"),
+    Case("nxdomain-on-the-node-only", Fault.DNS_NO_SUCH_NAME, https(RIGHT), resolves="NXDOMAIN"),
+    Case("servfail", Fault.DNS_FAILS, https(RIGHT), resolves="SERVFAIL"),
+    Case("dns-refused", Fault.DNS_FAILS, https(RIGHT), resolves="REFUSED"),
+    Case("dns-slow", Fault.DNS_SILENT, https(RIGHT), resolves="silent"),
     Case(
         "ghcr-poisoned-dns",
         Fault.TLS_WRONG_NAME,
@@ -129,7 +148,7 @@ _DNS = [
         image="ghcr.io/997899594/11444a:latest",
         quick=True,
     ),
-    Case("wrong-line", Fault.TLS_WRONG_NAME, https(registry()), Fault.DNS_WRONG_ADDRESS, resolves="wrong line"),
+    Case("wrong-line", Fault.TLS_WRONG_NAME, https(RIGHT), Fault.DNS_WRONG_ADDRESS, resolves="wrong line"),
 ]
 _TCP = [
     Case("refused", Fault.TCP_REFUSED, quick=True),
@@ -139,18 +158,18 @@ _TCP = [
 ]
 _TLS = [
     Case("wrong-name", Fault.TLS_WRONG_NAME, PAGES),
-    Case("unknown-ca", Fault.TLS_UNKNOWN_CA, https(registry(), trusted=False), quick=True),
-    Case("expired", Fault.TLS_EXPIRED, https(registry(), days=(-40, -3))),
-    Case("not-yet", Fault.TLS_NOT_YET_VALID, https(registry(), days=(3, 30))),
-    Case("clock", Fault.TLS_NOT_YET_VALID, https(registry(), days=(3, 30), ahead_days=4), Fault.CLOCK_WRONG),
+    Case("unknown-ca", Fault.TLS_UNKNOWN_CA, https(RIGHT, trusted=False), quick=True),
+    Case("expired", Fault.TLS_EXPIRED, https(RIGHT, days=(-40, -3))),
+    Case("not-yet", Fault.TLS_NOT_YET_VALID, https(RIGHT, days=(3, 30))),
+    Case("clock", Fault.TLS_NOT_YET_VALID, https(RIGHT, days=(3, 30), ahead_days=4), Fault.CLOCK_WRONG),
     Case(
         "expired-and-wrong-name-and-unknown",
         Fault.TLS_EXPIRED,
-        https(registry(), "*.github.io", trusted=False, days=(-40, -3)),
+        https(RIGHT, "*.github.io", trusted=False, days=(-40, -3)),
     ),
-    Case("wrong-name-and-unknown", Fault.TLS_WRONG_NAME, https(registry(), "*.github.io", trusted=False)),
-    Case("no-san", Fault.TLS_WRONG_NAME, https(registry(), "10.1.2.3")),
-    Case("plain-http", Fault.TLS_NONE, http(registry())),
+    Case("wrong-name-and-unknown", Fault.TLS_WRONG_NAME, https(RIGHT, "*.github.io", trusted=False)),
+    Case("no-san", Fault.TLS_WRONG_NAME, https(RIGHT, "10.1.2.3")),
+    Case("plain-http", Fault.TLS_NONE, http(RIGHT)),
     Case("no-tls", Fault.TLS_NONE, raw(speaks_ssh)),
     Case("tls-silent", Fault.TLS_SILENT, raw(silent)),
 ]
@@ -165,46 +184,46 @@ _HTTP = [
     Case("redirect-login", Fault.TCP_REFUSED, https(always(302, "", "Location: http://127.0.0.1:1/login"))),
 ]
 _TOKEN = [
-    Case("token-403", Fault.TOKEN_ANONYMOUS, https(bearer(DENIED, then=registry()))),
-    Case("token-401", Fault.TOKEN_ANONYMOUS, https(bearer(UNAUTHORIZED, then=registry()))),
-    Case("token-refused", Fault.TOKEN_REFUSED, https(bearer(UNAUTHORIZED, then=registry())), secrets=ALICE, quick=True),
-    Case("token-429", Fault.REGISTRY_RATE_LIMIT, https(bearer(MANY, then=registry()))),
-    Case("token-500", Fault.TOKEN_FAILS, https(bearer(always(500, "oops", kind="text/plain"), then=registry()))),
-    Case("token-html", Fault.TOKEN_FAILS, https(bearer(always(200, "<html>", kind=HTML), then=registry()))),
-    Case("token-empty", Fault.TOKEN_FAILS, https(bearer(always(200), then=registry()))),
+    Case("token-403", Fault.TOKEN_ANONYMOUS, https(bearer(DENIED))),
+    Case("token-401", Fault.TOKEN_ANONYMOUS, https(bearer(UNAUTHORIZED))),
+    Case("token-refused", Fault.TOKEN_REFUSED, https(bearer(UNAUTHORIZED)), secrets=(ALICE,), quick=True),
+    Case("token-429", Fault.REGISTRY_RATE_LIMIT, https(bearer(MANY))),
+    Case("token-500", Fault.TOKEN_FAILS, https(bearer(always(500, "oops", kind="text/plain")))),
+    Case("token-html", Fault.TOKEN_FAILS, https(bearer(always(200, "<html>", kind=HTML)))),
+    Case("token-empty", Fault.TOKEN_FAILS, https(bearer(always(200)))),
     Case(
         "realm-wrong-name",
         Fault.TLS_WRONG_NAME,
-        https(bearer(TOKEN, then=registry(), realm="https://wrong-name-elsewhere.test/token")),
+        https(bearer(TOKEN, realm="https://wrong-name-elsewhere.test/token")),
     ),
     Case(
         "realm-nxdomain",
         Fault.DNS_NO_SUCH_NAME,
-        https(bearer(TOKEN, then=registry(), realm="https://auth.nxdomain.test/token")),
+        https(bearer(TOKEN, realm="https://auth.nxdomain.test/token")),
     ),
-    Case("token-without-access", Fault.TOKEN_NO_ACCESS, https(bearer(TOKEN, then=without_scope)), secrets=ALICE),
+    Case("token-without-access", Fault.TOKEN_NO_ACCESS, https(bearer(TOKEN, then=without_scope)), secrets=(ALICE,)),
     Case("token-ok-then-404", Fault.IMAGE_NOT_FOUND, https(bearer(TOKEN, then=registry(manifest=MISSING)))),
     Case(
         "token-ok-then-403",
         Fault.TOKEN_NO_ACCESS,
         https(bearer(TOKEN, then=registry(manifest=READ_PACKAGE))),
-        secrets=ALICE,
+        secrets=(ALICE,),
         quick=True,
     ),
 ]
 _SECRETS = [
-    Case("right", None, https(basic), secrets=ALICE, quick=True),
+    Case("right", None, https(basic), secrets=(ALICE,), quick=True),
     Case("basic-none", Fault.CREDENTIAL_NONE, https(basic)),
-    Case("basic-wrong", Fault.CREDENTIAL_REFUSED, https(basic), secrets=WRONG),
-    Case("basic-denied", Fault.TOKEN_NO_ACCESS, https(basic), secrets=one("bob")),
-    Case("basic-two-wrong", Fault.CREDENTIAL_REFUSED, https(basic), secrets=(*WRONG, *one("bob")), quick=True),
-    Case("two-and-the-second-is-right", None, https(basic), secrets=(*WRONG, *ALICE)),
+    Case("basic-wrong", Fault.CREDENTIAL_REFUSED, https(basic), secrets=(WRONG,)),
+    Case("basic-denied", Fault.TOKEN_NO_ACCESS, https(basic), secrets=(one("bob"),)),
+    Case("basic-two-wrong", Fault.CREDENTIAL_REFUSED, https(basic), secrets=(WRONG, one("bob")), quick=True),
+    Case("two-and-the-second-is-right", None, https(basic), secrets=(WRONG, ALICE)),
     Case("basic-bad-auth", Fault.SECRET_UNREADABLE, https(basic), secrets=(Secret({"": UNREADABLE}),)),
     Case(
         "basic-one-bad-one-good",
         Fault.SECRET_UNREADABLE,
         https(basic),
-        secrets=(*ALICE, Secret({"other.example": UNREADABLE})),
+        secrets=(ALICE, Secret({"other.example": UNREADABLE})),
         quick=True,
     ),
     Case(
@@ -220,7 +239,7 @@ _SECRETS = [
         Fault.CREDENTIAL_NONE,
         https(basic),
         Fault.SECRET_NO_ENTRY,
-        secrets=one("alice", key="https://basic-wrong-key.test:5000"),
+        secrets=(one("alice", key="https://basic-wrong-key.test:5000"),),
         quick=True,
     ),
     Case(
@@ -228,7 +247,7 @@ _SECRETS = [
         Fault.CREDENTIAL_NONE,
         https(basic),
         Fault.SECRET_NO_ENTRY,
-        secrets=one("alice", key="basic-path-key.test/other"),
+        secrets=(one("alice", key="basic-path-key.test/other"),),
     ),
     Case(
         "basic-identitytoken",
@@ -260,9 +279,9 @@ _MIRRORS = [
     Case("mirror-x509-then-upstream-401", Fault.MIRROR_FAILS, https(basic), mirror="wrong-name"),
 ]
 _RUNTIME = [
-    Case("proxy", Fault.RUNTIME_PROXY, https(registry()), image="proxy.proxied/team/app:1"),
-    Case("hosts-toml-broken", Fault.TLS_UNKNOWN_CA, https(registry()), toml='server = "https://x\n'),
-    Case("hosts-toml-ca-missing", Fault.RUNTIME_CA_FILE, https(registry()), toml='ca = "/nonexistent.crt"\n'),
+    Case("proxy", Fault.RUNTIME_PROXY, https(RIGHT), image="proxy.proxied/team/app:1"),
+    Case("hosts-toml-broken", Fault.TLS_UNKNOWN_CA, https(RIGHT), toml='server = "https://x\n'),
+    Case("hosts-toml-ca-missing", Fault.RUNTIME_CA_FILE, https(RIGHT), toml='ca = "/nonexistent.crt"\n'),
 ]
 _KUBELET = [
     Case("invalid-name", Fault.IMAGE_NAME_INVALID, image="ghcr.io/Alice/App:1", quick=True),
@@ -286,11 +305,43 @@ _KUBELET = [
     Case("ephemeral", Fault.IMAGE_NOT_FOUND, image="tag-404.test/team/app:1", where="ephemeral container"),
     Case("volume", Fault.IMAGE_NOT_FOUND, image="tag-404.test/team/app:1", where="volume"),
 ]
-CASES = [*_DNS, *_TCP, *_TLS, *_HTTP, *_TOKEN, *_SECRETS, *_CONTENT, *_MIRRORS, *_RUNTIME, *_KUBELET]
+_SERVED = [
+    Case("served", None, https(basic), served=Served(ALICE)),
+    Case(
+        "served-early",
+        Fault.CREDENTIAL_NONE,
+        https(basic),
+        Fault.SECRET_NO_REFERENCE,
+        served=Served(ALICE, early=True),
+    ),
+    Case(
+        "served-limited", Fault.CREDENTIAL_NONE, https(basic), Fault.OWNER_LIMITED, served=Served(ALICE, limited=True)
+    ),
+    Case("served-unknown", Fault.CREDENTIAL_NONE, https(basic), Fault.OWNER_UNKNOWN, served=Served(Secret(None))),
+    Case("served-wrong", Fault.CREDENTIAL_REFUSED, https(basic), served=Served(WRONG)),
+    Case(
+        "served-elsewhere",
+        Fault.CREDENTIAL_NONE,
+        https(basic),
+        Fault.SECRET_NO_ENTRY,
+        served=Served(one("alice", key="other.example")),
+    ),
+    Case(
+        "served-opted-out",
+        Fault.CREDENTIAL_NONE,
+        https(basic),
+        Fault.POD_OPTED_OUT,
+        served=Served(ALICE),
+        labels={INJECT: DISABLED},
+        quick=True,
+    ),
+]
+CASES = [*_DNS, *_TCP, *_TLS, *_HTTP, *_TOKEN, *_SECRETS, *_CONTENT, *_MIRRORS, *_RUNTIME, *_KUBELET, *_SERVED]
 ELSEWHERE: Mapping[str, Serve] = {
     "wrong-name-elsewhere.test": PAGES,
     "forbidden-elsewhere.test": https(always(403, "<Error/>", kind="application/xml")),
     "mirror-says-no.test": https(error(403, "DENIED", "mirror says no")),
-    "open.test": https(registry()),
+    "open.test": https(RIGHT),
+    "own.test": nothing,
 }
-"""Hosts that cases lead to; the last one has an image that all may have."""
+"""Hosts that cases lead to, or that the bed needs for itself."""

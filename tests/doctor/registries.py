@@ -15,7 +15,7 @@ from functools import cache
 from time import time
 
 from controlplane.binaries import need
-from controlplane.image import MANIFEST, Image
+from controlplane.image import MANIFEST, Image, Stored
 from controlplane.pki import Pki
 from support import planted
 from support.registryserver import Request, Say, answer, asks, json_answer, serving
@@ -150,7 +150,7 @@ class Content:
     blobs: dict[str, bytes]
 
     @classmethod
-    def of(cls, image: Image) -> "Content":
+    def of(cls, image: Stored) -> "Content":
         return cls(image.manifest(), MANIFEST, {digest(blob): blob for blob in image.blobs()})
 
 
@@ -179,7 +179,7 @@ def digest(blob: bytes) -> str:
 
 
 def registry(*, manifest: Say | None = None, blob: Say | None = None, content: Callable[[str], Content] = app) -> Say:
-    """A right one, but for what is given; open to all."""
+    """A right one, but for what is given."""
 
     def say(request: Request) -> bytes:
         path = request.target.partition("?")[0]
@@ -233,10 +233,14 @@ def elsewhere(host: str) -> Say:
     return say
 
 
+RIGHT = registry()
+"""Open to all."""
+
+
 def basic(request: Request) -> bytes:
     """Lets alice in, and tells bob that it is not his."""
     denied = error(403, "DENIED", "requested access to the resource is denied")
-    says: dict[str, Say] = {_basic("alice"): registry(), _basic("bob"): denied}
+    says: dict[str, Say] = {_basic("alice"): RIGHT, _basic("bob"): denied}
     say = says.get(request.login)
     return asks('Basic realm="registry"') if say is None else say(request)
 
@@ -245,7 +249,7 @@ def _basic(user: str) -> str:
     return "Basic " + b64encode(f"{user}:{PASSWORD}".encode()).decode()
 
 
-def bearer(token: Say, *, then: Say, realm: str = "") -> Say:
+def bearer(token: Say, *, then: Say = RIGHT, realm: str = "") -> Say:
     """`token` is what its token service says, `then` the registry to whoever has got one. `realm`: of another host."""
 
     def say(request: Request) -> bytes:

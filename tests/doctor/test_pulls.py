@@ -20,4 +20,4 @@ def test_the_poisoned_registry_fails_to_the_letter(bed: Bed) -> None:
     """As users of K3s have seen it."""
     (case,) = (case for case in CASES if case.name == "ghcr-poisoned-dns")
     said = "x509: certificate is valid for *.github.io, *.github.com, github.io, not ghcr.io"
-    assert bed.heard(case).message.endswith(f"tls: failed to verify certificate: {said}")
+    assert bed.pods.heard(case).message.endswith(f"tls: failed to verify certificate: {said}")

@@ -23,8 +23,8 @@ _SAYS: Mapping[Layer, set[Said]] = {
 
 def check(bed: Bed, case: Case) -> None:
     if case.said is None:
-        bed.runs(case.name)
+        bed.pods.runs(case)
         return
-    heard = bed.heard(case)
+    heard = bed.pods.heard(case)
     assert is_stuck(heard.reason, heard.message) or case.said is Fault.IMAGE_NEVER_PULLED
     assert what(heard.reason, heard.message) in _SAYS[layer(case.said)]
