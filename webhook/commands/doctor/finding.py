@@ -15,6 +15,7 @@ from webhook.commands.doctor.reach import Reach
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.pullcause import Cause
 from webhook.core.faults import Fault, Layer, layer
+from webhook.core.pulls import lowest
 from webhook.core.runtimewords import Words
 
 _OF_WEBHOOK: dict[Cause, Fault] = {
@@ -40,7 +41,6 @@ _WITHOUT = frozenset(
 """What registries say to those who have no credential, or not the right one."""
 BY_WEBHOOK = frozenset(_OF_WEBHOOK.values()) | {Fault.TOKEN_REFUSED, Fault.CREDENTIAL_NONE}
 """Where the next step is the webhook's to say."""
-_ORDER = {fault: at for at, fault in enumerate(Fault)}
 _UNSURE = frozenset(
     {Fault.IMAGE_NOT_FOUND, Fault.MIRROR_FAILS, Fault.PULL_TIMED_OUT, Fault.NOT_KNOWN, Fault.REGISTRY_NONE}
 )
@@ -66,12 +66,12 @@ def find(case: Case, evidence: Evidence) -> Finding | None:
 
 
 def _said(case: Case) -> Finding | None:
-    """From the kubelet's words and the API server alone. Of several credentials the one that came furthest counts: one
-    that works would be enough.
-    """
-    words = max(case.words, key=lambda one: _ORDER[one.fault], default=None)
+    """From the kubelet's words and the API server alone."""
+    words = lowest(case.words)
     if words is None:
         return _of_image(case)
+    if words.mirror and layer(words.fault) < Layer.ACCESS:
+        return Finding(Fault.MIRROR_FAILS, words)
     if words.fault is Fault.SECRET_UNREADABLE:
         return Finding(words.fault, words, secret=_first(case.secrets, "fails"))
     if words.fault is Fault.IMAGE_NEVER_PULLED and case.there:

@@ -27,7 +27,12 @@ NO_BASIC = (
     f"{PULL}pull access denied, repository does not exist or may require authorization: authorization failed: no basic "
     "auth credentials"
 )
+TWO = f"[{STATUS}401 Unauthorized, {STATUS}403 Forbidden / denied]"
 NAME = "tls: failed to verify certificate: x509: certificate is valid for *.github.io, *.github.com, not ghcr.io"
+MIRRORED = (
+    f'{PULL}failed to do request: Head "https://mirror.example/v2/acme/app/manifests/1?ns=%5BREDACTED%5D": dial tcp '
+    "127.0.0.1:1: connect: connection refused"
+)
 NOT_FOUND = f"{PULL}{IMAGE}: not found"
 
 
@@ -90,6 +95,9 @@ def asked(fault: Fault | None, **more: Any) -> Asked:
         # A host of blobs that nobody has named is a cause only if nothing else is.
         (case(), Evidence(NO_BLOBS), Fault.TCP_SILENT),
         (case(NOT_FOUND, **HAS), Evidence(NO_BLOBS), Fault.IMAGE_NOT_FOUND),
+        # A mirror's error hides what the registry itself says.
+        (case(MIRRORED, **HAS), Evidence(), Fault.MIRROR_FAILS),
+        (case(MIRRORED, **HAS), Evidence(asked=asked(Fault.CREDENTIAL_REFUSED)), Fault.CREDENTIAL_REFUSED),
         # But "not found" may be a mirror's.
         (case(NOT_FOUND, **HAS), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
         (case(NOT_FOUND, **HAS), Evidence(asked=asked(Fault.CREDENTIAL_REFUSED)), Fault.CREDENTIAL_REFUSED),
@@ -122,8 +130,7 @@ def asked(fault: Fault | None, **more: Any) -> Asked:
             Evidence(),
             Fault.IMAGE_NEEDS_CREDENTIAL,
         ),
-        # Of several credentials the one that came furthest.
-        (case(f"[{STATUS}401 Unauthorized, {STATUS}403 Forbidden / denied]", **HAS), Evidence(), Fault.TOKEN_NO_ACCESS),
+        (case(TWO, **HAS), Evidence(), Fault.CREDENTIAL_REFUSED),
         (case(BASE64, BASE64), Evidence(), Fault.SECRET_UNREADABLE),
         # It breaks every pull, also one that nobody has tried yet.
         (case(secrets=(secret("own", state="fails"),)), Evidence(), Fault.SECRET_UNREADABLE),
