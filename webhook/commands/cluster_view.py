@@ -141,7 +141,7 @@ async def deployed_config(cluster: Cluster) -> Config:
         raise ConfigError(f"{_WHAT} does not call one Service; {USE_FLAG}")
     if not (is_name(service.namespace) and is_name(service.name)):
         raise ConfigError(f"{_WHAT} names no Service; {USE_FLAG}")
-    return await _config_of(cluster, service.name, service.namespace)
+    return await config_of(cluster, service.name, service.namespace)
 
 
 async def readable_config(cluster: Cluster) -> tuple[Config, bool]:
@@ -156,7 +156,7 @@ async def readable_config(cluster: Cluster) -> tuple[Config, bool]:
         if e.what != _WHAT:
             raise
         with suppress(ConfigError):
-            return await _config_of(cluster, Tls().service, Config().namespace), True
+            return await config_of(cluster, Tls().service, Config().namespace), True
         raise
 
 
@@ -166,7 +166,8 @@ class _UnreadError(ConfigError):
         self.what, self.status = what, status
 
 
-async def _config_of(cluster: Cluster, name: str, namespace: str) -> Config:
+async def config_of(cluster: Cluster, name: str, namespace: str) -> Config:
+    """In the ConfigMap of this name. Raises ConfigError."""
     what = f"the ConfigMap {name} in namespace {namespace}"
     path = _CONFIG_PATH.format(namespace, name)
     data = (await _there(cluster, path, what, _ConfigMap)).data or {}

@@ -21,7 +21,7 @@ from webhook.kube.preflight import Right
 
 SOON = timedelta(days=3)
 """The webhook renews its CA long before."""
-_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _KIND = "MutatingWebhookConfiguration"
 _PREFIX = WRITE_POLICY.removesuffix("writes")
 _NONE = "new pods get no reference, except from the safety net"
@@ -81,7 +81,7 @@ async def findings(view: ClusterView, now: datetime) -> list[Finding]:
     registration: Registration | None = None
     name = view.config.tls.webhook_configuration
     try:
-        raw = await view.cluster.call("GET", f"{_ADMISSION}/mutatingwebhookconfigurations/{name}", within=30.0)
+        raw = await view.cluster.call("GET", f"{ADMISSION}/mutatingwebhookconfigurations/{name}", within=30.0)
         registration = await decode(msgspec.json.Decoder(Registration), raw)
         found += _registration(registration, name, view, now)
     except ClusterError as e:
@@ -151,9 +151,9 @@ async def _replicas(view: ClusterView) -> Sequence[str]:
 async def _policies(view: ClusterView) -> Sequence[str] | None:
     """None: the chart's values have left them out, or somebody has deleted all."""
     wrong, policies, denying = [], set[str](), set[str]()
-    async for one in listed(view.cluster, "policies", f"{_ADMISSION}/validatingadmissionpolicies", _Policy):
+    async for one in listed(view.cluster, "policies", f"{ADMISSION}/validatingadmissionpolicies", _Policy):
         policies.add(one.metadata.name)
-    path = f"{_ADMISSION}/validatingadmissionpolicybindings"
+    path = f"{ADMISSION}/validatingadmissionpolicybindings"
     async for one in listed(view.cluster, "policy bindings", path, _Policy):
         name = one.spec.policy_name
         if "Deny" in (one.spec.validation_actions or ()):

@@ -73,9 +73,13 @@ class Report:
         }
 
 
-async def run(view: ClusterView, namespace: str | None, now: datetime) -> Report:
-    """`namespace` None: all served namespaces."""
-    webhook, config, reader = await health.findings(view, now), view.config, view.reader
+async def run(
+    view: ClusterView, namespace: str | None, now: datetime, webhook: Sequence[Finding] | None = None
+) -> Report:
+    """`namespace` None: all served namespaces. `webhook`: what has been found of it already."""
+    config, reader = view.config, view.reader
+    if webhook is None:
+        webhook = await health.findings(view, now)
     name, checks = config.pull_secret.name, await view.checks()
     if namespace is not None:
         object_ = await view.namespace_object(namespace)

@@ -1,6 +1,7 @@
 """Does a new pod get the reference? A dry run shows it: the API server calls the webhook and stores nothing."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -30,16 +31,31 @@ async def run(cluster: Cluster, config: Config, namespace: str, within: float) -
 
 
 async def _problem(cluster: Cluster, namespace: str, name: str) -> str | None:
+    tried = await once(cluster, namespace, name)
+    if tried.refusal is not None:
+        return f"the API server refuses the pod ({tried.refusal})"
+    if tried.gets:
+        return None
+    look = f"pullsecret explain namespace {namespace}"
+    return f"check that the namespace has an owner and that the webhook's pods are ready, with {look}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Does a pod get the reference? `refusal`: why there is no pod."""
+
+    gets: bool
+    refusal: ClusterError | None = None
+
+
+async def once(cluster: Cluster, namespace: str, name: str) -> Tried:
     path = f"/api/v1/namespaces/{namespace}/pods"
     try:
         raw = await cluster.call("POST", path, query={"dryRun": "All"}, body=_pod(), within=15.0)
     except ClusterError as e:
-        return f"the API server refuses the pod ({e})"
+        return Tried(gets=False, refusal=e)
     spec = (await decode(_POD, raw)).spec
-    if spec is not None and name in (spec.names or []):
-        return None
-    look = f"pullsecret explain namespace {namespace}"
-    return f"check that the namespace has an owner and that the webhook's pods are ready, with {look}"
+    return Tried(gets=spec is not None and name in (spec.names or []))
 
 
 def _pod() -> dict[str, Any]:

@@ -28,10 +28,10 @@ class WritePolicy:
         clock = asyncio.get_running_loop().time
         if clock() >= self._until:
             self._until = clock() + NOT_IN_FORCE_SECONDS  # other callers use the old answer meanwhile
-            refused = await self._refused()
+            refused = await tried(self._cluster, self._name, self._namespace)
             self._holds = refused is True
             self._until = clock() + (IN_FORCE_SECONDS if self._holds else NOT_IN_FORCE_SECONDS)
-            if refused is not None:
+            if isinstance(refused, bool):
                 self._seen(refused)
         return self._holds
 
@@ -43,15 +43,19 @@ class WritePolicy:
             # One that is left out on purpose is not looked for twice a minute.
             await asyncio.sleep((NOT_IN_FORCE_SECONDS if vanished else IN_FORCE_SECONDS) + 1.0)
 
-    async def _refused(self) -> bool | None:
-        """By the policy. None: the API server gave no answer, or somebody else refused it."""
-        path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._name}"
-        metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
-        empty = {DOCKERCONFIG_KEY: "e30="}  # {}, the least that the API server accepts
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": empty}
-        try:
-            await self._cluster.apply(path, body, manager=MANAGER, force=True, dry_run=True)
-        except ClusterError as e:
-            by_policy = e.status in (403, 422) and f"ValidatingAdmissionPolicy '{WRITE_POLICY}'" in e.message
-            return True if by_policy else None
-        return False
+
+async def tried(cluster: Cluster, name: str, namespace: str) -> bool | ClusterError:
+    """Is such a write refused by the policy? ClusterError: the API server gave no answer, or somebody else refused it.
+
+    `cluster`: as the webhook's account; `name`: of pull secrets; `namespace`: the webhook's own.
+    """
+    path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+    metadata = {"name": name, "namespace": namespace, "labels": {MANAGED_BY: MANAGER}}
+    empty = {DOCKERCONFIG_KEY: "e30="}  # {}, the least that the API server accepts
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": empty}
+    try:
+        await cluster.apply(path, body, manager=MANAGER, force=True, dry_run=True)
+    except ClusterError as e:
+        by_policy = e.status in (403, 422) and f"ValidatingAdmissionPolicy '{WRITE_POLICY}'" in e.message
+        return True if by_policy else e
+    return False
