@@ -17,6 +17,7 @@ from support import goldencase
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
 from webhook.commands.credential import arrival
+from webhook.commands.doctor import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.models import Config
@@ -220,6 +221,9 @@ FIGURES = {
     "docs/operating.md": {
         f"waits for {preflight.STARTING_SECONDS:g} seconds",
         f"accepts connections for {server.LINGER_SECONDS:g} more seconds",
+        f"may differ by {apiserver.AHEAD_SECONDS:g} seconds; more is a warning",
+        f"and more than {apiserver.WRONG_SECONDS:g} is wrong",
+        f"any of the first {'three' if way.MAX_TRIED == 3 else '?'} namespaces",
         f"at most {events.NEWS_BURST} at once and {60 / events.NEWS_PACE.total_seconds():g} per minute",
         f"One owner gets {writelog.MOST_OF_OWNER} such lines a minute, and all owners together {writelog.MOST}",
     },

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from webhook.cli import options, printed
+from webhook.cli.doctorcluster import cluster
 from webhook.cli.exitcodes import FAILED, OK, UsageError
 from webhook.cli.kinds import Kinds
 from webhook.cli.options import FILE, Access
@@ -175,6 +176,9 @@ def of_registry(
 
     with looking():
         return _told([asyncio.run(run())], output)
+
+
+doctor.add_command(cluster)
 
 
 def _wanted(*, ask: bool, node: str | None, ca_file: Path | None, probe_namespace: str | None) -> "Wanted":

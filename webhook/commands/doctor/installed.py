@@ -1,0 +1,200 @@
+"""The installation, after `helm install`: what the API server knows of it, and what two dry runs show."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import msgspec
+
+from webhook.commands import health, status
+from webhook.commands.cluster_view import USE_FLAG, ClusterView, SourceSecrets, broken, config_of, readable_config
+from webhook.commands.doctor import apiserver, replicas, servingcert, way
+from webhook.commands.doctor.checklist import Check
+from webhook.commands.health import ADMISSION, Finding
+from webhook.commands.status import Report
+from webhook.config.models import Config, Tls
+from webhook.config.reading import ConfigError
+from webhook.config.sourceconfig import SecretsSource
+from webhook.core.errors import PullsecretError
+from webhook.core.shown import counted, few, some
+from webhook.kube import writepolicy
+from webhook.kube.cluster import Cluster, ClusterError
+from webhook.kube.recent_events import recent_warnings
+
+As = Callable[[str], AbstractAsyncContextManager[Cluster]]
+"""The cluster as another user, who is impersonated."""
+WEBHOOK, SOURCES, NAMESPACES = "Webhook", "Sources", "Namespaces"
+_NAMES = {"certificate": "CA", "replicas": "endpoints"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`namespace`: the webhook's own, if it is not where the registration leads. `try_in`: an owned namespace in which
+    a pod must get the reference within `within` seconds; else one of those that there are will do, at once.
+    """
+
+    config: Config | None = None
+    namespace: str | None = None
+    try_in: str | None = None
+    within: float = 0.0
+
+
+async def checks(cluster: Cluster, as_user: As, asked: Asked, now: datetime) -> AsyncIterator[Check]:
+    """Each when it is known. Raises PullsecretError if the API server does not answer."""
+    for one in await apiserver.checks(cluster):
+        yield one
+    config, found = await _config(cluster, asked)
+    if found.result == "wrong" and await _nothing_there(cluster, config):
+        why = "the webhook is not installed: there is neither its registration nor its Deployment"
+        yield Check(WEBHOOK, "installation", "wrong", why, "see pullsecret doctor cluster --pre, then helm install")
+        return
+    yield found
+    view = ClusterView(cluster, config)
+    webhook = await health.findings(view, now)
+    for finding in webhook:
+        yield known(finding)
+    service = any(one.part == "replicas" for one in webhook)  # it is called, not an address
+    async for one in _replicas(view, now, service=service):
+        yield one
+    yield await _policy(as_user, config)
+    yield await _new_pod(view, asked, service=service)
+    async for one in _sources(view, now):
+        yield one
+    try:
+        yield summed_up(await status.run(view, None, now, webhook))
+    except PullsecretError as e:
+        why, _, _ = str(e).partition("; ")  # what follows is for `status`
+        yield Check(NAMESPACES, "pull secrets", "unknown", why)
+
+
+async def _config(cluster: Cluster, asked: Asked) -> tuple[Config, Check]:
+    """Of the running webhook; without it the default values, so that the rest can be looked at."""
+    name, default = "configuration", msgspec.structs.replace(Config(), namespace=asked.namespace or Config().namespace)
+    if asked.config is not None:
+        return asked.config, Check(WEBHOOK, name, "right", "as in the file")
+    try:
+        if asked.namespace is not None:
+            config, found = await config_of(cluster, Tls().service, asked.namespace), True
+        else:
+            config, found = await readable_config(cluster)
+    except ConfigError as e:
+        why = str(e).removesuffix(f" {USE_FLAG}").removesuffix(";")
+        return default, Check(WEBHOOK, name, "wrong", why, f"upgrade the release, or {USE_FLAG}")
+    if not found:
+        return default, Check(WEBHOOK, name, "unknown", "you may not read it, so the default values count", USE_FLAG)
+    return config, Check(WEBHOOK, name, "right", f"of the ConfigMap {config.tls.service} in {config.namespace}")
+
+
+async def _nothing_there(cluster: Cluster, config: Config) -> bool:
+    try:
+        await cluster.call("GET", f"{ADMISSION}/mutatingwebhookconfigurations/{config.tls.webhook_configuration}")
+    except ClusterError as e:
+        if e.status == 404:
+            return await replicas.deployment(cluster, config) is None
+    return False
+
+
+def known(finding: Finding) -> Check:
+    """What `status` knows too. There the last part of the sentence is what to do."""
+    why, _, hint = finding.why.rpartition("; ") if finding.result == "wrong" else (finding.why, "", "")
+    return Check(WEBHOOK, _NAMES.get(finding.part, finding.part), finding.result, why or hint, hint if why else "")
+
+
+async def _replicas(view: ClusterView, now: datetime, *, service: bool) -> AsyncIterator[Check]:
+    deployment = None
+    try:
+        deployment = await replicas.deployment(view.cluster, view.config)
+        for one in await replicas.checks(view.cluster, view.config, deployment) if service else ():
+            yield one
+    except PullsecretError as e:
+        yield Check(WEBHOOK, "replicas", "unknown", str(e))
+    yield await servingcert.check(view, deployment, now)
+
+
+async def _policy(as_user: As, config: Config) -> Check:
+    try:
+        async with as_user(f"system:serviceaccount:{config.namespace}:{config.tls.service}") as webhook:
+            return policy(await writepolicy.tried(webhook, config.pull_secret.name, config.namespace))
+    except ClusterError as e:
+        return policy(e)
+
+
+def policy(tried: bool | ClusterError) -> Check:
+    """A write that the write policy must refuse, by dry run as the webhook's account."""
+    name = "write policy, tried"
+    if tried is True:
+        return Check(WEBHOOK, name, "right", "it refuses a pull secret in the webhook's own namespace")
+    if tried is False:
+        why = "a pull secret in the webhook's own namespace is not refused, and would not be to who steals the account"
+        hint = "set writePolicy.enabled and upgrade the release; a new policy takes some seconds to act"
+        return Check(WEBHOOK, name, "wrong", why, hint)
+    return Check(WEBHOOK, name, "unknown", f"it could not be tried as the webhook's account ({tried})")
+
+
+async def _new_pod(view: ClusterView, asked: Asked, *, service: bool) -> Check:
+    if asked.try_in is not None:
+        if view.config.excluded(asked.try_in):
+            why = f"{asked.try_in} is not a namespace that the webhook serves"
+            return Check(way.SECTION, way.NAME, "wrong", why, way.NAME_ONE)
+        found = await way.check(view, [asked.try_in], asked.within, service=service)
+        return replace(found, result="wrong") if found.result == "unknown" else found  # it was asked for
+    try:
+        served, _, _ = await view.served()
+    except PullsecretError as e:
+        return Check(way.SECTION, way.NAME, "unknown", f"not tried: {e}", way.NAME_ONE)
+    if not served:
+        return Check(way.SECTION, way.NAME, "unknown", "not tried: no namespace has an owner", way.NAME_ONE)
+    return await way.check(view, [*served], service=service)
+
+
+async def _sources(view: ClusterView, now: datetime) -> AsyncIterator[Check]:
+    config = view.config
+    if any(isinstance(source, SecretsSource) for source in config.sources):
+        try:
+            yield source_secrets(await view.source_secrets())
+        except PullsecretError as e:
+            yield Check(SOURCES, "source Secrets", "unknown", str(e))
+    others = [name for name, source in zip(config.source_names, config.sources, strict=True) if not _secrets(source)]
+    if not others:
+        return
+    name, hidden = some(others), list[str]()
+    try:
+        warnings = await recent_warnings(view.cluster, config, config.namespace, now, hidden.append)
+    except PullsecretError as e:
+        yield Check(SOURCES, name, "unknown", str(e))
+        return
+    said = few([str(one) for one in warnings.of_source.values()])
+    owners = few([str(one) for one in warnings.of_owner.values()])
+    if said:
+        yield Check(SOURCES, name, "wrong", "; ".join(said), "see docs/troubleshooting.md for the reason of the Event")
+    elif hidden:
+        yield Check(SOURCES, name, "unknown", f"{hidden[0]} cannot be listed")
+    elif owners:
+        yield Check(SOURCES, name, "warning", "; ".join(owners), "correct that at the source")
+    else:
+        yield Check(SOURCES, name, "right", "no Event of late says otherwise")
+
+
+def _secrets(source: object) -> bool:
+    return isinstance(source, SecretsSource)
+
+
+def source_secrets(found: SourceSecrets) -> Check:
+    """A broken one stands in the way of one owner, not of the webhook."""
+    number = counted(sum(map(len, found.values())), "Secret")
+    bad = [words for owner in sorted(found) if (words := broken(found[owner]))]
+    if bad:
+        hint = "correct them; they are read again at once"
+        return Check(SOURCES, "source Secrets", "warning", "; ".join(few(bad)), hint)
+    if not found:
+        hint = "see pullsecret credential add --help"
+        return Check(SOURCES, "source Secrets", "absent", "there are none, so nobody has a credential", hint)
+    return Check(SOURCES, "source Secrets", "right", f"{number} of {counted(len(found), 'owner')}")
+
+
+def summed_up(report: Report) -> Check:
+    """A namespace that needs attention is no fault of the installation."""
+    attention = any(line.needs_a_human for line in report.lines)
+    hint = "see pullsecret status --problems" if attention else ""
+    return Check(NAMESPACES, "pull secrets", "warning" if attention else "right", status.summary(report.lines), hint)
