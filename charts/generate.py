@@ -135,7 +135,7 @@ def _named(text: str) -> str:
 def _permissions() -> Iterator[str]:
     """A row for each rule of a role, with the comment above it."""
     yield from ("| may | on | why |", "| --- | --- | --- |")
-    for name in ("rbac", "uninstall", "test"):
+    for name in ("rbac", "uninstall", "test", "doctor"):
         text = (CHART / "templates" / f"{name}.yaml").read_text()
         for reason, rule in re.findall(r"((?:^# .*\n)+)(- apiGroups: .*\n(?:  .*\n)+)", text, re.MULTILINE):
             fields = dict(re.findall(r"^[- ] (\w+): \[(.*)\]$", rule, re.MULTILINE))

@@ -29,6 +29,7 @@ def installed(helm: Helm) -> str:
         made
         + _rendered(helm, values, "rbac", *POLICIES)
         + _rendered(helm, values, "safety-net")
+        + _rendered(helm, {"doctorRoles": {"enabled": True}}, "doctor")
         + _rendered(helm, {"config": EXCLUDED}, "webhook")
     )
 

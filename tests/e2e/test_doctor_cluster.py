@@ -359,6 +359,28 @@ def test_what_may_not_be_looked_at_is_no_fault(cluster: ControlPlane, webhook: W
     assert "cannot be reached" in nowhere.err
 
 
+def test_the_charts_role_for_people_is_enough_to_look(cluster: ControlPlane, webhook: Webhook) -> None:
+    """But for what needs Secrets, a pod in a namespace, or the right to impersonate the webhook's account."""
+    user, rbac = f"doctor{next(_numbers)}", "rbac.authorization.k8s.io"
+    subject = {"apiGroup": rbac, "kind": "User", "name": user}
+
+    def bind(kind: str, role: str, **metadata: str) -> None:
+        body = {"apiVersion": f"{rbac}/v1", "kind": kind, "metadata": {"name": user} | metadata, "subjects": [subject]}
+        cluster.api.create(body | {"roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role}})
+
+    bind("ClusterRoleBinding", "pullsecret-webhook-doctor")
+    kubeconfig = str(cluster.user_kubeconfig(user))
+
+    def unknown() -> set[str]:
+        found = checks(doctor(cluster, "-o", "json", "--kubeconfig", kubeconfig))
+        return {name for name, one in found.items() if one["result"] not in ("right", "absent")}
+
+    secret = {"serving certificate", "write policy, tried", "source Secrets", "pull secrets"}
+    assert cluster.wait(lambda: unknown() == secret | {"a new pod"}, "RBAC knows the role")
+    bind("RoleBinding", "pullsecret-webhook-doctor-namespace", namespace=CALLED)
+    assert cluster.wait(lambda: unknown() == secret, "RBAC knows the other role")
+
+
 def _nowhere(cluster: ControlPlane) -> str:
     file = cluster.folder / "nowhere.kubeconfig"
     text = cluster.kubeconfig.read_text()

@@ -12,9 +12,11 @@ from controlplane.api import Object
 from controlplane.errors import HarnessError
 from controlplane.helm import CHART, REPOSITORY, Helm, documents, one
 from controlplane.installed import installed
+from controlplane.kinds import resource
 from controlplane.webhook import INSTALLED
 from webhook.cli.credential import add
 from webhook.cli.entry import pullsecret
+from webhook.commands.doctor import preinstall
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
@@ -551,7 +553,8 @@ def test_no_role_is_wide(rendered: dict[str, list[Object]]) -> None:
                 words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
                 assert not words & {"*", "deletecollection", "escalate", "bind", "impersonate"}
                 if "secrets" in rule["resources"] and role["kind"] == "ClusterRole":
-                    assert rule["resourceNames"]
+                    # That one is for RoleBindings of people.
+                    assert "resourceNames" in rule or role["metadata"]["name"] == "pullsecret-webhook-doctor-namespace"
 
 
 def test_policies_can_be_turned_off_only_one_by_one_and_by_name(helm: Helm) -> None:
@@ -662,3 +665,32 @@ def test_helm_test_owns_a_namespace_where_the_rules_let_it(helm: Helm) -> None:
     assert made["annotations"]["t"] == "helm-test"
     assert tried({"config": {"ownerRules": [NAME]}}) == ("", None)
     assert tried({"test": {"namespace": "team-a"}}) == ("team-a", None)
+
+
+# -- the doctor --
+
+
+def test_roles_for_people_are_made_on_request_and_bound_to_nobody(helm: Helm) -> None:
+    assert not [o for o in helm.render() if "doctor" in o["metadata"]["name"]]
+    objects = helm.render({"doctorRoles": {"enabled": True}})
+    bindings = [o for o in objects if o["kind"] in ("ClusterRoleBinding", "RoleBinding")]
+    assert bindings
+    assert not [o for o in bindings if "doctor" in o["roleRef"]["name"]]
+    reads = one(objects, "ClusterRole", "pullsecret-webhook-doctor")
+    assert not [rule for rule in reads["rules"] if "secrets" in rule["resources"]]
+    assert {verb for rule in reads["rules"] for verb in rule["verbs"]} == {"get", "list", "create"}
+    assert [rule["resources"] for rule in reads["rules"] if "create" in rule["verbs"]] == [["subjectaccessreviews"]]
+    labels = [key for o in objects if "doctor" in o["metadata"]["name"] for key in o["metadata"]["labels"]]
+    assert labels
+    assert not [key for key in labels if key.startswith("rbac.authorization.k8s.io/aggregate-to-")]
+
+
+def test_what_the_doctor_asks_about_before_an_installation_is_what_the_chart_makes(helm: Helm) -> None:
+    """With its default values; a namespace, and what `helm test` makes, are asked about elsewhere or not at all."""
+    found = {resource(o["kind"]) for o in helm.render({}, "--api-versions", NET, "--no-hooks")}
+    groups = [*preinstall.CLUSTER_WIDE.items(), *preinstall.IN_NAMESPACE.items()]
+    groups += [("admissionregistration.k8s.io", preinstall.NET)]
+    asked = {(group, kind) for group, kinds in groups for kind in kinds}
+    helms = {("", "secrets")}  # Helm keeps the release in one
+    made = {("" if "/" not in one.version else one.version.partition("/")[0], one.plural) for one in found}
+    assert made | helms == asked
