@@ -96,6 +96,50 @@ def test_an_administrators_command_finds_the_configuration(installed: Installed)
     assert (ran.code, ran.err) == (0, ""), ran.out
 
 
+def doctor(installed: Installed, *arguments: str) -> dict[str, dict[str, str]]:
+    ran = command(installed.cluster, "doctor", "cluster", "-o", "json", *arguments)
+    assert ran.err == ""
+    return {one["name"]: one for one in json.loads(ran.out)["checks"]}
+
+
+def test_doctor_finds_nothing_wrong(installed: Installed) -> None:
+    installed.cluster.namespace("tried", labels={OWNER: "alice"})
+    deployed.wait_called(installed.api, 443, "tried")
+    found = doctor(installed, "--try-in", "tried")
+    results = {name: one["result"] for name, one in found.items()}
+    assert {*results.values()} <= {"right", "absent"}, found
+    names = {"configuration", "endpoints", "replicas", "version", "pods", "serving certificate", "a new pod"}
+    assert names | {"write policy, tried", "rights"} <= {name for name, result in results.items() if result == "right"}
+    before = doctor(installed, "--pre")
+    assert before["earlier installation"]["result"] == "wrong"
+    assert "of the Helm release pullsecret-webhook in pullsecret-webhook" in before["earlier installation"]["why"]
+    assert before["pullsecret-webhook"]["why"].endswith("the chart's pods may run, but not with hostNetwork")
+    assert before["nodes"]["result"] == "right"
+
+
+def test_doctor_tells_a_webhook_that_is_passed_by_from_one_that_is_not_reached(installed: Installed) -> None:
+    """With `failurePolicy: Ignore` whoever creates a pod is told nothing. Here the registration has the wrong path."""
+
+    def path(there: str) -> None:
+        service = {"name": NAME, "namespace": NAMESPACE, "port": 443, "path": there}
+        entry = {"name": deployed.ENTRY, "clientConfig": {"service": service}}
+        installed.api.patch("MutatingWebhookConfiguration", NAME, {"webhooks": [entry]}, how="strategic")
+
+    path("/elsewhere")
+    try:
+
+        def said() -> dict[str, str] | None:
+            one = doctor(installed, "--try-in", "tried")["a new pod"]
+            return one if one["result"] == "wrong" else None
+
+        found = installed.cluster.wait(said, "the API server calls the other path")
+    finally:
+        path("/mutate")
+        deployed.wait_called(installed.api, 443, "tried")
+    assert found["why"].endswith("the API server passes the webhook by, although a replica answers")
+    assert "failed calling webhook" in found["hint"]
+
+
 def test_the_pods_are_restricted_and_run_the_image_by_its_digest(installed: Installed) -> None:
     """The API server refuses any other pods in the namespace: test_ways.py shows it."""
     space = installed.api.get("Namespace", NAMESPACE)
@@ -469,6 +513,11 @@ def test_without_a_replica_status_says_so_first(installed: Installed) -> None:
     ran = command(installed.cluster, "status")
     why = "no replica behind the Service pullsecret-webhook in pullsecret-webhook is ready"
     assert (ran.code, ran.out.startswith(f"the webhook: {why}")) == (1, True), ran.out
+    found = doctor(installed, "--try-in", "team-a")
+    assert found["replicas"]["why"] == "0 of 0 ready"
+    assert found["replicas"]["hint"].startswith("kubectl scale deployment pullsecret-webhook")
+    assert found["endpoints"]["result"] == "wrong"
+    assert "no replica is ready" in found["a new pod"]["why"]
     explained = command(installed.cluster, "explain", "pod", "meanwhile", "-n", "team-a")
     assert explained.code == 1
     assert explained.out.splitlines()[-1].startswith(f"next step: {why}")

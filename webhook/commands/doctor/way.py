@@ -107,7 +107,9 @@ async def _silent(view: ClusterView, namespace: str, *, service: bool) -> Check:
     if words:
         return said(words, config)
     if called == "passed by" and words == "":
-        return Check(SECTION, NAME, "wrong", f"{why}: the API server passes the webhook by, although it answers", _CA)
+        return Check(
+            SECTION, NAME, "wrong", f"{why}: the API server passes the webhook by, although a replica answers", _TAKEN
+        )
     if called == "passed by":
         return Check(SECTION, NAME, "wrong", f"{why}: the API server passes the webhook by", _LOG)
     return Check(SECTION, NAME, "wrong", why, f"see the lines above, then {explain}")
@@ -154,6 +156,10 @@ async def _through_the_proxy(cluster: Cluster, config: Config) -> str | None:
 _CA = "compare the caBundle with the certificate that the replicas serve: see docs/certificates.md"
 _PORTS = (
     "see whether the replicas run and listen on the ports of the Service: kubectl get endpointslices -n {namespace}"
+)
+_TAKEN = (
+    "upgrade the release: the caBundle, the port or the path of its registration is not that of the replicas; the log "
+    'of the API server says which, after "failed calling webhook"'
 )
 _LOG = 'the log of the API server says why, after "failed calling webhook"'
 _SILENT = (
