@@ -653,9 +653,9 @@ def test_helm_test_owns_a_namespace_where_the_rules_let_it(helm: Helm) -> None:
     def tried(values: Object) -> tuple[str, Object | None]:
         objects = helm.render(values)
         (container,) = one(objects, "Pod")["spec"]["containers"]
-        assert container["args"][:2] == ["try", "--namespace"]
+        assert container["args"][:3] == ["doctor", "cluster", "--try-in"]
         made = [o for o in objects if o["kind"] == "Namespace"]
-        return container["args"][2], made[0]["metadata"] if made else None
+        return container["args"][3], made[0]["metadata"] if made else None
 
     name, made = tried({})
     assert made

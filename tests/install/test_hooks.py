@@ -95,15 +95,19 @@ def test_main_job_under_the_charts_roles_and_policies(chart: Installed) -> None:
 
 def test_helm_test_sees_the_reference(chart: Installed) -> None:
     (container,) = one(chart.objects, "Pod")["spec"]["containers"]
-    done = chart.pullsecret("pullsecret-webhook-test", *container["args"][:3])
-    assert (done.returncode, done.stdout) == (0, "a pod in pullsecret-webhook-test gets ghcr-secret\n"), done.stderr
+    done = chart.pullsecret("pullsecret-webhook-test", *container["args"][:6])
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    for line in ("+ a new pod: in pullsecret-webhook-test gets ghcr-secret", "+ registration", "+ caBundle", "+ CA"):
+        assert f"  {line}\n" in done.stdout.replace("✔", "+"), line
+    assert "  ? policies: " in done.stdout
     assert chart.cluster.api.list("Pod", "pullsecret-webhook-test") == []
 
 
 def test_helm_test_without_a_namespace_says_what_to_do(chart: Installed) -> None:
-    done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "")
-    assert done.returncode == 2
-    assert "name a namespace that has an owner (in the chart: test.namespace)" in done.stderr
+    for command in (("try", "--namespace", ""), ("doctor", "cluster", "--try-in", "")):
+        done = chart.pullsecret("pullsecret-webhook-test", *command)
+        assert done.returncode == 2
+        assert "name a namespace that has an owner (in the chart: test.namespace)" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -125,12 +129,18 @@ def test_helm_test_says_what_is_wrong(chart: Installed) -> None:
     assert (
         "the API server refuses the pod (403 Forbidden: system:serviceaccount:" in done.stderr
     )  # its role is for one namespace
+    done = chart.pullsecret("pullsecret-webhook-test", "doctor", "cluster", "--try-in", "team-a")
+    assert done.returncode == 1
+    assert "a new pod: the API server refuses the pod in team-a (403 Forbidden: system:serviceaccount:" in done.stdout
     opted_out = {"metadata": {"labels": {"pullsecret-webhook/inject": "disabled"}}}
     chart.cluster.api.patch("Namespace", "pullsecret-webhook-test", opted_out)
     done = chart.pullsecret("pullsecret-webhook-test", "try", "--namespace", "pullsecret-webhook-test", "--within", "1")
     assert done.returncode == 1
     assert "does not get ghcr-secret: check that the namespace has an owner" in done.stderr
     assert done.stderr.rstrip().endswith("with pullsecret explain namespace pullsecret-webhook-test")
+    done = chart.pullsecret("pullsecret-webhook-test", "doctor", "cluster", "--try-in", "pullsecret-webhook-test")
+    assert done.returncode == 1
+    assert "a new pod: in pullsecret-webhook-test does not get ghcr-secret" in done.stdout
 
 
 def test_accounts_of_hooks_may_do_nothing_else(chart: Installed) -> None:
@@ -148,6 +158,11 @@ def test_accounts_of_hooks_may_do_nothing_else(chart: Installed) -> None:
     assert not may("pullsecret-webhook-cleanup", "delete", "secret/other", "-n", "team-a")
     assert not may("pullsecret-webhook-cleanup", "delete", "secret/pullsecret-webhook-ca", "-n", "team-a")
     assert not may("pullsecret-webhook-test", "create", "pods", "-n", "team-a")
+    assert may("pullsecret-webhook-test", "get", hook)
+    assert may("pullsecret-webhook-test", "list", "pods", "-n", NAMESPACE)
+    assert not may("pullsecret-webhook-test", "create", "pods", "-n", NAMESPACE)
+    assert not may("pullsecret-webhook-test", "get", "secrets", "-n", NAMESPACE)
+    assert not may("pullsecret-webhook-test", "list", "pods", "-n", "team-a")
 
 
 # -- in this order: what follows ends the installation --

@@ -22,7 +22,8 @@ def trial(namespace: str, within: float, config_file: Path | None, access: Acces
     """Checks that a new pod in a namespace gets the reference.
 
     Creates a pod by dry run in a namespace that has an owner, and checks that the pod gets the reference to the pull
-    secret. Nothing is stored. `helm test` of the chart runs this command.
+    secret. Nothing is stored. `pullsecret doctor cluster` also says
+    what is wrong if it does not.
     """
     from webhook.cli.session import connected  # noqa: PLC0415  # loads the Kubernetes client
     from webhook.commands import cluster_view, try_pod  # noqa: PLC0415

@@ -51,14 +51,17 @@ async def checks(cluster: Cluster, as_user: As, asked: Asked, now: datetime) -> 
         return
     yield found
     view = ClusterView(cluster, config)
-    webhook = await health.findings(view, now)
+    webhook, new_pod = await health.findings(view, now), None
+    service = any(one.part == "replicas" for one in webhook)  # it is called, not an address
+    if asked.within:
+        new_pod = await _new_pod(view, asked, service=service)
+        webhook = await health.findings(view, now)  # replicas may have started meanwhile
     for finding in webhook:
         yield known(finding)
-    service = any(one.part == "replicas" for one in webhook)  # it is called, not an address
     async for one in _replicas(view, now, service=service):
         yield one
     yield await _policy(as_user, config)
-    yield await _new_pod(view, asked, service=service)
+    yield new_pod or await _new_pod(view, asked, service=service)
     async for one in _sources(view, now):
         yield one
     try:
