@@ -3,11 +3,13 @@ line.
 """
 
 import json
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -125,16 +127,26 @@ def test_what_is_in_the_way_of_the_chart(cluster: ControlPlane, webhook: Webhook
     spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
     api.create(patcher | {"metadata": {"name": "imagepullsecret-patcher", "namespace": "default"}, "spec": spec})
     api.delete("Namespace", held)
+    policy = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy"}
+    patch = {"expression": "[JSONPatch{op: 'add', path: '/spec/imagePullSecrets', value: []}]"}
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    mutates: Object = {"mutations": [{"patchType": "JSONPatch", "jsonPatch": patch}], "reinvocationPolicy": "Never"}
+    mutates |= {"matchConstraints": {"resourceRules": [rule]}}
+    api.create(
+        policy | {"metadata": {"name": f"{held}.example.com"}, "spec": mutates}
+    )  # without a binding it does nothing
     try:
         found = checks(command(cluster, "doctor", "cluster", "--pre", "-o", "json", "-n", held))
     finally:
+        api.delete("MutatingAdmissionPolicy", f"{held}.example.com")
         api.patch("ConfigMap", "x", {"metadata": {"finalizers": None}}, held)
         api.delete("Deployment", "imagepullsecret-patcher", "default")
     assert (found[held]["result"], "it is being deleted" in found[held]["why"]) == ("wrong", True)
     assert found["earlier installation"]["result"] == "wrong"
     assert found["earlier installation"]["why"].startswith("it is installed already, or its registration is left: muta")
     assert found["other products"]["result"] == "warning"
-    assert "the Deployment imagepullsecret-patcher in default" in found["other products"]["why"]
+    others = f"the MutatingAdmissionPolicy {held}.example.com; the Deployment imagepullsecret-patcher in default"
+    assert found["other products"]["why"].endswith(others)
 
 
 # -- broken installations ----------------------------------------------------------------------------------------------
@@ -319,6 +331,24 @@ def test_a_configuration_that_cannot_be_read(cluster: ControlPlane, webhook: Web
     )
     assert "ownerRule" in wrong(mistyped)["configuration"]
     assert checks(mistyped)["policies"]["result"] == "right"
+
+
+def test_a_node_with_a_wrong_clock(cluster: ControlPlane, webhook: Webhook) -> None:
+    """As its kubelet renews its Lease: the time in it is the node's, and the API server notes its own."""
+    name = f"slow{next(_numbers)}"
+    renewed = datetime.now(UTC) - timedelta(hours=1)
+    lease: Object = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    spec = {"holderIdentity": name, "renewTime": renewed.isoformat(timespec="microseconds").replace("+00:00", "Z")}
+    cluster.api.create(lease | {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": spec})
+    try:
+        after, before = doctor(cluster, "-o", "json"), command(cluster, "doctor", "cluster", "--pre", "-o", "json")
+    finally:
+        cluster.api.delete("Lease", name, "kube-node-lease")
+    for ran in (after, before):
+        found = checks(ran)["clocks"]
+        assert found["result"] == "wrong"
+        assert re.search(rf"; {name} is 3,(599|600|601) s behind it$", found["why"]), found
+    assert after.code == 1
 
 
 def test_a_source_secret_that_is_broken(cluster: ControlPlane, webhook: Webhook) -> None:

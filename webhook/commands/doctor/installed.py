@@ -9,7 +9,7 @@ import msgspec
 
 from webhook.commands import health, status
 from webhook.commands.cluster_view import USE_FLAG, ClusterView, SourceSecrets, broken, config_of, readable_config
-from webhook.commands.doctor import apiserver, replicas, servingcert, way
+from webhook.commands.doctor import apiserver, nodeclocks, replicas, servingcert, way
 from webhook.commands.doctor.checklist import Check
 from webhook.commands.health import ADMISSION, Finding
 from webhook.commands.status import Report
@@ -62,6 +62,7 @@ async def checks(cluster: Cluster, as_user: As, asked: Asked, now: datetime) -> 
         yield one
     yield await _policy(as_user, config)
     yield new_pod or await _new_pod(view, asked, service=service)
+    yield await nodeclocks.check(cluster)
     async for one in _sources(view, now):
         yield one
     try:

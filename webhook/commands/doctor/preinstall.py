@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from webhook.commands.cluster_view import REGISTRATION
-from webhook.commands.doctor import apiserver
+from webhook.commands.doctor import apiserver, nodeclocks
 from webhook.commands.doctor.checklist import Check
 from webhook.config.models import ALWAYS_EXCLUDED, Config
 from webhook.core.errors import PullsecretError
@@ -123,8 +123,9 @@ async def checks(cluster: Cluster, namespace: str | None) -> AsyncIterator[Check
     yield await _known(CLUSTER, "pull secrets", _pull_secrets(cluster))
     yield await _known(CLUSTER, "other products", _others(cluster))
     yield await _known(CLUSTER, "cert-manager", _cert_manager(cluster))
-    yield await _known(CLUSTER, "nodes", _nodes(cluster))
     yield await _known(CLUSTER, "owners", _owned(cluster))
+    yield await _known(nodeclocks.SECTION, "nodes", _nodes(cluster))
+    yield await nodeclocks.check(cluster)
 
 
 async def _known(section: str, name: str, look: Awaitable[Check]) -> Check:
@@ -332,10 +333,12 @@ def nodes(found: Sequence[Node]) -> Check:
         )
     if len(linux) < len(found):
         hint = "set nodeSelector: {kubernetes.io/os: linux} in the chart's values"
-        return Check(CLUSTER, "nodes", "warning", f"{why}: some are not Linux", hint)
+        return Check(nodeclocks.SECTION, "nodes", "warning", f"{why}: some are not Linux", hint)
     if unready := [one.metadata.name for one in found if not one.ready]:
-        return Check(CLUSTER, "nodes", "warning", f"{why}; not ready: {some(unready)}", "see kubectl get nodes")
-    return Check(CLUSTER, "nodes", "right", why)
+        return Check(
+            nodeclocks.SECTION, "nodes", "warning", f"{why}; not ready: {some(unready)}", "see kubectl get nodes"
+        )
+    return Check(nodeclocks.SECTION, "nodes", "right", why)
 
 
 async def _owned(cluster: Cluster) -> Check:
