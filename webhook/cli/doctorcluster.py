@@ -18,6 +18,8 @@ from webhook.commands.doctor.checklist import MARKS, PLAIN_MARKS, Check, Checkli
 from webhook.config import reading
 from webhook.core.shown import quoted
 
+PATIENCE_SECONDS = 2.0
+"""Seconds after which somebody at a terminal is told that it goes on."""
 _COLOURS: Mapping[Result, str] = {"right": "green", "wrong": "red", "warning": "yellow"}
 
 
@@ -89,13 +91,21 @@ def cluster(
 async def _taken(checks: AsyncIterator[Check], output: str) -> list[Check]:
     """As text each is printed when it is known: the last ones take a while in a large cluster."""
     found = list[Check]()
-    async for one in checks:
+    while (one := await _next(checks)) is not None:
         if output == "text":
             if not found or found[-1].section != one.section:
                 click.echo(("\n" if found else "") + one.section)
             _print(one)
         found.append(one)
     return found
+
+
+async def _next(checks: AsyncIterator[Check]) -> Check | None:
+    task = asyncio.ensure_future(anext(checks, None))
+    done, _ = await asyncio.wait([task], timeout=PATIENCE_SECONDS)
+    if not done and sys.stderr.isatty():
+        click.echo("still looking ...", err=True)
+    return await task
 
 
 def _print(check: Check) -> None:

@@ -191,7 +191,7 @@ def rollout(found: Deployment | None, config: Config) -> Check:
 def version(found: Deployment, ours: str) -> Check:
     """`ours`: of this command."""
     theirs = (found.metadata.labels or {}).get(_VERSION, "")
-    why = f"{shown(theirs, 60)}, image {quoted(found.image)}"
+    why = ", ".join(filter(None, (shown(theirs, 60), f"image {quoted(found.image)}")))
     if theirs and theirs != ours:
         hint = f"use the command of that version: this one is {ours}, and may look for what is not there"
         return Check(SECTION, "version", "warning", why, hint)
