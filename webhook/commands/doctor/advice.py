@@ -194,7 +194,10 @@ ADVICE: Mapping[Fault, Advice] = {
         ("Give the pod's owner a credential for {repository}, or correct the name of the image.",),
     ),
     Fault.TOKEN_FAILS: Advice("the token service of the registry, {host}, fails", (f"Ask those who run it. {_WAIT}",)),
-    Fault.CREDENTIAL_NONE: Advice("the kubelet had no credential for it", ()),
+    Fault.CREDENTIAL_NONE: Advice(
+        "the kubelet had no credential for it",
+        ("Give the pod a pull secret for {repository}, or its owner a credential for it.",),
+    ),
     Fault.CREDENTIAL_REFUSED: Advice("the registry refuses {credential}", ()),
     Fault.TOKEN_NO_ACCESS: Advice(
         "{credential} may not read it",

@@ -18,7 +18,7 @@ from webhook.core.faults import Fault, Layer, layer
 from webhook.core.pulls import lowest
 from webhook.core.runtimewords import Words
 
-_OF_WEBHOOK: dict[Cause, Fault] = {
+OF_WEBHOOK: dict[Cause, Fault] = {
     "not-served": Fault.NAMESPACE_NOT_SERVED,
     "opted-out": Fault.POD_OPTED_OUT,
     "unknown-owner": Fault.OWNER_UNKNOWN,
@@ -39,12 +39,16 @@ _WITHOUT = frozenset(
     }
 )
 """What registries say to those who have no credential, or not the right one."""
-BY_WEBHOOK = frozenset(_OF_WEBHOOK.values()) | {Fault.TOKEN_REFUSED, Fault.CREDENTIAL_NONE}
+BY_WEBHOOK = frozenset(OF_WEBHOOK.values()) | {Fault.TOKEN_REFUSED, Fault.CREDENTIAL_NONE}
 """Where the next step is the webhook's to say."""
 _UNSURE = frozenset(
     {Fault.IMAGE_NOT_FOUND, Fault.MIRROR_FAILS, Fault.PULL_TIMED_OUT, Fault.NOT_KNOWN, Fault.REGISTRY_NONE}
 )
 """What the runtime also says if the layers below are broken: of several mirrors it names one error only."""
+FOR_WANT = frozenset(OF_WEBHOOK.values()) | {Fault.SECRET_WRONG_TYPE}
+"""There is no credential for the image."""
+_SEEN_ON_THE_NODE = frozenset({Fault.DNS_WRONG_ADDRESS, Fault.CLOCK_WRONG})
+"""What no runtime says: it takes more than one address, or a second clock, to see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Finding:
 
 def find(case: Case, evidence: Evidence) -> Finding | None:
     """None: nothing wrong was found."""
-    return _of_way(evidence, _of_registry(evidence.asked, _said(case)))
+    return _of_way(evidence, _of_registry(case, evidence.asked, _said(case)))
 
 
 def _said(case: Case) -> Finding | None:
@@ -70,14 +74,14 @@ def _said(case: Case) -> Finding | None:
     words = lowest(case.words)
     if words is None:
         return _of_image(case)
-    if words.mirror and layer(words.fault) < Layer.ACCESS:
+    if words.mirror:
         return Finding(Fault.MIRROR_FAILS, words)
     if words.fault is Fault.SECRET_UNREADABLE:
         return Finding(words.fault, words, secret=_first(case.secrets, "fails"))
     if words.fault is Fault.IMAGE_NEVER_PULLED and case.there:
         return Finding(Fault.IMAGE_NEEDS_CREDENTIAL, words)
     if words.fault in _WITHOUT and not case.entries:
-        return _without(case, words)
+        return _without(case, Finding(words.fault, words))
     if words.fault in (Fault.CREDENTIAL_NONE, Fault.TOKEN_ANONYMOUS):
         why = "the kubelet had no credential when it tried last; now it has one, so the next try has one too"
         return Finding(Fault.CREDENTIAL_NONE, words, why=why)
@@ -92,36 +96,36 @@ def _of_image(case: Case) -> Finding | None:
     return Finding(Fault.SECRET_UNREADABLE, secret=broken) if broken is not None else None
 
 
-def _without(case: Case, words: Words) -> Finding:
+def _without(case: Case, said: Finding) -> Finding:
     """No entry matches. A Secret of the pod's own that is wrong comes before what the webhook did not do."""
     own = [one for one in case.secrets if one.name != case.ours]
     if (missing := _first(own, "missing")) is not None:
-        return Finding(Fault.SECRET_MISSING, words, secret=missing)
+        return replace(said, fault=Fault.SECRET_MISSING, secret=missing)
     if (passed := _first(own, "passes over")) is not None:
-        return Finding(Fault.SECRET_WRONG_TYPE, words, secret=passed)
-    fault = _OF_WEBHOOK.get(case.cause) if case.cause is not None else None
+        return replace(said, fault=Fault.SECRET_WRONG_TYPE, secret=passed)
+    fault = OF_WEBHOOK.get(case.cause) if case.cause is not None else None
     if fault is not None and (not own or fault is not Fault.NAMESPACE_NOT_SERVED):
-        return Finding(fault, words, secret=_first(case.secrets, "missing"), why=case.why)
-    if own:
-        return Finding(Fault.SECRET_NO_ENTRY, words, secret=own[0])
-    return Finding(words.fault, words)
+        return replace(said, fault=fault, why=case.why)
+    return replace(said, fault=Fault.SECRET_NO_ENTRY) if own else said
 
 
 def _first(secrets: Sequence[PodSecret], state: str) -> PodSecret | None:
     return next((one for one in secrets if one.state == state), None)
 
 
-def _of_registry(asked: Asked | None, said: Finding | None) -> Finding | None:
+def _of_registry(case: Case, asked: Asked | None, said: Finding | None) -> Finding | None:
     """What the registry answers now, and to this image, is newer and more exact than what it said to the kubelet. That
     it is not reached from here says nothing about the node.
     """
     if asked is None or asked.fault is None or layer(asked.fault) < Layer.REGISTRY:
         return said
-    if said is None:
-        return Finding(asked.fault)
-    if layer(said.fault) < Layer.REGISTRY:
+    if said is not None and (layer(said.fault) < Layer.REGISTRY and said.fault not in FOR_WANT):
         return said
-    return replace(said, fault=asked.fault, why="" if asked.fault is not said.fault else said.why)
+    # A pull secret is not what is missing where a registry fails for everybody, or has no such image.
+    if said is not None and (asked.fault is said.fault or (said.fault in FOR_WANT and asked.fault in _WITHOUT)):
+        return said
+    found = Finding(asked.fault, said.words if said is not None else None)
+    return _without(case, found) if asked.fault in _WITHOUT and not case.entries else found
 
 
 def _of_way(evidence: Evidence, said: Finding | None) -> Finding | None:
@@ -142,5 +146,7 @@ def _of_way(evidence: Evidence, said: Finding | None) -> Finding | None:
         or said.fault in _UNSURE
         or (said.words is not None and said.words.partial)
     ):
-        return Finding(way.fault, said.words, way)
+        # In the same layer the runtime's own words count: it asked at another time, and with another patience.
+        newer = layer(way.fault) != layer(said.fault) or way.fault in _SEEN_ON_THE_NODE
+        return Finding(way.fault if newer else said.fault, said.words, way)
     return said

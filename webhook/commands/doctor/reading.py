@@ -7,10 +7,10 @@ import msgspec
 from webhook.commands import explain, podsecrets
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor.case import Case
-from webhook.commands.explain import Explained
+from webhook.commands.explain import SERVED, Explained
 from webhook.commands.pods import Pod, Stuck
 from webhook.commands.podsecrets import PodSecret
-from webhook.commands.pullcause import FailingPod
+from webhook.commands.pullcause import Cause, FailingPod
 from webhook.core.pulls import Said
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, ClusterError, decode, is_name
@@ -71,14 +71,17 @@ async def of_image(view: ClusterView, image: str, within: str, now: datetime) ->
     ours, line = view.config.pull_secret.name, about.line
     names = [*await _of_account(view, within, "default"), *([] if about.unserved else [ours])]
     secrets = await podsecrets.read(view, within, [*dict.fromkeys(names)])
-    problem = line.problem if not about.unserved else about.unserved
+    why = about.unserved or line.problem
+    cause: Cause | None = "not-served" if about.unserved else "no-secret" if why and not line.registries else None
     case = Case(
         image,
         within,
         ours,
         secrets=secrets,
         entries=podsecrets.in_order(secrets, image),
-        why=problem,
+        cause=cause,
+        why=why,
+        next_step=about.next_step if cause == "no-secret" else SERVED.get(about.unserved, ""),
         owner=line.owner or "",
     )
     return secrets, case

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
-from webhook.commands.doctor.finding import Finding
+from webhook.commands.doctor.finding import OF_WEBHOOK, Finding
 from webhook.commands.doctor.looked import Evidence, Looked
 from webhook.commands.doctor.reach import Row, endpoint, is_right
 from webhook.commands.doctor.reach import rows as way_rows
@@ -21,8 +21,10 @@ def rows(case: Case, evidence: Evidence, found: Finding | None) -> Iterator[Row]
             "the kubelet says",
             f"{quoted(case.reason)}: {said}" if said and case.said != case.reason else quoted(case.reason),
         )
+    if any(one.mirror for one in case.words):
+        yield "", "these are the words of a mirror, which hide what the registry itself says"
     yield from _secret_rows(case)
-    if case.cause is not None and case.why and (found is None or case.why != found.why):
+    if case.why and case.cause in OF_WEBHOOK and (found is None or case.why != found.why):
         yield "webhook", case.why
     if case.there:
         yield "image", f"{quoted(case.node)} has it already"
@@ -47,7 +49,7 @@ def _secret_rows(case: Case) -> Iterator[Row]:
             has = (
                 f"{some(keys)} matches this image"
                 if keys
-                else f"no entry matches this image; it has {some(one.registries)}"
+                else f"no entry matches this image; it has {some(one.registries) or 'none'}"
             )
             problem = f"; {one.problem}" if one.problem else ""
             yield label, f"{quoted(one.name)}: the kubelet takes it, {has}{problem}"
@@ -55,7 +57,7 @@ def _secret_rows(case: Case) -> Iterator[Row]:
             yield label, f"{quoted(one.name)}: {WORDS[one.state]}{one.problem and f' ({one.problem})'}"
         label = ""
     if not case.secrets:
-        yield label, "none" if case.pod else "none that the kubelet would take"
+        yield label, "none"
     elif case.account:
         yield "", f"the list is that of the service account {quoted(case.account)}"
 
@@ -70,6 +72,7 @@ def _node_rows(node: Looked) -> Iterator[Row]:
             right = next((one for one in seen.endpoints if is_right(one)), None)
             yield "also needed", f"{quoted(seen.host)}: right on this node{(right and f' ({right.address})') or ''}"
             continue
+        label = label if seen.role == "registry" else quoted(seen.host)
         for server, text in way_rows(seen):
             yield label, f"{server:18} {text}"
             label = ""
@@ -96,10 +99,10 @@ def _here_rows(evidence: Evidence) -> Iterator[Row]:
 def _asked_rows(asked: Asked) -> Iterator[Row]:
     label = "asked from here"
     for step in asked.steps:
-        words = f", {step.words}" if step.words else ""
-        yield label, f"{step.what:10} {quoted(step.host)}: HTTP {step.status}{words}"
+        said = ", ".join(filter(None, (f"HTTP {step.status}" if step.status else "", step.words)))
+        yield label, f"{step.what:10} {quoted(step.host)}: {said}"
         label = ""
-    if asked.not_asked:
-        yield label, asked.not_asked
-    elif asked.fault is None:
+    if asked.not_asked and not any(asked.not_asked in step.words for step in asked.steps):
+        yield label, f"not asked: {asked.not_asked}"
+    elif asked.works:
         yield label, "it can be pulled from here with this credential"

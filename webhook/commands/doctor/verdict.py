@@ -7,7 +7,7 @@ from webhook.commands.doctor.advice import ADVICE
 from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE
-from webhook.commands.doctor.finding import BY_WEBHOOK, Finding, find
+from webhook.commands.doctor.finding import BY_WEBHOOK, FOR_WANT, Finding, find
 from webhook.commands.doctor.looked import Evidence
 from webhook.commands.doctor.reach import Reach, Row
 from webhook.commands.doctor.rows import looked_rows, rows
@@ -85,7 +85,7 @@ def _fields(case: Case, evidence: Evidence, found: Finding) -> dict[str, str]:
         "status": f" ({status})" if status else "",
         "at_host": f" (at {quoted(at)})" if at else "",
         "platform": f" ({quoted(case.platform)}{_has(asked)})" if case.platform else "",
-        "kind": f"{asked.hint[0].upper()}{asked.hint[1:]}." if asked is not None and asked.hint else "",
+        "kind": _sentence(asked.hint) if asked is not None else "",
     }
 
 
@@ -99,6 +99,11 @@ def _culprit(way: Reach | None) -> str:
         )
     servers = some([one for one in way.used.given_by if one != HERE])
     return f"The resolver {servers} gives {way.used.address}, which is wrong: it is tampered with, or out of date."
+
+
+def _sentence(words: str) -> str:
+    end = "" if words.endswith(("?", ".")) else "."
+    return f"{words[0].upper()}{words[1:]}{end}" if words else ""
 
 
 def _has(asked: Asked | None) -> str:
@@ -127,8 +132,8 @@ def _todo(case: Case, evidence: Evidence, found: Finding, fields: dict[str, str]
     own = ADVICE[found.fault].todo
     if found.way is not None and evidence.node is not None and (words := evidence.node.clock.words):
         yield f"On {fields['where']}: {words}."
-    if (found.fault in BY_WEBHOOK or not own) and case.next_step and found.secret is None:
-        yield f"{case.next_step[0].upper()}{case.next_step[1:]}."
+    if (found.fault in BY_WEBHOOK or not own) and case.next_step and (found.why or found.fault not in FOR_WANT):
+        yield _sentence(case.next_step)
         return
     for line in own:
         if text := line.format_map(fields):
