@@ -38,7 +38,10 @@ _OF_REASON = {
 _UNAVAILABLE, _NOT_INSPECTED = "RegistryUnavailable", "ImageInspectError"
 _UNTOLD = frozenset({Fault.NOT_KNOWN, Fault.IMAGE_NOT_FOUND, Fault.PULL_TIMED_OUT})
 _NO_INTENT = "Failed to record image pull intent"
-_BACKING_OFF = re.compile(r'Back-off pulling image "[^"]*"(?:: (\w+): )?')
+_BACKING_OFF = re.compile(
+    rf'Back-off pulling image "[^"]*"(?:: (?:({"|".join(sorted(REASONS))}): )?)?|Failed to pull image "[^"]*": '
+)
+"""What stands before the error in a status and in an Event."""
 _FAILED = re.compile(
     r"image pull failed for \S+ because the (?:registry is unavailable|signature validation failed)(?:: )?"
 )

@@ -30,8 +30,8 @@ class Answer:
 
 
 CODES = re.compile(
-    r"(?:^|(?<=: )|(?<=\n))(?i:(?P<code>toomanyrequests|denied|unauthorized|insufficient_scope|unknown|"
-    r"(?:name|manifest|blob)[ _]unknown|repository name not known))(?=[:,\s]|$)"
+    r"(?:^|(?<=: )|(?<=\n)|(?<=desc = ))(?i:(?P<code>toomanyrequests|denied|unauthorized|insufficient_scope|unknown|"
+    r"(?:name|manifest|blob)[ _]unknown|repository name not known))(?=[:,\s\]]|$)"
 )
 """Of errors, as the specification of registries has them, and runtimes write them."""
 _ABSENT = frozenset({"name unknown", "manifest unknown", "repository name not known"})
@@ -78,7 +78,7 @@ def meaning(answer: Answer, *, sent: bool | None) -> Fault:
             return Fault.TOKEN_FAILS
         if sent is False:
             return Fault.TOKEN_ANONYMOUS
-        return Fault.TOKEN_NO_ACCESS if _NO_RIGHT.search(said) and not _WRONG.search(said) else Fault.TOKEN_REFUSED
+        return Fault.TOKEN_NO_ACCESS if _NO_RIGHT.search(said) else Fault.TOKEN_REFUSED
     if role == "blobs" and (refused or status in {404, 410}):
         return Fault.BLOB_REFUSED if refused else Fault.CONTENT_GONE
     if status and status not in {401, 403, 404}:

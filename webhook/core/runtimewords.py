@@ -58,10 +58,7 @@ _AT, _MASKED = "\x01", "\x02"
 """What stands for an address, and for other text that is masked; of the same length, so that positions stay."""
 _CLEAR = str.maketrans(dict.fromkeys(_AT + _MASKED, "?"))
 _QUOTED, _INNER = re.compile(r'"[^"]*"'), re.compile(f"[^{_AT}]")
-_BARE = re.compile(r"docker://\S+|\[(?:manifests|blobs) [^\]]*\]")
 _IN_JSON = re.compile(r'\{"message":"(.*)"\}\s*', re.DOTALL)
-_ARTIFACT = "; artifact err: "
-"""CRI-O's second error, about the image as something that is none."""
 _MIRRORS = re.compile(r"\(Mirrors also failed: .*?\]\): ", re.DOTALL)
 
 _STATUS = re.compile(
@@ -96,7 +93,7 @@ _NO_ANSWER = (
     (Fault.RUNTIME_PROXY, rf"proxyconnect tcp|socks connect tcp|invalid proxy |{_AT}\"?: (?!EOF)[A-Z][\w' -]+\.?\s*$"),
     (Fault.RUNTIME_CA_FILE, r"unable to read CA cert|failed to load (?:CA|X\.?509|system roots)|missing client cert"),
     (Fault.NODE_DISK_FULL, r"no space left on device|disk quota exceeded|not enough space on the disk"),
-    (Fault.NODE_BUSY, r"^pull QPS exceeded"),
+    (Fault.NODE_BUSY, r"^pull QPS exceeded$"),
     (Fault.RUNTIME_FAILS, r"code = Unavailable desc = (?:connection error|error reading|closing transport|transport)"),
     (Fault.RUNTIME_FAILS, r"[Ee]rror while dialing|connect to the Docker daemon|unknown service runtime\."),
     (Fault.RUNTIME_FAILS, r"read-only file system|from containerd image store|content digest sha256:\w+: not found"),
@@ -136,8 +133,9 @@ _NO_ANSWER = (
 _NO_ANSWERS = [(fault, re.compile(pattern, re.DOTALL)) for fault, pattern in _NO_ANSWER]
 _TIMED_OUT = r"context (?:deadline exceeded|canceled)|request canceled|code = (?:Canceled|DeadlineExceeded)"
 _AT_LAST = [
-    (Fault.IMAGE_NOT_FOUND, re.compile(r": not found|(?:image|[Tt]ag|repository) \S+ not found")),
+    (Fault.IMAGE_NOT_FOUND, re.compile(r": not found|(?:image|[Tt]ag|repository) \S+ not found|code = NotFound")),
     (Fault.PULL_TIMED_OUT, re.compile(_TIMED_OUT)),
+    (Fault.CREDENTIAL_NONE, re.compile(r"no credentials on this request")),
 ]
 """Where nothing else is said."""
 
@@ -171,7 +169,7 @@ _NOT_THERE = frozenset({Fault.IMAGE_NOT_FOUND, Fault.CONTENT_GONE})
 
 def read(text: str) -> Words:
     """`text`: one error of a runtime, bounded by the caller."""
-    text = _IN_JSON.sub(lambda found: found[1], text.translate(_CLEAR)).partition(_ARTIFACT)[0]
+    text = _IN_JSON.sub(lambda found: found[1], text.translate(_CLEAR))
     tried = _MIRRORS.search(text)
     text = text[tried.end() :] if tried else text
     masked, urls = _mask(text)
@@ -239,7 +237,6 @@ def _mask(text: str) -> tuple[str, list[re.Match[str]]]:
         parts += [text[end : one.start()], _AT * length]
         end = one.start() + length
     masked = "".join([*parts, text[end:]])
-    masked = _BARE.sub(lambda found: _MASKED * len(found[0]), masked)
     return _QUOTED.sub(lambda found: f'"{_INNER.sub(_MASKED, found[0][1:-1])}"', masked), urls
 
 

@@ -45,12 +45,13 @@ def test_golden(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["pulls_measured.yaml", "pulls_reported.yaml"])
-def test_in_back_off_the_same_is_said(name: str) -> None:
+def test_in_back_off_and_in_events_the_same_is_said(name: str) -> None:
     rows = [row.values[0] for row in golden(name) if "reason" not in row.values[0]]
     assert len(rows) > 60
     for row in rows:
-        again = f'Back-off pulling image "{IMAGE}": ErrImagePull: {row["text"]}'
-        assert heard("ImagePullBackOff", again) == heard("ErrImagePull", row["text"])
+        words = heard("ErrImagePull", row["text"])
+        assert heard("ImagePullBackOff", f'Back-off pulling image "{IMAGE}": ErrImagePull: {row["text"]}') == words
+        assert heard("ErrImagePull", f'Failed to pull image "{IMAGE}": {row["text"]}') == words
 
 
 @pytest.mark.parametrize(
