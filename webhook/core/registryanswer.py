@@ -31,7 +31,7 @@ class Answer:
 
 CODES = re.compile(
     r"(?:^|(?<=: )|(?<=\n)|(?<=desc = ))(?i:(?P<code>toomanyrequests|denied|unauthorized|insufficient_scope|unknown|"
-    r"(?:name|manifest|blob)[ _]unknown|repository name not known))(?=[:,\s\]]|$)"
+    r"(?:name|manifest|blob)[ _]unknown|repository name not known))(?=[:,\n\]]|$)"
 )
 """Of errors, as the specification of registries has them, and runtimes write them."""
 _ABSENT = frozenset({"name unknown", "manifest unknown", "repository name not known"})
@@ -39,15 +39,13 @@ _PAGE = re.compile(r"character '<'|<!doctype|<html", re.IGNORECASE)
 _NO_ROUTE = "404 page not found"
 """What servers in Go say that know no such path."""
 _BUSY = re.compile(r"too many requests|rate limit|(?:rate|limit) exceeded|exceeded your .{0,40}quota", re.IGNORECASE)
-_BLOCKED = re.compile(
-    r"client with IP|IP address \S+ (?:is )?(?:not allowed|blocked|denied)|due to .{0,80}polic(?:y|ies)"
-)
+_BLOCKED = re.compile(r"client with IP|due to .{0,80}polic(?:y|ies)")
 _UNSENT = re.compile(r"no basic auth|missing username or secret|not login yet|[Uu]nauthenticated request")
 _WRONG_LOGIN = "invalid username/password"
 """CRI-O, of 401 from a token service, also if no login was sent."""
 _WRONG = re.compile(
     r"token (?:has expired|is expired|is invalid)|included in the request is (?:invalid|expired)|: invalid_token"
-    r"|(?:incorrect|bad) (?:username|credentials)|wrong password|password or token is incorrect|authentication failed"
+    r"|(?:incorrect|bad) (?:username|credentials)|password or token is incorrect"
     r"|(?<!may have )invalid (?:username|credential|token)|cannot be authenticated",
     re.IGNORECASE,
 )

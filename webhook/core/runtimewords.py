@@ -77,7 +77,7 @@ _ANSWERS = (_STATUS, CODES, _SAID)
 _LOOKUP = re.compile(r"(?:^|(?<=[: ]))lookup (?P<host>\S+?)(?: on (?P<server>\S+?))?: (?P<why>.{0,300})", re.DOTALL)
 _NO_NAME = re.compile(
     r"no such host|(?:getaddrinfow: )?No such host is known|Name or service not known|No address associated|"
-    r"nodename nor servname|Name does not resolve|(?:getaddrinfow: )?The requested name is valid"
+    r"Name does not resolve|(?:getaddrinfow: )?The requested name is valid"
 )
 _NO_RESOLVER = re.compile(
     r"(?:read|write|dial) (?:udp|tcp)|i/o timeout|operation was canceled|context (?:canceled|deadline)|\S* ?timed? ?out"
@@ -85,18 +85,19 @@ _NO_RESOLVER = re.compile(
 _DIALLED = re.compile(r"dial (?:tcp|udp)[46]? (\[?[\w.:%]+\]?:\w+): |->(\S+?): ")
 
 _NO_ANSWER = (
-    (Fault.IMAGE_NAME_INVALID, r"invalid reference format|couldn't parse image name|failed to parse image reference"),
+    (Fault.IMAGE_NAME_INVALID, r"invalid reference format|couldn't parse image name"),
     (Fault.IMAGE_SHORT_NAME, r"short[- ]name (?:mode|resolution) (?:is )?enforc|did not resolve to an alias"),
     (Fault.IMAGE_NEVER_PULLED, r"is not present with pull policy of Never"),
     (Fault.SECRET_UNREADABLE, r"invalid decoded auth: "),
+    (Fault.RUNTIME_PROXY, r"proxyconnect tcp|socks connect tcp|invalid proxy address"),
     # Of a proxy that refuses CONNECT Go tells the text of the status alone; its own errors begin with small letters.
-    (Fault.RUNTIME_PROXY, rf"proxyconnect tcp|socks connect tcp|invalid proxy |{_AT}\"?: (?!EOF)[A-Z][\w' -]+\.?\s*$"),
-    (Fault.RUNTIME_CA_FILE, r"unable to read CA cert|failed to load (?:CA|X\.?509|system roots)|missing client cert"),
+    (Fault.RUNTIME_PROXY, rf"{_AT}\"?: (?!EOF)[A-Z][\w' -]+\.?\]?\s*$"),
+    (Fault.RUNTIME_CA_FILE, r"unable to read CA cert|failed to load (?:CA|X\.?509|system roots)|for client cert"),
     (Fault.NODE_DISK_FULL, r"no space left on device|disk quota exceeded|not enough space on the disk"),
     (Fault.NODE_BUSY, r"^pull QPS exceeded$"),
     (Fault.RUNTIME_FAILS, r"code = Unavailable desc = (?:connection error|error reading|closing transport|transport)"),
-    (Fault.RUNTIME_FAILS, r"[Ee]rror while dialing|connect to the Docker daemon|unknown service runtime\."),
-    (Fault.RUNTIME_FAILS, r"read-only file system|from containerd image store|content digest sha256:\w+: not found"),
+    (Fault.RUNTIME_FAILS, r"connect to the Docker daemon|unknown service runtime\.|read-only file system"),
+    (Fault.RUNTIME_FAILS, r"content digest sha256:\w+: not found"),
     (Fault.DNS_NO_SUCH_NAME, r": no such host"),
     # What ends early while it is read is the content; what ends before is the connection.
     (Fault.CONTENT_CUT, r"(?:short read|during read|number of bytes|failed to copy): .{0,200}EOF\b"),
@@ -106,7 +107,7 @@ _NO_ANSWER = (
     (Fault.TCP_NO_ROUTE, r"cannot assign requested address"),
     (Fault.TLS_SILENT, r"TLS handshake timeout"),
     (Fault.TCP_SILENT, r"i/o timeout|(?:connection|operation) timed out|\(Client\.Timeout|did not properly respond"),
-    (Fault.TCP_SILENT, r"request canceled while waiting|timeout awaiting response|net/http: timeout"),
+    (Fault.TCP_SILENT, r"request canceled while waiting|timeout awaiting response"),
     (Fault.TCP_SILENT, rf"(?:{_AT}\"?|dial tcp \S+): (?:context deadline exceeded|operation was canceled)"),
     (Fault.REGISTRY_NONE, r"malformed HTTP (?:response|status|version)"),
     (Fault.TCP_CUT, r"connection (?:was )?(?:reset|aborted|lost)|forcibly closed|: (?:unexpected )?EOF(?!\w)"),
@@ -115,14 +116,14 @@ _NO_ANSWER = (
     (Fault.TLS_WRONG_NAME, r"certificate is (?:not )?valid for|contain any IP SANs|legacy Common Name"),
     (Fault.TLS_NOT_YET_VALID, r"not yet valid: current time \S+ is before"),
     (Fault.TLS_EXPIRED, r"certificate (?:has expired|is not yet valid)"),
-    (Fault.TLS_UNKNOWN_CA, r"unknown authority|certificate is not trusted|not trusted by|self[- ]signed certificate"),
+    (Fault.TLS_UNKNOWN_CA, r"unknown authority|certificate is not trusted"),
     (Fault.TLS_FAILS, r"(?:^|: )(?:x509|tls): "),
     (Fault.TOKEN_FAILS, r"decode token response|did not include a token|no realm specified|find supported auth scheme"),
-    (Fault.SIGNATURE_REFUSED, r"Source image rejected|signature was required|signature validation failed"),
-    (Fault.REGISTRY_NONE, r"\(text/html\)|(?:media|MIME) type \S*text/html|no default available: text/html"),
+    (Fault.SIGNATURE_REFUSED, r"Source image rejected|signature was required"),
+    (Fault.REGISTRY_NONE, r"\(text/html\)|(?:media|MIME) type \S*text/html"),
     (Fault.PLATFORM_MISSING, r"no match for platform|no matching manifest for|no image found in"),
     (Fault.PLATFORM_MISSING, r"image operating system|is incompatible with a |cannot be used on this platform"),
-    (Fault.FORMAT_TOO_OLD, r"schema 1 |no longer supported since containerd|unsupported (?:docker|manifest|schema) "),
+    (Fault.FORMAT_TOO_OLD, r"schema 1 |no longer supported since containerd"),
     (Fault.CONTENT_DAMAGED, r"unexpected commit (?:digest|size)|wrong diff id|[Dd]igest did not match|expected size"),
     (Fault.CONTENT_DAMAGED, r"verification failed for|invalid (?:tar )?header|invalid checksum|corrupt input"),
     (Fault.CONTENT_DAMAGED, r"mismatched image rootfs"),
@@ -146,6 +147,7 @@ _BLOBS = re.compile(
     r"httpRead\w*Seeker|(?:reading|writing|fetching|storing) blob\b|(?:pulling|parsing) image configuration"
     r"|content descriptor|short read: |failed to copy: "
 )
+_PINGED = re.compile(r"pinging (?:container|docker) registry ")
 _COMMITTED = re.compile(r'commit on ref "(?:config|layer)-')
 _PATH = re.compile(r"/(manifests|blobs)/[^/]+/?$")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -185,10 +187,8 @@ def read(text: str) -> Words:
         fault = fault or next((one for one, pattern in _AT_LAST if pattern.search(head)), Fault.NOT_KNOWN)
     else:
         status = int(answer.groupdict().get("status") or 0)
-        said = Answer(
-            masked[answer.start() :], text[answer.start() :], status, role, mirror=mirror, pinged="pinging " in head
-        )
-        fault = meaning(said, sent=sent)
+        said, page, pinged = masked[answer.start() :], text[answer.start() :], bool(_PINGED.search(head))
+        fault = meaning(Answer(said, page, status, role, mirror=mirror, pinged=pinged), sent=sent)
     if fault is Fault.CREDENTIAL_NONE:
         sent = False
     lookup = _LOOKUP.search(head)
