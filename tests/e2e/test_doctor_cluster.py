@@ -162,6 +162,9 @@ def test_a_policy_without_its_binding(cluster: ControlPlane, webhook: Webhook) -
             return wrong(doctor(cluster, "-o", "json")).get("write policy, tried")
 
         assert "is not refused" in cluster.wait(tried, "the policy is not in force")
+        cluster.api.delete("ValidatingAdmissionPolicy", "pullsecret-webhook-writes")
+        left_out = checks(doctor(cluster, "-o", "json"))["write policy, tried"]
+        assert (left_out["result"], left_out["why"].startswith("there is none: ")) == ("warning", True)
 
 
 def test_an_account_without_its_role(cluster: ControlPlane, webhook: Webhook) -> None:
@@ -384,6 +387,8 @@ def test_what_may_not_be_looked_at_is_no_fault(cluster: ControlPlane, webhook: W
     assert ran.code == 3
     assert "  ? rights: " in ran.out
     assert "stranger may not impersonate users" in ran.out
+    acting = command(cluster, "doctor", "cluster", "--as", "stranger")
+    assert (acting.code, "not tried with --as" in acting.out) == (3, True)
     nowhere = command(cluster, "doctor", "cluster", "--kubeconfig", str(_nowhere(cluster)))
     assert (nowhere.code, nowhere.out) == (3, "")
     assert "cannot be reached" in nowhere.err

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,8 +67,7 @@ def cluster(
         raise UsageError("--pre looks at a cluster without the webhook; leave out --try-in and --config")
 
     def as_user(name: str) -> AbstractAsyncContextManager[Cluster]:
-        other = replace(access, as_user=name)
-        return Cluster.connect(other.kubeconfig, context=other.context, as_user=name, seconds=other.seconds)
+        return Cluster.connect(access.kubeconfig, context=access.context, as_user=name, seconds=access.seconds)
 
     asked = installed.Asked(config, namespace, try_in, within)
 
@@ -77,7 +75,8 @@ def cluster(
         async with connected(access) as api:
             if pre:
                 return await _taken(preinstall.checks(api, namespace), output)
-            return await _taken(installed.checks(api, as_user, asked, datetime.now(UTC)), output)
+            free = as_user if access.as_user is None else None  # who acts as a user has no other rights than that
+            return await _taken(installed.checks(api, free, asked, datetime.now(UTC)), output)
 
     with looking():
         found = Checklist(asyncio.run(run()))

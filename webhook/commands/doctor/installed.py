@@ -17,6 +17,7 @@ from webhook.config.models import Config, Tls
 from webhook.config.reading import ConfigError
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import PullsecretError
+from webhook.core.names import WRITE_POLICY
 from webhook.core.shown import counted, few, some
 from webhook.kube import writepolicy
 from webhook.kube.cluster import Cluster, ClusterError
@@ -25,6 +26,7 @@ from webhook.kube.recent_events import recent_warnings
 As = Callable[[str], AbstractAsyncContextManager[Cluster]]
 """The cluster as another user, who is impersonated."""
 WEBHOOK, SOURCES, NAMESPACES = "Webhook", "Sources", "Namespaces"
+TRIED = "write policy, tried"
 _NAMES = {"certificate": "CA", "replicas": "endpoints"}
 
 
@@ -40,7 +42,7 @@ class Asked:
     within: float = 0.0
 
 
-async def checks(cluster: Cluster, as_user: As, asked: Asked, now: datetime) -> AsyncIterator[Check]:
+async def checks(cluster: Cluster, as_user: As | None, asked: Asked, now: datetime) -> AsyncIterator[Check]:
     """Each when it is known. Raises PullsecretError if the API server does not answer."""
     for one in await apiserver.checks(cluster):
         yield one
@@ -60,7 +62,7 @@ async def checks(cluster: Cluster, as_user: As, asked: Asked, now: datetime) -> 
         yield known(finding)
     async for one in _replicas(view, now, service=service):
         yield one
-    yield await _policy(as_user, config)
+    yield await _policy(cluster, as_user, config)
     yield new_pod or await _new_pod(view, asked, service=service)
     yield await nodeclocks.check(cluster)
     async for one in _sources(view, now):
@@ -91,12 +93,17 @@ async def _config(cluster: Cluster, asked: Asked) -> tuple[Config, Check]:
 
 
 async def _nothing_there(cluster: Cluster, config: Config) -> bool:
+    registered = await _there(cluster, f"mutatingwebhookconfigurations/{config.tls.webhook_configuration}")
+    return not registered and await replicas.deployment(cluster, config) is None
+
+
+async def _there(cluster: Cluster, what: str) -> bool:
+    """True also where it is not known."""
     try:
-        await cluster.call("GET", f"{ADMISSION}/mutatingwebhookconfigurations/{config.tls.webhook_configuration}")
+        await cluster.call("GET", f"{ADMISSION}/{what}")
     except ClusterError as e:
-        if e.status == 404:
-            return await replicas.deployment(cluster, config) is None
-    return False
+        return e.status != 404
+    return True
 
 
 def known(finding: Finding) -> Check:
@@ -116,23 +123,28 @@ async def _replicas(view: ClusterView, now: datetime, *, service: bool) -> Async
     yield await servingcert.check(view, deployment, now)
 
 
-async def _policy(as_user: As, config: Config) -> Check:
+async def _policy(cluster: Cluster, as_user: As | None, config: Config) -> Check:
+    if as_user is None:
+        return Check(WEBHOOK, TRIED, "unknown", "it is not tried with --as, which takes another user")
     try:
         async with as_user(f"system:serviceaccount:{config.namespace}:{config.tls.service}") as webhook:
-            return policy(await writepolicy.tried(webhook, config.pull_secret.name, config.namespace))
+            tried = await writepolicy.tried(webhook, config.pull_secret.name, config.namespace)
+        there = tried is True or await _there(cluster, f"validatingadmissionpolicies/{WRITE_POLICY}")
+        return policy(tried, there=there)
     except ClusterError as e:
-        return policy(e)
+        return policy(e, there=True)
 
 
-def policy(tried: bool | ClusterError) -> Check:
-    """A write that the write policy must refuse, by dry run as the webhook's account."""
-    name = "write policy, tried"
+def policy(tried: bool | ClusterError, *, there: bool) -> Check:
+    """A write that the write policy must refuse, by dry run as the webhook's account. `there`: is there the policy?"""
+    name, on = TRIED, "set writePolicy.enabled and upgrade the release"
     if tried is True:
         return Check(WEBHOOK, name, "right", "it refuses a pull secret in the webhook's own namespace")
     if tried is False:
-        why = "a pull secret in the webhook's own namespace is not refused, and would not be to who steals the account"
-        hint = "set writePolicy.enabled and upgrade the release; a new policy takes some seconds to act"
-        return Check(WEBHOOK, name, "wrong", why, hint)
+        why = "a pull secret in the webhook's own namespace is not refused, so nothing limits a stolen account"
+        if not there:  # its administrator has chosen so
+            return Check(WEBHOOK, name, "warning", f"there is none: {why}", on)
+        return Check(WEBHOOK, name, "wrong", why, f"{on}; it takes some seconds to act")
     return Check(WEBHOOK, name, "unknown", f"it could not be tried as the webhook's account ({tried})")
 
 

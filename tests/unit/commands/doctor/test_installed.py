@@ -28,9 +28,11 @@ def test_what_status_knows(finding: Finding, name: str, why: str, hint: str) -> 
 
 
 def test_a_write_that_must_be_refused() -> None:
-    assert installed.policy(True).result == "right"
-    assert (installed.policy(False).result, "writePolicy.enabled" in installed.policy(False).hint) == ("wrong", True)
-    unknown = installed.policy(ClusterError(403, "Forbidden"))
+    assert installed.policy(True, there=True).result == "right"
+    for there, result in ((True, "wrong"), (False, "warning")):
+        found = installed.policy(False, there=there)
+        assert (found.result, "writePolicy.enabled" in found.hint) == (result, True)
+    unknown = installed.policy(ClusterError(403, "Forbidden"), there=True)
     assert (unknown.result, "(403 Forbidden)" in unknown.why) == ("unknown", True)
 
 
