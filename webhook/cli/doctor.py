@@ -10,6 +10,7 @@ import click
 
 from webhook.cli import options, printed
 from webhook.cli.doctorcluster import cluster
+from webhook.cli.doctordns import dns
 from webhook.cli.exitcodes import FAILED, OK, UsageError
 from webhook.cli.kinds import Kinds
 from webhook.cli.options import FILE, Access
@@ -179,6 +180,7 @@ def of_registry(
 
 
 doctor.add_command(cluster)
+doctor.add_command(dns)
 
 
 def _wanted(*, ask: bool, node: str | None, ca_file: Path | None, probe_namespace: str | None) -> "Wanted":

@@ -8,6 +8,7 @@ from webhook.cli.exitcodes import UnseenError, UsageError
 from webhook.cli.options import Access
 from webhook.commands.cluster_view import ClusterView, deployed_config, readable_config
 from webhook.config import reading
+from webhook.config.models import Config
 from webhook.config.reading import ConfigError
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import quoted
@@ -48,13 +49,25 @@ async def connected(access: Access) -> AsyncIterator[Cluster]:
 async def administrator(
     access: Access, config_file: Path | None, *, reads_only: bool = False
 ) -> AsyncIterator[ClusterView]:
-    config = reading.load(config_file) if config_file else None
+    given = _given(config_file)  # a wrong file is told before a cluster is called
     async with connected(access) as cluster:
-        if config is not None or not reads_only:
-            yield ClusterView(cluster, config or await deployed_config(cluster))
-            return
-        config, found = await readable_config(cluster)
-        view = ClusterView(cluster, config)
-        if not found:
-            view.cannot_read("the configuration, so the default values count (or name it with --config)")
-        yield view
+        yield await _view(cluster, given, reads_only=reads_only)
+
+
+async def view(cluster: Cluster, config_file: Path | None) -> ClusterView:
+    """Of a cluster that is connected already, for a command that reads only."""
+    return await _view(cluster, _given(config_file), reads_only=True)
+
+
+def _given(config_file: Path | None) -> Config | None:
+    return reading.load(config_file) if config_file else None
+
+
+async def _view(cluster: Cluster, given: Config | None, *, reads_only: bool) -> ClusterView:
+    if given is not None or not reads_only:
+        return ClusterView(cluster, given or await deployed_config(cluster))
+    config, found = await readable_config(cluster)
+    made = ClusterView(cluster, config)
+    if not found:
+        made.cannot_read("the configuration, so the default values count (or name it with --config)")
+    return made
