@@ -1,0 +1,595 @@
+"""`pullsecret doctor dns`: the real CoreDNS answers as a key says, and would not start with what is refused.
+
+The kubelet's part is played here: it brings ConfigMaps to the pods of CoreDNS as files."""
+
+import asyncio
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import trustme
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controlplane.api import Object
+from controlplane.binaries import need
+from controlplane.cluster import ControlPlane
+from controlplane.command import Ran, command
+from controlplane.coredns import coredns
+from controlplane.ports import free_port
+from controlplane.waiting import until
+from support.registryserver import asks, serving
+from webhook.commands.doctor import coredns as reading
+from webhook.commands.doctor import dns, probe, resolving
+from webhook.commands.doctor.coredns import ConfigMapFolder, CoreDns
+from webhook.commands.doctor.dns import Asker, Wanted
+from webhook.commands.doctor.dnskey import Host, Key, NoPlace, Refused, Resolver, fits, place
+from webhook.commands.doctor.evidence import Probed, Request
+from webhook.commands.doctor.probe import Machine
+from webhook.core.corefile import Files
+from webhook.core.errors import PullsecretError
+from webhook.kube.cluster import Cluster
+
+pytestmark = pytest.mark.cluster
+T = TypeVar("T")
+REGISTRY, BLOBS = "registry.test", "blobs.test"
+ADDRESS, OTHER = "203.0.113.7", "203.0.113.8"
+CLUSTER = "kubernetes.default.svc.cluster.local"
+IN_CLUSTER = "kubernetes cluster.local in-addr.arpa {\n    fallthrough in-addr.arpa\n  }"
+IN_TEST = f'template IN A {CLUSTER} {{\n    answer "{{{{ .Name }}}} 5 IN A 10.43.0.1"\n  }}'
+"""In place of the plugin kubernetes, which needs a cluster to itself."""
+KEY = f"pullsecret-{REGISTRY}.server"
+_numbers = count(1)
+
+
+def k3s(port: int, folder: Path) -> str:
+    """Of K3s, but that it reloads more often, and that no other port is taken."""
+    return (
+        f".:{port} {{\n  errors\n  {IN_CLUSTER}\n  hosts {folder}/NodeHosts {{\n    fallthrough\n  }}\n"
+        "  forward . /etc/resolv.conf\n  cache 30\n  loop\n  reload 2s 1s\n  loadbalance\n"
+        "  import custom/*.override\n}\nimport custom/*.server\n"
+    )
+
+
+@dataclass
+class World:
+    """The folder of a CoreDNS, as the Deployment of K3s mounts it."""
+
+    folder: Path
+    port: int
+
+    def __post_init__(self) -> None:
+        (self.folder / "custom").mkdir(parents=True)
+        self.corefile = k3s(self.port, self.folder)
+        (self.folder / "NodeHosts").write_text("10.0.0.9 node-9\n")
+
+    def has(self, keys: Mapping[str, str]) -> None:
+        """What stands in coredns-custom."""
+        custom = self.folder / "custom"
+        for file in custom.iterdir():
+            if file.name not in keys:
+                file.unlink()
+        for name, text in keys.items():
+            (custom / f".{name}").write_text(text)
+            (custom / f".{name}").rename(custom / name)  # as the kubelet: at once
+
+    @property
+    def dns(self) -> CoreDns:
+        """As it would be read from the cluster."""
+        texts = {str(file): file.read_text() for file in (self.folder / "custom").iterdir()}
+        named = {path: f"the key {Path(path).name}" for path in texts}
+        corefile = str(self.folder / "Corefile")
+        folders = (ConfigMapFolder("coredns-custom", str(self.folder / "custom")),)
+        return CoreDns(corefile, Files(texts | {corefile: self.corefile}), folders, "k8s-app=kube-dns", named)
+
+    @property
+    def text(self) -> str:
+        """The Corefile for the CoreDNS of this test."""
+        return self.corefile.replace(IN_CLUSTER, IN_TEST)
+
+    def starts(self) -> bool:
+        (self.folder / "Corefile").write_text(self.text)
+        program = [str(need("coredns")["coredns"]), "-conf", str(self.folder / "Corefile")]
+        with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout
+            timer = threading.Timer(10, process.kill)
+            timer.start()
+            up = any(line.startswith("CoreDNS-") for line in process.stdout)
+            timer.cancel()
+            process.kill()
+        return up
+
+    def answers(self, *names: str) -> list[tuple[str, ...]]:
+        async def asked() -> list[tuple[str, ...]]:
+            return [(await resolving.asked("127.0.0.1", name, self.port)).addresses for name in names]
+
+        return asyncio.run(asked())
+
+
+@pytest.fixture
+def world(tmp_path: Path, binaries: None) -> World:
+    return World(tmp_path / "coredns", free_port())
+
+
+def key(world: World, *addresses: str) -> Key:
+    hosts = (Host(REGISTRY, addresses or (ADDRESS,)), Host(BLOBS, (OTHER,)))
+    return Key(hosts, None, str(world.port))
+
+
+def added(world: World, one: Key) -> None:
+    where = place(world.dns, one.registry)
+    world.has(existing(world) | {where.key: fits(world.dns, where, one).text})
+
+
+def existing(world: World) -> dict[str, str]:
+    return {file.name: file.read_text() for file in (world.folder / "custom").iterdir()}
+
+
+# -- CoreDNS and files -------------------------------------------------------------------------------------------------
+
+
+def test_a_key_makes_coredns_answer_and_leaves_all_else(world: World) -> None:
+    one = key(world, ADDRESS, "2001:db8::7")
+    other = f"other.test:{world.port} {{\nhosts {{\n192.0.2.9 other.test\n}}\n}}\n"
+    world.has({"a.override": "log", "other.server": other})
+    added(world, one)
+    with coredns(world.folder, world.text):
+        names = REGISTRY, BLOBS, one.marker, "node-9", "other.test", CLUSTER
+        found = world.answers(*names)
+    others = ("192.0.2.1",), ("10.0.0.9",), ("192.0.2.9",), ("10.43.0.1",)
+    assert (set(found[0]), *found[1:]) == ({ADDRESS, "2001:db8::7"}, (OTHER,), *others)
+
+
+def test_a_key_with_a_resolver_asks_that_by_tls(world: World, tmp_path: Path) -> None:
+    """At the port and with the CA of this test."""
+    ca, port = trustme.CA(), free_port()
+    certificate = ca.issue_cert("dns.test")
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    answer = f"tls://.:{port} {{\ntls {tmp_path}/cert.pem {tmp_path}/key.pem\nhosts {{\n{ADDRESS} {REGISTRY}\n}}\n}}\n"
+    one = replace(key(world), resolver=Resolver(("127.0.0.1",), "dns.test"), hosts=(Host(REGISTRY),))
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    text = one.text.replace("tls://127.0.0.1 {", f"tls://127.0.0.1:{port} {{\n        tls {tmp_path}/ca.pem")
+    assert text != one.text
+    with coredns(tmp_path / "resolver", answer):
+        world.has({KEY: text})
+        with coredns(world.folder, world.text):
+            assert world.answers(REGISTRY, one.marker, CLUSTER) == [(ADDRESS,), ("192.0.2.1",), ("10.43.0.1",)]
+        world.has({KEY: text.replace("dns.test", "other.test")})
+        with coredns(world.folder, world.text):
+            assert world.answers(REGISTRY) == [()]
+
+
+BREAKS = {
+    "a second hosts": ({"a.override": "hosts {\n1.2.3.4 a.test\n}"}, "the plugin hosts twice"),
+    "a second cache": ({"a.override": "cache 5"}, "the plugin cache twice"),
+    "the zone in another key": ({"a.server": "REGISTRY {\nlog\n}"}, "stands in the key a.server already"),
+    "the zone, otherwise written": ({"a.server": "dns://Registry.Test.:PORT {\n}"}, "stands in the key a.server"),
+    "one zone in two other keys": ({"a.server": "a.test {\n}", "b.server": "a.test {\n}"}, "two server blocks"),
+    "a lost brace": ({"a.server": "a.test {\nlog\n"}, "the key a.server, line 2: a } is missing"),
+    "a brace too much": ({"a.override": "log\n}"}, "the key a.override, line 2: there is a } without a {"),
+    "no such plugin": ({"a.server": "a.test {\nresolve\n}"}, "no plugin resolve, in the key a.server, line 2"),
+    "no such file": ({"a.server": "a.test {\nimport nowhere\n}"}, "there is no such file"),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_what_is_refused_would_keep_coredns_from_starting(world: World, case: str) -> None:
+    keys, words = BREAKS[case]
+    filled = {
+        name: text.replace("REGISTRY", f"{REGISTRY}:{world.port}").replace("PORT", str(world.port))
+        for name, text in keys.items()
+    }
+    world.has(filled)
+    with pytest.raises(Refused, match=r"would (?:not )?start again") as caught:
+        added(world, key(world))
+    assert words in str(caught.value)
+    world.has(filled | {KEY: key(world).text})
+    assert not world.starts()
+
+
+def test_a_host_that_the_corefile_serves_already_is_left_out(world: World) -> None:
+    world.has({"a.server": f"{BLOBS}:{world.port} {{\n}}"})
+    assert [one.name for one in fits(world.dns, place(world.dns, REGISTRY), key(world)).hosts] == [REGISTRY]
+    added(world, key(world))
+    assert world.starts()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("import custom/*.server\n", ""), "imports no *.server"),
+        ((IN_CLUSTER, "whoami"), "no server block with the plugin kubernetes"),
+        (("hosts ", "hosts {$HOSTS}"), ""),
+        (("cache 30", "{$CACHE} 30"), "taken from the environment"),
+    ],
+)
+def test_what_the_corefile_must_have(world: World, change: tuple[str, str], words: str) -> None:
+    assert change[0] in world.corefile
+    world.corefile = world.corefile.replace(*change)
+    if not words:
+        return added(world, key(world))
+    with pytest.raises(Refused) as caught:
+        added(world, key(world))
+    assert words in str(caught.value)
+    assert isinstance(caught.value, NoPlace) == (words == "imports no *.server")
+    return None
+
+
+def test_another_suffix(world: World) -> None:
+    world.corefile = world.corefile.replace("*.server", "*.include")
+    assert place(world.dns, REGISTRY).key == f"pullsecret-{REGISTRY}.include"
+    added(world, key(world))
+    assert world.starts()
+
+
+LINES = (
+    "errors", "log", "cache 30", "hosts", "hosts {\n 1.2.3.4 a.b\n}", "import s", "import custom/*.override",
+    "bind 127.0.0.1", "bind 127.0.0.2", "forward . 127.0.0.1:9", "# a { b", "log#x y", "template IN A x.y {\n}",
+)  # fmt: skip
+ODD_LINES = ("{", "}", "bogus", "import", "import nowhere", '"log', "log {", "errors{", ",")
+ZONES = (
+    "a.test:P",
+    "A.test.:P",
+    "b.test:P",
+    "10.0.0.0/23:P",
+    "1.0.10.in-addr.arpa:P",
+    "registry.test:P",
+    "b.test:P, c.test",
+)
+ODD_ZONES = ("a.test:P,", "c..test", ":P", "(s)", "import s", "tls://a.test:P", '"a.test:P"')
+
+
+def blocks(zones: tuple[str, ...], lines: tuple[str, ...], form: str) -> st.SearchStrategy[str]:
+    inside = st.lists(st.sampled_from(lines), max_size=3).map("\n".join)
+    return st.builds(form.format, st.sampled_from(zones), inside)
+
+
+whole = blocks(ZONES, LINES, "{} {{\n{}\n}}\n")
+odd = whole | blocks(ZONES + ODD_ZONES, LINES + ODD_LINES, "{} {{\n{}\n}}\n") | blocks(ZONES, LINES, "{}\n{}\n")
+texts = st.lists(whole, max_size=2).map("".join) | st.lists(odd, max_size=2).map("".join)
+overrides = st.lists(st.sampled_from(LINES[1:2] + LINES[6:]), max_size=2).map("\n".join)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(main=texts, keys=st.dictionaries(st.sampled_from(["a.server", "z.server"]), texts), override=overrides)
+def test_what_is_not_refused_starts(binaries: None, main: str, keys: dict[str, str], override: str) -> None:
+    """Whatever else stands in the Corefile and beside the key."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder) / "coredns", free_port())
+        world.corefile = "(s) {\nerrors\nlog\n}\n" + world.corefile + main.replace(":P", f":{world.port}")
+        filled = {name: text.replace(":P", f":{world.port}") for name, text in keys.items()}
+        world.has(filled | ({"a.override": override} if override else {}))
+        try:
+            added(world, key(world))
+        except Refused:
+            return
+        assert world.starts()
+
+
+# -- what is right -----------------------------------------------------------------------------------------------------
+
+
+def own_address() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect(("198.51.100.1", 9))  # sends nothing
+        return str(asked.getsockname()[0])
+
+
+@contextmanager
+def registry(ca: trustme.CA, *names: str) -> Iterator[tuple[str, int]]:
+    """At an address that is not loopback, for which alone a key is made."""
+    context, ready, ended = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), threading.Event(), threading.Event()
+    ca.issue_cert(*names).configure_cert(context)
+    address, ports = own_address(), list[int]()
+
+    async def served() -> None:
+        async with serving(lambda _: asks('Basic realm="x"'), context, address=address) as server:
+            ports.append(server.port)
+            ready.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(served()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield address, ports[0]
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_only_addresses_with_the_right_certificate_count() -> None:
+    ca = trustme.CA()
+    pem = ca.cert_pem.bytes().decode()
+    with registry(ca, REGISTRY) as (address, port):
+        wanted = Wanted(REGISTRY, port, {REGISTRY: ("127.0.0.9", address)}, None, pem)
+        assert asyncio.run(dns.tried(wanted, probe.look)) == dns.Tried((Host(REGISTRY, (address,), port),))
+        there = Request(dns._targets(wanted), pem)  # what is right as seen from elsewhere is tried from here too
+        found = asyncio.run(dns.tried(replace(wanted, addresses={}), probe.look, lambda _: probe.look(there)))
+        assert found.hosts == (Host(REGISTRY, (address,), port),)
+        with pytest.raises(Refused, match=r"^no address that is known for other\.test has a certificate"):
+            asyncio.run(dns.tried(Wanted("other.test", port, {"other.test": (address,)}, None, pem), probe.look))
+
+
+# -- the API server ----------------------------------------------------------------------------------------------------
+
+COREDNS, CUSTOM = "coredns-of-tests", "coredns-custom"
+LABELS = {"k8s-app": "kube-dns"}
+
+
+@pytest.fixture
+def running(cluster: ControlPlane, world: World) -> Iterator["Running"]:
+    started = Running(cluster, world)
+    started.begin()
+    yield started
+    started.end()
+
+
+class Running:
+    """CoreDNS in the cluster: a Deployment as K3s has it, one pod, and behind its address the real CoreDNS."""
+
+    def __init__(self, cluster: ControlPlane, world: World) -> None:
+        self.cluster, self.api, self.world, self.asked = cluster, cluster.api, world, list[str]()
+
+    def begin(self) -> None:
+        self.api.create(config_map(COREDNS, {"Corefile": self.world.corefile, "NodeHosts": ""}))
+        self.api.create(deployment(self.world.folder))
+        self.pod("127.0.0.1")
+
+    def end(self) -> None:
+        self.api.delete("Deployment", COREDNS, "kube-system")
+        for name in (COREDNS, CUSTOM):
+            if self.api.get("ConfigMap", name, "kube-system"):
+                self.api.delete("ConfigMap", name, "kube-system")
+        for one in self.api.list("Pod", "kube-system", labels="k8s-app=kube-dns"):
+            self.api.delete("Pod", one["metadata"]["name"], "kube-system", options={"gracePeriodSeconds": 0})
+
+    def pod(self, address: str) -> None:
+        name = f"coredns-{next(_numbers)}"
+        spec = {"containers": [{"name": "coredns", "image": "coredns"}], "schedulerName": "nobody"}
+        metadata = {"name": name, "namespace": "kube-system", "labels": LABELS}
+        self.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
+        self.api.patch("Pod", name, {"status": status}, "kube-system", sub="status")
+
+    def custom(self) -> dict[str, str] | None:
+        found = self.api.get("ConfigMap", CUSTOM, "kube-system")
+        return None if found is None else found.get("data", {})
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """CoreDNS runs, and the kubelet brings it what the ConfigMap has."""
+        ended = threading.Event()
+
+        def bring() -> None:
+            while not ended.wait(0.2):
+                self.world.has(self.custom() or {})
+
+        self.world.has(self.custom() or {})
+        kubelet = threading.Thread(target=bring)
+        with coredns(self.world.folder, self.world.text):
+            kubelet.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                kubelet.join()
+
+    async def look(self, request: Request) -> Probed:
+        """From within the cluster."""
+        self.asked += [one.host for one in request.targets]
+        return await probe.look(request, Machine(Path("/dev/null"), Path("/dev/null"), "127.0.0.1", self.world.port))
+
+    def asker(self, wait: float = 15.0) -> Asker:
+        return Asker(self.look, lambda _: None, wait=wait, again=0.3)
+
+    def applied(self, one: Key, wait: float = 15.0) -> str:
+        async def run(cluster: Cluster) -> str:
+            found = await reading.read(cluster)
+            where = place(found, one.registry)
+            return await dns.apply(cluster, found, where, fits(found, where, one), self.asker(wait))
+
+        return self.connected(run)
+
+    def removed(self, host: str = REGISTRY) -> str:
+        return self.connected(lambda cluster: dns.remove(cluster, host))
+
+    def connected(self, run: Callable[[Cluster], Awaitable[T]]) -> T:
+        async def connected() -> T:
+            async with Cluster.connect(str(self.cluster.kubeconfig)) as cluster:
+                return await run(cluster)
+
+        return asyncio.run(connected())
+
+    def command(self, *arguments: str) -> Ran:
+        return command(self.cluster, "doctor", "dns", *arguments)
+
+
+def config_map(name: str, data: dict[str, str]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "kube-system"},
+        "data": data,
+    }
+
+
+def deployment(folder: Path) -> Object:
+    """No pod is made of it: its only one is made by hand."""
+    items = [{"key": key, "path": key} for key in ("Corefile", "NodeHosts")]
+    volumes = [
+        {"name": "config-volume", "configMap": {"name": COREDNS, "items": items}},
+        {"name": "custom-config-volume", "configMap": {"name": CUSTOM, "optional": True}},
+    ]
+    mounts = [
+        {"name": "config-volume", "mountPath": str(folder), "readOnly": True},
+        {"name": "custom-config-volume", "mountPath": str(folder / "custom"), "readOnly": True},
+    ]
+    container = {
+        "name": "coredns",
+        "image": "coredns",
+        "args": ["-conf", str(folder / "Corefile")],
+        "volumeMounts": mounts,
+    }
+    template = {"metadata": {"labels": LABELS}, "spec": {"containers": [container], "volumes": volumes}}
+    spec = {"replicas": 0, "selector": {"matchLabels": LABELS}, "template": template}
+    metadata = {"name": COREDNS, "namespace": "kube-system", "labels": LABELS}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def test_a_key_is_written_seen_in_force_and_removed(running: Running) -> None:
+    one, yours = key(running.world), Key((Host("quay.test", (OTHER,)),), None, str(running.world.port))
+    running.api.apply(config_map(CUSTOM, {"a.override": "log"}), manager="somebody")
+    with running.served():
+        assert running.applied(one) == (
+            f"the key {KEY} of the ConfigMap {CUSTOM} is written, and each pod of CoreDNS answers as it says"
+        )
+        assert running.custom() == {KEY: one.text, "a.override": "log"}
+        assert running.world.answers(REGISTRY, BLOBS, CLUSTER) == [(ADDRESS,), (OTHER,), ("10.43.0.1",)]
+        assert {one.marker, REGISTRY, BLOBS, CLUSTER} == {*running.asked}
+        assert "is there already" in running.applied(one)
+        running.applied(yours)
+        changed = key(running.world, OTHER)
+        running.applied(changed)
+        assert running.world.answers(REGISTRY, "quay.test", one.marker) == [(OTHER,), (OTHER,), ()]
+    assert running.removed() == f"the key {KEY} of the ConfigMap {CUSTOM} is removed"
+    assert running.custom() == {"a.override": "log", "pullsecret-quay.test.server": yours.text}
+    running.removed("quay.test")
+    assert running.custom() == {"a.override": "log"}
+    assert running.removed() == f"there is no key for {REGISTRY}"
+
+
+@pytest.mark.parametrize("before", [None, "other"])
+def test_what_coredns_does_not_take_is_taken_away_again(running: Running, before: str | None) -> None:
+    """It reads a plugin's arguments, which are not judged before."""
+    old = key(running.world, OTHER)
+    with running.served():
+        if before:
+            running.applied(old)
+        running.api.apply(config_map(CUSTOM, {"a.override": "template"}), manager="somebody")
+        with pytest.raises(PullsecretError, match=r"has not read the key; its log says why; so the key .* again$") as e:
+            running.applied(key(running.world), wait=4)
+    assert ("as before" if before else "taken away") in str(e.value)
+    assert running.custom() == {"a.override": "template"} | ({KEY: old.text} if before else {})
+
+
+def test_each_pod_of_coredns_must_answer(running: Running) -> None:
+    running.pod("192.0.2.77")
+    with (
+        running.served(),
+        pytest.raises(PullsecretError, match=r"the pod 192\.0\.2\.77 of CoreDNS .* taken away again$"),
+    ):
+        running.applied(key(running.world), wait=0)
+    assert running.custom() is None
+
+
+def test_an_interrupt_takes_it_away_too(running: Running) -> None:
+    async def run(cluster: Cluster) -> None:
+        found = await reading.read(cluster)
+        one = key(running.world)
+        task = asyncio.create_task(dns.apply(cluster, found, place(found, REGISTRY), one, running.asker(60)))
+        await asyncio.to_thread(until, lambda: running.asked, "it waits")
+        assert running.custom() == {KEY: one.text}
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    running.connected(run)
+    assert running.custom() is None
+
+
+def test_without_reload_it_would_not_be_seen_in_force(running: Running) -> None:
+    running.api.apply(config_map(COREDNS, {"Corefile": running.world.corefile.replace("reload 2s 1s", "")}))
+    with pytest.raises(Refused, match=r"^the Corefile has no plugin reload, .* and restart it$"):
+        running.applied(key(running.world))
+    assert running.custom() is None
+
+
+def test_what_is_somebody_elses_is_not_touched(running: Running) -> None:
+    running.api.apply(config_map(CUSTOM, {KEY: "# mine"}), manager="kubectl edit")
+    with pytest.raises(Refused, match=r'is also of "kubectl edit", or of them alone; it is not overwritten$'):
+        running.applied(key(running.world))
+    with pytest.raises(Refused, match=r"it is not overwritten$"):
+        running.removed()
+    assert running.custom() == {KEY: "# mine"}
+
+
+def test_print(running: Running, tmp_path: Path) -> None:
+    """What is printed can be applied as it says, and belongs to this command then."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with registry(ca, REGISTRY) as (address, port):
+        given = (f"{REGISTRY}:{port}", "--ca-file", str(tmp_path / "ca.pem"), "--address", address)
+        ran = running.command(*given)
+        assert ran.code == 0
+        assert "pulls do not change" in ran.err
+        assert (
+            f"{REGISTRY}: {address}, with the right certificate as seen from this machine, not from within" in ran.err
+        )
+        (call,) = [line for line in ran.out.splitlines() if "kubectl" in line]
+        running.cluster.kubectl(*call.split()[2:-1], "-", input=ran.out)
+        assert running.custom() == yaml.safe_load(ran.out)["data"]
+        assert running.command(REGISTRY, "--remove").out == f"the key {KEY} of the ConfigMap {CUSTOM} is removed\n"
+        running.api.patch(
+            "ConfigMap",
+            COREDNS,
+            {"data": {"Corefile": k3s(running.world.port, running.world.folder)[:-23]}},
+            "kube-system",
+        )
+        by_hand = running.command(*given)
+        assert by_hand.code == 1
+        assert "imports no *.server" in by_hand.err
+        assert by_hand.out.startswith("# Of `pullsecret doctor dns registry.test`.")
+        assert "\nregistry.test:53 {\n" in by_hand.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["10.0.0.1"], "is no name with a dot"),
+        (["localhost:5000"], "is no name with a dot"),
+        (["*.example.com"], "is a pattern"),
+        (["ghcr.io", "--address", "127.0.0.1"], "is no address that pods could connect to"),
+        (["ghcr.io", "--address", "a b.test=1.2.3.4"], "is no name with a dot"),
+        (["ghcr.io", "--address", "1.2.3.4 ghcr.io"], "is no address"),
+        (["ghcr.io", "--resolver", "1.1.1.1"], "go together"),
+        (["ghcr.io", "--resolver", "1.1.1.1", "--resolver-name", "x}.test"], "is no name with a dot"),
+        (["ghcr.io", "--apply"], "name a node for that with --node"),
+        (["ghcr.io", "--ca-file", "/nowhere"], "cannot be read"),
+    ],
+)
+def test_wrong_arguments(cluster: ControlPlane, arguments: list[str], words: str) -> None:
+    ran = command(cluster, "doctor", "dns", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
+
+
+def test_a_cluster_whose_dns_is_another(cluster: ControlPlane) -> None:
+    ran = command(cluster, "doctor", "dns", "ghcr.io")
+    assert (ran.code, ran.out) == (3, "")
+    assert "no Deployment with the label k8s-app=kube-dns in kube-system run CoreDNS" in ran.err
+
+
+def test_node_local_dns(running: Running) -> None:
+    labels = {"k8s-app": "node-local-dns"}
+    pod = {"containers": [{"name": "c", "image": "c"}], "nodeSelector": {"no": "node"}}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
+    metadata = {"name": "node-local-dns", "namespace": "kube-system"}
+    running.api.create({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": spec})
+    try:
+        ran = running.command("ghcr.io")
+    finally:
+        running.api.delete("DaemonSet", "node-local-dns", "kube-system")
+    assert ran.code == 3
+    assert "pods ask NodeLocal DNSCache" in ran.err
