@@ -4,7 +4,9 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
+from configparser import ConfigParser
 from pathlib import Path
 from typing import get_args
 
@@ -16,8 +18,10 @@ from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
+from webhook.cli import doctordns
 from webhook.commands.credential import arrival
-from webhook.commands.doctor import apiserver, way
+from webhook.commands.doctor import apiserver, dns, way
+from webhook.commands.doctor.dnskey import Host, Key
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.models import Config
@@ -29,6 +33,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Reason
 from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.owner import find_owner
+from webhook.core.registry import blob_hosts
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
 from webhook.kube import events, preflight, reader, writepolicy
 from webhook.kube.cluster import SecretObject
@@ -91,6 +96,32 @@ def test_inject(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert yaml.safe_load(done.stdout)["spec"]["imagePullSecrets"] == [{"name": "ghcr-secret"}]
     assert "Pod p" in done.stderr
+
+
+def test_the_key_for_coredns() -> None:
+    hosts = Host("ghcr.io", ("140.82.121.34",)), Host("pkg-containers.githubusercontent.com", ("185.199.108.154",))
+    key = Key(hosts)
+    assert blob_hosts("ghcr.io") == (hosts[1].name,)
+    text = key.text.replace(key.marker, "pullsecret-MARKER.ghcr.io")
+    assert block("docs/dns.md", "text", "MARKER") == text
+
+
+def test_commands_for_the_clusters_dns_are_taken() -> None:
+    lines = [block("docs/dns.md", "sh", containing) for containing in ("--remove", "--resolver")]
+    calls = [line.partition(" #")[0].split() for line in "".join(lines).splitlines()]
+    assert {tuple(call[:3]) for call in calls} == {("pullsecret", "doctor", "dns")}
+    found = [doctordns.dns.make_context("dns", call[3:]).params for call in calls]  # raises if one is not right
+    assert [one["action"] for one in found] == ["print", "apply", "remove", "apply"]
+    assert {one["registry"] for one in found} == {"ghcr.io"}
+
+
+def test_files_of_nodes_can_be_read() -> None:
+    mirror = ["https://mirror.example.com"]
+    assert yaml.safe_load(block("docs/dns.md", "yaml", "mirrors")) == {"mirrors": {"ghcr.io": {"endpoint": mirror}}}
+    assert [*tomllib.loads(block("docs/dns.md", "toml", "server"))["host"]] == mirror
+    resolved = ConfigParser()
+    resolved.read_string(block("docs/dns.md", "ini", "Resolve"))
+    assert resolved["Resolve"]["DNSOverTLS"] == "yes"
 
 
 def test_the_readme_is_a_front_page() -> None:
@@ -227,6 +258,7 @@ FIGURES = {
         f"at most {events.NEWS_BURST} at once and {60 / events.NEWS_PACE.total_seconds():g} per minute",
         f"One owner gets {writelog.MOST_OF_OWNER} such lines a minute, and all owners together {writelog.MOST}",
     },
+    "docs/dns.md": {f"within {dns.WAIT_SECONDS:g} seconds"},
     "docs/guarantees-and-limits.md": {
         f"the first {reader.MAX_SECRETS} pull secrets of an account",
         f"names of {reader.MAX_NAMES_CHARS:,} characters together",
