@@ -1,17 +1,15 @@
 """`pullsecret doctor dns`: the real CoreDNS answers as a key says, and would not start with what is refused.
 
-The kubelet's part is played here: it brings ConfigMaps to the pods of CoreDNS as files."""
+tests/install/test_helm.py has it asked from the real node."""
 
 import asyncio
 import socket
 import ssl
-import subprocess
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,22 +19,19 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controlplane.api import Object
-from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.command import Ran, command
 from controlplane.coredns import coredns
 from controlplane.ports import free_port
 from controlplane.waiting import until
+from support.corednspod import CLUSTER, COREDNS, CUSTOM, IN_CLUSTER, InCluster, World, config_map, k3s
 from support.registryserver import asks, serving
 from webhook.commands.doctor import coredns as reading
-from webhook.commands.doctor import dns, probe, resolving
-from webhook.commands.doctor.coredns import ConfigMapFolder, CoreDns
+from webhook.commands.doctor import dns, probe
 from webhook.commands.doctor.dns import Asker, Wanted
 from webhook.commands.doctor.dnskey import Host, Key, NoPlace, Refused, Resolver, fits, place
 from webhook.commands.doctor.evidence import Probed, Request
 from webhook.commands.doctor.probe import Machine
-from webhook.core.corefile import Files
 from webhook.core.errors import PullsecretError
 from webhook.kube.cluster import Cluster
 
@@ -44,76 +39,7 @@ pytestmark = pytest.mark.cluster
 T = TypeVar("T")
 REGISTRY, BLOBS = "registry.test", "blobs.test"
 ADDRESS, OTHER = "203.0.113.7", "203.0.113.8"
-CLUSTER = "kubernetes.default.svc.cluster.local"
-IN_CLUSTER = "kubernetes cluster.local in-addr.arpa {\n    fallthrough in-addr.arpa\n  }"
-IN_TEST = f'template IN A {CLUSTER} {{\n    answer "{{{{ .Name }}}} 5 IN A 10.43.0.1"\n  }}'
-"""In place of the plugin kubernetes, which needs a cluster to itself."""
 KEY = f"pullsecret-{REGISTRY}.server"
-_numbers = count(1)
-
-
-def k3s(port: int, folder: Path) -> str:
-    """Of K3s, but that it reloads more often, and that no other port is taken."""
-    return (
-        f".:{port} {{\n  errors\n  {IN_CLUSTER}\n  hosts {folder}/NodeHosts {{\n    fallthrough\n  }}\n"
-        "  forward . /etc/resolv.conf\n  cache 30\n  loop\n  reload 2s 1s\n  loadbalance\n"
-        "  import custom/*.override\n}\nimport custom/*.server\n"
-    )
-
-
-@dataclass
-class World:
-    """The folder of a CoreDNS, as the Deployment of K3s mounts it."""
-
-    folder: Path
-    port: int
-
-    def __post_init__(self) -> None:
-        (self.folder / "custom").mkdir(parents=True)
-        self.corefile = k3s(self.port, self.folder)
-        (self.folder / "NodeHosts").write_text("10.0.0.9 node-9\n")
-
-    def has(self, keys: Mapping[str, str]) -> None:
-        """What stands in coredns-custom."""
-        custom = self.folder / "custom"
-        for file in custom.iterdir():
-            if file.name not in keys:
-                file.unlink()
-        for name, text in keys.items():
-            (custom / f".{name}").write_text(text)
-            (custom / f".{name}").rename(custom / name)  # as the kubelet: at once
-
-    @property
-    def dns(self) -> CoreDns:
-        """As it would be read from the cluster."""
-        texts = {str(file): file.read_text() for file in (self.folder / "custom").iterdir()}
-        named = {path: f"the key {Path(path).name}" for path in texts}
-        corefile = str(self.folder / "Corefile")
-        folders = (ConfigMapFolder("coredns-custom", str(self.folder / "custom")),)
-        return CoreDns(corefile, Files(texts | {corefile: self.corefile}), folders, "k8s-app=kube-dns", named)
-
-    @property
-    def text(self) -> str:
-        """The Corefile for the CoreDNS of this test."""
-        return self.corefile.replace(IN_CLUSTER, IN_TEST)
-
-    def starts(self) -> bool:
-        (self.folder / "Corefile").write_text(self.text)
-        program = [str(need("coredns")["coredns"]), "-conf", str(self.folder / "Corefile")]
-        with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            assert process.stdout
-            timer = threading.Timer(10, process.kill)
-            timer.start()
-            up = any(line.startswith("CoreDNS-") for line in process.stdout)
-            timer.cancel()
-            process.kill()
-        return up
-
-    def answers(self, *names: str) -> list[tuple[str, ...]]:
-        async def asked() -> list[tuple[str, ...]]:
-            return [(await resolving.asked("127.0.0.1", name, self.port)).addresses for name in names]
-
-        return asyncio.run(asked())
 
 
 @pytest.fixture
@@ -324,67 +250,21 @@ def test_only_addresses_with_the_right_certificate_count() -> None:
 
 # -- the API server ----------------------------------------------------------------------------------------------------
 
-COREDNS, CUSTOM = "coredns-of-tests", "coredns-custom"
-LABELS = {"k8s-app": "kube-dns"}
-
 
 @pytest.fixture
 def running(cluster: ControlPlane, world: World) -> Iterator["Running"]:
     started = Running(cluster, world)
-    started.begin()
+    started.begin("127.0.0.1")
     yield started
     started.end()
 
 
-class Running:
-    """CoreDNS in the cluster: a Deployment as K3s has it, one pod, and behind its address the real CoreDNS."""
+class Running(InCluster):
+    """`asked`: hosts that were asked about."""
 
     def __init__(self, cluster: ControlPlane, world: World) -> None:
-        self.cluster, self.api, self.world, self.asked = cluster, cluster.api, world, list[str]()
-
-    def begin(self) -> None:
-        self.api.create(config_map(COREDNS, {"Corefile": self.world.corefile, "NodeHosts": ""}))
-        self.api.create(deployment(self.world.folder))
-        self.pod("127.0.0.1")
-
-    def end(self) -> None:
-        self.api.delete("Deployment", COREDNS, "kube-system")
-        for name in (COREDNS, CUSTOM):
-            if self.api.get("ConfigMap", name, "kube-system"):
-                self.api.delete("ConfigMap", name, "kube-system")
-        for one in self.api.list("Pod", "kube-system", labels="k8s-app=kube-dns"):
-            self.api.delete("Pod", one["metadata"]["name"], "kube-system", options={"gracePeriodSeconds": 0})
-
-    def pod(self, address: str) -> None:
-        name = f"coredns-{next(_numbers)}"
-        spec = {"containers": [{"name": "coredns", "image": "coredns"}], "schedulerName": "nobody"}
-        metadata = {"name": name, "namespace": "kube-system", "labels": LABELS}
-        self.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
-        self.api.patch("Pod", name, {"status": status}, "kube-system", sub="status")
-
-    def custom(self) -> dict[str, str] | None:
-        found = self.api.get("ConfigMap", CUSTOM, "kube-system")
-        return None if found is None else found.get("data", {})
-
-    @contextmanager
-    def served(self) -> Iterator[None]:
-        """CoreDNS runs, and the kubelet brings it what the ConfigMap has."""
-        ended = threading.Event()
-
-        def bring() -> None:
-            while not ended.wait(0.2):
-                self.world.has(self.custom() or {})
-
-        self.world.has(self.custom() or {})
-        kubelet = threading.Thread(target=bring)
-        with coredns(self.world.folder, self.world.text):
-            kubelet.start()
-            try:
-                yield
-            finally:
-                ended.set()
-                kubelet.join()
+        super().__init__(cluster, world)
+        self.asked = list[str]()
 
     async def look(self, request: Request) -> Probed:
         """From within the cluster."""
@@ -414,38 +294,6 @@ class Running:
 
     def command(self, *arguments: str) -> Ran:
         return command(self.cluster, "doctor", "dns", *arguments)
-
-
-def config_map(name: str, data: dict[str, str]) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": "kube-system"},
-        "data": data,
-    }
-
-
-def deployment(folder: Path) -> Object:
-    """No pod is made of it: its only one is made by hand."""
-    items = [{"key": key, "path": key} for key in ("Corefile", "NodeHosts")]
-    volumes = [
-        {"name": "config-volume", "configMap": {"name": COREDNS, "items": items}},
-        {"name": "custom-config-volume", "configMap": {"name": CUSTOM, "optional": True}},
-    ]
-    mounts = [
-        {"name": "config-volume", "mountPath": str(folder), "readOnly": True},
-        {"name": "custom-config-volume", "mountPath": str(folder / "custom"), "readOnly": True},
-    ]
-    container = {
-        "name": "coredns",
-        "image": "coredns",
-        "args": ["-conf", str(folder / "Corefile")],
-        "volumeMounts": mounts,
-    }
-    template = {"metadata": {"labels": LABELS}, "spec": {"containers": [container], "volumes": volumes}}
-    spec = {"replicas": 0, "selector": {"matchLabels": LABELS}, "template": template}
-    metadata = {"name": COREDNS, "namespace": "kube-system", "labels": LABELS}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
 def test_a_key_is_written_seen_in_force_and_removed(running: Running) -> None:

@@ -29,6 +29,7 @@ from controlplane.process import Child
 from controlplane.release import NAME, OWNER, PODS, SECRET, HelmRelease, Release, Traffic, pod, references
 from controlplane.waiting import until
 from support import planted
+from support.corednspod import InCluster, World
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor import nodepod
 from webhook.commands.doctor.evidence import Answer, Probed, Request, Target
@@ -279,6 +280,27 @@ def test_a_probe_sees_what_its_node_sees(installed: Installed, tmp_path: Path) -
     assert "env" not in container
     assert status["phase"] == "Pending"
     assert not planted.leaks(json.dumps(made))
+
+
+def test_the_clusters_dns_is_made_right_as_the_node_sees_it(installed: Installed, tmp_path: Path) -> None:
+    """CoreDNS is asked by probes. Its key is kept, and would have been taken away without an answer."""
+    network, registry = installed.networked.network, installed.networked.registry
+    port, dns = registry.address.rpartition(":")[2], InCluster(installed.cluster, World(tmp_path / "coredns", 53))
+    calls = ("doctor", "dns", f"ghcr.io:{port}", "--ca-file", str(registry.ca), "--address", network.address)
+    dns.begin(network.address)
+    installed.release.allow("privileged")
+    try:
+        with dns.served(network):
+            ran = command(installed.cluster, *calls, "--apply", "--node", Node.name)
+    finally:
+        installed.release.allow("restricted")
+        custom = dns.custom()
+        dns.end()
+    assert ran.code == 0, ran.err
+    assert f"ghcr.io: {network.address}, with the right certificate as seen from node {Node.name}" in ran.err
+    assert ran.out.endswith("is written, and each pod of CoreDNS answers as it says\n")
+    assert f"        {network.address} ghcr.io\n" in (custom or {})["pullsecret-ghcr.io.server"]
+    no_probe_is_left(installed)
 
 
 def test_a_namespace_that_takes_no_such_pod(installed: Installed) -> None:
