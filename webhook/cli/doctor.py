@@ -1,22 +1,18 @@
 """`pullsecret doctor`: pod, image, registry; `cluster` and `dns` have modules of their own."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from webhook.cli import options, printed
+from webhook.cli import doctoroptions, options, printed
 from webhook.cli.doctorcluster import cluster
 from webhook.cli.doctordns import dns
-from webhook.cli.exitcodes import FAILED, OK, UsageError
+from webhook.cli.exitcodes import FAILED, OK
 from webhook.cli.kinds import Kinds
-from webhook.cli.options import FILE, Access
-from webhook.core.errors import CredentialError
-from webhook.core.registry import asked_at, canonical_registry
-from webhook.core.shown import quoted
+from webhook.cli.options import Access
 
 if TYPE_CHECKING:
     from webhook.commands.doctor.examine import Wanted
@@ -29,18 +25,6 @@ EXIT_CODES = (
     "3 the cluster could not be looked at."
 )
 ASK = click.option("--ask", is_flag=True, help="Also ask the registry from here, with the pull secret's credential.")
-CA_FILE = click.option("--ca-file", type=FILE, metavar="FILE", help="CA certificates to trust beside the public ones.")
-PROBE_NAMESPACE = click.option(
-    "--probe-namespace", metavar="NAME", help="Where the probe's pod runs, with --node.  [default: the webhook's]"
-)
-
-
-def node_option(*, of_the_pod: bool) -> Callable[[F], F]:
-    if of_the_pod:
-        text = "Also look from this node, by a pod of ours for a minute at most; without a name: from the pod's node."
-        return click.option("--node", is_flag=False, flag_value=OF_THE_POD, metavar="[NODE]", help=text)
-    text = "Also look from this node, by a pod of ours for a minute at most."
-    return click.option("--node", metavar="NODE", help=text)
 
 
 @click.group(cls=Kinds, short_help="Find out why an image cannot be pulled, down to the node.")
@@ -64,9 +48,15 @@ def doctor() -> None:
 @click.argument("name")
 @options.namespace("Its namespace.  [default: the context's]")
 @ASK
-@node_option(of_the_pod=True)
-@CA_FILE
-@PROBE_NAMESPACE
+@click.option(
+    "--node",
+    is_flag=False,
+    flag_value=OF_THE_POD,
+    metavar="[NODE]",
+    help="Also look from this node, by a pod of ours for a minute at most; without a name: from the pod's node.",
+)
+@doctoroptions.CA_FILE
+@doctoroptions.PROBE_NAMESPACE
 @options.output("yaml")
 @options.config_file(options.CHART_CONFIG)
 @options.access
@@ -103,9 +93,9 @@ def of_pod(
 @click.argument("name", metavar="IMAGE")
 @options.namespace("Where the pod would be.  [default: the context's]")
 @ASK
-@node_option(of_the_pod=False)
-@CA_FILE
-@PROBE_NAMESPACE
+@doctoroptions.NODE
+@doctoroptions.CA_FILE
+@doctoroptions.PROBE_NAMESPACE
 @options.output("yaml")
 @options.config_file(options.CHART_CONFIG)
 @options.access
@@ -140,9 +130,9 @@ def of_image(
     epilog=f"{EXIT_CODES} Example: pullsecret doctor registry ghcr.io --node node-1",
 )
 @click.argument("host")
-@node_option(of_the_pod=False)
-@CA_FILE
-@PROBE_NAMESPACE
+@doctoroptions.NODE
+@doctoroptions.CA_FILE
+@doctoroptions.PROBE_NAMESPACE
 @options.output("yaml")
 @options.config_file(options.CHART_CONFIG)
 @options.access
@@ -162,12 +152,7 @@ def of_registry(
     from webhook.commands.doctor import examine  # noqa: PLC0415
 
     wanted = _wanted(ask=False, node=node, ca_file=ca_file, probe_namespace=probe_namespace)
-    try:
-        at = asked_at(canonical_registry(host))
-    except CredentialError as e:
-        raise UsageError(str(e)) from None
-    if at is None:
-        raise UsageError(f"{quoted(host)} is a pattern; name one registry")
+    at = doctoroptions.registry(host)
 
     async def run() -> "Verdict":
         if node is None:
@@ -186,16 +171,8 @@ doctor.add_command(dns)
 def _wanted(*, ask: bool, node: str | None, ca_file: Path | None, probe_namespace: str | None) -> "Wanted":
     from webhook.commands.doctor.examine import Wanted  # noqa: PLC0415
 
-    if ca_file is not None and not ca_file.is_file():
-        raise UsageError(f"--ca-file: there is no file {ca_file}")
-    if probe_namespace is not None and node is None:
-        raise UsageError("--probe-namespace is for the pod of --node; give that too")
-    return Wanted(ask, node, ca_file, probe_namespace, _progress)
-
-
-def _progress(words: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"{words} ...", err=True)
+    doctoroptions.check(node, ca_file, probe_namespace)
+    return Wanted(ask, node, ca_file, probe_namespace, doctoroptions.progress)
 
 
 def _told(verdicts: Sequence["Verdict"], output: str) -> int:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from webhook.cli import options
+from webhook.cli import doctoroptions, options
 from webhook.cli.exitcodes import OK, UsageError
-from webhook.cli.options import FILE, Access
-from webhook.core.errors import CredentialError
-from webhook.core.registry import asked_at, canonical_registry
+from webhook.cli.options import Access
 from webhook.core.shown import quoted
 
 if TYPE_CHECKING:
@@ -49,11 +47,9 @@ Action = Literal["print", "apply", "remove"]
     "--resolver", "resolvers", multiple=True, metavar="ADDRESS", help="Instead of addresses: a resolver to ask by TLS."
 )
 @click.option("--resolver-name", metavar="HOST", help="The name that the certificate of the resolver must have.")
-@click.option("--node", metavar="NODE", help="Look from this node, by a pod of ours for a minute at most.")
-@click.option("--ca-file", type=FILE, metavar="FILE", help="CA certificates to trust beside the public ones.")
-@click.option(
-    "--probe-namespace", metavar="NAME", help="Where the probe's pod runs, with --node.  [default: the webhook's]"
-)
+@doctoroptions.NODE
+@doctoroptions.CA_FILE
+@doctoroptions.PROBE_NAMESPACE
 @options.config_file(options.CHART_CONFIG)
 @options.access
 def dns(
@@ -83,8 +79,7 @@ def dns(
     from webhook.cli.session import connected, looking  # noqa: PLC0415
     from webhook.commands.doctor import coredns, dns, dnskey, probe  # noqa: PLC0415
 
-    if probe_namespace is not None and node is None:
-        raise UsageError("--probe-namespace is for the pod of --node; give that too")
+    doctoroptions.check(node, ca_file, probe_namespace)
     wanted = _wanted(registry, addresses, resolvers, resolver_name, ca_file)
     if action == "apply" and node is None:
         raise UsageError("--apply asks the pods of CoreDNS from within the cluster; name a node for that with --node")
@@ -116,7 +111,7 @@ def dns(
                     _note("CoreDNS has no plugin reload: it reads the key at its next start only")
                 click.echo(dns.manifest(where, key), nl=False)
             else:
-                asker = dns.Asker(look, lambda words: _note(f"{words} ..."), wanted.ca_pem)
+                asker = dns.Asker(look, doctoroptions.progress, wanted.ca_pem)
                 click.echo(await dns.apply(cluster, found, where, key, asker))
         return OK
 
@@ -177,12 +172,7 @@ def _wanted(
 
 def _registry(text: str) -> tuple[str, int]:
     """Its host, as images of it are pulled from."""
-    try:
-        asked = asked_at(canonical_registry(text))
-    except CredentialError as e:
-        raise UsageError(str(e)) from None
-    if asked is None:
-        raise UsageError(f"{quoted(text)} is a pattern; name one registry")
+    asked = doctoroptions.registry(text)
     name, _, port = asked.rpartition(":") if ":" in asked else (asked, "", "443")
     host = _host(name, "the registry")
     if len(host) > MAX_HOST_CHARS:
