@@ -248,6 +248,17 @@ def test_only_addresses_with_the_right_certificate_count() -> None:
             asyncio.run(dns.tried(Wanted("other.test", port, {"other.test": (address,)}, None, pem), probe.look))
 
 
+def test_only_a_resolver_with_the_right_certificate_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = trustme.CA()
+    with registry(ca, "dns.test") as (address, port):
+        monkeypatch.setattr(dns, "RESOLVER_PORT", port)
+        wanted = Wanted("ghcr.test", resolver=Resolver((address,), "dns.test"), ca_pem=ca.cert_pem.bytes().decode())
+        assert asyncio.run(dns.tried(wanted, probe.look)).hosts == (Host("ghcr.test"),)
+        for resolver in (Resolver((address,), "other.test"), Resolver((address, "127.0.0.9"), "dns.test")):
+            with pytest.raises(Refused, match=f"does not answer on port {port} with a certificate for {resolver.name}"):
+                asyncio.run(dns.tried(replace(wanted, resolver=resolver), probe.look))
+
+
 # -- the API server ----------------------------------------------------------------------------------------------------
 
 
@@ -414,7 +425,7 @@ def test_print(running: Running, tmp_path: Path) -> None:
         (["ghcr.io", "--resolver", "1.1.1.1"], "go together"),
         (["ghcr.io", "--resolver", "1.1.1.1", "--resolver-name", "x}.test"], "is no name with a dot"),
         (["ghcr.io", "--apply"], "name a node for that with --node"),
-        (["ghcr.io", "--ca-file", "/nowhere"], "cannot be read"),
+        (["ghcr.io", "--ca-file", "/nowhere"], "there is no file"),
     ],
 )
 def test_wrong_arguments(cluster: ControlPlane, arguments: list[str], words: str) -> None:

@@ -1,0 +1,77 @@
+"""What the pods of CoreDNS must answer, and what is said of a key; tests/e2e/test_doctor_dns.py has the rest."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+
+from webhook.commands.doctor import dns
+from webhook.commands.doctor.dns import Asker, Tried
+from webhook.commands.doctor.dnskey import Host, Key, Resolver
+from webhook.commands.doctor.evidence import Answer, Endpoint, HostSeen, Probed, Request, Tls
+
+POD, MARKER = "10.42.0.5", "192.0.2.1"
+INSIDE = "kubernetes.default.svc.cluster.local"
+BY_ADDRESS = Key((Host("ghcr.io", ("140.82.121.34", "140.82.121.33")), Host("blobs.test", ("185.199.108.154",))))
+BY_RESOLVER = Key((Host("ghcr.io"),), Resolver(("1.1.1.1",), "one.test"))
+RIGHT = {
+    BY_ADDRESS.marker: (MARKER,),
+    BY_RESOLVER.marker: (MARKER,),
+    INSIDE: ("10.43.0.1",),
+    "ghcr.io": ("140.82.121.34",),
+    "blobs.test": ("185.199.108.154",),
+}
+
+
+def wrong(key: Key, answers: Mapping[str, tuple[str, ...]], tls: Tls = "right") -> str:
+    """What is said of a pod that answers so. `tls`: what is found at each address."""
+
+    async def look(request: Request) -> Probed:
+        assert request.cluster_dns == POD
+        return Probed(datetime.now(UTC), tuple(map(seen, (one.host for one in request.targets))))
+
+    def seen(host: str) -> HostSeen:
+        found = answers.get(host, ())
+        answer = Answer(f"{POD}:53", "addresses" if found else "fails", found)
+        return HostSeen(host, 443, "blobs", (), tuple(Endpoint(one, (POD,), "open", tls) for one in found), answer)
+
+    return asyncio.run(dns._wrong(POD, key, "cluster.local", Asker(look, print)))
+
+
+@pytest.mark.parametrize("key", [BY_ADDRESS, BY_RESOLVER])
+def test_all_is_right(key: Key) -> None:
+    assert wrong(key, RIGHT) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "host", "found", "words"),
+    [
+        (BY_ADDRESS, BY_ADDRESS.marker, (), "has not read the key; its log says why"),
+        (BY_ADDRESS, BY_ADDRESS.marker, ("185.199.108.153",), "has not read the key; its log says why"),
+        (BY_ADDRESS, INSIDE, (), f"does not resolve {INSIDE}"),
+        (BY_ADDRESS, "blobs.test", (), "does not resolve blobs.test"),
+        (BY_ADDRESS, "ghcr.io", ("1.2.3.4",), "answers 1.2.3.4 for ghcr.io, which is not right"),
+        (BY_ADDRESS, "ghcr.io", ("1.2.3.4", "140.82.121.34"), "answers 1.2.3.4, 140.82.121.34 for ghcr.io, which is"),
+        (BY_RESOLVER, "ghcr.io", (), "does not resolve ghcr.io"),
+    ],
+)
+def test_what_is_wrong(key: Key, host: str, found: tuple[str, ...], words: str) -> None:
+    assert wrong(key, RIGHT | {host: found}).startswith(f"the pod {POD} of CoreDNS {words}")
+
+
+def test_what_a_resolver_says_is_tried() -> None:
+    assert "answers 140.82.121.34 for ghcr.io, which is not right" in wrong(BY_RESOLVER, RIGHT, "wrong name")
+    assert wrong(BY_ADDRESS, RIGHT, "not tried") == ""  # they were tried before
+
+
+def test_what_is_said_of_a_key() -> None:
+    first, *lines = dns.told(
+        Tried((Host("ghcr.io", ("1.2.3.4", "1.2.3.5")), Host("a.test")), ("cdn.test",)), "node n-1"
+    )
+    assert "pulls do not change" in first
+    assert lines == [
+        "ghcr.io: 1.2.3.4, 1.2.3.5, with the right certificate as seen from node n-1",
+        "a.test: asked at the resolver",
+        "cdn.test: left out: no address with the right certificate is known",
+    ]
