@@ -104,6 +104,7 @@ BREAKS = {
     "one zone in two other keys": ({"a.server": "a.test {\n}", "b.server": "a.test {\n}"}, "two server blocks"),
     "a lost brace": ({"a.server": "a.test {\nlog\n"}, "the key a.server, line 2: a } is missing"),
     "a brace too much": ({"a.override": "log\n}"}, "the key a.override, line 2: there is a } without a {"),
+    "a server block without braces": ({"a.server": "a.test:PORT\nlog\n"}, "because one before it has no braces"),
     "no such plugin": ({"a.server": "a.test {\nresolve\n}"}, "no plugin resolve, in the key a.server, line 2"),
     "no such file": ({"a.server": "a.test {\nimport nowhere\n}"}, "there is no such file"),
 }
@@ -322,6 +323,9 @@ def test_a_key_is_written_seen_in_force_and_removed(running: Running) -> None:
         changed = key(running.world, OTHER)
         running.applied(changed)
         assert running.world.answers(REGISTRY, "quay.test", one.marker) == [(OTHER,), (OTHER,), ()]
+        running.pod("192.0.2.77")
+        with pytest.raises(PullsecretError, match=r"^the pod 192\.0\.2\.77 of CoreDNS has not read the key; its log"):
+            running.applied(changed, wait=0)  # it stays: it was right before
     assert running.removed() == f"the key {KEY} of the ConfigMap {CUSTOM} is removed"
     assert running.custom() == {"a.override": "log", "pullsecret-quay.test.server": yours.text}
     running.removed("quay.test")
@@ -329,7 +333,7 @@ def test_a_key_is_written_seen_in_force_and_removed(running: Running) -> None:
     assert running.removed() == f"there is no key for {REGISTRY}"
 
 
-@pytest.mark.parametrize("before", [None, "other"])
+@pytest.mark.parametrize("before", [None, pytest.param("other", marks=pytest.mark.slow)])
 def test_what_coredns_does_not_take_is_taken_away_again(running: Running, before: str | None) -> None:
     """It reads a plugin's arguments, which are not judged before."""
     old = key(running.world, OTHER)
@@ -341,16 +345,6 @@ def test_what_coredns_does_not_take_is_taken_away_again(running: Running, before
             running.applied(key(running.world), wait=4)
     assert ("as before" if before else "taken away") in str(e.value)
     assert running.custom() == {"a.override": "template"} | ({KEY: old.text} if before else {})
-
-
-def test_each_pod_of_coredns_must_answer(running: Running) -> None:
-    running.pod("192.0.2.77")
-    with (
-        running.served(),
-        pytest.raises(PullsecretError, match=r"the pod 192\.0\.2\.77 of CoreDNS .* taken away again$"),
-    ):
-        running.applied(key(running.world), wait=0)
-    assert running.custom() is None
 
 
 def test_an_interrupt_takes_it_away_too(running: Running) -> None:

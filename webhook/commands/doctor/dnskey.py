@@ -165,12 +165,14 @@ def fits(dns: CoreDns, place: Place, key: Key) -> Key:
     blocks = [block for block in found.blocks if own in block.zones]
     wanted = ["errors", "cache", "hosts", "forward"]
     if (
-        corefile.clashes(found)
-        or len(blocks) != 1
+        len(blocks) != 1
         or (blocks[0].zones, blocks[0].file) != (key.zones, place.path)
         or [plugin.name for plugin in blocks[0].plugins] != wanted
     ):
-        raise Refused("the key does not become a server block of its own; look at the keys beside it")
+        raise Refused(
+            "with the key CoreDNS would not start again: it becomes no server block of its own, because one before it "
+            "has no braces"
+        )
     return key
 
 
