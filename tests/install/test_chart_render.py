@@ -16,7 +16,7 @@ from controlplane.kinds import resource
 from controlplane.webhook import INSTALLED
 from webhook.cli.credential import add
 from webhook.cli.entry import pullsecret
-from webhook.commands.doctor import preinstall
+from webhook.commands.installation import preinstall
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS

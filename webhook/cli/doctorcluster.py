@@ -13,7 +13,7 @@ import click
 from webhook.cli import options, printed
 from webhook.cli.exitcodes import FAILED, OK, STATUS_EXIT_CODES, UNSEEN, UsageError
 from webhook.cli.options import Access
-from webhook.commands.doctor.checklist import MARKS, PLAIN_MARKS, Check, Checklist, Result, line, summary
+from webhook.commands.installation.checklist import MARKS, PLAIN_MARKS, Check, Checklist, Result, line, summary
 from webhook.config import reading
 from webhook.core.shown import quoted
 
@@ -54,7 +54,7 @@ def cluster(
     What you may not look at is marked with a question mark, and is no fault.
     """
     from webhook.cli.session import connected, looking  # noqa: PLC0415  # loads the Kubernetes client
-    from webhook.commands.doctor import installed, preinstall  # noqa: PLC0415
+    from webhook.commands.installation import installed, preinstall  # noqa: PLC0415
     from webhook.kube.cluster import Cluster, is_name  # noqa: PLC0415
 
     config = reading.load(config_file) if config_file else None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from webhook.cli import doctorcluster
-from webhook.commands.doctor.checklist import Check
+from webhook.commands.installation.checklist import Check
 
 CHECKS = [
     Check("API server", "clock", "right", "as here"),

@@ -10,7 +10,7 @@ from cryptography import x509
 from certs.authority import LEAF_LIFE, Authority
 from certs.bundle import Bundle
 from certs.pem import readable
-from webhook.commands.doctor import servingcert
+from webhook.commands.installation import servingcert
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 CA, OTHER = Authority.create(NOW), Authority.create(NOW)

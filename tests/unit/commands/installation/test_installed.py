@@ -2,8 +2,8 @@
 
 import pytest
 
-from webhook.commands.doctor import installed
 from webhook.commands.health import Finding
+from webhook.commands.installation import installed
 from webhook.commands.status import Report
 from webhook.commands.verdict import Line
 from webhook.core.credential import Credential

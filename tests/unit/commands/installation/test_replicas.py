@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from webhook.commands.doctor import replicas
-from webhook.commands.doctor.replicas import Deployment, Pod
+from webhook.commands.installation import replicas
+from webhook.commands.installation.replicas import Deployment, Pod
 from webhook.config import reading
 
 CONFIG = reading.convert({})

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from webhook.commands.doctor import nodeclocks
-from webhook.commands.doctor.nodeclocks import Lease
+from webhook.commands.installation import nodeclocks
+from webhook.commands.installation.nodeclocks import Lease
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RENEWED: dict[str, Any] = {"f:spec": {"f:renewTime": {}}}

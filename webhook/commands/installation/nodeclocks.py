@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from webhook.commands.cluster_view import Manager
-from webhook.commands.doctor.apiserver import AHEAD_SECONDS, WRONG_SECONDS
-from webhook.commands.doctor.checklist import Check
+from webhook.commands.installation.apiserver import AHEAD_SECONDS, WRONG_SECONDS
+from webhook.commands.installation.checklist import Check
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import counted, some
 from webhook.kube.cluster import Cluster, Meta

@@ -13,7 +13,7 @@ from typing import Literal
 
 from webhook.commands import try_pod
 from webhook.commands.cluster_view import ClusterView
-from webhook.commands.doctor.checklist import Check
+from webhook.commands.installation.checklist import Check
 from webhook.commands.try_pod import RETRY_SECONDS, Tried
 from webhook.config.models import Config
 from webhook.core import pulls

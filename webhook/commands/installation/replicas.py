@@ -5,7 +5,7 @@ from importlib import metadata
 
 import msgspec
 
-from webhook.commands.doctor.checklist import Check
+from webhook.commands.installation.checklist import Check
 from webhook.config.models import Config
 from webhook.core import pulls
 from webhook.core.errors import PullsecretError

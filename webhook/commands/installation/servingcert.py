@@ -14,8 +14,8 @@ from certs.authority import is_issuer
 from certs.bundle import NEXT, SIGNING
 from certs.pem import readable
 from webhook.commands.cluster_view import ClusterView, Registration
-from webhook.commands.doctor.checklist import Check
-from webhook.commands.doctor.replicas import Deployment
+from webhook.commands.installation.checklist import Check
+from webhook.commands.installation.replicas import Deployment
 from webhook.core.shown import quoted
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import ClusterError, SecretObject, decode

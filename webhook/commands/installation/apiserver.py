@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from webhook.commands.doctor.checklist import Check
+from webhook.commands.installation.checklist import Check
 from webhook.core.shown import shown
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, decode

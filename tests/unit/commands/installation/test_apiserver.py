@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from webhook.commands.doctor import apiserver
+from webhook.commands.installation import apiserver
 
 CHART = Path(__file__).parents[4] / "charts" / "pullsecret-webhook" / "Chart.yaml"
 

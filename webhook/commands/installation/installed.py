@@ -9,9 +9,9 @@ import msgspec
 
 from webhook.commands import health, status
 from webhook.commands.cluster_view import USE_FLAG, ClusterView, SourceSecrets, broken, config_of, readable_config
-from webhook.commands.doctor import apiserver, nodeclocks, replicas, servingcert, way
-from webhook.commands.doctor.checklist import Check
 from webhook.commands.health import ADMISSION, Finding
+from webhook.commands.installation import apiserver, nodeclocks, replicas, servingcert, way
+from webhook.commands.installation.checklist import Check
 from webhook.commands.status import Report
 from webhook.config.models import Config, Tls
 from webhook.config.reading import ConfigError

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from webhook.commands.doctor import preinstall
-from webhook.commands.doctor.preinstall import NET, Namespace, Node
+from webhook.commands.installation import preinstall
+from webhook.commands.installation.preinstall import NET, Namespace, Node
 from webhook.kube.cluster import Meta
 from webhook.kube.preflight import Right
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from webhook.commands.doctor import way
-from webhook.commands.doctor.way import Counts
+from webhook.commands.installation import way
+from webhook.commands.installation.way import Counts
 from webhook.config import reading
 
 CONFIG, ENTRY = reading.convert({}), "mutate.pullsecret-webhook.io"

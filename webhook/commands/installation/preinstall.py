@@ -7,8 +7,8 @@ from dataclasses import replace
 import msgspec
 
 from webhook.commands.cluster_view import REGISTRATION
-from webhook.commands.doctor import apiserver, nodeclocks
-from webhook.commands.doctor.checklist import Check
+from webhook.commands.installation import apiserver, nodeclocks
+from webhook.commands.installation.checklist import Check
 from webhook.config.models import ALWAYS_EXCLUDED, Config
 from webhook.core.errors import PullsecretError
 from webhook.core.names import MANAGED_BY, MANAGER, OWNER

@@ -2,7 +2,7 @@
 
 import pytest
 
-from webhook.commands.doctor.checklist import MARKS, PLAIN_MARKS, Check, Checklist, Result, line, summary
+from webhook.commands.installation.checklist import MARKS, PLAIN_MARKS, Check, Checklist, Result, line, summary
 
 FIRST = Check("API server", "version", "right", "v1.36.3")
 

@@ -1,0 +1,1 @@
+"""`pullsecret doctor cluster`: does the installation work, and before it, can it be made?"""
