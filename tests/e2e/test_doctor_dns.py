@@ -29,7 +29,7 @@ from support.registryserver import asks, serving
 from webhook.commands.doctor import coredns as reading
 from webhook.commands.doctor import dns, probe
 from webhook.commands.doctor.dns import Asker, Wanted
-from webhook.commands.doctor.dnskey import Host, Key, NoPlace, Refused, Resolver, fits, place
+from webhook.commands.doctor.dnskey import Host, Key, NoPlace, Refused, Resolver, cluster_domains, fits, place
 from webhook.commands.doctor.evidence import Probed, Request
 from webhook.commands.doctor.probe import Machine
 from webhook.core.errors import PullsecretError
@@ -151,6 +151,22 @@ def test_what_the_corefile_must_have(world: World, change: tuple[str, str], word
     assert words in str(caught.value)
     assert isinstance(caught.value, NoPlace) == (words == "imports no *.server")
     return None
+
+
+@pytest.mark.parametrize("name", ["registry.default.svc.cluster.local", "cluster.local", "k8s.test"])
+def test_the_clusters_own_names_are_not_hidden(world: World, name: str) -> None:
+    """A registry could name such a token service."""
+    world.corefile = world.corefile.replace(
+        "kubernetes cluster.local", "kubernetes ip6.arpa Cluster.Local. in.k8s.test"
+    )
+    assert cluster_domains(world.dns) == ("cluster.local", "in.k8s.test", "ip6.arpa", "in-addr.arpa")
+    for host in (REGISTRY, name):
+        one = Key((Host(host, (ADDRESS,)), Host(name, (OTHER,))), None, str(world.port))
+        if host == REGISTRY:
+            assert [each.name for each in fits(world.dns, place(world.dns, REGISTRY), one).hosts] == [REGISTRY]
+        else:
+            with pytest.raises(Refused, match="is in the cluster's own domain or above it"):
+                place(world.dns, name)
 
 
 def test_another_suffix(world: World) -> None:

@@ -24,11 +24,12 @@ from webhook.commands.doctor.dnskey import (
     Refused,
     Resolver,
     address,
+    cluster_domains,
+    dns_name,
     name_of,
     reloads,
 )
 from webhook.commands.doctor.evidence import HostSeen, Probed, Request, Role, Target
-from webhook.core import corefile
 from webhook.core.errors import PullsecretError
 from webhook.core.registry import blob_hosts
 from webhook.core.shown import quoted, some
@@ -99,7 +100,9 @@ async def tried(wanted: Wanted, look: Look, before: Look | None = None) -> Tried
 
 
 async def _seen(wanted: Wanted, look: Look) -> dict[str, HostSeen]:
-    return {one.host: one for one in (await look(Request(_targets(wanted), wanted.ca_pem))).hosts}
+    """By name. A token service is named by the registry; one that is an address needs no DNS."""
+    found = (await look(Request(_targets(wanted), wanted.ca_pem))).hosts
+    return {name: one for one in found if (name := dns_name(one.host)) is not None}
 
 
 def _targets(wanted: Wanted) -> tuple[Target, ...]:
@@ -249,7 +252,7 @@ async def _take_away(cluster: Cluster, where: Place) -> None:
 
 async def _in_force(cluster: Cluster, dns: CoreDns, key: Key, asker: Asker) -> str:
     """What is wrong. Empty: each pod of CoreDNS answers as the key says."""
-    clock, domain = asyncio.get_running_loop().time, _cluster_domain(dns)
+    clock, domain = asyncio.get_running_loop().time, next(iter(cluster_domains(dns)), "cluster.local")
     until, right, problem = clock() + asker.wait, set[str](), ""
     while True:
         pods = await coredns.addresses(cluster, dns)
@@ -293,14 +296,6 @@ async def _asked(hosts: Sequence[Host], pod: str, asker: Asker) -> dict[str, Hos
     targets = tuple(Target(host.name, host.port, role="blobs") for host in hosts)
     found = await asker.look(Request(targets, asker.ca_pem, pod))
     return {one.host: one for one in found.hosts}
-
-
-def _cluster_domain(dns: CoreDns) -> str:
-    for block in corefile.read(dns.corefile, dns.files).blocks:
-        for plugin in block.plugins:
-            if plugin.name == "kubernetes" and plugin.arguments:
-                return plugin.arguments[0].removesuffix(".")
-    return "cluster.local"
 
 
 # -- printing ----------------------------------------------------------------------------------------------------------

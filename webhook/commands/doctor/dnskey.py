@@ -6,7 +6,9 @@ What others wrote becomes no part of a key: names and addresses are parsed, and 
 import hashlib
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from posixpath import basename, dirname, join
 
 from webhook.commands.doctor.coredns import ConfigMapFolder, CoreDns
@@ -143,14 +145,16 @@ def place(dns: CoreDns, registry: str) -> Place:
     ports = {zone.port for block in found.blocks if block.has("kubernetes") for zone in block.zones}
     if len(ports) != 1:
         raise Refused("the Corefile has no server block with the plugin kubernetes, or several with other ports")
+    if _is_near(registry, cluster_domains(dns)):
+        raise Refused(f"{registry} is in the cluster's own domain or above it, whose names a key would hide")
     folder, suffix = _extension(dns, found)
     key = name_of(registry, suffix)
     return Place(folder.name, key, join(folder.path, key), ports.pop())
 
 
 def fits(dns: CoreDns, place: Place, key: Key) -> Key:
-    """The key without hosts that the Corefile serves already. Raises Refused, also if the registry is one of those, or
-    if CoreDNS would not start with the key.
+    """The key without hosts that the Corefile serves already, or that would hide the cluster's own names: a registry
+    names its token service. Raises Refused if the registry is one of those, or CoreDNS would not start with the key.
     """
     others = {path: text for path, text in dns.files.texts.items() if path != place.path}
     there = {zone: block.file for block in _read(dns, Files(others, dns.files.unseen)).blocks for zone in block.zones}
@@ -159,7 +163,12 @@ def fits(dns: CoreDns, place: Place, key: Key) -> Key:
         raise Refused(
             f"the zone {own} stands in {_named(dns, there[own])} already; with it twice CoreDNS would not start again"
         )
-    kept = [host for host, zone in zip(key.hosts, key.zones, strict=True) if zone not in there]
+    domains = cluster_domains(dns)
+    kept = [
+        host
+        for host, zone in zip(key.hosts, key.zones, strict=True)
+        if zone not in there and not _is_near(host.name, domains)
+    ]
     key = replace(key, hosts=tuple(kept))
     found = _read(dns, Files({**others, place.path: key.text}, dns.files.unseen))
     blocks = [block for block in found.blocks if own in block.zones]
@@ -174,6 +183,23 @@ def fits(dns: CoreDns, place: Place, key: Key) -> Key:
             "has no braces"
         )
     return key
+
+
+def cluster_domains(dns: CoreDns) -> tuple[str, ...]:
+    """What the plugin kubernetes answers, such as cluster.local; reverse zones last."""
+    found = list[str]()
+    for block in _read(dns, dns.files).blocks:
+        for plugin in block.plugins:
+            if plugin.name == "kubernetes":
+                words = takewhile(lambda word: word != "{", plugin.arguments)
+                found += [*words] or [zone.name for zone in block.zones]
+    names = dict.fromkeys(name for one in found if (name := one.lower().rstrip(".")))
+    return tuple(sorted(names, key=lambda name: name.endswith(".arpa")))
+
+
+def _is_near(name: str, domains: Sequence[str]) -> bool:
+    """Is it one of the domains, below one, or above one?"""
+    return any(name == one or name.endswith(f".{one}") or one.endswith(f".{name}") for one in domains)
 
 
 def reloads(dns: CoreDns) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from webhook.commands.doctor import dns
-from webhook.commands.doctor.dns import Asker, Tried
+from webhook.commands.doctor.dns import Asker, Tried, Wanted
 from webhook.commands.doctor.dnskey import Host, Key, Resolver
 from webhook.commands.doctor.evidence import Answer, Endpoint, HostSeen, Probed, Request, Tls
 
@@ -63,6 +63,16 @@ def test_what_is_wrong(key: Key, host: str, found: tuple[str, ...], words: str) 
 def test_what_a_resolver_says_is_tried() -> None:
     assert "answers 140.82.121.34 for ghcr.io, which is not right" in wrong(BY_RESOLVER, RIGHT, "wrong name")
     assert wrong(BY_ADDRESS, RIGHT, "not tried") == ""  # they were tried before
+
+
+def test_a_registry_may_name_a_token_service_that_is_no_name_for_a_dns() -> None:
+    async def look(_: Request) -> Probed:
+        hosts = ("ghcr.io", "Auth.Test", "10.0.0.7", "a_b.test", "localhost")
+        seen = [HostSeen(one, 443, "realm", (), (Endpoint("1.2.3.4", (), "open", "right"),)) for one in hosts]
+        return Probed(datetime.now(UTC), tuple(seen))
+
+    found = asyncio.run(dns.tried(Wanted("ghcr.io"), look))
+    assert found == Tried((Host("ghcr.io", ("1.2.3.4",)), Host("auth.test", ("1.2.3.4",))))
 
 
 def test_what_is_said_of_a_key() -> None:
