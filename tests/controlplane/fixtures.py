@@ -41,6 +41,12 @@ def node_binaries(request: pytest.FixtureRequest, binaries: None) -> None:
 
 
 @pytest.fixture(scope="session")
+def coredns_binary(request: pytest.FixtureRequest) -> None:
+    with _shown(request, _built("coredns")):
+        pass
+
+
+@pytest.fixture(scope="session")
 def installed(cluster: ControlPlane) -> ControlPlane:
     """The cluster with the webhook's namespace, RBAC and policies."""
     deployed.install(cluster)

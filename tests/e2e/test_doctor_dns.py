@@ -43,7 +43,7 @@ KEY = f"pullsecret-{REGISTRY}.server"
 
 
 @pytest.fixture
-def world(tmp_path: Path, binaries: None) -> World:
+def world(tmp_path: Path, coredns_binary: None) -> World:
     return World(tmp_path / "coredns", free_port())
 
 
@@ -206,7 +206,7 @@ overrides = st.lists(st.sampled_from(LINES[1:2] + LINES[6:]), max_size=2).map("\
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(main=texts, keys=st.dictionaries(st.sampled_from(["a.server", "z.server"]), texts), override=overrides)
-def test_what_is_not_refused_starts(binaries: None, main: str, keys: dict[str, str], override: str) -> None:
+def test_what_is_not_refused_starts(coredns_binary: None, main: str, keys: dict[str, str], override: str) -> None:
     """Whatever else stands in the Corefile and beside the key."""
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder) / "coredns", free_port())

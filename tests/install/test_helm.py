@@ -282,7 +282,9 @@ def test_a_probe_sees_what_its_node_sees(installed: Installed, tmp_path: Path) -
     assert not planted.leaks(json.dumps(made))
 
 
-def test_the_clusters_dns_is_made_right_as_the_node_sees_it(installed: Installed, tmp_path: Path) -> None:
+def test_the_clusters_dns_is_made_right_as_the_node_sees_it(
+    installed: Installed, tmp_path: Path, coredns_binary: None
+) -> None:
     """CoreDNS is asked by probes. Its key is kept, and would have been taken away without an answer."""
     network, registry = installed.networked.network, installed.networked.registry
     port, dns = registry.address.rpartition(":")[2], InCluster(installed.cluster, World(tmp_path / "coredns", 53))
