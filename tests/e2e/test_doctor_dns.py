@@ -26,10 +26,11 @@ from controlplane.ports import free_port
 from controlplane.waiting import until
 from support.corednspod import CLUSTER, COREDNS, CUSTOM, IN_CLUSTER, InCluster, World, config_map, k3s
 from support.registryserver import asks, serving
-from webhook.commands.doctor import coredns as reading
-from webhook.commands.doctor import dns, probe
-from webhook.commands.doctor.dns import Asker, Wanted
-from webhook.commands.doctor.dnskey import Host, Key, NoPlace, Refused, Resolver, cluster_domains, fits, place
+from webhook.commands.clusterdns import coredns as reading
+from webhook.commands.clusterdns import dns
+from webhook.commands.clusterdns.dns import Asker, Wanted
+from webhook.commands.clusterdns.key import Host, Key, NoPlace, Refused, Resolver, cluster_domains, fits, place
+from webhook.commands.doctor import probe
 from webhook.commands.doctor.evidence import Probed, Request
 from webhook.commands.doctor.probe import Machine
 from webhook.core.errors import PullsecretError

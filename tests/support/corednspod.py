@@ -15,8 +15,8 @@ from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.coredns import coredns
 from controlplane.network import LOOPBACK, Network
+from webhook.commands.clusterdns.coredns import ConfigMapFolder, CoreDns
 from webhook.commands.doctor import resolving
-from webhook.commands.doctor.coredns import ConfigMapFolder, CoreDns
 from webhook.core.corefile import Files
 
 COREDNS, CUSTOM = "coredns-of-tests", "coredns-custom"

@@ -19,9 +19,9 @@ from support import goldencase
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
 from webhook.cli import doctordns
+from webhook.commands.clusterdns import dns
+from webhook.commands.clusterdns.key import Host, Key
 from webhook.commands.credential import arrival
-from webhook.commands.doctor import dns
-from webhook.commands.doctor.dnskey import Host, Key
 from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading

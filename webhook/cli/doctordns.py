@@ -16,7 +16,7 @@ from webhook.core.shown import quoted
 
 if TYPE_CHECKING:
     from webhook.commands.cluster_view import ClusterView
-    from webhook.commands.doctor.dns import Look, Wanted
+    from webhook.commands.clusterdns.dns import Look, Wanted
     from webhook.commands.doctor.evidence import Probed, Request
 
 MAX_HOST_CHARS = 100
@@ -77,7 +77,9 @@ def dns(
     """
     from webhook.cli import session  # noqa: PLC0415  # loads the Kubernetes client
     from webhook.cli.session import connected, looking  # noqa: PLC0415
-    from webhook.commands.doctor import coredns, dns, dnskey, probe  # noqa: PLC0415
+    from webhook.commands.clusterdns import coredns, dns  # noqa: PLC0415
+    from webhook.commands.clusterdns import key as dnskey  # noqa: PLC0415
+    from webhook.commands.doctor import probe  # noqa: PLC0415
 
     doctoroptions.check(node, ca_file, probe_namespace)
     wanted = _wanted(registry, addresses, resolvers, resolver_name, ca_file)
@@ -146,8 +148,8 @@ def _wanted(
     registry: str, addresses: Sequence[str], resolvers: Sequence[str], resolver_name: str | None, ca_file: Path | None
 ) -> "Wanted":
     """Raises UsageError."""
-    from webhook.commands.doctor.dns import Wanted  # noqa: PLC0415
-    from webhook.commands.doctor.dnskey import Resolver  # noqa: PLC0415
+    from webhook.commands.clusterdns.dns import Wanted  # noqa: PLC0415
+    from webhook.commands.clusterdns.key import Resolver  # noqa: PLC0415
 
     host, port = _registry(registry)
     candidates = dict[str, tuple[str, ...]]()
@@ -181,7 +183,7 @@ def _registry(text: str) -> tuple[str, int]:
 
 
 def _host(text: str, what: str) -> str:
-    from webhook.commands.doctor.dnskey import dns_name  # noqa: PLC0415
+    from webhook.commands.clusterdns.key import dns_name  # noqa: PLC0415
 
     found = dns_name(text)
     if found is None:
@@ -190,7 +192,7 @@ def _host(text: str, what: str) -> str:
 
 
 def _address(text: str, option: str) -> str:
-    from webhook.commands.doctor.dnskey import address  # noqa: PLC0415
+    from webhook.commands.clusterdns.key import address  # noqa: PLC0415
 
     found = address(text)
     if found is None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.commands.doctor.dnskey import Host, Key, Resolver, address, dns_name
+from webhook.commands.clusterdns.key import Host, Key, Resolver, address, dns_name
 from webhook.core import corefile
 from webhook.core.corefile import Files
 from webhook.core.registry import asked_at, blob_hosts, canonical_registry

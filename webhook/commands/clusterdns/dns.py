@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from webhook.commands.doctor import coredns
-from webhook.commands.doctor.coredns import NAMESPACE, ConfigMap, CoreDns
-from webhook.commands.doctor.dnskey import (
+from webhook.commands.clusterdns import coredns
+from webhook.commands.clusterdns.coredns import NAMESPACE, ConfigMap, CoreDns
+from webhook.commands.clusterdns.key import (
     MARKER_ADDRESS,
     Host,
     Key,

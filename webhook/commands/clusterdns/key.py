@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from posixpath import basename, dirname, join
 
-from webhook.commands.doctor.coredns import ConfigMapFolder, CoreDns
+from webhook.commands.clusterdns.coredns import ConfigMapFolder, CoreDns
 from webhook.core import corefile
 from webhook.core.corefile import PLUGINS, Corefile, CorefileError, Files, Zone
 from webhook.core.errors import PullsecretError

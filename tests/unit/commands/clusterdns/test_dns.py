@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from webhook.commands.doctor import dns
-from webhook.commands.doctor.dns import Asker, Tried, Wanted
-from webhook.commands.doctor.dnskey import Host, Key, Resolver
+from webhook.commands.clusterdns import dns
+from webhook.commands.clusterdns.dns import Asker, Tried, Wanted
+from webhook.commands.clusterdns.key import Host, Key, Resolver
 from webhook.commands.doctor.evidence import Answer, Endpoint, HostSeen, Probed, Request, Tls
 
 POD, MARKER = "10.42.0.5", "192.0.2.1"

@@ -1,0 +1,1 @@
+"""`pullsecret doctor dns`: the addresses of a registry, in the DNS of the cluster."""
