@@ -123,7 +123,10 @@ class Explained:
         return words.format(host=quoted(repository(one.image).partition("/")[0]), node=quoted(self.node or "its node"))
 
 
-_NODE = "mend it on {node}: the kubelet pulls with the node's resolver, routes and certificates, not with those of pods"
+_NODE = (
+    "mend it on {node}: the kubelet pulls with the node's resolver, routes and certificates, not with those of pods; "
+    "pullsecret doctor pod with --node looks from there"
+)
 BACK = (
     "give the owner a credential again; if nobody took it away on purpose, look at the Events about its source, such "
     "as SourceSecretRemoved in the webhook's namespace"
@@ -153,7 +156,7 @@ NEXT: dict[Cause, str] = {
     "denied": "give the credential the right to read this image, or correct the name of the image",
     "not-found": "correct the name of the image or its tag, or give the credential the right to read it",
     "retry": "wait for the kubelet's next try",
-    "other": "read what the kubelet says",
+    "other": "read what the kubelet says; pullsecret doctor pod knows more of it",
 }
 
 
