@@ -100,7 +100,7 @@ def test_why_a_pod_has_no_reference(the_pod: Object, labels: Object, why: str) -
 
 def test_the_next_step_follows_from_the_cause() -> None:
     for said, step in (
-        ("x509: certificate is valid for *.github.io, not ghcr.io", "pullsecret doctor pod with --node looks from there"),
+        ("x509: certificate is valid for *.github.io, not ghcr.io", "mend it on n1"),
         (
             "dial tcp: lookup ghcr.io: no such host",
             "correct the name of the image if ghcr.io is no registry; if it is one,",
@@ -112,6 +112,7 @@ def test_the_next_step_follows_from_the_cause() -> None:
     ):
         found = explained(pod("ghcr-secret", said=said))
         assert found.next_step.startswith(step)
+        assert ("pullsecret doctor pod" in found.next_step) == step.startswith("mend")
         assert "  webhook   the caBundle" in explain.text(found)
 
 
