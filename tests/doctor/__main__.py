@@ -57,7 +57,7 @@ def _tell(bed: Bed, folder: Path) -> None:
     tell(f"\nexport KUBECONFIG={bed.cluster.kubeconfig}")
     tell(f"  {need('kubectl')['kubectl']} -n {NAMESPACE} get pods")
     pullsecret = Path(sys.executable).with_name("pullsecret")
-    tell(f"  {here} {pullsecret} doctor pod NAME -n {NAMESPACE} --config {bed.config} --ask")
+    tell(f"  {here} {pullsecret} doctor pod NAME -n {NAMESPACE} --config {bed.config} --ca-file {bed.ca} --ask")
     tell(f"What the node has as its own: {bed.node.folder / 'etc'}, and registries in {bed.node.folder / 'certs.d'}")
 
 

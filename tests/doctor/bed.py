@@ -12,8 +12,9 @@ from typing import Any, Self
 from unittest.mock import patch
 
 from controlplane import webhook as deployed
+from controlplane.api import Object
 from controlplane.cluster import ControlPlane
-from controlplane.command import Ran, command
+from controlplane.command import command
 from controlplane.coredns import coredns
 from controlplane.image import Stored
 from controlplane.node import Node
@@ -33,20 +34,17 @@ PROXY = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "localhost,ghcr.io,.te
 
 @dataclass(frozen=True)
 class Hosts:
-    """Where the registries are. `pages`: the server to which the node is misled; `dns`: the node's DNS server, and
-    `mute` one that never answers.
-    """
+    """Where the registries are. `pages`: the server to which the node is misled; `dns`: the node's DNS server."""
 
     addresses: Mapping[str, str]
     pages: str
     dns: str
-    mute: str
 
     @classmethod
     def chosen(cls) -> Self:
         names = [case.host for case in CASES if case.serves] + list(ELSEWHERE)
         addresses = {name: free_address(PORT) for name in names}
-        return cls(addresses, free_address(PORT), free_address(DNS_PORT), free_address(DNS_PORT))
+        return cls(addresses, free_address(PORT), free_address(DNS_PORT))
 
     def of_node(self) -> str:
         """Its hosts file."""
@@ -71,7 +69,7 @@ class Hosts:
 
     def _zone(self, case: Case) -> str:
         if case.resolves == "silent":
-            return self._block(case.host, f"forward . {self.mute}")
+            return self._block(case.host, "acl {\ndrop\n}")
         if case.resolves != "poisoned":
             return self._block(case.host, f"template IN ANY . {{\nrcode {case.resolves}\n}}")
         wrong = f'template IN A . {{\nanswer "{{{{ .Name }}}} 60 IN A {self.pages}"\n}}'
@@ -104,7 +102,6 @@ class Bed:
         trusted, strange = Pki(folder / "pki"), Pki(folder / "strange")
         with ExitStack() as stack:
             with step("registries that fail, and a DNS server"):
-                stack.enter_context(_mute(hosts.mute))
                 stack.enter_context(_serving(_places(hosts, image, trusted, strange)))
                 stack.enter_context(coredns(folder / "coredns", hosts.corefile()))
             cluster = stack.enter_context(ControlPlane.start(folder / "cluster"))
@@ -136,10 +133,15 @@ class Bed:
         with patch("socket.getaddrinfo", getaddrinfo):
             yield
 
-    def doctor(self, case: Case, *flags: str) -> Ran:
-        words = ("doctor", "pod", case.name, "-n", case.namespace, "--config", str(self.config))
+    def doctor(self, *words: str) -> tuple[int, Object]:
+        """Its exit code, and what it says as JSON."""
+        if "--node" in words:
+            self.pods.probes()
+        given = ("--config", str(self.config), "--ca-file", str(self.ca), "-o", "json")
         with self.here():
-            return command(self.cluster, *words, *flags)
+            ran = command(self.cluster, "doctor", *words, *given)
+        assert ran.err == ""
+        return ran.code, json.loads(ran.out)
 
 
 def _places(hosts: Hosts, image: Stored | None, trusted: Pki, strange: Pki) -> list[tuple[Place, Serve]]:
@@ -175,13 +177,6 @@ def _serving(places: Sequence[tuple[Place, Serve]]) -> Iterator[None]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-@contextmanager
-def _mute(address: str) -> Iterator[None]:
-    with socket.socket(type=socket.SOCK_DGRAM) as udp:
-        udp.bind((address, DNS_PORT))
-        yield
 
 
 def _hosts_toml(hosts: Hosts, ca: Path) -> dict[str, str]:

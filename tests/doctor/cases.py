@@ -40,7 +40,7 @@ Resolves = Literal["hosts file", "wrong line", "poisoned", "NXDOMAIN", "SERVFAIL
 Where = Literal["container", "init container", "ephemeral container", "volume"]
 Login = Mapping[str, str]
 NAMESPACE, HTML = "pulls", "text/html"
-FORBIDDEN_PAGE = "<html><h1>403 Forbidden</h1>Your client does not have permission</html>"
+ASK, NODE = "--ask", "--node"
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,18 @@ class Served:
 
 @dataclass(frozen=True)
 class Case:
-    """`said`: what the kubelet's words mean by themselves; None: the pod runs. `is_`: the cause, where one must look to
-    see it. `toml`: the node's hosts.toml for this registry, instead of one that trusts its CA. `mirror`: whose registry
-    is asked first. `after`: another case, whose pod has brought the image to the node. `served`: the pod is in a
-    namespace of its own, whose owner has pull secrets by the webhook. `quick`: in `make test`.
+    """`said`: what the kubelet's words mean by themselves; None: the pod runs. `is_`: the cause, if it is another one,
+    and `looks`: where doctor must look for it besides. `toml`: the node's hosts.toml for this registry, instead of one
+    that trusts its CA. `mirror`: whose registry is asked first. `after`: another case, whose pod has brought the image
+    to the node. `served`: the pod is in a namespace of its own, whose owner has a pull secret by the webhook. `quick`:
+    it is in `make test`.
     """
 
     name: str
     said: Fault | None
     serve: Serve = nothing
     is_: Fault | None = None
+    looks: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
     resolves: Resolves = "hosts file"
     image: str = ""
@@ -127,8 +129,11 @@ DENIED = error(403, "DENIED", "requested access to the resource is denied")
 READ_PACKAGE = error(403, "DENIED", "permission_denied: read_package")
 UNAUTHORIZED = error(401, "UNAUTHORIZED", "authentication required")
 MANY = error(429, "TOOMANYREQUESTS", "You have reached your unauthenticated pull rate limit.", "Retry-After: 3600")
+FORBIDDEN = always(403, "<html><h1>403 Forbidden</h1>Your client does not have permission</html>", kind=HTML)
 MISSING = error(404, "MANIFEST_UNKNOWN", "manifest unknown")
 TOKEN = always(200, json.dumps(dict.fromkeys(("token", "access_token"), planted.token())))
+NOT_SERVED = Fault.NAMESPACE_NOT_SERVED
+"""Of the namespace of all cases that are not `served`."""
 GITHUB = ("*.github.io", "*.github.com", "github.io")
 PAGES = https(RIGHT, *GITHUB)
 """What stands where the poisoned DNS points: it has the certificate of GitHub Pages."""
@@ -144,11 +149,12 @@ _DNS = [
         Fault.TLS_WRONG_NAME,
         https(basic),
         Fault.DNS_WRONG_ADDRESS,
+        (NODE,),
         resolves="poisoned",
         image="ghcr.io/997899594/11444a:latest",
         quick=True,
     ),
-    Case("wrong-line", Fault.TLS_WRONG_NAME, https(RIGHT), Fault.DNS_WRONG_ADDRESS, resolves="wrong line"),
+    Case("wrong-line", Fault.TLS_WRONG_NAME, https(RIGHT), Fault.DNS_WRONG_ADDRESS, (NODE,), resolves="wrong line"),
 ]
 _TCP = [
     Case("refused", Fault.TCP_REFUSED, quick=True),
@@ -161,7 +167,7 @@ _TLS = [
     Case("unknown-ca", Fault.TLS_UNKNOWN_CA, https(RIGHT, trusted=False), quick=True),
     Case("expired", Fault.TLS_EXPIRED, https(RIGHT, days=(-40, -3))),
     Case("not-yet", Fault.TLS_NOT_YET_VALID, https(RIGHT, days=(3, 30))),
-    Case("clock", Fault.TLS_NOT_YET_VALID, https(RIGHT, days=(3, 30), ahead_days=4), Fault.CLOCK_WRONG),
+    Case("clock", Fault.TLS_NOT_YET_VALID, https(RIGHT, days=(3, 30), ahead_days=4), Fault.CLOCK_WRONG, (NODE,)),
     Case(
         "expired-and-wrong-name-and-unknown",
         Fault.TLS_EXPIRED,
@@ -175,7 +181,7 @@ _TLS = [
 ]
 _HTTP = [
     Case("http-429", Fault.REGISTRY_RATE_LIMIT, https(MANY), quick=True),
-    Case("http-403-html", Fault.TOKEN_NO_ACCESS, https(always(403, FORBIDDEN_PAGE, kind=HTML)), Fault.REGISTRY_BLOCKED),
+    Case("http-403-html", Fault.TOKEN_NO_ACCESS, https(FORBIDDEN), Fault.REGISTRY_BLOCKED, (ASK,)),
     Case("http-451", Fault.REGISTRY_BLOCKED, https(always(451))),
     Case("http-500", Fault.REGISTRY_FAILS, https(error(500, "UNKNOWN", "unknown error"))),
     Case("http-503", Fault.REGISTRY_FAILS, https(always(503, "upstream connect error", kind="text/plain"))),
@@ -184,8 +190,8 @@ _HTTP = [
     Case("redirect-login", Fault.TCP_REFUSED, https(always(302, "", "Location: http://127.0.0.1:1/login"))),
 ]
 _TOKEN = [
-    Case("token-403", Fault.TOKEN_ANONYMOUS, https(bearer(DENIED))),
-    Case("token-401", Fault.TOKEN_ANONYMOUS, https(bearer(UNAUTHORIZED))),
+    Case("token-403", Fault.TOKEN_ANONYMOUS, https(bearer(DENIED)), NOT_SERVED),
+    Case("token-401", Fault.TOKEN_ANONYMOUS, https(bearer(UNAUTHORIZED)), NOT_SERVED),
     Case("token-refused", Fault.TOKEN_REFUSED, https(bearer(UNAUTHORIZED)), secrets=(ALICE,), quick=True),
     Case("token-429", Fault.REGISTRY_RATE_LIMIT, https(bearer(MANY))),
     Case("token-500", Fault.TOKEN_FAILS, https(bearer(always(500, "oops", kind="text/plain")))),
@@ -213,7 +219,7 @@ _TOKEN = [
 ]
 _SECRETS = [
     Case("right", None, https(basic), secrets=(ALICE,), quick=True),
-    Case("basic-none", Fault.CREDENTIAL_NONE, https(basic)),
+    Case("basic-none", Fault.CREDENTIAL_NONE, https(basic), NOT_SERVED),
     Case("basic-wrong", Fault.CREDENTIAL_REFUSED, https(basic), secrets=(WRONG,)),
     Case("basic-denied", Fault.TOKEN_NO_ACCESS, https(basic), secrets=(one("bob"),)),
     Case("basic-two-wrong", Fault.CREDENTIAL_REFUSED, https(basic), secrets=(WRONG, one("bob")), quick=True),
@@ -253,6 +259,7 @@ _SECRETS = [
         "basic-identitytoken",
         Fault.CREDENTIAL_NONE,
         https(basic),
+        Fault.SECRET_NO_ENTRY,
         secrets=(Secret({"": {"identitytoken": planted.token()}}),),
     ),
 ]
@@ -272,11 +279,34 @@ _CONTENT = [
     Case("blob-redirect-403", Fault.BLOB_REFUSED, https(registry(blob=elsewhere("forbidden-elsewhere.test")))),
 ]
 _MIRRORS = [
-    Case("mirror-404-then-upstream-401", Fault.IMAGE_NOT_FOUND, https(basic), Fault.CREDENTIAL_NONE, mirror="tag-404"),
-    Case("mirror-404-then-upstream-x509", Fault.IMAGE_NOT_FOUND, PAGES, Fault.TLS_WRONG_NAME, mirror="tag-404"),
-    Case("mirror-403-then-upstream-404", Fault.MIRROR_FAILS, https(MISSING), mirror="mirror-says-no"),
-    Case("mirror-refused-then-upstream-401", Fault.MIRROR_FAILS, https(basic), mirror="refused", quick=True),
-    Case("mirror-x509-then-upstream-401", Fault.MIRROR_FAILS, https(basic), mirror="wrong-name"),
+    Case(
+        "mirror-404-then-upstream-401",
+        Fault.IMAGE_NOT_FOUND,
+        https(basic),
+        NOT_SERVED,
+        (ASK,),
+        mirror="tag-404",
+    ),
+    Case(
+        "mirror-404-then-upstream-x509", Fault.IMAGE_NOT_FOUND, PAGES, Fault.TLS_WRONG_NAME, (NODE,), mirror="tag-404"
+    ),
+    Case(
+        "mirror-403-then-upstream-404",
+        Fault.TOKEN_NO_ACCESS,
+        https(MISSING),
+        Fault.MIRROR_FAILS,
+        mirror="mirror-says-no",
+    ),
+    Case(
+        "mirror-refused-then-upstream-401",
+        Fault.TCP_REFUSED,
+        https(basic),
+        Fault.MIRROR_FAILS,
+        mirror="refused",
+        quick=True,
+    ),
+    Case("mirror-x509-then-upstream-401", Fault.TLS_WRONG_NAME, https(basic), Fault.MIRROR_FAILS, mirror="wrong-name"),
+    Case("mirror-500-then-upstream-401", Fault.MIRROR_FAILS, https(basic), mirror="http-500"),
 ]
 _RUNTIME = [
     Case("proxy", Fault.RUNTIME_PROXY, https(RIGHT), image="proxy.proxied/team/app:1"),
@@ -297,6 +327,7 @@ _KUBELET = [
     Case(
         "present-without-credential",
         Fault.CREDENTIAL_NONE,
+        is_=NOT_SERVED,
         image="right.test/team/app:1",
         policy="IfNotPresent",
         after="right",

@@ -15,6 +15,7 @@ from webhook.core.names import DOCKERCONFIG_KEY, NAMESPACES, OWNER
 
 OPEN = "open.test/team/app:1"
 """What all may pull."""
+REPLICA = "pullsecret-webhook-0"
 _KINDS = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _STARTING = {None, "ContainerCreating", "PodInitializing"}
 
@@ -36,8 +37,8 @@ class Pods:
 
     @classmethod
     def of(cls, cluster: ControlPlane, cases: Sequence[Case]) -> "Pods":
-        before = {case.after for case in cases}
-        return cls(cluster, [*(case for case in CASES if case.name in before and case not in cases), *cases])
+        named = {case.name for case in cases} | {case.after for case in cases}
+        return cls(cluster, [case for case in CASES if case.name in named])
 
     def prepare(self) -> None:
         """What is older than the webhook."""
@@ -63,7 +64,9 @@ class Pods:
                 self.cluster.api.patch("Pod", case.name, change, case.namespace, how="strategic", sub=sub)
 
     def heard(self, case: Case) -> Heard:
-        """The words of the first failure, or of the back-off that repeats them."""
+        """The words of the first failure, or of the back-off that repeats them. containerd tries a silent registry
+        up to five times.
+        """
 
         def found() -> Heard | None:
             for status in self._statuses(case):
@@ -72,13 +75,22 @@ class Pods:
                     return Heard(waiting["reason"], waiting.get("message", ""))
             return None
 
-        return self.cluster.wait(found, f"the pod {case.name} cannot be pulled", within=90)
+        return self.cluster.wait(found, f"the pod {case.name} cannot be pulled", within=180)
 
     def runs(self, case: Case) -> None:
         def running() -> bool:
             return any("running" in status["state"] for status in self._statuses(case))
 
         self.cluster.wait(running, f"the pod {case.name} runs", within=60)
+
+    def probes(self) -> None:
+        """Until the node has the image of the probes."""
+
+        def running() -> bool:
+            found = self.cluster.api.get("Pod", REPLICA, deployed.NAMESPACE)
+            return found is not None and found["status"].get("phase") == "Running"
+
+        self.cluster.wait(running, "the image of the probes is on the node", within=60)
 
     def _serve(self, case: Case, served: Served) -> None:
         self.cluster.namespace(case.namespace, labels={OWNER: case.name})
@@ -131,5 +143,5 @@ def replica(namespace: str, image: str) -> Object:
         "terminationGracePeriodSeconds": 0,
         "containers": [{"name": "webhook", "image": image, "command": ["sleep", "infinity"]}],
     }
-    metadata = {"name": "pullsecret-webhook-0", "namespace": namespace, "labels": labels}
+    metadata = {"name": REPLICA, "namespace": namespace, "labels": labels}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
