@@ -112,7 +112,7 @@ def test_the_next_step_follows_from_the_cause() -> None:
     ):
         found = explained(pod("ghcr-secret", said=said))
         assert found.next_step.startswith(step)
-        assert ("pullsecret doctor pod" in found.next_step) == step.startswith("mend")
+        assert ("pullsecret doctor pod" in found.next_step) == ("credentials" not in said)
         assert "  webhook   the caBundle" in explain.text(found)
 
 
