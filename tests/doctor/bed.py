@@ -28,6 +28,9 @@ from doctor.registries import PORT, Content, Place, Serve, https, nothing, regis
 DNS_PORT = 53
 OWN = "own.test"
 """The registry that has the webhook's image, if it is given."""
+IN_HOSTS_FILE = {"hosts file", "wrong line", "no route"}
+MULTICAST = "224.0.0.1"
+"""TCP has no route there, whatever the machine's routes are."""
 PROXY = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "localhost,ghcr.io,.test"}
 """There is none at that address."""
 
@@ -48,10 +51,12 @@ class Hosts:
 
     def of_node(self) -> str:
         """Its hosts file."""
-        lines = {case.host: case.resolves for case in CASES if case.serves} | dict.fromkeys(ELSEWHERE, "hosts file")
-        right = [f"{self.addresses[name]} {name}" for name, how in lines.items() if how == "hosts file"]
-        wrong = [f"{self.pages} {name}" for name, how in lines.items() if how == "wrong line"]
-        return "\n".join(["127.0.0.1 localhost", *right, *wrong, ""])
+        told = {case.host: case.resolves for case in CASES if case.serves} | dict.fromkeys(ELSEWHERE, "hosts file")
+        lines = [f"{self._in_file(name, how)} {name}" for name, how in told.items() if how in IN_HOSTS_FILE]
+        return "\n".join(["127.0.0.1 localhost", *lines, ""])
+
+    def _in_file(self, name: str, how: str) -> str:
+        return {"wrong line": self.pages, "no route": MULTICAST}.get(how, self.addresses[name])
 
     def of_here(self) -> dict[str, str]:
         """What this machine would say, which is not misled: all that exists."""
@@ -62,9 +67,7 @@ class Hosts:
         return f"nameserver {self.dns}\noptions timeout:1 attempts:1\n"
 
     def corefile(self) -> str:
-        zones = [
-            self._zone(case) for case in CASES if case.serves and case.resolves not in {"hosts file", "wrong line"}
-        ]
+        zones = [self._zone(case) for case in CASES if case.serves and case.resolves not in IN_HOSTS_FILE]
         return "\n".join([*zones, self._block(".", "template IN ANY . {\nrcode NXDOMAIN\n}")])
 
     def _zone(self, case: Case) -> str:

@@ -24,6 +24,7 @@ from doctor.registries import (
     mainframe,
     nothing,
     raw,
+    refuses,
     registry,
     reset,
     schema_1,
@@ -35,8 +36,10 @@ from support import planted
 from webhook.core.faults import Fault
 from webhook.core.names import DISABLED, DOCKERCONFIG_TYPE, INJECT
 
-Resolves = Literal["hosts file", "wrong line", "poisoned", "NXDOMAIN", "SERVFAIL", "REFUSED", "silent"]
-"""How the node finds the address: by a line in its hosts file, right or wrong, else by what its DNS server says."""
+Resolves = Literal["hosts file", "wrong line", "no route", "poisoned", "NXDOMAIN", "SERVFAIL", "REFUSED", "silent"]
+"""How the node finds the address: by a line in its hosts file, which may be wrong or lead nowhere, else by what its DNS
+server says.
+"""
 Where = Literal["container", "init container", "ephemeral container", "volume"]
 Login = Mapping[str, str]
 NAMESPACE, HTML = "pulls", "text/html"
@@ -158,6 +161,7 @@ _DNS = [
 ]
 _TCP = [
     Case("refused", Fault.TCP_REFUSED, quick=True),
+    Case("no-route", Fault.TCP_NO_ROUTE, https(RIGHT), resolves="no route"),
     Case("tcp-timeout", Fault.TCP_SILENT, full),
     Case("reset", Fault.TCP_CUT, raw(reset)),
     Case("eof", Fault.TCP_CUT, raw(hang_up)),
@@ -177,6 +181,7 @@ _TLS = [
     Case("no-san", Fault.TLS_WRONG_NAME, https(RIGHT, "10.1.2.3")),
     Case("plain-http", Fault.TLS_NONE, http(RIGHT)),
     Case("no-tls", Fault.TLS_NONE, raw(speaks_ssh)),
+    Case("tls-alert", Fault.TLS_FAILS, raw(refuses)),
     Case("tls-silent", Fault.TLS_SILENT, raw(silent)),
 ]
 _HTTP = [

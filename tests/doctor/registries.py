@@ -113,6 +113,11 @@ def silent(_: asyncio.StreamWriter) -> None:
     pass
 
 
+def refuses(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x15\x03\x03\0\x02\x02\x28")  # a fatal alert: handshake_failure
+    writer.close()
+
+
 def speaks_ssh(writer: asyncio.StreamWriter) -> None:
     writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
     writer.close()
