@@ -24,6 +24,9 @@ MAX_SECRETS_READ = 100
 """Secrets that are read to find the one that the kubelet cannot parse."""
 
 
+_STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
+
+
 class _Waiting(msgspec.Struct, frozen=True):
     reason: str = ""
     message: str = ""
@@ -128,6 +131,13 @@ class Pod(msgspec.Struct):
     @property
     def over(self) -> bool:
         return self.status.phase in ("Succeeded", "Failed") or self.metadata.deletion_timestamp is not None
+
+    @property
+    def waits(self) -> bool:
+        """A container has not started, and nothing is said about why."""
+        parts = (self.status.init_container_statuses, self.status.container_statuses)
+        waiting = [one.state.waiting for part in parts for one in part or () if one.state.waiting is not None]
+        return self.status.phase == "Pending" and (not waiting or any(one.reason in _STARTING for one in waiting))
 
     @property
     def opted_out(self) -> bool:

@@ -119,10 +119,11 @@ def _of_registry(case: Case, asked: Asked | None, said: Finding | None) -> Findi
     """
     if asked is None or asked.fault is None or layer(asked.fault) < Layer.REGISTRY:
         return said
-    if said is not None and (layer(said.fault) < Layer.REGISTRY and said.fault not in FOR_WANT):
+    wants = said is not None and said.fault in FOR_WANT and not case.entries
+    if said is not None and (asked.fault is said.fault or (layer(said.fault) < Layer.REGISTRY and not wants)):
         return said
-    # A pull secret is not what is missing where a registry fails for everybody, or has no such image.
-    if said is not None and (asked.fault is said.fault or (said.fault in FOR_WANT and asked.fault in _WITHOUT)):
+    # A pull secret is not what is missing where a registry fails for everybody; but some say 404 of what is private.
+    if wants and asked.fault in _WITHOUT | {Fault.IMAGE_NOT_FOUND}:
         return said
     found = Finding(asked.fault, said.words if said is not None else None)
     return _without(case, found) if asked.fault in _WITHOUT and not case.entries else found

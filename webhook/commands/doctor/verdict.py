@@ -153,6 +153,8 @@ def idle(pod: Pod) -> Verdict:
         title = f"{name} has ended or is being deleted, and pulls nothing"
     elif not node:
         title = f"{name} has no node yet, so nothing was pulled; kubectl describe pod shows why it is not scheduled"
+    elif pod.waits:
+        title = f"{name} waits, and its kubelet has said nothing yet: a runtime tries a silent registry for a minute"
     else:
         title = f"{name} waits for no image"
     return Verdict(None, "", title, (), node=node)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from webhook.commands.doctor import report
@@ -12,7 +13,8 @@ from webhook.commands.doctor.asking import Asked, Step
 from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, Endpoint, HostSeen, Probed, Role
 from webhook.commands.doctor.looked import Evidence, Looked
-from webhook.commands.doctor.verdict import judge, judge_registry
+from webhook.commands.doctor.verdict import idle, judge, judge_registry
+from webhook.commands.pods import Pod
 from webhook.commands.podsecrets import PodSecret
 from webhook.core import pulls
 from webhook.core.credential import Credential
@@ -92,6 +94,12 @@ def asked(fault: Fault | None, **more: Any) -> Asked:
         (case(), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
         # What the registry itself said is above what the probe finds wrong, such as a private CA.
         (case(STATUS + "401 Unauthorized", **HAS), Evidence(POISONED), Fault.CREDENTIAL_REFUSED),
+        # Newer words of the registry count, but some say 404 to those who have no credential.
+        (case(STATUS + "401 Unauthorized", **HAS), Evidence(asked=asked(Fault.TOKEN_NO_ACCESS)), Fault.TOKEN_NO_ACCESS),
+        (case(STATUS + "401 Unauthorized", **HAS), Evidence(asked=asked(Fault.IMAGE_NOT_FOUND)), Fault.IMAGE_NOT_FOUND),
+        (case(NO_BASIC, **OTHER), Evidence(asked=asked(Fault.IMAGE_NOT_FOUND)), Fault.SECRET_NO_ENTRY),
+        (case(NO_BASIC, **OTHER), Evidence(asked=asked(Fault.TOKEN_ANONYMOUS)), Fault.SECRET_NO_ENTRY),
+        (case(NO_BASIC, **OTHER), Evidence(asked=asked(Fault.REGISTRY_FAILS)), Fault.REGISTRY_FAILS),
         # A host of blobs that nobody has named is a cause only if nothing else is.
         (case(), Evidence(NO_BLOBS), Fault.TCP_SILENT),
         (case(NOT_FOUND, **HAS), Evidence(NO_BLOBS), Fault.IMAGE_NOT_FOUND),
@@ -237,3 +245,29 @@ def test_the_document() -> None:
     assert found["verdicts"][1]["layer"] == "dns"
     assert found["verdicts"][1]["evidence"][0]["what"] == "the kubelet says"
     assert "planted" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("status", "spec", "words"),
+    [
+        ({"phase": "Running"}, {"nodeName": "n1"}, "web waits for no image"),
+        ({"phase": "Succeeded"}, {"nodeName": "n1"}, "web has ended or is being deleted"),
+        ({"phase": "Pending"}, {}, "web has no node yet"),
+        ({"phase": "Pending"}, {"nodeName": "n1"}, "its kubelet has said nothing yet"),
+        (
+            {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]},
+            {"nodeName": "n1"},
+            "its kubelet has said nothing yet",
+        ),
+        (
+            {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]},
+            {"nodeName": "n1"},
+            "web waits for no image",
+        ),
+    ],
+)  # fmt: skip
+def test_a_pod_that_waits_for_no_image(status: dict[str, Any], spec: dict[str, Any], words: str) -> None:
+    pod = msgspec.convert({"metadata": {"name": "web", "namespace": "team-a"}, "spec": spec, "status": status}, Pod)
+    verdict = idle(pod)
+    assert verdict.code is None
+    assert words in verdict.title
