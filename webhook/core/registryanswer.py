@@ -63,11 +63,13 @@ def meaning(answer: Answer, *, sent: bool | None) -> Fault:
     said, status, role = answer.said, answer.status, answer.role
     code = _code(said)
     refused = status in {401, 403} or (not status and code in {"denied", "unauthorized"})
-    if status == 429 or code == "toomanyrequests" or _BUSY.search(said):
+    if code == "toomanyrequests":
         return Fault.REGISTRY_RATE_LIMIT
     if status == 407:
         return Fault.RUNTIME_PROXY
-    if status in {402, 412, 451} or _BLOCKED.search(said) or (status == 403 and _PAGE.search(answer.page)):
+    if (fault := turned_away(status, said)) is not None:
+        return fault
+    if status == 403 and _PAGE.search(answer.page):
         return Fault.REGISTRY_BLOCKED
     if _UNSENT.search(said):
         return Fault.CREDENTIAL_NONE
@@ -76,12 +78,33 @@ def meaning(answer: Answer, *, sent: bool | None) -> Fault:
             return Fault.TOKEN_FAILS
         if sent is False:
             return Fault.TOKEN_ANONYMOUS
-        return Fault.TOKEN_NO_ACCESS if _NO_RIGHT.search(said) else Fault.TOKEN_REFUSED
+        return of_token_service(said)
     if role == "blobs" and (refused or status in {404, 410}):
         return Fault.BLOB_REFUSED if refused else Fault.CONTENT_GONE
     if status and status not in {401, 403, 404}:
         return Fault.MIRROR_FAILS if answer.mirror else Fault.REGISTRY_FAILS
     return _of_registry(answer, code)
+
+
+def turned_away(status: int, said: str = "") -> Fault | None:
+    """Why nobody gets an answer, whatever is asked. None: it is not so."""
+    if status == 429 or _BUSY.search(said):
+        return Fault.REGISTRY_RATE_LIMIT
+    return Fault.REGISTRY_BLOCKED if status in {402, 412, 451} or _BLOCKED.search(said) else None
+
+
+def of_token_service(said: str) -> Fault:
+    """Of one that refuses a credential."""
+    return Fault.TOKEN_NO_ACCESS if _NO_RIGHT.search(said) else Fault.TOKEN_REFUSED
+
+
+def of_refusal(said: str) -> Fault | None:
+    """What the words of a registry that refuses tell beyond its status. None: nothing."""
+    if _NO_PROJECT.search(said):
+        return Fault.IMAGE_NOT_FOUND
+    if _WRONG.search(said):
+        return Fault.CREDENTIAL_REFUSED
+    return Fault.TOKEN_NO_ACCESS if _NO_RIGHT.search(said) else None
 
 
 def _code(said: str) -> str:
@@ -94,12 +117,8 @@ def _of_registry(answer: Answer, code: str) -> Fault:
     if status == 404:
         nobody = answer.pinged or _NO_ROUTE in answer.page or _PAGE.search(answer.page)
         return Fault.REGISTRY_NONE if nobody else Fault.IMAGE_NOT_FOUND
-    if _NO_PROJECT.search(said):
-        return Fault.IMAGE_NOT_FOUND
-    if _WRONG.search(said):
-        return Fault.CREDENTIAL_REFUSED
-    if _NO_RIGHT.search(said):
-        return Fault.TOKEN_NO_ACCESS
+    if (fault := of_refusal(said)) is not None:
+        return fault
     if status == 403 or code in {"denied", "insufficient scope"}:
         # GitHub's token service says this; Docker does not tell who said it.
         return Fault.TOKEN_REFUSED if said.startswith("denied: denied") else Fault.TOKEN_NO_ACCESS

@@ -1,4 +1,7 @@
-"""What an answer of a registry, or that there is none, means for a pull: a fault, or none."""
+"""What an answer of a registry, or that there is none, means for a pull: a fault, or none.
+
+Here its headers and what was sent are known. What its words mean is in registryanswer.py, as for those of runtimes.
+"""
 
 import re
 import socket
@@ -9,7 +12,8 @@ from typing import Literal
 import aiohttp
 
 from webhook.checks.guardedhttp import Response, Unanswered
-from webhook.core.answer import codes, is_html
+from webhook.core import registryanswer
+from webhook.core.answer import codes, is_html, words
 from webhook.core.challenge import challenge
 from webhook.core.check import Why
 from webhook.core.faults import Fault
@@ -20,27 +24,29 @@ _API = "Docker-Distribution-Api-Version"
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 
 
+def _said(found: Response) -> str:
+    """Words of who refuses. A page is of somebody else."""
+    return "" if found.status < 400 or _is_strange(found) else words(found.body, media_type(found))
+
+
 def _of_any(found: Response) -> Fault | None:
     """What has nothing to do with what was asked."""
-    if found.status == 429:
-        return Fault.REGISTRY_RATE_LIMIT
-    if found.status == 451:
-        return Fault.REGISTRY_BLOCKED
-    return Fault.REGISTRY_FAILS if found.status >= 500 else None
+    turned_away = registryanswer.turned_away(found.status, _said(found))
+    return turned_away or (Fault.REGISTRY_FAILS if found.status >= 500 else None)
 
 
 def of_token(found: Response, *, anonymous: bool) -> Fault | None:
     if 300 <= found.status < 400 or (found.status == 200 and _TOKEN.fullmatch(found.token)):
         return None
-    if found.status in (429, 451):
-        return _of_any(found)
+    if (fault := _of_any(found)) is not None and fault is not Fault.REGISTRY_FAILS:
+        return fault
     if found.status == 405:  # container runtimes use POST first, and GET where that is not known
         return Fault.NOT_KNOWN
     if found.status not in (401, 403) or (found.status == 401 and _is_strange(found)):
         return Fault.TOKEN_FAILS
     if _is_strange(found):
         return Fault.REGISTRY_BLOCKED
-    return Fault.TOKEN_ANONYMOUS if anonymous else Fault.TOKEN_REFUSED
+    return Fault.TOKEN_ANONYMOUS if anonymous else registryanswer.of_token_service(_said(found))
 
 
 def of_manifest(found: Response, login: Mapping[str, str], *, anonymous: bool) -> Fault | None:
@@ -59,9 +65,11 @@ def of_manifest(found: Response, login: Mapping[str, str], *, anonymous: bool) -
             return Fault.CREDENTIAL_REFUSED
         case 401:
             wrong = known is not None and known.error == "invalid_token"
-            return Fault.TOKEN_FAILS if wrong else Fault.TOKEN_NO_ACCESS
+            return Fault.TOKEN_FAILS if wrong else registryanswer.of_refusal(_said(found)) or Fault.TOKEN_NO_ACCESS
+        case 403 if not login or _is_strange(found):
+            return Fault.REGISTRY_BLOCKED
         case 403:
-            return Fault.TOKEN_NO_ACCESS if login and not _is_strange(found) else Fault.REGISTRY_BLOCKED
+            return registryanswer.of_refusal(_said(found)) or Fault.TOKEN_NO_ACCESS
         case 404:
             kind = media_type(found)
             known_to_registry = _API in found.headers or codes(found.body) or not kind.startswith("text/")
@@ -85,7 +93,7 @@ def of_content(found: Response, read: Manifest | None, digest: str) -> Fault | N
 def of_blob(found: Response) -> Fault | None:
     if found.status in (401, 403):
         return Fault.BLOB_REFUSED
-    return Fault.CONTENT_GONE if found.status == 404 else _of_any(found)
+    return Fault.CONTENT_GONE if found.status in (404, 410) else _of_any(found)
 
 
 def _is_strange(found: Response) -> bool:

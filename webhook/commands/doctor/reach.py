@@ -15,6 +15,7 @@ from typing import Self
 
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, Endpoint, HostSeen, Probed, Resolved, Tcp, Tls
 from webhook.core.faults import Fault
+from webhook.core.registryanswer import turned_away
 from webhook.core.shown import quoted, some
 
 STUB = "127.0.0.53:53"
@@ -177,11 +178,11 @@ def of_status(status: int) -> Fault | None:
     """Of an answer that is not a registry's."""
     if status == 0:
         return Fault.TCP_CUT
-    if status == 429:
-        return Fault.REGISTRY_RATE_LIMIT
+    if (fault := turned_away(status)) is not None:
+        return fault
     if status >= 500:
         return Fault.REGISTRY_FAILS
-    return Fault.REGISTRY_BLOCKED if status in (403, 451) else Fault.REGISTRY_NONE
+    return Fault.REGISTRY_BLOCKED if status == 403 else Fault.REGISTRY_NONE
 
 
 Row = tuple[str, str]

@@ -53,6 +53,12 @@ def errors(code: str, message: str = "") -> dict[str, Any]:
     return {"errors": [{"code": code, "message": message or code.lower()}]}
 
 
+ENDED = "Your authorization token has expired. Reauthenticate and try again."
+SCOPES = "permission_denied: The token provided does not match expected scopes."
+POLICY = "due to the security policy, client with IP 192.0.2.7 is blocked"
+"""Of ECR, GitHub and JFrog: the same words mean the same when the kubelet hands them on."""
+
+
 def stored(body: bytes, kind: str = OCI, *headers: str) -> bytes:
     return answer(200, body, f"Content-Type: {kind}", *headers)
 
@@ -338,6 +344,7 @@ def test_where_blobs_are_is_told_and_not_followed(here: Loopback, status: int, m
     [
         (json_answer(403, errors("DENIED")), Fault.BLOB_REFUSED),
         (answer(401), Fault.BLOB_REFUSED),
+        (answer(410), Fault.CONTENT_GONE),
         (json_answer(404, errors("BLOB_UNKNOWN")), Fault.CONTENT_GONE),
         (answer(503), Fault.REGISTRY_FAILS),
         (answer(429, b"", "Retry-After: 7"), Fault.REGISTRY_RATE_LIMIT),
@@ -433,6 +440,8 @@ def test_before_a_credential_is_asked_for(here: Loopback, said: bytes, fault: Fa
         (json_answer(403, errors("DENIED")), Fault.TOKEN_REFUSED, Fault.TOKEN_ANONYMOUS, "denied"),
         (answer(401, b"no", "WWW-Authenticate: Basic"), Fault.TOKEN_REFUSED, Fault.TOKEN_ANONYMOUS, "no"),
         (answer(403, b"denied"), Fault.TOKEN_REFUSED, Fault.TOKEN_ANONYMOUS, "denied"),
+        (json_answer(403, errors("DENIED", SCOPES)), Fault.TOKEN_NO_ACCESS, Fault.TOKEN_ANONYMOUS, "scopes"),
+        (json_answer(403, errors("DENIED", POLICY)), Fault.REGISTRY_BLOCKED, Fault.REGISTRY_BLOCKED, "policy"),
         (page(403), Fault.REGISTRY_BLOCKED, Fault.REGISTRY_BLOCKED, 'HTML: "Please log in"'),
         (page(401), Fault.TOKEN_FAILS, Fault.TOKEN_FAILS, "HTML"),
         (page(200), Fault.TOKEN_FAILS, Fault.TOKEN_FAILS, "HTML"),
@@ -467,6 +476,11 @@ def test_what_a_token_service_may_answer(
     ("said", "mine", "anonymous"),
     [
         (json_answer(403, errors("DENIED", "permission_denied: read_package")), Fault.TOKEN_NO_ACCESS, None),
+        (json_answer(403, errors("DENIED", ENDED)), Fault.CREDENTIAL_REFUSED, None),
+        (json_answer(403, errors("DENIED", POLICY)), Fault.REGISTRY_BLOCKED, Fault.REGISTRY_BLOCKED),
+        (json_answer(403, errors("DENIED", "Quota exceeded: rate limit exceeded")), *[Fault.REGISTRY_RATE_LIMIT] * 2),
+        (json_answer(401, errors("UNAUTHORIZED", "project team not found")), Fault.IMAGE_NOT_FOUND, None),
+        (json_answer(412, errors("PROJECTPOLICYVIOLATION")), Fault.REGISTRY_BLOCKED, Fault.REGISTRY_BLOCKED),
         (asks('Bearer realm="https://r",error="insufficient_scope"'), Fault.TOKEN_NO_ACCESS, None),
         (asks('Bearer realm="https://r",error="invalid_token"'), Fault.TOKEN_FAILS, None),
         (json_answer(401, errors("UNAUTHORIZED")), Fault.TOKEN_NO_ACCESS, None),
@@ -509,6 +523,7 @@ def test_what_a_registry_may_answer_to_a_token(
         (asks(BASIC), Fault.CREDENTIAL_REFUSED),
         (json_answer(401, errors("UNAUTHORIZED")), Fault.CREDENTIAL_REFUSED),
         (json_answer(403, errors("DENIED")), Fault.TOKEN_NO_ACCESS),
+        (json_answer(403, errors("DENIED", ENDED)), Fault.CREDENTIAL_REFUSED),
         (page(403), Fault.REGISTRY_BLOCKED),
         (json_answer(404, errors("NAME_UNKNOWN")), Fault.IMAGE_NOT_FOUND),
         (answer(503), Fault.REGISTRY_FAILS),
