@@ -21,6 +21,7 @@ from cryptography import x509
 
 from webhook.commands.doctor.evidence import Endpoint, Target, Tcp, Tls
 from webhook.commands.doctor.resolving import is_address
+from webhook.commands.doctor.tlserrors import of_certificate, of_handshake
 from webhook.core.challenge import challenge
 from webhook.core.shown import shown
 
@@ -33,12 +34,6 @@ _ORDER: tuple[Tls, ...] = ("expired", "not yet valid", "wrong name", "unknown CA
 """In which container runtimes name what is wrong with a certificate."""
 _NO_CHECK_TIME = 0x200000
 """Of OpenSSL: X509_V_FLAG_NO_CHECK_TIME."""
-_UNTRUSTED = frozenset({2, 7, 18, 19, 20, 21, 27, 30})
-"""Results of OpenSSL's verification that mean that no CA we trust has signed the chain."""
-_MEANINGS: dict[int, Tls] = {9: "not yet valid", 10: "expired", 62: "wrong name", 64: "wrong name"}
-_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"})
-"""OpenSSL's reasons where the other side speaks something else."""
-_CUT = frozenset({"UNEXPECTED_EOF_WHILE_READING"})
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: |\r|$)")
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -211,9 +206,9 @@ class _Attempt:
         best = chain if chain.certificate else (await self._handshake(self._trust.none))[0]
         faults = set(_about(best.certificate).wrong(self._target.host))
         if why is not None:
-            faults.add("unknown CA" if why in _UNTRUSTED else "fails")
+            faults.add(of_certificate(why))
         # What is wrong with another certificate than the server's own is known from its verification alone.
-        faults = faults or {_MEANINGS.get(code, "unknown CA" if code in _UNTRUSTED else "fails")}
+        faults = faults or {of_certificate(code)}
         ordered = tuple(one for one in _ORDER if one in faults)
         return _Secured(ordered[0], ordered, best.certificate, best.response)
 
@@ -230,7 +225,7 @@ class _Attempt:
         except ssl.SSLEOFError:
             return _wrong("cut"), None
         except ssl.SSLError as e:
-            return _wrong("no TLS" if e.reason in _NOT_TLS else "cut" if e.reason in _CUT else "fails"), None
+            return _wrong(of_handshake(e.reason)), None
         except (OSError, EOFError):
             return _wrong("cut"), None
         except ValueError:  # a name that TLS does not take

@@ -120,7 +120,9 @@ def _of_registry(case: Case, asked: Asked | None, said: Finding | None) -> Findi
     if asked is None or asked.fault is None or layer(asked.fault) < Layer.REGISTRY:
         return said
     wants = said is not None and said.fault in FOR_WANT and not case.entries
-    if said is not None and (asked.fault is said.fault or (layer(said.fault) < Layer.REGISTRY and not wants)):
+    if said is not None and (
+        asked.fault in (said.fault, Fault.NOT_KNOWN) or (layer(said.fault) < Layer.REGISTRY and not wants)
+    ):
         return said
     # A pull secret is not what is missing where a registry fails for everybody; but some say 404 of what is private.
     if wants and asked.fault in _WITHOUT | {Fault.IMAGE_NOT_FOUND}:

@@ -12,6 +12,7 @@ from typing import Literal
 import aiohttp
 
 from webhook.checks.guardedhttp import Response, Unanswered
+from webhook.commands.doctor.tlserrors import FAULTS, of_certificate, of_handshake
 from webhook.core import registryanswer
 from webhook.core.answer import codes, is_html, words
 from webhook.core.challenge import challenge
@@ -102,17 +103,12 @@ def _is_strange(found: Response) -> bool:
 
 
 _WAITED = {"name": Fault.DNS_SILENT, "connection": Fault.TCP_SILENT}
-_VERIFY = {9: Fault.TLS_NOT_YET_VALID, 10: Fault.TLS_EXPIRED, 62: Fault.TLS_WRONG_NAME, 64: Fault.TLS_WRONG_NAME} | (
-    dict.fromkeys((2, 18, 19, 20, 21, 24), Fault.TLS_UNKNOWN_CA)
-)
-"""OpenSSL's numbers. It names the CA before the name, and the name before the time."""
 _ERRNO = {
     ECONNREFUSED: Fault.TCP_REFUSED,
     EHOSTUNREACH: Fault.TCP_NO_ROUTE,
     ENETUNREACH: Fault.TCP_NO_ROUTE,
     ETIMEDOUT: Fault.TCP_SILENT,
 }
-_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 _NO_NAME = frozenset(getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY"))
 
 
@@ -128,11 +124,9 @@ def of_error(e: Unanswered, what: What) -> Fault | None:
             return Fault.TOKEN_FAILS if what == "token" else Fault.REGISTRY_NONE
         case Why.CERTIFICATE:
             found = getattr(e.error, "certificate_error", None)
-            return _VERIFY.get(getattr(found, "verify_code", 0), Fault.NOT_KNOWN)
+            return FAULTS[of_certificate(getattr(found, "verify_code", 0))]
         case Why.HANDSHAKE:
-            reason = getattr(inner, "reason", "")
-            eof = reason == "UNEXPECTED_EOF_WHILE_READING"
-            return Fault.TCP_CUT if eof else Fault.TLS_NONE if reason in _NO_TLS else Fault.NOT_KNOWN
+            return FAULTS[of_handshake(getattr(inner, "reason", ""))]
         case Why.NO_ADDRESS if isinstance(e.error, aiohttp.ClientConnectorDNSError):
             return Fault.DNS_NO_SUCH_NAME if getattr(inner, "errno", None) in _NO_NAME else Fault.DNS_FAILS
         case Why.NO_CONNECTION:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, Endpoint, HostSeen, Probed, Resolved, Tcp, Tls
+from webhook.commands.doctor.tlserrors import FAULTS
 from webhook.core.faults import Fault
 from webhook.core.registryanswer import turned_away
 from webhook.core.shown import quoted, some
@@ -26,16 +27,6 @@ _TCP: dict[Tcp, Fault] = {
     "refused": Fault.TCP_REFUSED,
     "silent": Fault.TCP_SILENT,
     "no route": Fault.TCP_NO_ROUTE,
-}
-_TLS: dict[Tls, Fault] = {
-    "wrong name": Fault.TLS_WRONG_NAME,
-    "unknown CA": Fault.TLS_UNKNOWN_CA,
-    "expired": Fault.TLS_EXPIRED,
-    "not yet valid": Fault.TLS_NOT_YET_VALID,
-    "no TLS": Fault.TLS_NONE,
-    "silent": Fault.TLS_SILENT,
-    "cut": Fault.TCP_CUT,
-    "fails": Fault.TLS_FAILS,
 }
 _DNS: dict[Resolved, Fault] = {
     "no such name": Fault.DNS_NO_SUCH_NAME,
@@ -161,7 +152,7 @@ def _of_endpoint(seen: HostSeen, one: Endpoint, clock: Clock) -> Fault | None:
     if one.tcp != "open":
         return _TCP[one.tcp]
     if one.tls not in ("right", "not tried"):
-        return _of_clock(one, clock) or _TLS[one.tls]
+        return _of_clock(one, clock) or FAULTS[one.tls]
     if seen.role != "registry" or one.registry:
         return None
     return of_status(one.status)

@@ -892,6 +892,21 @@ def test_addresses_of_ipv6_and_plain_http(here: Loopback) -> None:
     runs(scenario)
 
 
+def test_a_handshake_that_fails_is_not_the_registry(here: Loopback) -> None:
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"\x15\x03\x03\x00\x02\x02\x28")  # the alert handshake_failure
+        await writer.drain()
+        writer.close()
+
+    async def scenario() -> None:
+        async with await asyncio.start_server(refuses, "127.0.0.1") as server:
+            host = f"localhost:{server.sockets[0].getsockname()[1]}"
+            assert (await asked(here.named(host), f"{host}/a:1")).fault == Fault.TLS_FAILS
+
+    runs(scenario)
+
+
 # -- no way there --
 
 

@@ -114,6 +114,9 @@ def asked(fault: Fault | None, **more: Any) -> Asked:
         # That a registry is not reached from here says nothing about the node.
         (case(STATUS + "401 Unauthorized", **HAS), Evidence(asked=asked(Fault.TCP_SILENT)), Fault.CREDENTIAL_REFUSED),
         (case(HEAD + NAME), Evidence(asked=asked(Fault.CREDENTIAL_REFUSED)), Fault.TLS_WRONG_NAME),
+        # Nor does an answer to us that is not known.
+        (case(STATUS + "401 Unauthorized", **HAS), Evidence(asked=asked(Fault.NOT_KNOWN)), Fault.CREDENTIAL_REFUSED),
+        (case(), Evidence(asked=asked(Fault.NOT_KNOWN)), Fault.NOT_KNOWN),
         (case(), Evidence(asked=asked(Fault.TCP_SILENT)), None),
         (case(), Evidence(asked=asked(Fault.PLATFORM_MISSING)), Fault.PLATFORM_MISSING),
         (case(STATUS + "403 Forbidden", **HAS), Evidence(asked=asked(Fault.REGISTRY_BLOCKED)), Fault.REGISTRY_BLOCKED),
