@@ -28,13 +28,7 @@ CLUSTER_WIDE = {
     _RBAC: ("clusterroles", "clusterrolebindings"),
 }
 IN_NAMESPACE = {
-    "": (
-        "configmaps",
-        "resourcequotas",
-        "secrets",
-        "serviceaccounts",
-        "services",
-    ),  # Helm keeps its release in a Secret
+    "": ("configmaps", "resourcequotas", "secrets", "serviceaccounts", "services"),  # Helm's release is in a Secret
     "apps": ("deployments",),
     "policy": ("poddisruptionbudgets",),
     _RBAC: ("roles", "rolebindings"),
@@ -164,9 +158,7 @@ async def _space(cluster: Cluster, name: str) -> Namespace | Check | None:
 def target(name: str, space: Namespace | None) -> Check:
     """The namespace into which it is to be installed."""
     if name == "default" or name in ALWAYS_EXCLUDED:
-        why = (
-            "whoever reads Secrets beside the webhook reads all owners' tokens, and it does not serve its own namespace"
-        )
+        why = "whoever reads Secrets there reads all owners' tokens, and the webhook does not serve its own namespace"
         return Check(NAMESPACE, name, "wrong", why, f"install it in one of its own, such as -n {Config().namespace}")
     if space is None:
         return Check(NAMESPACE, name, "absent", "it is not there yet", "helm install --create-namespace makes it")
@@ -270,9 +262,8 @@ async def _pull_secrets(cluster: Cluster) -> Check:
     number = len([one async for one in objects])
     if not number:
         return Check(CLUSTER, "pull secrets", "absent", "there are none of an earlier installation")
-    return Check(
-        CLUSTER, "pull secrets", "right", f"{counted(number, 'Secret')} of an earlier installation, which goes on"
-    )
+    why = f"{counted(number, 'Secret')} of an earlier installation, which goes on"
+    return Check(CLUSTER, "pull secrets", "right", why)
 
 
 async def _others(cluster: Cluster) -> Check:
@@ -303,13 +294,9 @@ def mutates_pull_secrets(spec: bytes) -> bool:
 
 
 async def _cert_manager(cluster: Cluster) -> Check:
-    if await apiserver.resources(cluster, "cert-manager.io/v1") is not None:
-        return Check(
-            CLUSTER, "cert-manager", "right", "it is there; the chart needs it only with tls.mode cert-manager"
-        )
-    return Check(
-        CLUSTER, "cert-manager", "absent", "it is not there; the chart needs it only with tls.mode cert-manager"
-    )
+    there = await apiserver.resources(cluster, "cert-manager.io/v1") is not None
+    why = f"it is {'' if there else 'not '}there; the chart needs it only with tls.mode cert-manager"
+    return Check(CLUSTER, "cert-manager", "right" if there else "absent", why)
 
 
 async def _nodes(cluster: Cluster) -> Check:
@@ -324,20 +311,14 @@ def nodes(found: Sequence[Node]) -> Check:
     why = f"{counted(len(found), 'node')}, {some(systems)}, kubelet {some(kubelets)}"
     linux = [one for one in found if one.status.node_info.operating_system == "linux"]
     if not any(one.ready for one in linux):
-        return Check(
-            CLUSTER,
-            "nodes",
-            "wrong",
-            "no Linux node is ready, and the webhook's pods need one",
-            "see kubectl get nodes",
-        )
+        why = "no Linux node is ready, and the webhook's pods need one"
+        return Check(nodeclocks.SECTION, "nodes", "wrong", why, "see kubectl get nodes")
     if len(linux) < len(found):
         hint = "set nodeSelector: {kubernetes.io/os: linux} in the chart's values"
         return Check(nodeclocks.SECTION, "nodes", "warning", f"{why}: some are not Linux", hint)
     if unready := [one.metadata.name for one in found if not one.ready]:
-        return Check(
-            nodeclocks.SECTION, "nodes", "warning", f"{why}; not ready: {some(unready)}", "see kubectl get nodes"
-        )
+        why = f"{why}; not ready: {some(unready)}"
+        return Check(nodeclocks.SECTION, "nodes", "warning", why, "see kubectl get nodes")
     return Check(nodeclocks.SECTION, "nodes", "right", why)
 
 

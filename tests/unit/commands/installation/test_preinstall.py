@@ -41,8 +41,8 @@ FAILED = {"type": "NamespaceDeletionContentFailure", "status": "False", "message
         ("platform", namespace(level="privileged"), "right", "it is there"),
         ("platform", namespace(level="restricted"), "right", "the chart's pods may run, but not with hostNetwork"),
         ("platform", namespace(level="baseline"), "right", "but not with hostNetwork"),
-        ("default", namespace(), "wrong", "whoever reads Secrets beside the webhook"),
-        ("kube-system", None, "wrong", "whoever reads Secrets beside the webhook"),
+        ("default", namespace(), "wrong", "whoever reads Secrets there reads"),
+        ("kube-system", None, "wrong", "whoever reads Secrets there reads"),
         ("platform", namespace(ending=True), "wrong", "it is being deleted"),
         (
             "platform",
@@ -115,4 +115,4 @@ def node(name: str, system: str = "linux", *, ready: bool = True) -> Node:
 )
 def test_nodes(found: list[Node], result: str, why: str) -> None:
     said = preinstall.nodes(found)
-    assert (said.result, why in said.why) == (result, True), said
+    assert (said.section, said.result, why in said.why) == ("Nodes", result, True), said
