@@ -14,13 +14,7 @@ from webhook.commands.podsecrets import PodSecret
 from webhook.commands.pullcause import Cause, FailingPod
 from webhook.commands.verdict import RUNNING, Line
 from webhook.core.errors import PullsecretError
-from webhook.core.names import (
-    DISABLED,
-    INJECT,
-    MIRROR,
-    NAMESPACES,
-    OWNER,
-)
+from webhook.core.names import DISABLED, INJECT, MIRROR, NAMESPACES, OWNER
 from webhook.core.pullsecret import EXCLUDED, OPTED_OUT
 from webhook.core.registry import repository
 from webhook.core.shown import command, quoted, some

@@ -16,7 +16,7 @@ Role = Literal["registry", "realm", "blobs"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """`said`: from the status or the code of the error on, without names that others chose; `page`: the same as it is,
     which may be HTML. `status` 0: not told. `mirror`: of a mirror. `pinged`: to a request for nothing but `/v2/`.
     """
@@ -58,9 +58,9 @@ _NO_PROJECT = re.compile(r"project \S+ not found")
 """Harbor, with 401."""
 
 
-def meaning(answer: Answer, *, sent: bool | None) -> Fault:
+def meaning(reply: Reply, *, sent: bool | None) -> Fault:
     """`sent`: was a credential sent? None: not told."""
-    said, status, role = answer.said, answer.status, answer.role
+    said, status, role = reply.said, reply.status, reply.role
     code = _code(said)
     refused = status in {401, 403} or (not status and code in {"denied", "unauthorized"})
     if code == "toomanyrequests":
@@ -69,7 +69,7 @@ def meaning(answer: Answer, *, sent: bool | None) -> Fault:
         return Fault.RUNTIME_PROXY
     if (fault := turned_away(status, said)) is not None:
         return fault
-    if status == 403 and _PAGE.search(answer.page):
+    if status == 403 and _PAGE.search(reply.page):
         return Fault.REGISTRY_BLOCKED
     if _UNSENT.search(said):
         return Fault.CREDENTIAL_NONE
@@ -82,8 +82,8 @@ def meaning(answer: Answer, *, sent: bool | None) -> Fault:
     if role == "blobs" and (refused or status in {404, 410}):
         return Fault.BLOB_REFUSED if refused else Fault.CONTENT_GONE
     if status and status not in {401, 403, 404}:
-        return Fault.MIRROR_FAILS if answer.mirror else Fault.REGISTRY_FAILS
-    return _of_registry(answer, code)
+        return Fault.MIRROR_FAILS if reply.mirror else Fault.REGISTRY_FAILS
+    return _of_registry(reply, code)
 
 
 def turned_away(status: int, said: str = "") -> Fault | None:
@@ -112,10 +112,10 @@ def _code(said: str) -> str:
     return found["code"].lower().replace("_", " ") if found else ""
 
 
-def _of_registry(answer: Answer, code: str) -> Fault:
-    said, status = answer.said, answer.status
+def _of_registry(reply: Reply, code: str) -> Fault:
+    said, status = reply.said, reply.status
     if status == 404:
-        nobody = answer.pinged or _NO_ROUTE in answer.page or _PAGE.search(answer.page)
+        nobody = reply.pinged or _NO_ROUTE in reply.page or _PAGE.search(reply.page)
         return Fault.REGISTRY_NONE if nobody else Fault.IMAGE_NOT_FOUND
     if (fault := of_refusal(said)) is not None:
         return fault

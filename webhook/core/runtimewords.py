@@ -11,11 +11,10 @@ of a name has no spaces, and no pattern here is a single word that may stand whe
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 
 from webhook.core.faults import Fault, Layer, layer
 from webhook.core.registry import asked_at, repository
-from webhook.core.registryanswer import CODES, Answer, Role, meaning
+from webhook.core.registryanswer import CODES, Reply, Role, meaning
 from webhook.core.shown import shown
 
 MAX_NAMES, MAX_WORDS_CHARS = 10, 200
@@ -25,10 +24,9 @@ MAX_NAMES, MAX_WORDS_CHARS = 10, 200
 @dataclass(frozen=True, slots=True)
 class Words:
     """`host`: where the request went, with its port; empty if the text does not say. `address`: what was dialled.
-    `server`: the resolver. `names`, `limit`, `now`: of a certificate that is not taken. `mirror`: the request went to a
-    mirror. `words`: what the other side wrote, safe to print. `anonymous`: no credential was sent; None: not said.
-    `partial`: of several hosts that may have been asked, the text tells of one, and others may have failed in a lower
-    layer.
+    `server`: the resolver. `names`: of a certificate that is not taken. `mirror`: the request went to a mirror.
+    `words`: what the other side wrote, safe to print. `anonymous`: no credential was sent; None: not said. `partial`:
+    of several hosts that may have been asked, the text tells of one, and others may have failed in a lower layer.
     """
 
     fault: Fault
@@ -37,8 +35,6 @@ class Words:
     address: str = ""
     server: str = ""
     names: tuple[str, ...] = ()
-    limit: datetime | None = None
-    now: datetime | None = None
     status: int = 0
     mirror: bool = False
     blob: str = ""
@@ -155,7 +151,6 @@ _IMAGE = re.compile(
     r'(?:image|reference) "(?P<quoted>[^"\s]+)"|docker://(?P<docker>[^\s]+)|resolve image: (?P<bare>\S+): not found'
     r"|manifest \S+ in (?P<named>\S+): |registry (?P<pinged>\S+): "
 )
-_TIMES = re.compile(r"current time (\S+) is (?:before|after) ([^\s\"]+)")
 _VALID_FOR, _BUT_NOT = "certificate is valid for ", ", not "
 
 _AT_ROLE: dict[tuple[Fault, Role], Fault] = {
@@ -188,7 +183,7 @@ def read(text: str) -> Words:
     else:
         status = int(answer.groupdict().get("status") or 0)
         said, page, pinged = masked[answer.start() :], text[answer.start() :], bool(_PINGED.search(head))
-        fault = meaning(Answer(said, page, status, role, mirror=mirror, pinged=pinged), sent=sent)
+        fault = meaning(Reply(said, page, status, role, mirror=mirror, pinged=pinged), sent=sent)
     if fault is Fault.CREDENTIAL_NONE:
         sent = False
     lookup = _LOOKUP.search(head)
@@ -200,8 +195,6 @@ def read(text: str) -> Words:
         address=_address(head),
         server=shown(lookup["server"] or "") if lookup else "",
         names=_names(text) if fault is Fault.TLS_WRONG_NAME else (),
-        limit=_time(head, 2),
-        now=_time(head, 1),
         status=status,
         mirror=mirror,
         blob=digest[0] if digest and role == "blobs" else "",
@@ -297,14 +290,6 @@ def _names(text: str) -> tuple[str, ...]:
     listed, found, _ = rest.partition(_BUT_NOT)
     names = [safe(name, 260) for name in listed.split(", ")] if found else []
     return tuple(names[:MAX_NAMES])
-
-
-def _time(head: str, which: int) -> datetime | None:
-    found = _TIMES.search(head)
-    try:
-        return datetime.fromisoformat(found[which]) if found else None
-    except ValueError:
-        return None
 
 
 def _words(said: str) -> str:

@@ -247,6 +247,6 @@ async def _got(
         raise PullsecretError(f"the cluster's DNS cannot be read: {e}") from None
 
 
-def owners(found: ConfigMap, key: str, ours: str) -> str:
-    """Who but us owns a key, for people. Empty: nobody."""
-    return some([one for one in found.managers(key) if one != ours])
+def others(found: ConfigMap, key: str) -> str:
+    """Who but us owns a key of ours, for people; our field manager has its name. Empty: nobody."""
+    return some([one for one in found.managers(key) if one != key])

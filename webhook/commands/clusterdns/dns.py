@@ -171,9 +171,8 @@ def _ours(found: ConfigMap | None, where: Place) -> str | None:
     text = ((found.data if found else None) or {}).get(where.key)
     if found is None or text is None:
         return None
-    managers = found.managers(where.key)
-    if managers != (where.key,):
-        others = some([one for one in managers if one != where.key]) or "nobody that is known"
+    if found.managers(where.key) != (where.key,):
+        others = coredns.others(found, where.key) or "nobody that is known"
         raise Refused(
             f"the key {where.key} of the ConfigMap {where.config_map} is also of {others}, or of them alone; it is not "
             "overwritten"
@@ -235,7 +234,7 @@ async def _take_away(cluster: Cluster, where: Place) -> None:
     left = await _write(cluster, where, None, found.metadata.uid)
     meta = left.metadata
     if where.key in (left.data or {}):
-        raise Refused(f"the key {where.key} stays: {coredns.owners(left, where.key, where.key)} owns it too")
+        raise Refused(f"the key {where.key} stays: {coredns.others(left, where.key)} owns it too")
     if left.data or left.binary_data or meta.labels or meta.annotations or meta.managed_fields:
         return
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{where.config_map}"

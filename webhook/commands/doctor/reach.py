@@ -179,10 +179,10 @@ def of_status(status: int) -> Fault | None:
 Row = tuple[str, str]
 
 
-def rows(seen: HostSeen, *, from_here: bool = False) -> list[Row]:
+def rows(seen: HostSeen) -> list[Row]:
     """Who gives which address, and what is there: a line for each."""
     found: list[Row] = []
-    if not from_here and not any(one.server == HOSTS_FILE for one in seen.answers):
+    if not any(one.server == HOSTS_FILE for one in seen.answers):
         found.append((HOSTS_FILE, f"no line for {quoted(seen.host)}"))
     for answer in seen.answers:
         if not answer.addresses:

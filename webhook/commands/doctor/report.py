@@ -19,7 +19,7 @@ def text(verdict: Verdict) -> str:
     if verdict.todo:
         lines += ["", "What to do:"]
         for one in verdict.todo:
-            lines += textwrap.wrap(one, LINE_CHARS, initial_indent="  ", subsequent_indent="    ") or [""]
+            lines += textwrap.wrap(one, LINE_CHARS, initial_indent="  ", subsequent_indent="    ")
     if verdict.not_looked:
         lines += ["", f"Not looked at: {'; '.join(verdict.not_looked)}."]
     return "\n".join(lines)
