@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from webhook.commands.installation.checklist import Check
+from webhook.commands.installation.checklist import Check, Result
 from webhook.core.shown import shown
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, decode
@@ -45,12 +45,21 @@ def version(text: str, address: str) -> Check:
 
 def clock(ahead: float) -> Check:
     """`ahead`: by how many seconds the API server's clock is ahead of the one here."""
-    apart = abs(ahead)
-    if apart <= AHEAD_SECONDS:
-        return Check(SECTION, "clock", "right", "as here")
-    why = f"it is {apart:,.0f} s {'ahead of' if ahead > 0 else 'behind'} the one here"
+    result = agreement(ahead)
+    if result == "right":
+        return Check(SECTION, "clock", result, "as here")
     hint = "compare both with a third one, and let the wrong one be set by NTP"
-    return Check(SECTION, "clock", "wrong" if apart > WRONG_SECONDS else "warning", why, hint)
+    return Check(SECTION, "clock", result, f"it is {apart(ahead)} the one here", hint)
+
+
+def agreement(ahead: float) -> Result:
+    """Of two clocks, one of which is so many seconds ahead."""
+    seconds = abs(ahead)
+    return "right" if seconds <= AHEAD_SECONDS else "warning" if seconds <= WRONG_SECONDS else "wrong"
+
+
+def apart(ahead: float) -> str:
+    return f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'}"
 
 
 async def resources(cluster: Cluster, group_version: str) -> frozenset[str] | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from webhook.commands.cluster_view import Manager
-from webhook.commands.installation.apiserver import AHEAD_SECONDS, WRONG_SECONDS
+from webhook.commands.installation.apiserver import agreement, apart
 from webhook.commands.installation.checklist import Check
 from webhook.core.errors import PullsecretError
 from webhook.core.shown import counted, some
@@ -60,11 +60,10 @@ def clocks(ahead: Mapping[str, float]) -> Check:
     """By node."""
     if not ahead:
         return Check(SECTION, NAME, "absent", "no node has told its time of late")
-    apart = {name: seconds for name, seconds in ahead.items() if abs(seconds) > AHEAD_SECONDS}
-    if not apart:
+    wrong = [name for name, seconds in ahead.items() if agreement(seconds) != "right"]
+    if not wrong:
         return Check(SECTION, NAME, "right", f"{counted(len(ahead), 'node')} as the API server")
-    worst = max(apart, key=lambda name: abs(apart[name]))
-    side = "ahead of" if apart[worst] > 0 else "behind"
-    why = f"not as the API server's: {some(sorted(apart))}; {worst} is {abs(apart[worst]):,.0f} s {side} it"
+    worst = max(wrong, key=lambda name: abs(ahead[name]))
+    why = f"not as the API server's: {some(sorted(wrong))}; {worst} is {apart(ahead[worst])} it"
     hint = "let NTP set the clock of the node: until then certificates of registries may not be valid there"
-    return Check(SECTION, NAME, "wrong" if abs(apart[worst]) > WRONG_SECONDS else "warning", why, hint)
+    return Check(SECTION, NAME, agreement(ahead[worst]), why, hint)
