@@ -239,6 +239,25 @@ def test_without_a_pod_of_the_webhook_there_is_no_image(space: ControlPlane) -> 
     assert said == "no pod of the webhook runs in doctor-empty, and the probe runs its image; is the chart installed?"
 
 
+def test_a_node_does_not_choose_the_image_of_the_probe(space: ControlPlane) -> None:
+    """A kubelet may make a mirror pod wherever it likes, whatever is in it."""
+    labels = {"app.kubernetes.io/name": "pullsecret-webhook", "app.kubernetes.io/component": "webhook"}
+    metadata = {"name": "a-mirror", "namespace": "doctor-empty", "labels": labels}
+    spec = {"nodeName": "unready", "containers": [{"name": "webhook", "image": "evil.example/pullsecret-webhook"}]}
+    status = {
+        "name": "webhook", "image": "", "imageID": f"evil.example/pullsecret-webhook@{DIGEST}", "ready": True,
+        "restartCount": 0,
+    }  # fmt: skip
+    told = {"status": {"phase": "Running", "containerStatuses": [status]}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": spec}
+    space.api.create(pod | {"metadata": metadata | {"annotations": {"kubernetes.io/config.mirror": "x"}}})
+    space.api.patch("Pod", "a-mirror", told, "doctor-empty", sub="status")
+    try:
+        assert str(look(space, release="doctor-empty")).startswith("no pod of the webhook runs in doctor-empty")
+    finally:
+        space.api.delete("Pod", "a-mirror", "doctor-empty", options={"gracePeriodSeconds": 0})
+
+
 def test_a_namespace_that_is_not_there_or_has_no_room(space: ControlPlane) -> None:
     assert look(space, namespace="nowhere") == "there is no namespace nowhere for the probe's pod"
     assert "is not a valid name of a namespace" in str(look(space, namespace="a/b"))

@@ -17,7 +17,7 @@ from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor.evidence import Probed, Request
 from webhook.commands.doctor.packed import UnreadableError, unpacked
 from webhook.core.errors import PullsecretError
-from webhook.core.names import DISABLED, INJECT, MANAGED_BY, MANAGER
+from webhook.core.names import DISABLED, INJECT, MANAGED_BY, MANAGER, MIRROR
 from webhook.core.pulls import text
 from webhook.core.registry import repository
 from webhook.core.shown import command, quoted
@@ -168,13 +168,18 @@ class _Image:
 
 
 async def _image(view: ClusterView, node: str) -> _Image:
-    """As the webhook's running pods have it, that of the node itself first. Raises NoProbeError."""
+    """As the webhook's running pods have it, that of the node itself first. Raises NoProbeError.
+
+    A kubelet may make mirror pods in any namespace, of any image and with any label: a node that was taken over must
+    not choose what runs on another one.
+    """
     namespace, own = view.config.namespace, list[_Own]()
     try:
         path = f"/api/v1/namespaces/{namespace}/pods"
         async for raw in Listing(view.cluster, path, {"labelSelector": _PODS}):
             one = await kept(raw, _OWN, lambda pod: pod, lambda _: None)
-            if one is not None and one.status.phase == "Running":
+            mirrors = one is not None and MIRROR in (one.metadata.annotations or {})
+            if one is not None and one.status.phase == "Running" and not mirrors:
                 own.append(one)
     except ClusterError as e:
         raise NoProbeError(f"the webhook's pods in {namespace}, whose image it runs, cannot be listed ({e})") from None
