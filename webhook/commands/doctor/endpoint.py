@@ -29,6 +29,8 @@ CONNECT_SECONDS, HANDSHAKE_SECONDS, ANSWER_SECONDS, PLAIN_SECONDS = 3.0, 2.5, 2.
 """For each step."""
 MAX_NAMES, MAX_NAME_CHARS = 10, 100
 """Of a certificate, as they are told."""
+MAX_AHEAD_SECONDS = 200 * 365 * 86400
+"""More is no clock."""
 _HEAD_BYTES, _BODY_BYTES = 16 * 1024, 4 * 1024
 _ORDER: tuple[Tls, ...] = ("expired", "not yet valid", "wrong name", "unknown CA", "fails")
 """In which container runtimes name what is wrong with a certificate."""
@@ -304,10 +306,11 @@ def _realm(response: _Response) -> Target | None:
 def _ahead(response: _Response) -> float | None:
     try:
         date = parsedate_to_datetime(response.all("date")[0])
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return round((date - response.at).total_seconds() + 0.5, 1)  # it has whole seconds, cut off
+    ahead = round((date - response.at).total_seconds() + 0.5, 1)  # it has whole seconds, cut off
+    return ahead if abs(ahead) < MAX_AHEAD_SECONDS else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -357,7 +357,19 @@ def test_a_clock_that_is_wrong(hours: int) -> None:
     ahead = seen(tls(), lambda _: asks(f'Basic realm="x"\r\nDate: {date}')).endpoint.ahead_seconds
     assert ahead is not None
     assert abs(ahead - hours * 3600) < 30
-    assert seen(tls(), lambda _: asks('Basic realm="x"\r\nDate: today')).endpoint.ahead_seconds is None
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "today",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Mon, 01 Jan 1500 00:00:00 GMT",
+        f"Mon, 01 Jan 2020 00:00:00 +{'9' * 20}",
+    ],
+)
+def test_a_clock_that_is_none(date: str) -> None:
+    assert seen(tls(), lambda _: asks(f'Basic realm="x"\r\nDate: {date}')).endpoint.ahead_seconds is None
 
 
 # -- names --

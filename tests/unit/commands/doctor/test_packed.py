@@ -145,12 +145,29 @@ def endpoint(**changes: Any) -> dict[str, Any]:
         endpoint(begins="2030-01-02T03:04:05"),
         endpoint(ahead_seconds=1e300),
         endpoint(milliseconds=10**18),
+        endpoint(begins="0001-01-01T00:00:00+14:00"),
+        endpoint(ends="9999-12-31T23:59:59-14:00"),
+        {"at": "9999-12-31T23:59:59Z"},
+        {"at": "0001-01-01T00:00:00Z"},
     ],
 )  # fmt: skip
 def test_what_no_probe_says_is_not_taken(changes: dict[str, Any]) -> None:
     assert unpacked(sent(), REQUEST) == SEEN
     with pytest.raises(UnreadableError):
         unpacked(sent(**changes), REQUEST)
+
+
+def test_a_number_of_a_thousand_digits_is_not_taken() -> None:
+    text = msgspec.json.encode(SEEN).replace(b'"milliseconds":180', b'"milliseconds":1' + b"0" * 1000)
+    with pytest.raises(UnreadableError):
+        unpacked(base64.b85encode(zlib.compress(text)).decode(), REQUEST)
+
+
+def test_a_certificate_without_an_end_is_taken() -> None:
+    """RFC 5280 has a date for that, the last of the calendar."""
+    one = msgspec.structs.replace(ENDPOINT, ends=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    seen = Probed(NOW, (msgspec.structs.replace(HOST, endpoints=(one,)),))
+    assert unpacked(packed(seen), REQUEST) == seen
 
 
 def test_what_would_fill_the_memory_is_not_taken() -> None:
