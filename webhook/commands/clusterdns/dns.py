@@ -63,17 +63,21 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """`hosts`: the registry first, with addresses that are right. `left_out`: hosts of the registry without any."""
+    """`hosts`: the registry first, with addresses that are right. `left_out`: hosts of the registry without any.
+    `doubtful`: hosts that the node alone names.
+    """
 
     hosts: tuple[Host, ...]
     left_out: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
 
 
 # -- what is right -----------------------------------------------------------------------------------------------------
 
 
 async def tried(wanted: Wanted, look: Look, before: Look | None = None) -> Tried:
-    """`before`: looks from elsewhere, and what it finds right is tried too.
+    """`before`: looks from this machine, and what it finds right is tried from the node too. A node that was taken over
+    must not choose names for the whole cluster's DNS: only those count that are known here, or are asked for.
 
     Raises Refused if no address of the registry is right, or the resolver is not.
     """
@@ -82,13 +86,16 @@ async def tried(wanted: Wanted, look: Look, before: Look | None = None) -> Tried
         more = {host: (*wanted.addresses.get(host, ()), *known.get(host, ())) for host in {**wanted.addresses, **known}}
         wanted = replace(wanted, addresses=more)
     seen = await _seen(wanted, look)
+    known_here = {one.host for one in _targets(wanted)}
+    doubtful = tuple(one for one in seen if before is not None and one not in known_here)
+    seen = {name: one for name, one in seen.items() if name not in doubtful}
     if (resolver := wanted.resolver) is not None:
         right = _right(seen.pop(resolver.name)) if resolver.name in seen else ()
         if wrong := [one for one in resolver.addresses if one not in right]:
             raise Refused(
                 f"{some(wrong)} does not answer on port {RESOLVER_PORT} with a certificate for {resolver.name}"
             )
-        return Tried(tuple(Host(name, (), one.port) for name, one in list(seen.items())[:MAX_HOSTS]))
+        return Tried(tuple(Host(name, (), one.port) for name, one in list(seen.items())[:MAX_HOSTS]), (), doubtful)
     hosts = [Host(name, _right(one)[:MAX_ADDRESSES], one.port) for name, one in seen.items()]
     if not hosts or hosts[0].name != wanted.registry or not hosts[0].addresses:
         raise Refused(
@@ -96,7 +103,7 @@ async def tried(wanted: Wanted, look: Look, before: Look | None = None) -> Tried
             "with --address"
         )
     kept = [one for one in hosts if one.addresses][:MAX_HOSTS]
-    return Tried(tuple(kept), tuple(one.name for one in hosts if one not in kept))
+    return Tried(tuple(kept), tuple(one.name for one in hosts if one not in kept), doubtful)
 
 
 async def _seen(wanted: Wanted, look: Look) -> dict[str, HostSeen]:
@@ -317,4 +324,9 @@ def told(tried: Tried, from_where: str) -> list[str]:
         which = f"{some(host.addresses)}, with the right certificate as seen from {from_where}"
         lines.append(f"{host.name}: {which if host.addresses else 'asked at the resolver'}")
     lines += [f"{quoted(one)}: left out: no address with the right certificate is known" for one in tried.left_out]
+    lines += [
+        f"{quoted(one)}: left out: only {from_where} names it, and this machine does not; if it is the token service, "
+        f"give --address {quoted(one)}=ADDRESS"
+        for one in tried.doubtful
+    ]
     return lines

@@ -75,6 +75,33 @@ def test_a_registry_may_name_a_token_service_that_is_no_name_for_a_dns() -> None
     assert found == Tried((Host("ghcr.io", ("1.2.3.4",)), Host("auth.test", ("1.2.3.4",))))
 
 
+def names(*hosts: str) -> dns.Look:
+    async def look(_: Request) -> Probed:
+        found = (Endpoint("1.2.3.4", (), "open", "right"),)
+        return Probed(datetime.now(UTC), tuple(HostSeen(one, 443, "realm", (), found) for one in hosts))
+
+    return look
+
+
+@pytest.mark.parametrize("resolver", [None, Resolver(("1.2.3.4",), "one.test")])
+def test_a_node_chooses_no_names_for_the_whole_cluster(resolver: Resolver | None) -> None:
+    """It may have been taken over, and says of a name what it likes."""
+    wanted = Wanted("ghcr.io", resolver=resolver)
+    asked = () if resolver is None else (resolver.name,)
+    node = names("ghcr.io", "auth.test", "mirror.debian.test", *asked)
+    found = asyncio.run(dns.tried(wanted, node, names("ghcr.io", "auth.test")))
+    assert [one.name for one in found.hosts] == ["ghcr.io", "auth.test"]
+    assert found.doubtful == ("mirror.debian.test",)
+    assert dns.told(found, "node n-1")[-1] == (
+        "mirror.debian.test: left out: only node n-1 names it, and this machine does not; if it is the token service, "
+        "give --address mirror.debian.test=ADDRESS"
+    )
+    given = {"mirror.debian.test": ("1.2.3.4",)}
+    if resolver is None:
+        found = asyncio.run(dns.tried(Wanted("ghcr.io", addresses=given), node, names("ghcr.io")))
+        assert [one.name for one in found.hosts] == ["ghcr.io", "mirror.debian.test"]
+
+
 def test_what_is_said_of_a_key() -> None:
     first, *lines = dns.told(
         Tried((Host("ghcr.io", ("1.2.3.4", "1.2.3.5")), Host("a.test")), ("cdn.test",)), "node n-1"
