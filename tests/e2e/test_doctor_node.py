@@ -18,10 +18,12 @@ from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from webhook.commands.cluster_view import ClusterView
-from webhook.commands.doctor import nodepod
+from webhook.commands.doctor import examine, nodepod
 from webhook.commands.doctor.evidence import Answer, HostSeen, Probed, Request, Target
+from webhook.commands.doctor.examine import Wanted
 from webhook.commands.doctor.nodepod import NoProbeError, from_node, node_facts
 from webhook.commands.doctor.packed import packed
+from webhook.commands.doctor.verdict import Verdict
 from webhook.config.models import Config
 from webhook.kube.cluster import Cluster, ClusterError
 
@@ -443,6 +445,51 @@ def test_a_pod_that_cannot_be_deleted_is_told(space: ControlPlane, capsys: pytes
     (line,) = capsys.readouterr().out.splitlines()
     assert "could not be deleted (500 InternalError); it ends by itself within a minute" in line
     assert f" -n {SPACE}" in line
+
+
+def test_a_pod_with_very_many_images_is_not_looked_at_for_hours(space: ControlPlane) -> None:
+    """Neither from here nor from the node, and names that are none stop nothing."""
+    hosts = ["127.0.0.1:99999", "a..b.example", *(f"127.0.0.1:{port}" for port in range(1, 21))]
+    containers = [{"name": f"c{number}", "image": f"{host}/x:1"} for number, host in enumerate(hosts)]
+    spec = {"nodeName": NODE, "containers": containers, "tolerations": [{"operator": "Exists"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "many", "namespace": "doctor-empty"}, "spec": spec}
+    space.api.create(pod)
+    waiting = {"reason": "ErrImagePull", "message": "dial tcp 127.0.0.1:1: connect: connection refused"}
+    told = [
+        {
+            "name": one["name"],
+            "image": "",
+            "imageID": "",
+            "ready": False,
+            "restartCount": 0,
+            "state": {"waiting": waiting},
+        }
+        for one in containers
+    ]
+    space.api.patch(
+        "Pod", "many", {"status": {"phase": "Pending", "containerStatuses": told}}, "doctor-empty", sub="status"
+    )
+    connections = list[tuple[Any, ...]]()
+
+    async def run() -> tuple[Verdict, ...]:
+        async with Cluster.connect(str(space.kubeconfig)) as api:
+            view = ClusterView(api, Config(namespace="doctor-empty"))
+            return await examine.pod(view, "many", "doctor-empty", Wanted(ask=True, node=""))
+
+    sys.addaudithook(lambda event, args: connections.append(args) if event == "socket.connect" else None)
+    try:
+        verdicts = asyncio.run(run())
+    finally:
+        space.api.delete("Pod", "many", "doctor-empty", options={"gracePeriodSeconds": 0})
+    assert [one.image for one in verdicts] == [one["image"] for one in containers]
+    assert all(one.code == "TCP-REFUSED" for one in verdicts)
+    asked = [one.image for one in verdicts if any(label == "asked from here" for label, _ in one.rows)]
+    assert len(asked) == examine.MAX_LOOKED
+    assert "the name of the image has no host" in verdicts[0].not_looked[0]
+    assert "the first 5 images" in verdicts[-1].not_looked[0]
+    assert [args for args in connections if args[1][1] in range(1, 21)] == [], (
+        "a tenant leads nobody to private addresses"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@ node.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from webhook.checks.addresses import is_public
 from webhook.checks.guardedhttp import GuardedHttp
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor import asking, nodepod, probe, reading
@@ -16,9 +18,9 @@ from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.evidence import Request, Role, Target
 from webhook.commands.doctor.looked import Evidence, Looked
-from webhook.commands.doctor.nodepod import NoProbeError
+from webhook.commands.doctor.nodepod import NodeFacts, NoProbeError
 from webhook.commands.doctor.reach import is_right
-from webhook.commands.doctor.verdict import Verdict, idle, judge, judge_registry
+from webhook.commands.doctor.verdict import RUNTIME, Verdict, idle, judge, judge_registry
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.registries import from_here
 from webhook.config.models import Config
@@ -31,8 +33,11 @@ from webhook.kube.cluster import ClusterError, decode
 
 Say = Callable[[str], None]
 THE_REGISTRY, THE_NODE = "the registry (--ask)", "the node (--node)"
+MAX_LOOKED = 5
+"""Images of a pod that are looked at from here and from the node. Whoever makes a pod may name thousands."""
 CLOSING_SECONDS = 0.25
 """Seconds until connections are closed: TLS says goodbye in the background, and the loop ends with the command."""
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
 _DNS = "/api/v1/namespaces/kube-system/services/kube-dns"
 
 
@@ -71,15 +76,21 @@ async def pod(view: ClusterView, name: str, within: str, wanted: Wanted) -> tupl
     if wanted.node is not None and node is None:
         raise PullsecretError(f"pod {name} has no node yet; name one with --node NODE")
     wanted = replace(wanted, node=None if wanted.node is None else node)
-    return tuple(
-        [await _examined(view, one, secrets, wanted, from_here(view.config, None, _ca(wanted))) for one in cases]
-    )
+    config, facts = from_here(view.config, None, _ca(wanted)), await _facts(view, seen.spec.node_name or "")
+    cases = tuple(_on_node(facts, one) for one in cases)
+    first = [await _examined(view, one, secrets, wanted, config) for one in cases[:MAX_LOOKED]]
+    only_read = replace(wanted, ask=False, node=None)
+    others = [await _examined(view, one, secrets, only_read, config) for one in cases[MAX_LOOKED:]]
+    if wanted.ask or wanted.node:
+        not_looked = (f"the registry and the node, which are for the first {MAX_LOOKED} images of a pod", RUNTIME)
+        others = [replace(one, not_looked=not_looked) for one in others]
+    return (*first, *others)
 
 
 async def image(view: ClusterView, name: str, within: str, wanted: Wanted) -> Verdict:
     """Whoever names an image may also ask a registry at a private address."""
     secrets, case = await reading.of_image(view, name, within, view.cluster.now())
-    case = replace(case, node=wanted.node or "")
+    case = _on_node(await _facts(view, wanted.node or ""), replace(case, node=wanted.node or ""))
     config = from_here(view.config, repository(name).partition("/")[0], _ca(wanted))
     return await _examined(view, case, secrets, wanted, config)
 
@@ -88,7 +99,7 @@ async def registry(view: ClusterView | None, host: str, wanted: Wanted) -> Verdi
     """`host`: and perhaps a port. `view` None: nobody asks about a node, and the cluster plays no part."""
     config = view.config if view is not None else Config()
     target = _target(host, config)
-    here, node, not_looked = await _looked(view, (target, *_blobs(target)), wanted)
+    here, node, not_looked = await _looked(view, (target, *_blobs(target)), wanted, None)
     return judge_registry(host, wanted.node or "", Evidence(node, here, None, not_looked))
 
 
@@ -96,25 +107,31 @@ async def _examined(
     view: ClusterView, case: Case, secrets: Sequence[PodSecret], wanted: Wanted, config: Config
 ) -> Verdict:
     """`config`: which registries may be asked from here."""
-    if case.node:
-        case = await _on_node(view, case)
     asked = await _asked(case, secrets, wanted, config) if wanted.ask else None
     here: Looked | None = None
     node: Looked | None = None
     not_looked: tuple[str, ...] = (THE_NODE,)
     if wanted.node:
-        here, node, not_looked = await _looked(view, _targets(case, asked, config), wanted)
+        targets = _targets(case, asked, config)
+        not_looked = ("the node: the name of the image has no host that could be looked at",)
+        if targets:
+            here, node, not_looked = await _looked(view, targets, wanted, config)
     not_looked = (*(() if wanted.ask else (THE_REGISTRY,)), *not_looked)
     not_looked += tuple(f"{what} (no right to read it)" for what in view.unread)
     return judge(case, Evidence(node, here, asked, not_looked))
 
 
-async def _on_node(view: ClusterView, case: Case) -> Case:
-    """What the API server knows of the node."""
+async def _facts(view: ClusterView, node: str) -> NodeFacts | None:
+    """What the API server knows of the node. None: nothing, or there is no node."""
+    if not node:
+        return None
     try:
-        facts = await nodepod.node_facts(view, case.node)
+        return await nodepod.node_facts(view, node)
     except NoProbeError:
-        return case
+        return None
+
+
+def _on_node(facts: NodeFacts | None, case: Case) -> Case:
     if facts is None:
         return case
     platform = f"{facts.os}/{facts.architecture}" if facts.os and facts.architecture else ""
@@ -150,11 +167,17 @@ def _first(case: Case, secrets: Sequence[PodSecret]) -> Credential | None:
 
 
 async def _looked(
-    view: ClusterView | None, targets: Sequence[Target], wanted: Wanted
+    view: ClusterView | None, targets: Sequence[Target], wanted: Wanted, config: Config | None
 ) -> tuple[Looked | None, Looked | None, tuple[str, ...]]:
-    """From here, and with `view` from the node. What this machine finds right is tried there too."""
+    """From here, and with `view` from the node. What this machine finds right is tried there too. `config`: which
+    registries may have private addresses as seen from here, as in guardedhttp.py; None: all, of whoever has named them.
+    """
+
+    def usable(target: Target, address: str) -> bool:
+        return config is None or is_public(address) or bool(_spellings(target) & config.named_registries.keys())
+
     ca_pem = wanted.ca_file.read_text() if wanted.ca_file else ""
-    here = Looked("this machine", await probe.look(Request(tuple(targets), ca_pem)))
+    here = Looked("this machine", await probe.look(Request(tuple(targets), ca_pem), usable=usable))
     if view is None or wanted.node is None:
         return here, None, (THE_NODE,)
     known = {
@@ -182,12 +205,14 @@ async def _cluster_dns(view: ClusterView) -> str:
 
 
 def _targets(case: Case, asked: Asked | None, config: Config) -> tuple[Target, ...]:
-    """The registry, and what else a pull needs: first the hosts that the kubelet or the registry names."""
+    """The registry, and what else a pull needs: first the hosts that the kubelet or the registry names. Without what
+    cannot be one.
+    """
     host = repository(case.image).partition("/")[0]
     registry = _target(asked_at(host) or host, config)
     said = [_target(one.host, config, one.role) for one in case.words if one.host]
     more = [one for one in (asked.realm, asked.blobs) if one is not None] if asked is not None else []
-    return _once((registry, *said, *more, *_blobs(registry)))
+    return tuple(filter(probe.is_target, _once((registry, *said, *more, *_blobs(registry)))))
 
 
 def _once(targets: Iterable[Target]) -> tuple[Target, ...]:
@@ -202,9 +227,15 @@ def _target(host: str, config: Config, role: Role = "registry") -> Target:
     named = config.named_registries.get(host)
     plain = named is not None and named.plain
     name, colon, port = host.rpartition(":")
-    if not colon or not port.isdecimal() or host.endswith("]"):
+    if not colon or _PORT.fullmatch(port) is None or host.endswith("]"):
         name, port = host, "80" if plain else "443"
     return Target(name.strip("[]"), int(port), plain, role)
+
+
+def _spellings(target: Target) -> set[str]:
+    """As a configuration names it."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return {f"{host}:{target.port}"} | ({host} if target.port == (80 if target.plain else 443) else set())
 
 
 def _ca(wanted: Wanted) -> str | None:

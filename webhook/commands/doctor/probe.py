@@ -6,7 +6,7 @@ a pod does not see what the container runtime of its node trusts.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, zip_longest
@@ -49,12 +49,16 @@ def _text(file: Path) -> str:
         return ""
 
 
-async def look(request: Request, machine: Machine | None = None) -> Probed:
-    """`machine`: the node on which this runs; None: names are looked up as this system does it, whatever it is. Raises
-    PullsecretError if the request cannot be one.
+async def look(
+    request: Request,
+    machine: Machine | None = None,
+    usable: Callable[[Target, str], bool] = lambda _target, _address: True,
+) -> Probed:
+    """`machine`: the node on which this runs; None: names are looked up as this system does it, whatever it is.
+    `usable`: may this address of a host be tried? Raises PullsecretError if the request cannot be one.
     """
     for one in request.targets:
-        if not is_host(one.host) or not 0 < one.port < 65536 or not all(map(is_address, one.addresses)):
+        if not is_target(one) or not all(map(is_address, one.addresses)):
             raise PullsecretError("a host, a port or an address of the request is not valid")
     if request.cluster_dns and not is_address(request.cluster_dns):
         raise PullsecretError("the address of the cluster's DNS is not valid")
@@ -62,12 +66,19 @@ async def look(request: Request, machine: Machine | None = None) -> Probed:
         trust = Trust(request.ca_pem)
     except ValueError as e:
         raise PullsecretError(str(e)) from None
-    return await _Look(request, machine, trust).all()
+    return await _Look(request, machine, trust, usable).all()
+
+
+def is_target(one: Target) -> bool:
+    """May be asked about: those who make pods, and registries, choose names of hosts."""
+    return is_host(one.host) and 0 < one.port < 65536
 
 
 class _Look:
-    def __init__(self, request: Request, machine: Machine | None, trust: Trust) -> None:
-        self._request, self._machine, self._trust = request, machine, trust
+    def __init__(
+        self, request: Request, machine: Machine | None, trust: Trust, usable: Callable[[Target, str], bool]
+    ) -> None:
+        self._request, self._machine, self._trust, self._usable = request, machine, trust, usable
         self._ends = asyncio.get_running_loop().time() + LOOK_SECONDS
 
     async def all(self) -> Probed:
@@ -96,7 +107,11 @@ class _Look:
             given = {HERE: (target.host,)}
         ends = min(asyncio.get_running_loop().time() + HOST_SECONDS, self._ends)
         found = await asyncio.gather(
-            *(tried(target, address, by, self._trust, ends) for address, by in by_address(given).items())
+            *(
+                tried(target, address, by, self._trust, ends)
+                for address, by in by_address(given).items()
+                if self._usable(target, address)
+            )
         )
         endpoints = tuple(one.endpoint for one in found)
         seen = HostSeen(target.host, target.port, target.role, answers, endpoints, cluster_dns)

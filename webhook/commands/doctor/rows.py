@@ -8,6 +8,7 @@ from webhook.commands.doctor.finding import OF_WEBHOOK, Finding
 from webhook.commands.doctor.looked import Evidence, Looked
 from webhook.commands.doctor.reach import Row, endpoint, is_right
 from webhook.commands.doctor.reach import rows as way_rows
+from webhook.commands.doctor.resolving import is_address
 from webhook.commands.podsecrets import WORDS
 from webhook.core.faults import Fault
 from webhook.core.pulls import end
@@ -92,7 +93,9 @@ def _here_rows(evidence: Evidence) -> Iterator[Row]:
             yield label, f"{which}{one.address}   {endpoint(seen, one)}"
             label = ""
         if not seen.endpoints:
-            yield label, f"{quoted(seen.host)}: no address"
+            private = any(one.addresses for one in seen.answers) or is_address(seen.host)
+            why = "a private address, tried only if the configuration names it" if private else "no address"
+            yield label, f"{quoted(seen.host)}: {why}"
             label = ""
 
 
