@@ -150,6 +150,7 @@ def _wanted(
     """Raises UsageError."""
     from webhook.commands.clusterdns.dns import Wanted  # noqa: PLC0415
     from webhook.commands.clusterdns.key import Resolver  # noqa: PLC0415
+    from webhook.commands.doctor.endpoint import certificates  # noqa: PLC0415
 
     host, port = _registry(registry)
     candidates = dict[str, tuple[str, ...]]()
@@ -165,11 +166,7 @@ def _wanted(
             raise UsageError("give either --address or --resolver, which knows the addresses")
         asked = tuple(_address(one, "--resolver") for one in resolvers)
         resolver = Resolver(asked, _host(resolver_name, "--resolver-name"))
-    try:
-        ca_pem = ca_file.read_text() if ca_file else ""
-    except (OSError, ValueError):
-        raise UsageError(f"--ca-file: {ca_file} cannot be read") from None
-    return Wanted(host, port, candidates, resolver, ca_pem)
+    return Wanted(host, port, candidates, resolver, certificates(ca_file) if ca_file else "")
 
 
 def _registry(text: str) -> tuple[str, int]:

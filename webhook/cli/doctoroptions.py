@@ -20,10 +20,23 @@ PROBE_NAMESPACE = click.option(
 
 def check(node: str | None, ca_file: Path | None, probe_namespace: str | None) -> None:
     """Raises UsageError."""
-    if ca_file is not None and not ca_file.is_file():
-        raise UsageError(f"--ca-file: there is no file {ca_file}")
+    if ca_file is not None:
+        _check_certificates(ca_file)
     if probe_namespace is not None and node is None:
         raise UsageError("--probe-namespace is for the pod of --node; give that too")
+
+
+def _check_certificates(file: Path) -> None:
+    from webhook.commands.doctor.endpoint import certificates  # noqa: PLC0415  # loads certificates
+
+    if not file.is_file():
+        raise UsageError(f"--ca-file: there is no file {file}")
+    try:
+        certificates(file)
+    except OSError as e:
+        raise UsageError(f"--ca-file: {file} cannot be read: {e.strerror}") from None
+    except ValueError:
+        raise UsageError(f"--ca-file: {file} has no certificates in PEM") from None
 
 
 def registry(text: str) -> str:

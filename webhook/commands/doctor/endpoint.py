@@ -39,11 +39,23 @@ _NO_CHECK_TIME = 0x200000
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: |\r|$)")
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_PEM = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----.*?-----END \1-----", re.DOTALL)
 
 
 def is_host(text: str) -> bool:
     """A name that may be asked about and sent, or an address."""
     return is_address(text) or (len(text) <= 253 and _HOST.fullmatch(text) is not None)
+
+
+def certificates(file: Path) -> str:
+    """Those of a file, in PEM. What else is in it, such as a private key or comments, is left out: probes are given
+    this text. Raises OSError, and ValueError if there are none that can be read.
+    """
+    found = b"\n".join(one[0] for one in _PEM.finditer(file.read_bytes())).decode("ascii")
+    if not found:
+        raise ValueError("there is no certificate in PEM")
+    Trust(found)
+    return found
 
 
 class Trust:

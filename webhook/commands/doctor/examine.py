@@ -16,6 +16,7 @@ from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor import asking, nodepod, probe, reading
 from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
+from webhook.commands.doctor.endpoint import certificates
 from webhook.commands.doctor.evidence import Request, Role, Target
 from webhook.commands.doctor.looked import Evidence, Looked
 from webhook.commands.doctor.nodepod import NodeFacts, NoProbeError
@@ -176,7 +177,7 @@ async def _looked(
     def usable(target: Target, address: str) -> bool:
         return config is None or is_public(address) or bool(_spellings(target) & config.named_registries.keys())
 
-    ca_pem = wanted.ca_file.read_text() if wanted.ca_file else ""
+    ca_pem = certificates(wanted.ca_file) if wanted.ca_file else ""
     here = Looked("this machine", await probe.look(Request(tuple(targets), ca_pem), usable=usable))
     if view is None or wanted.node is None:
         return here, None, (THE_NODE,)

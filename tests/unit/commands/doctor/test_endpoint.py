@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ from hypothesis import strategies as st
 
 from controlplane.ports import free_port
 from support.registryserver import Say, Server, answer, asks, json_answer, serving
+from webhook.cli import doctoroptions
+from webhook.cli.exitcodes import UsageError
 from webhook.commands.doctor import endpoint
-from webhook.commands.doctor.endpoint import MAX_NAMES, Tried, Trust, covers, is_host, tried
+from webhook.commands.doctor.endpoint import MAX_NAMES, Tried, Trust, certificates, covers, is_host, tried
 from webhook.commands.doctor.evidence import Endpoint, Target, Tls
 
 OURS, OTHERS = trustme.CA(organization_name="Ours"), trustme.CA(organization_name="Corporate Proxy")
@@ -416,3 +419,30 @@ def test_an_image_without_cas_is_told(tmp_path: Any, monkeypatch: pytest.MonkeyP
 def test_a_ca_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="no certificate in PEM"):
         Trust("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
+
+
+def test_only_the_certificates_of_a_file_are_taken(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    two = [one.cert_pem.bytes().strip() for one in (OURS, OTHERS)]
+    key = OURS.private_key_pem.bytes()
+    file.write_bytes("# Autoridad de Certificación\n".encode() + two[0] + b"\n# \xe9\n" + key + two[1])
+    assert certificates(file).encode() == b"\n".join(two)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xe9",
+        OURS.private_key_pem.bytes(),
+        b"-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\n\xe9\n-----END CERTIFICATE-----\n",
+    ],
+)
+def test_a_file_without_certificates(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        certificates(file)
+    with pytest.raises(UsageError, match="has no certificates in PEM"):
+        doctoroptions.check(None, file, None)
