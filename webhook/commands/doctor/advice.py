@@ -1,6 +1,7 @@
 """For each fault: what it is, in a sentence, and what to do about this fault only. Pure.
 
-`{where}` is the node or `its node`, `{host}` the host at which it happens, the others as `verdict.py` fills them in.
+`{where}` is the node by name or `its node`, `{there}` just `the node`; or both are `this machine`. `{host}` is the host
+at which it happens; the others are as `verdict.py` fills them in.
 All values are safe to print.
 """
 
@@ -20,9 +21,9 @@ class Advice:
 
 _RESOLVER = "a resolver that nobody on the way can answer for: systemd-resolved with DNSOverTLS=yes, or another by TLS"
 _MIRROR = "a mirror near the node: registries.yaml (K3s) or hosts.toml (containerd)"
-_NOT_COREDNS = "CoreDNS does not help: nodes do not ask it."
-_NETWORK = "Look at the node's firewall, security group, routes and proxy for {host}."
-_CA = "Give the node's runtime the CA: hosts.toml (containerd), registries.yaml (K3s), or the node's own store."
+NOT_COREDNS = "CoreDNS does not help: nodes do not ask it."
+_NETWORK = "Look at {there}'s firewall, security group, routes and proxy for {host}."
+_CA = "Give the runtime of each node the CA: hosts.toml (containerd), registries.yaml (K3s), or the node's own store."
 _WAIT = "The kubelet tries again by itself, at the latest after five minutes."
 
 ADVICE: Mapping[Fault, Advice] = {
@@ -95,24 +96,24 @@ ADVICE: Mapping[Fault, Advice] = {
     Fault.DNS_NO_SUCH_NAME: Advice(
         "{where} finds no address of {host}: its resolver says that there is no such name",
         (
-            "Correct the name of the image if {host} is no registry.",
-            f"If it is one, the node's resolver must know it. {_NOT_COREDNS}",
+            "If {host} is no registry, correct the name.",
+            "If it is one, {there}'s resolver must know it. {not_coredns}",
         ),
     ),
     Fault.DNS_FAILS: Advice(
         "the resolver of {where} fails for {host}",
-        (f"Look at the node's /etc/resolv.conf and at the server that it names. {_NOT_COREDNS}",),
+        ("Look at {there}'s /etc/resolv.conf and at the server that it names. {not_coredns}",),
     ),
     Fault.DNS_SILENT: Advice(
         "the resolver of {where} does not answer",
-        (f"Look at the node's /etc/resolv.conf, and whether it reaches port 53 of its servers. {_NOT_COREDNS}",),
+        ("Look at {there}'s /etc/resolv.conf, and whether it reaches port 53 of its servers. {not_coredns}",),
     ),
     Fault.DNS_WRONG_ADDRESS: Advice(
         "on {where} {host} has the wrong address",
         (
             "{culprit}",
-            f"What else helps there: {_RESOLVER}; or {_MIRROR}. {_NOT_COREDNS}",
-            "Until then, in /etc/hosts of the node:  {right} {name}    (right from there just now; it may change)",
+            f"What else helps there: {_RESOLVER}; or {_MIRROR}. {{not_coredns}}",
+            "Until then, in /etc/hosts of {there}:  {right} {name}    (right from there just now; it may change)",
         ),
     ),
     Fault.TCP_REFUSED: Advice(
@@ -127,7 +128,7 @@ ADVICE: Mapping[Fault, Advice] = {
     ),
     Fault.CLOCK_WRONG: Advice(
         "the clock of {where} is wrong, so that it takes a good certificate for an invalid one",
-        ("Set the node's clock, and look why its time service (chrony, systemd-timesyncd) does not.",),
+        ("Set {there}'s clock, and look why its time service (chrony, systemd-timesyncd) does not.",),
     ),
     Fault.TLS_NONE: Advice(
         "{host} does not speak TLS",
@@ -149,11 +150,11 @@ ADVICE: Mapping[Fault, Advice] = {
     ),
     Fault.TLS_EXPIRED: Advice(
         "the certificate of {host} has expired",
-        ("Those who run {host} must renew it.", "Or the node's clock is wrong: look there with date."),
+        ("Those who run {host} must renew it.", "Or {there}'s clock is wrong: look there with date."),
     ),
     Fault.TLS_NOT_YET_VALID: Advice(
         "the certificate of {host} is not valid yet",
-        ("Mostly the node's clock is behind: look there with date.", "Or {host} has a certificate of the future."),
+        ("Mostly {there}'s clock is behind: look there with date.", "Or {host} has a certificate of the future."),
     ),
     Fault.TLS_UNKNOWN_CA: Advice(
         "{where} does not know the CA of {host}{issuer}",
@@ -180,7 +181,7 @@ ADVICE: Mapping[Fault, Advice] = {
         (
             (
                 "A login page, a proxy or a web server answers. Correct the image's name, or look what stands between"
-                " the node and the registry."
+                " {there} and the registry."
             ),
         ),
     ),

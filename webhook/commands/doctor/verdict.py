@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from webhook.commands.doctor.advice import ADVICE
+from webhook.commands.doctor.advice import ADVICE, NOT_COREDNS
 from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE
@@ -50,7 +50,7 @@ def judge(case: Case, evidence: Evidence) -> Verdict:
     return Verdict(found.fault, case.image, title, shown, todo, _not_looked(evidence), case.node, case.container)
 
 
-def _fields(case: Case, evidence: Evidence, found: Finding) -> dict[str, str]:
+def _fields(case: Case, evidence: Evidence, found: Finding, there: str = "the node") -> dict[str, str]:
     """All safe to print."""
     words, way = found.words, found.way
     host = way.host if way is not None else (words.host if words is not None and words.host else _host(case.image))
@@ -67,6 +67,8 @@ def _fields(case: Case, evidence: Evidence, found: Finding) -> dict[str, str]:
     owner = f"owner {quoted(case.owner)}" if case.owner else "the owner"
     return {
         "where": f"node {quoted(case.node)}" if case.node else "its node",
+        "there": there,
+        "not_coredns": NOT_COREDNS,
         "host": quoted(host),
         "name": quoted(host.rpartition(":")[0] or host),
         "repository": quoted(repository(case.image)),
@@ -78,7 +80,7 @@ def _fields(case: Case, evidence: Evidence, found: Finding) -> dict[str, str]:
         "owner": owner,
         "credential": _credential(case),
         "right": right,
-        "culprit": _culprit(way),
+        "culprit": _culprit(way, there),
         "names": f" ({some(names)})" if names else "",
         "issuer": f" ({quoted(issuer)})" if issuer else "",
         "more_by_node": "" if evidence.node is not None else "Look from the node: --node shows which address it takes.",
@@ -89,16 +91,17 @@ def _fields(case: Case, evidence: Evidence, found: Finding) -> dict[str, str]:
     }
 
 
-def _culprit(way: Reach | None) -> str:
+def _culprit(way: Reach | None, there: str) -> str:
     """Who gives the wrong address."""
     if way is None or way.used is None:
         return ""
     if HOSTS_FILE in way.used.given_by:
         return (
-            f"Correct or remove the line for {quoted(way.host)} in /etc/hosts of the node: {way.used.address} is wrong."
+            f"Correct or remove the line for {quoted(way.host)} in /etc/hosts of {there}: {way.used.address} is wrong."
         )
     servers = some([one for one in way.used.given_by if one != HERE])
-    return f"The resolver {servers} gives {way.used.address}, which is wrong: it is tampered with, or out of date."
+    who = f"The resolver {servers}" if servers else "The resolver"
+    return f"{who} gives {way.used.address}, which is wrong: it is tampered with, or out of date."
 
 
 def _sentence(words: str) -> str:
@@ -170,7 +173,9 @@ def judge_registry(host: str, node: str, evidence: Evidence) -> Verdict:
         title = f"{quoted(host)} is reached from {place}"
         return Verdict(None, host, title, shown, (), _not_looked(evidence), node)
     found = Finding(way.fault, way=way)
-    fields = _fields(Case(host, "", ""), evidence, found) | {"where": place}
-    title = f"{quoted(host)} is not reached from {place}: {ADVICE[way.fault].what.format_map(fields)}"
-    todo = tuple(filter(None, (one.format_map(fields) for one in ADVICE[way.fault].todo)))
+    fields = _fields(Case(host, "", ""), evidence, found, "the node" if evidence.node else place) | {"where": place}
+    if evidence.node is None:
+        fields["not_coredns"] = ""
+    title = f"Nothing can be pulled from {quoted(host)}: {ADVICE[way.fault].what.format_map(fields)}"
+    todo = tuple(filter(None, (one.format_map(fields).rstrip() for one in ADVICE[way.fault].todo)))
     return Verdict(way.fault, host, title, shown, todo, _not_looked(evidence), node)

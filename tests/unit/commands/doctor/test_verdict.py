@@ -237,8 +237,37 @@ def test_each_fault_has_advice_that_can_be_filled_in(fault: Fault) -> None:
 def test_a_registry_alone() -> None:
     wrong = judge_registry("ghcr.io", "k3s-1", Evidence(POISONED))
     assert wrong.code is Fault.DNS_WRONG_ADDRESS
-    assert wrong.title == "ghcr.io is not reached from node k3s-1: on node k3s-1 ghcr.io has the wrong address"
+    assert wrong.title == "Nothing can be pulled from ghcr.io: on node k3s-1 ghcr.io has the wrong address"
     assert judge_registry("ghcr.io", "k3s-1", Evidence(REACHED)).code is None
+
+
+NO_NAME = (Answer(DNS, "no such name"),)
+LINE = (Answer(HOSTS_FILE, "addresses", ("1.1.1.1",)),)
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [
+        (node(answers=NO_NAME), Fault.DNS_NO_SUCH_NAME),
+        (node(answers=(Answer(DNS, "fails"),)), Fault.DNS_FAILS),
+        (node(answers=(Answer(DNS, "silent"),)), Fault.DNS_SILENT),
+        (POISONED, Fault.DNS_WRONG_ADDRESS),
+        (
+            node(endpoint("1.1.1.1", HOSTS_FILE, **WRONG), endpoint("2.2.2.2", HERE), answers=LINE),
+            Fault.DNS_WRONG_ADDRESS,
+        ),
+        (node(endpoint("1.1.1.1", DNS, tcp="silent")), Fault.TCP_SILENT),
+        (node(endpoint("1.1.1.1", DNS, tls="expired", faults=("expired",))), Fault.TLS_EXPIRED),
+    ],
+)
+def test_without_a_node_no_node_is_blamed(seen: Looked, code: Fault) -> None:
+    here = judge_registry("ghcr.io", "", Evidence(here=replace(seen, place="this machine")))
+    assert here.code is code
+    assert "this machine" in f"{here.title} {here.todo}"
+    assert "node" not in f"{here.title} {here.todo}".replace("a mirror near the node", "")
+    on_node = judge_registry("ghcr.io", "k3s-1", Evidence(seen))
+    assert "node" in f"{on_node.title} {on_node.todo}"
+    assert "this machine" not in f"{on_node.title} {on_node.todo}"
 
 
 def test_the_document() -> None:
