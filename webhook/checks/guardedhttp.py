@@ -82,10 +82,10 @@ class Response:
 
 class GuardedHttp:
     """`ca_file`: the CA certificates to trust, but for registries that the configuration names; None: those of the
-    system.
+    system. `public`: those of the system count beside each such file.
     """
 
-    def __init__(self, config: Config, ca_file: str | None = None) -> None:
+    def __init__(self, config: Config, ca_file: str | None = None, *, public: bool = False) -> None:
         self._named: dict[str, Registry] = {}
         for host, one in config.named_registries.items():
             with suppress(ValueError):  # it cannot be asked anyway, and each credential for it says so
@@ -93,9 +93,10 @@ class GuardedHttp:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._lookups = asyncio.Semaphore(LOOKUPS)
         self._contexts = {
-            host: made((one.ca_file,), functools.partial(_context, one.ca_file)) for host, one in self._named.items()
+            host: made((one.ca_file,), functools.partial(_context, one.ca_file, public=public))
+            for host, one in self._named.items()
         }
-        self._others = functools.lru_cache(maxsize=1)(lambda: _context(ca_file))
+        self._others = functools.lru_cache(maxsize=1)(lambda: _context(ca_file, public=public))
 
     async def close(self) -> None:
         sessions, self._sessions = self._sessions, {}
@@ -239,9 +240,12 @@ async def _body(found: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
     return bytes(body), True
 
 
-def _context(ca_file: str | None) -> ssl.SSLContext:
+def _context(ca_file: str | None, *, public: bool) -> ssl.SSLContext:
     """Raises OSError and ValueError."""
-    return ssl.create_default_context(cafile=ca_file)
+    context = ssl.create_default_context(cafile=ca_file)
+    if public:
+        context.load_default_certs()
+    return context
 
 
 def _why(e: Exception) -> Why:

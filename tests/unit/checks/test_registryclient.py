@@ -26,6 +26,7 @@ from support.loopback import Loopback, names
 from support.registryserver import Act, Request, Say, Server, answer, asks, json_answer, serving
 from webhook.checks import addresses, guardedhttp, registryclient
 from webhook.checks.addresses import LOOKUPS, is_public
+from webhook.checks.guardedhttp import GuardedHttp, Unanswered
 from webhook.checks.registryclient import RegistryClient, Said
 from webhook.config.models import Config, Registry
 from webhook.config.sourceconfig import Fields, HttpSource, SqlSource
@@ -656,6 +657,29 @@ def test_certificates_to_trust_in_place_of_those_of_the_system(here: Loopback, m
                 asking = RegistryClient(Config(), lambda: NOW, ca_file)
                 assert (await asking.ask(Credential(registry.host, "alice", TOKEN))).why == why
                 await asking.close()
+
+    runs(scenario)
+
+
+def test_certificates_to_trust_beside_those_of_the_system(
+    here: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "is_public", lambda _address: True)
+    monkeypatch.setenv("SSL_CERT_FILE", here.ca_file)
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+
+    async def scenario() -> None:
+        async with here.serving(with_basic()) as registry:
+            named = Config(registries=(Registry(registry.host, ca_file=str(other)),))
+            for config, ca_file in ((Config(), str(other)), (named, None)):
+                beside = GuardedHttp(config, ca_file, public=True)
+                assert (await beside.request(beside.url(registry.host), {})).status == 401
+                await beside.close()
+                alone = GuardedHttp(config, ca_file)
+                with pytest.raises(Unanswered):
+                    await alone.request(alone.url(registry.host), {})
+                await alone.close()
 
     runs(scenario)
 

@@ -151,7 +151,7 @@ async def _asked(case: Case, secrets: Sequence[PodSecret], wanted: Wanted, confi
     """With the credential that the kubelet tries first."""
     wanted.progress("asking the registry")
     blob = next((one.blob for one in case.words if one.blob), "")
-    http = GuardedHttp(config, str(wanted.ca_file) if wanted.ca_file else None)
+    http = GuardedHttp(config, _ca(wanted), public=wanted.ca_file is not None)
     try:
         return await asking.ask(http, case.image, _first(case, secrets), case.platform, blob)
     finally:
