@@ -448,7 +448,7 @@ def test_wrong_arguments(cluster: ControlPlane, arguments: list[str], words: str
 def test_a_cluster_whose_dns_is_another(cluster: ControlPlane) -> None:
     ran = command(cluster, "doctor", "dns", "ghcr.io")
     assert (ran.code, ran.out) == (3, "")
-    assert "no Deployment with the label k8s-app=kube-dns in kube-system run CoreDNS" in ran.err
+    assert "no Deployment runs CoreDNS with a Corefile (-conf) and the label k8s-app=kube-dns in kube-system" in ran.err
 
 
 def test_node_local_dns(running: Running) -> None:

@@ -168,8 +168,8 @@ async def read(cluster: Cluster) -> CoreDns:
         if container.corefile
     ]
     if len(running) != 1:
-        what = "several Deployments" if running else "no Deployment"
-        raise PullsecretError(f"{what} with the label {_LABEL} in {NAMESPACE} run CoreDNS with a Corefile (-conf)")
+        what = "several Deployments run" if running else "no Deployment runs"
+        raise PullsecretError(f"{what} CoreDNS with a Corefile (-conf) and the label {_LABEL} in {NAMESPACE}")
     deployment, container = running[0]
     if not container.corefile.startswith("/"):
         raise PullsecretError(
