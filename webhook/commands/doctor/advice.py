@@ -52,7 +52,10 @@ ADVICE: Mapping[Fault, Advice] = {
     ),
     Fault.SECRET_MISSING: Advice(
         "{secret} is missing in the namespace",
-        ("Create {secret}, or remove it{from_account}.", "{once_more}"),
+        (
+            "Create {secret}: the kubelet then tries again by itself.",
+            "Or take its name out of {list}, and create the pod again.",
+        ),
     ),
     Fault.SECRET_WRONG_TYPE: Advice(
         "the kubelet passes over {secret}: {secret_why}",
@@ -60,7 +63,7 @@ ADVICE: Mapping[Fault, Advice] = {
     ),
     Fault.SECRET_NO_ENTRY: Advice(
         "no pull secret of the pod has an entry for it",
-        ("Give the pod's owner a credential for {repository}, or correct the name of the image.",),
+        ("{problem}", "{give} for {repository}, or correct the name of the image."),
     ),
     Fault.SECRET_NO_REFERENCE: Advice("the pod has no reference to {ours}", ()),
     Fault.NAMESPACE_NOT_SERVED: Advice("the webhook leaves the namespace alone", ()),
@@ -96,8 +99,8 @@ ADVICE: Mapping[Fault, Advice] = {
     Fault.DNS_NO_SUCH_NAME: Advice(
         "{where} finds no address of {host}: its resolver says that there is no such name",
         (
-            "If {host} is no registry, correct the name.",
-            "If it is one, {there}'s resolver must know it. {not_coredns}",
+            "{no_host}",
+            "Else {there}'s resolver must know it. {not_coredns}",
         ),
     ),
     Fault.DNS_FAILS: Advice(
@@ -192,27 +195,27 @@ ADVICE: Mapping[Fault, Advice] = {
     Fault.TOKEN_REFUSED: Advice("the token service of the registry, {host}, refuses the credential", ()),
     Fault.TOKEN_ANONYMOUS: Advice(
         "the registry gives it to nobody without a credential, and the pod has none for it",
-        ("Give the pod's owner a credential for {repository}, or correct the name of the image.",),
+        ("{give} for {repository}, or correct the name of the image.",),
     ),
     Fault.TOKEN_FAILS: Advice("the token service of the registry, {host}, fails", (f"Ask those who run it. {_WAIT}",)),
     Fault.CREDENTIAL_NONE: Advice(
         "the kubelet had no credential for it",
-        ("Give the pod a pull secret for {repository}, or its owner a credential for it.",),
+        ("{give} for {repository}.",),
     ),
     Fault.CREDENTIAL_REFUSED: Advice("the registry refuses {credential}", ()),
     Fault.TOKEN_NO_ACCESS: Advice(
         "{credential} may not read it",
         (
             (
-                "Give {owner} a credential that may read {repository}, or correct the image's name: registries say the"
-                " same of images that do not exist."
+                "{another} that may read {repository}, or correct the image's name: registries say the same of images"
+                " that do not exist."
             ),
             "{kind}",
         ),
     ),
     Fault.IMAGE_NOT_FOUND: Advice(
-        "the registry has no such image, or does not show it to this credential",
-        ("Correct the name of the image or its tag, or give the credential the right to read it.",),
+        "the registry has no such image, or does not show it {to_whom}",
+        ("Correct the name of the image or its tag, or {show_it}.", "{of_a_mirror}"),
     ),
     Fault.PLATFORM_MISSING: Advice(
         "it has no build for {where}{platform}",

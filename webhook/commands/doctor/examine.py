@@ -18,7 +18,7 @@ from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.endpoint import certificates
 from webhook.commands.doctor.evidence import Request, Role, Target
-from webhook.commands.doctor.looked import Evidence, Looked
+from webhook.commands.doctor.looked import OWN_CA, THE_NODE, THE_REGISTRY, Evidence, Looked
 from webhook.commands.doctor.nodepod import NodeFacts, NoProbeError
 from webhook.commands.doctor.reach import is_right
 from webhook.commands.doctor.verdict import RUNTIME, Verdict, idle, judge, judge_registry
@@ -33,7 +33,6 @@ from webhook.core.wire import Unreadable
 from webhook.kube.cluster import ClusterError, decode
 
 Say = Callable[[str], None]
-THE_REGISTRY, THE_NODE = "the registry (--ask)", "the node (--node)"
 MAX_LOOKED = 5
 """Images of a pod that are looked at from here and from the node. Whoever makes a pod may name thousands."""
 CLOSING_SECONDS = 0.25
@@ -73,6 +72,7 @@ async def pod(view: ClusterView, name: str, within: str, wanted: Wanted) -> tupl
     seen, secrets, cases = await reading.of_pod(view, name, within, view.cluster.now())
     if not cases:
         return (idle(seen),)
+    await _is_there(view, wanted)
     node = wanted.node or seen.spec.node_name or None
     if wanted.node is not None and node is None:
         raise PullsecretError(f"pod {name} has no node yet; name one with --node NODE")
@@ -90,6 +90,7 @@ async def pod(view: ClusterView, name: str, within: str, wanted: Wanted) -> tupl
 
 async def image(view: ClusterView, name: str, within: str, wanted: Wanted) -> Verdict:
     """Whoever names an image may also ask a registry at a private address."""
+    await _is_there(view, wanted)
     secrets, case = await reading.of_image(view, name, within, view.cluster.now())
     case = _on_node(await _facts(view, wanted.node or ""), replace(case, node=wanted.node or ""))
     config = from_here(view.config, repository(name).partition("/")[0], _ca(wanted))
@@ -98,10 +99,18 @@ async def image(view: ClusterView, name: str, within: str, wanted: Wanted) -> Ve
 
 async def registry(view: ClusterView | None, host: str, wanted: Wanted) -> Verdict:
     """`host`: and perhaps a port. `view` None: nobody asks about a node, and the cluster plays no part."""
+    if view is not None:
+        await _is_there(view, wanted)
     config = view.config if view is not None else Config()
     target = _target(host, config)
     here, node, not_looked = await _looked(view, (target, *_blobs(target)), wanted, None)
     return judge_registry(host, wanted.node or "", Evidence(node, here, None, not_looked))
+
+
+async def _is_there(view: ClusterView, wanted: Wanted) -> None:
+    """The node that somebody names. Raises PullsecretError: a verdict without it would be about something else."""
+    if wanted.node:
+        await nodepod.node_facts(view, wanted.node)
 
 
 async def _examined(
@@ -180,7 +189,7 @@ async def _looked(
     ca_pem = certificates(wanted.ca_file) if wanted.ca_file else ""
     here = Looked("this machine", await probe.look(Request(tuple(targets), ca_pem), usable=usable))
     if view is None or wanted.node is None:
-        return here, None, (THE_NODE,)
+        return here, None, (THE_NODE, *_own_ca(wanted, here))
     known = {
         (seen.host, seen.port): tuple(one.address for one in seen.endpoints if is_right(one))
         for seen in here.probed.hosts
@@ -193,8 +202,15 @@ async def _looked(
             view, wanted.node, request, namespace=wanted.probe_namespace, voice=wanted.progress
         )
     except NoProbeError as e:
-        return here, None, (f"the node: {e}",)
-    return here, Looked(f"node {quoted(wanted.node)}", seen), ()
+        return here, None, (f"the node ({e})", *_own_ca(wanted, here))
+    node = Looked(f"node {quoted(wanted.node)}", seen)
+    return here, node, _own_ca(wanted, here, node)
+
+
+def _own_ca(wanted: Wanted, *looked: Looked) -> tuple[str, ...]:
+    """Without it no address of a registry with such a certificate counts as right."""
+    tried = (end for one in looked for host in one.probed.hosts for end in host.endpoints)
+    return (OWN_CA,) if wanted.ca_file is None and any("unknown CA" in one.faults for one in tried) else ()
 
 
 async def _cluster_dns(view: ClusterView) -> str:

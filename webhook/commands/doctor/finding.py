@@ -15,6 +15,7 @@ from webhook.commands.doctor.reach import Reach
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.pullcause import Cause
 from webhook.core.faults import Fault, Layer, layer
+from webhook.core.imagename import image_name
 from webhook.core.pulls import lowest
 from webhook.core.runtimewords import Words
 
@@ -89,9 +90,11 @@ def _said(case: Case) -> Finding | None:
 
 
 def _of_image(case: Case) -> Finding | None:
-    """Nothing has failed yet: a pull secret that nobody can parse fails every pull, and a pod without any credential
-    can still pull what is public.
+    """Nothing has failed yet. A name that nobody can read fails everywhere, and a pull secret that nobody can parse
+    fails every pull. A pod without any credential can still pull what is public.
     """
+    if image_name(case.image) is None:
+        return Finding(Fault.IMAGE_NAME_INVALID)
     broken = _first(case.secrets, "fails")
     return Finding(Fault.SECRET_UNREADABLE, secret=broken) if broken is not None else None
 
@@ -135,7 +138,12 @@ def _of_way(evidence: Evidence, said: Finding | None) -> Finding | None:
     """What the node's probe saw below."""
     if evidence.node is None:
         return said
-    broken = [(seen, way) for seen, way in evidence.node.reaches() if way.fault is not None]
+    broken = [
+        (seen, way)
+        for seen, way in evidence.node.reaches()
+        # Which CAs the runtime knows beside those of the probe is not seen: if it does not say so itself, this is none.
+        if way.fault is not None and (way.fault is not Fault.TLS_UNKNOWN_CA or said is None or said.fault is way.fault)
+    ]
     host = said.words.host if said is not None and said.words is not None else ""
     named = [way for _, way in broken if way.host == host]
     # Where blobs come from is often only guessed, and a pull that fails before has not been there.

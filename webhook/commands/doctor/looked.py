@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from webhook.commands.doctor.asking import Asked
-from webhook.commands.doctor.evidence import HostSeen, Probed
+from webhook.commands.doctor.evidence import HostSeen, Probed, Role
 from webhook.commands.doctor.reach import Clock, Reach, reach
+
+THE_REGISTRY, THE_NODE, OWN_CA = "the registry (--ask)", "the node (--node)", "a CA of your own (--ca-file)"
+"""What is not looked at unless somebody wants it."""
+ROLES: dict[Role, str] = {"registry": "", "realm": " (its token service)", "blobs": " (where its layers are)"}
+"""What follows the name of a host that is not the image's own."""
 
 
 @dataclass(frozen=True, slots=True)

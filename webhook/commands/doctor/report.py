@@ -13,9 +13,11 @@ LABEL_CHARS, LINE_CHARS = 22, 110
 
 def text(verdict: Verdict) -> str:
     code = f"   [{verdict.code}]" if verdict.code is not None else ""
-    lines = [f"{verdict.title}.{code}", ""]
+    lines = [f"{verdict.title}.{code}", *([""] if verdict.rows else [])]
     for label, words in verdict.rows:
-        lines.append(f"  {label:{LABEL_CHARS}} {words}".rstrip())
+        if len(label) > LABEL_CHARS:  # such as the name of a host
+            lines.append(f"  {label}")
+        lines.append(f"  {label if len(label) <= LABEL_CHARS else '':{LABEL_CHARS}} {words}".rstrip())
     if verdict.todo:
         lines += ["", "What to do:"]
         for one in verdict.todo:

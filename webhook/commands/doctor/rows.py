@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.finding import OF_WEBHOOK, Finding
-from webhook.commands.doctor.looked import Evidence, Looked
+from webhook.commands.doctor.looked import ROLES, Evidence, Looked
 from webhook.commands.doctor.reach import Row, endpoint, is_right
 from webhook.commands.doctor.reach import rows as way_rows
 from webhook.commands.doctor.resolving import is_address
@@ -68,12 +68,12 @@ def _node_rows(node: Looked) -> Iterator[Row]:
     if words := node.clock.words:
         yield label, words
         label = ""
-    for seen, way in node.reaches():
+    for place, (seen, way) in enumerate(node.reaches()):
         if seen.role != "registry" and way.fault is None:
             right = next((one for one in seen.endpoints if is_right(one)), None)
             yield "also needed", f"{quoted(seen.host)}: right on this node{(right and f' ({right.address})') or ''}"
             continue
-        label = label if seen.role == "registry" else quoted(seen.host)
+        label = f"{quoted(seen.host)}{ROLES[seen.role]}" if place else label
         for server, text in way_rows(seen):
             yield label, f"{server:18} {text}"
             label = ""
@@ -87,9 +87,9 @@ def _here_rows(evidence: Evidence) -> Iterator[Row]:
     if here is None:
         return
     label = here.place
-    for seen in here.probed.hosts:
+    for place, seen in enumerate(here.probed.hosts):
         for one in seen.endpoints:
-            which = "" if seen.role == "registry" else f"{quoted(seen.host)}: "
+            which = f"{quoted(seen.host)}: " if place else ""
             yield label, f"{which}{one.address}   {endpoint(seen, one)}"
             label = ""
         if not seen.endpoints:

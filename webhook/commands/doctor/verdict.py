@@ -8,12 +8,12 @@ from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE
 from webhook.commands.doctor.finding import BY_WEBHOOK, FOR_WANT, Finding, find
-from webhook.commands.doctor.looked import Evidence
+from webhook.commands.doctor.looked import ROLES, THE_NODE, Evidence
 from webhook.commands.doctor.reach import Reach, Row
 from webhook.commands.doctor.rows import looked_rows, rows
 from webhook.commands.pods import Pod
 from webhook.commands.podsecrets import PodSecret
-from webhook.core.faults import Fault
+from webhook.core.faults import Fault, Layer, layer
 from webhook.core.registry import repository
 from webhook.core.shown import quoted, some
 
@@ -39,15 +39,35 @@ def judge(case: Case, evidence: Evidence) -> Verdict:
     shown = tuple(rows(case, evidence, found))
     name, image = quoted(case.pod), quoted(case.image)
     if found is None:
-        title = f"{name} can pull {image}" if case.pod else f"nothing is wrong with {image}"
-        if case.pod and not case.reason:
-            title = f"nothing is wrong with {name}'s image {image}"
+        title = _well(case, evidence.asked)
         return Verdict(None, case.image, title, shown, (), _not_looked(evidence), case.node, case.container)
     fields = _fields(case, evidence, found)
-    what = found.why or ADVICE[found.fault].what.format_map(fields)
+    what = found.why or ADVICE[found.fault].what.format_map(_with_role(fields, found))
     title = f"{name} cannot pull {image}: {what}" if case.pod else f"{image} cannot be pulled: {what}"
     todo = tuple(_todo(case, evidence, found, fields))
     return Verdict(found.fault, case.image, title, shown, todo, _not_looked(evidence), case.node, case.container)
+
+
+def _well(case: Case, asked: Asked | None) -> str:
+    name, image = quoted(case.pod), quoted(case.image)
+    if case.pod and case.reason:
+        return f"{name} can pull {image}"
+    if asked is not None and asked.works:
+        return f"{image} can be pulled from here"
+    title = f"Nothing wrong was found with {f'{name} and its image ' if case.pod else ''}{image}"
+    if asked is not None:
+        return f"{title}, but the registry could not be asked from here"
+    return title if case.pod or case.entries else f"{title}, but it must be public: no pull secret has an entry for it"
+
+
+def _with_role(fields: dict[str, str], found: Finding) -> dict[str, str]:
+    """A host that the name of the image does not show needs a word."""
+    words = found.words
+    if words is None or (found.way is not None and found.way.host != words.host):
+        return fields
+    if not Layer.RUNTIME < layer(found.fault) < Layer.REGISTRY:
+        return fields
+    return fields | {"host": f"{fields['host']}{ROLES[words.role]}"}
 
 
 def _fields(case: Case, evidence: Evidence, found: Finding, there: str = "the node") -> dict[str, str]:
@@ -64,7 +84,8 @@ def _fields(case: Case, evidence: Evidence, found: Finding, there: str = "the no
     asked = evidence.asked
     at = words.host if words is not None and words.host and words.host != _host(case.image) else ""
     status = words.status if words is not None else 0
-    owner = f"owner {quoted(case.owner)}" if case.owner else "the owner"
+    pod = "the pod" if case.pod else "such a pod"
+    foreign = words is not None and words.role != "registry"
     return {
         "where": f"node {quoted(case.node)}" if case.node else "its node",
         "there": there,
@@ -75,15 +96,26 @@ def _fields(case: Case, evidence: Evidence, found: Finding, there: str = "the no
         "secret": f"the Secret {quoted(secret.name)}" if secret is not None else "one of its pull secrets",
         "secret_why": _why_passed(secret),
         "from_account": f" in the service account {quoted(case.account)}" if case.account else "",
+        "list": f"the list of the service account {quoted(case.account)}" if case.account else "the pod's template",
         "once_more": once_more,
         "ours": case.ours,
-        "owner": owner,
+        "give": f"Give owner {quoted(case.owner)} a credential" if case.owner else f"Give {pod} a pull secret",
+        "another": _another(case),
+        "problem": next((f"{quoted(one.name)}: {_sentence(one.problem)}" for one in case.secrets if one.problem), ""),
+        "to_whom": "to this credential" if case.entries else "without a credential",
+        "show_it": "give the credential the right to read it" if case.entries else f"give {pod} a pull secret for it",
+        "of_a_mirror": _of_a_mirror(evidence),
+        "no_host": (
+            f"If there is no {quoted(host)}, the registry names a wrong host: ask those who run it."
+            if foreign
+            else f"If {quoted(host)} is no registry, correct the name."
+        ),
         "credential": _credential(case),
         "right": right,
         "culprit": _culprit(way, there),
         "names": f" ({some(names)})" if names else "",
         "issuer": f" ({quoted(issuer)})" if issuer else "",
-        "more_by_node": "" if evidence.node is not None else "Look from the node: --node shows which address it takes.",
+        "more_by_node": _more_by_node(way, evidence),
         "status": f" ({status})" if status else "",
         "at_host": f" (at {quoted(at)})" if at else "",
         "platform": f" ({quoted(case.platform)}{_has(asked)})" if case.platform else "",
@@ -102,6 +134,39 @@ def _culprit(way: Reach | None, there: str) -> str:
     servers = some([one for one in way.used.given_by if one != HERE])
     who = f"The resolver {servers}" if servers else "The resolver"
     return f"{who} gives {way.used.address}, which is wrong: it is tampered with, or out of date."
+
+
+def _more_by_node(way: Reach | None, evidence: Evidence) -> str:
+    """Of an address at which somebody else answers."""
+    if evidence.node is None:
+        return "Look from the node: --node shows which address it takes." if THE_NODE in evidence.not_looked else ""
+    if way is None or way.used is None:
+        return ""
+    used = way.used
+    givers = ", ".join("its hosts file" if one == HOSTS_FILE else quoted(one) for one in used.given_by if one != HERE)
+    seen = evidence.here.probed.hosts if evidence.here is not None else ()
+    same = any(one.address == used.address and "wrong name" in one.faults for host in seen for one in host.endpoints)
+    said = [f"The node has {used.address} from {givers}."] if givers else []
+    if same:
+        said.append("This machine finds the same there, so the certificate of that host itself may be wrong.")
+    return " ".join(said)
+
+
+def _of_a_mirror(evidence: Evidence) -> str:
+    """A mirror that has no such image hides why the registry was not reached."""
+    asked = evidence.asked
+    if evidence.node is not None or (asked is not None and asked.fault is Fault.IMAGE_NOT_FOUND):
+        return ""
+    more = "--node looks" if asked is not None else "--ask and --node look"
+    return f"If the node uses a mirror for it, these may be the mirror's words: {more} at the registry itself."
+
+
+def _another(case: Case) -> str:
+    """A credential in place of the one that was used."""
+    secret = case.entries[0][1] if case.entries else case.ours
+    if secret != case.ours:
+        return f"Write another credential into the Secret {quoted(secret)}, one"
+    return f"Give {f'owner {quoted(case.owner)}' if case.owner else 'the owner'} another credential, one"
 
 
 def _sentence(words: str) -> str:
@@ -142,7 +207,7 @@ def _todo(case: Case, evidence: Evidence, found: Finding, fields: dict[str, str]
         if text := line.format_map(fields):
             yield text
     if not own:
-        yield "Give the pod's owner another credential; the kubelet then tries again by itself."
+        yield f"{_another(case).removesuffix(', one')}; the kubelet then tries again by itself."
 
 
 def _not_looked(evidence: Evidence) -> tuple[str, ...]:
@@ -170,7 +235,8 @@ def judge_registry(host: str, node: str, evidence: Evidence) -> Verdict:
     way = next((one for one in ways if one.fault is not None), None)
     shown, place = tuple(looked_rows(evidence)), "this machine" if evidence.node is None else f"node {quoted(node)}"
     if way is None or way.fault is None:
-        title = f"{quoted(host)} is reached from {place}"
+        unseen = node and evidence.node is None
+        title = f"{quoted(host)} is reached from {place}{f'; node {quoted(node)} was not looked at' if unseen else ''}"
         return Verdict(None, host, title, shown, (), _not_looked(evidence), node)
     found = Finding(way.fault, way=way)
     fields = _fields(Case(host, "", ""), evidence, found, "the node" if evidence.node else place) | {"where": place}

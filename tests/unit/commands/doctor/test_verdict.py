@@ -12,8 +12,8 @@ from webhook.commands.doctor.advice import ADVICE
 from webhook.commands.doctor.asking import Asked, Step
 from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, Endpoint, HostSeen, Probed, Role
-from webhook.commands.doctor.looked import Evidence, Looked
-from webhook.commands.doctor.verdict import idle, judge, judge_registry
+from webhook.commands.doctor.looked import ROLES, THE_NODE, Evidence, Looked
+from webhook.commands.doctor.verdict import Verdict, idle, judge, judge_registry
 from webhook.commands.pods import Pod
 from webhook.commands.podsecrets import PodSecret
 from webhook.core import pulls
@@ -268,6 +268,128 @@ def test_without_a_node_no_node_is_blamed(seen: Looked, code: Fault) -> None:
     on_node = judge_registry("ghcr.io", "k3s-1", Evidence(seen))
     assert "node" in f"{on_node.title} {on_node.todo}"
     assert "this machine" not in f"{on_node.title} {on_node.todo}"
+
+
+ALONE = case(pod="")
+UNKNOWN = node(endpoint("1.1.1.1", DNS, tls="unknown CA", faults=("unknown CA",)))
+
+
+@pytest.mark.parametrize(
+    ("about", "evidence", "title"),
+    [
+        (replace(ALONE, **HAS), Evidence(), f"Nothing wrong was found with {IMAGE}"),
+        (
+            ALONE,
+            Evidence(),
+            f"Nothing wrong was found with {IMAGE}, but it must be public: no pull secret has an entry",
+        ),
+        (ALONE, Evidence(asked=asked(None)), f"{IMAGE} can be pulled from here"),
+        (
+            ALONE,
+            Evidence(asked=Asked("ghcr.io", (Step("challenge", "ghcr.io", words="?", fault=Fault.DNS_NO_SUCH_NAME),))),
+            f"Nothing wrong was found with {IMAGE}, but the registry could not be asked from here",
+        ),
+        (case(**HAS), Evidence(), f"Nothing wrong was found with web and its image {IMAGE}"),
+    ],
+)
+def test_no_more_is_said_than_was_seen(about: Case, evidence: Evidence, title: str) -> None:
+    found = judge(about, evidence)
+    assert found.code is None
+    assert found.title.startswith(title)
+
+
+@pytest.mark.parametrize("image", ["", "a b", "ghcr.io/UPPER/x", "https://ghcr.io/acme/app:1", "ghcr.io/x@sha256:123"])
+def test_an_image_with_a_name_that_is_none(image: str) -> None:
+    assert judge(replace(ALONE, image=image), Evidence()).code is Fault.IMAGE_NAME_INVALID
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (NOT_FOUND, Fault.IMAGE_NOT_FOUND),
+        (MIRRORED, Fault.MIRROR_FAILS),
+        (f"{HEAD}dial tcp 1.1.1.1:443: i/o timeout", Fault.TCP_SILENT),
+        (
+            f"{HEAD}tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            Fault.TLS_UNKNOWN_CA,
+        ),
+    ],
+)
+def test_a_ca_that_only_the_probe_does_not_know_is_no_cause(said: str, code: Fault) -> None:
+    assert judge(case(said, **HAS), Evidence(UNKNOWN)).code is code
+
+
+NO_OWNER: dict[str, Any] = {"cause": "not-served", "why": "the namespace has no owner", "next_step": "give it one"}
+
+
+@pytest.mark.parametrize(
+    ("about", "todo"),
+    [
+        (case(NO_BASIC, **OTHER, **NO_OWNER), "Give the pod a pull secret for ghcr.io/acme/app, or"),
+        (case(NO_BASIC, owner="alice", **OTHER), "Give owner alice a credential for ghcr.io/acme/app, or"),
+        (
+            case(NO_BASIC, secrets=(secret("own", problem="the entry has only an identitytoken"),)),
+            "own: The entry has only an identitytoken.",
+        ),
+        (
+            case(NO_BASIC, secrets=(secret("own", state="missing"),)),
+            "Or take its name out of the pod's template, and create the pod again.",
+        ),
+        (
+            case(NO_BASIC, secrets=(secret("own", state="missing"),), account="default"),
+            "Or take its name out of the list of the service account default, and create the pod again.",
+        ),
+        (
+            case(f"{STATUS}403 Forbidden / denied", **HAS),
+            "Give the owner another credential, one that may read ghcr.io",
+        ),
+        (
+            case(f"{STATUS}403 Forbidden", secrets=(secret("own", "ghcr.io"),), entries=(("ghcr.io", "own"),)),
+            "Write another credential into the Secret own, one that may read ghcr.io/acme/app",
+        ),
+        (
+            case(f"{STATUS}401 Unauthorized", secrets=(secret("own", "ghcr.io"),), entries=(("ghcr.io", "own"),)),
+            "Write another credential into the Secret own; the kubelet then tries again by itself.",
+        ),
+        (case(NOT_FOUND), "Correct the name of the image or its tag, or give the pod a pull secret for it."),
+        (
+            case(NOT_FOUND, **HAS),
+            "Correct the name of the image or its tag, or give the credential the right to read it.",
+        ),
+        (case(NOT_FOUND, **HAS), "If the node uses a mirror for it, these may be the mirror's words: --ask and --node"),
+    ],
+)
+def test_the_next_step_is_one_that_can_be_taken(about: Case, todo: str) -> None:
+    assert [one for one in judge(about, Evidence(not_looked=(THE_NODE,))).todo if one.startswith(todo)]
+
+
+def test_somebody_else_answers_and_the_node_was_looked_at() -> None:
+    about, wrong = case(HEAD + NAME), node(endpoint("1.1.1.1", DNS, **WRONG))
+    assert judge(about, Evidence(not_looked=(THE_NODE,))).todo[-1].startswith("Look from the node: --node")
+    assert "Look from the node" not in " ".join(judge(about, Evidence(not_looked=("the node (no right)",))).todo)
+    assert judge(about, Evidence(wrong)).todo[-1] == "The node has 1.1.1.1 from 10.0.0.2:53."
+    here = replace(wrong, place="this machine")
+    assert "This machine finds the same there" in judge(about, Evidence(wrong, here)).todo[-1]
+
+
+def test_a_host_that_the_image_does_not_name_is_explained() -> None:
+    said = (
+        f"{PULL}failed to authorize: failed to fetch anonymous token: Get "
+        '"https://auth.example/token?scope=x": dial tcp: lookup auth.example: no such host'
+    )
+    found = judge(case(said), Evidence())
+    assert found.code is Fault.DNS_NO_SUCH_NAME
+    assert "finds no address of auth.example (its token service):" in found.title
+    assert found.todo[0] == "If there is no auth.example, the registry names a wrong host: ask those who run it."
+    both = replace(REACHED, probed=Probed(NOW, (*REACHED.probed.hosts, *NO_BLOBS.probed.hosts)))
+    assert f"blobs.example{ROLES['blobs']}" in report.text(judge(case(), Evidence(both)))
+
+
+def test_a_long_label_has_a_line_of_its_own() -> None:
+    rows = (("pkg-containers.githubusercontent.com", "words"), ("node", "others"))
+    text = report.text(Verdict(None, IMAGE, "title", rows))
+    assert text == f"title.\n\n  pkg-containers.githubusercontent.com\n{'':25}words\n  node{'':19}others"
+    assert report.text(Verdict(None, IMAGE, "title", ())) == "title."
 
 
 def test_the_document() -> None:
