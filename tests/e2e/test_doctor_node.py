@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
+from controlplane.command import command
 from controlplane.waiting import until
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor import examine, nodepod
@@ -223,6 +225,15 @@ def test_what_the_probe_has_seen(space: ControlPlane) -> None:
 )
 def test_a_node_on_which_none_can_run(space: ControlPlane, name: str, why: str) -> None:
     assert look(space, name) in (why, why.replace("../pods", '"../pods"'))
+
+
+def test_a_node_that_somebody_names_is_there(space: ControlPlane, tmp_path: Path) -> None:
+    """Else the verdict would be about another machine."""
+    config = tmp_path / "webhook.yaml"
+    config.write_text("{}")
+    ran = command(space, "doctor", "registry", "127.0.0.1:1", "--node", "nowhere", "--config", str(config))
+    assert (ran.code, ran.out) == (3, "")
+    assert "there is no node nowhere" in ran.err
 
 
 def test_what_is_known_of_a_node(space: ControlPlane) -> None:

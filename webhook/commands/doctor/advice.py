@@ -171,8 +171,8 @@ ADVICE: Mapping[Fault, Advice] = {
         ("The two do not agree on TLS: a version, a client certificate, or a proxy between. Read what is said.",),
     ),
     Fault.REGISTRY_RATE_LIMIT: Advice(
-        "{host} has too many requests (429)",
-        ("Wait, or give the owner a credential for it: registries allow more to those who log in.",),
+        "{host} says that there are too many requests (429)",
+        (f"Wait. {_WAIT}", "{log_in}"),
     ),
     Fault.REGISTRY_FAILS: Advice("{host} fails{status}", (f"Ask those who run {{host}}. {_WAIT}",)),
     Fault.REGISTRY_BLOCKED: Advice(

@@ -83,7 +83,7 @@ class Clock:
 
     @property
     def words(self) -> str:
-        by = timedelta(seconds=round(abs(self.behind_seconds)))
+        by = str(timedelta(seconds=round(abs(self.behind_seconds)))).removesuffix(", 0:00:00")
         return f"its clock is {by} {'behind' if self.behind_seconds > 0 else 'ahead'}" if self.wrong else ""
 
 
@@ -206,7 +206,7 @@ def endpoint(seen: HostSeen, one: Endpoint) -> str:
     if one.tcp != "open":
         return f"{port} {_CLOSED[one.tcp]}"
     if one.tls in _NO_CERTIFICATE:
-        return f"{port} answers, but {_NO_CERTIFICATE[one.tls]}"
+        return f"{port} is open, but {_NO_CERTIFICATE[one.tls]}"
     took = f", {one.milliseconds} ms" if one.milliseconds else ""
     said = f"HTTP {one.status}" if one.status else "no answer to HTTP"
     if one.registry:

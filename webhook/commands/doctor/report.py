@@ -9,6 +9,10 @@ from webhook.commands.doctor.verdict import Verdict
 from webhook.core.faults import layer
 
 LABEL_CHARS, LINE_CHARS = 22, 110
+_WRAP = textwrap.TextWrapper(
+    LINE_CHARS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
+)
+"""Names of hosts and commands stay whole, so that they can be copied."""
 
 
 def text(verdict: Verdict) -> str:
@@ -21,7 +25,7 @@ def text(verdict: Verdict) -> str:
     if verdict.todo:
         lines += ["", "What to do:"]
         for one in verdict.todo:
-            lines += textwrap.wrap(one, LINE_CHARS, initial_indent="  ", subsequent_indent="    ")
+            lines += _WRAP.wrap(one)
     if verdict.not_looked:
         lines += ["", f"Not looked at: {'; '.join(verdict.not_looked)}."]
     return "\n".join(lines)

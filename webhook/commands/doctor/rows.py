@@ -31,7 +31,7 @@ def rows(case: Case, evidence: Evidence, found: Finding | None) -> Iterator[Row]
         yield "image", f"{quoted(case.node)} has it already"
     yield from looked_rows(evidence)
     if evidence.asked is not None:
-        yield from _asked_rows(evidence.asked)
+        yield from _asked_rows(case, evidence.asked)
 
 
 def looked_rows(evidence: Evidence) -> Iterator[Row]:
@@ -99,7 +99,7 @@ def _here_rows(evidence: Evidence) -> Iterator[Row]:
             label = ""
 
 
-def _asked_rows(asked: Asked) -> Iterator[Row]:
+def _asked_rows(case: Case, asked: Asked) -> Iterator[Row]:
     label = "asked from here"
     for step in asked.steps:
         said = ", ".join(filter(None, (f"HTTP {step.status}" if step.status else "", step.words)))
@@ -108,4 +108,5 @@ def _asked_rows(asked: Asked) -> Iterator[Row]:
     if asked.not_asked and not any(asked.not_asked in step.words for step in asked.steps):
         yield label, f"not asked: {asked.not_asked}"
     elif asked.works:
-        yield label, "it can be pulled from here with this credential"
+        how = "with this credential" if case.entries else "without a credential"
+        yield label, f"as far as it was asked, it can be pulled from here {how}"

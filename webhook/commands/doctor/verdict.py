@@ -53,7 +53,7 @@ def _well(case: Case, asked: Asked | None) -> str:
     if case.pod and case.reason:
         return f"{name} can pull {image}"
     if asked is not None and asked.works:
-        return f"{image} can be pulled from here"
+        return f"{image} can be pulled, as far as the registry was asked"
     title = f"Nothing wrong was found with {f'{name} and its image ' if case.pod else ''}{image}"
     if asked is not None:
         return f"{title}, but the registry could not be asked from here"
@@ -65,6 +65,8 @@ def _with_role(fields: dict[str, str], found: Finding) -> dict[str, str]:
     words = found.words
     if words is None or (found.way is not None and found.way.host != words.host):
         return fields
+    if words.mirror:
+        return fields | {"host": f"{fields['host']} (a mirror)"}
     if not Layer.RUNTIME < layer(found.fault) < Layer.REGISTRY:
         return fields
     return fields | {"host": f"{fields['host']}{ROLES[words.role]}"}
@@ -85,6 +87,7 @@ def _fields(case: Case, evidence: Evidence, found: Finding, there: str = "the no
     at = words.host if words is not None and words.host and words.host != _host(case.image) else ""
     status = words.status if words is not None else 0
     pod = "the pod" if case.pod else "such a pod"
+    give = f"Give owner {quoted(case.owner)} a credential" if case.owner else f"Give {pod} a pull secret"
     foreign = words is not None and words.role != "registry"
     return {
         "where": f"node {quoted(case.node)}" if case.node else "its node",
@@ -99,8 +102,9 @@ def _fields(case: Case, evidence: Evidence, found: Finding, there: str = "the no
         "list": f"the list of the service account {quoted(case.account)}" if case.account else "the pod's template",
         "once_more": once_more,
         "ours": case.ours,
-        "give": f"Give owner {quoted(case.owner)} a credential" if case.owner else f"Give {pod} a pull secret",
+        "give": give,
         "another": _another(case),
+        "log_in": "" if case.entries else f"Or {give[0].lower()}{give[1:]} for it: registries allow more to a user.",
         "problem": next((f"{quoted(one.name)}: {_sentence(one.problem)}" for one in case.secrets if one.problem), ""),
         "to_whom": "to this credential" if case.entries else "without a credential",
         "show_it": "give the credential the right to read it" if case.entries else f"give {pod} a pull secret for it",
@@ -198,6 +202,8 @@ def _credential(case: Case) -> str:
 
 def _todo(case: Case, evidence: Evidence, found: Finding, fields: dict[str, str]) -> Iterator[str]:
     own = ADVICE[found.fault].todo
+    if found.words is not None and found.words.mirror and found.way is not None and found.way.host == found.words.host:
+        own = ADVICE[Fault.MIRROR_FAILS].todo
     if found.way is not None and evidence.node is not None and (words := evidence.node.clock.words):
         yield f"On {fields['where']}: {words}."
     if (found.fault in BY_WEBHOOK or not own) and case.next_step and (found.why or found.fault not in FOR_WANT):

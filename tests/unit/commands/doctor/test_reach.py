@@ -110,6 +110,7 @@ def test_the_clock_is_held_against_the_middle_of_all_registries() -> None:
     slow = Clock.of(Probed(NOW, hosts[1:2]))
     assert slow.wrong
     assert slow.words == "its clock is 2:00:00 behind"
+    assert Clock(NOW, 4 * 86400).words == "its clock is 4 days behind"
     assert Clock.of(Probed(NOW, ())).words == ""
 
 

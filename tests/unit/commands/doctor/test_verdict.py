@@ -271,6 +271,7 @@ def test_without_a_node_no_node_is_blamed(seen: Looked, code: Fault) -> None:
 
 
 ALONE = case(pod="")
+GIVEN, REFUSED = (Answer(DNS, "addresses", ("127.0.0.1",)),), endpoint("127.0.0.1", DNS, tcp="refused")
 UNKNOWN = node(endpoint("1.1.1.1", DNS, tls="unknown CA", faults=("unknown CA",)))
 
 
@@ -283,7 +284,7 @@ UNKNOWN = node(endpoint("1.1.1.1", DNS, tls="unknown CA", faults=("unknown CA",)
             Evidence(),
             f"Nothing wrong was found with {IMAGE}, but it must be public: no pull secret has an entry",
         ),
-        (ALONE, Evidence(asked=asked(None)), f"{IMAGE} can be pulled from here"),
+        (ALONE, Evidence(asked=asked(None)), f"{IMAGE} can be pulled, as far as the registry was asked"),
         (
             ALONE,
             Evidence(asked=Asked("ghcr.io", (Step("challenge", "ghcr.io", words="?", fault=Fault.DNS_NO_SUCH_NAME),))),
@@ -383,6 +384,32 @@ def test_a_host_that_the_image_does_not_name_is_explained() -> None:
     assert found.todo[0] == "If there is no auth.example, the registry names a wrong host: ask those who run it."
     both = replace(REACHED, probed=Probed(NOW, (*REACHED.probed.hosts, *NO_BLOBS.probed.hosts)))
     assert f"blobs.example{ROLES['blobs']}" in report.text(judge(case(), Evidence(both)))
+
+
+def test_a_mirror_is_called_so() -> None:
+    seen = Looked("node k3s-1", Probed(NOW, (HostSeen("mirror.example", 443, "registry", GIVEN, (REFUSED,)),)))
+    found = judge(case(MIRRORED), Evidence(seen))
+    assert found.code is Fault.TCP_REFUSED
+    assert "mirror.example (a mirror) refuses" in found.title
+    assert found.todo == ADVICE[Fault.MIRROR_FAILS].todo
+
+
+def test_names_are_not_broken_at_hyphens() -> None:
+    name = f"{'a-' * 60}a.example"
+    assert name in report.text(Verdict(Fault.NOT_KNOWN, IMAGE, "title", (), (f"Look at {name} there.",)))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"), [({}, "from here without a credential"), (HAS, "from here with this credential")]
+)
+def test_with_what_it_was_asked(more: dict[str, Any], words: str) -> None:
+    assert words in report.text(judge(case(pod="", **more), Evidence(asked=asked(None))))
+
+
+def test_too_many_requests() -> None:
+    said = f"{STATUS}429 Too Many Requests"
+    assert judge(case(said, **HAS), Evidence()).todo[-1].startswith("Wait. ")
+    assert judge(case(said, owner="alice"), Evidence()).todo[-1].startswith("Or give owner alice a credential for it")
 
 
 def test_a_long_label_has_a_line_of_its_own() -> None:
