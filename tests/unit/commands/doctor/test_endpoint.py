@@ -25,9 +25,12 @@ from controlplane.ports import free_port
 from support.registryserver import Say, Server, answer, asks, json_answer, serving
 from webhook.cli import doctoroptions
 from webhook.cli.exitcodes import UsageError
-from webhook.commands.doctor import endpoint
+from webhook.commands.doctor import endpoint, examine
 from webhook.commands.doctor.endpoint import MAX_NAMES, Tried, Trust, certificates, covers, is_host, tried
 from webhook.commands.doctor.evidence import Endpoint, Target, Tls
+from webhook.commands.doctor.examine import Wanted
+from webhook.commands.doctor.looked import OWN_CA
+from webhook.commands.doctor.verdict import Verdict
 
 OURS, OTHERS = trustme.CA(organization_name="Ours"), trustme.CA(organization_name="Corporate Proxy")
 TRUST = Trust(OURS.cert_pem.bytes().decode())
@@ -446,3 +449,18 @@ def test_a_file_without_certificates(tmp_path: Path, content: bytes) -> None:
         certificates(file)
     with pytest.raises(UsageError, match="has no certificates in PEM"):
         doctoroptions.check(None, file, None)
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, True), (OTHERS, False), (OURS, False)])
+def test_who_has_a_ca_of_their_own_is_told_to_name_it(tmp_path: Path, given: trustme.CA | None, told: bool) -> None:
+    file = tmp_path / "ca.pem"
+    if given is not None:
+        given.cert_pem.write_to_path(str(file))
+
+    async def scenario() -> Verdict:
+        async with serving(as_registry, tls("127.0.0.1")) as server:
+            wanted = Wanted(ca_file=file if given is not None else None)
+            return await examine.registry(None, f"127.0.0.1:{server.port}", wanted)
+
+    found = run(scenario())
+    assert (OWN_CA in found.not_looked) is told
