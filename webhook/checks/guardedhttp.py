@@ -23,6 +23,7 @@ from webhook.config.models import Config, Registry
 from webhook.core.challenge import Challenge, challenge
 from webhook.core.check import Why
 from webhook.core.credential import Credential
+from webhook.core.hostport import bracketed
 from webhook.sources.files import made
 
 CONNECT_SECONDS, TOTAL_SECONDS = 5.0, 10.0
@@ -204,8 +205,7 @@ def basic(c: Credential) -> dict[str, str]:
 
 def host_of(url: URL) -> str:
     """In one spelling: small letters, addresses of IPv6 in brackets, and the port if it is written."""
-    host = url.raw_host or ""
-    host = f"[{host}]" if ":" in host else host
+    host = bracketed(url.raw_host or "")
     return host if url.explicit_port is None else f"{host}:{url.explicit_port}"
 
 

@@ -12,6 +12,7 @@ import click
 from webhook.cli import doctoroptions, options
 from webhook.cli.exitcodes import OK, UsageError
 from webhook.cli.options import Access
+from webhook.core import hostport
 from webhook.core.shown import quoted
 
 if TYPE_CHECKING:
@@ -171,12 +172,11 @@ def _wanted(
 
 def _registry(text: str) -> tuple[str, int]:
     """Its host, as images of it are pulled from."""
-    asked = doctoroptions.registry(text)
-    name, _, port = asked.rpartition(":") if ":" in asked else (asked, "", "443")
+    name, port = hostport.split(doctoroptions.registry(text))
     host = _host(name, "the registry")
     if len(host) > MAX_HOST_CHARS:
         raise UsageError(f"the name of the registry is longer than {MAX_HOST_CHARS} characters")
-    return host, int(port)
+    return host, int(port or 443)
 
 
 def _host(text: str, what: str) -> str:

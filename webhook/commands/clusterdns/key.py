@@ -15,6 +15,7 @@ from webhook.commands.clusterdns.coredns import ConfigMapFolder, CoreDns
 from webhook.core import corefile
 from webhook.core.corefile import PLUGINS, Corefile, CorefileError, Files, Zone
 from webhook.core.errors import PullsecretError
+from webhook.core.hostport import bracketed
 from webhook.core.shown import quoted
 
 MARKER_ADDRESS = "192.0.2.1"
@@ -98,7 +99,7 @@ class Key:
         hosts = "\n".join(f"        {line}" for line in (*lines, f"{MARKER_ADDRESS} {self.marker}"))
         forward = "forward . /etc/resolv.conf"
         if self.resolver is not None:
-            to = " ".join(f"tls://{_bracketed(one)}" for one in self.resolver.addresses)
+            to = " ".join(f"tls://{bracketed(one)}" for one in self.resolver.addresses)
             forward = f"forward . {to} {{\n        tls_servername {self.resolver.name}\n    }}"
         return (
             f"# Of `pullsecret doctor dns {self.registry}`. For programs in pods: nodes, which pull images, ask\n"
@@ -108,10 +109,6 @@ class Key:
             f"    hosts {{\n{hosts}\n        fallthrough\n    }}\n"
             f"    {forward}\n}}\n"
         )
-
-
-def _bracketed(one: str) -> str:
-    return f"[{one}]" if ":" in one else one
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from webhook.commands.doctor.evidence import Endpoint, Target, Tcp, Tls
 from webhook.commands.doctor.resolving import is_address
 from webhook.commands.doctor.tlserrors import of_certificate, of_handshake
 from webhook.core.challenge import challenge
+from webhook.core.hostport import bracketed, joined
 from webhook.core.shown import shown
 
 CONNECT_SECONDS, HANDSHAKE_SECONDS, ANSWER_SECONDS, PLAIN_SECONDS = 3.0, 2.5, 2.5, 1.0
@@ -155,7 +156,7 @@ class _Attempt:
             ends=about.ends,
             status=response.status if response else 0,
             registry=_is_registry(response) if response else False,
-            realm=f"{_bracketed(realm.host)}:{realm.port}" if realm else "",
+            realm=joined(realm.host, realm.port) if realm else "",
             ahead_seconds=_ahead(response) if response else None,
             milliseconds=took,
         )
@@ -264,7 +265,7 @@ class _Attempt:
     ) -> _Response | None:
         target = self._target
         usual = target.port == (80 if target.plain else 443)
-        host = _bracketed(target.host) + ("" if usual else f":{target.port}")
+        host = bracketed(target.host) if usual else joined(target.host, target.port)
         lines = ("GET /v2/ HTTP/1.1", f"Host: {host}", "User-Agent: pullsecret-webhook", "Accept: */*")
         try:
             async with self._within(seconds):
@@ -283,10 +284,6 @@ class _Attempt:
 
 def _wrong(tls: Tls) -> _Secured:
     return _Secured(tls, (tls,))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _headers(head: bytes) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@ node.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from webhook.commands.doctor.verdict import RUNTIME, Verdict, idle, judge, judge
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.registries import from_here
 from webhook.config.models import Config
+from webhook.core import hostport
 from webhook.core.credential import Credential
 from webhook.core.errors import PullsecretError
 from webhook.core.registry import asked_at, blob_hosts, repository
@@ -37,7 +37,6 @@ MAX_LOOKED = 5
 """Images of a pod that are looked at from here and from the node. Whoever makes a pod may name thousands."""
 CLOSING_SECONDS = 0.25
 """Seconds until connections are closed: TLS says goodbye in the background, and the loop ends with the command."""
-_PORT = re.compile(r"\d{1,5}", re.ASCII)
 _DNS = "/api/v1/namespaces/kube-system/services/kube-dns"
 
 
@@ -243,16 +242,14 @@ def _blobs(registry: Target) -> tuple[Target, ...]:
 def _target(host: str, config: Config, role: Role = "registry") -> Target:
     named = config.named_registries.get(host)
     plain = named is not None and named.plain
-    name, colon, port = host.rpartition(":")
-    if not colon or _PORT.fullmatch(port) is None or host.endswith("]"):
-        name, port = host, "80" if plain else "443"
-    return Target(name.strip("[]"), int(port), plain, role)
+    name, port = hostport.split(host)
+    return Target(name, int(port or (80 if plain else 443)), plain, role)
 
 
 def _spellings(target: Target) -> set[str]:
     """As a configuration names it."""
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    return {f"{host}:{target.port}"} | ({host} if target.port == (80 if target.plain else 443) else set())
+    usual = target.port == (80 if target.plain else 443)
+    return {hostport.joined(target.host, target.port)} | ({hostport.bracketed(target.host)} if usual else set())
 
 
 def _ca(wanted: Wanted) -> str | None:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
+from webhook.commands.doctor.evidence import HostSeen
 from webhook.commands.doctor.looked import Evidence
 from webhook.commands.doctor.reach import Reach
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.pullcause import Cause
+from webhook.core import hostport
 from webhook.core.faults import Fault, Layer, layer
 from webhook.core.imagename import image_name
 from webhook.core.pulls import lowest
@@ -134,6 +136,12 @@ def _of_registry(case: Case, asked: Asked | None, said: Finding | None) -> Findi
     return _without(case, found) if asked.fault in _WITHOUT and not case.entries else found
 
 
+def _is_at(seen: HostSeen, host: str) -> bool:
+    """`host`: as the runtime writes it, mostly without a usual port."""
+    name, port = hostport.split(host)
+    return name == seen.host and (int(port) == seen.port if port else seen.port in (443, 80))
+
+
 def _of_way(evidence: Evidence, said: Finding | None) -> Finding | None:
     """What the node's probe saw below."""
     if evidence.node is None:
@@ -145,7 +153,7 @@ def _of_way(evidence: Evidence, said: Finding | None) -> Finding | None:
         if way.fault is not None and (way.fault is not Fault.TLS_UNKNOWN_CA or said is None or said.fault is way.fault)
     ]
     host = said.words.host if said is not None and said.words is not None else ""
-    named = [way for _, way in broken if way.host == host]
+    named = [way for seen, way in broken if _is_at(seen, host)]
     # Where blobs come from is often only guessed, and a pull that fails before has not been there.
     way = next(iter([*named, *(way for seen, way in broken if seen.role != "blobs" or said is None)]), None)
     if way is None or way.fault is None:

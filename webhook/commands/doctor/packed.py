@@ -17,6 +17,7 @@ from webhook.commands.doctor.endpoint import MAX_AHEAD_SECONDS, MAX_NAME_CHARS, 
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, Endpoint, HostSeen, Probed, Request
 from webhook.commands.doctor.probe import MAX_HOSTS, MAX_TRIED
 from webhook.commands.doctor.resolving import MAX_SERVERS, is_address
+from webhook.core import hostport
 from webhook.core.errors import PullsecretError
 
 MAX_BYTES = 4096
@@ -103,8 +104,8 @@ def _is_answer(one: Answer) -> bool:
 def _is_giver(text: str) -> bool:
     if text in (HERE, HOSTS_FILE):
         return True
-    address, _, port = text.rpartition(":")
-    return port.isdecimal() and len(port) <= 5 and is_address(address.removeprefix("[").removesuffix("]"))
+    address, port = hostport.split(text)
+    return bool(port) and is_address(address)
 
 
 def _are_addresses(texts: tuple[str, ...]) -> bool:
@@ -128,8 +129,8 @@ def _is_endpoint(one: Endpoint) -> bool:
 
 
 def _is_realm(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return not text or (port.isdecimal() and is_host(host.removeprefix("[").removesuffix("]")))
+    host, port = hostport.split(text)
+    return not text or (bool(port) and is_host(host))
 
 
 def _is_text(text: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Self
 
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, Endpoint, HostSeen, Probed, Resolved, Tcp, Tls
 from webhook.commands.doctor.tlserrors import FAULTS
+from webhook.core import hostport
 from webhook.core.faults import Fault
 from webhook.core.registryanswer import turned_away
 from webhook.core.shown import quoted, some
@@ -101,7 +102,7 @@ class Reach:
 
 def reach(seen: HostSeen, clock: Clock, *, knows_cas: bool = True) -> Reach:
     """`knows_cas`: the place has CA certificates, without which each CA is unknown."""
-    host = f"{seen.host}:{seen.port}" if seen.port not in (443, 80) else seen.host
+    host = hostport.bracketed(seen.host) if seen.port in (443, 80) else hostport.joined(seen.host, seen.port)
     addresses, fault = _used(seen.answers)
     used = [one for address in addresses for one in seen.endpoints if one.address == address]
     others = [one for one in seen.endpoints if one.address not in addresses]

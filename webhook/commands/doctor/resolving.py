@@ -20,6 +20,7 @@ import dns.rcode
 import dns.rdatatype
 
 from webhook.commands.doctor.evidence import HERE, Answer, Resolved
+from webhook.core.hostport import joined
 
 TRY_SECONDS = (1.5, 2.0)
 """How long a resolver is waited for, the first and the second time: a datagram may get lost."""
@@ -69,7 +70,7 @@ async def asked(server: str, host: str, port: int) -> Answer:
     kinds = (dns.rdatatype.A, dns.rdatatype.AAAA)
     results = await asyncio.gather(*(_asked(server, host, kind, port) for kind in kinds))
     addresses = _few(address for _, found in results for address in found)
-    where = f"[{server}]:{port}" if ":" in server else f"{server}:{port}"
+    where = joined(server, port)
     if addresses:
         return Answer(where, "addresses", addresses)
     return Answer(where, min((result for result, _ in results), key=_WORST.index))

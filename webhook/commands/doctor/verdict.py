@@ -13,6 +13,7 @@ from webhook.commands.doctor.reach import Reach, Row
 from webhook.commands.doctor.rows import looked_rows, rows
 from webhook.commands.pods import Pod
 from webhook.commands.podsecrets import PodSecret
+from webhook.core import hostport
 from webhook.core.faults import Fault, Layer, layer
 from webhook.core.registry import repository
 from webhook.core.shown import quoted, some
@@ -94,7 +95,7 @@ def _fields(case: Case, evidence: Evidence, found: Finding, there: str = "the no
         "there": there,
         "not_coredns": NOT_COREDNS,
         "host": quoted(host),
-        "name": quoted(host.rpartition(":")[0] or host),
+        "name": quoted(hostport.split(host)[0]),
         "repository": quoted(repository(case.image)),
         "secret": f"the Secret {quoted(secret.name)}" if secret is not None else "one of its pull secrets",
         "secret_why": _why_passed(secret),

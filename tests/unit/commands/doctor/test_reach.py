@@ -167,3 +167,9 @@ def test_a_place_without_ca_certificates_knows_nothing_of_cas() -> None:
     unknown = seen(answer("1.1.1.1"), at("1.1.1.1", tls="unknown CA", faults=("unknown CA",)))
     assert reach(unknown, RIGHT_CLOCK, knows_cas=False).fault is None
     assert reach(seen(answer("1.1.1.1"), at("1.1.1.1", **WRONG)), RIGHT_CLOCK, knows_cas=False).fault is not None
+
+
+@pytest.mark.parametrize(("host", "port", "told"), [("::1", 5000, "[::1]:5000"), ("::1", 443, "[::1]")])
+def test_an_address_of_ipv6_is_told_in_brackets(host: str, port: int, told: str) -> None:
+    one = at("::1", HERE, tcp="refused")
+    assert reach(HostSeen(host, port, "registry", (), (one,)), RIGHT_CLOCK).host == told

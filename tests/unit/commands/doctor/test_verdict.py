@@ -234,6 +234,13 @@ def test_each_fault_has_advice_that_can_be_filled_in(fault: Fault) -> None:
     assert "{" not in report.text(verdict)
 
 
+def test_the_host_that_the_runtime_names_is_looked_at_first() -> None:
+    both = replace(POISONED, probed=Probed(NOW, (*POISONED.probed.hosts, *NO_BLOBS.probed.hosts)))
+    for host in ("blobs.example", "blobs.example:443"):
+        text = f'{PULL}failed to do request: Get "https://{host}/a": dial tcp 1.1.1.1:443: i/o timeout'
+        assert judge(case(text), Evidence(both)).code is Fault.TCP_SILENT
+
+
 def test_a_registry_alone() -> None:
     wrong = judge_registry("ghcr.io", "k3s-1", Evidence(POISONED))
     assert wrong.code is Fault.DNS_WRONG_ADDRESS
