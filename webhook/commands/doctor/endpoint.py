@@ -143,7 +143,6 @@ class _Attempt:
             found = await self._secured()
         took = int((time.monotonic() - began) * 1000)
         response, about = found.response, _about(found.certificate)
-        realm = _realm(response) if response else None
         endpoint = Endpoint(
             address=self._address,
             given_by=given_by,
@@ -156,12 +155,11 @@ class _Attempt:
             ends=about.ends,
             status=response.status if response else 0,
             registry=_is_registry(response) if response else False,
-            realm=joined(realm.host, realm.port) if realm else "",
             ahead_seconds=_ahead(response) if response else None,
             milliseconds=took,
         )
         # What somebody else in its place names is no token service.
-        return Tried(endpoint, realm if found.tls in ("right", "not tried") else None)
+        return Tried(endpoint, _realm(response) if response and found.tls in ("right", "not tried") else None)
 
     def _within(self, seconds: float) -> asyncio.Timeout:
         return asyncio.timeout_at(min(asyncio.get_running_loop().time() + seconds, self._ends))

@@ -52,8 +52,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """One address, tried. `given_by`: servers, HOSTS_FILE, or HERE. `tls`: the first thing that is wrong, in the order
     in which container runtimes name it; `faults`: all of them. `names`, `issuer`, `begins`, `ends`: of the certificate,
     whatever is wrong with it. `status`: of `GET /v2/` without a credential, 0 if there was none. `registry`: it
-    answered as a registry does. `realm`: host and port of the token service that it names. `ahead_seconds`: how much
-    the clock there is ahead of ours, by its Date header.
+    answered as a registry does. `ahead_seconds`: how much the clock there is ahead of ours, by its Date header.
     """
 
     address: str
@@ -67,7 +66,6 @@ class Endpoint(msgspec.Struct, frozen=True):
     ends: datetime | None = None
     status: int = 0
     registry: bool = False
-    realm: str = ""
     ahead_seconds: float | None = None
     milliseconds: int = 0
 

@@ -122,15 +122,9 @@ def _is_endpoint(one: Endpoint) -> bool:
         and all(_is_text(text) for text in (*one.names, one.issuer))
         and all(time is None or _is_time(time) for time in (one.begins, one.ends))
         and 0 <= one.status < 600
-        and _is_realm(one.realm)
         and (one.ahead_seconds is None or _is_number(one.ahead_seconds))
         and _is_number(one.milliseconds)
     )
-
-
-def _is_realm(text: str) -> bool:
-    host, port = hostport.split(text)
-    return not text or (bool(port) and is_host(host))
 
 
 def _is_text(text: str) -> bool:
