@@ -29,6 +29,10 @@ class ImageName:
     path: str
     version: str
 
+    def __str__(self) -> str:
+        """As nodes list it."""
+        return f"{self.host}/{self.path}{'@' if self.digest else ':'}{self.version}"
+
     @property
     def digest(self) -> str:
         """Empty: it is named by a tag."""

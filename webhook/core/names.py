@@ -47,6 +47,9 @@ TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 """Values of that annotation that the API server reads as true."""
 MIRROR = "kubernetes.io/config.mirror"
 
+REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=webhook"
+"""The selector of the replicas' pods, which the chart labels so."""
+
 CHECKS_SECRET = "pullsecret-webhook-checks"  # noqa: S105  # an object's name
 """The Secret in the release namespace in which replicas keep what registries said about credentials."""
 

@@ -35,6 +35,8 @@ def test_parts(image: str, found: tuple[str, str, str]) -> None:
     name = image_name(image)
     assert name == ImageName(*found)
     assert name.digest == (DIGEST if "@" in image else "")
+    assert str(name) == f"{found[0]}/{found[1]}{'@' if name.digest else ':'}{found[2]}"
+    assert image_name(str(name)) == name
 
 
 @pytest.mark.parametrize(

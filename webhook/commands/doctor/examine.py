@@ -2,7 +2,6 @@
 node.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +21,12 @@ from webhook.commands.doctor.nodepod import NodeFacts, NoProbeError
 from webhook.commands.doctor.reach import is_right
 from webhook.commands.doctor.verdict import RUNTIME, Verdict, idle, judge, judge_registry
 from webhook.commands.podsecrets import PodSecret
-from webhook.commands.registries import from_here
+from webhook.commands.registries import closing, from_here
 from webhook.config.models import Config
 from webhook.core import hostport
 from webhook.core.credential import Credential
 from webhook.core.errors import PullsecretError
+from webhook.core.imagename import image_name
 from webhook.core.registry import asked_at, blob_hosts, repository
 from webhook.core.shown import quoted
 from webhook.core.wire import Unreadable
@@ -35,8 +35,6 @@ from webhook.kube.cluster import ClusterError, decode
 Say = Callable[[str], None]
 MAX_LOOKED = 5
 """Images of a pod that are looked at from here and from the node. Whoever makes a pod may name thousands."""
-CLOSING_SECONDS = 0.25
-"""Seconds until connections are closed: TLS says goodbye in the background, and the loop ends with the command."""
 _DNS = "/api/v1/namespaces/kube-system/services/kube-dns"
 
 
@@ -144,27 +142,16 @@ def _on_node(facts: NodeFacts | None, case: Case) -> Case:
     if facts is None:
         return case
     platform = f"{facts.os}/{facts.architecture}" if facts.os and facts.architecture else ""
-    return replace(case, platform=platform, there=_names(case.image) & facts.images != frozenset())
-
-
-def _names(image: str) -> frozenset[str]:
-    """As a node lists them."""
-    name = repository(image)
-    _, at, digest = image.partition("@")
-    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-    return frozenset({f"{name}@{digest}"} if at else {f"{name}:{tag or 'latest'}"})
+    name = image_name(case.image)
+    return replace(case, platform=platform, there=name is not None and str(name) in facts.images)
 
 
 async def _asked(case: Case, secrets: Sequence[PodSecret], wanted: Wanted, config: Config) -> Asked:
     """With the credential that the kubelet tries first."""
     wanted.progress("asking the registry")
     blob = next((one.blob for one in case.words if one.blob), "")
-    http = GuardedHttp(config, _ca(wanted), public=wanted.ca_file is not None)
-    try:
+    async with closing(GuardedHttp(config, _ca(wanted), public=wanted.ca_file is not None)) as http:
         return await asking.ask(http, case.image, _first(case, secrets), case.platform, blob)
-    finally:
-        await http.close()
-        await asyncio.sleep(CLOSING_SECONDS)
 
 
 def _first(case: Case, secrets: Sequence[PodSecret]) -> Credential | None:

@@ -17,7 +17,7 @@ from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor.evidence import Probed, Request
 from webhook.commands.doctor.packed import UnreadableError, unpacked
 from webhook.core.errors import PullsecretError
-from webhook.core.names import DISABLED, INJECT, MANAGED_BY, MANAGER, MIRROR
+from webhook.core.names import DISABLED, INJECT, MANAGED_BY, MANAGER, MIRROR, REPLICAS
 from webhook.core.pulls import text
 from webhook.core.registry import repository
 from webhook.core.shown import command, quoted
@@ -36,7 +36,6 @@ MAX_REQUEST_BYTES = 64 * 1024
 """The request is an argument of the container's process, which Linux bounds to twice as much."""
 MESSAGE_FILE = "/dev/termination-log"
 CONTAINER, COMPONENT = "probe", "probe"
-_PODS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=webhook"
 _LEVEL = re.compile(r'violates PodSecurity "(baseline|restricted):[\w.-]{1,20}"', re.ASCII)
 _QUOTA = re.compile(r"exceeded quota: ([a-z0-9.-]{1,253})", re.ASCII)
 _DIGEST = re.compile(r"(?P<name>[^@]+)@sha256:[0-9a-f]{64}", re.ASCII)
@@ -176,7 +175,7 @@ async def _image(view: ClusterView, node: str) -> _Image:
     namespace, own = view.config.namespace, list[_Own]()
     try:
         path = f"/api/v1/namespaces/{namespace}/pods"
-        async for raw in Listing(view.cluster, path, {"labelSelector": _PODS}):
+        async for raw in Listing(view.cluster, path, {"labelSelector": REPLICAS}):
             one = await kept(raw, _OWN, lambda pod: pod, lambda _: None)
             mirrors = one is not None and MIRROR in (one.metadata.annotations or {})
             if one is not None and one.status.phase == "Running" and not mirrors:

@@ -9,6 +9,7 @@ from webhook.commands.installation.checklist import Check
 from webhook.config.models import Config
 from webhook.core import pulls
 from webhook.core.errors import PullsecretError
+from webhook.core.names import REPLICAS
 from webhook.core.shown import counted, few, quoted, shown, some
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, Meta, decode
@@ -17,7 +18,6 @@ from webhook.kube.listing import listed
 SECTION = "Webhook"
 MAX_SAID_CHARS = 300
 _VERSION = "app.kubernetes.io/version"
-_SELECTOR = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=webhook"
 
 
 class _Meta(Meta, rename="camel"):
@@ -154,7 +154,7 @@ async def checks(cluster: Cluster, config: Config, found: Deployment | None) -> 
     if found is None:
         return [done]
     path, what = f"/api/v1/namespaces/{config.namespace}/pods", f"pods in {config.namespace}"
-    there = [one async for one in listed(cluster, what, path, Pod, query={"labelSelector": _SELECTOR})]
+    there = [one async for one in listed(cluster, what, path, Pod, query={"labelSelector": REPLICAS})]
     return [done, version(found, metadata.version("pullsecret-webhook")), pods(there, config.namespace)]
 
 
