@@ -20,10 +20,11 @@ from controlplane.cluster import ControlPlane
 from controlplane.command import command
 from controlplane.waiting import until
 from webhook.commands.cluster_view import ClusterView
-from webhook.commands.doctor import examine, nodepod
+from webhook.commands.doctor import examine, nodefacts, nodepod
 from webhook.commands.doctor.evidence import Answer, HostSeen, Probed, Request, Target
 from webhook.commands.doctor.examine import Wanted
-from webhook.commands.doctor.nodepod import NoProbeError, from_node, node_facts
+from webhook.commands.doctor.nodepod import NoProbeError, from_node
+from webhook.commands.doctor.ownimage import by_digest
 from webhook.commands.doctor.packed import packed
 from webhook.commands.doctor.verdict import Verdict
 from webhook.config.models import Config
@@ -239,7 +240,7 @@ def test_a_node_that_somebody_names_is_there(space: ControlPlane, tmp_path: Path
 def test_what_is_known_of_a_node(space: ControlPlane) -> None:
     async def run() -> None:
         async with Cluster.connect(str(space.kubeconfig)) as api:
-            facts = await node_facts(ClusterView(api, Config()), NODE)
+            facts = await nodefacts.read(ClusterView(api, Config()), NODE)
         assert facts is not None
         assert (facts.os, facts.architecture, facts.ready, facts.virtual) == ("linux", "arm64", True, False)
         assert IMAGE in facts.images
@@ -515,4 +516,4 @@ def test_a_pod_with_very_many_images_is_not_looked_at_for_hours(space: ControlPl
     ],
 )
 def test_which_image_it_runs(named: str, ran: str, runs: str) -> None:
-    assert nodepod._by_digest(named, ran) == runs
+    assert by_digest(named, ran) == runs

@@ -8,22 +8,21 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from webhook.commands.cluster_view import ClusterView
+from webhook.commands.doctor import nodefacts, ownimage
 from webhook.commands.doctor.evidence import Probed, Request
+from webhook.commands.doctor.ownimage import OwnImage
 from webhook.commands.doctor.packed import UnreadableError, unpacked
 from webhook.core.errors import PullsecretError
-from webhook.core.names import DISABLED, INJECT, MANAGED_BY, MANAGER, MIRROR, REPLICAS
+from webhook.core.names import DISABLED, INJECT, MANAGED_BY, MANAGER
 from webhook.core.pulls import text
-from webhook.core.registry import repository
 from webhook.core.shown import command, quoted
 from webhook.core.wire import Unreadable
-from webhook.kube.cluster import FORBIDDEN, ClusterError, LocalReference, Meta, decode, is_name
-from webhook.kube.listing import Listing, kept
+from webhook.kube.cluster import FORBIDDEN, ClusterError, Meta, decode, is_name
 
 START_SECONDS, RUN_SECONDS = 20.0, 30.0
 """How long the pod may take to start, and then to end: a look takes 20 seconds at most."""
@@ -38,170 +37,10 @@ MESSAGE_FILE = "/dev/termination-log"
 CONTAINER, COMPONENT = "probe", "probe"
 _LEVEL = re.compile(r'violates PodSecurity "(baseline|restricted):[\w.-]{1,20}"', re.ASCII)
 _QUOTA = re.compile(r"exceeded quota: ([a-z0-9.-]{1,253})", re.ASCII)
-_DIGEST = re.compile(r"(?P<name>[^@]+)@sha256:[0-9a-f]{64}", re.ASCII)
 
 
 class NoProbeError(PullsecretError):
     """Nothing was seen from the node: why, and what to do. What is known without it stays true."""
-
-
-# -- the node --
-
-
-class _NodeInfo(msgspec.Struct, frozen=True, rename="camel"):
-    architecture: str = ""
-    operating_system: str = ""
-
-
-class _Condition(msgspec.Struct, frozen=True):
-    type: str = ""
-    status: str = ""
-
-
-class _NodeImage(msgspec.Struct, frozen=True):
-    names: list[str] | None = None
-
-
-class _NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
-    node_info: _NodeInfo = _NodeInfo()
-    conditions: list[_Condition] | None = None
-    images: list[_NodeImage] | None = None
-
-
-class _Node(msgspec.Struct):
-    metadata: Meta
-    status: _NodeStatus = _NodeStatus()
-
-
-_NODE = msgspec.json.Decoder(_Node)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
-    """`images`: names of images on the node; the kubelet tells of the 50 largest only. `virtual`: it has no kubelet."""
-
-    os: str
-    architecture: str
-    ready: bool
-    virtual: bool
-    images: frozenset[str]
-
-
-async def node_facts(view: ClusterView, node: str) -> NodeFacts | None:
-    """None: this user may not read nodes. Raises NoProbeError."""
-    if not is_name(node):
-        raise NoProbeError(f"{quoted(node)} is not a valid name of a node")
-    try:
-        found = await decode(_NODE, await view.cluster.call("GET", f"/api/v1/nodes/{node}", within=30.0))
-    except ClusterError as e:
-        if e.status == 404:
-            raise NoProbeError(f"there is no node {node}; kubectl get nodes lists them") from None
-        if e.status == FORBIDDEN:
-            view.cannot_read("nodes")
-            return None
-        raise NoProbeError(f"the node {node} cannot be read ({e})") from None
-    except Unreadable as e:
-        raise NoProbeError(f"the node {node} cannot be read ({e})") from None
-    status, labels = found.status, found.metadata.labels or {}
-    return NodeFacts(
-        status.node_info.operating_system,
-        status.node_info.architecture,
-        any(one.type == "Ready" and one.status == "True" for one in status.conditions or ()),
-        labels.get("type") == "virtual-kubelet" or labels.get("eks.amazonaws.com/compute-type") == "fargate",
-        frozenset(name for image in status.images or () for name in image.names or ()),
-    )
-
-
-def _unfit(node: str, facts: NodeFacts) -> str:
-    """Why no probe can run on the node. Empty: it can."""
-    if facts.virtual:
-        return f"{node} is a virtual node, on which no pod has the node's network"
-    if not facts.ready:
-        return f"node {node} is not ready, so no pod starts there; see kubectl describe node {node}"
-    if facts.os not in ("linux", ""):
-        return f"node {node} runs {quoted(facts.os)}, and the webhook's image is for Linux"
-    return ""
-
-
-# -- the webhook's image --
-
-
-class _ContainerStatus(msgspec.Struct, frozen=True):
-    name: str = ""
-    image_id: str = msgspec.field(name="imageID", default="")
-
-
-class _Container(msgspec.Struct, frozen=True):
-    name: str = ""
-    image: str = ""
-
-
-class _OwnSpec(msgspec.Struct, frozen=True, rename="camel"):
-    node_name: str = ""
-    containers: tuple[_Container, ...] = ()
-    image_pull_secrets: tuple[LocalReference, ...] | None = None
-
-
-class _OwnStatus(msgspec.Struct, frozen=True, rename="camel"):
-    phase: str = ""
-    container_statuses: tuple[_ContainerStatus, ...] | None = None
-
-
-class _Own(msgspec.Struct):
-    """A pod of the chart's Deployment."""
-
-    metadata: Meta
-    spec: _OwnSpec = _OwnSpec()
-    status: _OwnStatus = _OwnStatus()
-
-
-_OWN = msgspec.json.Decoder(_Own)
-_WEBHOOK = "webhook"
-"""The container's name in the chart."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    name: str
-    pull_secrets: tuple[str, ...]
-
-
-async def _image(view: ClusterView, node: str) -> _Image:
-    """As the webhook's running pods have it, that of the node itself first. Raises NoProbeError.
-
-    A kubelet may make mirror pods in any namespace, of any image and with any label: a node that was taken over must
-    not choose what runs on another one.
-    """
-    namespace, own = view.config.namespace, list[_Own]()
-    try:
-        path = f"/api/v1/namespaces/{namespace}/pods"
-        async for raw in Listing(view.cluster, path, {"labelSelector": REPLICAS}):
-            one = await kept(raw, _OWN, lambda pod: pod, lambda _: None)
-            mirrors = one is not None and MIRROR in (one.metadata.annotations or {})
-            if one is not None and one.status.phase == "Running" and not mirrors:
-                own.append(one)
-    except ClusterError as e:
-        raise NoProbeError(f"the webhook's pods in {namespace}, whose image it runs, cannot be listed ({e})") from None
-    for pod in sorted(own, key=lambda one: one.spec.node_name != node):
-        named = next((one.image for one in pod.spec.containers if one.name == _WEBHOOK), "")
-        ran = next((one.image_id for one in pod.status.container_statuses or () if one.name == _WEBHOOK), "")
-        if named and ran:
-            references = (one.name for one in pod.spec.image_pull_secrets or ())
-            return _Image(_by_digest(named, ran), tuple(filter(is_name, references)))
-    raise NoProbeError(
-        f"no pod of the webhook runs in {namespace}, and the probe runs its image; is the chart installed?"
-    )
-
-
-def _by_digest(named: str, ran: str) -> str:
-    """What runs, not what the tag is by now. An image that was brought to the nodes by hand has only its own name."""
-    found = _DIGEST.fullmatch(ran)
-    if "@" in named or found is None or repository(found["name"]) != repository(named):
-        return named
-    return ran
-
-
-# -- the probe's pod --
 
 
 class _Terminated(msgspec.Struct, frozen=True, rename="camel"):
@@ -244,6 +83,17 @@ class _Pod(msgspec.Struct):
 _POD = msgspec.json.Decoder(_Pod)
 
 
+async def _image(view: ClusterView, node: str) -> OwnImage:
+    """For a node on which it can run. Raises NoProbeError."""
+    try:
+        facts = await nodefacts.read(view, node)
+        if facts is not None and (why := nodefacts.unfit(node, facts)):
+            raise NoProbeError(why)
+        return await ownimage.read(view, node)
+    except PullsecretError as e:
+        raise NoProbeError(str(e)) from None
+
+
 async def from_node(
     view: ClusterView, node: str, request: Request, *, namespace: str | None = None, voice: Callable[[str], None]
 ) -> Probed:
@@ -251,9 +101,6 @@ async def from_node(
 
     The pod is deleted, whatever happens. Raises NoProbeError.
     """
-    facts = await node_facts(view, node)
-    if facts is not None and (why := _unfit(node, facts)):
-        raise NoProbeError(why)
     argument = msgspec.json.encode(request).decode()
     if len(argument.encode()) > MAX_REQUEST_BYTES:
         raise NoProbeError("the CA certificates for the registry are too many to be given to a probe")
@@ -276,7 +123,7 @@ class _Probe:
     """Its name is made here, so that it is deleted also if the answer to its creation is lost."""
 
     def __init__(
-        self, view: ClusterView, node: str, namespace: str, image: _Image, voice: Callable[[str], None]
+        self, view: ClusterView, node: str, namespace: str, image: OwnImage, voice: Callable[[str], None]
     ) -> None:
         self._cluster, self._node, self._namespace, self._image = view.cluster, node, namespace, image
         self._release, self._voice = view.config.namespace, voice
