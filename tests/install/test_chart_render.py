@@ -16,7 +16,7 @@ from controlplane.kinds import resource
 from controlplane.webhook import INSTALLED
 from webhook.cli.credential import add
 from webhook.cli.entry import pullsecret
-from webhook.commands.installation import preinstall
+from webhook.commands.installation import rights
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
@@ -688,8 +688,8 @@ def test_roles_for_people_are_made_on_request_and_bound_to_nobody(helm: Helm) ->
 def test_what_the_doctor_asks_about_before_an_installation_is_what_the_chart_makes(helm: Helm) -> None:
     """With its default values; a namespace, and what `helm test` makes, are asked about elsewhere or not at all."""
     found = {resource(o["kind"]) for o in helm.render({}, "--api-versions", NET, "--no-hooks")}
-    groups = [*preinstall.CLUSTER_WIDE.items(), *preinstall.IN_NAMESPACE.items()]
-    groups += [("admissionregistration.k8s.io", preinstall.NET)]
+    groups = [*rights.CLUSTER_WIDE.items(), *rights.IN_NAMESPACE.items()]
+    groups += [("admissionregistration.k8s.io", rights.NET)]
     asked = {(group, kind) for group, kinds in groups for kind in kinds}
     helms = {("", "secrets")}  # Helm keeps the release in one
     made = {("" if "/" not in one.version else one.version.partition("/")[0], one.plural) for one in found}

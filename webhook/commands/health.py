@@ -189,12 +189,10 @@ async def _rights(view: ClusterView) -> Sequence[str] | None:
 
 async def _allowed(view: ClusterView, account: str, right: Right) -> bool:
     namespace = view.config.namespace
-    attributes = {"verb": right.verb, "group": right.group, "resource": right.resource}
-    attributes |= {"namespace": right.namespace, "name": right.name}
     spec = {
         "user": f"system:serviceaccount:{namespace}:{account}",
         "groups": ["system:authenticated", "system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
-        "resourceAttributes": attributes,
+        "resourceAttributes": right.attributes,
     }
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
     raw = await view.cluster.call("POST", _REVIEWS, body=body, within=30.0)

@@ -69,6 +69,17 @@ class Right:
         return what + named + (f" in {self.namespace}" if self.namespace else "")
 
     @property
+    def attributes(self) -> dict[str, str]:
+        """As reviews of access want it."""
+        return {
+            "verb": self.verb,
+            "group": self.group,
+            "resource": self.resource,
+            "namespace": self.namespace,
+            "name": self.name,
+        }
+
+    @property
     def request(self) -> tuple[str, dict[str, str]]:
         """The path and the query of a GET that needs it; of the verbs get and list."""
         path = f"/apis/{self.group}/v1" if self.group else "/api/v1"

@@ -1,40 +1,22 @@
 """Before `helm install`: can the cluster take the chart, and may this user install it?"""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Container, Sequence
-from dataclasses import replace
 
 import msgspec
 
 from webhook.commands.cluster_view import REGISTRATION
-from webhook.commands.installation import apiserver, nodeclocks
+from webhook.commands.installation import apiserver, nodeclocks, rights
 from webhook.commands.installation.checklist import Check
+from webhook.commands.installation.rights import ADMISSION, CLUSTER_WIDE, NET
 from webhook.config.models import ALWAYS_EXCLUDED, Config
 from webhook.core.errors import PullsecretError
 from webhook.core.names import MANAGED_BY, MANAGER, OWNER
 from webhook.core.shown import counted, few, quoted, shown, some
 from webhook.core.wire import Unreadable
-from webhook.kube import preflight
 from webhook.kube.cluster import Cluster, ClusterError, Meta, Object, decode, is_name
 from webhook.kube.listing import listed
-from webhook.kube.preflight import Right
 
-RIGHTS, CLUSTER, NAMESPACE = "Rights", "Cluster", "Namespace"
-_ADMISSION, _RBAC = "admissionregistration.k8s.io", "rbac.authorization.k8s.io"
-NET = "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"
-"""The safety net's."""
-CLUSTER_WIDE = {
-    _ADMISSION: ("mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingadmissionpolicybindings"),
-    _RBAC: ("clusterroles", "clusterrolebindings"),
-}
-IN_NAMESPACE = {
-    "": ("configmaps", "resourcequotas", "secrets", "serviceaccounts", "services"),  # Helm's release is in a Secret
-    "apps": ("deployments",),
-    "policy": ("poddisruptionbudgets",),
-    _RBAC: ("roles", "rolebindings"),
-}
-"""What the chart makes with its default values, which a test compares."""
-VERBS = "create", "patch"
+CLUSTER, NAMESPACE = "Cluster", "Namespace"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 _MOVING = "see docs/moving.md"
 MAX_SAID_CHARS = 300
@@ -44,7 +26,7 @@ PATCHER = "imagepullsecret-patcher"
 _PRODUCTS = (
     ("the Kyverno policy", "kyverno.io/v1", ("clusterpolicies", "policies")),
     ("the Kyverno policy", "policies.kyverno.io/v1", ("mutatingpolicies",)),
-    ("the MutatingAdmissionPolicy", f"{_ADMISSION}/v1", (NET[0],)),
+    ("the MutatingAdmissionPolicy", f"{ADMISSION}/v1", (NET[0],)),
 )
 
 
@@ -90,28 +72,17 @@ class _Mutating(msgspec.Struct):
     spec: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _Decision(msgspec.Struct, frozen=True):
-    allowed: bool = False
-
-
-class _Review(msgspec.Struct):
-    status: _Decision = _Decision()
-
-
-_REVIEW = msgspec.json.Decoder(_Review)
-
-
 async def checks(cluster: Cluster, namespace: str | None) -> AsyncIterator[Check]:
     """`namespace`: into which it is to be installed. Raises PullsecretError if the API server does not answer."""
     namespace = namespace or Config().namespace
     for one in await apiserver.checks(cluster):
         yield one
-    served = await apiserver.resources(cluster, f"{_ADMISSION}/v1") or frozenset()
+    served = await apiserver.resources(cluster, f"{ADMISSION}/v1") or frozenset()
     for one in admission(served):
         yield one
     space = await _space(cluster, namespace)
-    rights = _rights(cluster, namespace, net=served.issuperset(NET), new=space is None)
-    yield await _known(RIGHTS, "to install", rights)
+    may = rights.check(cluster, namespace, net=served.issuperset(NET), new=space is None)
+    yield await _known(rights.SECTION, rights.NAME, may)
     yield space if isinstance(space, Check) else target(namespace, space)
     yield await _known(CLUSTER, "earlier installation", _leftovers(cluster))
     yield await _known(CLUSTER, "pull secrets", _pull_secrets(cluster))
@@ -131,9 +102,9 @@ async def _known(section: str, name: str, look: Awaitable[Check]) -> Check:
 
 def admission(served: Container[str]) -> list[Check]:
     """`served`: the kinds of admissionregistration.k8s.io/v1."""
-    missing = [kind for kind in CLUSTER_WIDE[_ADMISSION] if kind not in served]
+    missing = [kind for kind in CLUSTER_WIDE[ADMISSION] if kind not in served]
     if missing:
-        why = f"the API server does not serve {', '.join(missing)} of {_ADMISSION}/v1"
+        why = f"the API server does not serve {', '.join(missing)} of {ADMISSION}/v1"
         first = Check(apiserver.SECTION, "admission", "wrong", why, "see its flag --runtime-config")
     else:
         first = Check(apiserver.SECTION, "admission", "right", "webhooks and policies are served")
@@ -173,51 +144,6 @@ def target(name: str, space: Namespace | None) -> Check:
         why = f"its label {ENFORCE} is {level}: the chart's pods may run, but not with hostNetwork"
         return Check(NAMESPACE, name, "right", why)
     return Check(NAMESPACE, name, "right", "it is there")
-
-
-async def _rights(cluster: Cluster, namespace: str, *, net: bool, new: bool) -> Check:
-    """`net`: with the safety net; `new`: the namespace is not there yet."""
-    needed = [Right("create", "namespaces")] if new else []
-    wide = {**CLUSTER_WIDE, _ADMISSION: (*CLUSTER_WIDE[_ADMISSION], *(NET if net else ()))}
-    for groups, place in ((wide, ""), (IN_NAMESPACE, namespace)):
-        needed += [
-            Right(verb, kind, group, place) for group, kinds in groups.items() for kind in kinds for verb in VERBS
-        ]
-    allowed = await asyncio.gather(*(_may(cluster, right) for right in needed))
-    missing = [right for right, may in zip(needed, allowed, strict=True) if not may]
-    if not missing and not await _may(cluster, Right("escalate", "clusterroles", _RBAC)):
-        # Who may not escalate must have what the webhook's account is given.
-        given = [*preflight.needs(Config()), *preflight.needs_to_supply(Config())]
-        missing = [right for right in given if not await _may(cluster, right)]
-    return rights(missing)
-
-
-def rights(missing: Sequence[Right]) -> Check:
-    """All on one line, so that an administrator can be asked for them."""
-    if missing:
-        verbs = dict[Right, list[str]]()
-        for one in missing:
-            verbs.setdefault(replace(one, verb=""), []).append(one.verb)
-        same = dict[tuple[str, str, str], list[str]]()
-        for of, may in verbs.items():
-            same.setdefault((" and ".join(may), of.namespace, of.name), []).append(of.resource)
-        texts = [str(Right(may, ", ".join(of), "", *where)) for (may, *where), of in same.items()]
-        why = f"you may not {'; '.join(texts)}"
-        return Check(RIGHTS, "to install", "wrong", why, "let a cluster administrator install it")
-    return Check(RIGHTS, "to install", "right", "you may create all that the chart has")
-
-
-async def _may(cluster: Cluster, right: Right) -> bool:
-    """The user whom the API server sees."""
-    attributes = {"verb": right.verb, "group": right.group, "resource": right.resource}
-    attributes |= {"namespace": right.namespace, "name": right.name}
-    body = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    raw = await cluster.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, within=30.0)
-    return (await decode(_REVIEW, raw)).status.allowed
 
 
 async def _leftovers(cluster: Cluster) -> Check:

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from webhook.commands.installation import preinstall
-from webhook.commands.installation.preinstall import NET, Namespace, Node
+from webhook.commands.installation import preinstall, rights
+from webhook.commands.installation.preinstall import Namespace, Node
+from webhook.commands.installation.rights import NET
 from webhook.kube.cluster import Meta
 from webhook.kube.preflight import Right
 
@@ -58,12 +59,12 @@ def test_the_namespace_of_the_release(name: str, space: Namespace | None, result
 
 
 def test_missing_rights_are_all_on_one_line() -> None:
-    assert preinstall.rights([]).result == "right"
+    assert rights.told([]).result == "right"
     missing = [
         Right(verb, kind, GROUP) for kind in ("mutatingwebhookconfigurations", "b") for verb in ("create", "patch")
     ]
     missing += [Right("patch", "deployments", "apps", "platform"), Right("patch", "secrets", name="ghcr-secret")]
-    found = preinstall.rights(missing)
+    found = rights.told(missing)
     assert found.result == "wrong"
     assert found.why == (
         "you may not create and patch mutatingwebhookconfigurations, b; patch deployments in platform; "
