@@ -53,7 +53,7 @@ def words(body: bytes, media_type: str = "") -> str:
     """What it says, safe to print but for secrets."""
     if is_html(body, media_type):
         title = _TITLE.search(body)
-        named = shown(" ".join(_text(title[1]).split()), 100) if title is not None else ""
+        named = shown(text(" ".join(_text(title[1]).split())), 100) if title is not None else ""
         return f"a page in HTML: {quoted(named)}" if named.strip() else "a page in HTML"
     found = _refused(body)
     if found is not None and found.errors:

@@ -44,6 +44,7 @@ class Words:
 
 
 _URL = re.compile(r"https?://(?:[^\s/@\"\\]*@)?(?P<host>[^\s/?#\"\\]*)(?P<path>[^\s?#\"\\]*)(?P<query>\?[^\s\"\\]*)?")
+_HOST = re.compile(r"[\w.:%\[\]-]+")
 _QUERY, _LINK = re.compile(r"\?[^\s\"'\\]*"), re.compile(r"(?<=://)[^\s\"'\\]+")
 _LOGIN = re.compile(r"(?<![^\s\"'/@:])[^\s\"'/@:]{1,64}:[^\s\"'/@]{1,256}@(?!sha\d)")
 _DECODED = re.compile(r'(?<=invalid decoded auth: )"[^"]*"?')
@@ -193,7 +194,7 @@ def read(text: str) -> Words:
         _host(url, lookup) or (_of_image(text, head) if role == "registry" and fault in _OF_A_REQUEST else ""),
         role,
         address=_address(head),
-        server=shown(lookup["server"] or "") if lookup else "",
+        server=_name(lookup["server"] or "") if lookup else "",
         names=_names(text) if fault is Fault.TLS_WRONG_NAME else (),
         status=status,
         mirror=mirror,
@@ -267,9 +268,14 @@ def _role(text: str, head: str, url: re.Match[str] | None) -> Role:
 
 def _host(url: re.Match[str] | None, lookup: re.Match[str] | None) -> str:
     if url is None:
-        return shown(lookup["host"].rpartition("@")[2] if lookup else "")
+        return _name(lookup["host"].rpartition("@")[2]) if lookup else ""
     host = url["host"].rstrip(_TRAILING).rpartition("@")[2]
     return "" if "@" in f"{url['path']}{url['query']}" else shown(host)
+
+
+def _name(host: str) -> str:
+    """Of a malformed proxy the whole address is looked up, with its query."""
+    return shown(host) if _HOST.fullmatch(host) else ""
 
 
 def _of_image(text: str, head: str) -> str:

@@ -35,6 +35,10 @@ def errors(*said: tuple[str, str]) -> bytes:
         (b'{"broken', ""),
         (b"", ""),
         (b"<html><head><title>\n Log  in </title>", 'a page in HTML: "Log in"'),
+        (
+            b"<html><title>Blocked: https://u:p@h.example/x?sig=abc</title>",
+            'a page in HTML: "Blocked: https://h.example/x"',
+        ),
         (b"<!DOCTYPE html><body>x", "a page in HTML"),
         (errors(("A", "see https://u:p@h.example/x?sig=abc&y=1 for more")), "a: see https://h.example/x for more"),
         (errors(("A", "\x1b[2J\u202eevil\nline")), "a: ?[2J?evil line"),

@@ -170,6 +170,8 @@ SECRETS = [
     "https://cdn.example/d?a=b&sig={}: dial tcp: i/o timeout",
     "dial tcp: lookup robot:{}@proxy: no such host",
     "proxyconnect tcp: dial tcp: lookup robot:{}@proxy: no such host",
+    "proxyconnect tcp: dial tcp: lookup docker://proxy.example/x?sig={}: no such host",
+    "dial tcp: lookup x.io on proxy.example?sig={}: no such host",
     'failed to get credentials: invalid decoded auth: "{}"',
     ": 403 Forbidden\ndenied: see https://robot:{}@x.io?x={}",
 ]
