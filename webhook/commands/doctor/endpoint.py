@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import time
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -358,6 +359,12 @@ def covers(name: str, host: str) -> bool:
 
 
 def _about(der: bytes) -> _About:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library warns of a serial number, say, to standard error
+        return _parsed(der)
+
+
+def _parsed(der: bytes) -> _About:
     try:
         one = x509.load_der_x509_certificate(der)
         issuer = [
@@ -366,7 +373,7 @@ def _about(der: bytes) -> _About:
             for each in one.issuer.get_attributes_for_oid(oid)
         ]
         begins, ends = one.not_valid_before_utc, one.not_valid_after_utc
-    except ValueError:
+    except (ValueError, TypeError, x509.InvalidVersion):
         return _About()
     try:
         names = one.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -376,4 +383,4 @@ def _about(der: bytes) -> _About:
     return _About(True, found, shown(", ".join(dict.fromkeys(issuer)), MAX_NAME_CHARS), begins, ends)
 
 
-_NO_NAMES = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion)
+_NO_NAMES = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)

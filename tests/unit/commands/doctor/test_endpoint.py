@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import struct
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -406,6 +407,27 @@ def test_what_is_no_host(text: str) -> None:
 def test_any_certificate_is_taken(data: bytes) -> None:
     about = endpoint._about(data)
     assert replace(about, read=False).wrong("ghcr.io") == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09"),  # version 10
+        (b"\x55\x04\x03\x0c", b"\x55\x04\x03\x03"),  # a common name that is bits, not text
+        (b"\x02\x13\x3f", b"\x02\x13\xbf"),  # a negative serial number, of which the library warns
+    ],
+)
+def test_a_certificate_that_is_odd_ends_nothing(before: bytes, after: bytes) -> None:
+    """Whoever answers chooses it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a\x00")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 2**150 - 1, NOW, NOW + timedelta(days=1))
+    data = made.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    assert endpoint._about(data).issuer == "a?"
+    assert before in data
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert endpoint._about(data.replace(before, after)).issuer in ("", "a?")
 
 
 def test_an_image_without_cas_is_told(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
