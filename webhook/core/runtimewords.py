@@ -43,9 +43,14 @@ class Words:
     partial: bool = False
 
 
-_URL = re.compile(r"https?://(?:[^\s/@\"\\]*@)?(?P<host>[^\s/?#\"\\]*)(?P<path>[^\s?#\"\\]*)(?P<query>\?[^\s\"\\]*)?")
+_ESCAPED = r"\\+u[0-9a-fA-F]{4}"
+"""How JSON of programs in Go has `&`, also where it is quoted again."""
+_URL = re.compile(
+    r"https?://(?:[^\s/@\"\\]*@)?(?P<host>[^\s/?#\"\\]*)(?P<path>[^\s?#\"\\]*)"
+    rf"(?P<query>\?(?:[^\s\"\\]|{_ESCAPED})*)?"
+)
 _HOST = re.compile(r"[\w.:%\[\]-]+")
-_QUERY, _LINK = re.compile(r"\?[^\s\"'\\]*"), re.compile(r"(?<=://)[^\s\"'\\]+")
+_QUERY, _LINK = re.compile(rf"\?(?:[^\s\"'\\]|{_ESCAPED})*"), re.compile(rf"(?<=://)(?:[^\s\"'\\]|{_ESCAPED})+")
 _LOGIN = re.compile(r"(?<![^\s\"'/@:])[^\s\"'/@:]{1,64}:[^\s\"'/@]{1,256}@(?!sha\d)")
 _DECODED = re.compile(r'(?<=invalid decoded auth: )"[^"]*"?')
 """containerd's error about a login without a colon has the login in it."""

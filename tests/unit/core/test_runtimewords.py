@@ -172,6 +172,8 @@ SECRETS = [
     "proxyconnect tcp: dial tcp: lookup robot:{}@proxy: no such host",
     "proxyconnect tcp: dial tcp: lookup docker://proxy.example/x?sig={}: no such host",
     "dial tcp: lookup x.io on proxy.example?sig={}: no such host",
+    'Get "https://cdn.example/x?a=b\\u0026sig={}": EOF',
+    '403 response body: x: "{\\"message\\":\\"see https://cdn.example/x?a=b\\\\u0026sig={}\\"}"',
     'failed to get credentials: invalid decoded auth: "{}"',
     ": 403 Forbidden\ndenied: see https://robot:{}@x.io?x={}",
 ]
