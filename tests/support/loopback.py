@@ -52,5 +52,5 @@ def names(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[st
 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
     monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
-    monkeypatch.setattr(guardedhttp, "_context", lambda _file: ssl.create_default_context(cafile=here.ca_file))
+    monkeypatch.setattr(guardedhttp, "_context", lambda _file, **_: ssl.create_default_context(cafile=here.ca_file))
     return known

@@ -108,7 +108,7 @@ async def registry(view: ClusterView | None, host: str, wanted: Wanted) -> Verdi
 async def _is_there(view: ClusterView, wanted: Wanted) -> None:
     """The node that somebody names. Raises PullsecretError: a verdict without it would be about something else."""
     if wanted.node:
-        await nodepod.node_facts(view, wanted.node)
+        await nodefacts.read(view, wanted.node)
 
 
 async def _examined(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trustme
@@ -51,8 +51,11 @@ def as_registry(_: object) -> bytes:
     return asks(CHALLENGE)
 
 
-def run(scenario: Awaitable[Tried]) -> Tried:
-    async def within() -> Tried:
+T = TypeVar("T")
+
+
+def run(scenario: Awaitable[T]) -> T:
+    async def within() -> T:
         return await scenario
 
     return asyncio.run(within())
