@@ -27,7 +27,7 @@ _COLOURS: Mapping[Result, str] = {"right": "green", "wrong": "red", "warning": "
 @options.namespace("The webhook's own.  [default: that of the registration, or pullsecret-webhook]")
 @click.option("--try-in", metavar="NAMESPACE", help="One with an owner, for the dry run.  [default: one that there is]")
 @click.option(
-    "--within", type=options.Seconds(), default=0.0, metavar="TIME", show_default="0s", help="How long to retry it."
+    "--within", type=options.Seconds(), default=0.0, metavar="TIME", help="How long to retry it.  [default: 0s]"
 )
 @options.output("yaml")
 @options.config_file(options.CHART_CONFIG)

@@ -14,7 +14,7 @@ from webhook.config import reading
 @click.command("try", short_help="Check that a new pod in a namespace gets the reference.")
 @options.namespace("A namespace that has an owner.", required=True)
 @click.option(
-    "--within", type=options.Seconds(), default=60.0, metavar="TIME", show_default="60s", help="How long to retry."
+    "--within", type=options.Seconds(), default=60.0, metavar="TIME", help="How long to retry.  [default: 60s]"
 )
 @options.config_file(options.CHART_CONFIG)
 @options.access
