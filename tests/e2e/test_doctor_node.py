@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import trustme
 
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
@@ -502,6 +503,26 @@ def test_a_pod_with_very_many_images_is_not_looked_at_for_hours(space: ControlPl
     assert [args for args in connections if args[1][1] in range(1, 21)] == [], (
         "a tenant leads nobody to private addresses"
     )
+
+
+def test_a_pod_gets_no_key_that_is_beside_a_certificate(space: ControlPlane, tmp_path: Path) -> None:
+    ca, pods = trustme.CA(), list[Object]()
+    (tmp_path / "all.pem").write_bytes(ca.private_key_pem.bytes() + ca.cert_pem.bytes())
+
+    def tell(name: str) -> None:
+        pods.append(space.api.get("Pod", name, SPACE) or {})
+        becomes(space, **ended("x"))(name)
+
+    async def run() -> None:
+        async with Cluster.connect(str(space.kubeconfig)) as api:
+            view, wanted = ClusterView(api, Config(namespace=SPACE)), Wanted(node=NODE, ca_file=tmp_path / "all.pem")
+            await examine.registry(view, "127.0.0.1:1", wanted)
+
+    with kubelet(space, tell):
+        asyncio.run(run())
+    told = str(pods)
+    assert "BEGIN CERTIFICATE" in told
+    assert "PRIVATE KEY" not in told
 
 
 @pytest.mark.parametrize(
