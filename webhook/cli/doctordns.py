@@ -151,7 +151,7 @@ def _wanted(
     """Raises UsageError."""
     from webhook.commands.clusterdns.dns import Wanted  # noqa: PLC0415
     from webhook.commands.clusterdns.key import Resolver  # noqa: PLC0415
-    from webhook.commands.doctor.endpoint import certificates  # noqa: PLC0415
+    from webhook.commands.doctor.trust import certificates  # noqa: PLC0415
 
     host, port = _registry(registry)
     candidates = dict[str, tuple[str, ...]]()

@@ -27,7 +27,7 @@ def check(node: str | None, ca_file: Path | None, probe_namespace: str | None) -
 
 
 def _check_certificates(file: Path) -> None:
-    from webhook.commands.doctor.endpoint import certificates  # noqa: PLC0415  # loads certificates
+    from webhook.commands.doctor.trust import certificates  # noqa: PLC0415  # loads certificates
 
     if not file.is_file():
         raise UsageError(f"--ca-file: there is no file {file}")

@@ -9,89 +9,36 @@ import re
 import socket
 import ssl
 import time
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography import x509
-
+from webhook.commands.doctor import certificate
 from webhook.commands.doctor.evidence import Endpoint, Target, Tcp, Tls
 from webhook.commands.doctor.resolving import is_address
 from webhook.commands.doctor.tlserrors import of_certificate, of_handshake
+from webhook.commands.doctor.trust import Trust
 from webhook.core.challenge import challenge
 from webhook.core.hostport import bracketed, joined
-from webhook.core.shown import shown
 
 CONNECT_SECONDS, HANDSHAKE_SECONDS, ANSWER_SECONDS, PLAIN_SECONDS = 3.0, 2.5, 2.5, 1.0
 """For each step."""
-MAX_NAMES, MAX_NAME_CHARS = 10, 100
-"""Of a certificate, as they are told."""
 MAX_AHEAD_SECONDS = 200 * 365 * 86400
 """More is no clock."""
 _HEAD_BYTES, _BODY_BYTES = 16 * 1024, 4 * 1024
 _ORDER: tuple[Tls, ...] = ("expired", "not yet valid", "wrong name", "unknown CA", "fails")
 """In which container runtimes name what is wrong with a certificate."""
-_NO_CHECK_TIME = 0x200000
-"""Of OpenSSL: X509_V_FLAG_NO_CHECK_TIME."""
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: |\r|$)")
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_PEM = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----.*?-----END \1-----", re.DOTALL)
 
 
 def is_host(text: str) -> bool:
     """A name that may be asked about and sent, or an address."""
     return is_address(text) or (len(text) <= 253 and _HOST.fullmatch(text) is not None)
-
-
-def certificates(file: Path) -> str:
-    """Those of a file, in PEM. What else is in it, such as a private key or comments, is left out: probes are given
-    this text. Raises OSError, and ValueError if there are none that can be read.
-    """
-    found = b"\n".join(one[0] for one in _PEM.finditer(file.read_bytes())).decode("ascii")
-    if not found:
-        raise ValueError("there is no certificate in PEM")
-    Trust(found)
-    return found
-
-
-class Trust:
-    """What certificates are verified with. `public`: there are CAs beside those of `ca_pem`. Raises ValueError if that
-    cannot be read.
-    """
-
-    def __init__(self, ca_pem: str) -> None:
-        self.strict, self.chain, self.none = (ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) for _ in range(3))
-        # Not what newer versions of Python demand of CAs by themselves: container runtimes do not.
-        usual = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-        self.strict.verify_flags = usual
-        self.strict.hostname_checks_common_name = False
-        self.chain.check_hostname = self.none.check_hostname = False
-        self.chain.verify_flags = usual | ssl.VerifyFlags(_NO_CHECK_TIME)
-        self.none.verify_mode = ssl.CERT_NONE
-        for one in (self.strict, self.chain):
-            one.load_default_certs()
-            if ca_pem:
-                try:
-                    one.load_verify_locations(cadata=ca_pem)
-                except (ssl.SSLError, ValueError):
-                    raise ValueError("ca_pem is no certificate in PEM") from None
-        self.public = _has_public()
-
-
-def _has_public() -> bool:
-    paths = ssl.get_default_verify_paths()
-    if paths.cafile:
-        return True
-    try:
-        return bool(paths.capath) and any(Path(paths.capath).iterdir())
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +90,7 @@ class _Attempt:
         else:
             found = await self._secured()
         took = int((time.monotonic() - began) * 1000)
-        response, about = found.response, _about(found.certificate)
+        response, about = found.response, certificate.about(found.certificate)
         endpoint = Endpoint(
             address=self._address,
             given_by=given_by,
@@ -218,7 +165,7 @@ class _Attempt:
             return strict
         chain, why = await self._handshake(self._trust.chain)
         best = chain if chain.certificate else (await self._handshake(self._trust.none))[0]
-        faults = set(_about(best.certificate).wrong(self._target.host))
+        faults = set(certificate.about(best.certificate).wrong(self._target.host))
         if why is not None:
             faults.add(of_certificate(why))
         # What is wrong with another certificate than the server's own is known from its verification alone.
@@ -230,8 +177,8 @@ class _Attempt:
         """What it comes to, and the result of the verification if that failed."""
         try:
             async with self._opened(context, HANDSHAKE_SECONDS) as (reader, writer):
-                certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
-                return _Secured(certificate=certificate, response=await self._answer(reader, writer)), None
+                der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
+                return _Secured(certificate=der, response=await self._answer(reader, writer)), None
         except ssl.SSLCertVerificationError as e:
             return _wrong("fails"), e.verify_code
         except TimeoutError:
@@ -319,68 +266,3 @@ def _ahead(response: _Response) -> float | None:
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     ahead = round((date - response.at).total_seconds() + 0.5, 1)  # it has whole seconds, cut off
     return ahead if abs(ahead) < MAX_AHEAD_SECONDS else None
-
-
-@dataclass(frozen=True, slots=True)
-class _About:
-    """A certificate. `read`: there is one, and it can be read."""
-
-    read: bool = False
-    names: tuple[str, ...] = ()
-    issuer: str = ""
-    begins: datetime | None = None
-    ends: datetime | None = None
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        return tuple(shown(name, MAX_NAME_CHARS) for name in self.names[:MAX_NAMES])
-
-    def wrong(self, host: str) -> list[Tls]:
-        """What it is by itself, whoever has signed it."""
-        if not self.read or self.begins is None or self.ends is None:
-            return []
-        now, found = datetime.now(UTC), list[Tls]()
-        if now > self.ends:
-            found.append("expired")
-        if now < self.begins:
-            found.append("not yet valid")
-        if not any(covers(name, host) for name in self.names):
-            found.append("wrong name")
-        return found
-
-
-def covers(name: str, host: str) -> bool:
-    """Is a name of a certificate that of the host? `*` is one whole label, the first."""
-    name, host = name.lower().removesuffix("."), host.lower()
-    if is_address(host):
-        return name == host
-    first, dot, rest = name.partition(".")
-    return name == host or (first == "*" and bool(dot) and host.partition(".")[2] == rest)
-
-
-def _about(der: bytes) -> _About:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the library warns of a serial number, say, to standard error
-        return _parsed(der)
-
-
-def _parsed(der: bytes) -> _About:
-    try:
-        one = x509.load_der_x509_certificate(der)
-        issuer = [
-            str(each.value)
-            for oid in (x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME)
-            for each in one.issuer.get_attributes_for_oid(oid)
-        ]
-        begins, ends = one.not_valid_before_utc, one.not_valid_after_utc
-    except (ValueError, TypeError, x509.InvalidVersion):
-        return _About()
-    try:
-        names = one.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = (*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress)))
-    except (ValueError, TypeError, *_NO_NAMES):
-        found = ()
-    return _About(True, found, shown(", ".join(dict.fromkeys(issuer)), MAX_NAME_CHARS), begins, ends)
-
-
-_NO_NAMES = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)

@@ -14,12 +14,12 @@ from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor import asking, nodefacts, nodepod, probe, reading
 from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
-from webhook.commands.doctor.endpoint import certificates
 from webhook.commands.doctor.evidence import Request, Role, Target
 from webhook.commands.doctor.looked import OWN_CA, THE_NODE, THE_REGISTRY, Evidence, Looked
 from webhook.commands.doctor.nodefacts import NodeFacts
 from webhook.commands.doctor.nodepod import NoProbeError
 from webhook.commands.doctor.reach import is_right
+from webhook.commands.doctor.trust import certificates
 from webhook.commands.doctor.verdict import RUNTIME, Verdict, idle, judge, judge_registry
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.registries import closing, from_here

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from webhook.commands.doctor.endpoint import MAX_AHEAD_SECONDS, MAX_NAME_CHARS, MAX_NAMES, is_host
+from webhook.commands.doctor.certificate import MAX_NAME_CHARS, MAX_NAMES
+from webhook.commands.doctor.endpoint import MAX_AHEAD_SECONDS, is_host
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, Endpoint, HostSeen, Probed, Request
 from webhook.commands.doctor.probe import MAX_HOSTS, MAX_TRIED
 from webhook.commands.doctor.resolving import MAX_SERVERS, is_address

@@ -13,9 +13,10 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 from webhook.commands.doctor import resolving
-from webhook.commands.doctor.endpoint import Trust, is_host, tried
+from webhook.commands.doctor.endpoint import is_host, tried
 from webhook.commands.doctor.evidence import HERE, HOSTS_FILE, Answer, HostSeen, Probed, Request, Target
 from webhook.commands.doctor.resolving import is_address
+from webhook.commands.doctor.trust import Trust
 from webhook.core.errors import PullsecretError
 
 LOOK_SECONDS, HOST_SECONDS = 19.0, 6.0

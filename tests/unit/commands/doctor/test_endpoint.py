@@ -7,7 +7,6 @@ import struct
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -27,10 +26,12 @@ from support.registryserver import Say, Server, answer, asks, json_answer, servi
 from webhook.cli import doctoroptions
 from webhook.cli.exitcodes import UsageError
 from webhook.commands.doctor import endpoint, examine
-from webhook.commands.doctor.endpoint import MAX_NAMES, Tried, Trust, certificates, covers, is_host, tried
+from webhook.commands.doctor.certificate import MAX_NAMES, About, about, covers
+from webhook.commands.doctor.endpoint import Tried, is_host, tried
 from webhook.commands.doctor.evidence import Endpoint, Target, Tls
 from webhook.commands.doctor.examine import Wanted
 from webhook.commands.doctor.looked import OWN_CA
+from webhook.commands.doctor.trust import Trust, certificates
 from webhook.commands.doctor.verdict import Verdict
 
 OURS, OTHERS = trustme.CA(organization_name="Ours"), trustme.CA(organization_name="Corporate Proxy")
@@ -407,9 +408,9 @@ def test_what_is_no_host(text: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_certificate_is_taken(data: bytes) -> None:
-    about = endpoint._about(data)
-    assert replace(about, read=False).wrong("ghcr.io") == []
+def test_what_is_no_certificate_is_taken(data: bytes) -> None:
+    assert about(data) == About()
+    assert About().wrong("ghcr.io") == []
 
 
 @pytest.mark.parametrize(
@@ -426,11 +427,11 @@ def test_a_certificate_that_is_odd_ends_nothing(before: bytes, after: bytes) -> 
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a\x00")])
     made = x509.CertificateBuilder(name, name, key.public_key(), 2**150 - 1, NOW, NOW + timedelta(days=1))
     data = made.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
-    assert endpoint._about(data).issuer == "a?"
+    assert about(data).issuer == "a?"
     assert before in data
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert endpoint._about(data.replace(before, after)).issuer in ("", "a?")
+        assert about(data.replace(before, after)).issuer in ("", "a?")
 
 
 def test_an_image_without_cas_is_told(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
