@@ -189,6 +189,11 @@ def test_each_cause_code_event_and_alert_has_an_entry_in_troubleshooting(section
     assert not [name for name, told in entries if len(told.split()) < 8]
 
 
+def test_no_two_entries_of_troubleshooting_have_one_anchor() -> None:
+    headings = re.findall(r"^#+ (.+)$", PAGES["docs/troubleshooting.md"], re.MULTILINE)
+    assert len(headings) == len(anchors(PAGES["docs/troubleshooting.md"]))
+
+
 def test_the_dashboard_links_to_what_is_there() -> None:
     links = re.findall(r"/docs/troubleshooting\.md#([\w-]+)", (CHART / "files" / "dashboard.json").read_text())
     assert len(links) > 5

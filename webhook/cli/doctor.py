@@ -10,7 +10,7 @@ import click
 from webhook.cli import doctoroptions, options, printed
 from webhook.cli.doctorcluster import cluster
 from webhook.cli.doctordns import dns
-from webhook.cli.exitcodes import FAILED, OK
+from webhook.cli.exitcodes import FAILED, OK, UNSEEN
 from webhook.cli.kinds import Kinds
 from webhook.cli.options import Access
 
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 OF_THE_POD = ""
 EXIT_CODES = (
     "Exit codes: 0 nothing wrong was found; 1 a cause; 2 wrong arguments or configuration; "
-    "3 the cluster could not be looked at."
+    "3 the cluster, or what you wanted to be looked at, could not be."
 )
 ASK = click.option("--ask", is_flag=True, help="Also ask the registry from here, with the pull secret's credential.")
 
@@ -78,7 +78,7 @@ def of_pod(
     wanted = _wanted(ask=ask, node=node, ca_file=ca_file, probe_namespace=probe_namespace)
 
     async def run() -> Sequence["Verdict"]:
-        async with administrator(access, config_file, reads_only=True) as view:
+        async with administrator(access, config_file, reads_only=True, anyway=True) as view:
             return await examine.pod(view, name, namespace or view.cluster.namespace, wanted)
 
     with looking():
@@ -117,7 +117,7 @@ def of_image(
     wanted = _wanted(ask=ask, node=node, ca_file=ca_file, probe_namespace=probe_namespace)
 
     async def run() -> "Verdict":
-        async with administrator(access, config_file, reads_only=True) as view:
+        async with administrator(access, config_file, reads_only=True, anyway=True) as view:
             return await examine.image(view, name, namespace or view.cluster.namespace, wanted)
 
     with looking():
@@ -157,7 +157,7 @@ def of_registry(
     async def run() -> "Verdict":
         if node is None:
             return await examine.registry(None, at, wanted)
-        async with administrator(access, config_file, reads_only=True) as view:
+        async with administrator(access, config_file, reads_only=True, anyway=True) as view:
             return await examine.registry(view, at, wanted)
 
     with looking():
@@ -182,4 +182,6 @@ def _told(verdicts: Sequence["Verdict"], output: str) -> int:
         click.echo("\n\n".join(report.text(one) for one in verdicts))
     else:
         printed.document(report.document(verdicts), output)
-    return FAILED if any(one.code is not None for one in verdicts) else OK
+    if any(one.code is not None for one in verdicts):
+        return FAILED
+    return UNSEEN if any(one.unseen for one in verdicts) else OK

@@ -47,11 +47,12 @@ async def connected(access: Access) -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def administrator(
-    access: Access, config_file: Path | None, *, reads_only: bool = False
+    access: Access, config_file: Path | None, *, reads_only: bool = False, anyway: bool = False
 ) -> AsyncIterator[ClusterView]:
+    """`reads_only`: what this user may not read is left out. `anyway`: also if the webhook is not installed."""
     given = _given(config_file)  # a wrong file is told before a cluster is called
     async with connected(access) as cluster:
-        yield await _view(cluster, given, reads_only=reads_only)
+        yield await _view(cluster, given, reads_only=reads_only, anyway=anyway)
 
 
 async def view(cluster: Cluster, config_file: Path | None) -> ClusterView:
@@ -63,10 +64,15 @@ def _given(config_file: Path | None) -> Config | None:
     return reading.load(config_file) if config_file else None
 
 
-async def _view(cluster: Cluster, given: Config | None, *, reads_only: bool) -> ClusterView:
+async def _view(cluster: Cluster, given: Config | None, *, reads_only: bool, anyway: bool = False) -> ClusterView:
     if given is not None or not reads_only:
         return ClusterView(cluster, given or await deployed_config(cluster))
-    config, found = await readable_config(cluster)
+    try:
+        config, found = await readable_config(cluster)
+    except ConfigError as e:
+        if not anyway:
+            raise
+        return ClusterView(cluster, Config(), unconfigured=str(e))
     made = ClusterView(cluster, config)
     if not found:
         made.cannot_read("the configuration, so the default values count (or name it with --config)")

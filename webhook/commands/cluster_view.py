@@ -188,11 +188,14 @@ async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """`unread`: what this user may not read, told once."""
+    """`unread`: what this user may not read, told once. `unconfigured`: why the configuration is not known, so that the
+    default values count; empty: it is.
+    """
 
     cluster: Cluster
     config: Config
     unread: dict[str, None] = field(default_factory=dict)
+    unconfigured: str = ""
 
     async def may(self, what: str, look: Awaitable[T], otherwise: T) -> T:
         """What is left out if this user may not read it."""

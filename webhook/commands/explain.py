@@ -182,6 +182,8 @@ async def read_pod(view: ClusterView, name: str, within: str) -> Pod:
         raw = await view.cluster.call("GET", f"/api/v1/namespaces/{within}/pods/{name}", within=30.0)
         return await decode(_POD, raw)
     except (ClusterError, Unreadable) as e:
+        if isinstance(e, ClusterError) and e.status == 404:
+            raise PullsecretError(f"there is no pod {name} in namespace {within}") from None
         raise PullsecretError(f"pod {name} in namespace {within} cannot be read ({e})") from None
 
 

@@ -64,7 +64,7 @@ class Fault(StrEnum):
     TLS_UNKNOWN_CA = auto()
     TLS_FAILS = auto()
     REGISTRY_RATE_LIMIT = auto()
-    REGISTRY_FAILS = auto()
+    REGISTRY_BROKEN = auto()
     REGISTRY_BLOCKED = auto()
     REGISTRY_NONE = auto()
     MIRROR_FAILS = auto()

@@ -82,7 +82,7 @@ def meaning(reply: Reply, *, sent: bool | None) -> Fault:
     if role == "blobs" and (refused or status in {404, 410}):
         return Fault.BLOB_REFUSED if refused else Fault.CONTENT_GONE
     if status and status not in {401, 403, 404}:
-        return Fault.MIRROR_FAILS if reply.mirror else Fault.REGISTRY_FAILS
+        return Fault.MIRROR_FAILS if reply.mirror else Fault.REGISTRY_BROKEN
     return _of_registry(reply, code)
 
 

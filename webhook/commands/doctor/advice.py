@@ -174,7 +174,7 @@ ADVICE: Mapping[Fault, Advice] = {
         "{host} says that there are too many requests (429)",
         (f"Wait. {_WAIT}", "{log_in}"),
     ),
-    Fault.REGISTRY_FAILS: Advice("{host} fails{status}", (f"Ask those who run {{host}}. {_WAIT}",)),
+    Fault.REGISTRY_BROKEN: Advice("{host} fails{status}", (f"Ask those who run {{host}}. {_WAIT}",)),
     Fault.REGISTRY_BLOCKED: Advice(
         "{host} answers, but not to {where}{status}",
         (("It, or a proxy before it, blocks addresses, countries or images. Try another network, or use a mirror."),),

@@ -102,7 +102,7 @@ async def registry(view: ClusterView | None, host: str, wanted: Wanted) -> Verdi
     config = view.config if view is not None else Config()
     target = _target(host, config)
     here, node, not_looked = await _looked(view, (target, *_blobs(target)), wanted, None)
-    return judge_registry(host, wanted.node or "", Evidence(node, here, None, not_looked))
+    return judge_registry(host, wanted.node or "", Evidence(node, here, None, not_looked, _missed(wanted, node)))
 
 
 async def _is_there(view: ClusterView, wanted: Wanted) -> None:
@@ -126,7 +126,13 @@ async def _examined(
             here, node, not_looked = await _looked(view, targets, wanted, config)
     not_looked = (*(() if wanted.ask else (THE_REGISTRY,)), *not_looked)
     not_looked += tuple(f"{what} (no right to read it)" for what in view.unread)
-    return judge(case, Evidence(node, here, asked, not_looked))
+    if view.unconfigured:
+        not_looked += (f"the webhook ({view.unconfigured})",)
+    return judge(case, Evidence(node, here, asked, not_looked, _missed(wanted, node)))
+
+
+def _missed(wanted: Wanted, node: Looked | None) -> bool:
+    return wanted.node is not None and node is None
 
 
 async def _facts(view: ClusterView, node: str) -> NodeFacts | None:

@@ -31,9 +31,12 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was looked at beside the API server. None: it was not; `not_looked`: why not, and at what else."""
+    """What was looked at beside the API server. None: it was not; `not_looked`: why not, and at what else. `missed`:
+    the node was wanted, and could not be looked at.
+    """
 
     node: Looked | None = None
     here: Looked | None = None
     asked: Asked | None = None
     not_looked: tuple[str, ...] = ()
+    missed: bool = False

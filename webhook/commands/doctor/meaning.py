@@ -33,13 +33,13 @@ def _said(found: Response) -> str:
 def _of_any(found: Response) -> Fault | None:
     """What has nothing to do with what was asked."""
     turned_away = registryanswer.turned_away(found.status, _said(found))
-    return turned_away or (Fault.REGISTRY_FAILS if found.status >= 500 else None)
+    return turned_away or (Fault.REGISTRY_BROKEN if found.status >= 500 else None)
 
 
 def of_token(found: Response, *, anonymous: bool) -> Fault | None:
     if 300 <= found.status < 400 or (found.status == 200 and _TOKEN.fullmatch(found.token)):
         return None
-    if (fault := _of_any(found)) is not None and fault is not Fault.REGISTRY_FAILS:
+    if (fault := _of_any(found)) is not None and fault is not Fault.REGISTRY_BROKEN:
         return fault
     if found.status == 405:  # container runtimes use POST first, and GET where that is not known
         return Fault.NOT_KNOWN
@@ -119,7 +119,7 @@ def of_error(e: Unanswered, what: What) -> Fault | None:
         case Why.NO_ANSWER if e.waited_for in _WAITED:
             return _WAITED[e.waited_for]
         case Why.NO_ANSWER:
-            return Fault.TOKEN_FAILS if what == "token" else Fault.REGISTRY_FAILS
+            return Fault.TOKEN_FAILS if what == "token" else Fault.REGISTRY_BROKEN
         case Why.NO_REGISTRY:
             return Fault.TOKEN_FAILS if what == "token" else Fault.REGISTRY_NONE
         case Why.CERTIFICATE:

@@ -173,7 +173,7 @@ def of_status(status: int) -> Fault | None:
     if (fault := turned_away(status)) is not None:
         return fault
     if status >= 500:
-        return Fault.REGISTRY_FAILS
+        return Fault.REGISTRY_BROKEN
     return Fault.REGISTRY_BLOCKED if status == 403 else Fault.REGISTRY_NONE
 
 

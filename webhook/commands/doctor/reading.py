@@ -1,5 +1,6 @@
 """What the API server shows of an image that is to be pulled: of a pod's, or of one that somebody names."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -44,8 +45,7 @@ def _case(
     secrets: tuple[PodSecret, ...],
     account: str,
 ) -> Case:
-    of_secrets = failing is not None and stuck.what in _HAS_TO_DO_WITH_SECRETS
-    return Case(
+    case = Case(
         stuck.image,
         about.line.namespace,
         view.config.pull_secret.name,
@@ -58,21 +58,23 @@ def _case(
         secrets=secrets,
         entries=podsecrets.in_order(secrets, stuck.image),
         account=account,
-        cause=failing.cause if failing is not None and of_secrets else None,
-        why=failing.why if failing is not None and of_secrets else "",
-        next_step=about.after(failing) if failing is not None and of_secrets else "",
         owner=about.line.owner or "",
     )
+    # A webhook that is not installed is not what is missing.
+    if failing is None or stuck.what not in _HAS_TO_DO_WITH_SECRETS or view.unconfigured:
+        return case
+    return replace(case, cause=failing.cause, why=failing.why, next_step=about.after(failing))
 
 
 async def of_image(view: ClusterView, image: str, within: str, now: datetime) -> tuple[tuple[PodSecret, ...], Case]:
     """What a new pod of the namespace would have: the pull secrets of its default service account, and ours."""
     about = await explain.namespace(view, within, now)
     ours, line = view.config.pull_secret.name, about.line
-    names = [*await _of_account(view, within, "default"), *([] if about.unserved else [ours])]
+    names = [*await _of_account(view, within, "default"), *([] if about.unserved or view.unconfigured else [ours])]
     secrets = await podsecrets.read(view, within, [*dict.fromkeys(names)])
-    why = about.unserved or line.problem
-    cause: Cause | None = "not-served" if about.unserved else "no-secret" if why and not line.registries else None
+    why = "" if view.unconfigured else about.unserved or line.problem
+    cause: Cause | None = "not-served" if why == about.unserved else "no-secret" if not line.registries else None
+    cause = cause if why else None
     case = Case(
         image,
         within,

@@ -17,7 +17,8 @@ from webhook.core.shown import quoted, some
 
 def rows(case: Case, evidence: Evidence, found: Finding | None) -> Iterator[Row]:
     if case.reason:
-        said = case.said if found is not None and found.fault is Fault.NOT_KNOWN else end(case.said)
+        whole = len(case.words) > 1 or (found is not None and found.fault is Fault.NOT_KNOWN)
+        said = case.said if whole else end(case.said)
         yield (
             "the kubelet says",
             f"{quoted(case.reason)}: {said}" if said and case.said != case.reason else quoted(case.reason),

@@ -23,7 +23,9 @@ RUNTIME = "the runtime's own proxy, CA certificates and hosts.toml on the node"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`code` None: nothing wrong was found. `rows`: evidence, a label and a text each. `todo`: for this cause only."""
+    """`code` None: nothing wrong was found; `unseen`: but something that was wanted could not be looked at. `rows`:
+    evidence, a label and a text each. `todo`: for this cause only.
+    """
 
     code: Fault | None
     image: str
@@ -33,6 +35,7 @@ class Verdict:
     not_looked: tuple[str, ...] = ()
     node: str = ""
     container: str = ""
+    unseen: bool = False
 
 
 def judge(case: Case, evidence: Evidence) -> Verdict:
@@ -40,12 +43,13 @@ def judge(case: Case, evidence: Evidence) -> Verdict:
     shown = tuple(rows(case, evidence, found))
     name, image = quoted(case.pod), quoted(case.image)
     if found is None:
-        title = _well(case, evidence.asked)
-        return Verdict(None, case.image, title, shown, (), _not_looked(evidence), case.node, case.container)
+        title, unseen = _well(case, evidence.asked), evidence.missed
+        unseen = unseen or (evidence.asked is not None and not evidence.asked.works)
+        return Verdict(None, case.image, title, shown, (), _not_looked(evidence), case.node, case.container, unseen)
     fields = _fields(case, evidence, found)
     what = found.why or ADVICE[found.fault].what.format_map(_with_role(fields, found))
     title = f"{name} cannot pull {image}: {what}" if case.pod else f"{image} cannot be pulled: {what}"
-    todo = tuple(_todo(case, evidence, found, fields))
+    todo = (*_todo(case, evidence, found, fields), *_doubt(evidence, found))
     return Verdict(found.fault, case.image, title, shown, todo, _not_looked(evidence), case.node, case.container)
 
 
@@ -217,6 +221,12 @@ def _todo(case: Case, evidence: Evidence, found: Finding, fields: dict[str, str]
         yield f"{_another(case).removesuffix(', one')}; the kubelet then tries again by itself."
 
 
+def _doubt(evidence: Evidence, found: Finding) -> Iterator[str]:
+    bare = found.words is not None and found.words.fault is Fault.TOKEN_NO_ACCESS
+    if bare and found.fault in FOR_WANT and evidence.asked is None:
+        yield "A 403 may also be of something before the registry: --ask shows whose it is."
+
+
 def _not_looked(evidence: Evidence) -> tuple[str, ...]:
     return (*evidence.not_looked, RUNTIME)
 
@@ -242,9 +252,9 @@ def judge_registry(host: str, node: str, evidence: Evidence) -> Verdict:
     way = next((one for one in ways if one.fault is not None), None)
     shown, place = tuple(looked_rows(evidence)), "this machine" if evidence.node is None else f"node {quoted(node)}"
     if way is None or way.fault is None:
-        unseen = node and evidence.node is None
-        title = f"{quoted(host)} is reached from {place}{f'; node {quoted(node)} was not looked at' if unseen else ''}"
-        return Verdict(None, host, title, shown, (), _not_looked(evidence), node)
+        missed = f"; node {quoted(node)} was not looked at" if evidence.missed else ""
+        title = f"{quoted(host)} is reached from {place}{missed}"
+        return Verdict(None, host, title, shown, (), _not_looked(evidence), node, unseen=evidence.missed)
     found = Finding(way.fault, way=way)
     fields = _fields(Case(host, "", ""), evidence, found, "the node" if evidence.node else place) | {"where": place}
     if evidence.node is None:

@@ -346,7 +346,7 @@ def test_where_blobs_are_is_told_and_not_followed(here: Loopback, status: int, m
         (answer(401), Fault.BLOB_REFUSED),
         (answer(410), Fault.CONTENT_GONE),
         (json_answer(404, errors("BLOB_UNKNOWN")), Fault.CONTENT_GONE),
-        (answer(503), Fault.REGISTRY_FAILS),
+        (answer(503), Fault.REGISTRY_BROKEN),
         (answer(429, b"", "Retry-After: 7"), Fault.REGISTRY_RATE_LIMIT),
         (answer(405), None),
     ],
@@ -411,8 +411,8 @@ def test_the_blob_that_the_kubelet_named(here: Loopback) -> None:
         (page(407), Fault.REGISTRY_NONE, "a page in HTML"),
         (answer(429), Fault.REGISTRY_RATE_LIMIT, ""),
         (answer(451), Fault.REGISTRY_BLOCKED, ""),
-        (answer(500), Fault.REGISTRY_FAILS, ""),
-        (page(503), Fault.REGISTRY_FAILS, "a page in HTML"),
+        (answer(500), Fault.REGISTRY_BROKEN, ""),
+        (page(503), Fault.REGISTRY_BROKEN, "a page in HTML"),
         (answer(400), Fault.NOT_KNOWN, ""),
         (answer(405), Fault.NOT_KNOWN, ""),
         (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", Fault.REGISTRY_NONE, "ClientResponseError"),
@@ -494,7 +494,7 @@ def test_what_a_token_service_may_answer(
         (answer(404, UNKNOWN, "Content-Type: text/plain"), Fault.IMAGE_NOT_FOUND, Fault.IMAGE_NOT_FOUND),
         (json_answer(429, errors("TOOMANYREQUESTS")), Fault.REGISTRY_RATE_LIMIT, Fault.REGISTRY_RATE_LIMIT),
         (json_answer(451, errors("DENIED")), Fault.REGISTRY_BLOCKED, Fault.REGISTRY_BLOCKED),
-        (answer(502), Fault.REGISTRY_FAILS, Fault.REGISTRY_FAILS),
+        (answer(502), Fault.REGISTRY_BROKEN, Fault.REGISTRY_BROKEN),
         (json_answer(418, {}), Fault.NOT_KNOWN, Fault.NOT_KNOWN),
         (page(200), Fault.REGISTRY_NONE, Fault.REGISTRY_NONE),
         (answer(200, b""), Fault.REGISTRY_NONE, Fault.REGISTRY_NONE),
@@ -526,7 +526,7 @@ def test_what_a_registry_may_answer_to_a_token(
         (json_answer(403, errors("DENIED", ENDED)), Fault.CREDENTIAL_REFUSED),
         (page(403), Fault.REGISTRY_BLOCKED),
         (json_answer(404, errors("NAME_UNKNOWN")), Fault.IMAGE_NOT_FOUND),
-        (answer(503), Fault.REGISTRY_FAILS),
+        (answer(503), Fault.REGISTRY_BROKEN),
     ],
 )
 def test_what_a_registry_may_answer_to_a_password(here: Loopback, said: bytes, fault: Fault) -> None:
@@ -936,7 +936,7 @@ def test_no_way_there(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
         act: Act = is_silent
         async with here.serving(act) as server:
             found = await of(here, server)
-            assert (found.fault, found.steps[0].words) == (Fault.REGISTRY_FAILS, "no answer in time")
+            assert (found.fault, found.steps[0].words) == (Fault.REGISTRY_BROKEN, "no answer in time")
             fake = Fake(f'Bearer realm="https://{server.host}/token"')
             async with up(here, fake) as registry:
                 assert (await of(here, registry, server)).fault == Fault.TOKEN_FAILS

@@ -54,7 +54,7 @@ def answer(*addresses: str, server: str = DNS) -> Answer:
         ([answer("1.1.1.1"), at("1.1.1.1", status=200, registry=False)], Fault.REGISTRY_NONE),
         ([answer("1.1.1.1"), at("1.1.1.1", status=403, registry=False)], Fault.REGISTRY_BLOCKED),
         ([answer("1.1.1.1"), at("1.1.1.1", status=429, registry=False)], Fault.REGISTRY_RATE_LIMIT),
-        ([answer("1.1.1.1"), at("1.1.1.1", status=503, registry=False)], Fault.REGISTRY_FAILS),
+        ([answer("1.1.1.1"), at("1.1.1.1", status=503, registry=False)], Fault.REGISTRY_BROKEN),
         ([answer("1.1.1.1"), at("1.1.1.1", status=0, registry=False)], Fault.TCP_CUT),
         # The hosts file alone counts if it has the name.
         ([answer("1.1.1.1", server=HOSTS_FILE), answer("2.2.2.2"), at("1.1.1.1"), at("2.2.2.2", **WRONG)], None),

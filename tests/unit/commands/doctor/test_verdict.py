@@ -99,7 +99,7 @@ def asked(fault: Fault | None, **more: Any) -> Asked:
         (case(STATUS + "401 Unauthorized", **HAS), Evidence(asked=asked(Fault.IMAGE_NOT_FOUND)), Fault.IMAGE_NOT_FOUND),
         (case(NO_BASIC, **OTHER), Evidence(asked=asked(Fault.IMAGE_NOT_FOUND)), Fault.SECRET_NO_ENTRY),
         (case(NO_BASIC, **OTHER), Evidence(asked=asked(Fault.TOKEN_ANONYMOUS)), Fault.SECRET_NO_ENTRY),
-        (case(NO_BASIC, **OTHER), Evidence(asked=asked(Fault.REGISTRY_FAILS)), Fault.REGISTRY_FAILS),
+        (case(NO_BASIC, **OTHER), Evidence(asked=asked(Fault.REGISTRY_BROKEN)), Fault.REGISTRY_BROKEN),
         # A host of blobs that nobody has named is a cause only if nothing else is.
         (case(), Evidence(NO_BLOBS), Fault.TCP_SILENT),
         (case(NOT_FOUND, **HAS), Evidence(NO_BLOBS), Fault.IMAGE_NOT_FOUND),
