@@ -129,7 +129,7 @@ def test_a_pod_that_is_well_is_explained(case: Case) -> None:
     missing = case.explain("pod", "q", "-n", case.name)
     assert (missing.code, missing.err) == (
         3,
-        f"pullsecret: pod q in namespace {case.name} cannot be read (404 NotFound)\n",
+        f"pullsecret: there is no pod q in namespace {case.name}\n",
     )
 
 
