@@ -13,6 +13,7 @@ from controlplane.keyring import Keyring, keyring, secret
 from webhook.core.credential import Credentials, joined
 from webhook.core.dockerconfig import of_kubelet, parse, render
 from webhook.core.merge import merged
+from webhook.core.mirror import MirrorRule, mirrored
 from webhook.core.registry import canonical_registry, matching, repository, spellings
 
 pytestmark = pytest.mark.cluster
@@ -102,6 +103,36 @@ def compare(kubelet: Keyring, drawn: Sequence[dict[str, Any]], beside: dict[str,
         assert {*before} - left_out <= {*after}, image
         if _has_host(image) and "docker" not in image:
             assert {*after} <= {*before}, f"{image}: a credential goes where the user did not send it"
+
+
+RULES = [
+    MirrorRule("ghcr.io", "harbor.example.com:5000"),
+    MirrorRule("docker.io", "harbor.example.com", "{owner}/"),
+    MirrorRule("eu.example.com:5000", "harbor.example.com/acme"),
+]
+
+
+@given(files)
+@settings(max_examples=300, deadline=None)
+def test_what_is_written_for_mirrors_hides_nothing_and_goes_only_where_they_are(
+    kubelet: Keyring, drawn: Sequence[dict[str, Any]]
+) -> None:
+    read = [parse(json.dumps({"auths": auths}).encode()) for auths in drawn]
+    known = joined([Credentials(one.credentials) for one in read])
+    plain, with_mirrors = merged(known, "team", NOW), merged(mirrored(known, RULES, "acme"), "team", NOW)
+    before = kubelet.ask([secret(render(plain.items))], IMAGES)
+    after = kubelet.ask([secret(render(with_mirrors.items))], IMAGES)
+    assert before is not None
+    assert after is not None
+    theirs = {f"{c.username}:{c.password}" for c in known.items if any(rule.covers(c.registry) for rule in RULES)}
+    for image, tried, more in zip(IMAGES, before, after, strict=True):
+        left_out = {f"{c.username}:{c.password}" for c in with_mirrors.left_out}
+        assert {*tried} - left_out <= {*more}, image
+        host = repository(image).partition("/")[0]
+        if host != "docker.io" and _has_host(image):
+            assert {*more} - {*tried} <= theirs, image
+        if host not in {rule.of for rule in RULES} and _has_host(image):
+            assert {*more} == {*tried} or "docker" in image, image
 
 
 def test_an_entry_without_a_password_is_named_and_not_written(kubelet: Keyring) -> None:

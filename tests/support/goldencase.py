@@ -41,9 +41,10 @@ from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import review as wire
 from webhook.core.check import Check, Checks, Why
-from webhook.core.credential import Credential
+from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import MalformedReview, NamespaceUnknown
 from webhook.core.metrics import Metrics
+from webhook.core.mirror import mirrored
 from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, NAMESPACE_UID
 from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
@@ -170,7 +171,8 @@ def earlier(case: Case, space: Namespace, name: str) -> Object:
     """The Secret that we wrote earlier. A registry for which there is no credential (any more) gets one."""
     was = case.existing
     assert was is not None
-    current = {} if was.earlier_token else {c.registry: c for c in given(case, was.owner)}
+    known, rules = Credentials(tuple(given(case, was.owner))), reading.convert(case.config).mirror_rules
+    current = {} if was.earlier_token else {c.registry: c for c in mirrored(known, rules, was.owner).items}
     items = [current.get(registry) or Credential(registry, was.owner, planted.token()) for registry in was.registries]
     secret = Planner(name, Fingerprint(b"k")).body(replace(space, owner=was.owner), items)
     secret["type"] = was.type
@@ -260,7 +262,11 @@ async def run(case: Case) -> Outcome:
         lookup=live,
         policy=policed,
         planner=Planner(
-            config.pull_secret.name, fingerprint, config.pull_secret.when_unowned, config.pull_secret.when_withdrawn
+            config.pull_secret.name,
+            fingerprint,
+            config.pull_secret.when_unowned,
+            config.pull_secret.when_withdrawn,
+            config.mirror_rules,
         ),
         now=lambda: NOW,
         metrics=metrics,

@@ -80,7 +80,7 @@ async def run(
     config, reader = view.config, view.reader
     if webhook is None:
         webhook = await health.findings(view, now)
-    name, checks = config.pull_secret.name, await view.checks()
+    name, checks, mirrors = config.pull_secret.name, await view.checks(), config.mirror_rules
     if namespace is not None:
         object_ = await view.namespace_object(namespace)
         space, rules = reader.namespace(object_), {namespace: view.rule(object_)}
@@ -90,14 +90,14 @@ async def run(
             return Report([line], webhook=webhook, unread=_unread(view, webhook))
         spaces, mistaken = {namespace: space}, list[Namespace]()
         secret = await view.may(PULL_SECRETS, view.pull_secret(namespace), None)
-        seen = {} if secret is None else {namespace: Seen.of(secret, reader, checks)}
+        seen = {} if secret is None else {namespace: Seen.of(secret, reader, checks, mirrors)}
     else:
         try:
             spaces, mistaken, rules = await view.served()
         except Forbidden as e:
             raise PullsecretError(f"{e}; name a namespace that you may read with -n") from None
         seen = {
-            one.metadata.namespace: Seen.of(one, reader, checks)
+            one.metadata.namespace: Seen.of(one, reader, checks, mirrors)
             async for one in view.pull_secrets()
             if one.metadata.namespace in spaces
         }
@@ -105,7 +105,7 @@ async def run(
     warnings = await recent_warnings(view.cluster, config, namespace, now, view.cannot_read)
     found = await _pods(view, namespace, {*spaces, *(of.name for of in mistaken)})
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
-    planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn)
+    planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn, mirrors=mirrors)
     why_unasked = "status cannot query sources other than Secrets"
     if SOURCE_SECRETS in view.unread:
         asked, why_unasked = False, "an administrator can see whether the owner has a credential"

@@ -1,7 +1,7 @@
 """The verdict on one namespace, from what `pullsecret status` has read: is its pull secret right?"""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -12,6 +12,7 @@ from webhook.commands.pullcause import About, FailingPod, failing
 from webhook.core.check import Check, Checks
 from webhook.core.check import Result as Said
 from webhook.core.credential import Credential, Credentials, has_expired, next_expiry
+from webhook.core.mirror import MirrorRule, of_mirrors
 from webhook.core.names import NAMESPACE_UID
 from webhook.core.pullsecret import (
     SOON,
@@ -120,23 +121,34 @@ class Seen:
     entries: tuple[Entry, ...] = ()
 
     @classmethod
-    def of(cls, secret: PullSecretObject, reader: Reader, checks: Checks | None = None) -> "Seen":
+    def of(
+        cls,
+        secret: PullSecretObject,
+        reader: Reader,
+        checks: Checks | None = None,
+        mirrors: Sequence[MirrorRule] = (),
+    ) -> "Seen":
         uid = (secret.metadata.annotations or {}).get(NAMESPACE_UID)
         written, _ = secret.written or (None, "")
         existing, (credentials, unreadable) = reader.existing(secret), secret.credentials
         registries = tuple(dict.fromkeys(c.registry for c in credentials))
-        entries = _entries(credentials, checks) if checks is not None and existing.ours else ()
+        entries: tuple[Entry, ...] = ()
+        if checks is not None and existing.ours:
+            entries = _entries(credentials, checks, of_mirrors(credentials, mirrors, existing.owner or ""))
         return cls(existing, secret.type, uid, written, registries, unreadable, entries)
 
 
-def _entries(credentials: Sequence[Credential], checks: Checks) -> tuple[Entry, ...]:
-    # For Docker Hub under another name there is a second entry, about which nobody asks.
-    also = {c.login: checks.of(c) for c in credentials if also_known_as(c.registry) is not None}
+def _entries(credentials: Sequence[Credential], checks: Checks, unasked: Container[Credential]) -> tuple[Entry, ...]:
+    """`unasked`: entries for mirrors under the name of a registry, about which nobody asks that one."""
     found = [(c, checks.of(c)) for c in credentials]
+    # For Docker Hub there are entries under several of its names, and about one of them the registry is asked.
+    hub = {name for name in {c.registry for c in credentials} if DOCKER_HUB in {name, also_known_as(name)}}
+    also = {c.login: check for c, check in found if c.registry in hub and check is not None}
     return tuple(
         dict.fromkeys(
-            Entry(sys.intern(c.registry), check or (also.get(c.login) if c.registry == DOCKER_HUB else None))
+            Entry(sys.intern(c.registry), check or (also.get(c.login) if c.registry in hub else None))
             for c, check in found
+            if check is not None or c not in unasked
         )
     )
 
@@ -246,6 +258,12 @@ class Judge:
         expires = expiry or min(expiries, default=None)
         notes = ["a credential expires soon"] if expiry and has_expired(expiry, self.now + SOON) else []
         notes += self._unused(namespace, seen, known)
+        if seen.existing.ours:
+            notes += [
+                f"there is no credential for {rule.to}, a mirror of {rule.of}"
+                for rule in self.planner.mirrors
+                if not any(map(rule.covers, seen.registries))
+            ]
         registries = seen.registries if seen.existing.ours else ()
         return Line(name, owner, state, registries, expires, seen.written, problem, "; ".join(notes))
 

@@ -1,6 +1,7 @@
 """The configuration, as frozen values. To make one that contradicts itself raises ValueError."""
 
 import re
+from collections.abc import Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import Annotated, Literal, cast
@@ -24,9 +25,10 @@ from webhook.config.base import (
 from webhook.config.messages import value_shown
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.errors import CredentialError
+from webhook.core.mirror import HUB, OWNER_HERE, MirrorRule
 from webhook.core.names import OWNER
 from webhook.core.owner import OwnerRule, Pattern, Place
-from webhook.core.registry import asked_at, canonical_registry
+from webhook.core.registry import DOCKER_HUB, also_known_as, asked_at, canonical_registry, why_unmatched
 from webhook.core.shown import few, shown, some
 
 ALWAYS_EXCLUDED = ("kube-system", "kube-public", "kube-node-lease")
@@ -120,6 +122,56 @@ class Registry(Model, frozen=True):
             raise ValueError("plain is for http:, which has no certificates; leave out plain or caFile")
 
 
+class Mirror(Model, frozen=True):
+    """A mirror that nodes ask before a registry, and for which owners have credentials (docs/mirrors.md)."""
+
+    of: Annotated[
+        str,
+        whole(r"[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?"),
+        msgspec.Meta(max_length=260),
+        doc("the host of the registry as images name it, such as ghcr.io or docker.io, without https:// and a path"),
+    ]
+    to: Annotated[
+        str,
+        whole(r"[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._\-]*)*"),
+        msgspec.Meta(max_length=500),
+        doc("the mirror: its host, port and path, such as mirror.example.com:5000/ghcr, without https:// and /v2"),
+    ]
+    path: Annotated[
+        str,
+        msgspec.Meta(max_length=200),
+        doc("for credentials without a path: what the names of their images begin with, such as {owner}/; empty: all"),
+    ] = ""
+    node_ca_file: Annotated[
+        str,
+        whole(r"(/[A-Za-z0-9._/\-]+)?"),
+        doc("a file on the nodes, by its whole path, with the mirror's CA certificates; else those of the system"),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        for key, name in (("of", self.of), ("to", self.to)):
+            try:
+                wrong = why_unmatched(canonical_registry(name)) if key == "of" else ""
+                canonical_registry(name)
+            except CredentialError as e:
+                wrong = str(e)
+            if wrong:
+                raise ValueError(f"{key} {value_shown(name)}: {wrong}")
+        if self.of != HUB and DOCKER_HUB in {canonical_registry(self.of), also_known_as(self.of)}:
+            raise ValueError(f"of is {self.of}; in the names of images Docker Hub is {HUB}, so write that")
+        if self.of == self.to.partition("/")[0]:
+            raise ValueError(f"of and to are both {self.of}; a registry is no mirror of itself")
+        if self.path and why_unmatched(f"{self.of}/{self.path.replace(OWNER_HERE, 'owner')}"):
+            raise ValueError(
+                f"path {value_shown(self.path)}: no repository's name begins so; write {OWNER_HERE}/ or a name such as "
+                "acme/"
+            )
+
+    @property
+    def rule(self) -> MirrorRule:
+        return MirrorRule(self.of, self.to, self.path)
+
+
 class Server(Model, frozen=True):
     """Where the webhook listens: TLS for the API server, plain HTTP for metrics."""
 
@@ -174,6 +226,10 @@ class Config(Model, frozen=True):
     registries: Annotated[
         tuple[Registry, ...], doc("for check: registries with private addresses, a CA of their own, or without TLS")
     ] = ()
+    mirrors: Annotated[
+        tuple[Mirror, ...],
+        doc("mirrors that nodes ask before a registry; owners' credentials for them are written for its images too"),
+    ] = ()
     deployments: Annotated[
         Literal["inject", "supply"],
         doc("inject: the templates of Deployments get the reference; supply: only their pods do"),
@@ -193,10 +249,15 @@ class Config(Model, frozen=True):
             raise ValueError("sources is empty, so no owner would have credentials; leave it out for the default")
         if [*map(type, self.sources)].count(SecretsSource) > 1:
             raise ValueError("sources has secrets twice; once is all of them")
+        _not_crossed(self.mirrors)
 
     @property
     def rules(self) -> tuple[OwnerRule, ...]:
         return tuple(rule.rule for rule in self.owner_rules)
+
+    @property
+    def mirror_rules(self) -> tuple[MirrorRule, ...]:
+        return tuple(mirror.rule for mirror in self.mirrors)
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -215,12 +276,14 @@ class Config(Model, frozen=True):
             "pull_secret": self.pull_secret.name,
             "deployments": self.deployments,
             "check": "on" if self.check else "off",
+            **({"mirrors": some([f"{one.to} of {one.of}" for one in self.mirrors])} if self.mirrors else {}),
         }
 
     @property
     def named_registries(self) -> dict[str, Registry]:
         """By host: those that may be asked at a private address, because an administrator has named them."""
         hosts = {_asked_at(named) for source in self.sources for named in source.registries_named if named}
+        hosts |= {_asked_at(mirror.to) for mirror in self.mirrors}
         implied = {host: Registry(host=host) for host in hosts if host is not None}
         return implied | {_asked_at(one.host) or one.host: one for one in self.registries}
 
@@ -246,6 +309,17 @@ class Config(Model, frozen=True):
 def _one_of(names: tuple[str, ...]) -> re.Pattern[str]:
     """Any of these names and patterns, where `*` is all that a shell knows and they may have."""
     return re.compile("|".join(map(translate, names)))
+
+
+def _not_crossed(mirrors: Sequence[Mirror]) -> None:
+    """Raises ValueError. Whichever mirror a node asks, one credential must be meant."""
+    pairs = [(one.of, one.to.partition("/")[0]) for one in mirrors]
+    mirrored = {of for of, _ in pairs}
+    for number, (of, host) in enumerate(pairs):
+        if (of, host) in pairs[:number]:
+            raise ValueError(f"mirrors names {host} as a mirror of {of} twice; once is enough")
+        if host in mirrored:
+            raise ValueError(f"mirrors has {host} as a mirror of {of}, and as a registry with mirrors; leave one out")
 
 
 def _asked_at(registry: str) -> str | None:

@@ -57,7 +57,8 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Credential:
     """`registry`: as the kubelet matches it (`ghcr.io`, `ghcr.io/acme`). `expires`: as the source has it. `namespaces`:
-    names and patterns as in a shell; empty: all of the owner's.
+    names and patterns as in a shell; empty: all of the owner's. `copy_of`: the registry that it is for, if `registry`
+    is another name under which it is written, too (mirror.py).
     """
 
     registry: str
@@ -67,6 +68,7 @@ class Credential:
     namespaces: tuple[str, ...] = ()
     origin: Origin = field(default=NOWHERE, compare=False, repr=False)
     refusal: Refusal | None = field(default=None, compare=False, repr=False)
+    copy_of: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.registry or any(c.isspace() for c in self.registry):

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from webhook.core.credential import Credential, Credentials, Origin, Refusal
 from webhook.core.dockerconfig import render
 from webhook.core.merge import merged
+from webhook.core.mirror import MirrorRule, mirrored, nameless
 from webhook.core.names import (
     DISABLED,
     DOCKERCONFIG_KEY,
@@ -154,8 +155,9 @@ class Plan:
     """What to do, and `until` when that holds if nothing changes; None: always.
 
     For people: `left_out`, the credentials that are too many for one registry; `unmatched`, those that match no image;
-    `expired`, the expired ones without a replacement; `refused`, those that their registries refuse. `outage`: no
-    source can answer for anybody.
+    `expired`, the expired ones without a replacement; `refused`, those that their registries refuse; `nameless`, those
+    that are not written for a mirror, because the owner cannot be part of a name. `outage`: no source can answer for
+    anybody.
     """
 
     step: Step
@@ -165,6 +167,7 @@ class Plan:
     expired: tuple[Credential, ...] = ()
     refused: tuple[Credential, ...] = ()
     outage: bool = False
+    nameless: tuple[tuple[MirrorRule, Credential], ...] = ()
 
     @property
     def standing(self) -> Standing | None:
@@ -185,6 +188,9 @@ class Plan:
         for origin, ones in _by_origin(self.unmatched):
             whys = [f"{quoted(one.registry)} matches hardly any image: {why_unmatched(one.registry)}" for one in ones]
             yield _notice(origin, UNMATCHED, "; ".join(few(whys)), owner)
+        for origin in dict.fromkeys(one.origin for _, one in self.nameless):
+            whys = [nameless_words(rule, one) for rule, one in self.nameless if one.origin == origin]
+            yield _notice(origin, UNMATCHED, "; ".join(few(whys)), owner)
         for origin, ones in _by_origin(self.expired):
             message = f"{some([one.registry for one in ones])} has expired; renew it"
             yield _notice(origin, EXPIRED, message, owner)
@@ -197,6 +203,14 @@ class Plan:
         for one in self.refused[:MAX_REFUSALS]:
             message = f"the registry refuses the credential of owner {owner} for {refusal_words(one)}"
             yield Notice(REFUSED, message, namespace, "Secret", secret)
+
+
+def nameless_words(rule: MirrorRule, c: Credential) -> str:
+    """Why it is not written for this mirror."""
+    return (
+        f"{quoted(c.registry)} is not written for the images of {rule.of}: no repository is called like this owner "
+        f"(mirrors: path {quoted(rule.path)}); name a path in it, as in {rule.to}/PROJECT"
+    )
 
 
 def refusal_words(c: Credential, verb: str = "") -> str:
@@ -271,13 +285,14 @@ class Fingerprint:
 @dataclass(frozen=True, slots=True)
 class Planner:
     """`name`: the Secret's. `when_unowned`: what happens to our Secret in a namespace that is not served;
-    `when_withdrawn`: and in one whose owner has no credential any more.
+    `when_withdrawn`: and in one whose owner has no credential any more. `mirrors`: that nodes ask before registries.
     """
 
     name: str
     fingerprint: Fingerprint
     when_unowned: Literal["delete", "keep"] = "delete"
     when_withdrawn: Literal["delete", "keep"] = "delete"
+    mirrors: tuple[MirrorRule, ...] = ()
 
     def __call__(
         self, namespace: Namespace, known: Credentials | None, existing: ExistingSecret | None, now: datetime
@@ -299,13 +314,14 @@ class Planner:
         if known.items and not usable and existing is None:
             return Plan(Leave(LIMITED))
         refused = tuple(c for c in usable if c.refusal is not None)
-        found = merged(known.accepted, namespace.name, now)
-        expired = tuple(c for c in found.items if c.expired(now))
+        owner = namespace.owner or ""
+        found = merged(mirrored(known.accepted, self.mirrors, owner), namespace.name, now)
         present = existing.registries if existing is not None and same else ()
         items = [c for c in found.items if not c.expired(now) or c.registry in present]
         step = self._written(namespace, items, existing, same=same, refused=any(c.left_out for c in refused))
-        unmatched = tuple(c for c in items if why_unmatched(c.registry))
-        return Plan(step, found.until, found.left_out, unmatched, expired, refused)
+        unmatched = tuple(c for c in items if not c.copy_of and why_unmatched(c.registry))
+        unnamed = nameless(known.accepted.usable_in(namespace.name), self.mirrors, owner) if self.mirrors else ()
+        return Plan(step, found.until, found.left_out, unmatched, found.expired, refused, nameless=unnamed)
 
     def _written(
         self,

@@ -200,8 +200,11 @@ def matching(registries: Iterable[str], image: str) -> tuple[str, ...]:
 
 def _matches(key: str, host: str, path: str) -> bool:
     pattern, _, prefix = key.partition("/")
-    if not path.startswith(prefix):
-        return False
+    return path.startswith(prefix) and host_matches(pattern, host)
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """Is this the host, and perhaps the port, of a key that matches images from there?"""
     if "*" not in pattern:
         return pattern == host and not pattern.endswith(
             "]"

@@ -28,6 +28,7 @@ from webhook.core.check import KEY, RECORDS, Check, Checks, Why, encoded
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
+from webhook.core.mirror import mirrored
 from webhook.core.names import CHECKS_SECRET
 from webhook.core.notice import OVER, Notice, Reason
 from webhook.core.pulls import Said
@@ -827,6 +828,36 @@ def test_docker_hub_is_asked_about_under_the_name_that_the_user_wrote() -> None:
         ("docker.io", "works"),
         ("https://index.docker.io/v1/", "works"),
     }
+
+
+MIRRORS = {"mirrors": [{"of": "ghcr.io", "to": "mirror.test:5000"}]}
+AT_MIRROR = Credential("mirror.test:5000/alice", "alice", planted.token())
+
+
+def with_mirror(*credentials: Credential) -> Object:
+    """As the webhook writes it."""
+    return pull_secret(*mirrored(Credentials(credentials), reading.convert(MIRRORS).mirror_rules, "alice").items)
+
+
+def test_an_entry_for_a_mirror_is_right_and_its_answer_is_that_of_the_mirror() -> None:
+    checks = said({PLAIN: WORKS, AT_MIRROR: TWICE})
+    line = of_team(checks, docker_config("alice", PLAIN, AT_MIRROR), with_mirror(PLAIN, AT_MIRROR), config=MIRRORS)
+    assert {(answer.registry, answer.result) for answer in line.checks} == {
+        ("ghcr.io", "works"),
+        ("mirror.test:5000/alice", "refused"),
+    }
+    assert line.problem.count("refuses the credential") == 1
+    assert "ghcr.io/alice" not in line.problem
+    fine = said({PLAIN: WORKS, AT_MIRROR: WORKS})
+    line = of_team(fine, docker_config("alice", PLAIN, AT_MIRROR), with_mirror(PLAIN, AT_MIRROR), config=MIRRORS)
+    assert (line.state, line.problem, line.note) == ("right", "", "")
+    assert line.registries == ("ghcr.io", "ghcr.io/alice", "mirror.test:5000/alice")
+
+
+def test_an_owner_without_a_credential_for_a_mirror_is_told() -> None:
+    line = of_team(said({PLAIN: WORKS}), docker_config("alice", PLAIN), pull_secret(PLAIN), config=MIRRORS)
+    assert (line.state, line.note) == ("right", "there is no credential for mirror.test:5000, a mirror of ghcr.io")
+    assert not line.needs_a_human
 
 
 def test_that_a_registry_cannot_be_asked_is_told_once_for_all_namespaces() -> None:

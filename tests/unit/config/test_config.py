@@ -16,6 +16,7 @@ from webhook.config.expressions import EXPRESSION, fault
 from webhook.config.models import AnnotationRule, Config, LabelRule, NameRule
 from webhook.config.reading import ConfigError, load, parse, schema
 from webhook.config.sourceconfig import HttpSource, SecretsSource
+from webhook.core.mirror import MirrorRule
 from webhook.core.names import OWNER
 
 FULL = """
@@ -80,6 +81,26 @@ def test_everything_can_be_set() -> None:
         ),
         ("ownerRules: [{from: label, key: 'a b'}]", "ownerRules[0].key: write the key of a label"),
         ("ownerRules: x", "ownerRules: expected a list, got a text (it is 'x')"),
+        ("mirrors: [{of: ghcr.io}]", "mirrors[0]: to is missing"),
+        ("mirrors: [{of: 'https://ghcr.io', to: m.test}]", "mirrors[0].of: write the host of the registry as images"),
+        ("mirrors: [{of: ghcr.io, to: 'https://m.test'}]", "mirrors[0].to: write the mirror: its host, port and path,"),
+        ("mirrors: [{of: ghcr, to: m.test}]", "mirrors[0]: of 'ghcr': the name of a registry is not valid"),
+        ("mirrors: [{of: ghcr.io, to: mirror}]", "mirrors[0]: to 'mirror': the name of a registry is not valid"),
+        ("mirrors: [{of: github.com, to: m.test}]", "mirrors[0]: of 'github.com': no image comes from github.com;"),
+        ("mirrors: [{of: index.docker.io, to: m.test}]", "in the names of images Docker Hub is docker.io"),
+        ("mirrors: [{of: registry-1.docker.io, to: m.test}]", "in the names of images Docker Hub is docker.io"),
+        ("mirrors: [{of: ghcr.io, to: ghcr.io/x}]", "mirrors[0]: of and to are both ghcr.io; a registry is no mirror"),
+        ("mirrors: [{of: ghcr.io, to: m.test, path: '{user}/'}]", "path '{user}/': no repository's name begins so;"),
+        ("mirrors: [{of: ghcr.io, to: m.test, path: /x}]", "path '/x': no repository's name begins so;"),
+        ("mirrors: [{of: ghcr.io, to: m.test, nodeCaFile: ca.crt}]", "mirrors[0].nodeCaFile: write a file on the"),
+        (
+            "mirrors: [{of: ghcr.io, to: m.test/a}, {of: ghcr.io, to: m.test/a/b}]",
+            "mirrors names m.test as a mirror of ghcr.io twice; once is enough",
+        ),
+        (
+            "mirrors: [{of: ghcr.io, to: m.test}, {of: m.test, to: other.test}]",
+            "mirrors has m.test as a mirror of ghcr.io, and as a registry with mirrors; leave one out",
+        ),
         ("deployments: never", "deployments: write one of inject, supply (it is 'never')"),
         (
             "pullSecret: {name: Foo_}",
@@ -279,6 +300,17 @@ def test_nothing_is_long_or_takes_long_that_is_said_of_a_file(text: str, message
     assert message in said
     assert said.isprintable()
     assert len(said) < 1010
+
+
+def test_mirrors() -> None:
+    text = "mirrors: [{of: ghcr.io, to: 'm.test:5000/ghcr', path: 'team-{owner}/'}, {of: docker.io, to: 'm.test:5000'}]"
+    config = parse(text)
+    assert config.mirror_rules == (
+        MirrorRule("ghcr.io", "m.test:5000/ghcr", "team-{owner}/"),
+        MirrorRule("docker.io", "m.test:5000"),
+    )
+    assert [*config.named_registries] == ["m.test:5000"]  # so it may have a private address
+    assert config.in_short["mirrors"] == '"m.test:5000/ghcr of ghcr.io", "m.test:5000 of docker.io"'
 
 
 def test_in_short() -> None:

@@ -14,6 +14,7 @@ from webhook.core.check import Checks
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import PullsecretError
 from webhook.core.merge import merged
+from webhook.core.mirror import MirrorRule, mirrored
 from webhook.core.mistakes import near_owner
 from webhook.core.pullsecret import Namespace
 from webhook.core.shown import command, quoted
@@ -29,13 +30,14 @@ class NotThere(PullsecretError):
 @dataclass(frozen=True)
 class Holdings:
     """`secrets`: its source Secrets, by name. `namespaces`: those that it is the owner of, by name; None: they may not
-    be read. `checks`: what registries said; None: that is not known.
+    be read. `checks`: what registries said; None: that is not known. `mirrors`: that nodes ask before registries.
     """
 
     owner: str
     secrets: Mapping[str, SourceSecret]
     namespaces: Mapping[str, Namespace] | None = None
     checks: Checks | None = field(default=None, repr=False)
+    mirrors: tuple[MirrorRule, ...] = ()
 
     @cached_property
     def known(self) -> Credentials | str:
@@ -51,9 +53,13 @@ class Holdings:
         return broken(self.secrets)
 
     def used(self, namespace: str, now: datetime) -> tuple[Credential, ...]:
-        """Its credentials in the pull secret there, preferred ones of a registry first. Empty while one is broken."""
+        """Its credentials in the pull secret there, also under other names because of mirrors. Preferred ones of a
+        registry come first. Empty while one is broken.
+        """
         known = self.known
-        return merged(known.accepted, namespace, now).items if isinstance(known, Credentials) else ()
+        if not isinstance(known, Credentials):
+            return ()
+        return merged(mirrored(known.accepted, self.mirrors, self.owner), namespace, now).items
 
     def refuses(self, c: Credential) -> bool:
         """Does its registry, so that the credential is left out of pull secrets?"""
@@ -91,7 +97,7 @@ async def holdings(view: ClusterView, owner: str) -> tuple[Holdings, "Names"]:
     spaces = None if served is None else served[0]
     mine = None if spaces is None else {name: one for name, one in spaces.items() if one.owner == owner}
     names = Names(frozenset(sources), frozenset(one.owner or "" for one in (spaces or {}).values()))
-    return Holdings(owner, sources.get(owner, {}), mine, await view.checks()), names
+    return Holdings(owner, sources.get(owner, {}), mine, await view.checks(), view.config.mirror_rules), names
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ async def run(view: ClusterView, owner: str | None, now: datetime) -> Table:
     rows = list[Row]()
     for one in sorted(owners) if owner is None else [owner]:
         mine = None if served is None else spaces.get(one, {})
-        rows += rows_of(Holdings(one, owners[one], mine, checks), now)
+        rows += rows_of(Holdings(one, owners[one], mine, checks, view.config.mirror_rules), now)
     elsewhere = not all(isinstance(source, SecretsSource) for source in view.config.sources)
     return Table([*rows, *nobodys], [*view.unread], elsewhere)
 
@@ -141,7 +141,7 @@ def _among(c: Credential, items: Sequence[Credential]) -> bool:
 
 def _first(c: Credential, items: Sequence[Credential]) -> Credential | None:
     """The preferred one for its registry."""
-    return next((one for one in items if one.registry == c.registry), None)
+    return next((one for one in items if one.registry == c.registry and not one.copy_of), None)
 
 
 def _preferred(c: Credential, used: Mapping[str, Sequence[Credential]]) -> Preferred:

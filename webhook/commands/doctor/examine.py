@@ -28,6 +28,7 @@ from webhook.core import hostport
 from webhook.core.credential import Credential
 from webhook.core.errors import PullsecretError
 from webhook.core.imagename import image_name
+from webhook.core.mirror import MirrorRule, of_mirrors
 from webhook.core.registry import asked_at, blob_hosts, repository
 from webhook.core.shown import quoted
 from webhook.core.wire import Unreadable
@@ -154,18 +155,21 @@ def _on_node(facts: NodeFacts | None, case: Case) -> Case:
 
 
 async def _asked(case: Case, secrets: Sequence[PodSecret], wanted: Wanted, config: Config) -> Asked:
-    """With the credential that the kubelet tries first."""
+    """With the credential that the kubelet tries first, of those that are for this registry."""
     wanted.progress("asking the registry")
     blob = next((one.blob for one in case.words if one.blob), "")
+    credential = credential_for(case, secrets, config.mirror_rules)
     async with closing(GuardedHttp(config, _ca(wanted), public=wanted.ca_file is not None)) as http:
-        return await asking.ask(http, case.image, _first(case, secrets), case.platform, blob)
+        return await asking.ask(http, case.image, credential, case.platform, blob)
 
 
-def _first(case: Case, secrets: Sequence[PodSecret]) -> Credential | None:
+def credential_for(case: Case, secrets: Sequence[PodSecret], mirrors: Sequence[MirrorRule]) -> Credential | None:
+    """A mirror's password is nothing that doctor sends to the registry."""
     for key, name in case.entries:
-        for secret in secrets:
-            if secret.name == name:
-                return next((c for c in secret.credentials if c.registry == key), None)
+        for secret in (one for one in secrets if one.name == name):
+            theirs = of_mirrors(secret.credentials, mirrors, case.owner) if name == case.ours else frozenset()
+            if found := [c for c in secret.credentials if c.registry == key and c not in theirs]:
+                return found[0]
     return None
 
 

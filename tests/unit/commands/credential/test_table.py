@@ -14,6 +14,7 @@ from webhook.commands.credential.holdings import Holdings
 from webhook.commands.credential.table import Row, Table, rows_of, text
 from webhook.core.check import Check, Checks, Why
 from webhook.core.credential import Credential, Origin
+from webhook.core.mirror import MirrorRule
 from webhook.core.pullsecret import Namespace
 from webhook.sources.secret import SourceSecret
 
@@ -63,6 +64,19 @@ def test_a_limited_one_is_preferred_where_it_is_used() -> None:
     lonely = rows(held(b=source("b", namespaces=("other-*",))))["b"]
     assert (lonely.used_in, lonely.preferred) == (0, "unknown")
     assert "no namespace of the owner is called so" in lonely.note
+
+
+def test_one_for_a_mirror_is_used_too_and_takes_no_place_from_another() -> None:
+    rules = (MirrorRule("ghcr.io", "mirror.test"),)
+    mine = held(a=source("a", "mirror.test", namespaces=("team-a",)), b=source("b"))
+    found = rows(replace(mine, mirrors=rules))
+    assert [(row.registry, row.used_in, row.preferred) for row in found.values()] == [
+        ("ghcr.io", 2, "yes"),
+        ("mirror.test", 1, "yes"),
+    ]
+    assert "comes first" not in found["b"].note
+    items = replace(mine, mirrors=rules).used("team-a", NOW)
+    assert sorted(c.registry for c in items) == ["ghcr.io", "ghcr.io", "mirror.test"]
 
 
 def test_one_that_has_ended() -> None:
