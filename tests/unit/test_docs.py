@@ -13,12 +13,14 @@ from typing import get_args
 import msgspec
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
 from webhook.cli import doctordns
+from webhook.cli.mirrors import mirrors
 from webhook.commands.clusterdns import dns
 from webhook.commands.clusterdns.key import Host, Key
 from webhook.commands.credential import arrival
@@ -123,6 +125,18 @@ def test_files_of_nodes_can_be_read() -> None:
     resolved = ConfigParser()
     resolved.read_string(block("docs/dns.md", "ini", "Resolve"))
     assert resolved["Resolve"]["DNSOverTLS"] == "yes"
+
+
+def test_files_for_nodes_that_ask_mirrors_are_what_the_command_prints(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(block("docs/mirrors.md", "yaml", "mirrors"))
+    calls = re.findall(
+        r"^\$ pullsecret mirrors (.*)\n((?:(?!\$ ).*\n)*)", block("docs/mirrors.md", "console", "$"), re.MULTILINE
+    )
+    assert len(calls) == 2
+    for call, printed in calls:
+        ran = CliRunner().invoke(mirrors, call.replace("values.yaml", str(values)).split())
+        assert ran.output == printed
 
 
 def test_the_readme_is_a_front_page() -> None:

@@ -313,6 +313,11 @@ def _one_of(names: tuple[str, ...]) -> re.Pattern[str]:
 
 def _not_crossed(mirrors: Sequence[Mirror]) -> None:
     """Raises ValueError. Whichever mirror a node asks, one credential must be meant."""
+    files: dict[str, str] = {}
+    for one in mirrors:
+        host = one.to.partition("/")[0]
+        if files.setdefault(host, one.node_ca_file) != one.node_ca_file:
+            raise ValueError(f"mirrors has two nodeCaFile for {host}; a host has one, so write the same in each")
     pairs = [(one.of, one.to.partition("/")[0]) for one in mirrors]
     mirrored = {of for of, _ in pairs}
     for number, (of, host) in enumerate(pairs):

@@ -98,6 +98,10 @@ def test_everything_can_be_set() -> None:
             "mirrors names m.test as a mirror of ghcr.io twice; once is enough",
         ),
         (
+            "mirrors: [{of: ghcr.io, to: m.test/a, nodeCaFile: /a}, {of: docker.io, to: m.test/b}]",
+            "mirrors has two nodeCaFile for m.test; a host has one, so write the same in each",
+        ),
+        (
             "mirrors: [{of: ghcr.io, to: m.test}, {of: m.test, to: other.test}]",
             "mirrors has m.test as a mirror of ghcr.io, and as a registry with mirrors; leave one out",
         ),
