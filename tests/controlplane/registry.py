@@ -54,6 +54,7 @@ class Registry:
         self._owners = folder / "owners.json"
         self._log = folder / "registry.log"
         self._pki = Pki(folder / "pki")
+        self._child: Child | None = None
         self.ca = self._pki.ca
 
     @classmethod
@@ -66,8 +67,11 @@ class Registry:
         name: str = "ghcr.io",
         network: Network = LOOPBACK,
         tokens: bool = False,
+        mirrors: tuple["Registry", str] | None = None,
     ) -> Iterator[Self]:
-        """`users` are names and passwords."""
+        """`users` are names and passwords. `mirrors`: the registry that it is a pull-through mirror of, and the user as
+        whom it asks that one.
+        """
         programs = need("registry", "app")
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,8 @@ class Registry:
         registry._write_owners({})
         with ExitStack() as stack:
             with step(f"registry ({name})"):
-                stack.enter_context(registry._serve(programs["registry"], folder / "storage"))
+                env = {} if mirrors is None else mirrors[0]._asked_by_a_mirror(mirrors[1])
+                stack.enter_context(registry._serve(programs["registry"], folder / "storage", env))
             yield registry
 
     def set_password(self, user: str, password: str, *, owner: str | None = None) -> None:
@@ -119,11 +124,26 @@ class Registry:
         return [LogEntry(**json.loads(line)) for line in lines if line.startswith("{")]  # the rest: refused handshakes
 
     @contextmanager
-    def _serve(self, program: Path, storage: Path) -> Iterator[None]:
+    def down(self) -> Iterator[None]:
+        """Nothing listens there meanwhile."""
+        assert self._child is not None
+        self._child.stop()
+        yield
+        self._child.again()
+        self._child.until(self._answers, "the registry answers", within=20)
+
+    def _asked_by_a_mirror(self, user: str) -> dict[str, str]:
+        """The environment of a mirror."""
+        login = {"UPSTREAM_USER": user, "UPSTREAM_PASSWORD": self.users[user]}
+        return {"UPSTREAM": self.url, "SSL_CERT_FILE": str(self.ca)} | login
+
+    @contextmanager
+    def _serve(self, program: Path, storage: Path, env: Mapping[str, str]) -> Iterator[None]:
         pair = self._pki.server("registry", self.name, "localhost", self._network.address)
         files = [pair.certificate, pair.key, self._htpasswd, self._owners, storage]
         command: Command = [program, self.address, *files, *self._tokens]
-        with Child("registry", [*self._network.enter, *command], log=self._log) as child:
+        with Child("registry", [*self._network.enter, *command], log=self._log, env=env) as child:
+            self._child = child
             child.until(self._answers, "the registry answers", within=20)
             yield
 

@@ -14,8 +14,8 @@ from webhook.config import reading
 from webhook.config.models import Config, Mirror
 
 F = TypeVar("F", bound=Callable[..., Any])
-RELOAD = "containerd reads it at every pull, if config_path in its configuration is this folder"
-RESTART = "K3s reads it when it starts"
+RELOAD = "read at every pull, if containerd's config_path is there"
+RESTART = "read when K3s starts"
 
 
 @click.group(short_help="Print what nodes need to ask mirrors.")
@@ -49,8 +49,8 @@ def hosts_toml(of: str | None, to: Sequence[str], config_file: Path | None, acce
     from webhook.commands import nodefiles  # noqa: PLC0415
 
     config, chosen = _chosen(of, to, config_file, access)
-    for number, file in enumerate(nodefiles.hosts_toml(config, chosen)):
-        click.echo(f"{(number and chr(10)) or ''}# {file.path}: {RELOAD}\n{file.text}", nl=False)
+    files = nodefiles.hosts_toml(config, chosen)
+    click.echo("\n".join(f"# {file.path}: {RELOAD}\n{file.text}" for file in files), nl=False)
     return OK
 
 

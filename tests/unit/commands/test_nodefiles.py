@@ -86,11 +86,11 @@ def test_the_command_prints_a_file_that_says_where_it_belongs(tmp_path: Any) -> 
     values, token = tmp_path / "values.yaml", planted.token()
     values.write_text(yaml.safe_dump({"config": CONFIG, "extra": {"password": token}}))
     ran = CliRunner().invoke(mirrors, ["hosts-toml", "--config", str(values), "--of", "ghcr.io"])
-    assert ran.output.startswith("# /etc/containerd/certs.d/ghcr.io/hosts.toml: containerd reads it at every pull")
+    assert ran.output.startswith("# /etc/containerd/certs.d/ghcr.io/hosts.toml: read at every pull")
     assert [*tomllib.loads(ran.output)["host"]] == ["https://eu.test:5000", "https://cn.test/v2/ghcr"]
     both = CliRunner().invoke(mirrors, ["hosts-toml", "--config", str(values)])
     assert both.output.count("# /etc/containerd/certs.d/") == 3
     other = CliRunner().invoke(mirrors, ["registries-yaml", "--config", str(values)])
-    assert other.output.startswith("# /etc/rancher/k3s/registries.yaml: K3s reads it when it starts")
+    assert other.output.startswith("# /etc/rancher/k3s/registries.yaml: read when K3s starts")
     assert [*yaml.safe_load(other.output)["mirrors"]] == ["ghcr.io", "docker.io", "quay.io"]
     assert not planted.leaks(ran.output + both.output + other.output)

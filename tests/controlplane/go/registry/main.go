@@ -4,6 +4,8 @@
 // one line of JSON on standard output, written before its answer leaves, so that whoever has seen the answer finds
 // it in the log.
 //
+// With the environment's UPSTREAM, UPSTREAM_USER and UPSTREAM_PASSWORD it is a pull-through mirror of that registry.
+//
 // With TOKENS, the address of its token service, passwords are for that service only, and its tokens for the registry.
 //
 // usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE [TOKENS]
@@ -57,5 +59,7 @@ func configure(storage string) *configuration.Configuration {
 		log.Fatal(err)
 	}
 	config.Storage["filesystem"]["rootdirectory"] = storage
+	config.Proxy.RemoteURL = os.Getenv("UPSTREAM")
+	config.Proxy.Username, config.Proxy.Password = os.Getenv("UPSTREAM_USER"), os.Getenv("UPSTREAM_PASSWORD")
 	return config
 }
