@@ -303,7 +303,8 @@ def test_the_schema_is_json(capture: pytest.CaptureFixture[str]) -> None:
 def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     rule = "{from: name, prefix: 'project-', owner: '[0-9]+', suffix: '-dev'}"
-    file.write_text(f"ownerRules:\n- {rule}\n- {{from: label, key: team}}\nnamespace: platform\n")
+    mirror = "mirrors: [{of: ghcr.io, to: mirror.test/ghcr}]"
+    file.write_text(f"ownerRules:\n- {rule}\n- {{from: label, key: team}}\nnamespace: platform\n{mirror}\n")
 
     ran = run(capture, "config", "check", file)
 
@@ -313,6 +314,7 @@ def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp
         "owner rule 1: name prefix project- owner [0-9]+ suffix -dev",
         "owner rule 2: label team",
         "source secrets: Secrets in the webhook's namespace with the label pullsecret-webhook/owner, watched",
+        "mirror of ghcr.io: mirror.test/ghcr",
         "registries are asked about new credentials: yes",
         "pull secret: ghcr-secret; deployments: inject",
         "never served: kube-system, kube-public, kube-node-lease, platform",

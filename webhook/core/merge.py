@@ -41,10 +41,12 @@ def merged(known: Credentials, namespace: str, now: datetime) -> Merged:
     items = [one for ones in kept.values() for one in ones]
     others = {also_known_as(one.registry) for one in items if not one.copy_of and not one.expired(now)}
     items = [one for one in items if not (one.expired(now) and (one.copy_of or one.registry) in others)]
-    expired = tuple(one for one in items if one.expired(now) and not one.copy_of)
-    alive = {one.registry for one in items if not one.expired(now)}
-    items = [one for one in items if not (one.expired(now) and one.registry in alive)]
-    return Merged(tuple(items), tuple(left_out), usable.next_expiry(now), expired)
+    expired = tuple(one for one in items if one.expired(now))
+    if expired:
+        alive = {one.registry for one in items if not one.expired(now)}
+        items = [one for one in items if not (one.expired(now) and one.registry in alive)]
+    own = tuple(one for one in expired if not one.copy_of)
+    return Merged(tuple(items), tuple(left_out), usable.next_expiry(now), own)
 
 
 def _rank(c: Credential, now: datetime) -> tuple[bool, bool, bool, float]:

@@ -7,6 +7,7 @@ same path: `ghcr.io/alice` beside `ghcr.io`. The kubelet tries the longer one fi
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import CredentialError
@@ -29,21 +30,18 @@ class MirrorRule:
 
     def covers(self, registry: str) -> bool:
         """Is a credential for `registry` one for this mirror, or for a part of it?"""
-        return self._rest(registry) is not None
+        return self.rest(registry) is not None
 
     def key(self, registry: str, owner: str) -> str | None:
         """Under which the credential for `registry` is written, too. None: it is not for this mirror, or the owner
         cannot be part of a name.
         """
-        rest = self._rest(registry)
-        if rest is None:
-            return None
-        path = rest or self.path.replace(OWNER_HERE, owner)
-        key = f"{self.of}/{path}" if path else self.of
-        return key if rest or not path or _is_name(key) else None
+        return _key(self, registry, owner)
 
-    def _rest(self, registry: str) -> str | None:
-        """The path behind that of the mirror; empty: it is for the whole mirror."""
+    def rest(self, registry: str) -> str | None:
+        """The path of a credential behind that of the mirror; empty: it is for the whole mirror. None: it is for
+        another registry, or another part of this one.
+        """
         host, _, path = registry.partition("/")
         own, _, prefix = self.to.partition("/")
         if not host_matches(host, own):
@@ -53,6 +51,17 @@ class MirrorRule:
         if f"{prefix}/".startswith(path):
             return ""
         return path.removeprefix(f"{prefix}/") if path.startswith(f"{prefix}/") else None
+
+
+@lru_cache(maxsize=4096)
+def _key(rule: MirrorRule, registry: str, owner: str) -> str | None:
+    """Kept: reviews need it."""
+    rest = rule.rest(registry)
+    if rest is None:
+        return None
+    path = rest or rule.path.replace(OWNER_HERE, owner)
+    key = f"{rule.of}/{path}" if path else rule.of
+    return key if rest or not path or _is_name(key) else None
 
 
 def _is_name(key: str) -> bool:
