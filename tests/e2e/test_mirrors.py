@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
 from controlplane import webhook as deployed
+from controlplane.api import Object
 from controlplane.cluster import ControlPlane
+from controlplane.command import command
 from controlplane.node import Node
 from controlplane.objects import SECRET
 from controlplane.registry import Registry
 from controlplane.webhook import NAMESPACE
 from support import planted
-from webhook.cli.mirrors import mirrors
 from webhook.core.names import OWNER
 
 pytestmark = pytest.mark.node
@@ -44,10 +44,10 @@ class World:
 
     def asks(self, of: str, *, ca: bool = True) -> None:
         """The node asks the mirror of this registry. `ca`: it knows the CA of the mirror."""
-        ran = CliRunner().invoke(mirrors, ["hosts-toml", "--config", str(self.config), "--of", of])
-        assert ran.exit_code == 0
-        server = tomllib.loads(ran.output)["server"]
-        text = ran.output.replace(f'"{server}"', f'"{self.upstream.url}"\nca = "{self.upstream.ca}"')
+        ran = command(self.cluster, "mirrors", "hosts-toml", "--config", str(self.config), "--of", of)
+        assert (ran.code, ran.err) == (0, "")
+        server = tomllib.loads(ran.out)["server"]
+        text = ran.out.replace(f'"{server}"', f'"{self.upstream.url}"\nca = "{self.upstream.ca}"')
         mirror = self.ghcr if of == "ghcr.io" else self.hub
         self.node.configures(of, text if ca else text.replace(f'ca = "{mirror.ca}"\n', ""))
 
@@ -165,6 +165,20 @@ def test_the_webhook_shows_a_mirror_s_password_to_nobody_else(world: World) -> N
     world.cluster.wait(lambda: "alice-at-ghcr" in asked(world.ghcr), "the mirror was asked about the credential")
     assert not {"alice-at-ghcr", "alice-at-hub"} & asked(world.upstream)
     assert not {"alice", "alice-at-hub"} & asked(world.ghcr)
+
+
+def test_status_knows_what_is_written_for_mirrors(world: World) -> None:
+    def line() -> Object | None:
+        ran = command(world.cluster, "status", "-n", "mirrors-alice", "-o", "json", "--config", str(world.config))
+        (found,) = json.loads(ran.out)["namespaces"]
+        said = {one["result"] for one in found["checks"] if one["registry"] == f"{world.ghcr.address}/alice"}
+        return found if said == {"works"} else None
+
+    found = world.cluster.wait(line, "it is known what the mirror said")
+    assert (found["state"], found["problem"], found["note"]) == ("right", "", "")
+    assert {*found["registries"]} >= {"ghcr.io", "ghcr.io/alice", "docker.io/alice/"}
+    asked = {one["registry"] for one in found["checks"]}
+    assert not {"ghcr.io/alice", "docker.io/alice/"} & asked
 
 
 @pytest.mark.parametrize("fault", ["down", "credential", "ca"])

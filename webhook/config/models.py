@@ -151,12 +151,11 @@ class Mirror(Model, frozen=True):
     def __post_init__(self) -> None:
         for key, name in (("of", self.of), ("to", self.to)):
             try:
-                wrong = why_unmatched(canonical_registry(name)) if key == "of" else ""
                 canonical_registry(name)
             except CredentialError as e:
-                wrong = str(e)
-            if wrong:
-                raise ValueError(f"{key} {value_shown(name)}: {wrong}")
+                raise ValueError(f"{key} {value_shown(name)}: {e}") from None
+        if wrong := why_unmatched(self.of):
+            raise ValueError(f"of {value_shown(self.of)}: {wrong}")
         if self.of != HUB and DOCKER_HUB in {canonical_registry(self.of), also_known_as(self.of)}:
             raise ValueError(f"of is {self.of}; in the names of images Docker Hub is {HUB}, so write that")
         if self.of == self.to.partition("/")[0]:

@@ -87,7 +87,7 @@ def test_everything_can_be_set() -> None:
         ("mirrors: [{of: ghcr, to: m.test}]", "mirrors[0]: of 'ghcr': the name of a registry is not valid"),
         ("mirrors: [{of: ghcr.io, to: mirror}]", "mirrors[0]: to 'mirror': the name of a registry is not valid"),
         ("mirrors: [{of: github.com, to: m.test}]", "mirrors[0]: of 'github.com': no image comes from github.com;"),
-        ("mirrors: [{of: index.docker.io, to: m.test}]", "in the names of images Docker Hub is docker.io"),
+        ("mirrors: [{of: index.docker.io, to: m.test}]", "images of Docker Hub are called docker.io; write docker.io"),
         ("mirrors: [{of: registry-1.docker.io, to: m.test}]", "in the names of images Docker Hub is docker.io"),
         ("mirrors: [{of: ghcr.io, to: ghcr.io/x}]", "mirrors[0]: of and to are both ghcr.io; a registry is no mirror"),
         ("mirrors: [{of: ghcr.io, to: m.test, path: '{user}/'}]", "path '{user}/': no repository's name begins so;"),
