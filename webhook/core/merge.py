@@ -40,7 +40,7 @@ def merged(known: Credentials, namespace: str, now: datetime) -> Merged:
         (same_key if len(same_key) < MAX_SAME_KEY else left_out).append(one)
     items = [one for ones in kept.values() for one in ones]
     others = {also_known_as(one.registry) for one in items if not one.copy_of and not one.expired(now)}
-    items = [one for one in items if not (one.expired(now) and (one.copy_of or one.registry) in others)]
+    items = [one for one in items if not (one.expired(now) and one.registry in others)]
     expired = tuple(one for one in items if one.expired(now))
     if expired:
         alive = {one.registry for one in items if not one.expired(now)}

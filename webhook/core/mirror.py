@@ -48,7 +48,7 @@ class MirrorRule:
             return None
         if not prefix:
             return path
-        if f"{prefix}/".startswith(path):
+        if prefix.startswith(path):
             return ""
         return path.removeprefix(f"{prefix}/") if path.startswith(f"{prefix}/") else None
 

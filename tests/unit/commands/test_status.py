@@ -33,7 +33,7 @@ from webhook.core.names import CHECKS_SECRET
 from webhook.core.notice import OVER, Notice, Reason
 from webhook.core.pulls import Said
 from webhook.core.pullsecret import WITHDRAWN, Delete, ExistingSecret, Namespace, Planner, Write
-from webhook.core.registry import MAX_SAME_KEY
+from webhook.core.registry import DOCKER_HUB, MAX_SAME_KEY
 from webhook.core.tokenkind import hint
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.kube.reader import Reader
@@ -852,6 +852,19 @@ def test_an_entry_for_a_mirror_is_right_and_its_answer_is_that_of_the_mirror() -
     line = of_team(fine, docker_config("alice", PLAIN, AT_MIRROR), with_mirror(PLAIN, AT_MIRROR), config=MIRRORS)
     assert (line.state, line.problem, line.note) == ("right", "", "")
     assert line.registries == ("ghcr.io", "ghcr.io/alice", "mirror.test:5000/alice")
+
+
+def test_docker_hub_s_own_entry_beside_one_for_its_mirror_has_its_answer() -> None:
+    hub = Credential(DOCKER_HUB, "alice", planted.token())
+    config = {"mirrors": [{"of": "docker.io", "to": "mirror.test:5000"}]}
+    written = mirrored(Credentials((hub, AT_MIRROR)), reading.convert(config).mirror_rules, "alice").items
+    checks = said({hub: WORKS, AT_MIRROR: WORKS})
+    line = of_team(checks, docker_config("alice", hub, AT_MIRROR), pull_secret(*written), config=config)
+    assert {(answer.registry, answer.result) for answer in line.checks} == {
+        (DOCKER_HUB, "works"),
+        ("docker.io", "works"),
+        ("mirror.test:5000/alice", "works"),
+    }
 
 
 def test_an_owner_without_a_credential_for_a_mirror_is_told() -> None:

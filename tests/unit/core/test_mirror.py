@@ -1,6 +1,7 @@
 """Which entries a pull secret has for mirrors, and whom the kubelet shows what by them."""
 
 import base64
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -107,6 +108,38 @@ def test_one_for_a_mirror_is_no_new_one_in_the_place_of_what_has_ended() -> None
     assert plan.expired == (ended,)
     both = PLANNER(TEAM, Credentials((UPSTREAM, replace(whole, expires=NOW - DAY))), None, NOW)
     assert [c.registry for c in both.expired] == ["mirror.test:5000"]  # once, not also as ghcr.io
+
+
+def test_one_for_docker_hub_s_mirror_is_no_new_one_in_the_place_of_what_has_ended() -> None:
+    planner = replace(PLANNER, mirrors=(MirrorRule("docker.io", "mirror.test:5000"),))
+    ended = Credential(DOCKER_HUB, "alice", OWN, NOW - DAY)
+    plan = planner(TEAM, Credentials((ended, replace(AT, registry="mirror.test:5000"))), None, NOW)
+    assert plan.expired == (ended,)
+
+
+def test_the_registry_s_own_has_the_usual_spelling() -> None:
+    """Which other tools look for. Else one that is limited to namespaces comes first."""
+    limited = replace(AT, registry="mirror.test:5000", namespaces=("team",))
+    plan = PLANNER(TEAM, Credentials((limited, UPSTREAM)), None, NOW)
+    assert isinstance(plan.step, Write)
+    auths = json.loads(base64.b64decode(plan.step.body["data"][".dockerconfigjson"]))["auths"]
+    assert auths["ghcr.io"]["password"] == OWN
+    assert auths["https://ghcr.io"]["password"] == THEIRS
+
+
+def test_what_matches_no_image_is_told_once() -> None:
+    plan = PLANNER(TEAM, Credentials((replace(AT, registry="mirror.test:5000/Alice"),)), None, NOW)
+    (notice,) = plan.notices("alice")
+    assert notice.message.count("matches hardly any image") == 1
+
+
+def test_of_what_is_not_written_here_it_is_not_told_that_it_has_no_name() -> None:
+    planner = replace(PLANNER, mirrors=(replace(RULE, path="{owner}/"),))
+    whole = replace(AT, registry="mirror.test:5000")
+    elsewhere = replace(whole, namespaces=("team-b",))
+    refused = replace(whole, username="u", refusal=Refusal("HTTP 401", left_out=True))
+    plan = planner(replace(TEAM, owner="Alice"), Credentials((elsewhere, refused, UPSTREAM)), None, NOW)
+    assert not plan.nameless
 
 
 def test_a_refusal_by_the_mirror_counts_for_both_entries_and_is_told_once() -> None:

@@ -13,7 +13,7 @@ from webhook.config.sourceconfig import SecretsSource
 from webhook.core.check import Checks
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import PullsecretError
-from webhook.core.merge import merged
+from webhook.core.merge import Merged, merged
 from webhook.core.mirror import MirrorRule, mirrored
 from webhook.core.mistakes import near_owner
 from webhook.core.pullsecret import Namespace
@@ -56,10 +56,11 @@ class Holdings:
         """Its credentials in the pull secret there, also under other names because of mirrors. Preferred ones of a
         registry come first. Empty while one is broken.
         """
-        known = self.known
-        if not isinstance(known, Credentials):
-            return ()
-        return merged(mirrored(known.accepted, self.mirrors, self.owner), namespace, now).items
+        return self.merged(namespace, now).items
+
+    def merged(self, namespace: str, now: datetime) -> Merged:
+        known = self.known if isinstance(self.known, Credentials) else Credentials()
+        return merged(mirrored(known.accepted, self.mirrors, self.owner), namespace, now)
 
     def refuses(self, c: Credential) -> bool:
         """Does its registry, so that the credential is left out of pull secrets?"""

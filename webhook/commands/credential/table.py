@@ -110,7 +110,9 @@ def _unknown_rows(held: Holdings) -> list[Row]:
 
 def _known_rows(held: Holdings, known: Credentials, now: datetime) -> list[Row]:
     spaces = sorted(held.namespaces or ())
-    used = {name: held.used(name, now) for name in spaces or [""]}
+    found = {name: held.merged(name, now) for name in spaces or [""]}
+    used = {name: one.items for name, one in found.items()}
+    ended = [c for one in found.values() for c in one.expired]
     rows = []
     for c in known.items:
         mine = {name: items for name, items in used.items() if Credentials((c,)).usable_in(name).items}
@@ -124,7 +126,7 @@ def _known_rows(held: Holdings, known: Credentials, now: datetime) -> list[Row]:
                 None if held.namespaces is None else sum(_among(c, mine[name]) for name in spaces if name in mine),
                 _preferred(c, mine),
                 None if held.checks is None else Answer.of(Entry(c.registry, held.checks.of(c))),
-                _problem(c, mine, now),
+                _problem(c, ended=_among(c, ended)),
                 _note(c, held, mine, now),
             )
         )
@@ -151,11 +153,12 @@ def _preferred(c: Credential, used: Mapping[str, Sequence[Credential]]) -> Prefe
     return "yes" if all(firsts) else "partly" if any(firsts) else "no"
 
 
-def _problem(c: Credential, used: Mapping[str, Sequence[Credential]], now: datetime) -> str:
+def _problem(c: Credential, *, ended: bool) -> str:
+    """`ended`: without another one in its place."""
     words = []
     if c.refusal is not None:
         words.append(f"{REFUSES} {refused_at(c.registry, c.refusal)}")
-    if c.expired(now) and any(_among(c, items) for items in used.values()):
+    if ended:
         words.append("it has ended; renew it with pullsecret credential rotate")
     return "; ".join(words)
 

@@ -77,6 +77,10 @@ def test_one_for_a_mirror_is_used_too_and_takes_no_place_from_another() -> None:
     assert "comes first" not in found["b"].note
     items = replace(mine, mirrors=rules).used("team-a", NOW)
     assert sorted(c.registry for c in items) == ["ghcr.io", "ghcr.io", "mirror.test"]
+    over = held(a=source("a", "mirror.test"), b=source("b", expires=NOW - timedelta(days=1)))
+    row = rows(replace(over, mirrors=rules))["b"]
+    assert (row.used_in, row.problem) == (0, "it has ended; renew it with pullsecret credential rotate")
+    assert row.note == ""
 
 
 def test_one_that_has_ended() -> None:
