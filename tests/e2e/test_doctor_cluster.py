@@ -387,6 +387,9 @@ def test_what_may_not_be_looked_at_is_no_fault(cluster: ControlPlane, webhook: W
     assert ran.code == 3
     assert "  ? rights: " in ran.out
     assert "stranger may not impersonate users" in ran.out
+    by_file = cluster.folder / "by-file.yaml"
+    by_file.write_text("{}")
+    assert command(cluster, "doctor", "cluster", "--kubeconfig", kubeconfig, "--config", str(by_file)).code == 3
     acting = command(cluster, "doctor", "cluster", "--as", "stranger")
     assert (acting.code, "not tried with --as" in acting.out) == (3, True)
     nowhere = command(cluster, "doctor", "cluster", "--kubeconfig", str(_nowhere(cluster)))

@@ -78,7 +78,7 @@ async def _config(cluster: Cluster, asked: Asked) -> tuple[Config, Check]:
     """Of the running webhook; without it the default values, so that the rest can be looked at."""
     name, default = "configuration", msgspec.structs.replace(Config(), namespace=asked.namespace or Config().namespace)
     if asked.config is not None:
-        return asked.config, Check(WEBHOOK, name, "right", "as in the file")
+        return asked.config, Check(WEBHOOK, name, "absent", "not looked at: the one of the file counts")
     try:
         if asked.namespace is not None:
             config, found = await config_of(cluster, Tls().service, asked.namespace), True
