@@ -97,18 +97,18 @@ ADVICE: Mapping[Fault, Advice] = {
         ("Make room on the node: old images, logs, or a larger disk for the runtime.",),
     ),
     Fault.DNS_NO_SUCH_NAME: Advice(
-        "{where} finds no address of {host}: its resolver says that there is no such name",
+        "{where} finds no address of {host}: its resolver{server} says that there is no such name",
         (
             "{no_host}",
             "Else {there}'s resolver must know it. {not_coredns}",
         ),
     ),
     Fault.DNS_FAILS: Advice(
-        "the resolver of {where} fails for {host}",
+        "the resolver of {where}{server} fails for {host}",
         ("Look at {there}'s /etc/resolv.conf and at the server that it names. {not_coredns}",),
     ),
     Fault.DNS_SILENT: Advice(
-        "the resolver of {where} does not answer",
+        "the resolver of {where}{server} does not answer",
         ("Look at {there}'s /etc/resolv.conf, and whether it reaches port 53 of its servers. {not_coredns}",),
     ),
     Fault.DNS_WRONG_ADDRESS: Advice(
@@ -120,11 +120,11 @@ ADVICE: Mapping[Fault, Advice] = {
         ),
     ),
     Fault.TCP_REFUSED: Advice(
-        "{host} refuses the connection of {where}",
+        "{host}{address} refuses the connection of {where}",
         ("Is the registry up, and is this its port?", _NETWORK),
     ),
-    Fault.TCP_SILENT: Advice("{host} does not answer {where}", (_NETWORK,)),
-    Fault.TCP_NO_ROUTE: Advice("{where} has no route to {host}", (_NETWORK,)),
+    Fault.TCP_SILENT: Advice("{host}{address} does not answer {where}", (_NETWORK,)),
+    Fault.TCP_NO_ROUTE: Advice("{where} has no route to {host}{address}", (_NETWORK,)),
     Fault.TCP_CUT: Advice(
         "the connection of {where} to {host} is cut off",
         (f"Something on the way ends it: a firewall, a proxy, or a broken registry. {_NETWORK}",),

@@ -99,6 +99,8 @@ def _fields(case: Case, evidence: Evidence, found: Finding, there: str = "the no
         "there": there,
         "not_coredns": NOT_COREDNS,
         "host": quoted(host),
+        "server": f" ({quoted(words.server)})" if words is not None and words.server else "",
+        "address": f" at {quoted(words.address)}" if words is not None and words.address else "",
         "name": quoted(hostport.split(host)[0]),
         "repository": quoted(repository(case.image)),
         "secret": f"the Secret {quoted(secret.name)}" if secret is not None else "one of its pull secrets",

@@ -397,7 +397,7 @@ def test_a_mirror_is_called_so() -> None:
     seen = Looked("node k3s-1", Probed(NOW, (HostSeen("mirror.example", 443, "registry", GIVEN, (REFUSED,)),)))
     found = judge(case(MIRRORED), Evidence(seen))
     assert found.code is Fault.TCP_REFUSED
-    assert "mirror.example (a mirror) refuses" in found.title
+    assert "mirror.example (a mirror) at 127.0.0.1:1 refuses" in found.title
     assert found.todo == ADVICE[Fault.MIRROR_FAILS].todo
 
 
@@ -459,3 +459,26 @@ def test_a_pod_that_waits_for_no_image(status: dict[str, Any], spec: dict[str, A
     verdict = idle(pod)
     assert verdict.code is None
     assert words in verdict.title
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            "dial tcp 1.1.1.1:443: connect: connection refused",
+            "ghcr.io at 1.1.1.1:443 refuses the connection of node k3s-1",
+        ),
+        ("dial tcp 1.1.1.1:443: i/o timeout", "ghcr.io at 1.1.1.1:443 does not answer node k3s-1"),
+        ("dial tcp 1.1.1.1:443: connect: no route to host", "node k3s-1 has no route to ghcr.io at 1.1.1.1:443"),
+        (
+            "dial tcp: lookup ghcr.io on 10.0.0.2:53: no such host",
+            "node k3s-1 finds no address of ghcr.io: its resolver (10.0.0.2:53) says that there is no such name",
+        ),
+        (
+            "dial tcp: lookup ghcr.io on 10.0.0.2:53: server misbehaving",
+            "the resolver of node k3s-1 (10.0.0.2:53) fails for ghcr.io",
+        ),
+    ],
+)  # fmt: skip
+def test_the_address_and_the_resolver_that_the_runtime_names_are_named(text: str, what: str) -> None:
+    assert judge(case(HEAD + text), Evidence()).title == f"web cannot pull {IMAGE}: {what}"
