@@ -14,10 +14,20 @@ from controlplane.objects import pod
 pytestmark = pytest.mark.cluster
 SPACE, IMAGE = "doctored", "registry.invalid/team/app:1"
 PULL = f'failed to pull and unpack image "{IMAGE}": failed to resolve image: '
+BROKEN = f"unexpected status from HEAD request to https://{IMAGE}: 503 Service Unavailable"
 NO_BASIC = (
     f"{PULL}pull access denied, repository does not exist or may require authorization: authorization failed: "
     "no basic auth credentials"
 )
+
+
+def told(cluster: ControlPlane, name: str, minute: int, message: str) -> None:
+    """An Event, as a kubelet writes it."""
+    about = {"apiVersion": "v1", "kind": "Pod", "namespace": SPACE, "name": name}
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{name}.{minute}", "namespace": SPACE},
+             "involvedObject": about, "type": "Warning", "reason": "Failed", "message": message,
+             "lastTimestamp": f"2026-01-01T00:{minute:02}:00Z"}  # fmt: skip
+    cluster.api.raw("POST", f"/api/v1/namespaces/{SPACE}/events", json=event)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +66,26 @@ def test_the_secrets_of_the_pod_are_what_counts(space: ControlPlane) -> None:
     assert (found["cause"], verdict["layer"]) == ("SECRET-MISSING", "secret")
     assert {"what": "pull secrets", "text": "regcred: is missing"} in verdict["evidence"]
     assert verdict["todo"][0].startswith("Create the Secret regcred")
+
+
+def test_where_the_status_says_nothing_the_newest_event_does(space: ControlPlane) -> None:
+    """As with older kubelets: their status says only that they back off."""
+    silent = f'Back-off pulling image "{IMAGE}"'
+    waits(space, "silent", silent)
+    ran = doctor(space, "pod", "silent")
+    assert (ran.code, ran.err) == (1, "")
+    assert f"silent cannot pull {IMAGE}: the kubelet does not say why.   [NOT-KNOWN]" in ran.out
+    told(space, "silent", 1, f'Failed to pull image "{IMAGE}": {NO_BASIC}')
+    told(space, "silent", 5, f'Failed to pull image "{IMAGE}": {PULL}{BROKEN}')
+    told(space, "silent", 6, "Error: ImagePullBackOff")
+    told(space, "silent", 7, f'Failed to pull image "other.invalid/x": {NO_BASIC}')
+    told(space, "bare", 8, f'Failed to pull image "{IMAGE}": {NO_BASIC}')
+    ran = doctor(space, "pod", "silent")
+    assert f"{IMAGE}: registry.invalid fails (503).   [REGISTRY-BROKEN]" in ran.out
+    config = space.folder / "events.yaml"
+    config.write_text(json.dumps({"ownerRules": [{"from": "label", "key": "nobody/s"}]}))
+    explained = command(space, "explain", "pod", "silent", "-n", SPACE, "--config", str(config))
+    assert "503 Service Unavailable" in explained.out
 
 
 def test_what_two_credentials_met_is_shown(space: ControlPlane) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from webhook.commands import health, pods
+from webhook.commands import health, pods, pullevents
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, outlook, usable
 from webhook.commands.health import Finding
 from webhook.commands.pullcause import FailingPod
@@ -131,6 +131,9 @@ def _unread(view: ClusterView, webhook: Sequence[Finding]) -> Sequence[str]:
 
 async def _pods(view: ClusterView, namespace: str | None, wanted: Container[str]) -> dict[str, Pods]:
     found = await view.may("pods", pods.read(view, namespace, wanted), {})
+    if namespace is not None:  # Events of a whole cluster are too many
+        for one in found.values():
+            one.stuck = await pullevents.told(view, namespace, one.stuck)
     barring: dict[str, set[str]] = {}
     if any(one.lacking for one in found.values()):
         barring = await view.may("service accounts", _barring(view, namespace, found), {})

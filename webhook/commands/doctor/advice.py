@@ -163,7 +163,7 @@ ADVICE: Mapping[Fault, Advice] = {
         "{where} does not know the CA of {host}{issuer}",
         (
             f"If this is the registry's own CA: {_CA[0].lower()}{_CA[1:]}",
-            "If it is not, something reads the traffic: a proxy that looks into TLS. Its CA, or a way around it.",
+            "If it is not, a proxy reads the traffic. Give the nodes its CA, or let {host} go around it.",
         ),
     ),
     Fault.TLS_FAILS: Advice(
@@ -251,6 +251,6 @@ ADVICE: Mapping[Fault, Advice] = {
     ),
     Fault.NOT_KNOWN: Advice(
         "the kubelet gives a reason that is not known here",
-        ("Read what it says; look with --ask and --node at the layers below.",),
+        ("Look with --ask and --node at the layers below, or into the log of the runtime on the node.",),
     ),
 }

@@ -76,7 +76,8 @@ def _said(case: Case) -> Finding | None:
     """From the kubelet's words and the API server alone."""
     words = lowest(case.words)
     if words is None:
-        return _of_image(case)
+        unsaid = Finding(Fault.NOT_KNOWN, why="the kubelet does not say why") if case.reason else None
+        return _of_image(case) or unsaid
     if words.mirror:
         return Finding(Fault.MIRROR_FAILS, words)
     if words.fault is Fault.SECRET_UNREADABLE:

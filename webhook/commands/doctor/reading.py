@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from webhook.commands import explain, podsecrets
+from webhook.commands import explain, podsecrets, pullevents
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor.case import Case
 from webhook.commands.explain import SERVED, Explained
@@ -32,7 +32,7 @@ async def of_pod(
     account = await _account(view, pod, within)
     failing = {one.container: one for image in about.images for one in image.failing}
     cases: dict[str, Case] = {}
-    for stuck in pod.stuck():
+    for stuck in await pullevents.told(view, within, [*pod.stuck()]):
         cases.setdefault(stuck.image, _case(view, stuck, about, failing.get(stuck.container), secrets, account))
     return pod, secrets, tuple(cases.values())
 

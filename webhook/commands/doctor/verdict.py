@@ -55,8 +55,6 @@ def judge(case: Case, evidence: Evidence) -> Verdict:
 
 def _well(case: Case, asked: Asked | None) -> str:
     name, image = quoted(case.pod), quoted(case.image)
-    if case.pod and case.reason:
-        return f"{name} can pull {image}"
     if asked is not None and asked.works:
         return f"{image} can be pulled, as far as the registry was asked"
     title = f"Nothing wrong was found with {f'{name} and its image ' if case.pod else ''}{image}"

@@ -31,6 +31,7 @@ NO_BASIC = (
 )
 TWO = f"[{STATUS}401 Unauthorized, {STATUS}403 Forbidden / denied]"
 NAME = "tls: failed to verify certificate: x509: certificate is valid for *.github.io, *.github.com, not ghcr.io"
+BACKING_OFF = f'Back-off pulling image "{IMAGE}"'
 MIRRORED = (
     f'{PULL}failed to do request: Head "https://mirror.example/v2/acme/app/manifests/1?ns=%5BREDACTED%5D": dial tcp '
     "127.0.0.1:1: connect: connection refused"
@@ -146,6 +147,9 @@ def asked(fault: Fault | None, **more: Any) -> Asked:
         # It breaks every pull, also one that nobody has tried yet.
         (case(secrets=(secret("own", state="fails"),)), Evidence(), Fault.SECRET_UNREADABLE),
         (case("something new"), Evidence(), Fault.NOT_KNOWN),
+        (case(BACKING_OFF, "ImagePullBackOff"), Evidence(), Fault.NOT_KNOWN),
+        (case(BACKING_OFF, "ImagePullBackOff"), Evidence(asked=asked(None)), Fault.NOT_KNOWN),
+        (case(BACKING_OFF, "ImagePullBackOff"), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
         (case("something new"), Evidence(POISONED), Fault.DNS_WRONG_ADDRESS),
     ],
 )  # fmt: skip
