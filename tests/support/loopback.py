@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,19 @@ class Loopback:
     def named(self, *servers: Server | str, plain: bool = False) -> Config:
         hosts = [one if isinstance(one, str) else one.host for one in servers]
         return Config(registries=tuple(Registry(one, None if plain else self.ca_file, plain) for one in hosts))
+
+
+@contextmanager
+def silent_port() -> Iterator[str]:
+    """Host and port at which nobody answers, as behind a firewall that drops what is sent: its queue is full."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (stack.enter_context(socket.socket()) for _ in range(4)):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        yield f"127.0.0.1:{full.getsockname()[1]}"
 
 
 def names(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, ...]]:

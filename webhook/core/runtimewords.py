@@ -17,16 +17,16 @@ from webhook.core.registry import asked_at, repository
 from webhook.core.registryanswer import CODES, Reply, Role, meaning
 from webhook.core.shown import shown
 
-MAX_NAMES, MAX_WORDS_CHARS = 10, 200
-"""What is kept of the names of a certificate, and of what the other side wrote."""
+MAX_NAMES = 10
+"""What is kept of the names of a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
     """`host`: where the request went, with its port; empty if the text does not say. `address`: what was dialled.
     `server`: the resolver. `names`: of a certificate that is not taken. `mirror`: the request went to a mirror.
-    `words`: what the other side wrote, safe to print. `anonymous`: no credential was sent; None: not said. `partial`:
-    of several hosts that may have been asked, the text tells of one, and others may have failed in a lower layer.
+    `anonymous`: no credential was sent; None: not said. `partial`: of several hosts that may have been asked, the text
+    tells of one, and others may have failed in a lower layer.
     """
 
     fault: Fault
@@ -38,7 +38,6 @@ class Words:
     status: int = 0
     mirror: bool = False
     blob: str = ""
-    words: str = ""
     anonymous: bool | None = None
     partial: bool = False
 
@@ -204,7 +203,6 @@ def read(text: str) -> Words:
         status=status,
         mirror=mirror,
         blob=digest[0] if digest and role == "blobs" else "",
-        words=_words(text[answer.end() :] if answer and status else text[answer.start() :] if answer else ""),
         anonymous=None if sent is None else not sent,
         # Where hosts were asked in turn, the error of one hides those of the others, above all "not found".
         partial=bool(tried) or mirror or (url is None and answer is None and fault in _NOT_THERE),
@@ -301,8 +299,3 @@ def _names(text: str) -> tuple[str, ...]:
     listed, found, _ = rest.partition(_BUT_NOT)
     names = [safe(name, 260) for name in listed.split(", ")] if found else []
     return tuple(names[:MAX_NAMES])
-
-
-def _words(said: str) -> str:
-    words = " ".join(said.split()).strip(" -/:")
-    return safe(words.removeprefix("Server message: ").removeprefix("server message: "), MAX_WORDS_CHARS)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from support import planted
-from support.loopback import Loopback, names
+from support.loopback import Loopback, names, silent_port
 from support.registryserver import Act, Request, Say, Server, answer, asks, json_answer, serving
 from webhook.checks import addresses, guardedhttp, registryclient
 from webhook.checks.addresses import LOOKUPS, is_public
@@ -551,17 +551,8 @@ def test_a_queue_that_is_full(here: Loopback, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(guardedhttp, "CONNECT_SECONDS", 0.3)
 
     async def scenario() -> None:
-        with socket.socket() as full:
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            waiting = [socket.socket() for _ in range(4)]
-            for one in waiting:
-                one.setblocking(False)
-                one.connect_ex(full.getsockname())
-            host = f"127.0.0.1:{full.getsockname()[1]}"
+        with silent_port() as host:
             assert (await ask(here.named(host), host)).why == Why.NO_ANSWER
-            for one in waiting:
-                one.close()
 
     runs(scenario)
 

@@ -27,6 +27,8 @@ def rows(case: Case, evidence: Evidence, found: Finding | None) -> Iterator[Row]
         yield "", "these are the words of a mirror, which hide what the registry itself says"
         if case.entries:
             yield "", "the runtime shows mirrors the credentials for the registry too (docs/mirrors.md)"
+    if any(one.anonymous for one in case.words):
+        yield "", "the runtime sent no credential"
     yield from _secret_rows(case)
     if case.why and case.cause in OF_WEBHOOK and (found is None or case.why != found.why):
         yield "webhook", case.why

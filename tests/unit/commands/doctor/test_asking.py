@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from support import planted
-from support.loopback import Loopback, names
+from support.loopback import Loopback, names, silent_port
 from support.registryserver import Act, Request, Server, answer, asks, json_answer, serving
 from webhook.checks import guardedhttp
 from webhook.checks.guardedhttp import GuardedHttp
@@ -922,17 +922,8 @@ def test_no_way_there(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
             bound.bind(("127.0.0.1", 0))
             host = f"127.0.0.1:{bound.getsockname()[1]}"
             assert (await asked(here.named(host), f"{host}/a:1")).fault == Fault.TCP_REFUSED
-        with socket.socket() as full:
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            waiting = [socket.socket() for _ in range(4)]
-            for one in waiting:
-                one.setblocking(False)
-                one.connect_ex(full.getsockname())
-            host = f"127.0.0.1:{full.getsockname()[1]}"
+        with silent_port() as host:
             assert (await asked(here.named(host), f"{host}/a:1")).fault == Fault.TCP_SILENT
-            for one in waiting:
-                one.close()
         act: Act = is_silent
         async with here.serving(act) as server:
             found = await of(here, server)
