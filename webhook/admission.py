@@ -1,4 +1,4 @@
-"""From a review to its answer: find the namespace, supply its pull secret, add the reference.
+"""From a review to its answer: find the namespace, supply its pull secret, add the reference, name images at mirrors.
 
 The reference can never be added later, the Secret can. So the reference depends on little (the namespace has an owner,
 nothing forbids it) and whatever is uncertain is decided in the Secret, here if time allows, else in the background.
@@ -11,20 +11,23 @@ from typing import Literal
 
 import msgspec
 
-from webhook import accounts
+from webhook import accounts, rewriting
 from webhook.config.models import Config
 from webhook.core.errors import NamespaceUnknown
 from webhook.core.notice import Notice, Record
-from webhook.core.patch import add_references, encoded, first_reference
+from webhook.core.patch import add_references, encoded, first_reference, of_images
 from webhook.core.pullsecret import ExistingSecret, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
+from webhook.core.rewrite import Rewritten
 from webhook.core.standing import foreign
 from webhook.kube.lookup import Lookup
 from webhook.kube.views import Account, State, account_key
+from webhook.rewriting import Rewriting
 from webhook.supply import Supply
 
 HAS_IT = "it has the reference already"
 NOT_HERE = "its pods get the reference, it does not (deployments: supply)"
+NO_NEW_NAME = "its new containers get no other images"
 
 Outcome = Literal["injected", "unchanged", "not_served", "refused"]
 
@@ -39,7 +42,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Admission:
-    """`lookup`: for what a view does not have; `later`: look at a namespace soon."""
+    """`lookup`: for what a view does not have; `later`: look at a namespace soon. `rewriting`: None without mirrors
+    whose names images get.
+    """
 
     config: Config
     state: State
@@ -47,6 +52,7 @@ class Admission:
     lookup: Lookup
     later: Callable[[str], None]
     record: Record
+    rewriting: Rewriting | None = None
 
     async def __call__(self, request: Request, deadline: float) -> Answer:
         """`deadline`: loop time until which to wait for the Secret. Raises NamespaceUnknown, PatchDoesNotApply."""
@@ -101,7 +107,7 @@ class Admission:
         return f"the namespace is {'excluded' if self.config.excluded(namespace.name) else 'opted out'}"
 
     def _target(self, request: Request) -> Target | str:
-        """The pod or template that may get the reference; or why nothing in this review may.
+        """The pod or template that may get the reference, or other images; or why nothing in this review may.
 
         On an UPDATE a template gets it only if it would lose it. To introduce it would roll out what runs.
         """
@@ -110,6 +116,9 @@ class Admission:
             return "nothing in it gets the reference"
         if pod.opted_out:
             return "it is opted out"
+        if pod.debugged:
+            lacks = self.rewriting is None or name not in (pod.names or ())
+            return "nothing in it gets another image" if lacks else pod
         if request.operation != "CREATE" and (name not in old_names(request) or name in (pod.names or ())):
             return "the change takes no reference away"
         return pod
@@ -117,9 +126,14 @@ class Admission:
     def _answer(
         self, request: Request, pod: Target, namespace: Namespace, account: Account | None, problem: str
     ) -> Answer:
+        if pod.debugged:
+            patch = self._patch(request, pod, namespace, ())
+            return Answer(
+                answer(request.uid, patch), "injected" if patch else "unchanged", "" if patch else NO_NEW_NAME
+            )
         if refusal := self._refusal(request, pod, namespace, account):
             return Answer(answer(request.uid, "", [refusal]), "refused", refusal)
-        addition = self._addition(pod, account)
+        addition = self._patch(request, pod, namespace, self._missing(pod, account))
         warnings = [f"pull secret {self.config.pull_secret.name} is not up to date yet: {problem}"] if problem else []
         existing = self.state.pull_secrets.get(namespace.name)
         warnings += pod.mistakes
@@ -169,20 +183,37 @@ class Admission:
         if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)
             self.record(notice)
 
-    def _addition(self, pod: Target, account: Account | None) -> str:
+    def _missing(self, pod: Target, account: Account | None) -> tuple[str, ...]:
+        """The references that it gets."""
         if self.config.deployments == "supply" and pod.kind.has_template:
-            return ""
+            return ()
         name, present = self.config.pull_secret.name, pod.names
-        if present is None:
-            return first_reference(name, pod.kind.at)
-        if name not in present:
-            return encoded(add_references(present, [name], pod.kind.at))
+        if present is None or name not in present:
+            return (name,)
         if present != [name] or pod.kind.has_template:
-            return ""
+            return ()
         # A pod of a template that we patched: ServiceAccount admission, which ran before us and only fills empty
         # lists, has skipped it. It gets what the account would have given it.
         inherited = [secret for secret in account.pull_secrets if secret != name] if account else []
-        return encoded(add_references(present, list(dict.fromkeys(inherited)), pod.kind.at))
+        return tuple(dict.fromkeys(inherited))
+
+    def _patch(self, request: Request, pod: Target, namespace: Namespace, missing: tuple[str, ...]) -> str:
+        present = pod.names
+        if self.rewriting is not None and not pod.kind.has_template:
+            found = self._rewritten(self.rewriting, request, pod, namespace)
+            if found.names:
+                texts = ("", False) if pod.debugged else rewriting.annotation(request, found)
+                return of_images(None if present is None else tuple(present), missing, found.names, *texts)
+        if present is None and len(missing) == 1:
+            return first_reference(missing[0], pod.kind.at)
+        return encoded(add_references(present, missing, pod.kind.at))
+
+    def _rewritten(self, rewrite: Rewriting, request: Request, pod: Target, namespace: Namespace) -> Rewritten:
+        existing = self.state.pull_secrets.get(namespace.name)
+        found = rewrite(request, namespace, existing, debugged=pod.debugged)
+        for kept in found.kept:
+            self._record(request, rewriting.notice(kept, namespace))
+        return found
 
 
 def _not_served(request: Request, why: str) -> Answer:

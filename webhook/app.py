@@ -28,6 +28,7 @@ from certs.selfmanaged import SelfManaged
 from certs.serving import Serving
 from webhook.checks.checked import Checked
 from webhook.checks.checker import Checker
+from webhook.checks.mirrorhealth import MirrorHealth
 from webhook.checks.registryclient import RegistryClient
 from webhook.config.models import Config
 from webhook.core.backoff import jittered
@@ -89,7 +90,7 @@ class App:
         self._version = {"version": metadata.version("pullsecret-webhook"), "python": platform.python_version()}
         self._metrics.build.labels(**self._version).set(1)
         name, fingerprint, state = config.pull_secret.name, Fingerprint(secrets.token_bytes(32)), State.empty()
-        self._reader = Reader(config.rules, config.excluded, fingerprint, name)
+        self._reader = Reader(config.rules, config.excluded, fingerprint, name, config.regions)
         self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
         self._record = self._events.record
         self._source: Source = configured(config, cluster, self._changed, self._record, self._metrics, now)
@@ -118,7 +119,8 @@ class App:
         )
         self._metrics.namespaces.counts = supply.standings.counts
         self._metrics.withdrawals_held.set_function(withdrawals.held)
-        self._parts = Parts(config, supply)
+        self._mirrors = self._mirror_health() if config.rewrite_rules else None
+        self._parts = Parts(config, supply, self._mirrors.answers) if self._mirrors else Parts(config, supply)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
         self._expiry = ExpiryNotices(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics, verbose=log.is_enabled_for(logging.DEBUG))
@@ -146,9 +148,21 @@ class App:
         self._metrics.registered.value = presence.value
         return presence
 
-    def _presence(self, gone: tuple[Reason, str], back: tuple[Reason, str], *, looks: int = 1) -> Presence:
+    def _presence(
+        self, gone: tuple[Reason, str], back: tuple[Reason, str], *, looks: int = 1, expected: bool = False
+    ) -> Presence:
         config = self._config
-        return Presence(gone, back, config.namespace, config.tls.service, now, self._record, looks)
+        return Presence(gone, back, config.namespace, config.tls.service, now, self._record, looks, expected)
+
+    def _mirror_health(self) -> MirrorHealth:
+        def presence(host: str) -> Presence:
+            back = f"the mirror {host} answers: images of new pods get their names there"
+            return self._presence(("MirrorSilent", ""), ("MirrorAnswers", back), expected=True)
+
+        hosts = dict.fromkeys(rule.host for rule in self._config.rewrite_rules)
+        health = MirrorHealth(hosts, RegistryClient(self._config, now), presence)
+        self._metrics.mirrors.counts = health.up
+        return health
 
     def _checked(self) -> Checker:
         """From here on the source knows what registries say about its credentials."""
@@ -227,6 +241,7 @@ class App:
             _for_ever("expiry", self._expiry.run),
             _for_ever("write policy", self._policy.run),
             *([_for_ever("checks", self._checker.run)] if self._checker is not None else []),
+            *([_for_ever("mirrors", self._mirrors.run)] if self._mirrors is not None else []),
             self._begin(),
         ]
 

@@ -1,5 +1,6 @@
 """Connects the parts that decide, for app.py and for tests, which have their own source and their own API server."""
 
+from collections.abc import Callable
 from functools import partial
 
 from webhook.accounts import Tightened
@@ -8,16 +9,20 @@ from webhook.config.models import Config
 from webhook.core.notice import Notice, Record
 from webhook.core.pullsecret import Namespace
 from webhook.refresh import Refresh
+from webhook.rewriting import Rewriting
 from webhook.supply import Supply
 
 
 class Parts:
-    """What decides. `state` reports its changes to the others."""
+    """What decides. `state` reports its changes to the others. `answers`: does the mirror at this host?"""
 
-    def __init__(self, config: Config, supply: Supply) -> None:
+    def __init__(self, config: Config, supply: Supply, answers: Callable[[str], bool] = lambda _host: False) -> None:
         name, self.state, self.supply = supply.planner.name, supply.state, supply
         self.refresh = Refresh(supply, self.state.namespaces.of_owner, supply.record, name)
-        self.admission = Admission(config, self.state, supply, supply.lookup, self.refresh.look, supply.record)
+        rewriting = Rewriting(config, answers, supply.source.known, supply.now) if config.rewrite_rules else None
+        self.admission = Admission(
+            config, self.state, supply, supply.lookup, self.refresh.look, supply.record, rewriting
+        )
         self.state.namespaces.new_or_moved = self.refresh.new_or_moved
         self.state.namespaces.on_change.append(partial(_mistakes, supply.record))
         self.state.accounts.on_change.append(Tightened(name, self.state, supply.record))

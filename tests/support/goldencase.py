@@ -5,6 +5,7 @@
                `unseen: true`: the webhook's watch has not shown it yet; `seenUnowned: true`: nor its owner
     existing:  what we wrote into the namespace earlier: {owner: alice}, and how it differs from what we would write now
     source:    unavailable
+    silent:    mirrors, by host, that do not answer
     refused:   what registries said about credentials, by registry: once, twice, or held (the registry refuses many)
     unreachable: the API server answers nothing
     slow:      the API server takes too long to write
@@ -138,6 +139,7 @@ class Case(_Strict):
     existing: Existing | None = None
     source: Literal["", "unavailable"] = ""
     refused: dict[str, Literal["once", "twice", "held"]] = {}
+    silent: list[str] = []
     unreachable: bool = False
     slow: bool = False
     refuses: str = ""
@@ -243,7 +245,7 @@ async def run(case: Case) -> Outcome:
 
     config, fingerprint = reading.convert(case.config), Fingerprint(b"k" * 32)
     reader, state, out, metrics = (
-        Reader(config.rules, config.excluded, fingerprint, config.pull_secret.name),
+        Reader(config.rules, config.excluded, fingerprint, config.pull_secret.name, config.regions),
         State.empty(),
         Outcome(),
         Metrics(),
@@ -272,7 +274,7 @@ async def run(case: Case) -> Outcome:
         metrics=metrics,
         record=record,
     )
-    parts = Parts(config, supply)
+    parts = Parts(config, supply, lambda host: host not in case.silent)
     admission = replace(parts.admission, later=out.later.append)
     if case.review is None:
         supplied = await parts.supply(case.team)

@@ -74,6 +74,14 @@ class RegistryClient:
             log.error("a registry's name or answer is not handled", kind=type(e).__name__)  # noqa: TRY400  # no secrets
             return Said(Why.NO_REGISTRY)
 
+    async def answers(self, host: str) -> Why:
+        """Why.NONE: there is a registry, whether it wants a credential or not."""
+        try:
+            await self._get(self._http.url(host), {}, _challenge_of)
+        except Unanswered as e:
+            return Why.NONE if e.why is Why.NO_CHALLENGE else e.why
+        return Why.NONE
+
     async def close(self) -> None:
         await self._http.close()
 

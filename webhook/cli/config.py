@@ -66,7 +66,7 @@ def _owner(config: Config, name: str | None, labels: dict[str, str], annotations
     told = "no owner" if found is None else f"owner {quoted(found[1])} (rule {found[0] + 1})"
     left_alone = "; never served" if config.excluded(name) else "; opted out" if labels.get(INJECT) == DISABLED else ""
     yield f"namespace {quoted(name)}: {told}{left_alone}"
-    for mistake in mistakes.of_namespace(config.rules, labels, annotations):
+    for mistake in mistakes.of_namespace(config.rules, labels, annotations, config.regions):
         yield f"namespace {quoted(name)}: {mistake}"
 
 

@@ -11,7 +11,8 @@ from webhook.cli import options
 from webhook.cli.exitcodes import OK, UsageError
 from webhook.cli.options import Access
 from webhook.config import reading
-from webhook.config.models import Config, Mirror
+from webhook.config.mirrorconfig import Mirror
+from webhook.config.models import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 RELOAD = "read at every pull, if containerd's config_path is there"

@@ -210,7 +210,8 @@ class ClusterView:
 
     @property
     def reader(self) -> Reader:
-        return Reader(self.config.rules, self.config.excluded, FINGERPRINT, self.config.pull_secret.name)
+        config = self.config
+        return Reader(config.rules, config.excluded, FINGERPRINT, config.pull_secret.name, config.regions)
 
     async def namespace(self, name: str) -> Namespace:
         """Raises PullsecretError when it does not exist."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from webhook.config.models import Config, Mirror
+from webhook.config.mirrorconfig import Mirror
+from webhook.config.models import Config
 from webhook.core.errors import PullsecretError
 from webhook.core.registry import asked_at
 from webhook.core.shown import some
@@ -31,14 +32,17 @@ def chosen(config: Config, of: str | None, to: Sequence[str]) -> dict[str, list[
     """The mirrors of each registry, in the order in which nodes ask them. `of`: of this registry alone; `to`: these
     mirrors alone, in this order. Raises NoMirror.
     """
-    if not config.mirrors:
+    mirrors = [one for one in config.mirrors if one.how == "node"]
+    if not mirrors and config.mirrors:
+        raise NoMirror("all mirrors of the configuration have how: rewrite; for these, nodes need no file")
+    if not mirrors:
         raise NoMirror("the configuration has no mirrors; write them under mirrors, as in docs/mirrors.md")
-    if of is not None and of not in {one.of for one in config.mirrors}:
-        raise NoMirror(f"there is no mirror of this registry; there are some of {some(_once(config, 'of'))}")
-    if not {*to} <= {one.to for one in config.mirrors}:
-        raise NoMirror(f"there is no such mirror; there are {some(_once(config, 'to'))}")
+    if of is not None and of not in {one.of for one in mirrors}:
+        raise NoMirror(f"there is no mirror of this registry; there are some of {some(_once(mirrors, 'of'))}")
+    if not {*to} <= {one.to for one in mirrors}:
+        raise NoMirror(f"there is no such mirror; there are {some(_once(mirrors, 'to'))}")
     found: dict[str, list[Mirror]] = {}
-    for one in sorted(config.mirrors, key=lambda one: to.index(one.to) if one.to in to else len(to)):
+    for one in sorted(mirrors, key=lambda one: to.index(one.to) if one.to in to else len(to)):
         if (of is None or one.of == of) and (not to or one.to in to):
             found.setdefault(one.of, []).append(one)
     if not found:
@@ -46,8 +50,8 @@ def chosen(config: Config, of: str | None, to: Sequence[str]) -> dict[str, list[
     return found
 
 
-def _once(config: Config, key: str) -> list[str]:
-    return list(dict.fromkeys(getattr(one, key) for one in config.mirrors))
+def _once(mirrors: Sequence[Mirror], key: str) -> list[str]:
+    return list(dict.fromkeys(getattr(one, key) for one in mirrors))
 
 
 def hosts_toml(config: Config, mirrors: dict[str, list[Mirror]]) -> list[NodeFile]:

@@ -1,7 +1,6 @@
 """The configuration, as frozen values. To make one that contradicts itself raises ValueError."""
 
 import re
-from collections.abc import Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import Annotated, Literal, cast
@@ -23,12 +22,14 @@ from webhook.config.base import (
     whole,
 )
 from webhook.config.messages import value_shown
+from webhook.config.mirrorconfig import Mirror, check_together
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.errors import CredentialError
-from webhook.core.mirror import HUB, OWNER_HERE, MirrorRule
+from webhook.core.mirror import MirrorRule
 from webhook.core.names import OWNER
 from webhook.core.owner import OwnerRule, Pattern, Place
-from webhook.core.registry import DOCKER_HUB, also_known_as, asked_at, canonical_registry, why_unmatched
+from webhook.core.registry import asked_at, canonical_registry
+from webhook.core.rewrite import RewriteRule
 from webhook.core.shown import few, shown, some
 
 ALWAYS_EXCLUDED = ("kube-system", "kube-public", "kube-node-lease")
@@ -122,55 +123,6 @@ class Registry(Model, frozen=True):
             raise ValueError("plain is for http:, which has no certificates; leave out plain or caFile")
 
 
-class Mirror(Model, frozen=True):
-    """A mirror that nodes ask before a registry, and for which owners have credentials (docs/mirrors.md)."""
-
-    of: Annotated[
-        str,
-        whole(r"[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?"),
-        msgspec.Meta(max_length=260),
-        doc("the host of the registry as images name it, such as ghcr.io or docker.io, without https:// and a path"),
-    ]
-    to: Annotated[
-        str,
-        whole(r"[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._\-]*)*"),
-        msgspec.Meta(max_length=500),
-        doc("the mirror: its host, port and path, such as mirror.example.com:5000/ghcr, without https:// and /v2"),
-    ]
-    path: Annotated[
-        str,
-        msgspec.Meta(max_length=200),
-        doc("for credentials without a path: what the names of their images begin with, such as {owner}/; empty: all"),
-    ] = ""
-    node_ca_file: Annotated[
-        str,
-        whole(r"(/[A-Za-z0-9._/\-]+)?"),
-        doc("a file on the nodes, by its whole path, with the mirror's CA certificates; else those of the system"),
-    ] = ""
-
-    def __post_init__(self) -> None:
-        for key, name in (("of", self.of), ("to", self.to)):
-            try:
-                canonical_registry(name)
-            except CredentialError as e:
-                raise ValueError(f"{key} {value_shown(name)}: {e}") from None
-        if wrong := why_unmatched(self.of):
-            raise ValueError(f"of {value_shown(self.of)}: {wrong}")
-        if self.of != HUB and DOCKER_HUB in {canonical_registry(self.of), also_known_as(self.of)}:
-            raise ValueError(f"of is {self.of}; in the names of images Docker Hub is {HUB}, so write that")
-        if self.of == self.to.partition("/")[0]:
-            raise ValueError(f"of and to are both {self.of}; a registry is no mirror of itself")
-        if self.path and why_unmatched(f"{self.of}/{self.path.replace(OWNER_HERE, 'owner')}"):
-            raise ValueError(
-                f"path {value_shown(self.path)}: no repository's name begins so; write {OWNER_HERE}/ or a name such as "
-                "acme/"
-            )
-
-    @property
-    def rule(self) -> MirrorRule:
-        return MirrorRule(self.of, self.to, self.path)
-
-
 class Server(Model, frozen=True):
     """Where the webhook listens: TLS for the API server, plain HTTP for metrics."""
 
@@ -226,8 +178,7 @@ class Config(Model, frozen=True):
         tuple[Registry, ...], doc("for check: registries with private addresses, a CA of their own, or without TLS")
     ] = ()
     mirrors: Annotated[
-        tuple[Mirror, ...],
-        doc("mirrors that nodes ask before a registry; owners' credentials for them are written for its images too"),
+        tuple[Mirror, ...], doc("mirrors of registries, by which images are pulled with their owner's credentials")
     ] = ()
     deployments: Annotated[
         Literal["inject", "supply"],
@@ -248,7 +199,7 @@ class Config(Model, frozen=True):
             raise ValueError("sources is empty, so no owner would have credentials; leave it out for the default")
         if [*map(type, self.sources)].count(SecretsSource) > 1:
             raise ValueError("sources has secrets twice; once is all of them")
-        _not_crossed(self.mirrors)
+        check_together(self.mirrors)
 
     @property
     def rules(self) -> tuple[OwnerRule, ...]:
@@ -256,7 +207,22 @@ class Config(Model, frozen=True):
 
     @property
     def mirror_rules(self) -> tuple[MirrorRule, ...]:
-        return tuple(mirror.rule for mirror in self.mirrors)
+        """Of mirrors that nodes ask."""
+        return tuple(mirror.rule for mirror in self.mirrors if mirror.how == "node")
+
+    @property
+    def rewrite_rules(self) -> tuple[RewriteRule, ...]:
+        """Of mirrors whose names new pods get."""
+        return tuple(mirror.rewrite_rule for mirror in self.mirrors if mirror.how == "rewrite")
+
+    @property
+    def regions(self) -> frozenset[str]:
+        """That mirrors have."""
+        return frozenset(mirror.region for mirror in self.mirrors if mirror.region)
+
+    @property
+    def namespaces_of_mirrors(self) -> frozenset[str]:
+        return frozenset(mirror.namespace for mirror in self.mirrors if mirror.namespace)
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -308,22 +274,6 @@ class Config(Model, frozen=True):
 def _one_of(names: tuple[str, ...]) -> re.Pattern[str]:
     """Any of these names and patterns, where `*` is all that a shell knows and they may have."""
     return re.compile("|".join(map(translate, names)))
-
-
-def _not_crossed(mirrors: Sequence[Mirror]) -> None:
-    """Raises ValueError. Whichever mirror a node asks, one credential must be meant."""
-    files: dict[str, str] = {}
-    for one in mirrors:
-        host = one.to.partition("/")[0]
-        if files.setdefault(host, one.node_ca_file) != one.node_ca_file:
-            raise ValueError(f"mirrors has two nodeCaFile for {host}; a host has one, so write the same in each")
-    pairs = [(one.of, one.to.partition("/")[0]) for one in mirrors]
-    mirrored = {of for of, _ in pairs}
-    for number, (of, host) in enumerate(pairs):
-        if (of, host) in pairs[:number]:
-            raise ValueError(f"mirrors names {host} as a mirror of {of} twice; once is enough")
-        if host in mirrored:
-            raise ValueError(f"mirrors has {host} as a mirror of {of}, and as a registry with mirrors; leave one out")
 
 
 def _asked_at(registry: str) -> str | None:

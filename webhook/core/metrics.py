@@ -150,6 +150,12 @@ class Metrics:
         self.checked = Counts(
             "credentials", "Credentials, by what their registries said: works, refused, unknown, unasked", self.registry
         )
+        self.mirrors = Counts(
+            "mirror_answers",
+            "1 for each mirror whose names images get if it answered the last time, else 0",
+            self.registry,
+            "mirror",
+        )
         self.asked = self._counter(
             "source_questions",
             "Questions to a source for one owner, by result: answered, unavailable",

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
-from webhook.core.names import DISABLED, INJECT, PREFIX
+from webhook.core.names import DISABLED, INJECT, PREFIX, REGION
 from webhook.core.owner import OwnerRule
-from webhook.core.shown import quoted
+from webhook.core.shown import quoted, some
 
 _SURE, _PERHAPS = "pullsecret-w", "pul"
 """What a key begins with that is meant for the webhook, and that may be: then its prefix must be nearly ours."""
@@ -17,11 +17,25 @@ _CHOICES = frozenset({DISABLED, "enabled"})
 """Values of the label `inject`."""
 
 
-def of_namespace(rules: Sequence[OwnerRule], labels: Mapping[str, str], annotations: Mapping[str, str]) -> list[str]:
+def of_namespace(
+    rules: Sequence[OwnerRule],
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    regions: Collection[str] = (),
+) -> list[str]:
+    """`regions`: of mirrors."""
     keys = {place: [rule.key for rule in rules if rule.place == place] for place in ("label", "annotation")}
     found = [mistake for rule in rules if (mistake := rule.mistake(labels, annotations))]
-    found += unknown(labels, annotations, [INJECT, *keys["label"]], keys["annotation"])
-    return found + opting_out(labels.get(INJECT))
+    found += unknown(labels, annotations, [INJECT, REGION, *keys["label"]], keys["annotation"])
+    return found + opting_out(labels.get(INJECT)) + _region(labels.get(REGION), regions)
+
+
+def _region(value: str | None, regions: Collection[str]) -> list[str]:
+    if value is None or value in regions:
+        return []
+    if not regions:
+        return [f"the label {REGION} has no effect: no mirror of the configuration has a region"]
+    return [f"the label {REGION}: {quoted(value)} is the region of no mirror; there are {some(sorted(regions))}"]
 
 
 def opting_out(value: str | None, *, annotated: bool = False) -> list[str]:

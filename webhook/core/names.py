@@ -20,6 +20,12 @@ DISABLED = "disabled"
 WEBHOOK_ALONE = PREFIX + "safety-net"
 """Label of a pod or Deployment; the value DISABLED opts out of the chart's safety net only."""
 
+REGION = PREFIX + "region"
+"""Label of a namespace: the region whose mirrors are for its pods."""
+
+IMAGES = PREFIX + "images"
+"""Annotation of a pod: the names that its images had before they got those at a mirror, by container, as JSON."""
+
 REGISTRY = PREFIX + "registry"
 """Annotation of a basic-auth source Secret: the registry it is for."""
 
@@ -46,6 +52,9 @@ ENFORCE_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 """Values of that annotation that the API server reads as true."""
 MIRROR = "kubernetes.io/config.mirror"
+APPLIED_BY_KUBECTL = "kubectl.kubernetes.io/last-applied-configuration"
+APPLIED_BY_HELM = "meta.helm.sh/release-name"
+"""Annotations of what is compared with its manifest each time that this is applied."""
 
 REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=webhook"
 """The selector of the replicas' pods, which the chart labels so."""

@@ -12,7 +12,7 @@ class Presence:
     """`gone` and `back`: reason and message of the notices that it vanished and is back. They are about our Service.
     `looks`: so many in a row must find it missing.
 
-    What was never there did not vanish: the chart may leave it out, or install it after us.
+    What was never there did not vanish, unless it is `expected`: the chart may leave it out, or install it after us.
     """
 
     gone: tuple[Reason, str]
@@ -22,10 +22,10 @@ class Presence:
     now: Callable[[], datetime]
     record: Record
     looks: int = 1
+    expected: bool = False
     there: bool | None = None
     """As of the last look; None: not known yet."""
     _missed: int = 0
-    _expected: bool = False
     _told: bool = False
     """It is told that it is gone."""
 
@@ -34,10 +34,10 @@ class Presence:
         if there:
             if self._told:
                 self.record(Notice(*self.back, self.namespace, "Service", self.service, "Normal"))
-            self._missed, self._expected, self._told = 0, True, False
+            self._missed, self.expected, self._told = 0, True, False
             return
         self._missed += 1
-        if self._expected and not self._told and self._missed >= self.looks:
+        if self.expected and not self._told and self._missed >= self.looks:
             self._told = True
             # With the time, so that what vanishes twice within an hour is told twice.
             reason, message = self.gone

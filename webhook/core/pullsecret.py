@@ -43,7 +43,8 @@ SOON = timedelta(days=7)
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """`left_alone`: why the webhook leaves it alone, if it is opted out or excluded. `version`: its resourceVersion.
-    `mistakes`: what in its labels and annotations is probably meant for the webhook, and has no effect.
+    `mistakes`: what in its labels and annotations is probably meant for the webhook, and has no effect. `region`: whose
+    mirrors are for its pods; empty: none is named.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Namespace:
     left_alone: str = ""
     terminating: bool = False
     mistakes: str = ""
+    region: str = ""
 
     @property
     def served(self) -> bool:

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
+from webhook.core import podimages
 from webhook.core.errors import MalformedReview
 from webhook.core.kinds import KINDS, PatchedKind
 from webhook.core.mistakes import opting_out
-from webhook.core.names import DISABLED, INJECT, MIRROR
+from webhook.core.names import APPLIED_BY_HELM, APPLIED_BY_KUBECTL, DISABLED, IMAGES, INJECT, MIRROR
+from webhook.core.rewrite import MAX_ORIGINALS_BYTES
 from webhook.core.wire import decode_at_once
 
 API_VERSION = "admission.k8s.io/v1"
@@ -26,7 +28,10 @@ checked them, and a tenant's pod may have a million."""
 MAX_NAME_CHARS = 253
 """Characters, as in the API: of a namespace's name there are 63, of a UID 36."""
 
-_NULL = msgspec.Raw(b"null")
+EPHEMERAL_CONTAINERS = "ephemeralcontainers"
+"""The subresource of a pod by which `kubectl debug` adds containers."""
+
+_NULL, _ANYTHING, _APPLIED = msgspec.Raw(b"null"), msgspec.Raw(b"[]"), msgspec.Raw(b'[{"operation":"Apply"}]')
 R = TypeVar("R", bound="Bare")
 Short = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
 
@@ -43,15 +48,33 @@ class Labels(msgspec.Struct, rename={"inject": INJECT}):
     inject: str | None = None
 
 
-class Annotations(msgspec.Struct, rename={"mirror": MIRROR, "inject": INJECT}):
-    """Of `inject`, which is a label, it only counts that it is there."""
+class Annotations(
+    msgspec.Struct,
+    rename={
+        "mirror": MIRROR,
+        "inject": INJECT,
+        "images": IMAGES,
+        "by_kubectl": APPLIED_BY_KUBECTL,
+        "by_helm": APPLIED_BY_HELM,
+    },
+):
+    """Of `inject`, which is a label, it only counts that it is there; and of what tools write when they apply."""
 
     mirror: str | msgspec.UnsetType | None = msgspec.UNSET
     inject: str | msgspec.UnsetType | None = msgspec.UNSET
+    images: str | None = None
+    by_kubectl: msgspec.Raw = _NULL
+    by_helm: msgspec.Raw = _NULL
 
 
-class Metadata(msgspec.Struct, rename={"generate_name": "generateName"}):
-    """The one label and the one annotation that matter: the others, a tenant's any number, are skipped over.
+class Manager(msgspec.Struct):
+    """Of an object's fields."""
+
+    operation: str = ""
+
+
+class Metadata(msgspec.Struct, rename="camel"):
+    """The labels and annotations that matter: the others, a tenant's any number, are skipped over.
 
     `generate_name`: only for the log.
     """
@@ -59,6 +82,22 @@ class Metadata(msgspec.Struct, rename={"generate_name": "generateName"}):
     labels: Labels | None = None
     annotations: Annotations | None = None
     generate_name: msgspec.Raw = _NULL
+    owner_references: msgspec.Raw = _NULL
+    managed_fields: msgspec.Raw = _NULL
+
+    @property
+    def applied(self) -> bool:
+        """Does somebody apply this object itself, and may do it again? Nobody does it with what a controller made."""
+        if self.owner_references != _NULL:
+            return False
+        annotations = self.annotations
+        if annotations is not None and (annotations.by_kubectl != _NULL or annotations.by_helm != _NULL):
+            return True
+        try:
+            managers = _MANAGERS.decode(self.managed_fields)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        return any(one.operation == "Apply" for one in managers or ())
 
 
 class PodSpec(msgspec.Struct, rename="camel"):
@@ -98,9 +137,15 @@ class Template(msgspec.Struct):
 
 
 class Spec(PodSpec):
-    """A Pod's spec, or that of another kind, which has a template instead."""
+    """A Pod's spec, or that of another kind, which has a template instead. It has what podimages.py reads."""
 
     template: Template | None = None
+    containers: msgspec.Raw = _NULL
+    init_containers: msgspec.Raw = _NULL
+    ephemeral_containers: msgspec.Raw = _NULL
+    volumes: msgspec.Raw = _NULL
+    node_selector: msgspec.Raw = _NULL
+    affinity: msgspec.Raw = _NULL
 
 
 class Object(Template):
@@ -137,6 +182,8 @@ class Request(Bare, rename="camel"):
     dry_run: bool | None = None
     object: Object | None = None
     old_object: Object | None = None
+    size: int = 0
+    """Bytes of the review."""
 
     @property
     def called(self) -> str:
@@ -156,6 +203,7 @@ class Review(msgspec.Struct, Generic[R], rename="camel"):
     request: R
 
 
+_MANAGERS = msgspec.json.Decoder(list[Manager] | None)
 _REFERENCES = msgspec.json.Decoder(list[Reference | None] | None)
 _TEXT = msgspec.json.Decoder(str | None)
 _DECODER = msgspec.json.Decoder(Review[Request])
@@ -167,7 +215,7 @@ class Target(msgspec.Struct, frozen=True):
     """The pod, or the pod template, that a review is about.
 
     `kind`: of the object; `names`: the pull secrets that it lists, None without a list; `mistakes`: what is meant to
-    opt out and does not.
+    opt out and does not; `debugged`: the pod runs, and gets ephemeral containers.
     """
 
     kind: PatchedKind
@@ -176,6 +224,7 @@ class Target(msgspec.Struct, frozen=True):
     opted_out: bool
     too_long: bool = False
     mistakes: Sequence[str] = ()
+    debugged: bool = False
 
 
 def decode(body: bytes | bytearray) -> Request:
@@ -186,12 +235,16 @@ def decode(body: bytes | bytearray) -> Request:
         raise TooDeep("it nests too deep") from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _other_kind(body)
-    return _checked(review)
+    request = _checked(review)
+    request.size = len(body)
+    return request
 
 
 def detached(request: Request) -> Request:
     """The same, for a review that has to wait: nothing of its body stays in memory, and little of what is in it."""
     for whole in filter(None, (request.object, request.old_object)):
+        if whole.spec is not None:
+            podimages.detach(whole.spec)
         for part in filter(None, (whole, whole.template)):
             _detach(part.metadata, part.spec)
     return request
@@ -201,16 +254,29 @@ def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
     """What is cut is still too long, and says the same."""
     if metadata is not None and metadata.labels is not None and metadata.labels.inject is not None:
         metadata.labels.inject = metadata.labels.inject[: MAX_NAME_CHARS + 1]
-    if metadata is not None and metadata.annotations is not None:  # that they are there is all that counts
-        metadata.annotations.mirror = metadata.annotations.mirror and ""
-        metadata.annotations.inject = metadata.annotations.inject and ""
+    if metadata is not None and (annotations := metadata.annotations) is not None:
+        # That they are there is all that counts.
+        annotations.mirror = annotations.mirror and ""
+        annotations.inject = annotations.inject and ""
+        annotations.by_kubectl, annotations.by_helm = _there(annotations.by_kubectl), _there(annotations.by_helm)
+        if annotations.images is not None:
+            annotations.images = annotations.images[: MAX_ORIGINALS_BYTES + 1]
     if metadata is not None:
+        if metadata.applied:  # it stays so, in few bytes
+            metadata.managed_fields = _APPLIED
+        else:
+            metadata.managed_fields = _NULL
+        metadata.owner_references = _there(metadata.owner_references)
         name = metadata.generate_name
         metadata.generate_name = msgspec.Raw(bytes(name)) if len(name) <= MAX_NAME_CHARS else _NULL
     if spec is not None:
         spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: MAX_LIST_BYTES + 1]))
         if spec.service_account_name is not None:
             spec.service_account_name = spec.service_account_name[: MAX_NAME_CHARS + 1]
+
+
+def _there(raw: msgspec.Raw) -> msgspec.Raw:
+    return _NULL if raw == _NULL else _ANYTHING
 
 
 def _other_kind(body: bytes | bytearray) -> Request:
@@ -235,15 +301,17 @@ def _checked(review: Review[R]) -> R:
 
 def target(request: Request) -> Target | None:
     """None: the webhook patches nothing in such a review. Raises MalformedReview."""
-    kind = _ACTED_ON.get((request.kind.group, request.kind.kind, request.operation))
-    whole = request.object
-    if kind is None or request.sub_resource or whole is None:
+    key, whole = (request.kind.group, request.kind.kind), request.object
+    debugged = (request.sub_resource, request.operation) == (EPHEMERAL_CONTAINERS, "UPDATE")
+    kind = KINDS.get(key) if debugged else _ACTED_ON.get((*key, request.operation))
+    if kind is None or whole is None or (debugged and kind.has_template) or (request.sub_resource and not debugged):
         return None
     pod = whole.template if kind.has_template else whole
     if pod is None or pod.spec is None or (pod is whole and whole.mirror):
         return None
     account, out = pod.spec.service_account_name or "default", DISABLED in (whole.inject, pod.inject)
-    return Target(kind, pod.spec.names, account, out, pod.spec.too_long, whole.mistakes or pod.mistakes)
+    mistakes = whole.mistakes or pod.mistakes
+    return Target(kind, pod.spec.names, account, out, pod.spec.too_long, mistakes, debugged)
 
 
 def old_names(request: Request) -> list[str | None]:

@@ -16,6 +16,7 @@ from webhook.core.names import (
     EXPIRES,
     INJECT,
     OWNER,
+    REGION,
     TRUE,
     is_ours,
 )
@@ -36,12 +37,15 @@ MAX_CONTENT_CHARS, MAX_REGISTRIES_CHARS = 256 * 1024, 4096
 
 @dataclass(frozen=True)
 class Reader:
-    """`secret`: the pull secret's name. Owner rules are applied once, when an object comes in."""
+    """`secret`: the pull secret's name; `regions`: those that mirrors have. Owner rules are applied once, when an
+    object comes in.
+    """
 
     rules: Sequence[OwnerRule]
     excluded: Callable[[str], bool]
     fingerprint: Fingerprint
     secret: str
+    regions: frozenset[str] = frozenset()
 
     def namespace(self, seen: NamespaceObject) -> Namespace:
         meta = seen.metadata
@@ -53,7 +57,8 @@ class Reader:
             owner=find_owner(self.rules, meta.name, labels, annotations),
             left_alone=EXCLUDED if self.excluded(meta.name) else OPTED_OUT if labels.get(INJECT) == DISABLED else "",
             terminating=meta.deletion_timestamp is not None,
-            mistakes="; ".join(few(of_namespace(self.rules, labels, annotations))),
+            mistakes="; ".join(few(of_namespace(self.rules, labels, annotations, self.regions))),
+            region=labels.get(REGION, "") if self.regions else "",
         )
 
     def existing(self, seen: SecretObject) -> ExistingSecret:

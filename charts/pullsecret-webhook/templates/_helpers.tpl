@@ -140,6 +140,11 @@ matchExpressions:
 - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "excluded" . }}}
 {{- end }}
 
+{{/* Something if images of pods get their names at a mirror. */}}
+{{- define "rewrites" -}}
+{{- range .Values.config.mirrors }}{{ if eq (.how | default "node") "rewrite" }}yes{{ end }}{{ end -}}
+{{- end }}
+
 {{- define "match-conditions" -}}
 {{- $has := printf "spec.?template.?spec.?imagePullSecrets.orValue([]).exists(s, s.?name.orValue('') == '%s')" (include "pull-secret" .) -}}
 - name: no-mirror-pods
@@ -147,7 +152,10 @@ matchExpressions:
 # An UPDATE that never had our reference must not get it: that would roll out what runs.
 - name: created-or-lost-our-reference
   expression: >-
-    request.operation == 'CREATE' || (
+    request.operation == 'CREATE' ||
+    {{- if include "rewrites" . }}
+    request.?subResource.orValue('') == 'ephemeralcontainers' ||
+    {{- end }} (
     oldObject.{{ $has }} &&
     !object.{{ $has }})
 {{- with include "excluded-patterns" . | fromJsonArray }}

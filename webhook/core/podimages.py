@@ -1,0 +1,171 @@
+"""The images of a pod in a review, and where it must run. Pure.
+
+This is read only if the configuration has mirrors whose names images get. The API server has not checked the pod yet: a
+name may be anything, and a list may have a million entries.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from webhook.core.wire import Bytes, decode_at_once
+
+T = TypeVar("T")
+
+REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
+"""Labels of nodes."""
+MAX_KEPT_BYTES = 32 * 1024
+"""Bytes of a list that are kept while a review waits: enough for a hundred containers."""
+MAX_IMAGES = 200
+"""Images in a pod. One with more keeps them all."""
+_NULL, _TOO_LONG, _IMAGE = msgspec.Raw(b"null"), msgspec.Raw(b'"too long"'), b'"image":'
+
+
+class _Container(msgspec.Struct, rename="camel", omit_defaults=True):
+    name: str = ""
+    image: str | None = None
+    image_pull_policy: str = ""
+
+
+class _ImageSource(msgspec.Struct, rename="camel", omit_defaults=True):
+    reference: str | None = None
+    pull_policy: str = ""
+
+
+class _Volume(msgspec.Struct, omit_defaults=True):
+    name: str = ""
+    image: _ImageSource | None = None
+
+
+class _Places(msgspec.Struct, rename={"region": REGION, "zone": ZONE}, omit_defaults=True):
+    region: str = ""
+    zone: str = ""
+
+
+class _Requirement(msgspec.Struct, omit_defaults=True):
+    key: str = ""
+    operator: str = ""
+    values: list[str] | None = None
+
+
+class _Term(msgspec.Struct, rename="camel", omit_defaults=True):
+    match_expressions: list[_Requirement] | None = None
+
+
+class _Terms(msgspec.Struct, rename="camel", omit_defaults=True):
+    node_selector_terms: list[_Term] = []
+
+
+class _NodeAffinity(msgspec.Struct, rename="camel", omit_defaults=True):
+    required_during_scheduling_ignored_during_execution: _Terms | None = None
+
+
+class _Affinity(msgspec.Struct, rename="camel", omit_defaults=True):
+    node_affinity: _NodeAffinity | None = None
+
+
+class PodLists(Protocol):
+    """What is read of a pod's spec only if its images may be rewritten."""
+
+    containers: msgspec.Raw
+    init_containers: msgspec.Raw
+    ephemeral_containers: msgspec.Raw
+    volumes: msgspec.Raw
+    node_selector: msgspec.Raw
+    affinity: msgspec.Raw
+
+
+class PodImage(msgspec.Struct, frozen=True):
+    """`path`: a JSON pointer to its name. `of`: the container, or `volumes/` and the volume, that has it."""
+
+    path: str
+    of: str
+    image: str
+    policy: str
+
+
+_CONTAINERS = msgspec.json.Decoder(list[_Container])
+_VOLUMES = msgspec.json.Decoder(list[_Volume])
+_PLACES = msgspec.json.Decoder(_Places)
+_AFFINITY = msgspec.json.Decoder(_Affinity)
+_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
+    "containers": _CONTAINERS,
+    "init_containers": _CONTAINERS,
+    "ephemeral_containers": _CONTAINERS,
+    "volumes": _VOLUMES,
+    "node_selector": _PLACES,
+    "affinity": _AFFINITY,
+}
+_ENCODE = msgspec.json.Encoder().encode
+
+
+def detach(lists: PodLists) -> None:
+    """Keeps what is read of each, and nothing of the review's body. What is too long stays too long."""
+    for name, decoder in _DECODERS.items():
+        if (raw := getattr(lists, name)) != _NULL:
+            found = _decoded(decoder, raw)
+            kept = _TOO_LONG if found is None else msgspec.Raw(_ENCODE(found))
+            setattr(lists, name, kept if len(kept) <= MAX_KEPT_BYTES else _TOO_LONG)
+
+
+def of_new_pod(lists: PodLists) -> list[PodImage] | None:
+    """Of all containers and image volumes. None: they are too many, or cannot be read."""
+    found = list[PodImage]()
+    for key, raw in (("initContainers", lists.init_containers), ("containers", lists.containers)):
+        if raw != _NULL:
+            containers = _decoded(_CONTAINERS, raw)
+            if containers is None:
+                return None
+            found += [_of_container(key, at, c) for at, c in enumerate(containers) if c.image]
+    if _IMAGE in bytes(lists.volumes):
+        volumes = _decoded(_VOLUMES, lists.volumes)
+        if volumes is None:
+            return None
+        found += [
+            PodImage(f"/spec/volumes/{at}/image/reference", f"volumes/{v.name}", v.image.reference, v.image.pull_policy)
+            for at, v in enumerate(volumes)
+            if v.image is not None and v.image.reference
+        ]
+    return found if len(found) <= MAX_IMAGES else None
+
+
+def of_debugged_pod(lists: PodLists, before: PodLists | None) -> list[PodImage] | None:
+    """Of the ephemeral containers that it did not have `before`; an image that one has cannot be changed."""
+    had = before is not None and before.ephemeral_containers != _NULL
+    known = _decoded(_CONTAINERS, before.ephemeral_containers) if before is not None and had else []
+    new = _decoded(_CONTAINERS, lists.ephemeral_containers)
+    if new is None or known is None or len(new) > MAX_IMAGES:
+        return None
+    names = {c.name for c in known}
+    return [_of_container("ephemeralContainers", at, c) for at, c in enumerate(new) if c.image and c.name not in names]
+
+
+def _of_container(key: str, at: int, c: _Container) -> PodImage:
+    return PodImage(f"/spec/{key}/{at}/image", c.name, c.image or "", c.image_pull_policy)
+
+
+def hard_places(lists: PodLists) -> frozenset[str]:
+    """Regions and zones outside of which the scheduler never places the pod."""
+    found = set[str]()
+    if lists.node_selector != _NULL and (selected := _decoded(_PLACES, lists.node_selector)):
+        found |= {selected.region, selected.zone} - {""}
+    if lists.affinity != _NULL and (affinity := _decoded(_AFFINITY, lists.affinity)) and affinity.node_affinity:
+        required = affinity.node_affinity.required_during_scheduling_ignored_during_execution
+        # A node must match one of the terms, so only what all of them say is sure.
+        terms = [frozenset(_of_term(term)) for term in required.node_selector_terms] if required else []
+        found |= frozenset.intersection(*terms) if terms else frozenset()
+    return frozenset(found)
+
+
+def _of_term(term: _Term) -> Iterator[str]:
+    for one in term.match_expressions or ():
+        if one.key in (REGION, ZONE) and one.operator == "In" and one.values is not None and len(one.values) == 1:
+            yield one.values[0]
+
+
+def _decoded(decoder: "msgspec.json.Decoder[T]", raw: Bytes) -> T | None:
+    try:
+        return decode_at_once(decoder, raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
