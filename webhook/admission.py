@@ -5,7 +5,7 @@ nothing forbids it) and whatever is uncertain is decided in the Secret, here if 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -127,13 +127,13 @@ class Admission:
         self, request: Request, pod: Target, namespace: Namespace, account: Account | None, problem: str
     ) -> Answer:
         if pod.debugged:
-            patch = self._patch(request, pod, namespace, ())
+            patch = self._patch(request, pod, namespace, account)
             return Answer(
                 answer(request.uid, patch), "injected" if patch else "unchanged", "" if patch else NO_NEW_NAME
             )
         if refusal := self._refusal(request, pod, namespace, account):
             return Answer(answer(request.uid, "", [refusal]), "refused", refusal)
-        addition = self._patch(request, pod, namespace, self._missing(pod, account))
+        addition = self._patch(request, pod, namespace, account)
         warnings = [f"pull secret {self.config.pull_secret.name} is not up to date yet: {problem}"] if problem else []
         existing = self.state.pull_secrets.get(namespace.name)
         warnings += pod.mistakes
@@ -183,36 +183,41 @@ class Admission:
         if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)
             self.record(notice)
 
-    def _missing(self, pod: Target, account: Account | None) -> tuple[str, ...]:
-        """The references that it gets."""
-        if self.config.deployments == "supply" and pod.kind.has_template:
-            return ()
-        name, present = self.config.pull_secret.name, pod.names
-        if present is None or name not in present:
+    def _patch(self, request: Request, pod: Target, namespace: Namespace, account: Account | None) -> str:
+        """Encoded; empty: nothing changes."""
+        rewrite, present = self.rewriting, pod.names
+        missing = (self.config.pull_secret.name,) if present is None else self._missing(pod, present, account)
+        if pod.kind.has_template:
+            if self.config.deployments == "supply":
+                return ""
+        elif rewrite is not None:
+            found = self._rewritten(rewrite, request, pod, namespace)
+            if found.names:
+                originals = "" if pod.debugged else found.originals  # the API server would drop the annotation
+                before = None if present is None else tuple(present)
+                return of_images(before, missing, found.names, originals, request.annotated)
+        if present is None:
+            return first_reference(missing[0], pod.kind.at)
+        return encoded(add_references(present, missing, pod.kind.at))
+
+    def _missing(self, pod: Target, present: Sequence[str | None], account: Account | None) -> tuple[str, ...]:
+        """The references that are added to those that it has."""
+        name = self.config.pull_secret.name
+        if name not in present:
             return (name,)
-        if present != [name] or pod.kind.has_template:
+        if present != [name] or pod.kind.has_template or pod.debugged:
             return ()
         # A pod of a template that we patched: ServiceAccount admission, which ran before us and only fills empty
         # lists, has skipped it. It gets what the account would have given it.
         inherited = [secret for secret in account.pull_secrets if secret != name] if account else []
         return tuple(dict.fromkeys(inherited))
 
-    def _patch(self, request: Request, pod: Target, namespace: Namespace, missing: tuple[str, ...]) -> str:
-        present = pod.names
-        if self.rewriting is not None and not pod.kind.has_template:
-            found = self._rewritten(self.rewriting, request, pod, namespace)
-            if found.names:
-                texts = ("", False) if pod.debugged else rewriting.annotation(request, found)
-                return of_images(None if present is None else tuple(present), missing, found.names, *texts)
-        if present is None and len(missing) == 1:
-            return first_reference(missing[0], pod.kind.at)
-        return encoded(add_references(present, missing, pod.kind.at))
-
     def _rewritten(self, rewrite: Rewriting, request: Request, pod: Target, namespace: Namespace) -> Rewritten:
         existing = self.state.pull_secrets.get(namespace.name)
         found = rewrite(request, namespace, existing, debugged=pod.debugged)
-        for kept in found.kept:
-            self._record(request, rewriting.notice(kept, namespace))
+        if found.kept and not request.dry_run:
+            for kept in rewrite.untold(namespace, found):
+                self.record(rewriting.notice(kept, namespace))
         return found
 
 

@@ -120,7 +120,7 @@ class App:
         self._metrics.namespaces.counts = supply.standings.counts
         self._metrics.withdrawals_held.set_function(withdrawals.held)
         self._mirrors = self._mirror_health() if config.rewrite_rules else None
-        self._parts = Parts(config, supply, self._mirrors.answers) if self._mirrors else Parts(config, supply)
+        self._parts = Parts(config, supply, self._mirrors.silent) if self._mirrors else Parts(config, supply)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
         self._expiry = ExpiryNotices(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics, verbose=log.is_enabled_for(logging.DEBUG))

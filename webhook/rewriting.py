@@ -1,101 +1,127 @@
 """Whether the images of a pod in a review get their names at a mirror (core/rewrite.py), by what is known at that time.
 
-Nothing is asked for it: the pull secret is in the view, and whether a mirror answers is found out beforehand
+Nothing is asked for it: the pull secret is in the view, and which mirrors answer was found out beforehand
 (checks/mirrorhealth.py).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from webhook.config.models import Config
-from webhook.core import rewrite
 from webhook.core.credential import Credentials
 from webhook.core.notice import Notice, Reason
 from webhook.core.podimages import hard_places, of_debugged_pod, of_new_pod
 from webhook.core.pullsecret import ExistingSecret, Namespace
-from webhook.core.review import Object, Request
-from webhook.core.rewrite import Kept, Rewriter, RewriteRule, Rewritten, Why, has_entry
+from webhook.core.review import Request
+from webhook.core.rewrite import (
+    NOTHING,
+    TOO_LARGE,
+    Facts,
+    Kept,
+    Rewriter,
+    Rewritten,
+    Why,
+    entries_for,
+    kept_decision,
+    with_earlier,
+)
 
 REASON: Reason = "ImageNotRewritten"
-MAX_PODS_BYTES = 128 * 1024
+MAX_REVIEW_BYTES = 128 * 1024
 """Bytes of a review. With the annotation that is added, a larger pod might have more than the API server takes."""
-NOTHING = Rewritten()
+SMALL_BYTES = 8 * 1024
+"""Bytes of a review's lists up to which its decision is kept, so that 512 of them stay small."""
+TOLD_FOR = timedelta(minutes=1)
+"""The same about the same namespace is not told again within this time."""
+MAX_TOLD = 4096
+"""Namespaces of which that is remembered."""
+ANYWHERE = frozenset[str]()
 _LASTING = frozenset({Why.NEVER, Why.APPLIED, Why.LONG, Why.LARGE})
 """What no administrator mends."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rewriting:
-    """`answers`: has the mirror at this host answered lately? `known`: an owner's credentials, if that needs no
-    waiting.
-    """
+    """`silent`: hosts of mirrors that do not answer. `known`: an owner's credentials, if that needs no waiting."""
 
     config: Config
-    answers: Callable[[str], bool]
+    silent: Callable[[], frozenset[str]]
     known: Callable[[str], Credentials | None]
     now: Callable[[], datetime]
-    rewriter: Rewriter = field(init=False)
+    _rewriter: Rewriter = field(init=False)
+    _not_in: frozenset[str] = field(init=False)
+    _with_regions: bool = field(init=False)
+    _told: dict[str, tuple[tuple[Kept, ...], datetime]] = field(init=False, default_factory=dict)
+    """By namespace."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rewriter", Rewriter(self.config.rewrite_rules))
+        object.__setattr__(self, "_rewriter", Rewriter(self.config.rewrite_rules))
+        object.__setattr__(self, "_not_in", self.config.namespaces_of_mirrors)
+        object.__setattr__(self, "_with_regions", bool(self.config.regions))
 
     def __call__(
         self, request: Request, namespace: Namespace, existing: ExistingSecret | None, *, debugged: bool
     ) -> Rewritten:
         """Of a pod that has the reference, or gets it. `debugged`: it runs, and only new containers count."""
         whole = request.object
-        if whole is None or whole.spec is None or namespace.name in self.config.namespaces_of_mirrors:
+        if whole is None or whole.spec is None or whole.metadata is None or namespace.name in self._not_in:
             return NOTHING
-        if request.size > MAX_PODS_BYTES:
-            return Rewritten(kept=(Kept(Why.LARGE),))
+        entries, working = self._entries(namespace, existing)
+        if not entries_for(self._rewriter, entries) and self._told_lately(namespace.name):
+            return NOTHING  # nothing gets a name, and why is told
         old = request.old_object.spec if request.old_object is not None else None
         images = of_debugged_pod(whole.spec, old) if debugged else of_new_pod(whole.spec)
-        if images is None:
-            return Rewritten(kept=(Kept(Why.LARGE),))
-        places = hard_places(whole.spec) if self.config.regions else frozenset[str]()
-
-        entries, alive = self._entries(namespace, existing)
-
-        def problem(rule: RewriteRule, image: str) -> Why | None:
-            if not self.answers(rule.host):
-                return Why.SILENT
-            if not has_entry(entries, image):
-                return Why.NO_ENTRY
-            return None if alive is entries or has_entry(alive, image) else Why.DEAD
-
-        return self.rewriter(images, namespace.region, places, problem, applied=not debugged and _applied(whole))
+        if images is None or request.size > MAX_REVIEW_BYTES:
+            return TOO_LARGE
+        facts = Facts(
+            namespace.region,
+            hard_places(whole.spec) if self._with_regions else ANYWHERE,
+            entries,
+            working,
+            self.silent(),
+            not debugged and whole.metadata.applied,
+        )
+        small = request.size <= SMALL_BYTES
+        found = (kept_decision if small else Rewriter.__call__)(self._rewriter, images, facts)
+        annotations = whole.metadata.annotations
+        if found.names and annotations is not None and annotations.images is not None:
+            return Rewritten(found.names, with_earlier(found.originals, annotations.images, images), found.kept)
+        return found
 
     def _entries(
         self, namespace: Namespace, existing: ExistingSecret | None
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The registries of the pull secret that stands, and those whose credentials work as far as is known."""
+        """The keys of the pull secret that stands, and those whose credentials work as far as is known."""
         owner = namespace.owner or ""
         if existing is None or not existing.ours or existing.terminating or existing.owner != owner:
             return (), ()
-        known, now = self.known(owner), self.now()
-        some_ended = bool(existing.expiries) and existing.expiries[0] <= now
+        entries, known = existing.registries, self.known(owner)
+        ended = bool(existing.expiries) and existing.expiries[0] <= self.now()
+        if not ended and (known is None or not known.any_refused):
+            return entries, entries
         if known is None:
-            return existing.registries, () if some_ended else existing.registries
-        if not some_ended and all(c.refusal is None for c in known.items):
-            return existing.registries, existing.registries
+            return entries, ()
+        now = self.now()
         working = [c for c in known.usable_in(namespace.name).items if c.refusal is None and not c.expired(now)]
-        return existing.registries, tuple(c.registry for c in working)
+        return entries, tuple(c.registry for c in working)
 
+    def untold(self, namespace: Namespace, found: Rewritten) -> tuple[Kept, ...]:
+        """What is to be told now of the images that keep their names."""
+        if self._told_lately(namespace.name, found.kept):
+            return ()
+        if len(self._told) >= MAX_TOLD:
+            self._told.clear()
+        self._told[namespace.name] = found.kept, self.now()
+        return found.kept
 
-def _applied(pod: Object) -> bool:
-    return pod.metadata is not None and pod.metadata.applied
-
-
-def annotation(request: Request, found: Rewritten) -> tuple[str, bool]:
-    """With the names of this time and of an earlier review of the same pod. And: has the pod annotations?"""
-    pod = request.object
-    annotations = pod.metadata.annotations if pod is not None and pod.metadata is not None else None
-    if pod is None or pod.spec is None or annotations is None or annotations.images is None:
-        return rewrite.annotation(found.originals), annotations is not None
-    names = {one.of for one in of_new_pod(pod.spec) or ()}
-    return rewrite.annotation(found.originals, annotations.images, names), True
+    def _told_lately(self, namespace: str, kept: tuple[Kept, ...] | None = None) -> bool:
+        """Was a reason told, or exactly this?"""
+        told = self._told.get(namespace)
+        if told is None or (kept is not None and told[0] is not kept):
+            return False
+        return timedelta(0) <= self.now() - told[1] < TOLD_FOR
 
 
 def notice(kept: Kept, namespace: Namespace) -> Notice:

@@ -14,12 +14,12 @@ from webhook.supply import Supply
 
 
 class Parts:
-    """What decides. `state` reports its changes to the others. `answers`: does the mirror at this host?"""
+    """What decides. `state` reports its changes to the others. `silent`: hosts of mirrors that do not answer."""
 
-    def __init__(self, config: Config, supply: Supply, answers: Callable[[str], bool] = lambda _host: False) -> None:
+    def __init__(self, config: Config, supply: Supply, silent: Callable[[], frozenset[str]] = frozenset) -> None:
         name, self.state, self.supply = supply.planner.name, supply.state, supply
         self.refresh = Refresh(supply, self.state.namespaces.of_owner, supply.record, name)
-        rewriting = Rewriting(config, answers, supply.source.known, supply.now) if config.rewrite_rules else None
+        rewriting = Rewriting(config, silent, supply.source.known, supply.now) if config.rewrite_rules else None
         self.admission = Admission(
             config, self.state, supply, supply.lookup, self.refresh.look, supply.record, rewriting
         )

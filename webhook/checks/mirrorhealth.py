@@ -28,10 +28,11 @@ class MirrorHealth:
 
     def __init__(self, hosts: Iterable[str], registry: Asks, presence: Callable[[str], Presence]) -> None:
         self._registry, self._seen = registry, {host: presence(host) for host in hosts}
+        self._silent = frozenset(self._seen)
 
-    def answers(self, host: str) -> bool:
-        """Has it answered the last time? False: not, or it was not asked yet."""
-        return self._seen[host].there is True
+    def silent(self) -> frozenset[str]:
+        """Those that did not answer the last time, or were not asked yet."""
+        return self._silent
 
     def up(self) -> Mapping[str, int]:
         """By host; for a metric. Those that were asked."""
@@ -51,6 +52,7 @@ class MirrorHealth:
             seen = self._seen[host]
             seen.gone = seen.gone[0], silent(host, why)
             seen.seen(why is Why.NONE)
+            self._silent = self._silent - {host} if why is Why.NONE else self._silent | {host}
             await asyncio.sleep(jittered(EVERY_SECONDS))
 
     async def _ask(self, host: str) -> Why:

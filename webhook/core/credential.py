@@ -117,6 +117,11 @@ class Credentials:
     """One owner's. Empty: *known to have none*. If no source can answer, that is SourceUnavailable, never empty."""
 
     items: tuple[Credential, ...] = ()
+    any_refused: bool = field(init=False, compare=False, repr=False)
+    """By its registry; a review has no time to look."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "any_refused", any(c.refusal is not None for c in self.items))
 
     def usable_in(self, namespace: str) -> "Credentials":
         if all(not c.namespaces for c in self.items):

@@ -9,8 +9,6 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from webhook.core.wire import Bytes, decode_at_once
-
 T = TypeVar("T")
 
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
@@ -18,11 +16,13 @@ REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 MAX_KEPT_BYTES = 32 * 1024
 """Bytes of a list that are kept while a review waits: enough for a hundred containers."""
 MAX_IMAGES = 200
-"""Images in a pod. One with more keeps them all."""
+"""Containers or volumes in one list of a pod. The images of one with more stay as they are."""
 _NULL, _TOO_LONG, _IMAGE = msgspec.Raw(b"null"), msgspec.Raw(b'"too long"'), b'"image":'
 
 
-class _Container(msgspec.Struct, rename="camel", omit_defaults=True):
+class Container(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
+    """Or a volume. `name`: as PodImage.of."""
+
     name: str = ""
     image: str | None = None
     image_pull_policy: str = ""
@@ -76,6 +76,10 @@ class PodLists(Protocol):
     affinity: msgspec.Raw
 
 
+Images = tuple[tuple[str, tuple[Container, ...]], ...]
+"""The lists of a pod, each with its key; what has no image is there for the others' places."""
+
+
 class PodImage(msgspec.Struct, frozen=True):
     """`path`: a JSON pointer to its name. `of`: the container, or `volumes/` and the volume, that has it."""
 
@@ -85,8 +89,8 @@ class PodImage(msgspec.Struct, frozen=True):
     policy: str
 
 
-_CONTAINERS = msgspec.json.Decoder(list[_Container])
-_VOLUMES = msgspec.json.Decoder(list[_Volume])
+_CONTAINERS = msgspec.json.Decoder(tuple[Container, ...])
+_VOLUMES = msgspec.json.Decoder(tuple[_Volume, ...])
 _PLACES = msgspec.json.Decoder(_Places)
 _AFFINITY = msgspec.json.Decoder(_Affinity)
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
@@ -109,40 +113,50 @@ def detach(lists: PodLists) -> None:
             setattr(lists, name, kept if len(kept) <= MAX_KEPT_BYTES else _TOO_LONG)
 
 
-def of_new_pod(lists: PodLists) -> list[PodImage] | None:
+def of_new_pod(lists: PodLists) -> Images | None:
     """Of all containers and image volumes. None: they are too many, or cannot be read."""
-    found = list[PodImage]()
-    for key, raw in (("initContainers", lists.init_containers), ("containers", lists.containers)):
-        if raw != _NULL:
-            containers = _decoded(_CONTAINERS, raw)
-            if containers is None:
-                return None
-            found += [_of_container(key, at, c) for at, c in enumerate(containers) if c.image]
+    containers = _decoded(_CONTAINERS, lists.containers)
+    if containers is None or len(containers) > MAX_IMAGES:
+        return None
+    found: Images = (("containers", containers),)
+    # Nearly no pod has more, and this is part of each review.
+    if lists.init_containers != _NULL:
+        first = _decoded(_CONTAINERS, lists.init_containers)
+        if first is None or len(first) > MAX_IMAGES:
+            return None
+        found = (("initContainers", first), *found)
     if _IMAGE in bytes(lists.volumes):
         volumes = _decoded(_VOLUMES, lists.volumes)
-        if volumes is None:
+        if volumes is None or len(volumes) > MAX_IMAGES:
             return None
-        found += [
-            PodImage(f"/spec/volumes/{at}/image/reference", f"volumes/{v.name}", v.image.reference, v.image.pull_policy)
-            for at, v in enumerate(volumes)
-            if v.image is not None and v.image.reference
-        ]
-    return found if len(found) <= MAX_IMAGES else None
+        found = (*found, ("volumes", tuple(map(_of_volume, volumes))))
+    return found
 
 
-def of_debugged_pod(lists: PodLists, before: PodLists | None) -> list[PodImage] | None:
+def of_debugged_pod(lists: PodLists, before: PodLists | None) -> Images | None:
     """Of the ephemeral containers that it did not have `before`; an image that one has cannot be changed."""
     had = before is not None and before.ephemeral_containers != _NULL
-    known = _decoded(_CONTAINERS, before.ephemeral_containers) if before is not None and had else []
+    known = _decoded(_CONTAINERS, before.ephemeral_containers) if before is not None and had else ()
     new = _decoded(_CONTAINERS, lists.ephemeral_containers)
     if new is None or known is None or len(new) > MAX_IMAGES:
         return None
     names = {c.name for c in known}
-    return [_of_container("ephemeralContainers", at, c) for at, c in enumerate(new) if c.image and c.name not in names]
+    return (("ephemeralContainers", tuple(Container() if c.name in names else c for c in new)),)
 
 
-def _of_container(key: str, at: int, c: _Container) -> PodImage:
-    return PodImage(f"/spec/{key}/{at}/image", c.name, c.image or "", c.image_pull_policy)
+def _of_volume(volume: _Volume) -> Container:
+    """Without a name if it has no image: that of a token is another one in each pod."""
+    if volume.image is None:
+        return Container()
+    return Container(f"volumes/{volume.name}", volume.image.reference, volume.image.pull_policy)
+
+
+def each(images: Images) -> Iterator[PodImage]:
+    for key, entries in images:
+        last = "image/reference" if key == "volumes" else "image"
+        for at, one in enumerate(entries):
+            if one.image:
+                yield PodImage(f"/spec/{key}/{at}/{last}", one.name, one.image, one.image_pull_policy)
 
 
 def hard_places(lists: PodLists) -> frozenset[str]:
@@ -164,8 +178,9 @@ def _of_term(term: _Term) -> Iterator[str]:
             yield one.values[0]
 
 
-def _decoded(decoder: "msgspec.json.Decoder[T]", raw: Bytes) -> T | None:
+def _decoded(decoder: "msgspec.json.Decoder[T]", raw: msgspec.Raw) -> T | None:
+    """None: it has another form, or nests deeper than it can."""
     try:
-        return decode_at_once(decoder, raw)
+        return decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

@@ -186,6 +186,11 @@ class Request(Bare, rename="camel"):
     """Bytes of the review."""
 
     @property
+    def annotated(self) -> bool:
+        """Has the object annotations?"""
+        return bool(self.object and self.object.metadata and self.object.metadata.annotations is not None)
+
+    @property
     def called(self) -> str:
         """Its name, or the beginning of the name that it will get."""
         metadata = self.object.metadata if self.object else None
@@ -301,10 +306,11 @@ def _checked(review: Review[R]) -> R:
 
 def target(request: Request) -> Target | None:
     """None: the webhook patches nothing in such a review. Raises MalformedReview."""
-    key, whole = (request.kind.group, request.kind.kind), request.object
-    debugged = (request.sub_resource, request.operation) == (EPHEMERAL_CONTAINERS, "UPDATE")
-    kind = KINDS.get(key) if debugged else _ACTED_ON.get((*key, request.operation))
-    if kind is None or whole is None or (debugged and kind.has_template) or (request.sub_resource and not debugged):
+    kind, debugged = _ACTED_ON.get((request.kind.group, request.kind.kind, request.operation)), False
+    if request.sub_resource:
+        kind, debugged = _debugged(request), True
+    whole = request.object
+    if kind is None or whole is None:
         return None
     pod = whole.template if kind.has_template else whole
     if pod is None or pod.spec is None or (pod is whole and whole.mirror):
@@ -312,6 +318,13 @@ def target(request: Request) -> Target | None:
     account, out = pod.spec.service_account_name or "default", DISABLED in (whole.inject, pod.inject)
     mistakes = whole.mistakes or pod.mistakes
     return Target(kind, pod.spec.names, account, out, pod.spec.too_long, mistakes, debugged)
+
+
+def _debugged(request: Request) -> PatchedKind | None:
+    if (request.sub_resource, request.operation) != (EPHEMERAL_CONTAINERS, "UPDATE"):
+        return None
+    kind = KINDS.get((request.kind.group, request.kind.kind))
+    return None if kind is None or kind.has_template else kind
 
 
 def old_names(request: Request) -> list[str | None]:

@@ -4,7 +4,7 @@ An image is named anew only if the pod will start with it: the pull secret that 
 the mirror has answered lately. Else it keeps its name, and the reason is told. What was admitted stays as it is.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -12,8 +12,8 @@ from functools import lru_cache
 import msgspec
 
 from webhook.core.imagename import MAX_CHARS, image_name
-from webhook.core.podimages import PodImage
-from webhook.core.registry import matching, repository
+from webhook.core.podimages import Images, PodImage, each
+from webhook.core.registry import DOCKER_HUB, host_matches, matching, repository
 
 MAX_IMAGE_CHARS = 1024
 """Characters of a name with tag and digest, which have no more. A longer text is no image's name."""
@@ -78,13 +78,31 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """`names`: JSON pointer and new name of each image that gets one. `originals`: its container (as PodImage has it)
-    and the name that it had.
+    """`names`: JSON pointer and new name of each image that gets one. `originals`: the names that they had, as they are
+    annotated.
     """
 
     names: tuple[tuple[str, str], ...] = ()
-    originals: tuple[tuple[str, str], ...] = ()
+    originals: str = ""
     kept: tuple[Kept, ...] = ()
+
+
+NOTHING = Rewritten()
+TOO_LARGE = Rewritten(kept=(Kept(Why.LARGE),))
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What decides, beside the images. `region`: the one that the namespace names; `places`: where the pod must run.
+    `entries`: the keys of the pull secret that stands; `working`: those whose credentials work, as far as is known.
+    `silent`: hosts of mirrors that do not answer. `applied`: the pod itself is, and it may be applied again.
+    """
+
+    region: str
+    places: frozenset[str]
+    entries: tuple[str, ...]
+    working: tuple[str, ...]
+    silent: frozenset[str]
+    applied: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,39 +111,42 @@ class Rewriter:
 
     rules: tuple[RewriteRule, ...]
 
-    def __call__(
-        self,
-        images: Iterable[PodImage],
-        region: str,
-        places: frozenset[str],
-        problem: Callable[[RewriteRule, str], Why | None],
-        *,
-        applied: bool = False,
-    ) -> Rewritten:
-        """`region`: what the namespace says, `places`: where the pod must run. `problem`: why an image of this name
-        cannot be pulled from the mirror now. `applied`: the pod, and it may be applied again.
-        """
-        order = _order(self, region, places)
+    def __call__(self, images: Images, facts: Facts) -> Rewritten:
+        order = _order(self, facts.region, facts.places)
         found, kept = list[tuple[PodImage, str]](), dict[Kept, None]()
-        for one in images:
+        for one in each(images):
             names = _names(self, one.image) if len(one.image) <= MAX_IMAGE_CHARS else {}
             for at in order:
                 if at not in names:
                     continue
-                new, rule = names[at], self.rules[at]
-                why = Why.LONG if new is None else _lasting(one, applied=applied) or problem(rule, new)
+                new, why = names[at], _why_kept(one, names[at], self.rules[at], facts)
                 if new is not None and why is None:
                     found.append((one, new))
                     break
                 if why is not None:
-                    kept[Kept(why, rule)] = None
-        return Rewritten(
-            tuple((one.path, new) for one, new in found), tuple((one.of, one.image) for one, _ in found), tuple(kept)
-        )
+                    kept[Kept(why, self.rules[at])] = None
+        originals = annotation((one.of, one.image) for one, _ in found) if found else ""
+        return Rewritten(tuple((one.path, new) for one, new in found), originals, tuple(kept))
 
 
-def _lasting(image: PodImage, *, applied: bool) -> Why | None:
-    return Why.NEVER if image.policy == "Never" else Why.APPLIED if applied else None
+@lru_cache(maxsize=512)
+def kept_decision(rewriter: Rewriter, images: Images, facts: Facts) -> Rewritten:
+    """The same, kept: a Deployment's pods are all alike."""
+    return rewriter(images, facts)
+
+
+def _why_kept(image: PodImage, new: str | None, rule: RewriteRule, facts: Facts) -> Why | None:
+    if new is None:
+        return Why.LONG
+    if image.policy == "Never":
+        return Why.NEVER
+    if facts.applied:
+        return Why.APPLIED
+    if rule.host in facts.silent:
+        return Why.SILENT
+    if not matching(facts.entries, new):
+        return Why.NO_ENTRY
+    return None if facts.working is facts.entries or matching(facts.working, new) else Why.DEAD
 
 
 @lru_cache(maxsize=4096)
@@ -150,24 +171,27 @@ def _order(rewriter: Rewriter, region: str, places: frozenset[str]) -> Sequence[
 
 
 @lru_cache(maxsize=4096)
-def has_entry(registries: tuple[str, ...], image: str) -> bool:
-    """Has a pull secret with these keys one for this image?"""
-    return bool(matching(registries, image))
+def entries_for(rewriter: Rewriter, registries: tuple[str, ...]) -> bool:
+    """Has a pull secret with these keys one for any mirror?"""
+    hosts = {registry.partition("/")[0] for registry in registries}
+    return any(host_matches(host, rule.host) for host in hosts for rule in rewriter.rules) or DOCKER_HUB in registries
 
 
-def annotation(
-    originals: Iterable[tuple[str, str]], before: str | None = None, containers: Collection[str] = ()
-) -> str:
-    """The names that images had, by container, as JSON. `before`: what the annotation says already, of which only what
-    is about these `containers` stays.
-    """
+def annotation(originals: Iterable[tuple[str, str]]) -> str:
+    """The names that images had, by container (as PodImage has it), as JSON."""
+    return _ENCODE(dict(originals)).decode()
+
+
+def with_earlier(originals: str, before: str, images: Images) -> str:
+    """`before`: what the annotation says since an earlier review of the pod. Only what is about its images stays."""
+    containers = {one.of for one in each(images)}
     kept = {key: text for key, text in read_annotation(before).items() if key in containers}
-    return _ENCODE(kept | dict(originals)).decode()
+    return annotation((kept | read_annotation(originals)).items())
 
 
-def read_annotation(text: str | None) -> dict[str, str]:
-    """Empty if it is none of ours. Whoever makes a pod may write anything into it."""
-    if not text or len(text) > MAX_ORIGINALS_BYTES:
+def read_annotation(text: str) -> dict[str, str]:
+    """By container: the name that its image had. Empty if it is none of ours: who makes a pod may write anything."""
+    if len(text) > MAX_ORIGINALS_BYTES:
         return {}
     try:
         return _ORIGINALS.decode(text)
