@@ -19,6 +19,7 @@ from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
+from webhook.checks.mirrorhealth import EVERY_SECONDS
 from webhook.cli import doctordns
 from webhook.cli.mirrors import mirrors
 from webhook.commands.clusterdns import dns
@@ -28,20 +29,24 @@ from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.models import Config
-from webhook.core import pullsecret
+from webhook.core import podimages, pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.faults import Fault
 from webhook.core.metrics import Metrics
+from webhook.core.names import IMAGES, REGION
 from webhook.core.notice import Reason
 from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.owner import find_owner
+from webhook.core.podimages import MAX_IMAGES
 from webhook.core.registry import blob_hosts
+from webhook.core.rewrite import RewriteRule, Why
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
 from webhook.kube import events, preflight, reader, writepolicy
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import MAX_ANNOTATION_BYTES as LONGEST_ANNOTATION
 from webhook.kube.watch import SILENCE_SECONDS
+from webhook.rewriting import MAX_REVIEW_BYTES
 from webhook.serving import server, slots
 from webhook.sources.secret import read
 
@@ -127,9 +132,27 @@ def test_files_of_nodes_can_be_read() -> None:
     assert resolved["Resolve"]["DNSOverTLS"] == "yes"
 
 
+def test_mirrors_whose_names_images_get() -> None:
+    config = reading.convert(yaml.safe_load(block("docs/mirrors.md", "yaml", "how: rewrite"))["config"])
+    rule = config.rewrite_rules[0]
+    row = f"`ghcr.io/alice/app:1` becomes `{rule.name('ghcr.io/alice/app:1')}`"
+    assert row in PAGES["docs/mirrors.md"]
+    acme = RewriteRule("ghcr.io/acme", "m.test")
+    assert acme.covers("ghcr.io/acme/app")
+    assert not acme.covers("ghcr.io/acme-labs/app")
+    text = " ".join(PAGES["docs/mirrors.md"].split())
+    assert (
+        f"more than {MAX_IMAGES} containers or volumes, or one that is larger than {MAX_REVIEW_BYTES >> 10} KiB" in text
+    )
+    assert f"is larger than {MAX_REVIEW_BYTES >> 10} KiB" in Why.LARGE
+    assert EVERY_SECONDS == 10
+    for key in (REGION, IMAGES, podimages.REGION, podimages.ZONE):
+        assert f"`{key}`" in text
+
+
 def test_files_for_nodes_that_ask_mirrors_are_what_the_command_prints(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
-    values.write_text(block("docs/mirrors.md", "yaml", "mirrors"))
+    values.write_text(block("docs/mirrors.md", "yaml", "nodeCaFile"))
     calls = re.findall(
         r"^\$ pullsecret mirrors (.*)\n((?:(?!\$ ).*\n)*)", block("docs/mirrors.md", "console", "$"), re.MULTILINE
     )

@@ -98,7 +98,9 @@ class Mirror(Model, frozen=True):
         self._check_only("node", path=self.path, nodeCaFile=self.node_ca_file)
         wrong = why_unmatched(self.to)
         if wrong or image_name(f"{self.to}/app") is None:
-            raise ValueError(f"to {value_shown(self.to)}: {wrong or 'no image can be called so'}")
+            raise ValueError(
+                f"to {value_shown(self.to)}: {wrong or 'with the name of an image it is longer than a name may be'}"
+            )
 
     def _check_only(self, how: str, **keys: str) -> None:
         for key, value in keys.items():

@@ -18,6 +18,7 @@ from webhook.config.reading import ConfigError, load, parse, schema
 from webhook.config.sourceconfig import HttpSource, SecretsSource
 from webhook.core.mirror import MirrorRule
 from webhook.core.names import OWNER
+from webhook.core.rewrite import RewriteRule
 
 FULL = """
 ownerRules:
@@ -104,6 +105,51 @@ def test_everything_can_be_set() -> None:
         (
             "mirrors: [{of: ghcr.io, to: m.test}, {of: m.test, to: other.test}]",
             "mirrors has m.test as a mirror of ghcr.io, and as a registry with mirrors; leave one out",
+        ),
+        ("mirrors: [{of: ghcr.io, to: m.test, how: swap}]", "mirrors[0].how: write "),
+        (
+            "mirrors: [{of: ghcr.io/acme, to: m.test}]",
+            "nodes ask a mirror for all images of a registry: write ghcr.io, ",
+        ),
+        ("mirrors: [{of: ghcr.io/, to: m.test}]", "nodes ask a mirror for all images of a registry: write ghcr.io, or"),
+        ("mirrors: [{of: ghcr.io, to: m.test, region: x}]", "mirrors[0]: region is for how: rewrite; leave it out"),
+        ("mirrors: [{of: ghcr.io, to: m.test, namespace: x}]", "namespace is for how: rewrite; leave it out"),
+        ("mirrors: [{of: ghcr.io, to: m.test, how: rewrite, path: x}]", "path is for how: node; leave it out"),
+        ("mirrors: [{of: ghcr.io, to: m.test, how: rewrite, nodeCaFile: /x}]", "nodeCaFile is for how: node; leave it"),
+        ("mirrors: [{of: ghcr.io, to: m.test, how: rewrite, region: 'a b'}]", "mirrors[0].region: write the region or"),
+        (
+            "mirrors: [{of: ghcr.io, to: m.test/a..b, how: rewrite}]",
+            "to 'm.test/a..b': no image has /a..b behind m.test",
+        ),
+        (
+            "mirrors: [{of: ghcr.io, to: 'm.test:443', how: rewrite}]",
+            "only images that are written with the port; write",
+        ),
+        ("mirrors: [{of: ghcr.io, to: index.docker.io/x, how: rewrite}]", "images of Docker Hub are called docker.io;"),
+        ("mirrors: [{of: ghcr.io, to: github.com/x, how: rewrite}]", "no image comes from github.com; write ghcr.io/x"),
+        (
+            "mirrors: [{of: ghcr.io/acme, to: ghcr.io/copy, how: rewrite}]",
+            "of and to are both ghcr.io; a registry is no",
+        ),
+        (
+            "mirrors: [{of: docker.io, to: registry-1.docker.io, how: rewrite}]",
+            "of and to are both docker.io; a registry",
+        ),
+        (
+            "mirrors: [{of: ghcr.io, to: m.test}, {of: ghcr.io/acme, to: n.test, how: rewrite}]",
+            "mirrors has mirrors of ghcr.io with how: node and with how: rewrite; an image with another name",
+        ),
+        (
+            "mirrors: [{of: ghcr.io, to: m.test, how: rewrite}, {of: ghcr.io/acme, to: n.test, how: rewrite}]",
+            "mirrors has ghcr.io/acme behind ghcr.io, which has its images too; write ghcr.io/acme first",
+        ),
+        (
+            "mirrors: [{of: ghcr.io, to: m.test, how: rewrite}, {of: ghcr.io/, to: m.test, how: rewrite, region: a}]",
+            "mirrors names m.test as a mirror of ghcr.io twice; once is enough",
+        ),
+        (
+            "mirrors: [{of: quay.io, to: n.test, how: rewrite}, {of: n.test/x, to: m.test, how: rewrite}]",
+            "mirrors has n.test as a mirror of quay.io, and as a registry with mirrors; leave one out",
         ),
         ("deployments: never", "deployments: write one of inject, supply (it is 'never')"),
         (
@@ -315,6 +361,25 @@ def test_mirrors() -> None:
     )
     assert [*config.named_registries] == ["m.test:5000"]  # so it may have a private address
     assert config.in_short["mirrors"] == '"m.test:5000/ghcr of ghcr.io", "m.test:5000 of docker.io"'
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "{of: ghcr.io, to: n.test, how: rewrite}",
+        "{of: ghcr.io, to: m.test/other, how: rewrite}",
+        "{of: quay.io/acme, to: m.test, how: rewrite}, {of: quay.io, to: m.test, how: rewrite}",
+        "{of: quay.io, to: m.test, how: rewrite, region: a}, {of: quay.io, to: m.test, how: rewrite, region: b}",
+        "{of: quay.io, to: n.test, how: rewrite, region: a}, {of: quay.io/acme, to: m.test, how: rewrite, region: b}",
+        "{of: quay.io, to: m.test, how: rewrite, region: a}, {of: quay.io, to: m.test, how: rewrite}",
+        "{of: quay.io, to: m.test}",
+        "{of: docker.io, to: 'm.test:5000', how: rewrite, namespace: mirrors}",
+    ],
+)
+def test_mirrors_that_go_together(others: str) -> None:
+    config = parse(f"mirrors: [{{of: ghcr.io/, to: m.test, how: rewrite}}, {others}]")
+    assert config.rewrite_rules[0] == RewriteRule("ghcr.io", "m.test")
+    assert len(config.mirror_rules) + len(config.rewrite_rules) == len(config.mirrors)
 
 
 def test_in_short() -> None:
