@@ -30,7 +30,9 @@ from webhook.core.rewrite import (
 
 REASON: Reason = "ImageNotRewritten"
 MAX_REVIEW_BYTES = 128 * 1024
-"""Bytes of a review. With the annotation that is added, a larger pod might have more than the API server takes."""
+"""Bytes of a review, or of its list of debug containers, of which images are looked at: with the annotation that is
+added, a larger pod might have more annotations than the API server takes, and to read it takes milliseconds.
+"""
 SMALL_BYTES = 8 * 1024
 """Bytes of a review's lists up to which its decision is kept, so that 512 of them stay small."""
 TOLD_FOR = timedelta(minutes=1)
@@ -71,9 +73,11 @@ class Rewriting:
         entries, working = self._entries(namespace, existing)
         if not entries_for(self._rewriter, entries) and self._told_lately(namespace.name):
             return NOTHING  # nothing gets a name, and why is told
+        if (len(whole.spec.ephemeral_containers) if debugged else request.size) > MAX_REVIEW_BYTES:
+            return TOO_LARGE
         old = request.old_object.spec if request.old_object is not None else None
         images = of_debugged_pod(whole.spec, old) if debugged else of_new_pod(whole.spec)
-        if images is None or (request.size > MAX_REVIEW_BYTES and not debugged):
+        if images is None:
             return TOO_LARGE
         facts = Facts(
             namespace.region,

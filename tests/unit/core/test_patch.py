@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webhook.core import patch
-from webhook.core.patch import FIELD, Operation, PatchDoesNotApply, add_references
+from webhook.core.names import IMAGES
+from webhook.core.patch import FIELD, Operation, PatchDoesNotApply, add_references, new_names
 
 POD, TEMPLATE = ("spec",), ("spec", "template", "spec")
 A, B, C = {"name": "a"}, {"name": "b"}, {"name": "c"}
@@ -99,3 +100,23 @@ def test_an_unexpected_result_is_no_patch(result: object, monkeypatch: pytest.Mo
     with pytest.raises(PatchDoesNotApply) as error:
         add_references(["a"], ["b"], POD)
     assert str(error.value) in {"unexpected result", "TypeError", "KeyError"}
+
+
+@pytest.mark.parametrize(
+    ("originals", "annotated", "operations"),
+    [
+        ("", False, []),
+        ("{}", False, [{"op": "add", "path": "/metadata/annotations", "value": {IMAGES: "{}"}}]),
+        ("{}", True, [{"op": "add", "path": "/metadata/annotations/pullsecret-webhook~1images", "value": "{}"}]),
+    ],
+)
+def test_images_get_names(originals: str, annotated: bool, operations: list[Operation]) -> None:  # noqa: FBT001
+    names = [("/spec/containers/1/image", "a"), ("/spec/volumes/0/image/reference", "b")]
+    replaced = [{"op": "replace", "path": path, "value": name} for path, name in names]
+    assert new_names(names, originals, annotated=annotated) == [*replaced, *operations]
+
+
+@pytest.mark.parametrize("path", ["/spec/containers/0/name", "/spec/containers/x/image", "/spec/containers/-/image"])
+def test_no_other_field_is_ever_replaced(path: str) -> None:
+    with pytest.raises((PatchDoesNotApply, ValueError)):
+        new_names([(path, "a")], "", annotated=False)
