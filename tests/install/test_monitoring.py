@@ -62,6 +62,7 @@ def counted(series: str, how: str = NEW) -> Case:
 
 
 NAMESPACES = 'pullsecret_webhook_namespaces{{instance="{}",state="{}"}}'
+MIRROR = 'pullsecret_webhook_mirror_answers{{pod="{}",mirror="{}"}}'
 CASES = {
     "PullsecretWebhookPassedBy": counted(f"apiserver_admission_webhook_fail_open_count{{{ENTRY}}}"),
     "PullsecretWebhookConditionsFail": counted(
@@ -114,6 +115,11 @@ CASES = {
         {'pullsecret_webhook_source_down{pod="a",source="sql"}': "1x120"},
         {'pullsecret_webhook_source_down{pod="a",source="sql"}': "_x116 1x4"},
         {"source": "sql"},
+    ),
+    "PullsecretMirrorSilent": Case(
+        {MIRROR.format("a", "m:5000"): "1x100 0x20", MIRROR.format("b", "m:5000"): "0x120"},
+        {MIRROR.format("a", "m:5000"): "1x120", MIRROR.format("b", "m:5000"): "0x120"},
+        {"mirror": "m:5000"},
     ),
     "PullsecretCredentialUnusable": Case(
         {'pullsecret_webhook_source_secret_broken{pod="a",secret="bob"}': "1x120"}, {}, {"secret": "bob"}
@@ -262,6 +268,9 @@ SCENE = {
     ours("credentials", result="refused"): 3,
     ours("source_down", source="sql"): 1,
     ours("source_down", source="sql", instance="b"): 1,
+    **{ours("mirror_answers", mirror="m", instance=one): 0 for one in "ab"},
+    ours("mirror_answers", mirror="one for which one replica is enough"): 1,
+    ours("mirror_answers", mirror="one for which one replica is enough", instance="b"): 0,
     ours("registered"): 1,
     ours("registered", instance="b"): 0,
     ours("write_policy_in_force"): 1,
@@ -275,7 +284,7 @@ SHOWN: dict[str, list[list[tuple[str, float]]]] = {
     "Failed": [[("{}", 4)]],
     "Expire within 7 days": [[("{}", 6)], [("{}", 7)]],
     "Credentials refused": [[("{}", 3)]],
-    "Sources down": [[("{}", 1)], [("{}", 0)]],
+    "Sources and mirrors down": [[("{}", 1)], [("{}", 0)], [("{}", 1)]],
     "Replicas ready": [[("{}", 2)], [("{}", 3)]],
     "Registration": [[("{}", 0)]],
     "Write policy": [[("{}", 1)]],
