@@ -423,6 +423,28 @@ def test_match_conditions_do_not_look_at_the_namespace(rendered: dict[str, list[
         assert not [c for c in conditions if "namespaceObject" in c["expression"]]
 
 
+DEBUGGED = {
+    "apiGroups": [""],
+    "apiVersions": ["v1"],
+    "operations": ["UPDATE"],
+    "resources": ["pods/ephemeralcontainers"],
+    "scope": "Namespaced",
+}
+
+
+def test_debug_containers_are_reviewed_only_if_images_get_other_names(helm: Helm) -> None:
+    at_nodes, by_name = {"of": "ghcr.io", "to": "m.test"}, {"of": "quay.io", "to": "m.test", "how": "rewrite"}
+    plain = entry(helm.render())
+    assert DEBUGGED not in plain["rules"]
+    assert entry(helm.render({"config": {"mirrors": [at_nodes | {"how": "node"}]}})) == plain
+    found = entry(helm.render({"config": {"mirrors": [at_nodes, by_name]}}))
+    assert found["rules"] == [*plain["rules"], DEBUGGED]
+    before, now = (" ".join(one["matchConditions"][1]["expression"].split()) for one in (plain, found))
+    created, other = "request.operation == 'CREATE' ||", "request.?subResource.orValue('') == 'ephemeralcontainers' ||"
+    assert now == before.replace(created, f"{created} {other}")
+    assert now != before
+
+
 @pytest.mark.parametrize(
     ("rules", "key"),
     [
