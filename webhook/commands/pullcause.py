@@ -33,18 +33,18 @@ Cause = Literal[
 ]
 _ELSEWHERE: Mapping[Said, tuple[Cause, str]] = {
     Said.NO_NAME: ("invalid-name", "this is no valid name of an image"),
-    Said.ADDRESS: ("address", "the node cannot resolve the name of the registry"),
-    Said.CERTIFICATE: ("certificate", "the node does not trust the certificate of the registry"),
-    Said.CONNECTION: ("connection", "the node does not reach the registry"),
-    Said.BUSY: ("rate-limit", "the registry has too many requests (429)"),
-    Said.BROKEN: ("registry-fails", "the registry fails"),
+    Said.ADDRESS: ("address", "the node cannot resolve the name of {who}"),
+    Said.CERTIFICATE: ("certificate", "the node does not trust the certificate of {who}"),
+    Said.CONNECTION: ("connection", "the node does not reach {who}"),
+    Said.BUSY: ("rate-limit", "{who} has too many requests (429)"),
+    Said.BROKEN: ("registry-fails", "{who} fails"),
     Said.OTHER: ("other", "the kubelet gives another reason"),
 }
 """Where credentials play no part."""
 _BLIND: Mapping[Said, tuple[Cause, str]] = {
-    Said.UNAUTHORIZED: ("refused", "the registry refuses a credential ({status})"),
-    Said.FORBIDDEN: ("denied", "the registry denies this image: the credential has no right to it, or there is none"),
-    Said.NOT_FOUND: ("not-found", "the registry says 404: there is no such image, or no right to it"),
+    Said.UNAUTHORIZED: ("refused", "{who} refuses a credential ({status})"),
+    Said.FORBIDDEN: ("denied", "{who} denies this image: the credential has no right to it, or there is none"),
+    Said.NOT_FOUND: ("not-found", "{who} says 404: there is no such image, or no right to it"),
     Said.UNSENT: ("no-entry", "the kubelet has no credential for this image"),
 }
 
@@ -101,6 +101,7 @@ def _why(one: Stuck, about: About) -> tuple[Cause, str]:
         return "unreadable-secret", _unreadable(one, about)
     if (elsewhere := _ELSEWHERE.get(one.what)) is not None:
         cause, words = elsewhere
+        words = words.format(who=_who(one))
         return cause, f"{words}: {quoted(end(one.said))}" if one.said else words
     if (about.unserved or one.opted_out) and (own := _of_own(one, about)) is not None:
         return own
@@ -129,7 +130,13 @@ def _of_words(one: Stuck, about: About) -> tuple[Cause, str]:
 
 def _blind(one: Stuck) -> tuple[Cause, str]:
     cause, words = _BLIND.get(one.what, ("other", "the kubelet does not say why"))
-    return cause, words.format(status=_refused_with(one))
+    return cause, words.format(status=_refused_with(one), who=_who(one))
+
+
+def _who(one: Stuck) -> str:
+    """Who says so. What a mirror says that the node asks hides what the registry itself says."""
+    found = lowest(one.words)
+    return f"the mirror {quoted(found.host)}" if found and found.mirror else "the registry"
 
 
 def _refused_with(one: Stuck) -> int:
@@ -168,15 +175,15 @@ def _of_entry(one: Stuck, about: About, entry: str) -> tuple[Cause, str]:
     too = f"; it also has the pull secrets {some(others)}" if others else ""
     match one.what:
         case Said.UNAUTHORIZED:
-            return "refused", f"the registry refuses {about.credential} for {quoted(entry)} ({_refused_with(one)}){too}"
+            return "refused", f"{_who(one)} refuses {about.credential} for {quoted(entry)} ({_refused_with(one)}){too}"
         case Said.FORBIDDEN:
             return (
                 "denied",
-                f"the registry denies {about.credential} this image: it has no right to it, or there is none",
+                f"{_who(one)} denies {about.credential} this image: it has no right to it, or there is none",
             )
         case Said.NOT_FOUND:
             return "not-found", (
-                f"the entry for {quoted(entry)} matches, and the registry says 404: there is no such image, or the "
+                f"the entry for {quoted(entry)} matches, and {_who(one)} says 404: there is no such image, or the "
                 "credential has no right to it"
             )
         case Said.UNSENT:

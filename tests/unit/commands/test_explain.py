@@ -116,6 +116,31 @@ def test_the_next_step_follows_from_the_cause() -> None:
         assert "  webhook   the caBundle" in explain.text(found)
 
 
+MIRRORED = 'Head "https://mirror.test:5000/v2/alice/app/manifests/1?ns=ghcr.io"'
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "why"),
+    [
+        (f"unexpected status from HEAD request to {MIRRORED[6:-1]}: 401 Unauthorized", "refused", " refuses the cred"),
+        (f"unexpected status from HEAD request to {MIRRORED[6:-1]}: 403 Forbidden", "denied", " denies the credential"),
+        (f"failed to do request: {MIRRORED}: dial tcp 1.2.3.4:5000: connect: connection refused", "connection", ": "),
+        (f"failed to do request: {MIRRORED}: x509: certificate signed by unknown authority", "certificate", ": "),
+    ],
+)
+def test_what_a_mirror_says_is_not_said_of_the_registry(said: str, cause: Cause, why: str) -> None:
+    written = pull_secret("ghcr-secret", "ghcr.io")
+    written["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
+    (failing,) = explained(pod("ghcr-secret", said=said), written).line.pods_failing
+    assert failing.cause == cause
+    assert f"the mirror mirror.test:5000{why}" in failing.why
+    assert "registry" not in failing.why
+    theirs = explained(pod("own", said=said), pull_secret("own", "ghcr.io"), labels=OWNED | OPTED_OUT)
+    assert "the mirror mirror.test:5000" in theirs.line.pods_failing[0].why
+    (plain,) = explained(pod("ghcr-secret", said=said.replace("?ns=ghcr.io", "")), written).line.pods_failing
+    assert "the registry" in plain.why
+
+
 def test_a_pod_is_not_created_again_before_the_webhook_is_well() -> None:
     credential = pull_secret("ghcr-secret", "ghcr.io")
     credential["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
