@@ -109,7 +109,16 @@ async def run(
     why_unasked = "status cannot query sources other than Secrets"
     if SOURCE_SECRETS in view.unread:
         asked, why_unasked = False, "an administrator can see whether the owner has a credential"
-    judge = Judge(planner, now, warnings, asked, checks, why_unasked, blind=PULL_SECRETS in view.unread)
+    judge = Judge(
+        planner,
+        now,
+        warnings,
+        asked,
+        checks,
+        why_unasked,
+        blind=PULL_SECRETS in view.unread,
+        mirrors_of=config.mirrors_of,
+    )
     lines = [
         replace(
             judge(of, one, usable(sources, of), found.get(of.name, Pods()), outlook(sources, of)),
@@ -183,7 +192,7 @@ def text(report: Report, *, wide: bool = False) -> str:
     if report.unread:
         above.append(f"could not be read: {'; '.join(report.unread)}; an administrator can")
     table = out if lines or not report.problems_only else ()
-    return "\n".join([*above, *report.sources, *table, last])
+    return "\n".join([*above, *report.sources, *table, *_unmirrored(lines), last])
 
 
 def summary(lines: Sequence[Line]) -> str:
@@ -225,6 +234,17 @@ def _unknown_text(line: Line, left: Counter[Unknown]) -> Sequence[str]:
             more = f" (the same in {number - 1:,} more namespaces)" if number > 1 else ""
             texts.append(f"the registry {quoted(registry)} does not say whether the credential works: {why}{more}")
     return few(texts)
+
+
+def _unmirrored(lines: Sequence[Line]) -> list[str]:
+    """Once for each mirror: an owner lacks the credential in all namespaces, and perhaps most owners do."""
+    owners: dict[str, dict[str, None]] = {}
+    for line in lines:
+        for mirror in line.unmirrored:
+            owners.setdefault(mirror, {})[line.owner or ""] = None
+    return [
+        f"owners without a credential for the mirror {mirror}: {some([*found])}" for mirror, found in owners.items()
+    ]
 
 
 def pods_text(line: Line) -> list[str]:

@@ -1,7 +1,7 @@
 """The verdict on one namespace, from what `pullsecret status` has read: is its pull secret right?"""
 
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from webhook.commands.cluster_view import NO_OUTLOOK, Outlook, PullSecretObject
 from webhook.commands.pods import Lacking, Stuck
 from webhook.commands.pullcause import About, FailingPod, failing
+from webhook.config.mirrorconfig import Mirror
 from webhook.core.check import Check, Checks
 from webhook.core.check import Result as Said
 from webhook.core.credential import Credential, Credentials, has_expired, next_expiry
@@ -72,7 +73,8 @@ class Line:
 
     `rule`: by which owner rule the owner was found; `uid`: of the pull secret, by which the kubelet trusts images.
     `expires`: when the next of its credentials expires; if all have expired, when the first one did. `checks`: what
-    registries said about the credentials in the Secret, and about those that are left out because of it.
+    registries said about the credentials in the Secret, and about those that are left out because of it. `unmirrored`:
+    mirrors for which the owner has no credential.
     """
 
     namespace: str
@@ -90,6 +92,7 @@ class Line:
     pods_failing: tuple[FailingPod, ...] = ()
     rule: str = ""
     uid: str = ""
+    unmirrored: tuple[str, ...] = ()
 
     @property
     def needs_a_human(self) -> bool:
@@ -156,7 +159,8 @@ def _entries(credentials: Sequence[Credential], checks: Checks, unasked: Contain
 @dataclass(frozen=True)
 class Judge:
     """`asked`: are all sources Secrets? If not, the credentials of an owner are not fully known here. `checks`: what
-    registries said; None: that is not known here. `blind`: the pull secrets may not be read.
+    registries said; None: that is not known here. `blind`: the pull secrets may not be read. `mirrors_of`: a namespace,
+    by its name and region.
     """
 
     planner: Planner
@@ -166,6 +170,7 @@ class Judge:
     checks: Checks | None = None
     why_unasked: str = "status cannot query sources other than Secrets"
     blind: bool = False
+    mirrors_of: Callable[[str, str], Sequence[Mirror]] = lambda _name, _region: ()
 
     def __call__(
         self,
@@ -258,14 +263,13 @@ class Judge:
         expires = expiry or min(expiries, default=None)
         notes = ["a credential expires soon"] if expiry and has_expired(expiry, self.now + SOON) else []
         notes += self._unused(namespace, seen, known)
-        if seen.existing.ours:
-            notes += [
-                f"there is no credential for {rule.to}, a mirror of {rule.of}"
-                for rule in self.planner.mirrors
-                if not any(map(rule.covers, seen.registries))
-            ]
-        registries = seen.registries if seen.existing.ours else ()
-        return Line(name, owner, state, registries, expires, seen.written, problem, "; ".join(notes))
+        line = Line(name, owner, state, (), expires, seen.written, problem, "; ".join(notes))
+        if not seen.existing.ours:
+            return line
+        has = (*seen.registries, *(c.registry for c in (known.items if known is not None else ())))
+        lacks = [one for one in self.mirrors_of(name, namespace.region) if not any(map(one.rule.covers, has))]
+        unmirrored = tuple(f"{one.to} of {one.prefix}" for one in lacks)
+        return replace(line, registries=seen.registries, unmirrored=unmirrored)
 
     def _unused(self, namespace: Namespace, seen: Seen, known: Credentials | None) -> list[str]:
         owner = namespace.owner or ""

@@ -122,11 +122,15 @@ class Mirror(Model, frozen=True):
 
     @property
     def rule(self) -> MirrorRule:
-        return MirrorRule(self.of, self.to, self.path)
+        return MirrorRule(self.prefix, self.to, self.path)
 
     @property
     def rewrite_rule(self) -> RewriteRule:
         return RewriteRule(self.prefix, self.to, self.region)
+
+    def is_for(self, region: str) -> bool:
+        """May images be pulled from it by pods of a namespace that names this region? Empty: it names none."""
+        return not region or self.region in ("", region)
 
 
 def check_together(mirrors: Sequence[Mirror]) -> None:

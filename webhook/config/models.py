@@ -215,6 +215,11 @@ class Config(Model, frozen=True):
         """Of mirrors whose names new pods get."""
         return tuple(mirror.rewrite_rule for mirror in self.mirrors if mirror.how == "rewrite")
 
+    def mirrors_of(self, namespace: str, region: str) -> tuple[Mirror, ...]:
+        """From which images may be pulled there. `region`: what the namespace says."""
+        stays = namespace in self.namespaces_of_mirrors
+        return tuple(one for one in self.mirrors if one.is_for(region) and not (stays and one.how == "rewrite"))
+
     @property
     def regions(self) -> frozenset[str]:
         """That mirrors have."""

@@ -867,10 +867,55 @@ def test_docker_hub_s_own_entry_beside_one_for_its_mirror_has_its_answer() -> No
     }
 
 
-def test_an_owner_without_a_credential_for_a_mirror_is_told() -> None:
-    line = of_team(said({PLAIN: WORKS}), docker_config("alice", PLAIN), pull_secret(PLAIN), config=MIRRORS)
-    assert (line.state, line.note) == ("right", "there is no credential for mirror.test:5000, a mirror of ghcr.io")
-    assert not line.needs_a_human
+REWRITES = {
+    "mirrors": [
+        {"of": "ghcr.io/acme/", "to": "mirror.test:5000/ghcr", "how": "rewrite"},
+        {"of": "ghcr.io", "to": "us.test", "how": "rewrite", "region": "us", "namespace": "registry"},
+    ]
+}
+
+
+def test_owners_without_a_credential_for_a_mirror_are_told_once_for_each_mirror() -> None:
+    spaces, secrets = [], []
+    for name, owner in (("a", "alice"), ("b", "alice"), ("c", "bob"), ("d", "carol")):
+        spaces.append({"metadata": {"name": name, "uid": "u", "labels": {"pullsecret-webhook/owner": owner}}})
+        has = [PLAIN, Credential("mirror.test:5000/carol", owner, planted.token())] if owner == "carol" else [PLAIN]
+        secrets.append(dict(PLANNER.body(Namespace(name, "u", 1, owner), has)))
+    found = report(Lists(namespaces=spaces, secrets=secrets), MIRRORS | ELSEWHERE)
+    assert [line.unmirrored for line in found.lines] == [("mirror.test:5000 of ghcr.io",)] * 3 + [()]
+    assert not found.needs_a_human
+    told = "owners without a credential for the mirror mirror.test:5000 of ghcr.io: alice, bob"
+    assert text(found).splitlines()[-2:] == [told, summary(found.lines)]
+    assert told not in text(found.of(None, problems_only=True))
+    assert text(found.of("bob", problems_only=False)).splitlines()[-2].endswith(": bob")
+
+
+@pytest.mark.parametrize(
+    ("region", "name", "at", "lacks"),
+    [
+        ("", "team", "quay.io", ("mirror.test:5000/ghcr of ghcr.io/acme", "us.test of ghcr.io")),
+        ("", "team", "mirror.test:5000", ("us.test of ghcr.io",)),
+        ("", "team", "mirror.test:5000/ghcr/alice", ("us.test of ghcr.io",)),
+        ("", "team", "mirror.test:5000/quay", ("mirror.test:5000/ghcr of ghcr.io/acme", "us.test of ghcr.io")),
+        ("us", "team", "mirror.test:5000", ("us.test of ghcr.io",)),
+        ("eu", "team", "mirror.test:5000", ()),
+        ("", "registry", "quay.io", ()),
+    ],
+)
+def test_mirrors_that_count_in_a_namespace(region: str, name: str, at: str, lacks: tuple[str, ...]) -> None:
+    labels = TEAM["metadata"]["labels"] | ({"pullsecret-webhook/region": region} if region else {})
+    space = {"metadata": TEAM["metadata"] | {"name": name, "labels": labels}}
+    one = Credential(at, "alice", planted.token())
+    secret = dict(PLANNER.body(Namespace(name, "space-uid", 1, "alice"), [one]))
+    (line,) = shown(Lists(namespaces=[space], secrets=[docker_config("alice", one), secret]), REWRITES)
+    assert (line.state, line.unmirrored) == ("right", lacks)
+
+
+def test_a_refused_credential_for_a_mirror_is_not_said_to_be_missing() -> None:
+    checks = said({PLAIN: WORKS, AT_MIRROR: TWICE})
+    line = of_team(checks, docker_config("alice", PLAIN, AT_MIRROR), pull_secret(PLAIN), config=MIRRORS)
+    assert line.unmirrored == ()
+    assert "refuses the credential for mirror.test:5000/alice" in line.problem
 
 
 def test_that_a_registry_cannot_be_asked_is_told_once_for_all_namespaces() -> None:
