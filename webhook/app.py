@@ -43,7 +43,7 @@ from webhook.expirynotices import ExpiryNotices
 from webhook.kube import preflight, reflector
 from webhook.kube.ca import CaBundle, CaSecret
 from webhook.kube.cluster import Cluster, Object
-from webhook.kube.events import EventRecorder
+from webhook.kube.events import EventRecorder, current_for
 from webhook.kube.lookup import Lookup
 from webhook.kube.ownsecret import OwnSecret
 from webhook.kube.pullsecrets import PullSecrets
@@ -149,15 +149,28 @@ class App:
         return presence
 
     def _presence(
-        self, gone: tuple[Reason, str], back: tuple[Reason, str], *, looks: int = 1, expected: bool = False
+        self, gone: tuple[Reason, str], back: tuple[Reason, str], *, looks: int = 1, mirror: str = ""
     ) -> Presence:
-        config = self._config
-        return Presence(gone, back, config.namespace, config.tls.service, now, self._record, looks, expected)
+        """`mirror`: its host. One that never answered is missing, too."""
+        config, again = self._config, current_for(gone[0]) + timedelta(minutes=1)
+        service = config.tls.service
+        return Presence(
+            gone,
+            back,
+            config.namespace,
+            service,
+            now,
+            self._record,
+            looks,
+            expected=bool(mirror),
+            source=mirror,
+            again=again,
+        )
 
     def _mirror_health(self) -> MirrorHealth:
         def presence(host: str) -> Presence:
             back = f"the mirror {host} answers: images of new pods get their names there"
-            return self._presence(("MirrorSilent", ""), ("MirrorAnswers", back), expected=True)
+            return self._presence(("MirrorSilent", ""), ("MirrorAnswers", back), mirror=host)
 
         hosts = dict.fromkeys(rule.host for rule in self._config.rewrite_rules)
         health = MirrorHealth(hosts, RegistryClient(self._config, now), presence)

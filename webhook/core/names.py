@@ -10,7 +10,7 @@ an Event about a source: the one owner that it is about.
 """
 
 SOURCE = PREFIX + "source"
-"""Annotation of an Event about a source: the source's name."""
+"""Annotation of an Event about a source: the source's name; of one about a mirror: its host."""
 
 INJECT = PREFIX + "inject"
 """Label of a namespace or pod; the value DISABLED opts out."""

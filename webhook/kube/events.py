@@ -30,7 +30,7 @@ SAME = timedelta(minutes=1)
 CURRENT_FOR = timedelta(hours=1)
 OUTAGE_CURRENT_FOR = timedelta(minutes=10)
 """An outage may be over soon, and a replica that has ended does not report the end of what it has reported."""
-OUTAGES: frozenset[Reason] = frozenset({"SourceUnavailable", "SourceFeedBroken"})
+OUTAGES: frozenset[Reason] = frozenset({"SourceUnavailable", "SourceFeedBroken", "MirrorSilent"})
 MAX_WAITING = 512
 """Events that wait to be sent."""
 BURST, PACE = 20, timedelta(seconds=10)

@@ -32,6 +32,8 @@ GRACE = timedelta(minutes=10)
 SECOND = timedelta(seconds=1)
 NOT_SUPPLIED: frozenset[Reason] = frozenset({"SupplyFailed", "TugOfWar", "Unreadable", WITHDRAWAL})
 """Reasons of Events that say why a pull secret is not what it should be."""
+SILENT: Reason = "MirrorSilent"
+NOT_REWRITTEN: Reason = "ImageNotRewritten"
 NO_SECRET: frozenset[Reason] = frozenset({NONE, ELSEWHERE, UNKNOWN, EXPIRED, REFUSED})
 """Reasons of Events that tell a tenant why there is none."""
 
@@ -106,13 +108,13 @@ async def recent_warnings(
     secret, service = _Object("Secret", config.pull_secret.name), _Object("Service", config.tls.service)
     found, of_owner = RecentWarnings(), dict[_About, WarningEvent]()
     spaces = [None] if namespace is None else [*dict.fromkeys([namespace, config.namespace])]
-    async for event, warning in _current(cluster, spaces, "Warning", now, hidden):
+    async for event, warning in _current(cluster, spaces, "type=Warning", now, hidden):
         owner, source = event.annotation(OWNER), event.annotation(SOURCE)
         in_a_source_secret = event.involved_object.kind == "Secret" and warning.reason in UNUSED
         about_sources = (
             warning.namespace == config.namespace
             and (event.involved_object == service or in_a_source_secret)
-            and warning.reason != LEFT_OUT
+            and warning.reason not in {LEFT_OUT, SILENT}
         )
         if event.involved_object == secret and warning.reason in NOT_SUPPLIED:
             _keep_newest(found.of_namespace, warning.namespace, warning)
@@ -136,13 +138,41 @@ async def recent_warnings(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class AboutMirrors:
+    """`silent`: mirrors that do not answer, by host. `kept`: why images of new pods keep their names; newest first."""
+
+    silent: Mapping[str, WarningEvent] = field(default_factory=dict)
+    kept: Sequence[WarningEvent] = ()
+
+
+async def about_mirrors(
+    cluster: Cluster, config: Config, namespace: str | None, now: datetime, hidden: Callable[[str], None]
+) -> AboutMirrors:
+    """`namespace` None: about none."""
+    service, silent = _Object("Service", config.tls.service), dict[str, WarningEvent]()
+    async for event, warning in _current(cluster, [config.namespace], f"reason={SILENT}", now, hidden):
+        if event.involved_object == service and warning.reason == SILENT:
+            _keep_newest(silent, event.annotation(SOURCE), warning)
+    over = await _over(cluster, config, now, hidden) if silent else {}
+    kept = []
+    spaces = [] if namespace is None else [namespace]
+    async for event, one in _current(cluster, spaces, f"reason={NOT_REWRITTEN}", now, hidden):
+        if event.involved_object == _Object("Namespace", namespace or "") and one.reason == NOT_REWRITTEN:
+            kept.append(one)
+    return AboutMirrors(
+        {host: one for host, one in silent.items() if not _is_over(over, (host, "", SILENT), one)},
+        sorted(kept, key=lambda one: one.at, reverse=True),
+    )
+
+
 async def _over(
     cluster: Cluster, config: Config, now: datetime, hidden: Callable[[str], None]
 ) -> Mapping[_About, datetime]:
     """When the webhook found last that it was over."""
     found: dict[_About, datetime] = {}
     service = _Object("Service", config.tls.service)
-    async for event, normal in _current(cluster, [config.namespace], "Normal", now, hidden):
+    async for event, normal in _current(cluster, [config.namespace], "type=Normal", now, hidden):
         for reason in OVER.get(normal.reason, ()) if event.involved_object == service else ():
             about = event.annotation(SOURCE), event.annotation(OWNER), reason
             found[about] = max(found.get(about, normal.at), normal.at)
@@ -154,9 +184,10 @@ def _is_over(over: Mapping[_About, datetime], about: _About, warning: WarningEve
 
 
 async def _current(
-    cluster: Cluster, spaces: Sequence[str | None], kind: str, now: datetime, hidden: Callable[[str], None]
+    cluster: Cluster, spaces: Sequence[str | None], of: str, now: datetime, hidden: Callable[[str], None]
 ) -> AsyncIterator[tuple[_Event, WarningEvent]]:
-    query = {"fieldSelector": f"reportingComponent={MANAGER},type={kind}"}
+    """`of`: a field selector for some of them."""
+    query = {"fieldSelector": f"reportingComponent={MANAGER},{of}"}
     for space in spaces:
         path = "/api/v1/events" if space is None else f"/api/v1/namespaces/{space}/events"
         what = "Events" if space is None else f"Events in {space}"

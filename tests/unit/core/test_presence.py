@@ -1,6 +1,6 @@
 """What must be there and vanishes is told, once each time, and so is its return."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -50,6 +50,35 @@ def test_how() -> None:
         Notice("WritePolicyGone", gone, "release", "Service", "webhook", "Warning"),
         Notice("WritePolicyBack", "it is back", "release", "Service", "webhook", "Normal"),
     ]
+
+
+def test_what_lasts_is_told_again_with_the_time_of_its_beginning() -> None:
+    told, time = list[Notice](), [datetime(2026, 11, 23, 10, 47, 1, tzinfo=UTC)]
+    presence = Presence(
+        ("MirrorSilent", "it is silent"),
+        ("MirrorAnswers", "it answers"),
+        "release",
+        "webhook",
+        lambda: time[0],
+        told.append,
+        expected=True,
+        source="m.test",
+        again=timedelta(minutes=11),
+    )
+    for _ in range(24):
+        presence.seen(False)
+        time[0] += timedelta(minutes=1)
+    presence.seen(True)
+    silent = Notice(
+        "MirrorSilent",
+        "it is silent (since 2026-11-23 10:47:01 UTC)",
+        "release",
+        "Service",
+        "webhook",
+        source="m.test",
+    )
+    back = Notice("MirrorAnswers", "it answers", "release", "Service", "webhook", "Normal", source="m.test")
+    assert told == [silent] * 3 + [back]
 
 
 def test_the_metric_is_absent_until_it_is_known() -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 import pytest
@@ -16,7 +16,7 @@ from webhook.config import reading
 from webhook.core.notice import Notice, Reason
 from webhook.core.owner import MAX_OWNER_CHARS
 from webhook.kube.cluster import Cluster
-from webhook.kube.recent_events import RecentWarnings, recent_warnings
+from webhook.kube.recent_events import AboutMirrors, RecentWarnings, about_mirrors, recent_warnings
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 OWN, SERVICE = "pullsecret-webhook", "pullsecret-webhook"
@@ -31,8 +31,8 @@ class Listed:
 
     async def call(self, _method: str, path: str, *, query: Mapping[str, str], **_options: Any) -> bytes:
         namespace = path.removeprefix("/api/v1/").removeprefix("namespaces/").removesuffix("events").removesuffix("/")
-        kind = query["fieldSelector"].rpartition("type=")[2]
-        items = [one for one in self.events if namespace in ("", one["metadata"]["namespace"]) and one["type"] == kind]
+        key, _, value = query["fieldSelector"].rpartition(",")[2].partition("=")
+        items = [one for one in self.events if namespace in ("", one["metadata"]["namespace"]) and one[key] == value]
         return msgspec.json.encode({"metadata": {}, "items": items})
 
 
@@ -248,3 +248,39 @@ def test_an_event_counts_until_it_would_have_been_reported_again(reason: Reason,
     events = written([about_source(reason, "x", "alice")], OWN, NOW)
     assert read(events, now=NOW + timedelta(minutes=minutes)).of_owner
     assert not read(events, now=NOW + timedelta(minutes=minutes, seconds=1)).of_owner
+
+
+# -- mirrors --
+
+
+def of_mirrors(events: list[Object], namespace: str | None = "team", now: datetime = NOW) -> AboutMirrors:
+    config = reading.convert({})
+    return asyncio.run(about_mirrors(cast(Cluster, Listed(events)), config, namespace, now, lambda _what: None))
+
+
+def about_mirror(reason: Reason, host: str) -> Notice:
+    kind: Literal["Normal", "Warning"] = "Normal" if reason == "MirrorAnswers" else "Warning"
+    return replace(about_source(reason, f"the mirror {host} ...", source=host), type=kind)
+
+
+def test_a_mirror_is_silent_until_a_later_event_says_that_it_answers() -> None:
+    gone = written([about_mirror("MirrorSilent", "m.test"), about_mirror("MirrorSilent", "n.test:5000")], OWN, NOW)
+    back = written([about_mirror("MirrorAnswers", "m.test")], OWN, NOW + timedelta(seconds=1))
+    again = written([about_mirror("MirrorSilent", "m.test")], OWN, NOW + timedelta(seconds=2))
+    assert of_mirrors(gone).silent.keys() == {"m.test", "n.test:5000"}
+    assert of_mirrors([*gone, *back]).silent.keys() == {"n.test:5000"}
+    assert of_mirrors([*gone, *back, *again]).silent.keys() == {"m.test", "n.test:5000"}
+    assert not of_mirrors(gone, now=NOW + timedelta(minutes=21)).silent
+    elsewhere = [one | {"metadata": one["metadata"] | {"namespace": "team"}} for one in gone]
+    assert not of_mirrors(elsewhere).silent
+    assert read([*gone, *back]) == RecentWarnings()
+
+
+def test_why_images_of_a_namespace_keep_their_names() -> None:
+    def kept(message: str, namespace: str, name: str = "team") -> Notice:
+        return Notice("ImageNotRewritten", message, namespace, "Namespace", name, "Normal")
+
+    events = written([kept("first", "team"), kept("other", "b"), kept("forged", "team", "b")], OWN, NOW)
+    events += written([kept("last", "team")], OWN, NOW + timedelta(seconds=1))
+    assert [one.message for one in of_mirrors(events).kept] == ["last", "first"]
+    assert not of_mirrors(events, namespace=None).kept
