@@ -1,6 +1,6 @@
 """The installation, after `helm install`: what the API server knows of it, and what two dry runs show."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,11 +21,11 @@ from webhook.core.names import WRITE_POLICY
 from webhook.core.shown import counted, few, some
 from webhook.kube import writepolicy
 from webhook.kube.cluster import Cluster, ClusterError
-from webhook.kube.recent_events import recent_warnings
+from webhook.kube.recent_events import AboutMirrors, about_mirrors, recent_warnings
 
 As = Callable[[str], AbstractAsyncContextManager[Cluster]]
 """The cluster as another user, who is impersonated."""
-WEBHOOK, SOURCES, NAMESPACES = "Webhook", "Sources", "Namespaces"
+WEBHOOK, SOURCES, MIRRORS, NAMESPACES = "Webhook", "Sources", "Mirrors", "Namespaces"
 TRIED = "write policy, tried"
 _NAMES = {"certificate": "CA", "replicas": "endpoints"}
 
@@ -66,6 +66,8 @@ async def checks(cluster: Cluster, as_user: As | None, asked: Asked, now: dateti
     yield new_pod or await _new_pod(view, asked, service=service)
     yield await nodeclocks.check(cluster)
     async for one in _sources(view, now):
+        yield one
+    async for one in _mirrors(view, now):
         yield one
     try:
         yield summed_up(await status.run(view, None, now, webhook))
@@ -190,6 +192,31 @@ async def _sources(view: ClusterView, now: datetime) -> AsyncIterator[Check]:
         yield Check(SOURCES, name, "warning", "; ".join(owners), "correct that at the source")
     else:
         yield Check(SOURCES, name, "right", "no Event of late says otherwise")
+
+
+async def _mirrors(view: ClusterView, now: datetime) -> AsyncIterator[Check]:
+    """Those that the replicas ask whether they answer."""
+    hosts, hidden = [*dict.fromkeys(rule.host for rule in view.config.rewrite_rules)], list[str]()
+    if not hosts:
+        return
+    try:
+        found = await about_mirrors(view.cluster, view.config, None, now, hidden.append)
+    except PullsecretError as e:
+        for host in hosts:
+            yield Check(MIRRORS, host, "unknown", str(e))
+        return
+    for host in hosts:
+        yield mirror(host, found, hidden)
+
+
+def mirror(host: str, found: AboutMirrors, hidden: Sequence[str]) -> Check:
+    """`hidden`: Events that may not be read."""
+    if host in found.silent:
+        hint = "look at the mirror, and whether the webhook's pods reach it; new pods pull from the registry meanwhile"
+        return Check(MIRRORS, host, "wrong", str(found.silent[host]), hint)
+    if hidden:
+        return Check(MIRRORS, host, "unknown", f"{hidden[0]} cannot be listed")
+    return Check(MIRRORS, host, "right", "no Event of late says that it does not answer")
 
 
 def _secrets(source: object) -> bool:

@@ -1,13 +1,24 @@
 """What is found of an installation, as checks."""
 
+import asyncio
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
 import pytest
 
+from support.writtenevents import Object, written
+from webhook.commands.cluster_view import ClusterView
 from webhook.commands.health import Finding
 from webhook.commands.installation import installed
+from webhook.commands.installation.checklist import Check
 from webhook.commands.status import Report
 from webhook.commands.verdict import Line
+from webhook.config import reading
 from webhook.core.credential import Credential
-from webhook.kube.cluster import ClusterError
+from webhook.core.notice import Notice
+from webhook.kube.cluster import Cluster, ClusterError
+from webhook.kube.recent_events import AboutMirrors, WarningEvent
 from webhook.sources.secret import SourceSecret
 
 
@@ -44,6 +55,46 @@ def test_source_secrets() -> None:
     assert (well.result, well.why) == ("right", "2 Secrets of 1 owner")
     broken = installed.source_secrets({"alice": {"one": good}, "bob": {"three": bad}})
     assert (broken.result, broken.why) == ("warning", "source Secret three is broken: its type is Opaque")
+
+
+def test_mirrors() -> None:
+    silent = {"m.test": WarningEvent("ours", datetime(2030, 1, 1, tzinfo=UTC), "MirrorSilent", "it cannot be reached")}
+    found = installed.mirror("m.test", AboutMirrors(silent), ["Events in ours"])
+    assert (found.section, found.result) == ("Mirrors", "wrong")
+    assert found.why == 'an Event in ours says: "it cannot be reached"'
+    assert found.hint
+    assert installed.mirror("n.test", AboutMirrors(silent), ()).result == "right"
+    unknown = installed.mirror("n.test", AboutMirrors(), ["Events in ours"])
+    assert (unknown.result, unknown.why) == ("unknown", "Events in ours cannot be listed")
+
+
+class Events:
+    """A cluster that has only these Events in the webhook's namespace; None: nobody may list them."""
+
+    def __init__(self, events: list[Object] | None) -> None:
+        self.events = events
+
+    async def call(self, _method: str, path: str, *, query: dict[str, str], **_more: Any) -> bytes:
+        assert path == "/api/v1/namespaces/pullsecret-webhook/events"
+        if self.events is None:
+            raise ClusterError(403, "Forbidden")
+        key, _, value = query["fieldSelector"].rpartition(",")[2].partition("=")
+        items = [one for one in self.events if one[key] == value]
+        return msgspec.json.encode({"metadata": {}, "items": items})
+
+
+@pytest.mark.parametrize(("may", "result"), [(True, "wrong"), (False, "unknown")])
+def test_each_mirror_whose_names_images_get_is_looked_at_once(may: bool, result: str) -> None:
+    now, own = datetime(2030, 1, 1, tzinfo=UTC), "pullsecret-webhook"
+    kinds = [("ghcr.io", "m.test/a", "rewrite"), ("quay.io", "m.test/b", "rewrite"), ("docker.io", "n.test", "node")]
+    config = reading.convert({"mirrors": [{"of": of, "to": to, "how": how} for of, to, how in kinds]})
+    notice = Notice("MirrorSilent", "the mirror m.test ...", own, "Service", own, source="m.test")
+    view = ClusterView(cast(Cluster, Events(written([notice], own, now) if may else None)), config)
+
+    async def found() -> list[Check]:
+        return [one async for one in installed._mirrors(view, now)]
+
+    assert [(one.name, one.result) for one in asyncio.run(found())] == [("m.test", result)]
 
 
 def test_namespaces_are_counted_and_not_listed() -> None:
