@@ -426,7 +426,8 @@ def test_a_rule_that_cannot_be_tried(
 
 def test_all_values_as_json_are_a_configuration(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text("pullSecret: {name: registry-token}\n")
+    mirrors = "mirrors: [{of: ghcr.io, to: mirror.test}, {of: quay.io, to: mirror.test, how: rewrite}]"
+    file.write_text(f"pullSecret: {{name: registry-token}}\n{mirrors}\n")
 
     shown = run(capture, "config", "check", file, "-o", "json").out
     file.write_text(shown)

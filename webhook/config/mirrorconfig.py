@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from webhook.config.base import Label, Model, doc, labelled, whole
+from webhook.config.base import DNS_LABEL, Model, doc, labelled, whole
 from webhook.config.messages import value_shown
 from webhook.core.errors import CredentialError
 from webhook.core.imagename import image_name
@@ -61,7 +61,9 @@ class Mirror(Model, frozen=True):
         doc("the region or zone that the mirror is for, as namespaces and nodes name it; empty: all; for how: rewrite"),
     ] = ""
     namespace: Annotated[
-        Label | Literal[""], labelled("the namespace that the mirror runs in, whose images stay, for how: rewrite")
+        str,
+        whole(f"({DNS_LABEL})?"),
+        labelled("the namespace that the mirror runs in, whose images stay, for how: rewrite"),
     ] = ""
 
     def __post_init__(self) -> None:
