@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.helm import CHART, NAMESPACE, Helm
-from controlplane.webhook import INSTALLED
+from controlplane.webhook import INSTALLED, REWRITING
 
 OWNER_RULES = [
     {"from": "label", "key": "pullsecret-webhook/owner"},
     {"from": "name", "prefix": "project-", "owner": "[0-9]+", "suffix": "-(development|staging|production)"},
 ]
 EXCLUDED = {"excludedNamespaces": ["left-out-*"]}
+MIRRORS = [{"of": "ghcr.io", "to": "mirror.example.com", "how": "rewrite"}]
 POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
 
 
 def write() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        INSTALLED.write_text(installed(Helm(4, Path(folder))))
+        helm = Helm(4, Path(folder))
+        INSTALLED.write_text(installed(helm))
+        REWRITING.write_text(rewriting(helm))
 
 
 def installed(helm: Helm) -> str:
@@ -32,6 +35,12 @@ def installed(helm: Helm) -> str:
         + _rendered(helm, {"doctorRoles": {"enabled": True}}, "doctor")
         + _rendered(helm, {"config": EXCLUDED}, "webhook")
     )
+
+
+def rewriting(helm: Helm) -> str:
+    """The registration alone: with mirrors nothing else differs but the configuration."""
+    made = "# Made from the chart by `make chart`: the registration where images get their names at a mirror.\n"
+    return made + _rendered(helm, {"config": {**EXCLUDED, "mirrors": MIRRORS}}, "webhook")
 
 
 def _rendered(helm: Helm, values: dict[str, Any], *templates: str) -> str:

@@ -35,6 +35,8 @@ TRUSTS_NOBODY = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 of their own servers.
 """
 INSTALLED = Path(__file__).with_name("installed.yaml")
+REWRITING = Path(__file__).with_name("rewriting.yaml")
+"""The registration where images get their names at a mirror."""
 SAFETY_NET = "pullsecret-webhook-safety-net"
 _REGISTRATION = "MutatingWebhookConfiguration"
 
@@ -52,18 +54,18 @@ def _of_the_net(obj: Object) -> bool:
     return str(obj["kind"]).startswith("MutatingAdmissionPolicy") or bool(obj["metadata"]["name"] == SAFETY_NET)
 
 
-def registration() -> Object:
-    (found,) = (obj for obj in objects() if obj["kind"] == _REGISTRATION)
+def registration(file: Path = INSTALLED) -> Object:
+    (found,) = (obj for obj in objects(file) if obj["kind"] == _REGISTRATION)
     return found
 
 
-def objects() -> list[Object]:
-    return [obj for obj in yaml.safe_load_all(INSTALLED.read_text()) if obj]
+def objects(file: Path = INSTALLED) -> list[Object]:
+    return [obj for obj in yaml.safe_load_all(file.read_text()) if obj]
 
 
-def register(cluster: ControlPlane, port: int, **changes: Any) -> None:
+def register(cluster: ControlPlane, port: int, file: Path = INSTALLED, **changes: Any) -> None:
     """`changes`: fields of the one entry, such as failurePolicy."""
-    configuration = registration()
+    configuration = registration(file)
     configuration["webhooks"][0] |= {"clientConfig": {"url": f"https://127.0.0.1:{port}/mutate"}} | changes
     cluster.api.apply(configuration)
 

@@ -1,7 +1,8 @@
 """Mirrors on the real node: who serves an image, with whose credential, when one of both fails.
 
-Two pull-through registries in front of one that stands in for ghcr.io and for Docker Hub; each has a CA of its own. The
-node's files are what `pullsecret mirrors hosts-toml` prints, but that the registry is not at its public address.
+Pull-through registries in front of one that stands in for ghcr.io, Docker Hub and quay.io; each has a CA of its own. Of
+the first two nodes ask the mirror: the node's files are what `pullsecret mirrors hosts-toml` prints, but that the
+registry is not at its public address. Images of quay.io get their names at the mirror.
 """
 
 import base64
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,22 +26,30 @@ from controlplane.objects import SECRET
 from controlplane.registry import Registry
 from controlplane.webhook import NAMESPACE
 from support import planted
-from webhook.core.names import OWNER
+from webhook.core.names import IMAGES, OWNER
 
 pytestmark = pytest.mark.node
 ROBOT = "robot"
 """As whom the mirrors ask the registry."""
+QUICK = """
+from webhook import cli
+from webhook.checks import mirrorhealth
+mirrorhealth.EVERY_SECONDS = mirrorhealth.AGAIN_SECONDS = 0.5
+cli.main()
+"""
+"""It is known sooner that a mirror does not answer, and that it does."""
 
 
 @dataclass(frozen=True)
 class World:
-    """`ghcr` and `hub` are mirrors of `upstream` under these names."""
+    """`ghcr`, `hub` and `quay` are mirrors of `upstream` under these names."""
 
     cluster: ControlPlane
     node: Node
     upstream: Registry
     ghcr: Registry
     hub: Registry
+    quay: Registry
     config: Path
 
     def asks(self, of: str, *, ca: bool = True) -> None:
@@ -51,14 +61,48 @@ class World:
         mirror = self.ghcr if of == "ghcr.io" else self.hub
         self.node.configures(of, text if ca else text.replace(f'ca = "{mirror.ca}"\n', ""))
 
-    def pod(self, name: str, image: str, namespace: str = "mirrors-alice", policy: str = "IfNotPresent") -> None:
-        container = {"name": "c", "image": image, "imagePullPolicy": policy}
-        spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
-        metadata = {"name": name, "namespace": namespace}
-        self.cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    def trusts(self, registry: Registry, *, ca: bool = True) -> None:
+        """The node knows the CA of the registry at its address."""
+        file = f'ca = "{registry.ca}"\n' if ca else ""
+        self.node.configures(registry.address, f'server = "{registry.url}"\n{file}')
 
-    def runs(self, name: str) -> None:
-        self.cluster.wait(lambda: "running" in self._state(name, "mirrors-alice"), f"{name} runs", within=60)
+    def pod(
+        self,
+        name: str,
+        image: str,
+        namespace: str = "mirrors-alice",
+        policy: str = "IfNotPresent",
+        *,
+        dry_run: bool = False,
+        **spec: Any,
+    ) -> Object:
+        return self.cluster.api.create(manifest(name, image, namespace, policy, **spec), dry_run=dry_run)
+
+    def found(self, kind: str, name: str, namespace: str = "mirrors-alice") -> Object:
+        found = self.cluster.api.get(kind, name, namespace)
+        assert found is not None
+        return found
+
+    def named(self, tag: str, image: str, namespace: str = "mirrors-alice") -> None:
+        """Waits until new pods of alice's app have this image."""
+
+        def is_so() -> bool:
+            made = self.pod("tried", f"quay.io/alice/app:{tag}", namespace, dry_run=True)
+            return image_of(made) == image
+
+        self.cluster.wait(is_so, f"new pods have the image {image}")
+
+    def told(self, reason: str, words: str, namespace: str = "mirrors-alice") -> None:
+        """By an Event."""
+
+        def found() -> bool:
+            events = self.cluster.api.list("Event", namespace)
+            return any(words in one["note"] for one in events if one["reason"] == reason)
+
+        self.cluster.wait(found, f"an Event {reason} says: {words}")
+
+    def runs(self, name: str, namespace: str = "mirrors-alice") -> None:
+        self.cluster.wait(lambda: "running" in self._state(name, namespace), f"{name} runs", within=60)
 
     def refused(self, name: str, namespace: str) -> str:
         def message() -> str | None:
@@ -79,6 +123,22 @@ class World:
         return {key: entry["username"] for key, entry in auths.items()}
 
 
+def manifest(name: str, image: str, namespace: str, policy: str = "IfNotPresent", **spec: Any) -> Object:
+    container = {"name": "c", "image": image, "imagePullPolicy": policy}
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container]} | spec
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def image_of(pod: Object) -> str:
+    return str(pod["spec"]["containers"][0]["image"])
+
+
+def started(pod: Object) -> tuple[str, int]:
+    """Which container runs, and how many did before."""
+    (status,) = pod["status"]["containerStatuses"]
+    return status["containerID"], status["restartCount"]
+
+
 def seen(registry: Registry, tag: str) -> set[tuple[str, int]]:
     """Whom the registry saw pull this tag by containerd, and what it answered."""
     found = [one for one in registry.log() if one.path.endswith(f"/manifests/{tag}") and "containerd" in one.agent]
@@ -94,29 +154,33 @@ def world(tmp_path_factory: pytest.TempPathFactory, node_binaries: None) -> Iter
         upstream = stack.enter_context(Registry.start(folder / "upstream", users))
         upstream.set_password(ROBOT, users[ROBOT], owner="alice")
         found = {}
-        for name in ("ghcr", "hub"):
+        for name in ("ghcr", "hub", "quay"):
             at = stack.enter_context(Registry.start(folder / name, {}, name=name, mirrors=(upstream, ROBOT)))
             for owner in ("alice", "bob"):
                 at.set_password(f"{owner}-at-{name}", planted.token(), owner=owner)
             found[name] = at
-        ghcr, hub = found["ghcr"], found["hub"]
+        ghcr, hub, quay = found["ghcr"], found["hub"], found["quay"]
         settings = {
             "mirrors": [
                 {"of": "ghcr.io", "to": ghcr.address, "nodeCaFile": str(ghcr.ca)},
                 {"of": "docker.io", "to": hub.address, "nodeCaFile": str(hub.ca), "path": "{owner}/"},
+                {"of": "quay.io", "to": quay.address, "how": "rewrite"},
             ],
-            "registries": [{"host": at.address, "caFile": str(at.ca)} for at in (ghcr, hub)],
+            "registries": [{"host": at.address, "caFile": str(at.ca)} for at in (ghcr, hub, quay)],
         }
         config = folder / "webhook.yaml"
         config.write_text(yaml.safe_dump(settings))
         cluster = stack.enter_context(ControlPlane.start(folder / "cluster"))
         node = stack.enter_context(Node.start(folder / "node", cluster))
         deployed.install(cluster)
-        made = World(cluster, node, upstream, ghcr, hub, config)
+        made = World(cluster, node, upstream, ghcr, hub, quay, config)
+        node.configures("quay.io", f'server = "{upstream.url}"\nca = "{upstream.ca}"\n')
+        made.trusts(quay)
         for owner, at_ghcr in (("alice", f"{ghcr.address}/alice"), ("bob", ghcr.address)):
             give(made, owner, at_ghcr)
-        replica = stack.enter_context(deployed.running(cluster, settings=settings, name="mirrors"))
-        deployed.register(cluster, replica.port)
+        program = ("-c", QUICK)
+        replica = stack.enter_context(deployed.running(cluster, settings=settings, name="mirrors", program=program))
+        deployed.register(cluster, replica.port, deployed.REWRITING)
         for owner in ("alice", "bob"):
             cluster.namespace(f"mirrors-{owner}", labels={OWNER: owner})
             cluster.wait(lambda of=owner: made.entries(f"mirrors-{of}"), f"the pull secret of {owner}")  # type: ignore[misc]
@@ -125,13 +189,15 @@ def world(tmp_path_factory: pytest.TempPathFactory, node_binaries: None) -> Iter
 
 
 def give(world: World, owner: str, at_ghcr: str) -> None:
-    """Its credentials for the registry under both names, and for both mirrors."""
-    upstream, ghcr, hub = world.upstream, world.ghcr, world.hub
+    """Its credentials for the registry under its names, and for the mirrors."""
+    upstream, ghcr, hub, quay = world.upstream, world.ghcr, world.hub, world.quay
     logins = {
         "ghcr.io": (owner, upstream.users[owner]),
+        "quay.io": (owner, upstream.users[owner]),
         "https://index.docker.io/v1/": (owner, upstream.users[owner]),
         at_ghcr: (f"{owner}-at-ghcr", ghcr.users[f"{owner}-at-ghcr"]),
         hub.address: (f"{owner}-at-hub", hub.users[f"{owner}-at-hub"]),
+        quay.address: (f"{owner}-at-quay", quay.users[f"{owner}-at-quay"]),
     }
     auths = {key: {"username": user, "password": password} for key, (user, password) in logins.items()}
     metadata = {"name": owner, "namespace": NAMESPACE, "labels": {OWNER: owner}}
@@ -206,11 +272,159 @@ def test_while_the_registry_is_down_the_mirror_serves(world: World) -> None:
     assert {one.user for one in world.ghcr.log()[before:] if one.status == 200} == {"alice-at-ghcr"}
 
 
+def test_images_of_new_pods_get_their_names_at_the_mirror(world: World) -> None:
+    for tag in ("c", "init", "volume"):
+        world.upstream.push("alice/app", tag)
+    sidecar = {"name": "init", "image": "quay.io/alice/app:init", "restartPolicy": "Always"}
+    volume = {"name": "files", "image": {"reference": "quay.io/alice/app:volume"}}
+    world.pod("named", "quay.io/alice/app:c", initContainers=[sidecar], volumes=[volume])
+    world.runs("named")
+    pod = world.found("Pod", "named")
+    spec, at = pod["spec"], f"{world.quay.address}/alice/app"
+    assert (image_of(pod), spec["initContainers"][0]["image"]) == (f"{at}:c", f"{at}:init")
+    assert spec["volumes"][0]["image"]["reference"] == f"{at}:volume"
+    assert json.loads(pod["metadata"]["annotations"][IMAGES]) == {
+        "c": "quay.io/alice/app:c",
+        "init": "quay.io/alice/app:init",
+        "volumes/files": "quay.io/alice/app:volume",
+    }
+    for tag in ("c", "init", "volume"):
+        assert ("alice-at-quay", 200) in seen(world.quay, tag)
+        assert not seen(world.upstream, tag)
+
+
+def test_a_template_keeps_its_images_and_its_pods_do_not(world: World) -> None:
+    image, api = world.upstream.push("alice/app", "deployed").replace("ghcr.io", "quay.io"), world.cluster.api
+    labels = {"app": "deployed"}
+    template = {"metadata": {"labels": labels}, "spec": manifest("", image, "")["spec"]}
+    made = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "deployed", "namespace": "mirrors-alice"},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
+    }
+    for _ in range(2):  # the second time it changes nothing
+        api.apply(made)
+        (pod,) = world.cluster.wait(lambda: api.list("Pod", "mirrors-alice", labels="app=deployed"), "its pod is made")
+        world.runs(pod["metadata"]["name"])
+    assert image_of(pod) == f"{world.quay.address}/alice/app:deployed"
+    found = world.found("Deployment", "deployed")
+    assert (found["metadata"]["generation"], image_of(found["spec"]["template"])) == (1, image)
+    assert len(api.list("ReplicaSet", "mirrors-alice", labels="app=deployed")) == 1
+    assert ("alice-at-quay", 200) in seen(world.quay, "deployed")
+
+
+def test_a_container_for_debugging_is_pulled_from_the_mirror(world: World) -> None:
+    world.upstream.push("alice/app", "debug")
+    debug = ("debug", "named", "--image=quay.io/alice/app:debug", "--container=d", "--profile=general", "--quiet")
+    world.cluster.kubectl("-n", "mirrors-alice", *debug)
+
+    def runs() -> bool:
+        statuses = world.found("Pod", "named")["status"].get("ephemeralContainerStatuses", ())
+        return any("running" in one["state"] for one in statuses)
+
+    world.cluster.wait(runs, "the container for debugging runs")
+    (container,) = world.found("Pod", "named")["spec"]["ephemeralContainers"]
+    assert container["image"] == f"{world.quay.address}/alice/app:debug"
+    assert ("alice-at-quay", 200) in seen(world.quay, "debug")
+
+
+@pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client", "server"])
+def test_a_pod_that_is_applied_keeps_its_images_and_is_not_restarted(world: World, how: tuple[str, ...]) -> None:
+    name = f"applied{''.join(how)}"
+    world.upstream.push("alice/app", name)
+    text = json.dumps(manifest(name, f"quay.io/alice/app:{name}", "mirrors-alice"))
+    world.cluster.kubectl("apply", *how, "-f", "-", input=text)
+    world.runs(name)
+    before = world.found("Pod", name)
+    world.cluster.kubectl("apply", *how, "-f", "-", input=text)
+    after = world.found("Pod", name)
+    assert image_of(after) == f"quay.io/alice/app:{name}"
+    assert (after["metadata"]["generation"], started(after)) == (1, started(before))
+    assert ("alice", 200) in seen(world.upstream, name)
+    assert not seen(world.quay, name)
+    world.told("ImageNotRewritten", "the pod is applied from a manifest")
+
+
+def test_an_image_on_the_node_is_for_whom_the_mirror_gives_it(world: World) -> None:
+    """The kubelet keeps by the name of the image whose credential has pulled it."""
+    pulls = sum("containerd" in one.agent for one in world.quay.log())
+    world.pod("again", "quay.io/alice/app:c")
+    world.runs("again")
+    assert sum("containerd" in one.agent for one in world.quay.log()) == pulls
+    theirs = world.pod("named", "quay.io/alice/app:c", "mirrors-bob")
+    assert image_of(theirs) == f"{world.quay.address}/alice/app:c"
+    assert "403 Forbidden" in world.refused("named", "mirrors-bob")
+    assert ("bob-at-quay", 403) in seen(world.quay, "c")
+
+
+def test_while_the_registry_is_down_pods_run_from_the_mirror(world: World) -> None:
+    asked = len(world.quay.log())
+    with world.upstream.down():
+        world.pod("cached", "quay.io/alice/app:c", policy="Always")
+        world.runs("cached")
+    assert {one.user for one in world.quay.log()[asked:] if one.status == 200} == {"alice-at-quay"}
+
+
+def test_a_mirror_that_the_node_does_not_trust(world: World) -> None:
+    world.upstream.push("alice/app", "untrusted")
+    world.trusts(world.quay, ca=False)
+    world.pod("untrusted", "quay.io/alice/app:untrusted")
+    assert "x509: certificate signed by unknown authority" in world.refused("untrusted", "mirrors-alice")
+    ran = command(world.cluster, "doctor", "pod", "untrusted", "-n", "mirrors-alice", "--config", str(world.config))
+    assert (ran.code, ran.err) == (1, "")
+    assert f"does not know the CA of {world.quay.address}.   [TLS-UNKNOWN-CA]" in ran.out
+    world.trusts(world.quay)
+
+
+def test_while_the_mirror_is_down_new_pods_run_from_the_registry(world: World) -> None:
+    image = world.upstream.push("alice/app", "silent").replace("ghcr.io", "quay.io")
+    with world.quay.down():
+        world.named("silent", image)
+        world.pod("silent", image)
+        world.runs("silent")
+        assert image_of(world.found("Pod", "silent")) == image
+    assert IMAGES not in world.found("Pod", "silent")["metadata"].get("annotations", {})
+    assert ("alice", 200) in seen(world.upstream, "silent")
+    world.told("ImageNotRewritten", "the mirror does not answer")
+    world.told("MirrorSilent", f"the mirror {world.quay.address} cannot be used", NAMESPACE)
+    world.named("silent", f"{world.quay.address}/alice/app:silent")
+    world.told("MirrorAnswers", f"the mirror {world.quay.address} answers", NAMESPACE)
+
+
+def test_what_the_mirror_refuses_is_not_used(world: World) -> None:
+    image = world.upstream.push("alice/app", "dead").replace("ghcr.io", "quay.io")
+    right = world.quay.users["alice-at-quay"]
+    world.quay.users["alice-at-quay"] = planted.token()
+    give(world, "alice", f"{world.ghcr.address}/alice")
+    world.named("dead", image)
+    world.pod("dead", image)
+    world.runs("dead")
+    assert ("alice", 200) in seen(world.upstream, "dead")
+    world.told("ImageNotRewritten", "the mirror refuses it; write a new one at its source")
+    world.quay.users["alice-at-quay"] = right
+    give(world, "alice", f"{world.ghcr.address}/alice")
+    world.named("dead", f"{world.quay.address}/alice/app:dead")
+
+
 def test_with_the_owner_the_entries_for_mirrors_change(world: World) -> None:
     ghcr, hub, docker_hub = world.ghcr.address, world.hub.address, "https://index.docker.io/v1/"
-    alices, bobs = ({"ghcr.io": of, docker_hub: of, "docker.io": of, hub: f"{of}-at-hub"} for of in ("alice", "bob"))
+    alices, bobs = (
+        dict.fromkeys(("ghcr.io", "quay.io", docker_hub, "docker.io"), of)
+        | {hub: f"{of}-at-hub", world.quay.address: f"{of}-at-quay"}
+        for of in ("alice", "bob")
+    )
     alices |= {f"{ghcr}/alice": "alice-at-ghcr", "ghcr.io/alice": "alice-at-ghcr", "docker.io/alice/": "alice-at-hub"}
     bobs |= {ghcr: "bob-at-ghcr", "https://ghcr.io": "bob-at-ghcr", "docker.io/bob/": "bob-at-hub"}
     assert world.entries("mirrors-alice") == alices
-    world.cluster.api.patch("Namespace", "mirrors-alice", {"metadata": {"labels": {OWNER: "bob"}}})
-    world.cluster.wait(lambda: world.entries("mirrors-alice") == bobs, "the entries are those of bob")
+    goes_to(world, "bob", bobs)
+    world.named("c", f"{world.quay.address}/alice/app:c")  # which the mirror refuses to bob
+    deployed.give(world.cluster.api, "carol", planted.token())
+    goes_to(world, "carol", {"ghcr.io": "carol"})
+    assert image_of(world.pod("carol-s", "quay.io/alice/app:c")) == "quay.io/alice/app:c"
+    world.told("ImageNotRewritten", "the pull secret has no entry for the mirror")
+
+
+def goes_to(world: World, owner: str, entries: dict[str, str]) -> None:
+    world.cluster.api.patch("Namespace", "mirrors-alice", {"metadata": {"labels": {OWNER: owner}}})
+    world.cluster.wait(lambda: world.entries("mirrors-alice") == entries, f"the entries are those of {owner}")

@@ -11,9 +11,9 @@ import yaml
 from controlplane.api import Object
 from controlplane.errors import HarnessError
 from controlplane.helm import CHART, REPOSITORY, Helm, documents, one
-from controlplane.installed import installed
+from controlplane.installed import installed, rewriting
 from controlplane.kinds import resource
-from controlplane.webhook import INSTALLED
+from controlplane.webhook import INSTALLED, REWRITING
 from webhook.cli.credential import add
 from webhook.cli.entry import pullsecret
 from webhook.commands.installation import rights
@@ -564,6 +564,7 @@ def test_only_who_asks_registries_may_keep_what_they_said(helm: Helm) -> None:
 
 def test_the_tests_run_under_what_the_chart_has(helm: Helm) -> None:
     assert INSTALLED.read_text() == installed(helm), "run `make chart`"
+    assert REWRITING.read_text() == rewriting(helm), "run `make chart`"
 
 
 def test_no_role_is_wide(rendered: dict[str, list[Object]]) -> None:
