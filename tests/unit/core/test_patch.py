@@ -110,7 +110,7 @@ def test_an_unexpected_result_is_no_patch(result: object, monkeypatch: pytest.Mo
         ("{}", True, [{"op": "add", "path": "/metadata/annotations/pullsecret-webhook~1images", "value": "{}"}]),
     ],
 )
-def test_images_get_names(originals: str, annotated: bool, operations: list[Operation]) -> None:  # noqa: FBT001
+def test_images_get_names(originals: str, annotated: bool, operations: list[Operation]) -> None:
     names = [("/spec/containers/1/image", "a"), ("/spec/volumes/0/image/reference", "b")]
     replaced = [{"op": "replace", "path": path, "value": name} for path, name in names]
     assert new_names(names, originals, annotated=annotated) == [*replaced, *operations]
