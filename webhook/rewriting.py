@@ -130,6 +130,5 @@ class Rewriting:
 
 def notice(kept: Kept, namespace: Namespace) -> Notice:
     """For the tenant."""
-    what = f"images of {kept.rule.of} are not pulled from {kept.rule.to}" if kept.rule else "images keep their names"
     kind: Literal["Normal", "Warning"] = "Normal" if kept.why in _LASTING else "Warning"
-    return Notice(REASON, f"{what}: {kept.why}", namespace.name, "Namespace", namespace.name, kind, quiet=True)
+    return Notice(REASON, str(kept), namespace.name, "Namespace", namespace.name, kind, quiet=True)

@@ -75,6 +75,11 @@ class Kept:
     why: Why
     rule: RewriteRule | None = None
 
+    def __str__(self) -> str:
+        rule = self.rule
+        what = f"images of {rule.of} are not pulled from {rule.to}" if rule else "images keep their names"
+        return f"{what}: {self.why}"
+
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
