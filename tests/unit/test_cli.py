@@ -85,6 +85,7 @@ def refused(ran: Ran, code: int) -> str:
         ([], "Exit codes: 0 success; 1 failure while running; 2 wrong arguments, file or configuration."),
         (["serve"], "Runs the admission server until SIGTERM."),
         (["inject"], "Needs no cluster."),
+        (["inject"], "as if the owner had a credential"),
         (["config"], "Check a configuration file, and print what follows from it."),
         (["config", "check"], "json and yaml print all values, also defaults."),
         (["config", "schema"], "Usage: pullsecret config schema"),
@@ -279,6 +280,45 @@ def test_inject_reads_folders(capture: pytest.CaptureFixture[str], tmp_path: Pat
     assert "no file in this folder ends with .yaml, .yml, .json" in refused(
         run(capture, "inject", "--owner", "alice", "-f", empty), 2
     )
+
+
+def test_inject_names_images_at_mirrors(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The region is that of the Namespace, which may be in another file. What cannot be known is assumed, and said."""
+    (config := tmp_path / "config.yaml").write_text("""\
+mirrors:
+- {of: ghcr.io, to: hz.example.com/ghcr, how: rewrite, region: hz, namespace: mirrors}
+- {of: ghcr.io, to: bj.example.com/ghcr, how: rewrite, region: bj}
+""")
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: {}}}\n"
+    pod += "spec: {{containers: [{{{}image: ghcr.io/a}}]}}\n"
+    (tmp_path / "manifests").mkdir()
+    files = {
+        "a.yaml": pod.format("a", "team", ""),
+        "b.yaml": pod.format("b", "other", ""),
+        "c.yaml": pod.format("c", "mirrors", ""),
+        "d.yaml": pod.format("d", "team", "imagePullPolicy: Never, "),
+        "e.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: team, labels: {pullsecret-webhook/region: bj}}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / "manifests" / name).write_text(text)
+    arguments = ("inject", "--owner", "alice", "--config", config, "-f")
+    ran = run(capture, *arguments, tmp_path / "manifests")
+    never = "the pull policy is Never, so it must be on the node under its name"
+    assert ran.err.splitlines() == [
+        "Pod team/a: ghcr-secret of owner alice added; ghcr.io/a -> bj.example.com/ghcr/a",
+        "Pod other/b: ghcr-secret of owner alice added; ghcr.io/a -> hz.example.com/ghcr/a",
+        "Pod mirrors/c: ghcr-secret of owner alice added",
+        "Pod team/d: ghcr-secret of owner alice added",
+        f"Pod team/d: images of ghcr.io are not pulled from bj.example.com/ghcr: {never}",
+        "images: as if owner alice had a credential for the mirror that works, and the mirror answered",
+        "images: as kubectl create makes a Pod; one that is applied (kubectl apply, Helm) keeps its images",
+    ]
+    a, *_ = yaml.safe_load_all(ran.out)
+    assert a["spec"]["containers"] == [{"image": "bj.example.com/ghcr/a"}]
+    (again := tmp_path / "again.yaml").write_text(ran.out)
+    assert (other := run(capture, *arguments, again)).out == ran.out
+    assert "as if" not in other.err
+    assert run(capture, *arguments, tmp_path / "manifests", "-q") == Ran(0, ran.out, "")
 
 
 def test_a_template_of_helm_is_named(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import click
 from webhook.cli import options
 from webhook.cli.exitcodes import OK, UsageError
 from webhook.config import reading
+from webhook.config.models import Config
+from webhook.core.shown import cut
 
 if TYPE_CHECKING:
-    from webhook.commands.inject.references import Manifest, Result
+    from webhook.commands.inject.references import Manifest, Outcome, Result
 
 ENDINGS = (".yaml", ".yml", ".json")
 """Of the files of a folder that are read, as by kubectl."""
@@ -33,7 +35,7 @@ ENDINGS = (".yaml", ".yml", ".json")
 @click.option("-R", "--recursive", is_flag=True, help="Also the folders in a folder.")
 @click.option("--owner", required=True, metavar="NAME", help="Owner of the namespace.")
 @options.namespace("The namespace of objects that name none.")
-@options.config_file("Configuration; its pullSecret.name, deployments and excludedNamespaces are used.")
+@options.config_file("Configuration; its pullSecret.name, deployments, excludedNamespaces and mirrors are used.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors on stderr.")
 def inject(
     filenames: Sequence[str],
@@ -50,17 +52,24 @@ def inject(
     namespace of the given owner. Namespaces that the configuration excludes, or that a manifest opts out, are left
     alone. Needs no cluster. Prints a line on stderr for each object that is a pod or makes pods. All other bytes stay
     the same.
+
+    With mirrors of how: rewrite, the images of Pods get their names at a mirror: as if the owner had a credential for
+    it that works, and the mirror answered; and as kubectl create makes a Pod, because one that is applied (kubectl
+    apply, Helm) keeps its images. The region of a namespace is that of its Namespace object in the manifests. Templates
+    keep their images; their pods get the names when they are created.
     """
-    from webhook.commands.inject.references import inject, opted_out_namespaces  # noqa: PLC0415
+    from webhook.commands.inject.assumed import names_at_mirrors  # noqa: PLC0415
+    from webhook.commands.inject.references import Namespaces, inject, namespaces  # noqa: PLC0415
 
     config = reading.load(config_file)
     if not owner.strip():
         raise UsageError("--owner is empty; a namespace without an owner gets no pull secret")
     manifests = [(filename, _manifest(filename)) for filename in _files(filenames, recursive=recursive)]
-    results, opted_out = [], frozenset[str]()
+    results, known = [], Namespaces()
     for filename, manifest in manifests:
         with _of(filename):
-            opted_out |= opted_out_namespaces(manifest)
+            known |= namespaces(manifest)
+    rewritten = names_at_mirrors(config, owner, known.regions) if config.rewrite_rules else None
     for filename, manifest in manifests:  # all before the first is printed: half of them may be taken for all
         with _of(filename):
             found = inject(
@@ -69,16 +78,27 @@ def inject(
                 templates=config.deployments == "inject",
                 namespace=namespace or "",
                 excluded=config.excluded,
-                opted_out=opted_out,
+                opted_out=known.opted_out,
+                rewritten=rewritten,
             )
         results.append(found)
     sys.stdout.buffer.write(_documents([result.text for result in results]).encode())
     sys.stdout.flush()
     if not quiet:
-        words = _words(config.pull_secret.name, owner)
-        for one in (outcome for result in results for outcome in result.outcomes):
-            click.echo(f"{one.title}: {words[one.result]}", err=True)
+        for line in _said(config, owner, [outcome for result in results for outcome in result.outcomes]):
+            click.echo(line, err=True)
     return OK
+
+
+def _said(config: Config, owner: str, outcomes: "Sequence[Outcome]") -> Iterator[str]:
+    words = _words(config.pull_secret.name, owner)
+    for one in outcomes:
+        named = cut([f"{old} -> {new}" for old, new in one.images], len(one.images))
+        yield f"{one.title}: {words[one.result]}{'; ' if named else ''}{named}"
+        yield from (f"{one.title}: {kept}" for kept in one.kept)
+    if any(one.images for one in outcomes):
+        yield f"images: as if owner {owner} had a credential for the mirror that works, and the mirror answered"
+        yield "images: as kubectl create makes a Pod; one that is applied (kubectl apply, Helm) keeps its images"
 
 
 def _words(secret: str, owner: str) -> "Mapping[Result, str]":

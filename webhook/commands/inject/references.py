@@ -1,24 +1,27 @@
-"""Manifests as the webhook would leave them: our reference in every object that it patches, all else byte for byte.
+"""Manifests as the webhook would leave them: our reference in every object that it patches, the images of Pods with
+their names at mirrors, all else byte for byte.
 
-Text is inserted at the positions of the nodes. What comes out is read again, and must be what was read before plus the
-reference, event by event; if not, nothing comes out. Pods of other kinds are patched when they are created, so their
-templates stay as they are.
+Text is inserted and replaced at the positions of the nodes. What comes out is read again, and must be what was read
+before plus these changes, event by event; if not, nothing comes out. Pods of other kinds are patched when they are
+created, so their templates stay as they are.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import yaml
 
 from webhook.commands.inject.edit import Edit, Editor
-from webhook.commands.inject.manifest import Manifest, ManifestError, Meaning, Node, events
+from webhook.commands.inject.manifest import Manifest, ManifestError, Meaning, Node, Pair, events
+from webhook.commands.inject.pod import Reviews, pair_at
 from webhook.core.kinds import KINDS, PatchedKind
-from webhook.core.names import DISABLED, INJECT, MIRROR
-from webhook.core.patch import FIELD
+from webhook.core.names import DISABLED, IMAGES, INJECT, MIRROR, REGION
+from webhook.core.review import Request
+from webhook.core.rewrite import Kept, Rewritten
 from webhook.core.shown import MAX_CHARS
 
-__all__ = ["Injected", "Manifest", "ManifestError", "inject", "opted_out_namespaces"]
+__all__ = ["Injected", "Manifest", "ManifestError", "Namespaces", "inject", "namespaces"]
 
 Kind = tuple[str | None, str | None]
 """apiVersion and kind."""
@@ -42,10 +45,14 @@ namespace. `static`: the mirror of a static pod, which the API server does not c
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`title`: like `Deployment default/app`."""
+    """`title`: like `Deployment default/app`. `images`: names in a Pod that were replaced, and those in their places;
+    `kept`: why others stay.
+    """
 
     title: str
     result: Result
+    images: tuple[tuple[str, str], ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +64,28 @@ class Injected:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        return tuple(one.title for one in self.outcomes if one.result == "added")
+        return tuple(one.title for one in self.outcomes if one.result == "added" or one.images)
 
 
-def opted_out_namespaces(manifest: Manifest) -> frozenset[str]:
-    """Names of the Namespaces in it that are opted out. Raises ManifestError for what cannot be read with certainty."""
-    items = (item for kind, item in _objects(manifest.documents) if kind == NAMESPACE)
-    return frozenset(name for item in items if _opted_out(item) and (name := item.text("metadata", "name")))
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """What manifests say about namespaces: which are opted out, and the regions of those that have one."""
+
+    opted_out: frozenset[str] = frozenset()
+    regions: Mapping[str, str] = field(default_factory=dict)
+
+    def __or__(self, other: "Namespaces") -> "Namespaces":
+        return Namespaces(self.opted_out | other.opted_out, {**self.regions, **other.regions})
+
+
+def namespaces(manifest: Manifest) -> Namespaces:
+    """Raises ManifestError for what cannot be read with certainty."""
+    items = [item for kind, item in _objects(manifest.documents) if kind == NAMESPACE]
+    named = [(name, item) for item in items if (name := item.text("metadata", "name"))]
+    return Namespaces(
+        frozenset(name for name, item in named if _opted_out(item)),
+        {name: region for name, item in named if (region := item.text("metadata", "labels", REGION))},
+    )
 
 
 def inject(
@@ -74,18 +96,21 @@ def inject(
     namespace: str = "",
     excluded: Callable[[str], bool] = lambda _namespace: False,
     opted_out: frozenset[str] = frozenset(),
+    rewritten: Callable[[Request, str], Rewritten] | None = None,
 ) -> Injected:
     """`secret`: a Kubernetes name; `templates`: whether the webhook patches them, or pods only. `namespace`: of what
-    names none. `excluded`, `opted_out`: namespaces that the webhook leaves alone.
+    names none. `excluded`, `opted_out`: namespaces that the webhook leaves alone. `rewritten`: which images of a Pod
+    get other names, by the review of its creation in a namespace; None: no mirror is for that.
 
     Raises ManifestError for what cannot be changed with certainty.
     """
-    editor = Editor(manifest, secret)
-    edits, outcomes = [], []
+    editor, reviews = Editor(manifest, secret), Reviews(manifest)
+    edits, outcomes = list[Edit](), []
     for kind, item in _objects(manifest.documents):
         if kind == NAMESPACE:
             continue
         within = item.text("metadata", "namespace") or namespace
+        found = Rewritten()
         result: Result
         if excluded(within) or within in opted_out:
             result = "excluded" if excluded(within) else "opted out"
@@ -95,13 +120,25 @@ def inject(
             result = reason
         elif (spec := _pod_spec(patched, item)) is None:
             continue
-        elif (edit := editor.edit(*spec)) is None:
-            result = "there"
         else:
-            edits.append(edit)
-            result = "added"
-        outcomes.append(Outcome(_title(kind[1] or "", within, item), result))
+            edit = editor.reference(*spec)
+            edits += [edit] if edit else []
+            result = "added" if edit else "there"
+            if rewritten is not None and not patched.has_template:
+                found = rewritten(reviews(item), within)
+                edits += _renamed(editor, item, spec, found)
+        images = tuple((pair_at(item, pointer)[1].real.value or "", new) for pointer, new in found.names)
+        outcomes.append(Outcome(_title(kind[1] or "", within, item), result, images, found.kept))
+    edits.sort(key=lambda edit: edit.first)
     return Injected(_applied(manifest, edits) if edits else manifest.text, tuple(outcomes))
+
+
+def _renamed(editor: Editor, pod: Node, spec: Pair, found: Rewritten) -> Iterator[Edit]:
+    """`spec`: that of the pod."""
+    for pointer, name in found.names:
+        yield editor.image(pair_at(pod, pointer), name)
+    if found.names:
+        yield editor.annotation(pod, spec, IMAGES, found.originals)
 
 
 def _objects(documents: Sequence[Node]) -> Iterator[tuple[Kind, Node]]:
@@ -168,8 +205,7 @@ def _applied(manifest: Manifest, edits: Sequence[Edit]) -> str:
     after = "".join([*parts, manifest.text[at:]])
     wrong = _misplaced(after, manifest, edits)
     if wrong is not None:
-        how = "cannot be added here by inserting text; write it out as a list with dashes"
-        raise wrong.at.start.wrong(f"{FIELD} {how}")
+        raise wrong.at.start.wrong(f"{wrong.change.what} here {wrong.change.instead}")
     return after
 
 

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webhook.commands.inject.references import Manifest, ManifestError, inject, opted_out_namespaces
+from webhook.commands.inject.references import Manifest, ManifestError, inject, namespaces
 
 NAME = "ghcr-secret"
 
@@ -806,7 +806,7 @@ def test_what_the_webhook_leaves_alone() -> None:
     space = "apiVersion: v1\nkind: Namespace\n"
     nameless = label.replace("name", "generateName")  # says nothing of what names no namespace
     out = Manifest(f"{space}{label}---\n{space}metadata: {{name: b}}\n---\n{space}{nameless}")
-    assert (names := opted_out_namespaces(out)) == {"app"}
+    assert (names := namespaces(out).opted_out) == {"app"}
     assert outcomes(pod.format("app"), opted_out=names) == [("Pod app/app", "opted out")]
     assert outcomes(pod.format("b"), opted_out=names) == [("Pod b/app", "added")]
 
