@@ -417,14 +417,17 @@ def test_with_the_owner_the_entries_for_mirrors_change(world: World) -> None:
     alices |= {f"{ghcr}/alice": "alice-at-ghcr", "ghcr.io/alice": "alice-at-ghcr", "docker.io/alice/": "alice-at-hub"}
     bobs |= {ghcr: "bob-at-ghcr", "https://ghcr.io": "bob-at-ghcr", "docker.io/bob/": "bob-at-hub"}
     assert world.entries("mirrors-alice") == alices
-    goes_to(world, "bob", bobs)
+    goes_to(world, "mirrors-alice", "bob", bobs)
     world.named("c", f"{world.quay.address}/alice/app:c")  # which the mirror refuses to bob
+
+
+def test_an_owner_without_a_credential_for_the_mirror_has_the_registry_s(world: World) -> None:
     deployed.give(world.cluster.api, "carol", planted.token())
-    goes_to(world, "carol", {"ghcr.io": "carol"})
-    assert image_of(world.pod("carol-s", "quay.io/alice/app:c")) == "quay.io/alice/app:c"
-    world.told("ImageNotRewritten", "the pull secret has no entry for the mirror")
+    goes_to(world, "mirrors-bob", "carol", {"ghcr.io": "carol"})
+    assert image_of(world.pod("carol-s", "quay.io/alice/app:c", "mirrors-bob")) == "quay.io/alice/app:c"
+    world.told("ImageNotRewritten", "the pull secret has no entry for the mirror", "mirrors-bob")
 
 
-def goes_to(world: World, owner: str, entries: dict[str, str]) -> None:
-    world.cluster.api.patch("Namespace", "mirrors-alice", {"metadata": {"labels": {OWNER: owner}}})
-    world.cluster.wait(lambda: world.entries("mirrors-alice") == entries, f"the entries are those of {owner}")
+def goes_to(world: World, namespace: str, owner: str, entries: dict[str, str]) -> None:
+    world.cluster.api.patch("Namespace", namespace, {"metadata": {"labels": {OWNER: owner}}})
+    world.cluster.wait(lambda: world.entries(namespace) == entries, f"the entries are those of {owner}")
