@@ -1,5 +1,6 @@
 # make demo    the main job, for real, on a cluster of its own    make test       everything (Go, root for the node)
 # make cluster the same cluster, to try things with kubectl       make test-fast  what needs no Go-built parts
+# make demo-mirrors  who serves images, with whose credential, while mirrors answer and while they do not
 # make image   the container image and its SBOM; BASE=... is the image that it is built on, IMAGE=... its name
 # make chart   writes what is generated in charts/                make test-install  image and chart, alone
 # make test-doctor  pulls that fail on the real node, and what is said about each
@@ -16,7 +17,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo cluster build bench bench-quick bench-scale image chart test test-fast test-install test-gitops test-doctor test-sources test-faults test-all lint format lock clean
+.PHONY: help demo demo-mirrors cluster build bench bench-quick bench-scale image chart test test-fast test-install test-gitops test-doctor test-sources test-faults test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -31,6 +32,9 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 
 demo: $(VENV)/.installed
 	@$(RUN)/python -m controlplane demo
+
+demo-mirrors: $(VENV)/.installed
+	@$(RUN)/python -m controlplane demo-mirrors
 
 cluster: $(VENV)/.installed
 	@$(RUN)/python -m controlplane cluster

@@ -1,4 +1,4 @@
-"""`make demo`, `make cluster`, what is built before `make test`, and what `make chart` renders for the tests."""
+"""`make demo`, `make demo-mirrors`, `make cluster`, and what `make build` and `make chart` make for the tests."""
 
 import argparse
 import os
@@ -15,6 +15,7 @@ from controlplane import webhook as deployed
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
+from controlplane.mirrorstory import MirrorStory
 from controlplane.node import Node
 from controlplane.progress import say
 from controlplane.registry import Registry
@@ -26,13 +27,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="controlplane", description="A real Kubernetes with the webhook in it.")
     parser.add_argument(
         "what",
-        choices=("demo", "cluster", "build", "installed"),
-        help="tell the story, run until Ctrl-C, build what `make test` needs, or render the chart for the tests",
+        choices=tuple(WHAT),
+        help="tell a story, run until Ctrl-C, build what `make test` needs, or render the chart for the tests",
     )
     what = parser.parse_args().what
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        {"demo": demo, "cluster": cluster, "build": build, "installed": installed.write}[what]()
+        WHAT[what]()
     except HarnessError as e:
         say(f"{what}: {e}")
         return 1
@@ -47,6 +48,16 @@ def demo() -> None:
     with started() as (control_plane, registry):
         say("")
         Story(control_plane, registry).told()
+    tell(f"\nAll of it was real, took {time.monotonic() - began:.0f} s, and has ended.")
+
+
+def demo_mirrors() -> None:
+    if os.geteuid() != 0:
+        raise HarnessError("it shows whom a node pulls from, and a node takes root")
+    began = time.monotonic()
+    with folder() as base, MirrorStory.start(base) as story:
+        say("")
+        story.told()
     tell(f"\nAll of it was real, took {time.monotonic() - began:.0f} s, and has ended.")
 
 
@@ -79,20 +90,30 @@ def build() -> None:
 @contextmanager
 def started() -> Iterator[tuple[ControlPlane, Registry | None]]:
     """Control plane; with root also registry and node."""
-    with tempfile.TemporaryDirectory(prefix="pullsecret-", ignore_cleanup_errors=True) as folder:
-        base = Path(folder)
-        with ControlPlane.start(base / "c") as control_plane:
-            if os.geteuid() != 0:
-                say("not root: the story is told without a node and a registry")
-                yield control_plane, None
-                return
-            users = {name: new_token() for name in ("alice", "bob")}
-            with (
-                Registry.start(base / "r", users) as registry,
-                Node.start(base / "n", control_plane, [registry]),
-            ):
-                yield control_plane, registry
+    with folder() as base, ControlPlane.start(base / "c") as control_plane:
+        if os.geteuid() != 0:
+            say("not root: the story is told without a node and a registry")
+            yield control_plane, None
+            return
+        users = {name: new_token() for name in ("alice", "bob")}
+        with Registry.start(base / "r", users) as registry, Node.start(base / "n", control_plane, [registry]):
+            yield control_plane, registry
 
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """For all that is written."""
+    with tempfile.TemporaryDirectory(prefix="pullsecret-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+WHAT = {
+    "demo": demo,
+    "demo-mirrors": demo_mirrors,
+    "cluster": cluster,
+    "build": build,
+    "installed": installed.write,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -123,6 +123,11 @@ class Registry:
         lines = self._log.read_text().splitlines()
         return [LogEntry(**json.loads(line)) for line in lines if line.startswith("{")]  # the rest: refused handshakes
 
+    def pulls(self, image: str) -> set[tuple[str, int]]:
+        """As whom nodes have asked for an image, such as alice/app:1, and what was answered."""
+        path = f"/v2/{image.replace(':', '/manifests/')}"
+        return {(one.user, one.status) for one in self.log() if one.path == path and "containerd" in one.agent}
+
     @contextmanager
     def down(self) -> Iterator[None]:
         """Nothing listens there meanwhile."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from controlplane import webhook as deployed
-from controlplane.api import Object
+from controlplane.api import Api, Object
 from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
 from controlplane.registry import Registry
@@ -35,6 +35,16 @@ def new_token() -> str:
 
 def tell(text: str) -> None:
     print(text, flush=True)
+
+
+def newest_pod(api: Api, namespace: str) -> Object:
+    """Of those that are not going away."""
+
+    def newest() -> Object | None:
+        pods = [pod for pod in api.list("Pod", namespace) if "deletionTimestamp" not in pod["metadata"]]
+        return max(pods, key=lambda pod: int(pod["metadata"]["resourceVersion"])) if pods else None
+
+    return until(newest, f"a pod in {namespace}")
 
 
 class Story:
@@ -132,13 +142,7 @@ class Story:
         return until(lambda: self._api.get("Secret", SECRET, namespace), f"{SECRET} in {namespace}", within=10)
 
     def _pod(self, namespace: str) -> Object:
-        """The newest one that is not going away."""
-
-        def newest() -> Object | None:
-            pods = [pod for pod in self._api.list("Pod", namespace) if "deletionTimestamp" not in pod["metadata"]]
-            return max(pods, key=lambda pod: int(pod["metadata"]["resourceVersion"])) if pods else None
-
-        return until(newest, f"a pod in {namespace}")
+        return newest_pod(self._api, namespace)
 
     def _state(self, namespace: str) -> Mapping[str, Any]:
         statuses = self._pod(namespace)["status"].get("containerStatuses") or [{}]

@@ -8,7 +8,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,20 @@ def give(api: Api, owner: str, token: str, **annotations: str) -> None:
             },
             "type": "kubernetes.io/basic-auth",
             "stringData": {"username": owner, "password": token},
+        }
+    )
+
+
+def give_logins(api: Api, owner: str, logins: Mapping[str, tuple[str, str]]) -> None:
+    """(Re)write the owner's source Secret. `logins`: user and password by registry."""
+    auths = {registry: {"username": user, "password": password} for registry, (user, password) in logins.items()}
+    api.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": owner, "namespace": NAMESPACE, "labels": {"pullsecret-webhook/owner": owner}},
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": {".dockerconfigjson": json.dumps({"auths": auths})},
         }
     )
 

@@ -1,4 +1,6 @@
-"""`make demo` is the main job, shown: each of its steps raises when it is not so. Here it is run as a user runs it."""
+"""`make demo` and `make demo-mirrors` show what the webhook is for: each of their steps raises when it is not so. Here
+they are run as a user runs them.
+"""
 
 import os
 import re
@@ -16,9 +18,9 @@ from controlplane.story import Story
 ROOT = Path(__file__).parents[2]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, what: str = "demo") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "controlplane", "demo"],
+        [sys.executable, "-m", "controlplane", what],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,6 +49,25 @@ def test_the_whole_story(tmp_path: Path) -> None:
     assert "patched:    imagePullSecrets: [{'name': 'ghcr-secret'}]" in told
     assert sum("Running after" in line for line in told) == 2
     assert sum("403 Forbidden" in line for line in told) == 2
+    assert not re.search(r"ghp_[A-Za-z0-9_-]{8}", out + err)
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.slow  # for 15 s it waits until the webhook has seen a mirror go and come; test_mirrors.py has the rest
+@pytest.mark.node
+@pytest.mark.usefixtures("node_binaries")
+def test_the_story_of_mirrors(tmp_path: Path) -> None:
+    with start(tmp_path, "demo-mirrors") as demo:
+        out, err = demo.communicate(timeout=110)
+    assert demo.returncode == 0, err
+    lines = out.splitlines()
+    assert len(lines) <= 22
+    served = [line.partition("; log of ")[2] for line in lines if "Running" in line]
+    by_mirrors = [f"mirror of {of}: 200, user alice-at-mirror" for of in ("ghcr.io", "quay.io")]
+    by_registries = [f"{of}: 200, user alice" for of in ("ghcr.io", "quay.io")]
+    assert served == by_mirrors + by_registries + by_mirrors
+    refused = [line.partition("; log of ")[2] for line in lines if "ErrImagePull" in line]
+    assert refused == ["ghcr.io: 403, user bob", "mirror of quay.io: 403, user bob-at-mirror"]
     assert not re.search(r"ghp_[A-Za-z0-9_-]{8}", out + err)
     assert left_in(tmp_path) == []
 

@@ -7,7 +7,6 @@ registry is not at its public address. Images of quay.io get their names at the 
 
 import base64
 import json
-import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.command import command
+from controlplane.mirrorstory import hosts_toml
 from controlplane.node import Node
 from controlplane.objects import SECRET
 from controlplane.registry import Registry
@@ -54,10 +54,7 @@ class World:
 
     def asks(self, of: str, *, ca: bool = True) -> None:
         """The node asks the mirror of this registry. `ca`: it knows the CA of the mirror."""
-        ran = command(self.cluster, "mirrors", "hosts-toml", "--config", str(self.config), "--of", of)
-        assert (ran.code, ran.err) == (0, "")
-        server = tomllib.loads(ran.out)["server"]
-        text = ran.out.replace(f'"{server}"', f'"{self.upstream.url}"\nca = "{self.upstream.ca}"')
+        text = hosts_toml(self.cluster, self.config, of, self.upstream)
         mirror = self.ghcr if of == "ghcr.io" else self.hub
         self.node.configures(of, text if ca else text.replace(f'ca = "{mirror.ca}"\n', ""))
 
@@ -140,9 +137,8 @@ def started(pod: Object) -> tuple[str, int]:
 
 
 def seen(registry: Registry, tag: str) -> set[tuple[str, int]]:
-    """Whom the registry saw pull this tag by containerd, and what it answered."""
-    found = [one for one in registry.log() if one.path.endswith(f"/manifests/{tag}") and "containerd" in one.agent]
-    return {(one.user, one.status) for one in found}
+    """Whom the registry saw pull alice's app, and what it answered."""
+    return registry.pulls(f"alice/app:{tag}")
 
 
 @pytest.fixture(scope="module")
@@ -199,12 +195,7 @@ def give(world: World, owner: str, at_ghcr: str) -> None:
         hub.address: (f"{owner}-at-hub", hub.users[f"{owner}-at-hub"]),
         quay.address: (f"{owner}-at-quay", quay.users[f"{owner}-at-quay"]),
     }
-    auths = {key: {"username": user, "password": password} for key, (user, password) in logins.items()}
-    metadata = {"name": owner, "namespace": NAMESPACE, "labels": {OWNER: owner}}
-    content = {".dockerconfigjson": json.dumps({"auths": auths})}
-    kind = "kubernetes.io/dockerconfigjson"
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "stringData": content}
-    world.cluster.api.apply(secret)
+    deployed.give_logins(world.cluster.api, owner, logins)
 
 
 def test_while_all_is_well_the_mirrors_serve(world: World) -> None:
