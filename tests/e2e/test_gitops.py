@@ -6,7 +6,7 @@ What was seen is docs/gitops-matrix.md, which `make test-gitops WRITE=1` writes 
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from controlplane.registry import Registry
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
 from support import planted
+from webhook.core.names import IMAGES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.gitops]
 MATRIX = Path(__file__).parents[2] / "docs" / "gitops-matrix.md"
@@ -236,12 +237,12 @@ def settled(cluster: ControlPlane, space: str, name: str) -> Seen:
         status, wanted = found["status"], found["spec"]["replicas"]
         revision = found["metadata"]["annotations"].get(REVISION)
         newest = [one for one in sets if one["metadata"]["annotations"].get(REVISION) == revision]
-        image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+        image = image_of(found["spec"]["template"])
         if status.get("observedGeneration") != found["metadata"]["generation"] or len(newest) != 1:
             return None
         hashed = f"pod-template-hash={newest[0]['metadata']['labels']['pod-template-hash']}"
         pods = [one for one in cluster.api.list("Pod", space, labels=hashed) if is_of(one, name)]
-        right = all(one["spec"]["containers"][0]["image"] == image for one in pods)
+        right = all(image_before(one) == image for one in pods)
         done = len(pods) == wanted == status.get("updatedReplicas") and right
         return (found, sets, pods) if done else None
 
@@ -254,6 +255,16 @@ def settled(cluster: ControlPlane, space: str, name: str) -> Seen:
     )
     lists = tuple(tuple(names(one)) for one in pods)
     return Seen(tuple(names(found)), lists, meta["generation"], len(sets), fields, meta["resourceVersion"])
+
+
+def image_of(pod: Object) -> str:
+    return str(pod["spec"]["containers"][0]["image"])
+
+
+def image_before(pod: Object) -> str:
+    """It got its name at a mirror."""
+    annotation = pod["metadata"].get("annotations", {}).get(IMAGES, "{}")
+    return str(json.loads(annotation).get("c", image_of(pod)))
 
 
 def is_of(made: Object, name: str) -> bool:
@@ -356,6 +367,33 @@ def test_installed_when_it_was_there_already(world: World, tool: str) -> None:
     pair.apply("2")
     _seen.setdefault(tool, {})["webhook installed later"] = pair.compared(in_template=False)
     pair.no_drift()
+
+
+@pytest.mark.slow  # test_mirrors.py has a Deployment whose pods are at a mirror
+def test_pods_with_images_at_a_mirror(world: World, registry: Registry) -> None:
+    """What is applied stays as it is, and nothing drifts: the pods alone have other images."""
+    owner, token, cluster = f"gitops-{next(_numbers)}", planted.token(), world.cluster
+    registry.set_password(owner, token)
+    logins = {"example.invalid": (owner, token), registry.address: (owner, token)}
+    deployed.give_logins(cluster.api, owner, logins)
+    settings = {
+        "mirrors": [{"of": "example.invalid", "to": registry.address, "how": "rewrite"}],
+        "registries": [{"host": registry.address, "caFile": str(registry.ca)}],
+    }
+    with deployed.running(cluster, settings=settings, name=owner) as replica:
+        registered(cluster, replica)
+        pair = Pair(replace(world, webhook=replica, owner=owner, token=token))
+        tried = pod(pair.ours.space)
+        named = f"{registry.address}/app"
+        until(lambda: image_of(cluster.api.create(tried, dry_run=True)) == named, "images get other names", within=20)
+        for tag in ("1", "1", "2"):
+            pair.apply(tag)
+            pair.compared(in_template=True)
+            pair.no_drift()
+            for space, host in ((pair.ours.space, registry.address), (pair.twin.space, "example.invalid")):
+                pods = [one for one in cluster.api.list("Pod", space) if "deletionTimestamp" not in one["metadata"]]
+                assert {image_of(one) for one in pods} == {f"{host}/shop:{tag}"}
+        registered(cluster, world.webhook)
 
 
 @pytest.mark.slow
