@@ -70,7 +70,7 @@ class Rewriting:
         whole = request.object
         if whole is None or whole.spec is None or whole.metadata is None or namespace.name in self._not_in:
             return NOTHING
-        entries, working = self._entries(namespace, existing)
+        entries, working = self.entries(namespace, existing)
         if not entries_for(self._rewriter, entries) and self._told_lately(namespace.name):
             return NOTHING  # nothing gets a name, and why is told
         if (len(whole.spec.ephemeral_containers) if debugged else request.size) > MAX_REVIEW_BYTES:
@@ -94,9 +94,7 @@ class Rewriting:
             return Rewritten(found.names, with_earlier(found.originals, annotations.images, images), found.kept)
         return found
 
-    def _entries(
-        self, namespace: Namespace, existing: ExistingSecret | None
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def entries(self, namespace: Namespace, existing: ExistingSecret | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The keys of the pull secret that stands, and those whose credentials work as far as is known."""
         owner = namespace.owner or ""
         if existing is None or not existing.ours or existing.terminating or existing.owner != owner:

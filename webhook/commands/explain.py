@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from webhook.commands import podsecrets, status
+from webhook.commands import imagenames, podsecrets, status
 from webhook.commands.cluster_view import NO_OWNER, ClusterView
+from webhook.commands.imagenames import NO_NAMING, ImageNames, Naming
 from webhook.commands.pods import Pod
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.pullcause import Cause, FailingPod
@@ -17,6 +18,7 @@ from webhook.core.errors import PullsecretError
 from webhook.core.names import DISABLED, INJECT, MIRROR, NAMESPACES, OWNER
 from webhook.core.pullsecret import EXCLUDED, OPTED_OUT
 from webhook.core.registry import repository
+from webhook.core.review import Object
 from webhook.core.shown import command, quoted, some
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import ClusterError, decode, is_name
@@ -24,7 +26,7 @@ from webhook.kube.cluster import ClusterError, decode, is_name
 MAX_SAID = 500
 """Characters of the kubelet's words."""
 _OF_SECRET = frozenset[Cause]({"no-secret", "refused", "no-entry"})
-_POD = msgspec.json.Decoder(Pod)
+_POD, _OBJECT = msgspec.json.Decoder(Pod), msgspec.json.Decoder(Object)
 
 
 class _Created(msgspec.Struct, rename="camel"):
@@ -37,18 +39,21 @@ class _Registration(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`entries`: those that match, in the order in which the kubelet tries them: registry and Secret."""
+    """`entries`: those that match, in the order in which the kubelet tries them: registry and Secret. `naming`: by
+    mirrors.
+    """
 
     image: str
     entries: tuple[tuple[str, str], ...]
     failing: tuple[FailingPod, ...] = ()
+    naming: Naming = NO_NAMING
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
     """`rule`: how the owner was found; `unserved`: why the webhook leaves the namespace alone; `webhook`: what is wrong
-    with it. Of a pod: `reference`, has it the reference, and `no_reference`, why not; `secrets`: its pull secrets, and
-    what the kubelet makes of each.
+    with it; `mirrors`: which the owner can use. Of a pod: `reference`, has it the reference, and `no_reference`, why
+    not; `secrets`: its pull secrets, and what the kubelet makes of each.
     """
 
     line: Line
@@ -64,6 +69,7 @@ class Explained:
     secrets: tuple[tuple[str, str], ...] = ()
     images: tuple[Image, ...] = ()
     pull_secret: str = ""
+    mirrors: tuple[str, ...] = ()
 
     @property
     def needs_a_human(self) -> bool:
@@ -100,6 +106,12 @@ class Explained:
 
     def after(self, one: FailingPod) -> str:
         """The next step for one container."""
+        step = self._after(one)
+        if any(image.image == one.image and image.naming.mirror for image in self.images):
+            return f"{step}{AT_MIRROR.get(one.cause, '')}"
+        return step
+
+    def _after(self, one: FailingPod) -> str:
         if one.cause == "no-reference":
             return self._again(one.pod)
         if one.cause == "not-served":
@@ -152,15 +164,32 @@ NEXT: dict[Cause, str] = {
     "retry": "wait for the kubelet's next try",
     "other": "read what the kubelet says; pullsecret doctor pod knows more of it",
 }
+_ITS_OWN_NAME = "; or create the pod again: while {}, its images keep their names"
+AT_MIRROR: dict[Cause, str] = {
+    "certificate": "; or use how: node with nodeCaFile for this mirror, or leave it out of the configuration",
+    **dict.fromkeys(
+        ("address", "connection", "registry-fails", "rate-limit"), _ITS_OWN_NAME.format("the mirror does not answer")
+    ),
+    **dict.fromkeys(
+        ("refused", "no-entry", "no-secret", "limited"), _ITS_OWN_NAME.format("no credential for the mirror works")
+    ),
+}
+"""What else can be done for an image that was given its name at a mirror."""
 
 
 async def namespace(view: ClusterView, name: str, now: datetime) -> Explained:
+    about, names = await _namespace(view, name, now)
+    return about if names is None else replace(about, mirrors=tuple(names.rows))
+
+
+async def _namespace(view: ClusterView, name: str, now: datetime) -> tuple[Explained, ImageNames | None]:
     report = await status.run(view, name, now)
     (line,) = report.lines
     found = await view.namespace_object(name)
     seen = view.reader.namespace(found)
     webhook = [one.why for one in report.webhook if one.result == "wrong"]
-    return Explained(
+    names = await imagenames.read(view, seen, now) if seen.served else None
+    about = Explained(
         line,
         view.rule(found),
         "" if seen.served else view.why_unserved(seen),
@@ -168,35 +197,52 @@ async def namespace(view: ClusterView, name: str, now: datetime) -> Explained:
         report.unread,
         pull_secret=view.config.pull_secret.name,
     )
+    return about, names
 
 
 async def pod(view: ClusterView, name: str, within: str, now: datetime) -> Explained:
     seen = await read_pod(view, name, within)
-    return await of_pod(view, seen, await podsecrets.read(view, within, seen.spec.pull_secrets), now)
+    return await of_pod(view, seen, await podsecrets.read(view, within, seen.pod.spec.pull_secrets), now)
 
 
-async def read_pod(view: ClusterView, name: str, within: str) -> Pod:
+@dataclass(frozen=True, slots=True)
+class WholePod:
+    """`object`: as a review has it."""
+
+    pod: Pod
+    object: Object
+
+
+async def read_pod(view: ClusterView, name: str, within: str) -> WholePod:
     if not (is_name(name) and is_name(within)):
         raise PullsecretError("this is not a valid name of a pod in a namespace")
     try:
         raw = await view.cluster.call("GET", f"/api/v1/namespaces/{within}/pods/{name}", within=30.0)
-        return await decode(_POD, raw)
+        return WholePod(await decode(_POD, raw), await decode(_OBJECT, raw))
     except (ClusterError, Unreadable) as e:
         if isinstance(e, ClusterError) and e.status == 404:
             raise PullsecretError(f"there is no pod {name} in namespace {within}") from None
         raise PullsecretError(f"pod {name} in namespace {within} cannot be read ({e})") from None
 
 
-async def of_pod(view: ClusterView, seen: Pod, secrets: Sequence[PodSecret], now: datetime) -> Explained:
+async def of_pod(view: ClusterView, whole: WholePod, secrets: Sequence[PodSecret], now: datetime) -> Explained:
     """`secrets`: the pod's."""
-    name = seen.metadata.name
-    about = await namespace(view, seen.metadata.namespace, now)
+    seen, name = whole.pod, whole.pod.metadata.name
+    about, names = await _namespace(view, seen.metadata.namespace, now)
     failing = [one for one in about.line.pods_failing if one.pod == name]
+    reference = view.config.pull_secret.name in seen.spec.pull_secrets
+    namings = {}
+    if names is not None:
+        namings = names.of_pod(whole.object, seen.metadata.creation_timestamp, reference=reference)
     images = [
-        Image(image, podsecrets.in_order(secrets, image), tuple(one for one in failing if one.image == image))
+        Image(
+            image,
+            podsecrets.in_order(secrets, image),
+            tuple(one for one in failing if one.image == image),
+            namings.get(image, NO_NAMING),
+        )
         for image in dict.fromkeys([*seen.images, *(one.image for one in failing)])
     ]
-    reference = view.config.pull_secret.name in seen.spec.pull_secrets
     return replace(
         about,
         pod=name,
@@ -250,6 +296,7 @@ def text(explained: Explained) -> str:
         for image in explained.images:
             rows += _image_rows(image)
     else:
+        rows += [("mirrors", one) for one in explained.mirrors]
         rows += [("pods", one) for one in status.failing_text(line)]
         rows += [("pods", one) for one in status.pods_text(line)]
     if explained.unread:
@@ -257,10 +304,21 @@ def text(explained: Explained) -> str:
     return "\n".join([what, *(f"  {name:10}{value}" for name, value in rows), f"next step: {explained.next_step}"])
 
 
+def naming_text(naming: Naming) -> list[str]:
+    if naming.mirror:
+        return [f"it was {quoted(naming.was)}; the webhook gave it its name at the mirror {naming.mirror}"]
+    if naming.was:
+        return [
+            f"the pod's annotation says that it was {quoted(naming.was)}; no mirror of the configuration names it so"
+        ]
+    return [*naming.why]
+
+
 def _image_rows(image: Image) -> list[tuple[str, str]]:
     tried = ", then ".join(f"{quoted(registry)} of {quoted(secret)}" for registry, secret in image.entries)
     rows = [
         ("image", quoted(image.image)),
+        *(("", one) for one in naming_text(image.naming)),
         ("", f"entries: {tried}" if tried else "its pull secrets have no entry for it"),
     ]
     for one in image.failing:

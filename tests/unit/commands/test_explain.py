@@ -3,18 +3,21 @@
 import asyncio
 import base64
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast, get_args
 
 import msgspec
 import pytest
 
 from support import planted
+from support.writtenevents import written
 from webhook.commands import explain
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
+from webhook.core.notice import Notice
 from webhook.kube.cluster import Cluster, ClusterError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -50,16 +53,20 @@ class Answers:
                 "w", webhooks=[ENTRY], created="2029-07-01T00:00:00Z"
             ),
         } | {f"/api/v1/namespaces/team/secrets/{one['metadata']['name']}": one for one in secrets}
-        self.lists = {"/api/v1/namespaces/team/pods": [the_pod]}
+        self.lists: dict[str, list[Object]] = {"/api/v1/namespaces/team/pods": [the_pod]}
 
-    async def call(self, method: str, path: str, **_: Any) -> bytes:
+    async def call(self, method: str, path: str, *, query: Mapping[str, str] = {}, **_more: Any) -> bytes:
         assert method == "GET"
         for end, found in self.whole.items():
             if path.endswith(end):
                 return msgspec.json.encode(found)
         if "/secrets/" in path or "/serviceaccounts/" in path:
             raise ClusterError(404, "NotFound")
-        return msgspec.json.encode({"metadata": {}, "items": self.lists.get(path, [])})
+        items = self.lists.get(path, [])
+        if path.endswith("/events"):
+            key, _, value = query["fieldSelector"].rpartition(",")[2].partition("=")
+            items = [one for one in items if one[key] == value]
+        return msgspec.json.encode({"metadata": {}, "items": items})
 
 
 OWNED = {"pullsecret-webhook/owner": "alice"}
@@ -218,3 +225,194 @@ def test_that_a_namespace_is_excluded_matters_more_than_that_it_has_no_owner() -
     view = ClusterView(cast(Cluster, Answers(pod(), {})), reading.convert({"excludedNamespaces": ["team"]}))
     found = asyncio.run(explain.namespace(view, "team", NOW))
     assert found.unserved.endswith("or in excludedNamespaces")
+
+
+# -- mirrors whose names images get --
+
+RULES = [{"of": "ghcr.io", "to": "m.test/ghcr", "how": "rewrite"}]
+NAMES = {"mirrors": RULES}
+WAS, AT = "ghcr.io/alice/app:1", "m.test/ghcr/alice/app:1"
+OWN = "pullsecret-webhook"
+SILENT = Notice("MirrorSilent", "the mirror m.test cannot be used", OWN, "Service", OWN, source="m.test")
+
+
+def ours(*registries: str) -> Object:
+    secret = pull_secret("ghcr-secret", *registries)
+    secret["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
+    secret["metadata"]["annotations"] = {"pullsecret-webhook/owner": "alice"}
+    return secret
+
+
+def with_image(image: str, was: str = "", said: str = "", **more: Any) -> Object:
+    made = pod("ghcr-secret", said=said, created="2029-12-31T23:59:00Z")
+    made["spec"]["containers"][0] |= {"image": image, **more}
+    if was:
+        made["metadata"]["annotations"] = {"pullsecret-webhook/images": json.dumps({"c": was})}
+    return made
+
+
+def by_mirrors(
+    the_pod: Object,
+    *secrets: Object,
+    config: Object = NAMES,
+    labels: Object = OWNED,
+    events: Sequence[Notice] = (),
+    pod: bool = True,
+) -> explain.Explained:
+    answers = Answers(the_pod, labels, *secrets)
+    for one in events:
+        at = f"/api/v1/namespaces/{one.namespace}/events"
+        answers.lists.setdefault(at, []).extend(written([one], OWN, NOW - timedelta(minutes=5)))
+    view = ClusterView(cast(Cluster, answers), reading.convert(config))
+    return asyncio.run(explain.pod(view, "p", "team", NOW) if pod else explain.namespace(view, "team", NOW))
+
+
+ENTRIES = ("entries: ", "its pull secrets have no entry for it")
+
+
+def image_rows(found: explain.Explained) -> list[str]:
+    rows = [line.strip() for line in explain.text(found).splitlines()]
+    at = next(number for number, row in enumerate(rows) if row.startswith("image "))
+    return rows[at + 1 : next(number for number, row in enumerate(rows) if row.startswith(ENTRIES))]
+
+
+@pytest.mark.parametrize(
+    ("was", "said"),
+    [
+        (WAS, f"it was {WAS}; the webhook gave it its name at the mirror m.test/ghcr"),
+        ("quay.io/x", "the pod's annotation says that it was quay.io/x; no mirror of the configuration names it so"),
+        (
+            "$(rm -rf /)\n",
+            'the pod\'s annotation says that it was "?(rm -rf /)?"; no mirror of the configuration names',
+        ),
+        ("x" * 2000, "the pod's annotation says that it was \"xxx"),
+        (AT, ""),
+    ],
+)
+def test_what_an_image_was_called_is_what_a_tenant_can_write(was: str, said: str) -> None:
+    rows = image_rows(by_mirrors(with_image(AT, was), ours("m.test")))
+    assert len(rows) == bool(said)
+    assert all(row.startswith(said) and len(row) < 400 for row in rows)
+
+
+NOT_ASKED = "it is not pulled from m.test/ghcr: "
+US = {"of": "ghcr.io", "to": "us.test", "how": "rewrite", "region": "us"}
+
+
+@pytest.mark.parametrize(
+    ("the_pod", "registries", "more", "said"),
+    [
+        (with_image(WAS), ["ghcr.io"], {}, [f"{NOT_ASKED}the pull secret has no entry for the mirror; give the owner"]),
+        (with_image(WAS), ["m.test/ghcr/bob"], {}, [f"{NOT_ASKED}the pull secret has no entry for the mirror; give"]),
+        (with_image(WAS), ["m.test"], {"events": [SILENT]}, [f"{NOT_ASKED}the mirror does not answer"]),
+        (with_image(WAS, imagePullPolicy="Never"), ["m.test"], {}, [f"{NOT_ASKED}the pull policy is Never, so"]),
+        (
+            with_image(WAS),
+            ["m.test"],
+            {"events": [Notice("ImageNotRewritten", "at that time: no", "team", "Namespace", "team")]},
+            [
+                f"one that is created now gets {AT}; names are decided when a pod is created",
+                'an Event in team says: "at that time: no"',
+            ],
+        ),
+        (with_image("quay.io/alice/app"), ["m.test"], {}, []),
+        (
+            with_image(WAS),
+            ["m.test"],
+            {"config": {"mirrors": [RULES[0] | {"namespace": "team"}]}},
+            ["a mirror runs in this namespace, so its images keep their names"],
+        ),
+        (
+            with_image(WAS),
+            ["us.test"],
+            {"config": {"mirrors": [US]}, "labels": OWNED | {"pullsecret-webhook/region": "eu"}},
+            ["its mirrors are for other regions (us)"],
+        ),
+    ],
+)
+def test_why_an_image_keeps_its_name(the_pod: Object, registries: list[str], more: Object, said: list[str]) -> None:
+    found = by_mirrors(the_pod, ours(*registries), **more)
+    rows = image_rows(found)
+    assert len(rows) == len(said)
+    assert all(row.startswith(start) for row, start in zip(rows, said, strict=True))
+    assert found.needs_a_human == bool(found.webhook)  # it is pulled from the registry
+
+
+def test_a_pod_that_is_applied_keeps_its_images_and_its_debug_containers_do_not() -> None:
+    the_pod = with_image(WAS)
+    the_pod["metadata"]["managedFields"] = [{"operation": "Apply"}]
+    the_pod["spec"]["ephemeralContainers"] = [{"name": "debug", "image": "ghcr.io/alice/debug"}]
+    applied, debug = by_mirrors(the_pod, ours("m.test")).images
+    assert applied.naming.why[0].startswith(f"{NOT_ASKED}the pod is applied from a manifest")
+    assert debug.naming.why[0].startswith("one that is created now gets m.test/ghcr/alice/debug")
+
+
+def test_a_pod_without_the_reference_keeps_its_images() -> None:
+    the_pod = with_image(WAS)
+    del the_pod["spec"]["imagePullSecrets"]
+    assert image_rows(by_mirrors(the_pod, ours("m.test"))) == ["the pod has no reference to the pull secret"]
+
+
+@pytest.mark.parametrize(
+    ("said", "registries", "step"),
+    [
+        ("x509: certificate signed by unknown authority", ["m.test"], "; or use how: node with nodeCaFile"),
+        (
+            "dial tcp 1.2.3.4:443: connect: connection refused",
+            ["m.test"],
+            "; or create the pod again: while the mirror",
+        ),
+        (
+            "no basic auth credentials",
+            ["ghcr.io"],
+            "; or create the pod again: while no credential for the mirror works",
+        ),
+        ("unexpected status: 401 Unauthorized", ["m.test"], "; or create the pod again: while no credential for the m"),
+    ],
+)
+def test_what_to_do_for_an_image_that_has_its_name_by_a_mirror(said: str, registries: list[str], step: str) -> None:
+    found = by_mirrors(with_image(AT, WAS, said), ours(*registries))
+    assert step in replace(found, webhook=()).next_step
+    other = by_mirrors(with_image(AT, "", said), ours(*registries))
+    assert replace(other, webhook=()).next_step == replace(found, webhook=()).next_step.partition("; or ")[0]
+
+
+def test_a_namespace_shows_which_mirrors_its_owner_can_use() -> None:
+    mirrors = [
+        *RULES,
+        US,
+        {"of": "quay.io", "to": "n.test", "how": "rewrite"},
+        {"of": "docker.io", "to": "hub.test"},
+        {"of": "gcr.io", "to": "g.test", "how": "node"},
+    ]
+    kept = Notice("ImageNotRewritten", "images of ghcr.io ...", "team", "Namespace", "team")
+    found = by_mirrors(
+        with_image(WAS),
+        ours("m.test/ghcr/alice", "n.test", "hub.test/alice"),
+        config={"mirrors": mirrors},
+        labels=OWNED | {"pullsecret-webhook/region": "eu"},
+        events=[replace(SILENT, source="n.test"), kept],
+        pod=False,
+    )
+    none = "not used: the pull secret has no entry for the mirror; give the owner a credential for it"
+    assert found.mirrors == (
+        "m.test/ghcr of ghcr.io: new pods get its names, with the entry for m.test/ghcr/alice",
+        "us.test of ghcr.io: not used: it is for the region us, and the namespace for eu",
+        "n.test of quay.io: not used: the mirror does not answer",
+        "hub.test of docker.io: nodes may ask it, with the entry for hub.test/alice",
+        f"g.test of gcr.io: {none}",
+        'an Event in team says: "images of ghcr.io ..."',
+    )
+    assert explain.text(found).count("  mirrors   ") == len(found.mirrors)
+    assert by_mirrors(with_image(WAS), labels={}, pod=False).mirrors == ()
+
+
+def test_a_dead_credential_for_a_mirror() -> None:
+    secret = ours("ghcr.io", "m.test")
+    secret["metadata"]["annotations"]["pullsecret-webhook/expires"] = "2029-01-01T00:00:00Z"
+    found = by_mirrors(with_image(WAS), secret, pod=False)
+    assert found.mirrors[0].startswith("m.test/ghcr of ghcr.io: not used: the credential for the mirror has expired,")
+    (image,) = by_mirrors(with_image(WAS), secret).images
+    assert image.naming.why[0].startswith(
+        f"{NOT_ASKED}the credential for the mirror has expired, or the mirror refuses"
+    )

@@ -26,9 +26,10 @@ async def of_pod(
     """The pod, its pull secrets, and a case for each image that cannot be pulled: one for each image, since all
     containers with it wait for the same. Raises PullsecretError.
     """
-    pod = await explain.read_pod(view, name, within)
+    whole = await explain.read_pod(view, name, within)
+    pod = whole.pod
     secrets = await podsecrets.read(view, within, pod.spec.pull_secrets)
-    about = await explain.of_pod(view, pod, secrets, now)
+    about = await explain.of_pod(view, whole, secrets, now)
     account = await _account(view, pod, within)
     failing = {one.container: one for image in about.images for one in image.failing}
     cases: dict[str, Case] = {}

@@ -1,0 +1,182 @@
+"""Which names the images of pods have by mirrors, and why others keep their names; for `explain` and `doctor`.
+
+What decides about a name is what decides in a review (core/rewrite.py), by what is known here and now. A pod's images
+have got their names when it was created.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.status import PULL_SECRETS, SOURCE_SECRETS
+from webhook.config.mirrorconfig import Mirror
+from webhook.config.models import Config
+from webhook.config.sourceconfig import SecretsSource
+from webhook.core.credential import Credentials
+from webhook.core.imagename import image_name
+from webhook.core.podimages import Container, PodImage, each, hard_places, of_debugged_pod, of_new_pod
+from webhook.core.pullsecret import Namespace
+from webhook.core.review import Object, Spec
+from webhook.core.rewrite import MAX_IMAGE_CHARS, Facts, Kept, Rewriter, Why, read_annotation
+from webhook.core.shown import few, some
+from webhook.kube.events import CURRENT_FOR
+from webhook.kube.recent_events import AboutMirrors, about_mirrors
+from webhook.rewriting import Rewriting
+from webhook.sources.secret import credentials_of
+
+SOON = timedelta(minutes=1)
+"""After a pod was created, until the Event about it is there."""
+OF_MIRROR = "a mirror runs in this namespace, so its images keep their names"
+_EPHEMERAL = "/spec/ephemeralContainers/"
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Of an image of a pod. `was`: the name that it had, as the pod's annotation says; `mirror`: by which it has the
+    other one; empty: by none of the configuration. `why`: why it keeps its name, a sentence each.
+    """
+
+    was: str = ""
+    mirror: str = ""
+    why: tuple[str, ...] = ()
+
+
+NO_NAMING = Naming()
+
+
+@dataclass(frozen=True)
+class ImageNames:
+    """Of one namespace. `entries` and `working`: as in Facts. `blind`: the pull secret may not be read."""
+
+    config: Config
+    namespace: Namespace
+    entries: tuple[str, ...]
+    working: tuple[str, ...]
+    events: AboutMirrors
+    blind: bool = False
+
+    @property
+    def rows(self) -> list[str]:
+        """Which mirrors its owner can use."""
+        found = [f"{one.to} of {one.prefix}: {self._use(one)}" for one in self.config.mirrors]
+        return [*found, *few([*dict.fromkeys(map(str, self.events.kept))])]
+
+    def _use(self, mirror: Mirror) -> str:
+        of_rewrite, keys = mirror.how == "rewrite", [key for key in self.entries if mirror.rule.covers(key)]
+        if of_rewrite and self.namespace.name in self.config.namespaces_of_mirrors:
+            return OF_MIRROR
+        if not mirror.is_for(self.namespace.region):
+            return (
+                f"not used: it is for the region {mirror.region}, and the namespace for {some([self.namespace.region])}"
+            )
+        if of_rewrite and mirror.host in self.events.silent:
+            return f"not used: {Why.SILENT}"
+        if self.blind:
+            return "the pull secret cannot be read with these rights"
+        if not keys:
+            return f"not used: {Why.NO_ENTRY}"
+        if of_rewrite and self.working is not self.entries and not any(map(mirror.rule.covers, self.working)):
+            return f"not used: {Why.DEAD}"
+        return f"{'new pods get its names' if of_rewrite else 'nodes may ask it'}, with the entry for {some(keys)}"
+
+    def of_pod(self, pod: Object, created: datetime | None, *, reference: bool) -> dict[str, Naming]:
+        """By image. `reference`: has it the reference?"""
+        if not isinstance(pod.spec, Spec):
+            return {}
+        annotations = pod.metadata.annotations if pod.metadata is not None else None
+        originals = read_annotation((annotations.images if annotations is not None else None) or "")
+        added = of_debugged_pod(pod.spec, None) or ()
+        images = [*each(of_new_pod(pod.spec) or ()), *each(added)]
+        rewriter = Rewriter(self.config.rewrite_rules)
+        facts = Facts(
+            self.namespace.region,
+            hard_places(pod.spec),
+            self.entries,
+            self.working,
+            frozenset(self.events.silent),
+            pod.metadata is not None and pod.metadata.applied,
+        )
+        found: dict[str, Naming] = {}
+        for one in images:
+            naming = _renamed(rewriter, one, originals.get(one.of, "")) or Naming(
+                why=tuple(self._why(rewriter, one, facts, created, reference=reference))
+            )
+            before = found.get(one.image)
+            if before is None or (naming.was and not before.was):
+                found[one.image] = naming
+        return found
+
+    def _why(
+        self, rewriter: Rewriter, image: PodImage, facts: Facts, created: datetime | None, *, reference: bool
+    ) -> Iterator[str]:
+        if not any(rule.covers(image.image) for rule in rewriter.rules if _is_name(image.image)):
+            return
+        if not reference:
+            yield "the pod has no reference to the pull secret"
+            return
+        if self.namespace.name in self.config.namespaces_of_mirrors:
+            yield OF_MIRROR
+            return
+        alone = (("containers", (Container(image.of, image.image, image.policy),)),)
+        if image.path.startswith(_EPHEMERAL):
+            facts = msgspec.structs.replace(facts, applied=False)
+        found = rewriter(alone, facts)
+        yield from (self._kept(one) for one in found.kept)
+        for _, name in found.names:
+            yield f"one that is created now gets {name}; names are decided when a pod is created"
+            yield from self._then(created)
+        if not found.names and not found.kept:
+            yield f"its mirrors are for other regions ({some(sorted(self.config.regions))})"
+
+    def _kept(self, kept: Kept) -> str:
+        blind = self.blind and kept.why in {Why.NO_ENTRY, Why.DEAD}
+        why = "the pull secret cannot be read with these rights" if blind else kept.why
+        return f"it is not pulled from {kept.rule.to if kept.rule else 'a mirror'}: {why}"
+
+    def _then(self, created: datetime | None) -> Iterator[str]:
+        """What was said when the pod was created. The same is said once an hour."""
+        if created is not None:
+            then = (one for one in self.events.kept if created - CURRENT_FOR <= one.at <= created + SOON)
+            yield from (str(one) for one in [*then][:1])
+
+
+def _renamed(rewriter: Rewriter, image: PodImage, was: str) -> Naming | None:
+    """`was`: what the pod's annotation says, into which its maker may write anything. None: nothing."""
+    if not was or was == image.image:
+        return None
+    rules = (rule for rule in rewriter.rules if _is_name(was) and rule.covers(was) and rule.name(was) == image.image)
+    return Naming(was, next((rule.to for rule in rules), ""))
+
+
+def _is_name(image: str) -> bool:
+    return len(image) <= MAX_IMAGE_CHARS and image_name(image) is not None
+
+
+async def read(view: ClusterView, namespace: Namespace, now: datetime) -> ImageNames | None:
+    """None: the configuration has no mirrors."""
+    config = view.config
+    if not config.mirrors:
+        return None
+    events = AboutMirrors()
+    if config.rewrite_rules:
+        events = await about_mirrors(view.cluster, config, namespace.name, now, view.cannot_read)
+    secret = await view.may(PULL_SECRETS, view.pull_secret(namespace.name), None)
+    known = await _known(view, namespace.owner or "")
+    existing = None if secret is None else view.reader.existing(secret)
+    rewriting = Rewriting(config, lambda: frozenset(events.silent), lambda _owner: known, lambda: now)
+    entries, working = rewriting.entries(namespace, existing)
+    return ImageNames(config, namespace, entries, working, events, blind=PULL_SECRETS in view.unread)
+
+
+async def _known(view: ClusterView, owner: str) -> Credentials | None:
+    """The owner's credentials with what registries said of them. None: they are not known here."""
+    if not all(isinstance(source, SecretsSource) for source in view.config.sources):
+        return None
+    sources, checks = await view.may(SOURCE_SECRETS, view.source_secrets(), {}), await view.checks()
+    found = credentials_of(sources.get(owner, {}))
+    if SOURCE_SECRETS in view.unread or not isinstance(found, Credentials):
+        return None
+    return found if checks is None else checks.marked(found)
