@@ -304,21 +304,11 @@ def text(explained: Explained) -> str:
     return "\n".join([what, *(f"  {name:10}{value}" for name, value in rows), f"next step: {explained.next_step}"])
 
 
-def naming_text(naming: Naming) -> list[str]:
-    if naming.mirror:
-        return [f"it was {quoted(naming.was)}; the webhook gave it its name at the mirror {naming.mirror}"]
-    if naming.was:
-        return [
-            f"the pod's annotation says that it was {quoted(naming.was)}; no mirror of the configuration names it so"
-        ]
-    return [*naming.why]
-
-
 def _image_rows(image: Image) -> list[tuple[str, str]]:
     tried = ", then ".join(f"{quoted(registry)} of {quoted(secret)}" for registry, secret in image.entries)
     rows = [
         ("image", quoted(image.image)),
-        *(("", one) for one in naming_text(image.naming)),
+        *(("", one) for one in image.naming.text),
         ("", f"entries: {tried}" if tried else "its pull secrets have no entry for it"),
     ]
     for one in image.failing:

@@ -4,7 +4,7 @@ What decides about a name is what decides in a review (core/rewrite.py), by what
 have got their names when it was created.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +21,7 @@ from webhook.core.podimages import Container, PodImage, each, hard_places, of_de
 from webhook.core.pullsecret import Namespace
 from webhook.core.review import Object, Spec
 from webhook.core.rewrite import MAX_IMAGE_CHARS, Facts, Kept, Rewriter, Why, read_annotation
-from webhook.core.shown import few, some
+from webhook.core.shown import few, quoted, some
 from webhook.kube.events import CURRENT_FOR
 from webhook.kube.recent_events import AboutMirrors, about_mirrors
 from webhook.rewriting import Rewriting
@@ -42,6 +42,16 @@ class Naming:
     was: str = ""
     mirror: str = ""
     why: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> Sequence[str]:
+        """Safe to print."""
+        if self.mirror:
+            return [f"it was {quoted(self.was)}; the webhook gave it its name at the mirror {self.mirror}"]
+        if self.was:
+            told = f"the pod's annotation says that it was {quoted(self.was)}"
+            return [f"{told}; no mirror of the configuration names it so"]
+        return self.why
 
 
 NO_NAMING = Naming()

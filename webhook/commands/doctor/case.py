@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from webhook.commands.imagenames import NO_NAMING, Naming
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.pullcause import Cause
 from webhook.core.runtimewords import Words
@@ -16,7 +17,7 @@ class Case:
     `secrets`: the pod's pull secrets, and `entries` of them that match the image: keys and Secrets, in the order in
     which the kubelet tries them. `account`: the service account whose list the pod's is; empty: the list is its own.
     `ours`: the name of the webhook's pull secret, and `owner` whose credentials it has. `there`: the node has the image
-    already. `platform`: of the node, such as linux/arm64.
+    already. `platform`: of the node, such as linux/arm64. `naming`: by mirrors.
     """
 
     image: str
@@ -37,3 +38,4 @@ class Case:
     owner: str = ""
     there: bool = False
     platform: str = ""
+    naming: Naming = NO_NAMING

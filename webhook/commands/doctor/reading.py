@@ -9,6 +9,7 @@ from webhook.commands import explain, podsecrets, pullevents
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor.case import Case
 from webhook.commands.explain import SERVED, Explained
+from webhook.commands.imagenames import NO_NAMING
 from webhook.commands.pods import Pod, Stuck
 from webhook.commands.podsecrets import PodSecret
 from webhook.commands.pullcause import Cause, FailingPod
@@ -60,6 +61,7 @@ def _case(
         entries=podsecrets.in_order(secrets, stuck.image),
         account=account,
         owner=about.line.owner or "",
+        naming=next((one.naming for one in about.images if one.image == stuck.image), NO_NAMING),
     )
     # A webhook that is not installed is not what is missing.
     if failing is None or stuck.what not in _HAS_TO_DO_WITH_SECRETS or view.unconfigured:

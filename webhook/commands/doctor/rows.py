@@ -1,6 +1,7 @@
 """The evidence, a label and a text each, all safe to print. Pure."""
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 
 from webhook.commands.doctor.asking import Asked
 from webhook.commands.doctor.case import Case
@@ -32,6 +33,7 @@ def rows(case: Case, evidence: Evidence, found: Finding | None) -> Iterator[Row]
     yield from _secret_rows(case)
     if case.why and case.cause in OF_WEBHOOK and (found is None or case.why != found.why):
         yield "webhook", case.why
+    yield from zip(chain(["mirrors"], repeat("")), case.naming.text, strict=False)
     if case.there:
         yield "image", f"{quoted(case.node)} has it already"
     yield from looked_rows(evidence)

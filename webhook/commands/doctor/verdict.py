@@ -219,6 +219,18 @@ def _todo(case: Case, evidence: Evidence, found: Finding, fields: dict[str, str]
             yield text
     if not own:
         yield f"{_another(case).removesuffix(', one')}; the kubelet then tries again by itself."
+    if case.naming.mirror:
+        yield from _at_mirror(case, found)
+
+
+def _at_mirror(case: Case, found: Finding) -> Iterator[str]:
+    """What else can be done for an image that has its name by a mirror."""
+    if found.fault is Fault.TLS_UNKNOWN_CA:
+        yield "Or use how: node with nodeCaFile for this mirror, or leave it out of the configuration."
+    elif Layer.RUNTIME < layer(found.fault) <= Layer.REGISTRY:
+        yield "Or create the pod again: while the mirror does not answer, its images keep their names."
+    elif found.fault is Fault.IMAGE_NOT_FOUND:
+        yield f"Look whether the mirror has {quoted(case.naming.was)} of the registry: the webhook does not ask."
 
 
 def _doubt(evidence: Evidence, found: Finding) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """What doctor says and does where nodes ask mirrors: whose credential it shows a registry, and who sees which."""
 
+from dataclasses import replace
+
 import pytest
 
 from support import planted
@@ -7,6 +9,7 @@ from webhook.commands.doctor.case import Case
 from webhook.commands.doctor.examine import credential_for
 from webhook.commands.doctor.looked import Evidence
 from webhook.commands.doctor.verdict import judge
+from webhook.commands.imagenames import Naming
 from webhook.commands.podsecrets import PodSecret
 from webhook.core.credential import Credential
 from webhook.core.faults import Fault
@@ -38,3 +41,54 @@ def test_that_mirrors_see_the_credentials_for_the_registry_is_told(entries: tupl
     assert any("these are the words of a mirror" in text for _, text in found.rows)
     shown = any("shows mirrors the credentials for the registry too" in text for _, text in found.rows)
     assert shown == bool(entries)
+
+
+AT = Case(
+    "m.test/ghcr/alice/app:1",
+    "team",
+    "ghcr-secret",
+    "p",
+    reason="ErrImagePull",
+    entries=(("m.test", "ghcr-secret"),),
+    owner="alice",
+    naming=Naming("ghcr.io/alice/app:1", "m.test/ghcr"),
+)
+
+
+@pytest.mark.parametrize(
+    ("fault", "todo"),
+    [
+        (
+            Fault.TLS_UNKNOWN_CA,
+            "Or use how: node with nodeCaFile for this mirror, or leave it out of the configuration.",
+        ),
+        (Fault.TCP_REFUSED, "Or create the pod again: while the mirror does not answer, its images keep their names."),
+        (Fault.DNS_SILENT, "Or create the pod again: while the mirror does not answer, its images keep their names."),
+        (
+            Fault.REGISTRY_BROKEN,
+            "Or create the pod again: while the mirror does not answer, its images keep their names.",
+        ),
+        (
+            Fault.IMAGE_NOT_FOUND,
+            "Look whether the mirror has ghcr.io/alice/app:1 of the registry: the webhook does",
+        ),
+        (Fault.PLATFORM_MISSING, ""),
+    ],
+)
+def test_an_image_that_has_its_name_by_a_mirror(fault: Fault, todo: str) -> None:
+    case = replace(AT, words=(Words(fault, host="m.test"),))
+    found, plain = (judge(one, Evidence()) for one in (case, replace(case, naming=Naming())))
+    assert found.code is fault
+    said = "it was ghcr.io/alice/app:1; the webhook gave it its name at the mirror m.test/ghcr"
+    assert ("mirrors", said) in found.rows
+    assert not [label for label, _ in plain.rows if label == "mirrors"]
+    assert [*found.todo[: len(plain.todo)]] == [*plain.todo]
+    assert [text.startswith(todo) for text in found.todo[len(plain.todo) :]] == [True] * bool(todo)
+
+
+def test_why_an_image_keeps_the_name_that_cannot_be_pulled() -> None:
+    naming = Naming(why=("it is not pulled from m.test: the mirror does not answer", "or so"))
+    case = replace(AT, image="ghcr.io/alice/app:1", naming=naming, words=(Words(Fault.TCP_REFUSED, host="ghcr.io"),))
+    found = judge(case, Evidence())
+    assert [row for row in found.rows if row[1] in naming.why] == [("mirrors", naming.why[0]), ("", naming.why[1])]
+    assert not [text for text in found.todo if text.startswith("Or create")]
