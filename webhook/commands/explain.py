@@ -179,16 +179,16 @@ AT_MIRROR: dict[Cause, str] = {
 
 async def namespace(view: ClusterView, name: str, now: datetime) -> Explained:
     about, names = await _namespace(view, name, now)
-    return about if names is None else replace(about, mirrors=tuple(names.rows))
+    return replace(about, mirrors=tuple(names.rows))
 
 
-async def _namespace(view: ClusterView, name: str, now: datetime) -> tuple[Explained, ImageNames | None]:
+async def _namespace(view: ClusterView, name: str, now: datetime) -> tuple[Explained, ImageNames]:
     report = await status.run(view, name, now)
     (line,) = report.lines
     found = await view.namespace_object(name)
     seen = view.reader.namespace(found)
     webhook = [one.why for one in report.webhook if one.result == "wrong"]
-    names = await imagenames.read(view, seen, now) if seen.served else None
+    names = await imagenames.read(view, seen, now)
     about = Explained(
         line,
         view.rule(found),
@@ -231,9 +231,9 @@ async def of_pod(view: ClusterView, whole: WholePod, secrets: Sequence[PodSecret
     about, names = await _namespace(view, seen.metadata.namespace, now)
     failing = [one for one in about.line.pods_failing if one.pod == name]
     reference = view.config.pull_secret.name in seen.spec.pull_secrets
-    namings = {}
-    if names is not None:
-        namings = names.of_pod(whole.object, seen.metadata.creation_timestamp, reference=reference)
+    alone = "" if reference else "the pod has no reference to the pull secret"
+    alone = f"the pod's label {INJECT}: {DISABLED} opts it out" if seen.opted_out else alone
+    namings = names.of_pod(whole.object, seen.metadata.creation_timestamp, alone)
     images = [
         Image(
             image,

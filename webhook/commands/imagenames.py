@@ -17,6 +17,7 @@ from webhook.config.models import Config
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.credential import Credentials
 from webhook.core.imagename import image_name
+from webhook.core.names import IMAGES, REGION
 from webhook.core.podimages import Container, PodImage, each, hard_places, of_debugged_pod, of_new_pod
 from webhook.core.pullsecret import Namespace
 from webhook.core.review import Object, Spec
@@ -36,7 +37,7 @@ _EPHEMERAL = "/spec/ephemeralContainers/"
 @dataclass(frozen=True, slots=True)
 class Naming:
     """Of an image of a pod. `was`: the name that it had, as the pod's annotation says; `mirror`: by which it has the
-    other one; empty: by none of the configuration. `why`: why it keeps its name, a sentence each.
+    other one; empty: by none that is known here. `why`: why it keeps its name, a sentence each.
     """
 
     was: str = ""
@@ -49,8 +50,7 @@ class Naming:
         if self.mirror:
             return [f"it was {quoted(self.was)}; the webhook gave it its name at the mirror {self.mirror}"]
         if self.was:
-            told = f"the pod's annotation says that it was {quoted(self.was)}"
-            return [f"{told}; no mirror of the configuration names it so"]
+            return [f"it was {quoted(self.was)}, says the pod's annotation {IMAGES}"]
         return self.why
 
 
@@ -71,7 +71,13 @@ class ImageNames:
     @property
     def rows(self) -> list[str]:
         """Which mirrors its owner can use."""
-        found = [f"{one.to} of {one.prefix}: {self._use(one)}" for one in self.config.mirrors]
+        if not self.namespace.served:
+            return []
+        region = self.namespace.region
+        found = (
+            [f"those for the region {quoted(region)} come first, by the namespace's label {REGION}"] if region else []
+        )
+        found += [f"{one.to} of {one.prefix}: {self._use(one)}" for one in self.config.mirrors]
         return [*found, *few([*dict.fromkeys(map(str, self.events.kept))])]
 
     def _use(self, mirror: Mirror) -> str:
@@ -92,8 +98,8 @@ class ImageNames:
             return f"not used: {Why.DEAD}"
         return f"{'new pods get its names' if of_rewrite else 'nodes may ask it'}, with the entry for {some(keys)}"
 
-    def of_pod(self, pod: Object, created: datetime | None, *, reference: bool) -> dict[str, Naming]:
-        """By image. `reference`: has it the reference?"""
+    def of_pod(self, pod: Object, created: datetime | None, alone: str) -> dict[str, Naming]:
+        """By image. `alone`: why the webhook leaves the pod alone; empty: it does not."""
         if not isinstance(pod.spec, Spec):
             return {}
         annotations = pod.metadata.annotations if pod.metadata is not None else None
@@ -112,7 +118,7 @@ class ImageNames:
         found: dict[str, Naming] = {}
         for one in images:
             naming = _renamed(rewriter, one, originals.get(one.of, "")) or Naming(
-                why=tuple(self._why(rewriter, one, facts, created, reference=reference))
+                why=tuple(self._why(rewriter, one, facts, created, alone))
             )
             before = found.get(one.image)
             if before is None or (naming.was and not before.was):
@@ -120,20 +126,21 @@ class ImageNames:
         return found
 
     def _why(
-        self, rewriter: Rewriter, image: PodImage, facts: Facts, created: datetime | None, *, reference: bool
+        self, rewriter: Rewriter, image: PodImage, facts: Facts, created: datetime | None, alone: str
     ) -> Iterator[str]:
-        if not any(rule.covers(image.image) for rule in rewriter.rules if _is_name(image.image)):
+        covered = any(rule.covers(image.image) for rule in rewriter.rules if _is_name(image.image))
+        if not covered or not self.namespace.served:
             return
-        if not reference:
-            yield "the pod has no reference to the pull secret"
+        if alone:
+            yield alone
             return
         if self.namespace.name in self.config.namespaces_of_mirrors:
             yield OF_MIRROR
             return
-        alone = (("containers", (Container(image.of, image.image, image.policy),)),)
+        by_itself = (("containers", (Container(image.of, image.image, image.policy),)),)
         if image.path.startswith(_EPHEMERAL):
             facts = msgspec.structs.replace(facts, applied=False)
-        found = rewriter(alone, facts)
+        found = rewriter(by_itself, facts)
         yield from (self._kept(one) for one in found.kept)
         for _, name in found.names:
             yield f"one that is created now gets {name}; names are decided when a pod is created"
@@ -165,12 +172,10 @@ def _is_name(image: str) -> bool:
     return len(image) <= MAX_IMAGE_CHARS and image_name(image) is not None
 
 
-async def read(view: ClusterView, namespace: Namespace, now: datetime) -> ImageNames | None:
-    """None: the configuration has no mirrors."""
-    config = view.config
-    if not config.mirrors:
-        return None
-    events = AboutMirrors()
+async def read(view: ClusterView, namespace: Namespace, now: datetime) -> ImageNames:
+    config, events = view.config, AboutMirrors()
+    if not config.mirrors or not namespace.served:
+        return ImageNames(config, namespace, (), (), events)
     if config.rewrite_rules:
         events = await about_mirrors(view.cluster, config, namespace.name, now, view.cannot_read)
     secret = await view.may(PULL_SECRETS, view.pull_secret(namespace.name), None)

@@ -280,12 +280,9 @@ def image_rows(found: explain.Explained) -> list[str]:
     ("was", "said"),
     [
         (WAS, f"it was {WAS}; the webhook gave it its name at the mirror m.test/ghcr"),
-        ("quay.io/x", "the pod's annotation says that it was quay.io/x; no mirror of the configuration names it so"),
-        (
-            "$(rm -rf /)\n",
-            'the pod\'s annotation says that it was "?(rm -rf /)?"; no mirror of the configuration names',
-        ),
-        ("x" * 2000, "the pod's annotation says that it was \"xxx"),
+        ("quay.io/x", "it was quay.io/x, says the pod's annotation pullsecret-webhook/images"),
+        ("$(rm -rf /)\n", 'it was "?(rm -rf /)?", says the pod\'s annotation pullsecret-webhook/images'),
+        ("x" * 2000, 'it was "xxx'),
         (AT, ""),
     ],
 )
@@ -347,10 +344,21 @@ def test_a_pod_that_is_applied_keeps_its_images_and_its_debug_containers_do_not(
     assert debug.naming.why[0].startswith("one that is created now gets m.test/ghcr/alice/debug")
 
 
-def test_a_pod_without_the_reference_keeps_its_images() -> None:
+def test_a_pod_that_is_left_alone_keeps_its_images() -> None:
+    the_pod = with_image(WAS)
+    the_pod["metadata"]["labels"] = OPTED_OUT
+    out = ["the pod's label pullsecret-webhook/inject: disabled opts it out"]
+    assert image_rows(by_mirrors(the_pod, ours("m.test"))) == out
     the_pod = with_image(WAS)
     del the_pod["spec"]["imagePullSecrets"]
     assert image_rows(by_mirrors(the_pod, ours("m.test"))) == ["the pod has no reference to the pull secret"]
+    assert image_rows(by_mirrors(the_pod, labels={})) == []
+
+
+@pytest.mark.parametrize("labels", [OWNED, {}])
+def test_a_tenant_who_may_not_read_the_configuration_sees_what_the_annotation_says(labels: Object) -> None:
+    found = by_mirrors(with_image(AT, WAS), ours("m.test"), config={}, labels=labels)
+    assert image_rows(found) == [f"it was {WAS}, says the pod's annotation pullsecret-webhook/images"]
 
 
 @pytest.mark.parametrize(
@@ -396,6 +404,7 @@ def test_a_namespace_shows_which_mirrors_its_owner_can_use() -> None:
     )
     none = "not used: the pull secret has no entry for the mirror; give the owner a credential for it"
     assert found.mirrors == (
+        "those for the region eu come first, by the namespace's label pullsecret-webhook/region",
         "m.test/ghcr of ghcr.io: new pods get its names, with the entry for m.test/ghcr/alice",
         "us.test of ghcr.io: not used: it is for the region us, and the namespace for eu",
         "n.test of quay.io: not used: the mirror does not answer",
