@@ -14,7 +14,11 @@ T = TypeVar("T")
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 """Labels of nodes."""
 MAX_KEPT_BYTES = 32 * 1024
-"""Bytes of a list that are kept while a review waits: enough for a hundred containers."""
+"""Bytes of all lists together that are kept while a review waits: enough for two hundred containers."""
+MAX_READ_BYTES = 128 * 1024
+"""Bytes of a list that is read. Whoever reaches the port may send millions of empty containers: to read them would take
+the memory of the process.
+"""
 MAX_IMAGES = 200
 """Containers or volumes in one list of a pod. The images of one with more stay as they are."""
 _NULL, _TOO_LONG, _IMAGE = msgspec.Raw(b"null"), msgspec.Raw(b'"too long"'), b'"image":'
@@ -106,11 +110,14 @@ _ENCODE = msgspec.json.Encoder().encode
 
 def detach(lists: PodLists) -> None:
     """Keeps what is read of each, and nothing of the review's body. What is too long stays too long."""
+    left = MAX_KEPT_BYTES
     for name, decoder in _DECODERS.items():
         if (raw := getattr(lists, name)) != _NULL:
             found = _decoded(decoder, raw)
             kept = _TOO_LONG if found is None else msgspec.Raw(_ENCODE(found))
-            setattr(lists, name, kept if len(kept) <= MAX_KEPT_BYTES else _TOO_LONG)
+            kept = kept if len(kept) <= left else _TOO_LONG
+            left -= len(kept)
+            setattr(lists, name, kept)
 
 
 def of_new_pod(lists: PodLists) -> Images | None:
@@ -179,7 +186,9 @@ def _of_term(term: _Term) -> Iterator[str]:
 
 
 def _decoded(decoder: "msgspec.json.Decoder[T]", raw: msgspec.Raw) -> T | None:
-    """None: it has another form, or nests deeper than it can."""
+    """None: it is too long, has another form, or nests deeper than it can."""
+    if len(raw) > MAX_READ_BYTES:
+        return None
     try:
         return decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -93,6 +93,8 @@ class Metadata(msgspec.Struct, rename="camel"):
         annotations = self.annotations
         if annotations is not None and (annotations.by_kubectl != _NULL or annotations.by_helm != _NULL):
             return True
+        if len(self.managed_fields) > podimages.MAX_READ_BYTES:
+            return False  # of such a pod no image is looked at
         try:
             managers = _MANAGERS.decode(self.managed_fields)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -264,8 +266,8 @@ def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
         annotations.mirror = annotations.mirror and ""
         annotations.inject = annotations.inject and ""
         annotations.by_kubectl, annotations.by_helm = _there(annotations.by_kubectl), _there(annotations.by_helm)
-        if annotations.images is not None:
-            annotations.images = annotations.images[: MAX_ORIGINALS_BYTES + 1]
+        if (images := annotations.images) is not None:
+            annotations.images = images[: MAX_ORIGINALS_BYTES + 1] if images.isascii() else ""
     if metadata is not None:
         if metadata.applied:  # it stays so, in few bytes
             metadata.managed_fields = _APPLIED

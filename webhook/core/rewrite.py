@@ -18,7 +18,7 @@ from webhook.core.registry import DOCKER_HUB, host_matches, matching, repository
 MAX_IMAGE_CHARS = 1024
 """Characters of a name with tag and digest, which have no more. A longer text is no image's name."""
 MAX_ORIGINALS_BYTES = 32 * 1024
-"""Bytes of the annotation with the names as they were. All annotations of an object together may have 256 KiB."""
+"""Bytes of an earlier annotation with the names as they were that is read. Names are ASCII."""
 
 
 class Why(StrEnum):
@@ -196,7 +196,7 @@ def with_earlier(originals: str, before: str, images: Images) -> str:
 
 def read_annotation(text: str) -> dict[str, str]:
     """By container: the name that its image had. Empty if it is none of ours: who makes a pod may write anything."""
-    if len(text) > MAX_ORIGINALS_BYTES:
+    if len(text) > MAX_ORIGINALS_BYTES or not text.isascii():
         return {}
     try:
         return _ORIGINALS.decode(text)

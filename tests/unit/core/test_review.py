@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,7 +22,7 @@ from webhook.config.models import Config, NameRule
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import MalformedReview
 from webhook.core.metrics import Metrics
-from webhook.core.names import INJECT, MIRROR
+from webhook.core.names import IMAGES, INJECT, MIRROR
 from webhook.core.notice import Notice
 from webhook.core.patch import encoded
 from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner
@@ -580,6 +581,32 @@ def test_a_review_that_waits_says_the_same_in_little_memory(kind: str, lists: An
     )  # fmt: skip
     assert old_names(kept) == old_names(before)
     assert len(msgspec.json.encode(kept)) < 300_000
+
+
+EMPTY: list[Any] = [{}] * 200_000
+LISTS = ("containers", "initContainers", "ephemeralContainers", "volumes")
+MANY_IMAGES = [{"name": f"c{number}", "image": "i" * 100} for number in range(250)]
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        *({"spec": {key: EMPTY}} for key in LISTS),
+        {"metadata": {"managedFields": EMPTY}, "spec": {}},
+        {"metadata": {"annotations": {IMAGES: "\U0001f600" + "x" * 30_000}}, "spec": dict.fromkeys(LISTS, MANY_IMAGES)},
+    ],
+    ids=[*LISTS, "managedFields", "all"],
+)
+def test_a_review_with_very_many_of_anything_takes_little_memory(pod: dict[str, Any]) -> None:
+    whole = body(review(pod, old=pod))
+    tracemalloc.start()
+    try:
+        kept = detached(decode(whole))
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept.object is not None
+    assert (now < 100_000, peak < 1_000_000) == (True, True), (now, peak)
 
 
 def test_a_dry_run_writes_nothing() -> None:
