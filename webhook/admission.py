@@ -15,14 +15,14 @@ from webhook import accounts, rewriting
 from webhook.config.models import Config
 from webhook.core.errors import NamespaceUnknown
 from webhook.core.notice import Notice, Record
-from webhook.core.patch import add_references, encoded, first_reference, of_images
+from webhook.core.patch import add_references, encoded, first_reference, kept_of_images, of_images
 from webhook.core.pullsecret import ExistingSecret, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
 from webhook.core.rewrite import Rewritten
 from webhook.core.standing import foreign
 from webhook.kube.lookup import Lookup
 from webhook.kube.views import Account, State, account_key
-from webhook.rewriting import Rewriting
+from webhook.rewriting import SMALL_BYTES, Rewriting
 from webhook.supply import Supply
 
 HAS_IT = "it has the reference already"
@@ -195,7 +195,8 @@ class Admission:
             if found.names:
                 originals = "" if pod.debugged else found.originals  # the API server would drop the annotation
                 before = None if present is None else tuple(present)
-                return of_images(before, missing, found.names, originals, request.annotated)
+                made = kept_of_images if request.size <= SMALL_BYTES else of_images
+                return made(before, missing, found.names, originals, request.annotated)
         if present is None:
             return first_reference(missing[0], pod.kind.at)
         return encoded(add_references(present, missing, pod.kind.at))

@@ -34,7 +34,7 @@ MAX_REVIEW_BYTES = 128 * 1024
 added, a larger pod might have more annotations than the API server takes, and to read it takes milliseconds.
 """
 SMALL_BYTES = 8 * 1024
-"""Bytes of a review's lists up to which its decision is kept, so that 512 of them stay small."""
+"""Bytes of a review up to which its decision and its patch are kept, so that hundreds of them stay small."""
 TOLD_FOR = timedelta(minutes=1)
 """The same about the same namespace is not told again within this time."""
 MAX_TOLD = 4096

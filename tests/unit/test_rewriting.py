@@ -20,11 +20,11 @@ from webhook.config import reading
 from webhook.core import review as wire
 from webhook.core.credential import Credential, Credentials, Refusal
 from webhook.core.names import IMAGES, OWNER, REGION
-from webhook.core.patch import FIELD
+from webhook.core.patch import FIELD, kept_of_images
 from webhook.core.podimages import REGION as NODE_REGION
 from webhook.core.podimages import hard_places, of_new_pod
 from webhook.core.pullsecret import ExistingSecret, Namespace
-from webhook.core.rewrite import Kept, RewriteRule, Rewritten, Why
+from webhook.core.rewrite import Kept, RewriteRule, Rewritten, Why, kept_decision
 from webhook.rewriting import Rewriting
 
 Pod = dict[str, Any]
@@ -223,6 +223,18 @@ def test_a_review_that_waits_keeps_what_decides() -> None:
     assert held.object.metadata.annotations.images == '{"app":"x"}'
     kept = [getattr(one, name) for one in (held.object.spec,) for name in one.__struct_fields__]
     assert sum(len(one) for one in kept if isinstance(one, msgspec.Raw)) < 1200
+
+
+@pytest.mark.parametrize(("images", "kept"), [(2, 1), (200, 0)])
+def test_what_is_made_of_a_large_pod_is_not_kept(images: int, kept: int) -> None:
+    """A tenant makes hundreds of different ones, each with a patch of hundreds of kilobytes."""
+    world: World = {"label": "", "entries": HOSTS, "silent": ()}
+    containers = [{"name": f"c{at}", "image": f"ghcr.io/not-kept/{images}-{at}"} for at in range(images)]
+    pod: Pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"containers": containers}}
+    caches = kept_decision, kept_of_images
+    before = [cache.cache_info().misses for cache in caches]
+    assert len([one for one in ask(world, pod).patch if one["op"] == "replace"]) == images
+    assert [cache.cache_info().misses for cache in caches] == [one + kept for one in before]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,6 @@ def new_names(names: Sequence[tuple[str, str]], originals: str, *, annotated: bo
     return operations
 
 
-@lru_cache(maxsize=256)
 def of_images(
     present: tuple[str | None, ...] | None,
     missing: tuple[str, ...],
@@ -79,8 +78,12 @@ def of_images(
     originals: str,
     annotated: bool,  # a cached function is called faster without keywords
 ) -> str:
-    """The whole patch of a pod whose images get other names, encoded. Kept: a Deployment's pods are all alike."""
+    """The whole patch of a pod whose images get other names, encoded."""
     return encoded([*add_references(present, missing, POD_SPEC), *new_names(names, originals, annotated=annotated)])
+
+
+kept_of_images = lru_cache(maxsize=256)(of_images)
+"""The same, kept: a Deployment's pods are all alike. For small pods, of which 256 take little memory."""
 
 
 @lru_cache(maxsize=1024)

@@ -134,7 +134,7 @@ class Rewriter:
         return Rewritten(tuple((one.path, new) for one, new in found), originals, tuple(kept))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def kept_decision(rewriter: Rewriter, images: Images, facts: Facts) -> Rewritten:
     """The same, kept: a Deployment's pods are all alike."""
     return rewriter(images, facts)
