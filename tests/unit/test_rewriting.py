@@ -159,7 +159,7 @@ def ask(world: World, pod: Pod) -> Outcome:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(WORLDS)
 def test_images_get_the_names_that_they_should_and_nothing_else_changes(world: World) -> None:
     pod = pod_of(world)
