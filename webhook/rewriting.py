@@ -40,7 +40,7 @@ TOLD_FOR = timedelta(minutes=1)
 MAX_TOLD = 4096
 """Namespaces of which that is remembered."""
 ANYWHERE = frozenset[str]()
-_LASTING = frozenset({Why.NEVER, Why.APPLIED, Why.LONG, Why.LARGE})
+_LASTING = frozenset({Why.NEVER, Why.APPLIED, Why.OPERATED, Why.LONG, Why.LARGE})
 """What no administrator mends."""
 
 
@@ -86,6 +86,7 @@ class Rewriting:
             working,
             self.silent(),
             not debugged and whole.metadata.applied,
+            not debugged and whole.metadata.operated,
         )
         small = request.size <= SMALL_BYTES
         found = (kept_decision if small else Rewriter.__call__)(self._rewriter, images, facts)

@@ -88,6 +88,7 @@ WORLDS = st.fixed_dictionaries(
         "annotations": st.sampled_from([None, {}, {"a": "b"}, {IMAGES: "nonsense"}, {IMAGES: '{"x":"y"}'}]),
         "present": st.sampled_from([None, [], [{"name": "own"}], [{"name": "ghcr-secret"}, {"name": "own"}]]),
         "applied": st.booleans(),
+        "owner": st.sampled_from(["", "apps/v1", "batch/v1", "v1", "postgresql.cnpg.io/v1", "apps/v1.example.com"]),
     }
 )
 World = dict[str, Any]
@@ -115,13 +116,15 @@ def pod_of(world: World) -> Pod:
         metadata["annotations"] = dict(world["annotations"])
     if world["applied"]:
         metadata["managedFields"] = [{"manager": "kubectl", "operation": "Update"}, {"operation": "Apply"}]
+    if world["owner"]:
+        metadata["ownerReferences"] = [{"apiVersion": world["owner"], "kind": "Any", "name": "x", "uid": "u"}]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def expected(world: World, image: tuple[str, str, str], policy: str | None) -> str:
     """The image's name afterwards, by other means than the webhook's."""
     text, repository, version = image
-    if policy == "Never" or world["applied"]:
+    if policy == "Never" or (world["applied"] and not world["owner"]) or "." in world["owner"]:
         return text
     stated = {world["label"], world["selector"]} - {""}
     rules = [one for one in MIRRORS if one.get("region") in stated] if stated else [*MIRRORS]
@@ -235,6 +238,28 @@ def test_what_is_made_of_a_large_pod_is_not_kept(images: int, kept: int) -> None
     before = [cache.cache_info().misses for cache in caches]
     assert len([one for one in ask(world, pod).patch if one["op"] == "replace"]) == images
     assert [cache.cache_info().misses for cache in caches] == [one + kept for one in before]
+
+
+@pytest.mark.parametrize(
+    ("owners", "operated"),
+    [
+        (None, False),
+        ([], False),
+        ([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "x" * 5000}], False),
+        ([{"apiVersion": "apps/v1"}, {"apiVersion": "example.com/v1"}], True),
+        ([{"kind": "Cluster"}], True),
+        ([{"apiVersion": "v1"}] * 10_000, True),
+        ("none", True),
+    ],
+)
+def test_pods_of_operators(owners: object, operated: bool) -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"ownerReferences": owners}, "spec": {}}
+    request, held = wire.decode(goldencase.body(Review(object=pod))), wire.decode(goldencase.body(Review(object=pod)))
+    for one in (request.object, wire.detached(held).object):
+        assert one is not None
+        assert one.metadata is not None
+        assert one.metadata.operated is operated
+        assert not one.metadata.applied
 
 
 @pytest.mark.parametrize(

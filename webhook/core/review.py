@@ -32,6 +32,9 @@ EPHEMERAL_CONTAINERS = "ephemeralcontainers"
 """The subresource of a pod by which `kubectl debug` adds containers."""
 
 _NULL, _ANYTHING, _APPLIED = msgspec.Raw(b"null"), msgspec.Raw(b"[]"), msgspec.Raw(b'[{"operation":"Apply"}]')
+_OPERATED = msgspec.Raw(b'[{"apiVersion":"operator.example.com/v1"}]')
+KUBERNETES = frozenset({"v1", "apps/v1", "batch/v1"})
+"""The API versions of what Kubernetes itself makes pods of."""
 R = TypeVar("R", bound="Bare")
 Short = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
 
@@ -73,6 +76,10 @@ class Manager(msgspec.Struct):
     operation: str = ""
 
 
+class OwnerReference(msgspec.Struct, rename="camel"):
+    api_version: str = ""
+
+
 class Metadata(msgspec.Struct, rename="camel"):
     """The labels and annotations that matter: the others, a tenant's any number, are skipped over.
 
@@ -100,6 +107,19 @@ class Metadata(msgspec.Struct, rename="camel"):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         return any(one.operation == "Apply" for one in managers or ())
+
+    @property
+    def operated(self) -> bool:
+        """Was it made by a controller that is none of Kubernetes? Those compare pods in ways of their own."""
+        if self.owner_references == _NULL:
+            return False
+        if len(self.owner_references) > podimages.MAX_READ_BYTES:
+            return True
+        try:
+            references = _OWNERS.decode(self.owner_references)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return True
+        return any(one.api_version not in KUBERNETES for one in references or ())
 
 
 class PodSpec(msgspec.Struct, rename="camel"):
@@ -211,6 +231,7 @@ class Review(msgspec.Struct, Generic[R], rename="camel"):
 
 
 _MANAGERS = msgspec.json.Decoder(list[Manager] | None)
+_OWNERS = msgspec.json.Decoder(list[OwnerReference] | None)
 _REFERENCES = msgspec.json.Decoder(list[Reference | None] | None)
 _TEXT = msgspec.json.Decoder(str | None)
 _DECODER = msgspec.json.Decoder(Review[Request])
@@ -273,7 +294,7 @@ def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
             metadata.managed_fields = _APPLIED
         else:
             metadata.managed_fields = _NULL
-        metadata.owner_references = _there(metadata.owner_references)
+        metadata.owner_references = _OPERATED if metadata.operated else _there(metadata.owner_references)
         name = metadata.generate_name
         metadata.generate_name = msgspec.Raw(bytes(name)) if len(name) <= MAX_NAME_CHARS else _NULL
     if spec is not None:

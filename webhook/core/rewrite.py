@@ -34,6 +34,10 @@ class Why(StrEnum):
         "the pod is applied from a manifest: to apply it again would give the image its name back and restart the "
         "container; pods of a Deployment, a Job and the like are made once"
     )
+    OPERATED = (
+        "an operator made the pod, and some delete a pod whose image is not the one that they wrote; tell the operator "
+        "the name at the mirror"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Facts(msgspec.Struct, frozen=True):
     """What decides, beside the images. `region`: the one that the namespace names; `places`: where the pod must run.
     `entries`: the keys of the pull secret that stands; `working`: those whose credentials work, as far as is known.
     `silent`: hosts of mirrors that do not answer. `applied`: the pod itself is, and it may be applied again.
+    `operated`: it was made by a controller that is none of Kubernetes.
     """
 
     region: str
@@ -108,6 +113,7 @@ class Facts(msgspec.Struct, frozen=True):
     working: tuple[str, ...]
     silent: frozenset[str]
     applied: bool
+    operated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +153,8 @@ def _why_kept(image: PodImage, new: str | None, rule: RewriteRule, facts: Facts)
         return Why.NEVER
     if facts.applied:
         return Why.APPLIED
+    if facts.operated:
+        return Why.OPERATED
     if rule.host in facts.silent:
         return Why.SILENT
     if not matching(facts.entries, new):

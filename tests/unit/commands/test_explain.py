@@ -335,12 +335,19 @@ def test_why_an_image_keeps_its_name(the_pod: Object, registries: list[str], mor
     assert found.needs_a_human == bool(found.webhook)  # it is pulled from the registry
 
 
-def test_a_pod_that_is_applied_keeps_its_images_and_its_debug_containers_do_not() -> None:
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ({"managedFields": [{"operation": "Apply"}]}, "the pod is applied from a manifest"),
+        ({"ownerReferences": [{"apiVersion": "example.com/v1", "kind": "Db"}]}, "an operator made the pod"),
+    ],
+)
+def test_a_pod_that_is_made_again_keeps_its_images_and_its_debug_containers_do_not(metadata: Object, why: str) -> None:
     the_pod = with_image(WAS)
-    the_pod["metadata"]["managedFields"] = [{"operation": "Apply"}]
+    the_pod["metadata"] |= metadata
     the_pod["spec"]["ephemeralContainers"] = [{"name": "debug", "image": "ghcr.io/alice/debug"}]
-    applied, debug = by_mirrors(the_pod, ours("m.test")).images
-    assert applied.naming.why[0].startswith(f"{NOT_ASKED}the pod is applied from a manifest")
+    kept, debug = by_mirrors(the_pod, ours("m.test")).images
+    assert kept.naming.why[0].startswith(f"{NOT_ASKED}{why}")
     assert debug.naming.why[0].startswith("one that is created now gets m.test/ghcr/alice/debug")
 
 

@@ -24,7 +24,7 @@ _REQUIRED: Shape = {"nodeSelectorTerms": [{"matchExpressions": _EXPRESSIONS}]}
 POD: Shape = {
     "metadata": {
         "annotations": {IMAGES: _TEXT, APPLIED_BY_KUBECTL: _TEXT, APPLIED_BY_HELM: _TEXT},
-        "ownerReferences": [{}],
+        "ownerReferences": [{"apiVersion": _TEXT}],
         "managedFields": [{"operation": _TEXT}],
     },
     "spec": {

@@ -266,6 +266,10 @@ KEPT = {
         ),
         ["the pod is applied from a manifest"],
     ),
+    "made by an operator": (
+        f"spec: {{containers: [{{image: {OLD}}}]}}\nmetadata: {{ownerReferences: [{{apiVersion: example.com/v1}}]}}\n",
+        ["an operator made the pod"],
+    ),
     "applied by the API server": (
         f"spec: {{containers: [{{image: {OLD}}}]}}\nmetadata: {{managedFields: [{{operation: Apply}}]}}\n",
         ["the pod is applied from a manifest"],
