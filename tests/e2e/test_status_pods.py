@@ -34,6 +34,11 @@ class Case:
     registry: Registry
     name: str
 
+    @property
+    def who(self) -> str:
+        """To containerd, what stands in for ghcr.io is a mirror of it."""
+        return f"the mirror {self.registry.address}"
+
     def give(self, token: str, **annotations: str) -> None:
         deployed.give(self.cluster.api, self.name, token, **annotations)
 
@@ -95,7 +100,7 @@ def test_the_registry_refuses_the_credential(case: Case) -> None:
     case.namespace()
     stands(case.cluster, case.name, wrong)
     case.pod(case.registry.push(f"{case.name}/app", "1"))
-    case.told("refused", f"the registry refuses the credential of {case.name} for ghcr.io (401)")
+    case.told("refused", f"{case.who} refuses the credential of {case.name} for ghcr.io (401)")
 
 
 def test_a_pod_that_is_well_is_explained(case: Case) -> None:
@@ -183,7 +188,7 @@ def test_no_right_to_the_image(case: Case) -> None:
     case.pod(case.registry.push("alice/app", "1"))
     case.told(
         "denied",
-        f"the registry denies the credential of {case.name} this image: it has no right to it, or there is none",
+        f"{case.who} denies the credential of {case.name} this image: it has no right to it, or there is none",
     )
 
 
@@ -200,7 +205,7 @@ def test_a_dead_token_in_a_secret_that_is_not_ours(case: Case) -> None:
     case.cluster.api.create(secret)
     case.cluster.api.patch("Namespace", case.name, {"metadata": {"labels": {OWNER: case.name}}})
     case.pod(case.registry.push(f"{case.name}/app", "1"))
-    why = "the registry refuses the credential in ghcr-secret, which is not the webhook's, for ghcr.io (401)"
+    why = f"{case.who} refuses the credential in ghcr-secret, which is not the webhook's, for ghcr.io (401)"
     case.told("refused", why)
     remedy = f"the Secret is not the webhook's; see pullsecret adopt -n {case.name} --dry-run"
     assert remedy in case.status().out
@@ -278,14 +283,14 @@ def answering(status: int) -> Iterator[str]:
 def test_a_certificate_that_the_node_does_not_trust(case: Case, node: Node) -> None:
     case.namespace()
     case.pod(called(node, "untrusted.test", case.registry.url))
-    case.told("certificate", "the node does not trust the certificate of the registry: ")
+    case.told("certificate", f"the node does not trust the certificate of {case.who}: ")
 
 
 @pytest.mark.parametrize(
     ("status", "cause", "why"),
     [
-        (429, "rate-limit", "the registry has too many requests (429): "),
-        (503, "registry-fails", "the registry fails: "),
+        (429, "rate-limit", "the mirror {} has too many requests (429): "),
+        (503, "registry-fails", "the mirror {} fails: "),
         (418, "other", "the kubelet gives another reason: "),
     ],
 )
@@ -293,7 +298,7 @@ def test_a_registry_that_fails(case: Case, node: Node, status: int, cause: str, 
     case.namespace()
     with answering(status) as server:
         case.pod(called(node, f"answers-{status}.test", server))
-        case.told(cause, why)
+        case.told(cause, why.format(server.removeprefix("http://")))
 
 
 def test_a_name_that_the_node_cannot_resolve(case: Case) -> None:
