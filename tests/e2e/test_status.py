@@ -99,6 +99,7 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
         "pods_failing": [],
         "rule": "the label pullsecret-webhook/owner (ownerRules[0])",
         "uid": uid,
+        "unmirrored": [],
         "needs_a_human": False,
     }
     assert found[poor]["state"] == "none"
