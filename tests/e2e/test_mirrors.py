@@ -365,6 +365,11 @@ def test_a_mirror_that_the_node_does_not_trust(world: World) -> None:
     ran = command(world.cluster, "doctor", "pod", "untrusted", "-n", "mirrors-alice", "--config", str(world.config))
     assert (ran.code, ran.err) == (1, "")
     assert f"does not know the CA of {world.quay.address}.   [TLS-UNKNOWN-CA]" in ran.out
+    assert (
+        f"it was quay.io/alice/app:untrusted; the webhook gave it its name at the mirror {world.quay.address}"
+        in ran.out
+    )
+    assert "Or use how: node with nodeCaFile for this mirror" in ran.out
     world.trusts(world.quay)
 
 
@@ -375,12 +380,20 @@ def test_while_the_mirror_is_down_new_pods_run_from_the_registry(world: World) -
         world.pod("silent", image)
         world.runs("silent")
         assert image_of(world.found("Pod", "silent")) == image
+        world.told("MirrorSilent", f"the mirror {world.quay.address} cannot be used", NAMESPACE)
+        assert f"it is not pulled from {world.quay.address}: the mirror does not answer" in explained(world, "silent")
     assert IMAGES not in world.found("Pod", "silent")["metadata"].get("annotations", {})
     assert ("alice", 200) in seen(world.upstream, "silent")
     world.told("ImageNotRewritten", "the mirror does not answer")
-    world.told("MirrorSilent", f"the mirror {world.quay.address} cannot be used", NAMESPACE)
     world.named("silent", f"{world.quay.address}/alice/app:silent")
     world.told("MirrorAnswers", f"the mirror {world.quay.address} answers", NAMESPACE)
+    assert f"one that is created now gets {world.quay.address}/alice/app:silent;" in explained(world, "silent")
+
+
+def explained(world: World, pod: str) -> str:
+    ran = command(world.cluster, "explain", "pod", pod, "-n", "mirrors-alice", "--config", str(world.config))
+    assert ran.err == ""
+    return ran.out
 
 
 def test_what_the_mirror_refuses_is_not_used(world: World) -> None:

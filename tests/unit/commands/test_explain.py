@@ -282,6 +282,7 @@ def image_rows(found: explain.Explained) -> list[str]:
         (WAS, f"it was {WAS}; the webhook gave it its name at the mirror m.test/ghcr"),
         ("quay.io/x", "it was quay.io/x, says the pod's annotation pullsecret-webhook/images"),
         ("$(rm -rf /)\n", 'it was "?(rm -rf /)?", says the pod\'s annotation pullsecret-webhook/images'),
+        ("ghcr.io/bob/app:1", "it was ghcr.io/bob/app:1, says the pod's annotation pullsecret-webhook/images"),
         ("x" * 2000, 'it was "xxx'),
         (AT, ""),
     ],
@@ -390,6 +391,30 @@ def test_what_to_do_for_an_image_that_has_its_name_by_a_mirror(said: str, regist
     assert step in replace(found, webhook=()).next_step
     other = by_mirrors(with_image(AT, "", said), ours(*registries))
     assert replace(other, webhook=()).next_step == replace(found, webhook=()).next_step.partition("; or ")[0]
+
+
+def test_an_event_of_another_time_says_nothing_about_a_pod() -> None:
+    the_pod = with_image(WAS)
+    the_pod["metadata"]["creationTimestamp"] = "2029-12-31T23:50:00Z"
+    event = Notice("ImageNotRewritten", "five minutes later", "team", "Namespace", "team")
+    (row,) = image_rows(by_mirrors(the_pod, ours("m.test"), events=[event]))
+    assert row.startswith(f"one that is created now gets {AT}")
+
+
+class Unread(Answers):
+    """To one who may not read the pull secret."""
+
+    async def call(self, method: str, path: str, *, query: Mapping[str, str] = {}, **more: Any) -> bytes:
+        if path.endswith("/secrets/ghcr-secret"):
+            raise ClusterError(403, "Forbidden")
+        return await super().call(method, path, query=query, **more)
+
+
+def test_of_a_pull_secret_that_may_not_be_read_nothing_is_said() -> None:
+    view = ClusterView(cast(Cluster, Unread(with_image(WAS), OWNED)), reading.convert(NAMES))
+    words = "the pull secret cannot be read with these rights"
+    assert image_rows(asyncio.run(explain.pod(view, "p", "team", NOW))) == [f"{NOT_ASKED}{words}"]
+    assert asyncio.run(explain.namespace(view, "team", NOW)).mirrors == (f"m.test/ghcr of ghcr.io: {words}",)
 
 
 def test_a_namespace_shows_which_mirrors_its_owner_can_use() -> None:
