@@ -85,8 +85,7 @@ class Rewriting:
             entries,
             working,
             self.silent(),
-            not debugged and whole.metadata.applied,
-            not debugged and whole.metadata.operated,
+            "" if debugged else whole.metadata.made,
         )
         small = request.size <= SMALL_BYTES
         found = (kept_decision if small else Rewriter.__call__)(self._rewriter, images, facts)

@@ -113,8 +113,7 @@ class ImageNames:
             self.entries,
             self.working,
             frozenset(self.events.silent),
-            pod.metadata is not None and pod.metadata.applied,
-            pod.metadata is not None and pod.metadata.operated,
+            pod.metadata.made if pod.metadata is not None else "",
         )
         found: dict[str, Naming] = {}
         for one in images:
@@ -140,7 +139,7 @@ class ImageNames:
             return
         by_itself = (("containers", (Container(image.of, image.image, image.policy),)),)
         if image.path.startswith(_EPHEMERAL):
-            facts = msgspec.structs.replace(facts, applied=False, operated=False)
+            facts = msgspec.structs.replace(facts, made="")
         found = rewriter(by_itself, facts)
         yield from (self._kept(one) for one in found.kept)
         for _, name in found.names:

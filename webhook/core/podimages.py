@@ -24,6 +24,9 @@ MAX_IMAGES = 200
 _NULL, _TOO_LONG, _IMAGE = msgspec.Raw(b"null"), msgspec.Raw(b'"too long"'), b'"image":'
 
 
+_UNREADABLE = msgspec.MsgspecError, UnicodeDecodeError, RecursionError
+
+
 class Container(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
     """Or a volume. `name`: as PodImage.of."""
 
@@ -122,8 +125,11 @@ def detach(lists: PodLists) -> None:
 
 def of_new_pod(lists: PodLists) -> Images | None:
     """Of all containers and image volumes. None: they are too many, or cannot be read."""
-    containers = _decoded(_CONTAINERS, lists.containers)
-    if containers is None or len(containers) > MAX_IMAGES:
+    try:
+        containers = _CONTAINERS.decode(lists.containers)
+    except _UNREADABLE:
+        return None
+    if len(containers) > MAX_IMAGES:
         return None
     found: Images = (("containers", containers),)
     # Nearly no pod has more, and this is part of each review.
@@ -191,5 +197,5 @@ def _decoded(decoder: "msgspec.json.Decoder[T]", raw: msgspec.Raw) -> T | None:
         return None
     try:
         return decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return None

@@ -14,7 +14,7 @@ from webhook.core.errors import MalformedReview
 from webhook.core.kinds import KINDS, PatchedKind
 from webhook.core.mistakes import opting_out
 from webhook.core.names import APPLIED_BY_HELM, APPLIED_BY_KUBECTL, DISABLED, IMAGES, INJECT, MIRROR
-from webhook.core.rewrite import MAX_ORIGINALS_BYTES
+from webhook.core.rewrite import MAX_ORIGINALS_BYTES, Made
 from webhook.core.wire import decode_at_once
 
 API_VERSION = "admission.k8s.io/v1"
@@ -33,6 +33,8 @@ EPHEMERAL_CONTAINERS = "ephemeralcontainers"
 
 _NULL, _ANYTHING, _APPLIED = msgspec.Raw(b"null"), msgspec.Raw(b"[]"), msgspec.Raw(b'[{"operation":"Apply"}]')
 _OPERATED = msgspec.Raw(b'[{"apiVersion":"operator.example.com/v1"}]')
+_REPLICA_SET = b'[{"apiVersion":"apps/v1",'
+"""How the API server writes a list of owners that begins with one, or with another controller of that group."""
 KUBERNETES = frozenset({"v1", "apps/v1", "batch/v1"})
 """The API versions of what Kubernetes itself makes pods of."""
 R = TypeVar("R", bound="Bare")
@@ -93,10 +95,16 @@ class Metadata(msgspec.Struct, rename="camel"):
     managed_fields: msgspec.Raw = _NULL
 
     @property
-    def applied(self) -> bool:
-        """Does somebody apply this object itself, and may do it again? Nobody does it with what a controller made."""
-        if self.owner_references != _NULL:
-            return False
+    def made(self) -> Made:
+        """By somebody who may apply this object again, by a controller that is none of Kubernetes, or else."""
+        if self.owner_references == _NULL:
+            return "applied" if self._is_applied() else ""
+        owners = bytes(self.owner_references)
+        if owners.startswith(_REPLICA_SET) and owners.find(b"{", 2) < 0:  # nearly all; to decode it takes a microsecond
+            return ""
+        return "operated" if self._is_operated() else ""
+
+    def _is_applied(self) -> bool:
         annotations = self.annotations
         if annotations is not None and (annotations.by_kubectl != _NULL or annotations.by_helm != _NULL):
             return True
@@ -108,11 +116,7 @@ class Metadata(msgspec.Struct, rename="camel"):
             return False
         return any(one.operation == "Apply" for one in managers or ())
 
-    @property
-    def operated(self) -> bool:
-        """Was it made by a controller that is none of Kubernetes? Those compare pods in ways of their own."""
-        if self.owner_references == _NULL:
-            return False
+    def _is_operated(self) -> bool:
         if len(self.owner_references) > podimages.MAX_READ_BYTES:
             return True
         try:
@@ -290,11 +294,9 @@ def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
         if (images := annotations.images) is not None:
             annotations.images = images[: MAX_ORIGINALS_BYTES + 1] if images.isascii() else ""
     if metadata is not None:
-        if metadata.applied:  # it stays so, in few bytes
-            metadata.managed_fields = _APPLIED
-        else:
-            metadata.managed_fields = _NULL
-        metadata.owner_references = _OPERATED if metadata.operated else _there(metadata.owner_references)
+        made = metadata.made  # it stays so, in few bytes
+        metadata.managed_fields = _APPLIED if made == "applied" else _NULL
+        metadata.owner_references = _OPERATED if made == "operated" else _there(metadata.owner_references)
         name = metadata.generate_name
         metadata.generate_name = msgspec.Raw(bytes(name)) if len(name) <= MAX_NAME_CHARS else _NULL
     if spec is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,12 @@ MAX_IMAGE_CHARS = 1024
 """Characters of a name with tag and digest, which have no more. A longer text is no image's name."""
 MAX_ORIGINALS_BYTES = 32 * 1024
 """Bytes of an earlier annotation with the names as they were that is read. Names are ASCII."""
+
+
+Made = Literal["", "applied", "operated"]
+"""How a pod was made: from a manifest that may be applied again; by a controller that is none of Kubernetes, and may
+compare it in a way of its own; else.
+"""
 
 
 class Why(StrEnum):
@@ -103,8 +110,7 @@ TOO_LARGE = Rewritten(kept=(Kept(Why.LARGE),))
 class Facts(msgspec.Struct, frozen=True):
     """What decides, beside the images. `region`: the one that the namespace names; `places`: where the pod must run.
     `entries`: the keys of the pull secret that stands; `working`: those whose credentials work, as far as is known.
-    `silent`: hosts of mirrors that do not answer. `applied`: the pod itself is, and it may be applied again.
-    `operated`: it was made by a controller that is none of Kubernetes.
+    `silent`: hosts of mirrors that do not answer. `made`: how the pod was.
     """
 
     region: str
@@ -112,8 +118,7 @@ class Facts(msgspec.Struct, frozen=True):
     entries: tuple[str, ...]
     working: tuple[str, ...]
     silent: frozenset[str]
-    applied: bool
-    operated: bool = False
+    made: Made = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +156,8 @@ def _why_kept(image: PodImage, new: str | None, rule: RewriteRule, facts: Facts)
         return Why.LONG
     if image.policy == "Never":
         return Why.NEVER
-    if facts.applied:
-        return Why.APPLIED
-    if facts.operated:
-        return Why.OPERATED
+    if facts.made:
+        return Why.APPLIED if facts.made == "applied" else Why.OPERATED
     if rule.host in facts.silent:
         return Why.SILENT
     if not matching(facts.entries, new):
