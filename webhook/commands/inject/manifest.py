@@ -25,7 +25,7 @@ MAX_DEPTH = 1000
 MAX_TAGS = 100
 """Declared by `%TAG`. libyaml compares each with all others; Kubernetes' tools need none."""
 _TAG = re.compile(r"(?:^|[\r\n\x85\u2028\u2029])%TAG")
-STR, NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+STR, NULL, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
 
 Meaning = tuple[type[yaml.Event], str | None, str | None, str | None]
 """An event's type, anchor, tag and value."""
@@ -116,7 +116,7 @@ class Node:
         """The value of `<<` in a mapping: another mapping, or a list of them."""
         if self.type is yaml.SequenceStartEvent:
             yield from (child.real for child in self.children if child.real.type is yaml.MappingStartEvent)
-        elif (merge := self.pairs.get("<<")) and not merge[0].start.style:
+        elif (merge := self.pairs.get("<<")) and merge[0].real.start.same[2] == MERGE:
             yield merge[1].real
 
     @cached_property

@@ -88,6 +88,14 @@ WRITTEN = {
         "spec:\n  <<: {hostname: app}\n",
         "spec:\n  imagePullSecrets:\n  - name: ghcr-secret\n  <<: {hostname: app}\n",
     ),
+    "list absent, `<<` is a text": (
+        "spec:\n  !!str <<: {imagePullSecrets: []}\n",
+        "spec:\n  imagePullSecrets:\n  - name: ghcr-secret\n  !!str <<: {imagePullSecrets: []}\n",
+    ),
+    "list inherited, `<<` has a tag": (
+        "spec:\n  !!merge <<: {imagePullSecrets: []}\n",
+        "spec:\n  !!merge <<: {imagePullSecrets: [{name: ghcr-secret}]}\n",
+    ),
     "list empty": (
         "spec:\n  imagePullSecrets: []  # none\n",
         "spec:\n  imagePullSecrets: [{name: ghcr-secret}]  # none\n",
