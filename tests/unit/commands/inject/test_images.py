@@ -469,6 +469,7 @@ PICTURES = st.sampled_from(
 )
 POLICIES = st.sampled_from(["Always", "Always", "IfNotPresent", "Never"])
 PLACES = st.sampled_from(["hz", "bj", "elsewhere"])
+OWNERS = st.sampled_from(["apps/v1", "batch/v1", "v1", "example.com/v1"]).map(lambda api: {"apiVersion": api})
 RARELY = st.integers(0, 9).map(lambda n: n == 0)
 Values = st.SearchStrategy[Any]
 
@@ -507,7 +508,7 @@ def pods(draw: st.DrawFn, words: Values = WORDS) -> dict[str, Any]:
     for key, value in (("pullsecret-webhook/images", note), ("meta.helm.sh/release-name", words)):
         if draw(RARELY):
             annotations[key] = draw(value)
-    rest = draw(some_of(labels=st.dictionaries(words, words, max_size=1), ownerReferences=st.just([{"uid": "u"}])))
+    rest = draw(some_of(labels=st.dictionaries(words, words, max_size=1), ownerReferences=listed(OWNERS)))
     metadata = rest | {"name": "app"} | ({"annotations": annotations} if annotations else {})
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": draw(spec)}
     return dict(draw(st.permutations(list(pod.items()))))
