@@ -18,7 +18,6 @@ from webhook.core.notice import Notice, Record
 from webhook.core.patch import add_references, encoded, first_reference, kept_of_images, of_images
 from webhook.core.pullsecret import ExistingSecret, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
-from webhook.core.rewrite import Rewritten
 from webhook.core.standing import foreign
 from webhook.kube.lookup import Lookup
 from webhook.kube.views import Account, State, account_key
@@ -126,16 +125,16 @@ class Admission:
     def _answer(
         self, request: Request, pod: Target, namespace: Namespace, account: Account | None, problem: str
     ) -> Answer:
+        existing = self.state.pull_secrets.get(namespace.name)
         if pod.debugged:
-            patch = self._patch(request, pod, namespace, account)
+            patch = self._patch(request, pod, namespace, existing, account)
             return Answer(
                 answer(request.uid, patch), "injected" if patch else "unchanged", "" if patch else NO_NEW_NAME
             )
-        if refusal := self._refusal(request, pod, namespace, account):
+        if refusal := self._refusal(request, pod, namespace, existing, account):
             return Answer(answer(request.uid, "", [refusal]), "refused", refusal)
-        addition = self._patch(request, pod, namespace, account)
+        addition = self._patch(request, pod, namespace, existing, account)
         warnings = [f"pull secret {self.config.pull_secret.name} is not up to date yet: {problem}"] if problem else []
-        existing = self.state.pull_secrets.get(namespace.name)
         warnings += pod.mistakes
         if existing is not None and not existing.ours and existing.kubelet == "passes over":
             warnings.append(self._foreign(request, existing))
@@ -160,12 +159,18 @@ class Admission:
             self.later(namespace.name)
         return supplied.problem
 
-    def _refusal(self, request: Request, pod: Target, namespace: Namespace, account: Account | None) -> str:
+    def _refusal(
+        self,
+        request: Request,
+        pod: Target,
+        namespace: Namespace,
+        existing: ExistingSecret | None,
+        account: Account | None,
+    ) -> str:
         """Why a reference would do harm, if it would."""
         name = self.config.pull_secret.name
         if pod.too_long:
             return "imagePullSecrets was left alone: the list is too long"
-        existing = self.state.pull_secrets.get(namespace.name)
         if existing is not None and not may_refer(namespace, existing):
             return f"imagePullSecrets was left alone: {self._foreign(request, existing)}"
         if account is not None and account.refuses(name):
@@ -183,7 +188,14 @@ class Admission:
         if not request.dry_run:  # an Event is a side effect (sideEffects: NoneOnDryRun)
             self.record(notice)
 
-    def _patch(self, request: Request, pod: Target, namespace: Namespace, account: Account | None) -> str:
+    def _patch(
+        self,
+        request: Request,
+        pod: Target,
+        namespace: Namespace,
+        existing: ExistingSecret | None,
+        account: Account | None,
+    ) -> str:
         """Encoded; empty: nothing changes."""
         rewrite, present = self.rewriting, pod.names
         missing = (self.config.pull_secret.name,) if present is None else self._missing(pod, present, account)
@@ -191,7 +203,10 @@ class Admission:
             if self.config.deployments == "supply":
                 return ""
         elif rewrite is not None:
-            found = self._rewritten(rewrite, request, pod, namespace)
+            found = rewrite(request, namespace, existing, debugged=pod.debugged)
+            if found.kept and not request.dry_run:
+                for kept in rewrite.untold(namespace, found):
+                    self.record(rewriting.notice(kept, namespace))
             if found.names:
                 originals = "" if pod.debugged else found.originals  # the API server would drop the annotation
                 before = None if present is None else tuple(present)
@@ -212,14 +227,6 @@ class Admission:
         # lists, has skipped it. It gets what the account would have given it.
         inherited = [secret for secret in account.pull_secrets if secret != name] if account else []
         return tuple(dict.fromkeys(inherited))
-
-    def _rewritten(self, rewrite: Rewriting, request: Request, pod: Target, namespace: Namespace) -> Rewritten:
-        existing = self.state.pull_secrets.get(namespace.name)
-        found = rewrite(request, namespace, existing, debugged=pod.debugged)
-        if found.kept and not request.dry_run:
-            for kept in rewrite.untold(namespace, found):
-                self.record(rewriting.notice(kept, namespace))
-        return found
 
 
 def _not_served(request: Request, why: str) -> Answer:

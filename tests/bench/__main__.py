@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import alone, creation, first, size
+from bench.alone import MIRRORED
 from bench.contenders import HANDMADE, NONE, OURS, USUAL, Arena, arena
 from bench.figures import Figure, Goal, Rounds, goals, table, write
 from bench.measure import rss_mib
@@ -89,6 +90,7 @@ class Run:
         self.goals += [
             Goal("CPU of a review alone, to controller-runtime's", at_16.ratio(OURS, USUAL, lambda c: c.cpu), 1 / 8),
             Goal("CPU of a review alone, to the hand-made Go's", at_16.ratio(OURS, HANDMADE, lambda c: c.cpu), 1.3),
+            Goal("CPU of a review with mirrors, to that without", at_16.ratio(MIRRORED, OURS, lambda c: c.cpu), 1.15),
             Goal("reviews a second, to controller-runtime's", at_16.ratio(OURS, USUAL, lambda c: c.rps), 8, least=True),
         ]
 

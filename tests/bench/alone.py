@@ -1,17 +1,25 @@
 """Webhooks without an API server in front of them: one core each, TLS, connections kept open, the captured review."""
 
+import base64
 import json
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+
+import httpx
 
 from bench.contenders import HANDMADE, OURS, REVIEW, USUAL, Arena, go, published_ca
 from bench.figures import Rounds
 from bench.measure import Target, load, rss_mib
 from controlplane import webhook as deployed
+from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
+from controlplane.waiting import until
 
 CONNECTIONS = (1, 16)
 SERVER, CLIENT = 0, 1
@@ -20,6 +28,8 @@ SERVER, CLIENT = 0, 1
 
 LISTED = f"{OURS}, a list of its own"
 """A pod that brings imagePullSecrets: its patch depends on it, and is proved for this review alone."""
+MIRRORED = f"{OURS}, named at a mirror"
+"""The same review where its image gets its name at a mirror."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,9 @@ def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]
         pids[OURS] = pids[LISTED] = ours.child.pid
         ca = published_ca(arena.cluster, arena.cluster.folder / "published.crt")
         targets[OURS], targets[LISTED] = _target(ours.port, ca), _target(ours.port, ca, _listed(arena.cluster.folder))
+        mirrored = stack.enter_context(_mirrored(arena.cluster, ca))
+        _pin(mirrored.child.pid)
+        targets[MIRRORED], pids[MIRRORED] = _target(mirrored.port, ca), mirrored.child.pid
         contenders = list(targets)
         for number in range(rounds):
             first = number % len(contenders)
@@ -53,6 +66,48 @@ def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]
                     found[connections].add(contender, chunk)
                 tick()
         return Alone(found, {contender: rss_mib(pid) for contender, pid in pids.items() if contender != LISTED})
+
+
+class _Mirror(BaseHTTPRequestHandler):
+    """Answers as a registry that asks for no login."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def _mirrored(cluster: ControlPlane, ca: Path) -> Iterator[deployed.Webhook]:
+    """A replica with a mirror of the captured review's registry, when it names the image there."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Mirror) as mirror:
+        Thread(target=mirror.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{mirror.server_port}"
+        settings = {
+            "mirrors": [{"of": "ghcr.io", "to": host, "how": "rewrite"}],
+            "registries": [{"host": host, "plain": True}],
+            "check": False,
+        }
+        token = "a-token-of-the-bench"
+        deployed.give_logins(cluster.api, "alice", {"ghcr.io": ("alice", token), host: ("alice", token)})
+        with (
+            deployed.running(cluster, settings=settings, name="mirrored", verbose=False) as replica,
+            httpx.Client(verify=ssl.create_default_context(cafile=ca), trust_env=False) as client,
+        ):
+            headers = {"Content-Type": "application/json"}
+
+            def named() -> bool:
+                url = f"https://127.0.0.1:{replica.port}/mutate?timeout=3s"
+                answer = client.post(url, content=REVIEW.read_bytes(), headers=headers).json()
+                return host in base64.b64decode(answer["response"]["patch"]).decode()
+
+            until(named, "the image is named at the mirror", within=20)
+            yield replica
+        mirror.shutdown()
 
 
 def _target(port: int, ca: Path, review: Path = REVIEW) -> Target:

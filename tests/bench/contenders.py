@@ -76,7 +76,7 @@ def arena(folder: Path) -> Iterator[Arena]:
     flags = (f"--audit-policy-file={policy}", f"--audit-log-path={audit}", "--audit-log-mode=blocking")
     with ControlPlane.start(folder / "cluster", extra_flags=flags) as cluster, ExitStack() as stack:
         deployed.install(cluster)
-        deployed.give(cluster.api, "alice", "a-token-of-the-bench")
+        deployed.give_logins(cluster.api, "alice", {"ghcr.io": ("alice", "a-token-of-the-bench")})
         for contender, space in SPACES.items():
             labels = {LABEL: space} | ({} if contender == NONE else {"pullsecret-webhook/owner": "alice"})
             cluster.namespace(space, labels=labels)
