@@ -135,7 +135,7 @@ def test_files_of_nodes_can_be_read() -> None:
 def test_mirrors_whose_names_images_get() -> None:
     config = reading.convert(yaml.safe_load(block("docs/mirrors.md", "yaml", "how: rewrite"))["config"])
     rule = config.rewrite_rules[0]
-    row = f"`ghcr.io/alice/app:1` becomes `{rule.name('ghcr.io/alice/app:1')}`"
+    row = f"`ghcr.io/alice/app:1` becomes `{rule.name('ghcr.io/alice/app', ':1')}`"
     assert row in PAGES["docs/mirrors.md"]
     acme = RewriteRule("ghcr.io/acme", "m.test")
     assert acme.covers("ghcr.io/acme/app")

@@ -295,6 +295,28 @@ REQUEST = wire.decode(
 NAMED = (("/spec/containers/0/image", "m.test/a/b"),)
 
 
+@pytest.mark.parametrize(
+    ("of", "to", "image", "new"),
+    [
+        ("ghcr.io/acme/app", "m.test/app", "ghcr.io/acme/app:1", "m.test/app:1"),
+        ("ghcr.io/acme/app", "m.test/app", "ghcr.io/acme/app/part:1", "m.test/app/part:1"),
+        ("ghcr.io/acme/app", "m.test/app", "ghcr.io/acme/app2:1", None),
+        ("ghcr.io/acme/app", "m.test", "ghcr.io/acme/app:1", None),  # m.test:1 would be an image of Docker Hub
+        ("ghcr.io/acme/app", "m.test:5000", "ghcr.io/acme/app", None),
+        ("docker.io/library/nginx", "m.test", "nginx", None),
+    ],
+)
+def test_an_image_that_is_all_of_a_prefix(of: str, to: str, image: str, new: str | None) -> None:
+    config = reading.convert({"mirrors": [{"of": of, "to": to, "how": "rewrite"}]})
+    keys = ("https://index.docker.io/v1/", "m.test", "m.test:5000")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"containers": [{"name": "c", "image": image}]}}
+    request = wire.decode(goldencase.body(Review(object=pod)))
+    rewrite = Rewriting(config, frozenset, lambda _owner: None, lambda: NOW)
+    existing = ExistingSecret("team", "s", 2, True, True, False, False, "alice", b"", keys)
+    found = rewrite(request, TEAM, existing, debugged=False)
+    assert found.names == (() if new is None else (("/spec/containers/0/image", new),))
+
+
 def secret(owner: str = "alice", *, ours: bool = True, ends: datetime | None = None, held: bool = False) -> Any:
     ends_at = (ends,) if ends is not None else ()
     return ExistingSecret("team", "s", 2, ours, True, False, held, owner, b"", ("ghcr.io", "m.test"), ends_at)

@@ -16,12 +16,11 @@ from webhook.config.mirrorconfig import Mirror
 from webhook.config.models import Config
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.credential import Credentials
-from webhook.core.imagename import image_name
 from webhook.core.names import IMAGES, REGION
 from webhook.core.podimages import Container, PodImage, each, hard_places, of_debugged_pod, of_new_pod
 from webhook.core.pullsecret import Namespace
 from webhook.core.review import Object, Spec
-from webhook.core.rewrite import MAX_IMAGE_CHARS, Facts, Kept, Rewriter, Why, read_annotation
+from webhook.core.rewrite import Facts, Kept, Rewriter, Why, read_annotation, split
 from webhook.core.shown import few, quoted, some
 from webhook.kube.events import CURRENT_FOR
 from webhook.kube.recent_events import AboutMirrors, about_mirrors
@@ -128,8 +127,8 @@ class ImageNames:
     def _why(
         self, rewriter: Rewriter, image: PodImage, facts: Facts, created: datetime | None, alone: str
     ) -> Iterator[str]:
-        covered = any(rule.covers(image.image) for rule in rewriter.rules if _is_name(image.image))
-        if not covered or not self.namespace.served:
+        parts = split(image.image)
+        if parts is None or not any(rule.covers(parts[0]) for rule in rewriter.rules) or not self.namespace.served:
             return
         if alone:
             yield alone
@@ -164,12 +163,9 @@ def _renamed(rewriter: Rewriter, image: PodImage, was: str) -> Naming | None:
     """`was`: what the pod's annotation says, into which its maker may write anything. None: nothing."""
     if not was or was == image.image:
         return None
-    rules = (rule for rule in rewriter.rules if _is_name(was) and rule.covers(was) and rule.name(was) == image.image)
+    parts = split(was)
+    rules = (rule for rule in rewriter.rules if parts and rule.covers(parts[0]) and rule.name(*parts) == image.image)
     return Naming(was, next((rule.to for rule in rules), ""))
-
-
-def _is_name(image: str) -> bool:
-    return len(image) <= MAX_IMAGE_CHARS and image_name(image) is not None
 
 
 async def read(view: ClusterView, namespace: Namespace, now: datetime) -> ImageNames:

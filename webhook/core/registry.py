@@ -175,15 +175,19 @@ def _behind(host: str, path: str) -> str:
 
 def repository(image: str) -> str:
     """The name that the kubelet looks for credentials with: `nginx:1` is docker.io/library/nginx."""
-    name, _, _ = image.partition("@")
-    before, slash, last = name.rpartition("/")
-    name = f"{before}{slash}{last.partition(':')[0]}"
+    name = without_version(image)
     host, slash, path = name.partition("/")
     if not slash or not ({".", ":"} & {*host} or host == "localhost" or host != host.lower()):
         host, path = "docker.io", name
     if host not in {"docker.io", "index.docker.io"}:
         return f"{host}/{path}"
     return f"docker.io/{path if '/' in path else f'library/{path}'}"
+
+
+def without_version(image: str) -> str:
+    """Without tag and digest."""
+    before, slash, last = image.partition("@")[0].rpartition("/")
+    return f"{before}{slash}{last.partition(':')[0]}"
 
 
 def matching(registries: Iterable[str], image: str) -> tuple[str, ...]:

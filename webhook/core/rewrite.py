@@ -4,7 +4,7 @@ An image is named anew only if the pod will start with it: the pull secret that 
 the mirror has answered lately. Else it keeps its name, and the reason is told. What was admitted stays as it is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -14,7 +14,7 @@ import msgspec
 
 from webhook.core.imagename import MAX_CHARS, image_name
 from webhook.core.podimages import Images, PodImage, each
-from webhook.core.registry import DOCKER_HUB, host_matches, matching, repository
+from webhook.core.registry import DOCKER_HUB, host_matches, matching, repository, without_version
 
 MAX_IMAGE_CHARS = 1024
 """Characters of a name with tag and digest, which have no more. A longer text is no image's name."""
@@ -61,22 +61,14 @@ class RewriteRule:
     def host(self) -> str:
         return self.to.partition("/")[0]
 
-    def covers(self, image: str) -> bool:
-        name = repository(image)
-        return name == self.of or name.startswith(f"{self.of}/")
+    def covers(self, name: str) -> bool:
+        """`name`: of a repository. One that is all of `of` has no name at a mirror that is only a host."""
+        return name.startswith(f"{self.of}/") or (name == self.of and "/" in self.to)
 
-    def name(self, image: str) -> str | None:
-        """At the mirror, with the same tag and digest. None: it would be too long."""
-        found = repository(image)
-        version = image[len(_without_version(image)) :]
-        new = f"{self.to}{found[len(self.of) :]}"
+    def name(self, name: str, version: str) -> str | None:
+        """Of an image at the mirror, with the same tag and digest. None: it would be too long."""
+        new = f"{self.to}{name.removeprefix(self.of)}"
         return f"{new}{version}" if len(new) <= MAX_CHARS and image_name(f"{new}{version}") else None
-
-
-def _without_version(image: str) -> str:
-    name = image.partition("@")[0]
-    before, slash, last = name.rpartition("/")
-    return f"{before}{slash}{last.partition(':')[0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +120,20 @@ class Rewriter:
     rules: tuple[RewriteRule, ...]
 
     def __call__(self, images: Images, facts: Facts) -> Rewritten:
-        order = _order(self, facts.region, facts.places)
+        # What is so for all images is found out once: a tenant's pod may have hundreds, and there may be many mirrors.
+        ways = [_way(rule, facts) for rule in _order(self.rules, facts.region, facts.places)]
         found, kept = list[tuple[PodImage, str]](), dict[Kept, None]()
         for one in each(images):
-            names = _names(self, one.image) if len(one.image) <= MAX_IMAGE_CHARS else {}
-            for at in order:
-                if at not in names:
+            if (parts := split(one.image)) is None:
+                continue
+            for way in ways:
+                if not way.rule.covers(parts[0]):
                     continue
-                new, why = names[at], _why_kept(one, names[at], self.rules[at], facts)
-                if new is not None and why is None:
+                new = _new_name(way, *parts, one.policy)
+                if not isinstance(new, Why):
                     found.append((one, new))
                     break
-                if why is not None:
-                    kept[Kept(why, self.rules[at])] = None
+                kept[Kept(new, way.rule)] = None
         originals = annotation((one.of, one.image) for one, _ in found) if found else ""
         return Rewritten(tuple((one.path, new) for one, new in found), originals, tuple(kept))
 
@@ -151,46 +144,68 @@ def kept_decision(rewriter: Rewriter, images: Images, facts: Facts) -> Rewritten
     return rewriter(images, facts)
 
 
-def _why_kept(image: PodImage, new: str | None, rule: RewriteRule, facts: Facts) -> Why | None:
-    if new is None:
-        return Why.LONG
-    if image.policy == "Never":
-        return Why.NEVER
+def split(image: str) -> tuple[str, str] | None:
+    """The name of its repository, and tag and digest as they are written. None: it is not valid."""
+    if len(image) > MAX_IMAGE_CHARS or image_name(image) is None:
+        return None
+    return repository(image), image[len(without_version(image)) :]
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """To a mirror. `unused`: why no image goes there. `entries`, `working`: as in Facts, those for its host."""
+
+    rule: RewriteRule
+    unused: Why | None
+    entries: tuple[str, ...]
+    working: tuple[str, ...]
+
+
+def _way(rule: RewriteRule, facts: Facts) -> _Way:
+    entries = _at(rule.host, facts.entries)
+    working = entries if facts.working is facts.entries else _at(rule.host, facts.working)
+    return _Way(rule, _why_unused(rule, facts, entries), entries, working)
+
+
+def _why_unused(rule: RewriteRule, facts: Facts, entries: Sequence[str]) -> Why | None:
     if facts.made:
         return Why.APPLIED if facts.made == "applied" else Why.OPERATED
     if rule.host in facts.silent:
         return Why.SILENT
-    if not matching(facts.entries, new):
+    return None if entries else Why.NO_ENTRY
+
+
+def _at(host: str, registries: Iterable[str]) -> tuple[str, ...]:
+    """The keys that may match images from there."""
+    return tuple(key for key in registries if key == DOCKER_HUB or host_matches(key.partition("/")[0], host))
+
+
+def _new_name(way: _Way, name: str, version: str, policy: str) -> str | Why:
+    if policy == "Never":
+        return Why.NEVER
+    if way.unused is not None:
+        return way.unused
+    new = way.rule.name(name, version)
+    if new is None:
+        return Why.LONG
+    if not matching(way.entries, new):
         return Why.NO_ENTRY
-    return None if facts.working is facts.entries or matching(facts.working, new) else Why.DEAD
+    return new if way.working is way.entries or matching(way.working, new) else Why.DEAD
 
 
-@lru_cache(maxsize=4096)
-def _names(rewriter: Rewriter, image: str) -> Mapping[int, str | None]:
-    """By the place of a rule: the name at its mirror; None: it would be too long. Kept: reviews need it."""
-    if image_name(image) is None:
-        return {}
-    return {at: rule.name(image) for at, rule in enumerate(rewriter.rules) if rule.covers(image)}
-
-
-@lru_cache(maxsize=1024)
-def _order(rewriter: Rewriter, region: str, places: frozenset[str]) -> Sequence[int]:
-    """The places of the rules that may be taken. Those of the region come first, then those without one. If no region
-    is named, the order of the list is all that is known; if several are, it decides between them.
+def _order(rules: Sequence[RewriteRule], region: str, places: frozenset[str]) -> Sequence[RewriteRule]:
+    """The rules that may be taken. Those of the region come first, then those without one. If no region is named, the
+    order of the list is all that is known; if several are, it decides between them.
     """
     stated = places | ({region} if region else frozenset())
-    at = range(len(rewriter.rules))
     if not stated:
-        return tuple(at)
-    regions = [rule.region for rule in rewriter.rules]
-    return tuple(one for one in at if regions[one] in stated) + tuple(one for one in at if not regions[one])
+        return rules
+    return [rule for rule in rules if rule.region in stated] + [rule for rule in rules if not rule.region]
 
 
 @lru_cache(maxsize=4096)
 def entries_for(rewriter: Rewriter, registries: tuple[str, ...]) -> bool:
     """Has a pull secret with these keys one for any mirror?"""
-    hosts = {registry.partition("/")[0] for registry in registries}
-    return any(host_matches(host, rule.host) for host in hosts for rule in rewriter.rules) or DOCKER_HUB in registries
+    return any(_at(rule.host, registries) for rule in rewriter.rules)
 
 
 def annotation(originals: Iterable[tuple[str, str]]) -> str:
