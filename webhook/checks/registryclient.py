@@ -77,7 +77,7 @@ class RegistryClient:
     async def answers(self, host: str) -> Why:
         """Why.NONE: there is a registry, whether it wants a credential or not."""
         try:
-            await self._get(self._http.url(host), {}, _challenge_of)
+            await self._get(self._http.url(asked_at(host) or host), {}, _challenge_of)
         except Unanswered as e:
             return Why.NONE if e.why is Why.NO_CHALLENGE else e.why
         return Why.NONE
