@@ -12,7 +12,7 @@ from typing import Literal
 from webhook.config.models import Config
 from webhook.core.credential import Credentials
 from webhook.core.notice import Notice, Reason
-from webhook.core.podimages import hard_places, of_debugged_pod, of_new_pod
+from webhook.core.podimages import MAX_READ_BYTES, hard_places, of_debugged_pod, of_new_pod
 from webhook.core.pullsecret import ExistingSecret, Namespace
 from webhook.core.review import Request
 from webhook.core.rewrite import (
@@ -29,7 +29,7 @@ from webhook.core.rewrite import (
 )
 
 REASON: Reason = "ImageNotRewritten"
-MAX_REVIEW_BYTES = 128 * 1024
+MAX_REVIEW_BYTES = MAX_READ_BYTES
 """Bytes of a review, or of its list of debug containers, of which images are looked at: with the annotation that is
 added, a larger pod might have more annotations than the API server takes, and to read it takes milliseconds.
 """
