@@ -228,6 +228,15 @@ def test_a_review_that_waits_keeps_what_decides() -> None:
     assert sum(len(one) for one in kept if isinstance(one, msgspec.Raw)) < 1200
 
 
+def test_the_names_of_before_are_all_annotated_in_a_large_pod_that_has_the_annotation() -> None:
+    world: World = {"label": "", "entries": HOSTS, "silent": ()}
+    images = {f"c{at}": f"ghcr.io/{'a' * 150}/{at}" for at in range(200)}
+    spec = {"containers": [{"name": name, "image": image} for name, image in images.items()]}
+    pod: Pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {IMAGES: '{"c0":"x"}'}}, "spec": spec}
+    after = jsonpatch.apply_patch(pod, ask(world, pod).patch)
+    assert json.loads(after["metadata"]["annotations"][IMAGES]) == images
+
+
 @pytest.mark.parametrize(("images", "kept"), [(2, 1), (200, 0)])
 def test_what_is_made_of_a_large_pod_is_not_kept(images: int, kept: int) -> None:
     """A tenant makes hundreds of different ones, each with a patch of hundreds of kilobytes."""

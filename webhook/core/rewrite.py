@@ -214,10 +214,12 @@ def annotation(originals: Iterable[tuple[str, str]]) -> str:
 
 
 def with_earlier(originals: str, before: str, images: Images) -> str:
-    """`before`: what the annotation says since an earlier review of the pod. Only what is about its images stays."""
+    """`originals`: our own, however long. `before`: what the annotation says since an earlier review of the pod; only
+    what is about its images stays.
+    """
     containers = {one.of for one in each(images)}
     kept = {key: text for key, text in read_annotation(before).items() if key in containers}
-    return annotation((kept | read_annotation(originals)).items())
+    return annotation((kept | _ORIGINALS.decode(originals)).items())
 
 
 def read_annotation(text: str) -> dict[str, str]:
