@@ -203,7 +203,8 @@ class App:
             return "draining"
         missing = [] if self._serving.ready else ["certificate"]
         missing += [resource for resource, view in self._parts.state.views.items() if not view.synced.is_set()]
-        return ", ".join(missing + ([] if self._source.settled.is_set() else ["source"]))
+        missing += [] if self._source.settled.is_set() else ["source"]
+        return ", ".join(missing + ([] if self._mirrors is None or self._mirrors.asked() else ["mirrors"]))
 
     async def run(self, tls: socket.socket, plain: socket.socket) -> None:
         stop: asyncio.Queue[signal.Signals] = asyncio.Queue()

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from webhook.app import App
+from webhook.config import reading
 from webhook.config.models import Config
 from webhook.kube.cluster import Cluster
 
@@ -52,3 +53,9 @@ def test_a_feed_that_ends_while_the_start_waits_ends_the_process(monkeypatch: py
     with pytest.raises(ExceptionGroup) as error:
         asyncio.run(main())
     assert error.group_contains(LookupError)
+
+
+@pytest.mark.parametrize(("how", "waits"), [("rewrite", True), ("node", False)])
+def test_a_replica_is_not_ready_before_it_knows_which_mirrors_answer(how: str, waits: bool) -> None:
+    config = reading.convert({"mirrors": [{"of": "ghcr.io", "to": "m.test", "how": how}]})
+    assert ("mirrors" in App(config, cast(Cluster, Silent()))._missing().split(", ")) == waits

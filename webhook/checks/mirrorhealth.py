@@ -34,6 +34,10 @@ class MirrorHealth:
         """Those that did not answer the last time, or were not asked yet."""
         return self._silent
 
+    def asked(self) -> bool:
+        """Is it known of all? Pods that are admitted before keep their images' names for good."""
+        return len(self.up()) == len(self._seen)
+
     def up(self) -> Mapping[str, int]:
         """By host; for a metric. Those that were asked."""
         return {host: int(seen.there) for host, seen in self._seen.items() if seen.there is not None}

@@ -77,7 +77,9 @@ def test_at_first_no_mirror_is_used_until_it_has_answered() -> None:
     scene = Scene(None)
     assert scene.health.silent() == {HOST}
     assert scene.health.up() == {OTHER: 1}
+    assert not scene.health.asked()
     scene.passes(2 * ANSWER_SECONDS + AGAIN_SECONDS)
+    assert scene.health.asked()
     assert scene.health.silent() == {HOST}
     assert scene.health.up() == {HOST: 0, OTHER: 1}
     (said,) = scene.told
