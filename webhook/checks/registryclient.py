@@ -71,8 +71,7 @@ class RegistryClient:
         except Unanswered as e:
             return Said(e.why, e.retry_after)
         except Exception as e:  # noqa: BLE001  # a user chooses who answers, who must find no way to end the process
-            log.error("a registry's name or answer is not handled", kind=type(e).__name__)  # noqa: TRY400  # no secrets
-            return Said(Why.NO_REGISTRY)
+            return Said(_unhandled(e))
 
     async def answers(self, host: str) -> Why:
         """Why.NONE: there is a registry, whether it wants a credential or not."""
@@ -80,6 +79,8 @@ class RegistryClient:
             await self._get(self._http.url(asked_at(host) or host), {}, _challenge_of)
         except Unanswered as e:
             return Why.NONE if e.why is Why.NO_CHALLENGE else e.why
+        except Exception as e:  # noqa: BLE001  # or who stands at the address of one mirror would end the probes of all
+            return _unhandled(e)
         return Why.NONE
 
     async def close(self) -> None:
@@ -107,6 +108,11 @@ class RegistryClient:
         if 300 <= response.status < 400:
             raise Unanswered(Why.REDIRECT)
         return read(response)
+
+
+def _unhandled(e: Exception) -> Why:
+    log.error("a registry's name or answer is not handled", kind=type(e).__name__)  # not its text: no secrets
+    return Why.NO_REGISTRY
 
 
 def _challenge_of(response: Response) -> Challenge:

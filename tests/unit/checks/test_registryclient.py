@@ -486,6 +486,23 @@ def test_plain_http_where_the_configuration_says_so(here: Loopback) -> None:
     runs(scenario)
 
 
+def test_an_answer_that_nobody_foresaw_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def request(*_: object, **__: object) -> None:
+        raise LookupError(TOKEN)
+
+    monkeypatch.setattr(GuardedHttp, "request", request)
+
+    async def scenario() -> None:
+        with capture_logs() as logs:
+            async with client(Config()) as asking:
+                assert await asking.ask(Credential("ghcr.io", "alice", TOKEN)) == Said(Why.NO_REGISTRY)
+                assert await asking.answers("ghcr.io") is Why.NO_REGISTRY
+        assert [one["kind"] for one in logs] == ["LookupError"] * 2
+        assert not planted.leaks(str(logs))
+
+    runs(scenario)
+
+
 def test_docker_hub_has_one_place_whatever_it_is_called(here: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
