@@ -29,7 +29,7 @@ def post(length: int, path: bytes = b"/mutate?timeout=3s") -> bytes:
 
 
 def review(namespace: str, account: str = "default", size: int = 0) -> bytes:
-    """A whole request, well-formed, about a namespace that need not be; blanks make its body so long."""
+    """A whole request, well-formed, about a namespace that need not be; empty containers make its body so long."""
     pod = {"metadata": {}, "spec": {"containers": [{"name": "c", "image": "i"}], "serviceAccountName": account}}
     request = {
         "uid": "u",
@@ -40,7 +40,7 @@ def review(namespace: str, account: str = "default", size: int = 0) -> bytes:
         "dryRun": True,
     }
     body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
-    body = body.ljust(size)
+    body = body.replace(b"}],", b"}" + b",{}" * ((size - len(body)) // len(",{}")) + b"],").ljust(size)
     return post(len(body)) + body
 
 

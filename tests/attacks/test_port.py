@@ -30,6 +30,7 @@ LOADS = [
     Load("old-protocol", 64, 10),
     Load("forged", 600, 15),
     Load("forged-accounts", 64, 10),
+    Load("forged-large", 1, 5),
     Load("forged-large", 32, 10),
     Load("forged-medium", 64, 10),
     Load("forged-ordinary", 300, 10),
