@@ -162,10 +162,10 @@ def _wrong(first: Mirror, second: Mirror) -> str:
             "mirror of its first one, so choose one way for all"
         )
     same = first.host == second.host if first.how == "node" else (first.prefix, first.to) == (second.prefix, second.to)
-    everywhere = not first.region or first.region == second.region
-    if same and everywhere:
+    if same and first.region in ("", second.region):
         return f"mirrors names {first.host} as a mirror of {first.prefix} twice; once is enough"
-    if everywhere and second.prefix.startswith(f"{first.prefix}/"):
+    # One that has a region comes before one for all, where pods name that region.
+    if first.region == second.region and second.prefix.startswith(f"{first.prefix}/"):
         return (
             f"mirrors has {second.prefix} behind {first.prefix}, which has its images too; write {second.prefix} first"
         )

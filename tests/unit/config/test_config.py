@@ -144,6 +144,10 @@ def test_everything_can_be_set() -> None:
             "mirrors has ghcr.io/acme behind ghcr.io, which has its images too; write ghcr.io/acme first",
         ),
         (
+            "mirrors: [{of: a.io, to: m.io, how: rewrite, region: a}, {of: a.io/b, to: n.io, how: rewrite, region: a}]",
+            "mirrors has a.io/b behind a.io, which has its images too; write a.io/b first",
+        ),
+        (
             "mirrors: [{of: ghcr.io, to: m.test, how: rewrite}, {of: ghcr.io/, to: m.test, how: rewrite, region: a}]",
             "mirrors names m.test as a mirror of ghcr.io twice; once is enough",
         ),
@@ -372,6 +376,7 @@ def test_mirrors() -> None:
         "{of: quay.io, to: m.test, how: rewrite, region: a}, {of: quay.io, to: m.test, how: rewrite, region: b}",
         "{of: quay.io, to: n.test, how: rewrite, region: a}, {of: quay.io/acme, to: m.test, how: rewrite, region: b}",
         "{of: quay.io, to: m.test, how: rewrite, region: a}, {of: quay.io, to: m.test, how: rewrite}",
+        "{of: quay.io, to: m.test, how: rewrite}, {of: quay.io/acme, to: n.test, how: rewrite, region: a}",
         "{of: quay.io, to: m.test}",
         "{of: docker.io, to: 'm.test:5000', how: rewrite, namespace: mirrors}",
     ],
