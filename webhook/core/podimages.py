@@ -1,7 +1,7 @@
 """The images of a pod in a review, and where it must run. Pure.
 
-This is read only if the configuration has mirrors whose names images get. The API server has not checked the pod yet: a
-name may be anything, and a list may have a million entries.
+This is read only if the configuration has mirrors whose names images get, or while a review waits (detach). The API
+server has not checked the pod yet: a name may be anything, and a list may have a million entries.
 """
 
 from collections.abc import Iterator, Mapping
