@@ -71,12 +71,14 @@ class Rewriting:
         if whole is None or whole.spec is None or whole.metadata is None or namespace.name in self._not_in:
             return NOTHING
         entries, working = self.entries(namespace, existing)
-        if not entries_for(self._rewriter, entries) and self._told_lately(namespace.name):
+        if self._told and not entries_for(self._rewriter, entries) and self._told_lately(namespace.name):
             return NOTHING  # nothing gets a name, and why is told
         if (len(whole.spec.ephemeral_containers) if debugged else request.size) > MAX_REVIEW_BYTES:
             return TOO_LARGE
-        old = request.old_object.spec if request.old_object is not None else None
-        images = of_debugged_pod(whole.spec, old) if debugged else of_new_pod(whole.spec)
+        if debugged:
+            images = of_debugged_pod(whole.spec, request.old_object.spec if request.old_object is not None else None)
+        else:
+            images = of_new_pod(whole.spec)
         if images is None:
             return TOO_LARGE
         facts = Facts(
@@ -87,8 +89,10 @@ class Rewriting:
             self.silent(),
             "" if debugged else whole.metadata.made,
         )
-        small = request.size <= SMALL_BYTES
-        found = (kept_decision if small else Rewriter.__call__)(self._rewriter, images, facts)
+        if request.size > SMALL_BYTES:
+            found = self._rewriter(images, facts)
+        else:
+            found = kept_decision(self._rewriter, images, facts)
         annotations = whole.metadata.annotations
         if found.names and annotations is not None and annotations.images is not None:
             return Rewritten(found.names, with_earlier(found.originals, annotations.images, images), found.kept)
