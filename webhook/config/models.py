@@ -7,6 +7,7 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
+from webhook.config import issuerconfig, mirrorconfig
 from webhook.config.base import (
     Expression,
     Key,
@@ -21,8 +22,9 @@ from webhook.config.base import (
     named,
     whole,
 )
+from webhook.config.issuerconfig import Issuer
 from webhook.config.messages import value_shown
-from webhook.config.mirrorconfig import Mirror, check_together
+from webhook.config.mirrorconfig import Mirror
 from webhook.config.sourceconfig import SecretsSource, Source
 from webhook.core.errors import CredentialError
 from webhook.core.mirror import MirrorRule
@@ -180,6 +182,9 @@ class Config(Model, frozen=True):
     mirrors: Annotated[
         tuple[Mirror, ...], doc("mirrors of registries, by which images are pulled with their owner's credentials")
     ] = ()
+    issuers: Annotated[
+        tuple[Issuer, ...], doc("what mints credentials, in the background; the chart then runs pullsecret issue")
+    ] = ()
     deployments: Annotated[
         Literal["inject", "supply"],
         doc("inject: the templates of Deployments get the reference; supply: only their pods do"),
@@ -199,7 +204,8 @@ class Config(Model, frozen=True):
             raise ValueError("sources is empty, so no owner would have credentials; leave it out for the default")
         if [*map(type, self.sources)].count(SecretsSource) > 1:
             raise ValueError("sources has secrets twice; once is all of them")
-        check_together(self.mirrors)
+        mirrorconfig.check_together(self.mirrors)
+        issuerconfig.check_together(self.issuers)
 
     @property
     def rules(self) -> tuple[OwnerRule, ...]:
@@ -246,6 +252,7 @@ class Config(Model, frozen=True):
             "pull_secret": self.pull_secret.name,
             "deployments": self.deployments,
             "check": "on" if self.check else "off",
+            **({"issuers": some([one.called for one in self.issuers])} if self.issuers else {}),
             **({"mirrors": some([f"{one.to} of {one.of}" for one in self.mirrors])} if self.mirrors else {}),
         }
 
@@ -253,7 +260,9 @@ class Config(Model, frozen=True):
     def named_registries(self) -> dict[str, Registry]:
         """By host: those that may be asked at a private address, because an administrator has named them."""
         hosts = {_asked_at(named) for source in self.sources for named in source.registries_named if named}
-        hosts |= {_asked_at(mirror.to) for mirror in self.mirrors}
+        hosts |= {
+            _asked_at(name) for name in [*(one.to for one in self.mirrors), *(one.registry for one in self.issuers)]
+        }
         implied = {host: Registry(host=host) for host in hosts if host is not None}
         return implied | {_asked_at(one.host) or one.host: one for one in self.registries}
 

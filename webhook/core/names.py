@@ -35,6 +35,15 @@ NAMESPACES = PREFIX + "namespaces"
 EXPIRES = PREFIX + "expires"
 """Annotation of a source Secret: when its credentials expire (RFC 3339); of a pull secret: when each of them does."""
 
+ISSUER = PREFIX + "issuer"
+"""Label of a source Secret: the issuer that writes it."""
+
+ISSUED, GENERATION = PREFIX + "issued", PREFIX + "generation"
+HANDLE, EARLIER = PREFIX + "handle", PREFIX + "earlier"
+"""Annotations of such a Secret: when its credential was minted; how many were before; what names it at the issuer; and
+those before that are not taken away yet.
+"""
+
 NAMESPACE_UID = PREFIX + "namespace-uid"
 """Annotation of a pull secret: the UID of the namespace that it was written for."""
 

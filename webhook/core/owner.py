@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from webhook.core.names import OWNER
 from webhook.core.shown import quoted
 
 Place = Literal["label", "annotation", "name"]
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 MAX_OWNER_CHARS = 253
 """Characters. A longer text is no owner: annotations may hold 256 KiB, and no pattern is tried on those."""
 
@@ -68,6 +70,13 @@ class OwnerRule:
     def _text(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str | None:
         texts = {"label": labels, "annotation": annotations, "name": {"": name}}
         return texts[self.place].get(self.key)
+
+
+def marks(owner: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The labels and annotations by which a source Secret says whose it is: not every owner can be a label's value."""
+    if _LABEL_VALUE.fullmatch(owner):
+        return {OWNER: owner}, {}
+    return {OWNER: ""}, {OWNER: owner}
 
 
 def find_owner(

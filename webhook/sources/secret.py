@@ -23,7 +23,12 @@ from webhook.core.names import (
     DOCKERCFG_TYPE,
     DOCKERCONFIG_KEY,
     DOCKERCONFIG_TYPE,
+    EARLIER,
     EXPIRES,
+    GENERATION,
+    HANDLE,
+    ISSUED,
+    ISSUER,
     NAMESPACES,
     OWNER,
     REGISTRY,
@@ -40,7 +45,8 @@ from webhook.sources import Changed
 
 BASIC_AUTH_TYPE = "kubernetes.io/basic-auth"
 DEFAULT_REGISTRY = "ghcr.io"
-LABELS, ANNOTATIONS = (OWNER,), (OWNER, REGISTRY, NAMESPACES, EXPIRES)
+LABELS = (OWNER, ISSUER)
+ANNOTATIONS = (OWNER, REGISTRY, NAMESPACES, EXPIRES, ISSUED, GENERATION, HANDLE, EARLIER)
 NOTHING = Credentials()
 WITHDRAWAL_SECONDS = 10.0
 """Seconds that a deleted source Secret still counts: scripts that renew a token delete it and create it again."""

@@ -25,17 +25,15 @@ from webhook.core.names import (
     DOCKERCONFIG_TYPE,
     EXPIRES,
     NAMESPACES,
-    OWNER,
     REGISTRY,
 )
-from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule
+from webhook.core.owner import MAX_OWNER_CHARS, OwnerRule, marks
 from webhook.core.registry import also_known_as, canonical_registry
 from webhook.core.shown import quoted
 from webhook.kube.cluster import SecretObject
 from webhook.sources.secret import BASIC_AUTH_TYPE, DEFAULT_REGISTRY, SourceSecret, read
 
 USERNAME, PASSWORD = "username", "password"  # keys of a basic-auth Secret
-_LABEL = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 MAX_PART_CHARS = 60
 """Characters of the owner, and of the registry, in the name of a new Secret."""
@@ -79,14 +77,12 @@ def same_key(one: str, other: str) -> bool:
 def created(new: New, namespace: str, name: str) -> dict[str, Any]:
     """The whole Secret. Raises CredentialError for what the webhook would not use."""
     Credential(new.registry, new.username, new.password)  # before it is encoded: it may be no Unicode
-    labelled = _LABEL.fullmatch(new.owner) is not None
-    annotations = {} if labelled else {OWNER: new.owner}
+    labels, annotations = marks(new.owner)
     annotations |= {REGISTRY: new.registry}
     if new.namespaces:
         annotations[NAMESPACES] = ",".join(new.namespaces)
     if new.expires is not None:
         annotations[EXPIRES] = _stamp(new.expires)
-    labels = {OWNER: new.owner if labelled else ""}
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -1,0 +1,319 @@
+"""The loop of issuers, in time that the tests make pass: an issuer, the Secrets, and replicas that fail or are killed."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support import planted
+from support.simulated import Stepping
+from webhook.core.credential import Credential
+from webhook.core.errors import WriteConflict
+from webhook.core.issued import SLACK, Issued, secret_name
+from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotLeading
+from webhook.issuers.issuing import GONE_SECONDS, MAX_BACKOFF_SECONDS, Bucket, Issuing
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+LIFE = timedelta(minutes=60)
+
+
+@dataclass
+class World:
+    """What is true outside of the process. `script`: what happens at the next calls, by their number."""
+
+    loop: Stepping
+    script: dict[int, str] = field(default_factory=dict)
+    calls: int = 0
+    life: timedelta = LIFE
+    named: bool = True
+    alive: dict[str, tuple[str, int, datetime]] = field(default_factory=dict)
+    """At the issuer, by handle: owner, generation, end."""
+    secrets: dict[str, tuple[int, Issued, str]] = field(default_factory=dict)
+    """By owner: version, what it says, and the handle that its password stands for."""
+    wanted: set[str] = field(default_factory=set)
+    count: Counter[str] = field(default_factory=Counter)
+    refuses: str = ""
+    handles: int = 0
+    kill: Callable[[], None] = lambda: None
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.loop.time())
+
+    async def meets(self, what: str, effect: Callable[[], object]) -> object:
+        """A call that may fail before or after its effect, or at which the process is killed."""
+        self.calls += 1
+        fate = self.script.get(self.calls, "")
+        await asyncio.sleep(0.01)
+        if fate in ("fails", "killed"):
+            self._fate(fate, what)
+        result = effect()
+        await asyncio.sleep(0.01)
+        if fate in ("lost", "killed after"):
+            self._fate(fate, what)
+        return result
+
+    def _fate(self, fate: str, what: str) -> None:
+        if fate.startswith("killed"):
+            self.kill()
+            raise asyncio.CancelledError
+        raise IssuerUnavailable(f"{what} failed")
+
+
+@dataclass
+class FakeIssuer:
+    world: World
+
+    async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:
+        world = self.world
+        if world.refuses:
+            raise IssueRefused(world.refuses)
+        taken = [h for h, (who, number, _) in world.alive.items() if (who, number) == (owner, generation)]
+        for handle in taken if world.named else ():
+            await fence()
+            await world.meets("end", partial(world.alive.pop, handle, None))
+
+        def effect() -> str:
+            world.handles += 1
+            handle = f"h{world.handles}"
+            world.alive[handle] = owner, generation, world.now() + world.life
+            world.count["minted"] += 1
+            return handle
+
+        handle = str(await world.meets("issue", effect))
+        credential = Credential("r.test", handle, planted.token())
+        return Minted((credential,), world.life, handle if world.named else "")
+
+    async def end(self, handle: str) -> None:
+        self.world.count["ended"] += 1
+        await self.world.meets("end", lambda: self.world.alive.pop(handle, None))
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class Secrets:
+    """As one replica sees them: what it wrote itself, and the others' with the watch."""
+
+    world: World
+
+    def found(self, owner: str) -> tuple[bool, Issued | None]:
+        known = self.world.secrets.get(owner)
+        return known is not None, None if known is None else known[1]
+
+    def owners(self) -> Collection[str]:
+        return self.world.secrets.keys()
+
+    async def write(self, owner: str, issued: Issued, credentials: tuple[Credential, ...] | None) -> None:
+        before = self.world.secrets.get(owner)
+
+        def effect() -> None:
+            if self.world.secrets.get(owner) is not before:
+                raise WriteConflict("changed")
+            handle = credentials[0].username if credentials else before[2] if before else ""
+            self.world.secrets[owner] = (before[0] + 1 if before else 1), issued, handle
+            self.world.count["written"] += 1
+
+        await self.world.meets("write", effect)
+
+    async def remove(self, owner: str) -> None:
+        await self.world.meets("remove", lambda: self.world.secrets.pop(owner, None))
+
+
+class Replica:
+    def __init__(self, world: World) -> None:
+        self.world, self.told, self.leads = world, dict[str, str](), True
+        self.issuing = Issuing(
+            FakeIssuer(world),
+            Secrets(world),
+            lambda owner: owner in world.wanted,
+            self._verify,
+            self._fence,
+            world.now,
+            self.told.__setitem__,
+            Bucket(100.0, 100),
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    async def _fence(self) -> None:
+        if not self.leads:
+            raise NotLeading("another one does")
+
+    async def _verify(self, c: Credential) -> str:
+        await asyncio.sleep(0.01)
+        return "" if c.username in self.world.alive else "the registry refuses it (HTTP 401)"
+
+    def start(self) -> None:
+        self.task = self.world.loop.create_task(self.issuing.run([*self.world.wanted]))
+
+    def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            self.world.loop.settle()
+            with suppress(asyncio.CancelledError):
+                self.task.exception()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    random.seed(1)
+    made = World(Stepping())
+    yield made
+    for task in asyncio.all_tasks(made.loop):
+        task.cancel()
+    made.loop.settle()
+    made.loop.close()
+
+
+def passes(world: World, span: timedelta, each: Callable[[], None] = lambda: None) -> None:
+    until = world.loop.time() + span.total_seconds()
+    world.loop.call_at(until, lambda: None)  # the clock stops there
+    while world.loop.time() < until:
+        if not world.loop.sleep():
+            return
+        each()
+
+
+def test_what_is_young_is_not_minted_again(world: World) -> None:
+    world.wanted = {"alice", "bob"}
+    for _ in range(3):  # a restart, and another leader
+        replica = Replica(world)
+        replica.start()
+        passes(world, timedelta(minutes=9))
+        replica.stop()
+    assert world.count == {"minted": 2, "written": 2}
+    assert {one.generation for _, one, _ in world.secrets.values()} == {1}
+
+
+def test_it_is_renewed_at_half_of_its_life_and_the_old_one_ends_by_itself_first(world: World) -> None:
+    world.wanted = {"alice"}
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=29))
+    assert world.secrets["alice"][1].generation == 1
+    passes(world, timedelta(minutes=8))
+    _, issued, handle = world.secrets["alice"]
+    assert issued.generation == 2
+    assert handle == "h2"
+    assert [one.handle for one in issued.earlier] == ["h1"]
+    assert world.alive.keys() == {"h1", "h2"}
+    passes(world, LIFE - timedelta(minutes=37) + SLACK + timedelta(minutes=1))
+    assert "h1" not in world.alive
+    assert world.secrets["alice"][1].earlier == ()
+    assert world.count["ended"] == 1
+    replica.stop()
+
+
+def test_renewals_of_owners_who_came_together_are_spread(world: World) -> None:
+    world.wanted = {f"owner-{number}" for number in range(200)}
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=29))
+    assert world.count["minted"] == 200
+    passes(world, timedelta(minutes=4))
+    assert 280 < world.count["minted"] < 320
+    replica.stop()
+
+
+def test_an_owner_who_is_gone_is_not_renewed_and_leaves_nothing(world: World) -> None:
+    world.wanted = {"alice"}
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=1))
+    world.wanted.clear()
+    replica.issuing.look("alice")
+    passes(world, timedelta(minutes=50))
+    assert world.count["minted"] == 1
+    assert world.secrets.keys() == {"alice"}  # it still works
+    passes(world, timedelta(minutes=15))
+    assert world.secrets == {}
+    assert world.alive == {}
+    replica.stop()
+
+
+def test_a_namespace_that_is_deleted_and_created_again_is_nothing_new(world: World) -> None:
+    world.wanted = {"alice"}
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=35))
+    assert world.count["minted"] in {1, 2}
+    world.wanted.clear()
+    replica.issuing.look("alice")
+    passes(world, timedelta(seconds=GONE_SECONDS / 2))
+    world.wanted.add("alice")
+    replica.issuing.look("alice")
+    passes(world, timedelta(minutes=1))
+    assert world.count["minted"] == 2
+    replica.stop()
+
+
+def test_what_is_refused_is_told_once_and_ends_when_it_is_taken(world: World) -> None:
+    world.wanted, world.refuses = {"alice"}, "there is no project alice; create it"
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=20))
+    assert replica.told == {"alice": "there is no project alice; create it"}
+    assert replica.issuing.results["refused"] <= 2 * 20 * 60 / MAX_BACKOFF_SECONDS + 1
+    world.refuses = ""
+    passes(world, timedelta(seconds=MAX_BACKOFF_SECONDS))
+    assert replica.told == {"alice": ""}
+    assert world.secrets["alice"][1].generation == 1
+    replica.stop()
+
+
+FATES = st.dictionaries(st.integers(1, 40), st.sampled_from(["fails", "lost", "killed", "killed after"]), max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(FATES, st.booleans(), st.integers(0, 2**32))
+def test_whatever_fails_no_secret_has_a_credential_that_was_taken_away(
+    script: dict[int, str],
+    named: bool,
+    seed: int,
+) -> None:
+    random.seed(seed)
+    world = World(Stepping(), script, named=named, life=timedelta(minutes=10), wanted={"alice", "bob"})
+    replicas = [Replica(world)]
+
+    def killed() -> None:
+        """Another one takes over, and the first one does nothing more."""
+        replicas[-1].leads = False
+        if (task := replicas[-1].task) is not None:
+            world.loop.call_soon(task.cancel)
+        replicas.append(Replica(world))
+        world.loop.call_later(5, replicas[-1].start)
+
+    world.kill = killed
+    replicas[0].start()
+
+    def holds() -> None:
+        for owner, (_, issued, handle) in world.secrets.items():
+            if world.now() < issued.ends:
+                assert handle in world.alive, (owner, issued)
+                assert world.alive[handle][0] == owner
+                assert world.alive[handle][2] >= issued.ends
+
+    passes(world, timedelta(minutes=60), holds)
+    for owner in world.wanted:
+        assert world.secrets[owner][1].ends > world.now()
+    assert world.count["minted"] <= 2 * (60 / 5 + 2) + len(script) * 2
+    if named:  # nothing is left behind but what is remembered, and what ends by itself
+        left = {h for h, (_, _, ends) in world.alive.items() if ends + timedelta(minutes=20) < world.now()}
+        assert len(left) <= sum(fate.startswith(("killed", "lost")) for fate in script.values())
+    for replica in replicas:
+        replica.stop()
+    world.loop.close()
+
+
+def test_names_of_secrets() -> None:
+    assert secret_name("harbor", "alice@example.com") == secret_name("harbor", "alice@example.com")
+    assert secret_name("harbor", "alice") != secret_name("harbor", "alice ")
+    assert len(secret_name("a" * 30, "x" * 253)) < 64

@@ -1,0 +1,95 @@
+"""`issuers` in the configuration: what mints credentials, one model a kind, told apart by `issue` (docs/issuers.md).
+
+A new kind is a model here, in `Issuer`, and a line in webhook/issuers/configured.py.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated
+
+import msgspec
+
+from webhook.config.base import Expression, Label, Model, doc, labelled, matching, whole
+from webhook.config.messages import value_shown
+
+OWNER_HERE = "{owner}"
+MAX_NAME_CHARS = 30
+"""Characters. It is part of the names of Secrets."""
+
+
+class _Issuer(Model, frozen=True, kw_only=True):
+    """What all kinds have."""
+
+    name: Annotated[
+        Annotated[Label, msgspec.Meta(max_length=MAX_NAME_CHARS)] | None,
+        labelled("what its Secrets, Events and metrics call it; the default is its kind"),
+    ] = None
+    owners: Annotated[Expression, matching("the owners that it is for; others get nothing from it")] = ".+"
+    rate: Annotated[Annotated[float, msgspec.Meta(ge=0.1, le=1000.0)], doc("calls a second to it, at most")] = 5.0
+
+    def __post_init__(self) -> None:
+        try:
+            _compiled(self.owners)
+        except (re.error, RecursionError) as e:
+            raise ValueError(f"owners {value_shown(self.owners)} is no regular expression: {e}") from None
+
+    @property
+    def kind(self) -> str:
+        return str(self.__struct_config__.tag)
+
+    @property
+    def called(self) -> str:
+        return self.name or self.kind
+
+    def is_for(self, owner: str) -> bool:
+        return _compiled(self.owners).fullmatch(owner) is not None
+
+
+class RegistryIssuer(_Issuer, tag="registry", tag_field="issue", frozen=True, kw_only=True):
+    """The platform's own registry with token authentication: passwords are signed here, and nobody is asked."""
+
+    registry: Annotated[
+        str,
+        whole(r"[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?"),
+        msgspec.Meta(max_length=260),
+        doc("its host as images name it, and its port if they are written with it, such as registry.example.com"),
+    ]
+    repositories: Annotated[
+        str,
+        msgspec.Meta(max_length=200),
+        doc("what the names of an owner's repositories begin with, such as {owner} or project-{owner}"),
+    ] = OWNER_HERE
+    key_files: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(min_length=1, max_length=5),
+        doc("files with private keys, PEM, Ed25519 or P-256: the first one signs, and what any of them signed is good"),
+    ]
+    hours: Annotated[Annotated[float, msgspec.Meta(ge=0.01, le=8760.0)], doc("hours for which a password is good")] = (
+        24.0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.repositories.count(OWNER_HERE) != 1:
+            raise ValueError(f"repositories must have {OWNER_HERE} once; without it all owners would have one identity")
+        for file in self.key_files:
+            if not file.startswith("/"):
+                raise ValueError(f"keyFiles {value_shown(file)} is no whole path of a file")
+
+
+Issuer = RegistryIssuer
+"""With a second kind: a union."""
+
+
+def check_together(issuers: Sequence[Issuer]) -> None:
+    """Raises ValueError."""
+    names = [one.called for one in issuers]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"issuers has {name} twice; give each a name of its own")
+
+
+@lru_cache(maxsize=64)
+def _compiled(expression: str) -> re.Pattern[str]:
+    return re.compile(expression, re.ASCII)

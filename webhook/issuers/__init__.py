@@ -1,0 +1,70 @@
+"""Issuers mint credentials, one identity for each owner, where a registry or a cloud does not let people store them.
+
+An issuer is asked in the background by one process, never by a review. What it minted is stored as a source Secret
+(core/issued.py), and everything else works as with any other source Secret.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from webhook.core.credential import Credential
+from webhook.core.errors import PullsecretError
+
+Fence = Callable[[], Awaitable[None]]
+"""Raises NotLeading if another replica may have taken over meanwhile, or if what this one is doing is done already."""
+
+
+class IssuerUnavailable(PullsecretError):
+    """The issuer gave no usable answer: it is asked again, at the earliest after `retry_after` seconds. What stands
+    stays as it is.
+    """
+
+    def __init__(self, why: str, retry_after: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+
+
+class IssueRefused(PullsecretError):
+    """The issuer mints nothing for this owner, until somebody changes something: the message says what. It quotes at
+    most a few words of the issuer's answer, and never a secret. `everybody`: for no owner.
+    """
+
+    def __init__(self, why: str, *, everybody: bool = False) -> None:
+        super().__init__(why)
+        self.everybody = everybody
+
+
+class NotLeading(PullsecretError):
+    """Another replica issues. What was begun is left to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """`life`: from the moment of the answer to the earliest of all ends that it names, both by the issuer's clock
+    (the header `Date`). `handle`: names the credential to `end`; empty: it ends by itself and leaves nothing behind.
+    """
+
+    credentials: tuple[Credential, ...]
+    life: timedelta
+    handle: str = ""
+
+
+class Issuer(Protocol):
+    """tests/support/issuercontract.py has the rules that all of them keep."""
+
+    async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:
+        """A new credential, beside the one that stands: that one goes on working.
+
+        The same owner and generation may be asked for again, after a crash: then nobody has what was minted before.
+        If it has a name at the issuer, it is taken away first, and before that `fence` is asked. Raises
+        IssuerUnavailable, IssueRefused, NotLeading.
+        """
+        ...
+
+    async def end(self, handle: str) -> None:
+        """Takes a credential away that has ended. One that is gone already is no error. Raises IssuerUnavailable."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,271 @@
+"""Issues the credentials of all owners by one issuer: a work queue of owners, a few workers, a back-off for each owner.
+
+Level-triggered: what is to be done follows from the owner's Secret and the time (core/issued.py). A restart, another
+leader and a list that is read again mint nothing while what stands is young.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+import structlog
+
+from webhook.core.backoff import Backoff
+from webhook.core.credential import Credential
+from webhook.core.errors import PullsecretError, WriteConflict
+from webhook.core.issued import MAX_LIFE, Earlier, End, Issued, Mint, Remove, Wait, next_step
+from webhook.issuers import Fence, Issuer, IssueRefused, IssuerUnavailable, Minted, NotLeading
+
+log = structlog.get_logger()
+WORKERS = 4
+BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 300.0
+"""The first and the longest delay of an owner after a failure, before the jitter."""
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""An issuer that wants a longer pause gets this one."""
+LONGEST_SLEEP_SECONDS = 3600.0
+"""The wall clock may jump, and loop time does not."""
+LEAST_LIFE = timedelta(seconds=10)
+"""A credential that lives shorter is an odd answer."""
+GONE_SECONDS = 600.0
+"""Seconds for which an owner without a namespace still counts: namespaces are deleted and created again."""
+
+
+class Store(Protocol):
+    """The Secrets of one issuer, by owner."""
+
+    def found(self, owner: str) -> tuple[bool, Issued | None]:
+        """Is there one, and what does it say?"""
+        ...
+
+    def owners(self) -> Collection[str]:
+        """Those that have one."""
+        ...
+
+    async def write(self, owner: str, issued: Issued, credentials: tuple[Credential, ...] | None) -> None:
+        """Over what `found` has shown: raises WriteConflict if that has changed. None: they stay."""
+        ...
+
+    async def remove(self, owner: str) -> None:
+        """Raises WriteConflict."""
+        ...
+
+
+Verify = Callable[[Credential], Awaitable[str]]
+"""Why a registry does not take a credential; empty: it does. Raises IssuerUnavailable if it cannot say."""
+
+
+@dataclass(slots=True)
+class Bucket:
+    """At most `rate` calls a second, up to `burst` at once."""
+
+    rate: float
+    burst: int
+    tokens: float = 0.0
+    at: float = 0.0
+
+    async def take(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            now = clock()
+            self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate) if self.at else self.burst
+            self.at = now
+            if self.tokens >= 1:
+                self.tokens -= 1
+                return
+            await asyncio.sleep((1 - self.tokens) / self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one turn of an owner. `problem`: empty if all is well. `after`: seconds until the next one; None: none."""
+
+    problem: str
+    after: float | None
+
+
+@dataclass(slots=True)
+class _Owner:
+    """`state`: where it is. `timer`: of its next turn. `again`: something has changed during its turn. `gone_at`: loop
+    time at which it was first seen without a namespace.
+    """
+
+    state: Literal["idle", "queued", "busy"] = "idle"
+    timer: asyncio.TimerHandle | None = None
+    again: bool = False
+    backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, jitter=1.0))
+    problem: str = ""
+    gone_at: float | None = None
+
+
+class Issuing:
+    """`wanted`: has this owner a namespace, and is the issuer for it? `told`: called with an owner and what is wrong
+    with its credential, when that changes; empty: nothing is. `due`: is what stands to be renewed by now?
+    """
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        store: Store,
+        wanted: Callable[[str], bool],
+        verify: Verify,
+        fence: Fence,
+        now: Callable[[], datetime],
+        told: Callable[[str, str], None],
+        bucket: Bucket,
+    ) -> None:
+        self._issuer, self._store, self._wanted, self._verify = issuer, store, wanted, verify
+        self._fence, self._now, self._told, self._bucket = fence, now, told, bucket
+        self._owners: dict[str, _Owner] = {}
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._paused_until = 0.0
+        """Loop time: the issuer has asked to be left alone."""
+        self.results: Counter[str] = Counter()
+
+    def look(self, owner: str) -> None:
+        """Soon: something about it has changed."""
+        known = self._owners.setdefault(owner, _Owner())
+        if known.state == "busy":
+            known.again = True
+        elif known.state == "idle":
+            self._enqueue(owner, known)
+
+    def _enqueue(self, owner: str, known: _Owner) -> None:
+        if known.timer is not None:
+            known.timer.cancel()
+        known.timer, known.state = None, "queued"
+        self._queue.put_nowait(owner)
+
+    def problems(self) -> Mapping[str, str]:
+        """By owner."""
+        return {owner: known.problem for owner, known in self._owners.items() if known.problem}
+
+    async def run(self, owners: Iterable[str]) -> None:
+        """Until it is cancelled, because another replica leads. `owners`: those with a namespace."""
+        for owner in {*owners, *self._store.owners()}:
+            self.look(owner)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(WORKERS):
+                    group.create_task(self._work())
+        finally:
+            for known in self._owners.values():
+                if known.timer is not None:
+                    known.timer.cancel()
+            self._owners.clear()
+            self._queue = asyncio.Queue()
+
+    async def _work(self) -> None:
+        clock, loop = asyncio.get_running_loop().time, asyncio.get_running_loop()
+        while True:
+            owner = await self._queue.get()
+            known = self._owners[owner]
+            known.state = "busy"
+            outcome = await self._turn(owner, known)
+            if outcome.problem != known.problem:
+                known.problem = outcome.problem
+                self._told(owner, outcome.problem)
+            known.state = "idle"
+            if known.again:
+                known.again = False
+                self._enqueue(owner, known)
+            elif outcome.after is None:
+                del self._owners[owner]
+            else:
+                at = max(clock() + outcome.after, self._paused_until)
+                known.timer = loop.call_at(at, self._enqueue, owner, known)
+
+    async def _turn(self, owner: str, known: _Owner) -> Outcome:
+        try:
+            after = await self._step(owner, known)
+        except (NotLeading, WriteConflict):
+            self.results["lost"] += 1
+            return Outcome(known.problem, known.backoff.next())  # the Secret that another one wrote is seen soon
+        except IssueRefused as e:
+            self.results["refused"] += 1
+            known.backoff.delay = MAX_BACKOFF_SECONDS  # only a change helps
+            return Outcome(str(e), known.backoff.next())
+        except PullsecretError as e:
+            self.results["unavailable"] += 1
+            wait = min(getattr(e, "retry_after", 0.0), MAX_RETRY_AFTER_SECONDS)
+            if wait:
+                self._paused_until = asyncio.get_running_loop().time() + wait
+            return Outcome(str(e), max(known.backoff.next(), wait))
+        except Exception:
+            log.exception("our own bug: a credential could not be issued", owner=owner)
+            return Outcome("an error in pullsecret-webhook itself; see its log", known.backoff.next())
+        known.backoff.reset()
+        return Outcome("", after)
+
+    async def _step(self, owner: str, known: _Owner) -> float | None:
+        """Seconds until the next turn; None: there is none until something changes."""
+        exists, found = self._store.found(owner)
+        step = next_step(owner, found, self._now(), exists=exists, wanted=self._is_wanted(owner, known))
+        if isinstance(step, Wait):
+            if not exists:
+                return None
+            return max(0.0, min((step.until - self._now()).total_seconds(), LONGEST_SLEEP_SECONDS))
+        if isinstance(step, Remove):
+            await self._store.remove(owner)
+        elif isinstance(step, End):
+            assert found is not None
+            await self._bucket.take()
+            await self._issuer.end(step.gone.handle)
+            self.results["ended"] += 1
+            current = step.gone == Earlier(found.handle, found.ends)
+            await self._store.write(owner, replace(found, handle="") if current else found.without(step.gone), None)
+        else:
+            await self._mint(owner, found, step)
+        return 0.0
+
+    def _is_wanted(self, owner: str, known: _Owner) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._wanted(owner):
+            known.gone_at = None
+            return True
+        known.gone_at = now if known.gone_at is None else known.gone_at
+        return self._store.found(owner)[0] and now - known.gone_at < GONE_SECONDS
+
+    async def _mint(self, owner: str, found: Issued | None, step: Mint) -> None:
+        await self._bucket.take()
+        await self._fence()
+        began = self._now()
+        minted = await self._issuer.issue(owner, step.generation, self._fence)
+        why = _odd(minted)
+        if not why:
+            why = await self._refused(minted, found)
+        if why:
+            raise IssuerUnavailable(f"what was minted is not used: {why}")
+        # Counted from before the question: it does not live longer.
+        new = Issued(step.generation, began, began + min(minted.life, MAX_LIFE), minted.handle)
+        try:
+            await self._fence()
+            await self._store.write(owner, found.followed_by(new) if found else new, minted.credentials)
+        except (NotLeading, WriteConflict):
+            if minted.handle:  # nobody has it, and its number is another one's
+                await self._issuer.end(minted.handle)
+            raise
+        self.results["issued"] += 1
+        log.info("issued", owner=owner, generation=step.generation, ends=new.ends.isoformat())
+
+    async def _refused(self, minted: Minted, found: Issued | None) -> str:
+        """Why the registry does not take it. If it cannot say: what stands and lives is better than the unknown."""
+        for one in minted.credentials:
+            try:
+                if why := await self._verify(one):
+                    return why
+            except IssuerUnavailable as e:
+                if found is not None and self._now() < found.ends:
+                    raise
+                log.info("a new credential is used although its registry does not say whether it works", why=str(e))
+        return ""
+
+
+def _odd(minted: Minted) -> str:
+    if not minted.credentials:
+        return "there is no credential in the answer"
+    if minted.life < LEAST_LIFE:
+        return "it has ended, or ends within seconds"
+    return ""

@@ -1,0 +1,155 @@
+"""Which replica leads: a Lease, as Kubernetes' own controllers hold one (coordination.k8s.io/v1).
+
+A replica leads for as long as it has renewed the Lease lately, by its own clock: the others take it over only when they
+have seen no renewal for as long as it lasts, each by its own clock too. So clocks need not agree.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from webhook.core.backoff import jittered
+from webhook.core.names import MANAGED_BY, MANAGER
+from webhook.core.wire import Unreadable
+from webhook.kube.cluster import CALL_SECONDS, MERGE_PATCH, Cluster, ClusterError, Meta, decode
+
+log = structlog.get_logger()
+DURATION_SECONDS = 30
+"""Seconds without a renewal after which another replica takes over."""
+RENEW_SECONDS = 5.0
+"""Seconds, at most, between two renewals, or two looks at the Lease of another one."""
+GIVE_UP_SECONDS = DURATION_SECONDS - CALL_SECONDS - 5.0
+"""Seconds without a renewal after which a leader begins nothing more; what it has begun ends before others take over.
+"""
+CONFLICT, NOT_FOUND = 409, 404
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    holder_identity: str | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class _Lease(msgspec.Struct):
+    metadata: Meta
+    spec: _Spec
+
+
+_LEASE = msgspec.json.Decoder(_Lease)
+
+
+class Lease:
+    """`me`: this process, different from all others, also from an earlier one of the same pod."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str, me: str) -> None:
+        self._cluster, self._me = cluster, me
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._path, self._name, self._namespace = f"{self._collection}/{name}", name, namespace
+        self._renewed: float | None = None
+        """Loop time before the call that renewed it last; None: another one leads."""
+        self._seen: tuple[str | None, str | None, float] = None, None, 0.0
+        """Holder and time of renewal that were seen last, and the loop time at which they were new."""
+
+    def leads(self) -> bool:
+        """Is there time to begin something, and to end it?"""
+        now = asyncio.get_running_loop().time()
+        return self._renewed is not None and now - self._renewed < GIVE_UP_SECONDS
+
+    async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
+        """Calls `lead` each time that this process leads, and cancels it when it no longer does."""
+        work: asyncio.Task[None] | None = None
+        try:
+            while True:
+                began = asyncio.get_running_loop().time()
+                if await self._take():
+                    self._renewed = began
+                elif work is None:
+                    self._renewed = None
+                if work is None and self.leads():
+                    log.info("leading", lease=self._name)
+                    work = asyncio.ensure_future(lead())
+                elif work is not None and (work.done() or not self.leads()):
+                    await _ended(work)
+                    work = None
+                    log.info("no longer leading", lease=self._name)
+                await asyncio.sleep(jittered(RENEW_SECONDS))
+        finally:
+            if work is not None:
+                await _ended(work)
+            await self._release()
+
+    async def _take(self) -> bool:
+        """Renews it, or takes it if it is free. False: not now."""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await decode(_LEASE, await self._cluster.call("GET", self._path))
+        except ClusterError as e:
+            return await self._create() if e.status == NOT_FOUND else self._failed(e)
+        except Unreadable as e:
+            return self._failed(e)
+        holder, renewed = found.spec.holder_identity, found.spec.renew_time
+        if (holder, renewed) != self._seen[:2]:
+            self._seen = holder, renewed, loop.time()
+        if holder and holder != self._me and loop.time() - self._seen[2] < DURATION_SECONDS:
+            return False
+        moved = int(holder != self._me)
+        spec = self._spec((found.spec.lease_transitions or 0) + moved, acquired=bool(moved))
+        return await self._write("PATCH", self._path, _over(found, spec))
+
+    async def _create(self) -> bool:
+        metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+        return await self._write("POST", self._collection, body | {"spec": self._spec(0, acquired=True)})
+
+    def _spec(self, transitions: int, *, acquired: bool) -> dict[str, Any]:
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        spec = {
+            "holderIdentity": self._me,
+            "leaseDurationSeconds": DURATION_SECONDS,
+            "renewTime": now,
+            "leaseTransitions": transitions,
+        }
+        return spec | ({"acquireTime": now} if acquired else {})
+
+    async def _write(self, method: str, path: str, body: Any) -> bool:
+        kind, query = MERGE_PATCH if method == "PATCH" else "application/json", {"fieldManager": MANAGER}
+        try:
+            await self._cluster.call(method, path, query=query, body=body, content_type=kind)
+        except ClusterError as e:
+            return False if e.status == CONFLICT else self._failed(e)
+        return True
+
+    def _failed(self, error: Exception) -> bool:
+        log.warning("the Lease cannot be read or written", lease=self._name, error=str(error))
+        return False
+
+    async def _release(self) -> None:
+        """The next one need not wait."""
+        if self._renewed is None:
+            return
+        self._renewed = None
+        try:
+            found = await decode(_LEASE, await self._cluster.call("GET", self._path))
+            if found.spec.holder_identity == self._me:
+                await self._write("PATCH", self._path, _over(found, {"holderIdentity": ""}))
+        except (ClusterError, Unreadable) as e:
+            self._failed(e)
+
+
+def _over(found: _Lease, spec: dict[str, Any]) -> dict[str, Any]:
+    """Only if nobody has changed it since."""
+    return {"metadata": {"resourceVersion": found.metadata.resource_version}, "spec": spec}
+
+
+async def _ended(work: "asyncio.Task[None]") -> None:
+    """Raises what it raised."""
+    work.cancel()
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not work.cancelled():
+            raise
