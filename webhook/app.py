@@ -13,7 +13,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -31,7 +31,6 @@ from webhook.checks.checker import Checker
 from webhook.checks.mirrorhealth import MirrorHealth
 from webhook.checks.registryclient import RegistryClient
 from webhook.config.models import Config
-from webhook.core.backoff import jittered
 from webhook.core.check import KEY_BYTES
 from webhook.core.errors import PullsecretError
 from webhook.core.metrics import Metrics
@@ -57,6 +56,7 @@ from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admi
 from webhook.sources import Source
 from webhook.sources.configured import configured
 from webhook.supply import Supply
+from webhook.tasks import for_ever
 from webhook.wiring import Parts
 from webhook.withdrawals import Withdrawals
 
@@ -65,9 +65,6 @@ MAX_CLOCK_SKEW = timedelta(minutes=5)
 """A larger difference between our clock and the API server's is logged."""
 SOURCES_SECONDS = 5.0
 """The longest wait for the sources at the start. Without them the webhook serves too: references cannot come later."""
-
-MAX_RESTART_SECONDS = 2.0
-"""The longest delay before a failed task is started again."""
 
 
 def now() -> datetime:
@@ -249,13 +246,13 @@ class App:
                 self._parts.refresh.look_soon,
                 self._parts.supply.secret_changed,
             ),
-            _for_ever("safety net", self._net.run),
+            for_ever("safety net", self._net.run),
             self._source.run(),
-            _for_ever("events", functools.partial(self._events.run, self._cluster)),
-            _for_ever("expiry", self._expiry.run),
-            _for_ever("write policy", self._policy.run),
-            *([_for_ever("checks", self._checker.run)] if self._checker is not None else []),
-            *([_for_ever("mirrors", self._mirrors.run)] if self._mirrors is not None else []),
+            for_ever("events", functools.partial(self._events.run, self._cluster)),
+            for_ever("expiry", self._expiry.run),
+            for_ever("write policy", self._policy.run),
+            *([for_ever("checks", self._checker.run)] if self._checker is not None else []),
+            *([for_ever("mirrors", self._mirrors.run)] if self._mirrors is not None else []),
             self._begin(),
         ]
 
@@ -278,7 +275,7 @@ class App:
                 await files.start()
             except Unusable as e:
                 raise PullsecretError(str(e)) from None
-            return [files.run(), _for_ever("configuration", functools.partial(self._watched, self._registration()))]
+            return [files.run(), for_ever("configuration", functools.partial(self._watched, self._registration()))]
         manager = SelfManaged(
             CaSecret(self._cluster, self._config.namespace, tls.ca_secret),
             CaBundle(self._cluster, tls.webhook_configuration, tls.webhook),
@@ -289,8 +286,8 @@ class App:
             registered=self._registration().seen,
         )
         return [
-            _for_ever("certificates", functools.partial(self._self_managed, manager)),
-            _for_ever("configuration", functools.partial(self._configuration, manager)),
+            for_ever("certificates", functools.partial(self._self_managed, manager)),
+            for_ever("configuration", functools.partial(self._configuration, manager)),
         ]
 
     async def _self_managed(self, manager: SelfManaged) -> None:
@@ -328,13 +325,3 @@ class App:
         await asyncio.sleep(LINGER_SECONDS)
         self._mutate.closing = True
         await asyncio.sleep(CLOSING_SECONDS)
-
-
-async def _for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
-    """For tasks that can start again from nothing: an error of a library, or of ours, must not end the process."""
-    while True:
-        try:
-            return await run()
-        except Exception:
-            log.exception("our own bug: the task starts again", what=what)
-        await asyncio.sleep(jittered(MAX_RESTART_SECONDS))

@@ -20,6 +20,7 @@ from webhook.cli.doctor import doctor
 from webhook.cli.exitcodes import FAILED, INTERRUPTED, OK, UNSEEN, USAGE, UnseenError, UsageError
 from webhook.cli.explain import explain
 from webhook.cli.inject import inject
+from webhook.cli.issue import issue
 from webhook.cli.mirrors import mirrors
 from webhook.cli.probe import probe
 from webhook.cli.serve import serve
@@ -68,6 +69,7 @@ for command in (
     trial,
     config,
     serve,
+    issue,
     uninstall,
     completion,
     version,

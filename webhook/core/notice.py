@@ -25,6 +25,8 @@ Reason = Literal[
     "CredentialWorks",
     "ForeignSecret",
     "ImageNotRewritten",
+    "IssueFailed",
+    "Issued",
     "MirrorAnswers",
     "MirrorSilent",
     "NamespaceMistake",
@@ -66,6 +68,7 @@ OVER: Mapping[str, tuple[Reason, ...]] = {
     ),
     "SourceAnswers": ("SourceUnavailable", "SourceAnswerBroken"),
     "SourceFeedWorks": ("SourceFeedBroken",),
+    "Issued": ("IssueFailed",),
     "MirrorAnswers": ("MirrorSilent",),
 }
 """The reasons that something is right again, with those of the notices about the same that are over then."""

@@ -5,7 +5,7 @@ since then stays as it is.
 """
 
 import base64
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,10 @@ class Found:
 class IssuedSecrets(View[Found]):
     """By owner. `issuer`: the name that the configuration has for it."""
 
-    def __init__(self, cluster: Cluster, namespace: str, issuer: str, changed: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, issuer: str) -> None:
         super().__init__()
         self._cluster, self._namespace, self._issuer = cluster, namespace, issuer
         self._path = f"/api/v1/namespaces/{namespace}/secrets"
-        self.on_change.append(lambda owner, _before, _after: changed(owner))
 
     async def run(self, health: Health) -> None:
         query = {"labelSelector": f"{ISSUER}={self._issuer}"}

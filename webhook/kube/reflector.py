@@ -13,7 +13,7 @@ from webhook.core.notice import About, Notice, Record
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, Object, SecretObject, is_name
 from webhook.kube.listing import Unread
 from webhook.kube.reader import Reader
-from webhook.kube.views import State, Versioned, View, account_key
+from webhook.kube.views import Namespaces, State, Versioned, View, account_key
 from webhook.kube.watch import Replaced, Watch
 
 log = structlog.get_logger()
@@ -108,22 +108,14 @@ class Health:
         log.warning(what, resource=self.resource, error=why, exc_info=exc_info)
 
 
-def runs(
-    cluster: Cluster,
-    state: State,
-    reader: Reader,
-    metrics: Metrics,
-    record: Record,
-    look: Callable[[str], None],
-    secret_changed: Callable[[str], None],
-) -> tuple[Coroutine[None, None, None], ...]:
-    """The feeds of all three views, to be run as tasks. For namespaces metadata is enough.
-
-    `secret_changed`: the pull secret of this namespace was written or deleted, perhaps by this process, which may not
-    have the API server's answer yet.
-    """
+@dataclass(frozen=True)
+class _Feeds:
+    cluster: Cluster
+    metrics: Metrics
+    record: Record
 
     def feed(
+        self,
         view: View[V],
         kind: About,
         item: type[W],
@@ -141,15 +133,45 @@ def runs(
             return key(seen.metadata.namespace, seen.metadata.name), value(seen)
 
         resource = f"{kind.lower()}s"
-        health = Health(resource, metrics, record, kind=kind, view=view, gone=gone)
-        return Feed(Watch(cluster, f"/api/v1/{resource}", item, keep, health, **options), view, changed)
+        health = Health(resource, self.metrics, self.record, kind=kind, view=view, gone=gone)
+        return Feed(Watch(self.cluster, f"/api/v1/{resource}", item, keep, health, **options), view, changed)
 
-    namespaces = feed(
-        state.namespaces, "Namespace", NamespaceObject, lambda _, name: name, reader.namespace, look, metadata_only=True
+
+def namespaces(
+    cluster: Cluster,
+    view: Namespaces,
+    reader: Reader,
+    metrics: Metrics,
+    record: Record,
+    look: Callable[[str], None] = lambda _name: None,
+) -> Coroutine[None, None, None]:
+    """The feed of namespaces, to be run as a task. Metadata is enough."""
+    return (
+        _Feeds(cluster, metrics, record)
+        .feed(view, "Namespace", NamespaceObject, lambda _, name: name, reader.namespace, look, metadata_only=True)
+        .run()
     )
+
+
+def runs(
+    cluster: Cluster,
+    state: State,
+    reader: Reader,
+    metrics: Metrics,
+    record: Record,
+    look: Callable[[str], None],
+    secret_changed: Callable[[str], None],
+) -> tuple[Coroutine[None, None, None], ...]:
+    """The feeds of all three views, to be run as tasks.
+
+    `secret_changed`: the pull secret of this namespace was written or deleted, perhaps by this process, which may not
+    have the API server's answer yet.
+    """
+    feeds = _Feeds(cluster, metrics, record)
     query = {"fieldSelector": f"metadata.name={reader.secret}"}  # RBAC by name requires it too
-    secrets = feed(
+    secrets = feeds.feed(
         state.pull_secrets, "Secret", SecretObject, lambda space, _: space, reader.existing, look, query=query
     )
-    accounts = feed(state.accounts, "ServiceAccount", AccountObject, account_key, reader.account)
-    return namespaces.run(), replace(secrets, secret_changed=secret_changed).run(), accounts.run()
+    accounts = feeds.feed(state.accounts, "ServiceAccount", AccountObject, account_key, reader.account)
+    of_namespaces = namespaces(cluster, state.namespaces, reader, metrics, record, look)
+    return of_namespaces, replace(secrets, secret_changed=secret_changed).run(), accounts.run()

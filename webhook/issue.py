@@ -1,0 +1,155 @@
+"""The process of `pullsecret issue`: watches, a Lease, and for each issuer its loop. It is apart from the admission
+server, which needs neither the right to write source Secrets nor what a cloud lets this process do.
+
+All replicas watch; the one that leads issues. What it has minted is in Secrets, so another one can go on at any step.
+"""
+
+import asyncio
+import functools
+import signal
+import socket
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from importlib import metadata
+from uuid import uuid4
+
+import structlog
+
+from webhook.checks.registryclient import RegistryClient
+from webhook.config.issuerconfig import Issuer as Model
+from webhook.config.models import Config
+from webhook.core.check import WORDS, Why
+from webhook.core.credential import Credential
+from webhook.core.issued import secret_name
+from webhook.core.metrics import Metrics
+from webhook.core.notice import Notice
+from webhook.core.pullsecret import Fingerprint, Namespace
+from webhook.issuers import IssuerUnavailable, NotLeading
+from webhook.issuers.configured import configured
+from webhook.issuers.issuing import Bucket, Issuing
+from webhook.kube import reflector
+from webhook.kube.cluster import Cluster
+from webhook.kube.events import EventRecorder
+from webhook.kube.issuedsecrets import IssuedSecrets
+from webhook.kube.lease import Lease
+from webhook.kube.reader import Reader
+from webhook.kube.reflector import Health
+from webhook.kube.views import Namespaces
+from webhook.serving.server import listen, metrics_app, server
+from webhook.tasks import for_ever
+
+log = structlog.get_logger()
+LEASE = "pullsecret-webhook-issuer"
+BURST = 10
+"""Calls to an issuer at once, before its rate counts."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def issue(config: Config, kubeconfig: str | None) -> None:
+    """Until SIGTERM or SIGINT. Raises PullsecretError for what an administrator must fix."""
+    with listen(config.server.address, config.server.metrics_port) as plain:
+        async with Cluster.connect(kubeconfig) as cluster:
+            await Process(config, cluster).run(plain)
+
+
+class Process:
+    def __init__(self, config: Config, cluster: Cluster) -> None:
+        self._config, self._cluster, self._me = config, cluster, f"{socket.gethostname()}_{uuid4().hex[:8]}"
+        self._metrics = Metrics()
+        self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
+        self._record = self._events.record
+        self._namespaces = Namespaces()
+        self._namespaces.on_change.append(self._changed)
+        self._reader = Reader(config.rules, config.excluded, Fingerprint(b""), config.pull_secret.name, config.regions)
+        self._lease = Lease(cluster, config.namespace, LEASE, self._me)
+        self._registry = RegistryClient(config, now)
+        self._issuers = [(one, *self._connected(one)) for one in config.issuers]
+
+    def _connected(self, model: Model) -> tuple[IssuedSecrets, Issuing]:
+        secrets = IssuedSecrets(self._cluster, self._config.namespace, model.called)
+        issuing = Issuing(
+            configured(model),
+            secrets,
+            lambda owner: model.is_for(owner) and self._has_namespace(owner),
+            self._verify,
+            self._fence,
+            now,
+            functools.partial(self._told, model),
+            Bucket(model.rate, BURST),
+        )
+        secrets.on_change.append(lambda owner, _before, _after: issuing.look(owner))
+        return secrets, issuing
+
+    def _has_namespace(self, owner: str) -> bool:
+        found = (self._namespaces.get(name) for name in self._namespaces.of_owner(owner))
+        return any(one is not None and one.served and not one.terminating for one in found)
+
+    def _changed(self, _name: str, before: Namespace | None, after: Namespace | None) -> None:
+        for owner in {one.owner for one in (before, after) if one is not None and one.owner is not None}:
+            for model, _, issuing in self._issuers:
+                if model.is_for(owner):
+                    issuing.look(owner)
+
+    async def _fence(self) -> None:
+        if not self._lease.leads():
+            raise NotLeading("another replica issues, or the Lease cannot be renewed")
+
+    async def _verify(self, c: Credential) -> str:
+        said = await self._registry.ask(c)
+        if said.why in {Why.UNAUTHORIZED, Why.FORBIDDEN}:
+            return f"the registry {c.registry} refuses it ({WORDS[said.why]})"
+        if said.why is not Why.NONE:
+            raise IssuerUnavailable(f"the registry {c.registry} does not say whether it works: {WORDS[said.why]}")
+        return ""
+
+    def _told(self, model: Model, owner: str, problem: str) -> None:
+        name = secret_name(model.called, owner)
+        if problem:
+            message = f"issuer {model.called}: no new credential for owner {owner}: {problem}"
+            self._record(Notice("IssueFailed", message, self._config.namespace, "Secret", name, owner=owner))
+        else:
+            message = f"issuer {model.called}: owner {owner} has a new credential again"
+            notice = Notice("Issued", message, self._config.namespace, "Secret", name, "Normal", owner=owner)
+            self._record(notice)
+
+    async def run(self, plain: socket.socket) -> None:
+        stop: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.put_nowait, number)
+        numbers = server(metrics_app(self._metrics))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(numbers.serve([plain]))
+            tasks = [group.create_task(run) for run in self._runs()]
+            version = metadata.version("pullsecret-webhook")
+            log.info("starting", version=version, issuers=[model.called for model, _, _ in self._issuers])
+            await stop.get()
+            for task in tasks:
+                task.cancel()
+            numbers.should_exit = True
+        await self._registry.close()
+        log.info("stopped")
+
+    def _runs(self) -> list[Coroutine[None, None, None]]:
+        return [
+            reflector.namespaces(self._cluster, self._namespaces, self._reader, self._metrics, self._record),
+            for_ever("events", functools.partial(self._events.run, self._cluster)),
+            self._when_synced(),
+            *(secrets.run(self._health(secrets)) for _, secrets, _ in self._issuers),
+        ]
+
+    def _health(self, secrets: IssuedSecrets) -> Health:
+        return Health("issued secrets", self._metrics, self._record, view=secrets)
+
+    async def _when_synced(self) -> None:
+        for synced in (self._namespaces.synced, *(secrets.synced for _, secrets, _ in self._issuers)):
+            await synced.wait()
+        await for_ever("issuers", functools.partial(self._lease.run, self._lead))
+
+    async def _lead(self) -> None:
+        owners = {one.owner for _, one in self._namespaces.items() if one.owner is not None}
+        async with asyncio.TaskGroup() as group:
+            for model, _, issuing in self._issuers:
+                group.create_task(issuing.run(filter(model.is_for, owners)))
