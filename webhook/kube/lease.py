@@ -73,14 +73,16 @@ class Lease:
                     log.info("leading", lease=self._name)
                     work = asyncio.ensure_future(lead())
                 elif work is not None and (work.done() or not self.leads()):
-                    await _ended(work)
-                    work = None
                     log.info("no longer leading", lease=self._name)
+                    ended, work = work, None
+                    await _ended(ended)
                 await asyncio.sleep(jittered(RENEW_SECONDS))
         finally:
-            if work is not None:
-                await _ended(work)
-            await self._release()
+            try:
+                if work is not None:
+                    await _ended(work)
+            finally:
+                await self._release()
 
     async def _take(self) -> bool:
         """Renews it, or takes it if it is free. False: not now."""

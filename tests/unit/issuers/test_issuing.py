@@ -1,4 +1,4 @@
-"""The loop of issuers, in time that the tests make pass: an issuer, the Secrets, and replicas that fail or are killed."""
+"""The loop of issuers, in time that the tests make pass: an issuer, Secrets, and replicas that fail or are killed."""
 
 import asyncio
 import random

@@ -1,0 +1,218 @@
+"""Issuers around the real API server: which replica leads, and the Secrets in which it keeps what was minted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from controlplane.cluster import ControlPlane
+from controlplane.webhook import NAMESPACE
+from support import planted
+from webhook.core.credential import Credential
+from webhook.core.errors import WriteConflict
+from webhook.core.issued import Earlier, Issued, secret_name
+from webhook.core.metrics import Metrics
+from webhook.core.names import ISSUER
+from webhook.kube import lease
+from webhook.kube.cluster import Cluster, SecretObject
+from webhook.kube.issuedsecrets import IssuedSecrets
+from webhook.kube.lease import Lease
+from webhook.kube.reflector import Health
+from webhook.sources.secret import read
+
+pytestmark = pytest.mark.cluster
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"DURATION_SECONDS": 3, "RENEW_SECONDS": 0.3, "GIVE_UP_SECONDS": 1.0}.items():
+        monkeypatch.setattr(lease, name, seconds)
+
+
+class Replica:
+    """`led`: how often it began. `ends`: what it does when it is told to stop."""
+
+    def __init__(self, cluster: Cluster, name: str, me: str) -> None:
+        self.lease, self.led, self.leading = Lease(cluster, NAMESPACE, name, me), 0, False
+        self.task = asyncio.create_task(self.lease.run(self._lead))
+
+    async def _lead(self) -> None:
+        self.led, self.leading = self.led + 1, True
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            self.leading = False
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def until(what: Callable[[], bool], within: float = 15.0) -> None:
+    async with asyncio.timeout(within):
+        while not what():  # noqa: ASYNC110  # what is awaited sets no event
+            await asyncio.sleep(0.02)
+
+
+def on(cluster: ControlPlane, scenario: Callable[[Cluster], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with Cluster.connect(str(cluster.kubeconfig)) as connected:
+            await scenario(connected)
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("fast")
+def test_one_replica_leads_and_another_takes_over(installed: ControlPlane) -> None:
+    async def scenario(api: Cluster) -> None:
+        one, other = Replica(api, "taken-over", "one"), Replica(api, "taken-over", "other")
+        await until(lambda: one.leading or other.leading)
+        first, second = (one, other) if one.leading else (other, one)
+        await asyncio.sleep(4)  # longer than the Lease lasts
+        assert first.leading
+        assert first.lease.leads()
+        assert not second.leading
+        assert not second.lease.leads()
+        assert (first.led, second.led) == (1, 0)
+        await first.stop()  # it gives the Lease back
+        began = asyncio.get_running_loop().time()
+        await until(lambda: second.leading)
+        assert asyncio.get_running_loop().time() - began < 2
+        await second.stop()
+        found = installed.api.get("Lease", "taken-over", NAMESPACE)
+        assert found is not None
+        assert found["spec"]["holderIdentity"] == ""
+        assert found["spec"]["leaseTransitions"] >= 1
+
+    on(installed, scenario)
+
+
+@pytest.mark.usefixtures("fast")
+def test_who_cannot_renew_stops_before_another_one_begins(
+    installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(api: Cluster) -> None:
+        one = Replica(api, "partition", "one")
+        await until(lambda: one.leading)
+        other = Replica(api, "partition", "other")
+        both = list[bool]()
+
+        async def watched() -> None:
+            while True:
+                both.append(one.leading and other.leading)
+                await asyncio.sleep(0.01)
+
+        watch = asyncio.create_task(watched())
+
+        async def no_answer(*_: Any, **__: Any) -> bool:
+            return False
+
+        monkeypatch.setattr(one.lease, "_take", no_answer)
+        await until(lambda: other.leading)
+        assert not one.leading
+        assert not one.lease.leads()
+        watch.cancel()
+        assert not any(both)
+        await one.stop()
+        assert other.leading
+        await other.stop()
+
+    on(installed, scenario)
+
+
+@pytest.mark.usefixtures("fast")
+def test_work_that_ends_by_itself_is_begun_again(installed: ControlPlane) -> None:
+    async def scenario(api: Cluster) -> None:
+        begun = list[float]()
+
+        async def fails() -> None:
+            begun.append(asyncio.get_running_loop().time())
+            raise ValueError("our own bug")
+
+        held = Lease(api, NAMESPACE, "fails", "one")
+        with pytest.raises(ValueError, match="our own bug"):
+            await held.run(fails)
+        assert len(begun) == 1
+        assert not held.leads()
+
+    on(installed, scenario)
+
+
+async def synced(api: Cluster, issuer: str) -> tuple[IssuedSecrets, asyncio.Task[None]]:
+    secrets = IssuedSecrets(api, NAMESPACE, issuer)
+    task = asyncio.create_task(secrets.run(Health("issued secrets", Metrics(), lambda _notice: None, view=secrets)))
+    await secrets.synced.wait()
+    return secrets, task
+
+
+def minted(generation: int, **more: Any) -> Issued:
+    return Issued(generation, NOW, NOW + timedelta(hours=1), **more)
+
+
+@pytest.mark.parametrize("owner", ["alice", "alice@example.com"])
+def test_what_was_minted_is_kept_and_read_as_a_source_secret(installed: ControlPlane, owner: str) -> None:
+    issuer = f"kept-{len(owner)}"
+    name = secret_name(issuer, owner)
+
+    async def scenario(api: Cluster) -> None:
+        secrets, task = await synced(api, issuer)
+        assert secrets.found(owner) == (False, None)
+        first = Credential("r.test/alice/", "alice", planted.token())
+        await secrets.write(owner, minted(1, handle="robot-1"), (first,))
+        assert secrets.found(owner) == (True, minted(1, handle="robot-1"))
+        uid = (installed.api.get("Secret", name, NAMESPACE) or {})["metadata"]["uid"]
+        following = minted(2, earlier=(Earlier("robot-1", NOW),))
+        second = Credential("r.test/alice/", "alice", planted.token())
+        await secrets.write(owner, following, (second,))
+        await secrets.write(owner, minted(2), None)  # its content stays
+        seen = installed.api.get("Secret", name, NAMESPACE)
+        assert seen is not None
+        assert seen["metadata"]["uid"] == uid
+        assert seen["metadata"]["labels"][ISSUER] == issuer
+        assert not {"pullsecret-webhook/handle", "pullsecret-webhook/earlier"} & {*seen["metadata"]["annotations"]}
+        other, watching = await synced(api, issuer)
+        assert other.found(owner) == (True, minted(2))
+        assert [*other.owners()] == [owner]
+        await other.remove(owner)
+        assert installed.api.get("Secret", name, NAMESPACE) is None
+        await until(lambda: not secrets.found(owner)[0])
+        task.cancel()
+        watching.cancel()
+        await asyncio.gather(task, watching, return_exceptions=True)
+        source = read(msgspec.convert(seen, SecretObject))
+        assert source.owner == owner
+        assert source.problems == ()
+        assert [(c.registry, c.login, c.expires) for c in source.credentials or ()] == [
+            ("r.test/alice/", second.login, NOW + timedelta(hours=1))
+        ]
+
+    on(installed, scenario)
+
+
+def test_a_secret_that_another_one_has_changed_is_not_written_over(installed: ControlPlane) -> None:
+    async def scenario(api: Cluster) -> None:
+        mine, task = await synced(api, "raced")
+        theirs, watching = await synced(api, "raced")
+        watching.cancel()  # it sees nothing new
+        c = Credential("r.test/alice/", "alice", planted.token())
+        await mine.write("alice", minted(1), (c,))
+        with pytest.raises(WriteConflict):
+            await theirs.write("alice", minted(1), (c,))
+        known = mine.get("alice")
+        assert known is not None
+        theirs.learn("alice", known)
+        await mine.write("alice", minted(2), (c,))
+        with pytest.raises(WriteConflict):
+            await theirs.write("alice", minted(2), (c,))
+        with pytest.raises(WriteConflict):
+            await theirs.remove("alice")
+        assert mine.found("alice") == (True, minted(2))
+        await mine.remove("alice")
+        task.cancel()
+        await asyncio.gather(task, watching, return_exceptions=True)
+
+    on(installed, scenario)
