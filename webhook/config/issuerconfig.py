@@ -12,6 +12,9 @@ import msgspec
 
 from webhook.config.base import Expression, Label, Model, doc, labelled, matching, whole
 from webhook.config.messages import value_shown
+from webhook.core.errors import CredentialError
+from webhook.core.imagename import is_repository
+from webhook.core.registry import canonical_registry, why_unmatched
 
 OWNER_HERE = "{owner}"
 MAX_NAME_CHARS = 30
@@ -65,6 +68,9 @@ class RegistryIssuer(_Issuer, tag="registry", tag_field="issue", frozen=True, kw
         msgspec.Meta(min_length=1, max_length=5),
         doc("files with private keys, PEM, Ed25519 or P-256: the first one signs, and what any of them signed is good"),
     ]
+    pushers_file: Annotated[
+        str | None, doc("for pullsecret registry-auth: a file with those who may push, a line for each")
+    ] = None
     hours: Annotated[Annotated[float, msgspec.Meta(ge=0.01, le=8760.0)], doc("hours for which a password is good")] = (
         24.0
     )
@@ -73,9 +79,20 @@ class RegistryIssuer(_Issuer, tag="registry", tag_field="issue", frozen=True, kw
         super().__post_init__()
         if self.repositories.count(OWNER_HERE) != 1:
             raise ValueError(f"repositories must have {OWNER_HERE} once; without it all owners would have one identity")
-        for file in self.key_files:
-            if not file.startswith("/"):
-                raise ValueError(f"keyFiles {value_shown(file)} is no whole path of a file")
+        try:
+            wrong = why_unmatched(canonical_registry(f"{self.registry}/name"))
+        except CredentialError as e:
+            wrong = str(e)
+        if wrong:
+            raise ValueError(f"registry {value_shown(self.registry)}: {wrong}")
+        if not is_repository(self.repositories.replace(OWNER_HERE, "owner")):
+            raise ValueError(
+                f"repositories {value_shown(self.repositories)}: no repository's name begins so; write {OWNER_HERE} or "
+                f"project-{OWNER_HERE}, without a slash at the end"
+            )
+        for key, file in [("pushersFile", self.pushers_file), *(("keyFiles", file) for file in self.key_files)]:
+            if file is not None and not file.startswith("/"):
+                raise ValueError(f"{key} {value_shown(file)} is no whole path of a file")
 
 
 Issuer = RegistryIssuer
@@ -88,6 +105,13 @@ def check_together(issuers: Sequence[Issuer]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"issuers has {name} twice; give each a name of its own")
+    registries = [one.registry for one in issuers]
+    for registry in registries:
+        if registries.count(registry) > 1:
+            raise ValueError(
+                f"issuers has {registry} twice; one owner's repositories might begin like another's, so use one issuer "
+                "for a registry"
+            )
 
 
 @lru_cache(maxsize=64)

@@ -55,5 +55,10 @@ def image_name(image: str) -> ImageName | None:
     return ImageName(host, path, digest or tag or "latest") if valid else None
 
 
+def is_repository(text: str) -> bool:
+    """Of a registry, without its host, or what such a name begins with up to a slash."""
+    return len(text) <= MAX_CHARS and _PATH.fullmatch(text) is not None
+
+
 def is_digest(text: str) -> bool:
     return len(text) <= MAX_CHARS and _DIGEST.fullmatch(text) is not None

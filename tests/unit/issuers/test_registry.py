@@ -1,0 +1,313 @@
+"""Pull passwords for the platform's own registry: whom they name, what they open, and with which keys."""
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certs.pem import encode_key
+from support.signing import Kind, key_file
+from webhook.config import reading
+from webhook.config.reading import ConfigError
+from webhook.core.credential import Credential
+from webhook.core.dockerconfig import parse, render
+from webhook.core.registry import matching
+from webhook.issuers import IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers.configured import configured
+from webhook.issuers.pullpassword import MAX_CHARS, NotGood, NotSigned, PullPassword, pull_password, read, signed
+from webhook.issuers.registry import begins
+from webhook.issuers.signingkeys import KeyUnusable, SigningKeys, jwks, read_key
+
+REGISTRY = "registry.example.com"
+HOUR = timedelta(hours=1)
+RFC_7638_LIKE = '{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
+"""The key of RFC 8037, appendix A.3."""
+
+
+def issued(owner: str, **keys: Any) -> Minted:
+    model = {"issue": "registry", "registry": REGISTRY, "repositories": "project-{owner}", **keys}
+    issuer = configured(reading.convert({"issuers": [model]}).issuers[0])
+
+    async def fence() -> None:
+        raise AssertionError("nobody is asked, so nothing is fenced")
+
+    return asyncio.run(issuer.issue(owner, 1, fence))
+
+
+def the_one(minted: Minted) -> Credential:
+    (credential,) = minted.credentials
+    return credential
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    return key_file(tmp_path / "key.pem")
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "p256"])
+def test_a_password_for_an_owner(tmp_path: Path, kind: Kind) -> None:
+    file = key_file(tmp_path / "key.pem", kind)
+    minted = issued("alice", keyFiles=[file], hours=2)
+    credential = the_one(minted)
+    assert (minted.life, minted.handle) == (2 * HOUR, "")
+    assert (credential.registry, credential.username) == (f"{REGISTRY}/project-alice/", "project-alice")
+    key = read_key(Path(file))
+    header = jwt.get_unverified_header(credential.password)
+    assert header == {"alg": "EdDSA" if kind == "ed25519" else "ES256", "kid": key.id, "typ": "JWT"}
+    claims = jwt.decode(credential.password, options={"verify_signature": False})
+    now = datetime.now(UTC).timestamp()
+    assert {name: claims[name] for name in ("iss", "aud", "sub")} == {
+        "iss": REGISTRY,
+        "aud": "pull",
+        "sub": "project-alice",
+    }
+    assert claims["exp"] - claims["iat"] == 2 * 3600
+    assert abs(claims["iat"] - now) < 5
+    found = read(credential.password, SigningKeys([file]), REGISTRY)
+    assert found == PullPassword("project-alice", datetime.fromtimestamp(claims["exp"], UTC))
+
+
+def test_the_kubelet_sends_it_for_the_owners_repositories_alone(file: str) -> None:
+    credential = the_one(issued("alice", keyFiles=[file]))
+    (written,) = parse(render([credential])).credentials
+    assert written.login == credential.login
+    for image, sent in {
+        f"{REGISTRY}/project-alice/app:1": True,
+        f"{REGISTRY}/project-alice/a/b@sha256:{'0' * 64}": True,
+        f"{REGISTRY}/project-alice2/app:1": False,
+        f"{REGISTRY}/project-alice:1": False,
+        f"{REGISTRY}/project-bob/app:1": False,
+        "ghcr.io/project-alice/app:1": False,
+    }.items():
+        assert bool(matching([written.registry], image)) == sent
+
+
+@pytest.mark.parametrize("owner", ["v1", "v2", "a.b", "a_b", "a--b", "7"])
+@pytest.mark.parametrize("template", ["{owner}", "teams/{owner}", "{owner}/images", "p-{owner}-x"])
+def test_every_name_that_fits_comes_back_as_it_was_written(file: str, owner: str, template: str) -> None:
+    credential = the_one(issued(owner, keyFiles=[file], repositories=template))
+    (written,) = parse(render([credential])).credentials
+    assert (written.registry, written.login) == (credential.registry, credential.login)
+    below = template.replace("{owner}", owner)
+    assert matching([written.registry], f"{REGISTRY}/{below}/app:1")
+    assert not matching([written.registry], f"{REGISTRY}/{below}x/app:1")
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        "Alice",
+        "alice@example.com",
+        "kube:admin",
+        "a b",
+        "a..b",
+        "a/b",
+        "a/../b",
+        "../b",
+        ".",
+        "-",
+        "",
+        "a\n",
+        "ä",
+        "a" * 256,
+    ],
+)
+def test_an_owner_that_is_no_part_of_a_name_is_refused(file: str, owner: str) -> None:
+    with pytest.raises(IssueRefused, match=r"cannot be part of a repository's name.*give the owner such a name") as e:
+        issued(owner, keyFiles=[file])
+    assert not e.value.everybody
+
+
+OWNERS = st.text("ab.-_/A0", max_size=6)
+
+
+@given(OWNERS, OWNERS, st.sampled_from(["{owner}", "project-{owner}", "{owner}-x", "t/{owner}", "{owner}/t"]))
+def test_two_owners_never_share_a_repository(one: str, other: str, template: str) -> None:
+    try:
+        first, second = begins(template, one), begins(template, other)
+    except IssueRefused:
+        return
+    if one != other:
+        assert not f"{first}/".startswith(f"{second}/")
+        assert not f"{second}/".startswith(f"{first}/")
+
+
+def test_the_thumbprint_is_that_of_the_standard(tmp_path: Path) -> None:
+    secret = base64.urlsafe_b64decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
+    key = Ed25519PrivateKey.from_private_bytes(secret)
+    (tmp_path / "key.pem").write_bytes(encode_key(key))
+    found = read_key(tmp_path / "key.pem")
+    assert json.loads(RFC_7638_LIKE) == found.public
+    assert found.id == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "p256"])
+def test_the_set_of_keys_has_their_public_parts_alone(tmp_path: Path, kind: Kind) -> None:
+    key = read_key(Path(key_file(tmp_path / "key.pem", kind)))
+    (found,) = json.loads(jwks([key]))["keys"]
+    members = {"kty", "crv", "x", "kid", "alg", "use"} | ({"y"} if kind == "p256" else set())
+    assert {*found} == members
+    password = pull_password(key, REGISTRY, "a", HOUR)
+    verified = jwt.decode(password, jwt.PyJWK(found), algorithms=[key.algorithm], audience="pull")
+    assert verified["sub"] == "a"
+
+
+def test_a_key_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
+    file = key_file(tmp_path / "key.pem")
+    keys = SigningKeys([file])
+    before = keys.first
+    assert keys.first is before
+    key_file(tmp_path / "next.pem")
+    (tmp_path / "next.pem").replace(file)
+    assert keys.first.id != before.id
+
+
+def test_the_next_key_signs_and_the_last_one_is_still_good(tmp_path: Path) -> None:
+    old, new = key_file(tmp_path / "old.pem"), key_file(tmp_path / "new.pem")
+    before = the_one(issued("alice", keyFiles=[old, new])).password
+    after = the_one(issued("alice", keyFiles=[new, old])).password
+    for password in (before, after):
+        assert read(password, SigningKeys([new, old]), REGISTRY).below == "project-alice"
+    with pytest.raises(NotGood, match="signed with no key of this registry"):
+        read(before, SigningKeys([new]), REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"", "is empty"),
+        (b"PLANTED", "holds no PEM private key"),
+        (b"-----BEGIN PRIVATE KEY-----\nUExBTlRFRA==\n-----END PRIVATE KEY-----\n", "holds no PEM private key"),
+        ("p384", "has a private key of another kind; make one with openssl genpkey"),
+        ("encrypted", "is encrypted"),
+    ],
+)
+def test_a_key_that_cannot_be_read(tmp_path: Path, content: bytes | str | None, why: str) -> None:
+    file = tmp_path / "key.pem"
+    if content == "p384":
+        key_file(file, "p384")
+    elif content == "encrypted":
+        own = Ed25519PrivateKey.generate()
+        file.write_bytes(own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"PLANTED")))
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    with pytest.raises(IssuerUnavailable) as e:
+        issued("alice", keyFiles=[str(file)])
+    said = str(e.value)
+    assert str(file) in said
+    assert why in said
+    assert "PLANTED" not in said
+    assert "UExBTlRFRA" not in said
+
+
+def test_a_key_that_is_missing_is_no_reason_to_refuse_a_password(tmp_path: Path) -> None:
+    file, gone = key_file(tmp_path / "key.pem"), str(tmp_path / "gone.pem")
+    good = the_one(issued("alice", keyFiles=[file])).password
+    assert read(good, SigningKeys([gone, file]), REGISTRY).below == "project-alice"
+    other = the_one(issued("alice", keyFiles=[key_file(tmp_path / "other.pem")])).password
+    with pytest.raises(KeyUnusable, match=r"gone\.pem"):
+        read(other, SigningKeys([gone, file]), REGISTRY)
+
+
+def test_passwords_that_open_nothing(file: str, tmp_path: Path) -> None:
+    keys = SigningKeys([file])
+    key, other = keys.first, read_key(Path(key_file(tmp_path / "other.pem")))
+    claims = {"iss": REGISTRY, "aud": "pull", "sub": "project-alice"}
+    good = signed(key, claims, HOUR)
+    assert read(good, keys, REGISTRY).below == "project-alice"
+    head, body, signature = good.split(".")
+    now = datetime.now(UTC)
+    times = {"iat": now, "exp": now + HOUR}
+
+    def made(**header: Any) -> str:
+        return jwt.encode({**claims, **times}, other.private, algorithm="EdDSA", headers=header)
+
+    def unsigned(algorithm: str) -> str:
+        text = json.dumps({"alg": algorithm, "typ": "JWT", "kid": key.id}).encode()
+        return f"{base64.urlsafe_b64encode(text).rstrip(b'=').decode()}.{body}."
+
+    public = json.dumps(dict(key.public)).encode()
+    for password, why in {
+        signed(key, claims, -2 * timedelta(minutes=1)): "has expired",
+        signed(key, claims | {"iss": "other.example.com"}, HOUR): "for another registry",
+        signed(key, claims | {"aud": REGISTRY}, HOUR): "for another registry, or for another purpose",
+        signed(key, claims | {"aud": ["pull", "x"]}, HOUR): "for another registry, or for another purpose",
+        signed(key, {"iss": REGISTRY, "aud": "pull"}, HOUR): "signature is wrong",
+        jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.id}): "signature is wrong",
+        jwt.encode(
+            claims | {"iat": now + HOUR, "exp": now + 2 * HOUR}, key.private, algorithm="EdDSA", headers={"kid": key.id}
+        ): "from a time to come",
+        made(kid=key.id): "signature is wrong",
+        made(kid=other.id): "signed with no key of this registry",
+        made(): "signed with no key of this registry",
+        jwt.encode({**claims, **times}, public * 2, algorithm="HS256", headers={"kid": key.id}): "signature is wrong",
+        unsigned("none"): "signature is wrong",
+        unsigned("EdDSA"): "signature is wrong",
+        f"{head}.{body[:-2]}AA.{signature}": "signature is wrong",
+        f"{head}.{body}.{signature[:-2]}AA": "signature is wrong",
+    }.items():
+        with pytest.raises(NotGood, match=why) as e:
+            read(password, keys, REGISTRY)
+        assert "project-alice" not in str(e.value)
+    nested = base64.urlsafe_b64encode(b'{"a":' + b"[" * 1200).decode()
+    for password in ("", "x", "a.b", "a.b.c", "..", "ä.ö.ü", f"{nested}.b.c", "a" * MAX_CHARS + ".b.c"):
+        with pytest.raises(NotSigned):
+            read(password, keys, REGISTRY)
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: base64.urlsafe_b64encode(b).decode() + ".e30.e30"))
+def test_whatever_comes_as_a_password(text: str) -> None:
+    with pytest.raises((NotSigned, NotGood)):
+        read(text, SigningKeys([]), REGISTRY)
+
+
+def test_clocks_may_differ_a_little(file: str) -> None:
+    keys = SigningKeys([file])
+    assert read(pull_password(keys.first, REGISTRY, "a", -timedelta(seconds=30)), keys, REGISTRY).below == "a"
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ({"repositories": "all"}, "repositories must have {owner} once"),
+        ({"repositories": "{owner}-{owner}"}, "repositories must have {owner} once"),
+        ({"repositories": "{owner}/"}, "no repository's name begins so; write {owner} or project-{owner}"),
+        ({"repositories": "Team-{owner}"}, "no repository's name begins so"),
+        ({"repositories": "../{owner}"}, "no repository's name begins so"),
+        ({"keyFiles": ["key.pem"]}, "keyFiles 'key.pem' is no whole path"),
+        ({"pushersFile": "pushers"}, "pushersFile 'pushers' is no whole path"),
+        ({"registry": "registry"}, "the name of a registry is not valid"),
+        ({"registry": "index.docker.io"}, "images of Docker Hub are called docker.io"),
+        ({"registry": "registry.example.com:443"}, "write registry.example.com"),
+    ],
+)
+def test_a_configuration_that_is_refused(keys: dict[str, Any], why: str) -> None:
+    model = {"issue": "registry", "registry": REGISTRY, "keyFiles": ["/k.pem"], **keys}
+    with pytest.raises(ConfigError) as e:
+        reading.convert({"issuers": [model]})
+    assert why in str(e.value)
+
+
+def test_one_issuer_for_a_registry() -> None:
+    model = {"issue": "registry", "registry": REGISTRY, "keyFiles": ["/k.pem"]}
+    with pytest.raises(ConfigError, match="use one issuer for a registry"):
+        reading.convert({"issuers": [model, model | {"name": "teams", "repositories": "teams/{owner}"}]})
+
+
+def test_the_webhook_itself_loads_nothing_that_signs() -> None:
+    code = "import sys, webhook.app, webhook.cli, webhook.config.models; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "webhook.config.issuerconfig" in loaded
+    assert not {one for one in loaded if one.partition(".")[0] == "jwt" or one.startswith("webhook.issuers")}
