@@ -88,8 +88,9 @@ def schema() -> dict[str, Any]:
     """As JSON Schema (2020-12), for editors and for the chart."""
     made: dict[str, Any] = _with_dollars(msgspec.json.schema(Config))
     for model in made["$defs"].values():
-        if kind := model["properties"].get("from"):
-            kind["description"] = model["description"]
+        for tag in ("from", "issue"):
+            if kind := model["properties"].get(tag):
+                kind["description"] = model["description"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
