@@ -28,7 +28,7 @@ GIVE_UP_SECONDS = DURATION_SECONDS - CALL_SECONDS - 5.0
 CONFLICT, NOT_FOUND = 409, 404
 
 
-class _Spec(msgspec.Struct, rename="camel"):
+class _Spec(msgspec.Struct, rename="camel", frozen=True):
     holder_identity: str | None = None
     renew_time: str | None = None
     lease_transitions: int | None = None
@@ -36,7 +36,7 @@ class _Spec(msgspec.Struct, rename="camel"):
 
 class _Lease(msgspec.Struct):
     metadata: Meta
-    spec: _Spec
+    spec: _Spec = _Spec()
 
 
 _LEASE = msgspec.json.Decoder(_Lease)
@@ -90,7 +90,7 @@ class Lease:
         try:
             found = await decode(_LEASE, await self._cluster.call("GET", self._path))
         except ClusterError as e:
-            return await self._create() if e.status == NOT_FOUND else self._failed(e)
+            return (await self._create() and await self._take()) if e.status == NOT_FOUND else self._failed(e)
         except Unreadable as e:
             return self._failed(e)
         holder, renewed = found.spec.holder_identity, found.spec.renew_time
@@ -103,9 +103,14 @@ class Lease:
         return await self._write("PATCH", self._path, _over(found, spec))
 
     async def _create(self) -> bool:
+        """Nobody's yet. By apply, which RBAC can limit to one name, as it cannot limit POST."""
         metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
-        return await self._write("POST", self._collection, body | {"spec": self._spec(0, acquired=True)})
+        try:
+            await self._cluster.apply(self._path, body, manager=MANAGER)
+        except ClusterError as e:
+            return self._failed(e)
+        return True
 
     def _spec(self, transitions: int, *, acquired: bool) -> dict[str, Any]:
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
