@@ -24,11 +24,12 @@ NAMES = {
     "name": "pullsecret-webhook",
     "ca-secret": "pullsecret-webhook-ca",
     "checks-secret": "pullsecret-webhook-checks",
+    "issuer-lease": "pullsecret-webhook-issuer",
     "safety-net": "pullsecret-webhook-safety-net",
     "prefix": "pullsecret-webhook/",
 }
 """What the chart's helpers say by default."""
-POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
+POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy", "issuer-policy")
 FROM = {
     "ownerRules": "where to look: in a label, in an annotation or in the name",
     "sources": "the kind of source",
@@ -135,7 +136,7 @@ def _named(text: str) -> str:
 def _permissions() -> Iterator[str]:
     """A row for each rule of a role, with the comment above it."""
     yield from ("| may | on | why |", "| --- | --- | --- |")
-    for name in ("rbac", "uninstall", "test", "doctor"):
+    for name in ("rbac", "issuer-rbac", "uninstall", "test", "doctor"):
         text = (CHART / "templates" / f"{name}.yaml").read_text()
         for reason, rule in re.findall(r"((?:^# .*\n)+)(- apiGroups: .*\n(?:  .*\n)+)", text, re.MULTILINE):
             fields = dict(re.findall(r"^[- ] (\w+): \[(.*)\]$", rule, re.MULTILINE))

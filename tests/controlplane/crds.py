@@ -30,6 +30,7 @@ _FILES = {
     "ClusterIssuer": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_clusterissuers.yaml"),
     "CertificateRequest": (*_CERT_MANAGER, "deploy/crds/cert-manager.io_certificaterequests.yaml"),
     "ServiceMonitor": (*_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
+    "PodMonitor": (*_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"),
     "PrometheusRule": (*_PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"),
     "HelmRelease": (*_HELM_CONTROLLER, "config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml"),
     "OCIRepository": (*_SOURCE_CONTROLLER, "config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml"),

@@ -14,6 +14,7 @@ OWNER_RULES = [
 ]
 EXCLUDED = {"excludedNamespaces": ["left-out-*"]}
 MIRRORS = [{"of": "ghcr.io", "to": "mirror.example.com", "how": "rewrite"}]
+ISSUERS = [{"issue": "registry", "registry": "registry.example.com", "keyFiles": ["/key.pem"]}]
 POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
 
 
@@ -32,6 +33,7 @@ def installed(helm: Helm) -> str:
         made
         + _rendered(helm, values, "rbac", *POLICIES)
         + _rendered(helm, values, "safety-net")
+        + _rendered(helm, {"config": {"issuers": ISSUERS}}, "issuer-rbac", "issuer-policy")
         + _rendered(helm, {"doctorRoles": {"enabled": True}}, "doctor")
         + _rendered(helm, {"config": EXCLUDED}, "webhook")
     )

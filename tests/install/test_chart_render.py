@@ -19,6 +19,8 @@ from webhook.cli.entry import pullsecret
 from webhook.commands.installation import rights
 from webhook.config import reading
 from webhook.config.models import Config
+from webhook.core import names
+from webhook.issue import LEASE
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
 
 pytestmark = pytest.mark.helm
@@ -112,6 +114,8 @@ def test_notes_say_what_is_next(helm: Helm) -> None:
             not told,
         ]
     assert "leaves the pull secrets" not in notes(DELETE)
+    assert "issued-*" not in said
+    assert "the Secrets issued-* and the Lease pullsecret-webhook-issuer" in notes(ISSUES)
     assert ["add --no-hooks" in notes(values) for values in ({}, FAIL, DELETE)] == [False, True, True]
 
 
@@ -688,6 +692,156 @@ def test_helm_test_owns_a_namespace_where_the_rules_let_it(helm: Helm) -> None:
     assert made["annotations"]["t"] == "helm-test"
     assert tried({"config": {"ownerRules": [NAME]}}) == ("", None)
     assert tried({"test": {"namespace": "team-a"}}) == ("team-a", None)
+
+
+# -- the issuer --
+
+ISSUES: Object = {
+    "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFiles": ["/etc/pullsecret/issuers/k/key"]}]}
+}
+ISSUER = "pullsecret-webhook-issuer"
+
+
+def test_nothing_of_the_issuer_is_there_without_issuers(helm: Helm) -> None:
+    every: Object = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}}
+    without, without_any = helm.render(every), helm.render(every | {"config": {"issuers": []}})
+    assert "issue" not in str([o for o in without if o["kind"] != "ConfigMap"])
+    assert [o for o in without_any if o["metadata"]["name"] == ISSUER] == []
+    more = [o for o in helm.render(every | ISSUES) if o["metadata"]["name"] == ISSUER]
+    assert sorted(o["kind"] for o in more) == [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Deployment",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "PodMonitor",
+        "Role",
+        "RoleBinding",
+        "ServiceAccount",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ]
+
+
+def test_the_issuer_gets_an_account_of_its_own_and_the_webhook_no_more_than_before(helm: Helm) -> None:
+    with_it, without = helm.render(ISSUES, "--no-hooks"), helm.render({}, "--no-hooks")
+    for kind in ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "ServiceAccount"):
+        assert one(with_it, kind, "pullsecret-webhook") == one(without, kind, "pullsecret-webhook")
+    for kind, role in (("RoleBinding", "Role"), ("ClusterRoleBinding", "ClusterRole")):
+        binding = one(with_it, kind, ISSUER)
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == (role, ISSUER)
+        assert [subject["name"] for subject in binding["subjects"]] == [ISSUER]
+    spec = one(with_it, "Deployment", ISSUER)["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == ISSUER
+    wide = one(with_it, "ClusterRole", ISSUER)["rules"]
+    assert not [rule for rule in wide if "secrets" in rule["resources"]]
+    (leases,) = [rule for rule in one(with_it, "Role", ISSUER)["rules"] if "leases" in rule["resources"]]
+    assert leases["resourceNames"] == [LEASE]
+
+
+def test_no_value_switches_the_issuers_policy_off(helm: Helm) -> None:
+    off = {"writePolicy": {"enabled": False}, "ownerPolicy": {"enabled": False}}
+    policy = one(helm.render(ISSUES | off), "ValidatingAdmissionPolicy", ISSUER)["spec"]
+    assert policy["failurePolicy"] == "Fail"
+    assert policy == one(helm.render(ISSUES), "ValidatingAdmissionPolicy", ISSUER)["spec"]
+    binding = one(helm.render(ISSUES | off), "ValidatingAdmissionPolicyBinding", ISSUER)["spec"]
+    assert binding == {"policyName": ISSUER, "validationActions": ["Deny"]}
+    objects = helm.render(ISSUES, namespace="psw")
+    (condition,) = one(objects, "ValidatingAdmissionPolicy", ISSUER)["spec"]["matchConditions"]
+    assert condition["expression"].endswith(f"'system:serviceaccount:psw:{ISSUER}'")
+
+
+def test_pods_that_issue_are_taken_for_the_webhooks_by_nobody(helm: Helm) -> None:
+    """Neither by the Service nor by another selector of the chart, nor by REPLICAS; nor the other way round."""
+    values: Object = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}}
+    objects = helm.render(ISSUES | values)
+    replicas = dict(part.split("=") for part in names.REPLICAS.split(","))
+    theirs = one(objects, "Deployment", "pullsecret-webhook")["spec"]["template"]["metadata"]["labels"]
+    own = one(objects, "Deployment", ISSUER)["spec"]["template"]["metadata"]["labels"]
+    assert replicas.items() <= theirs.items()
+    selectors = {(o["kind"], o["metadata"]["name"]): selector(o) for o in objects if selector(o)}
+    assert len(selectors) == 9  # two Deployments, budgets, NetworkPolicies and monitors, one Service
+    for (kind, name), found in [*selectors.items(), (("", "pullsecret-webhook"), replicas)]:
+        mine = name == ISSUER
+        # What a ServiceMonitor selects is the Service, which has the labels of the webhook's pods.
+        assert (found.items() <= own.items(), found.items() <= theirs.items()) == (mine, not mine), (kind, name)
+
+
+def selector(obj: Object) -> dict[str, str]:
+    spec = obj.get("spec", {})
+    found = spec.get("podSelector") or spec.get("selector") or {}
+    return dict(found.get("matchLabels", found))
+
+
+def test_the_issuers_pods_have_its_files_and_what_both_need(helm: Helm) -> None:
+    """Keys are in its pods alone; databases' passwords in the webhook's alone; CA certificates in both."""
+    ca, vault = {"name": "ca", "configMap": {"name": "x"}}, {"name": "vault", "csi": {"driver": "v"}}
+    values: Object = {
+        "extraVolumes": [ca, {"name": "pin", "secret": {"secretName": "pin"}}],
+        "sourceFiles": ["database"],
+        "issuer": {"files": ["key"], "extraVolumes": [vault]},
+        "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/pullsecret/sources/ca/ca.crt"}],
+        "podAnnotations": {"example.com/contact": "me"},
+        "imagePullSecrets": [{"name": "r"}],
+        "nodeSelector": {"a": "b"},
+        "priorityClassName": "mine",
+    }
+    objects = helm.render(ISSUES | values)
+    template = one(objects, "Deployment", ISSUER)["spec"]["template"]
+    spec = template["spec"]
+    (container,) = spec["containers"]
+    mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    assert mounted.keys() == {
+        "/etc/pullsecret/config.yaml",
+        "/etc/pullsecret/issuers/key",
+        "/etc/pullsecret/issuers/vault",
+        "/etc/pullsecret/sources/ca",
+    }
+    assert volumes.keys() == {*mounted.values()}
+    assert volumes[mounted["/etc/pullsecret/issuers/key"]]["secret"] == {"secretName": "key", "defaultMode": 0o440}
+    assert volumes[mounted["/etc/pullsecret/issuers/vault"]]["csi"] == {"driver": "v"}
+    assert volumes[mounted["/etc/pullsecret/sources/ca"]]["configMap"] == {"name": "x"}
+    webhook = one(objects, "Deployment", "pullsecret-webhook")["spec"]["template"]
+    assert "/issuers/" not in str(webhook["spec"]["volumes"] + webhook["spec"]["containers"][0]["volumeMounts"])
+    assert container["env"] == values["extraEnv"]
+    for key in ("imagePullSecrets", "nodeSelector", "priorityClassName"):
+        assert spec[key] == values[key]
+    assert template["metadata"]["annotations"]["example.com/contact"] == "me"
+    rolled = one(helm.render(ISSUES | values | {"config": ISSUES["config"] | {"check": False}}), "Deployment", ISSUER)
+    assert rolled["spec"]["template"] != template
+
+
+def test_the_command_of_the_issuers_pods_is_one_that_there_is(helm: Helm) -> None:
+    objects = helm.render(ISSUES | {"ports": {"metrics": 9090}})
+    (container,) = one(objects, "Deployment", ISSUER)["spec"]["template"]["spec"]["containers"]
+    name, *arguments = container["args"]
+    command = pullsecret.get_command(click.Context(pullsecret), name)
+    assert command
+    root = click.Context(pullsecret, **pullsecret.context_settings)
+    parsed = command.make_context(name, [*arguments], parent=root)  # raises if they are not right
+    assert parsed.params["config_file"] == Path("/etc/pullsecret/config.yaml")
+    assert container["ports"] == [{"name": "metrics", "containerPort": 9090, "protocol": "TCP"}]
+    for kind in ("liveness", "readiness"):
+        assert container[f"{kind}Probe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+
+
+def test_one_of_the_issuers_pods_is_enough_for_a_node(helm: Helm) -> None:
+    objects = helm.render(ISSUES, "--values", CHART / "values-k3s.yaml")
+    assert one(objects, "Deployment", ISSUER)["spec"]["replicas"] == 1
+    assert not [o for o in objects if o["kind"] == "PodDisruptionBudget"]
+    objects = helm.render(ISSUES | {"issuer": {"replicas": 3}})
+    assert one(objects, "PodDisruptionBudget", ISSUER)["spec"]["maxUnavailable"] == 1
+    assert int(one(objects, "ResourceQuota")["spec"]["hard"]["pods"]) >= 2 * (2 + 3)
+
+
+def test_only_who_may_reads_the_issuers_metrics(helm: Helm) -> None:
+    who: list[Object] = [{"namespaceSelector": {}}]
+    closed = helm.render(ISSUES | {"networkPolicy": {"enabled": True}})
+    assert one(closed, "NetworkPolicy", ISSUER)["spec"]["ingress"] == []
+    opened = helm.render(ISSUES | {"networkPolicy": {"enabled": True, "metricsFrom": who}})
+    (rule,) = one(opened, "NetworkPolicy", ISSUER)["spec"]["ingress"]
+    assert rule == {"ports": [{"port": 8080, "protocol": "TCP"}], "from": who}
 
 
 # -- the doctor --

@@ -68,6 +68,18 @@ def refused(helm: Helm, values: Object) -> str:
             {"sourceFiles": ["a"], "extraVolumes": [{"name": "a", "secret": {"secretName": "x"}}]},
             "sourceFiles and extraVolumes both have a, and their files would be in one folder",
         ),
+        ({"issuer": {"replicas": 0}}, "at '/issuer/replicas': minimum: got 0, want 1"),
+        (
+            {
+                "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFiles": ["/k"]}]},
+                "issuer": {"files": ["a"], "extraVolumes": [{"name": "a", "csi": {"driver": "x"}}]},
+            },
+            "issuer.files and issuer.extraVolumes both have a, and their files would be in one folder",
+        ),
+        (
+            {"config": {"issuers": [{"issue": "registries", "registry": "r.test", "keyFiles": ["/k"]}]}},
+            "at '/config/issuers/0/issue': value must be 'registry'",
+        ),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "'10.0.0.1' does not match pattern"),
     ],
 )

@@ -5,16 +5,21 @@
 {{- define "ca-secret" -}}pullsecret-webhook-ca{{- end }}
 {{- define "safety-net" -}}pullsecret-webhook-safety-net{{- end }}
 {{- define "checks-secret" -}}pullsecret-webhook-checks{{- end }}
+{{- define "issuer-lease" -}}pullsecret-webhook-issuer{{- end }}
 
 {{/* Whether the API server can have the safety net: Kubernetes 1.36. */}}
 {{- define "has-safety-net" -}}
 {{- if and .Values.safetyNet.enabled (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") }}true{{ end -}}
 {{- end }}
 
-{{- define "selector" -}}
-app.kubernetes.io/name: {{ include "name" . }}
-app.kubernetes.io/instance: {{ .Release.Name | quote }}
-app.kubernetes.io/component: webhook
+{{/* Of the webhook's pods, which is also the selector of core/names.py; and of those that issue credentials. */}}
+{{- define "selector" }}{{ include "selector-of" (list . "webhook") }}{{- end }}
+{{- define "issuer-selector" }}{{ include "selector-of" (list . "issuer") }}{{- end }}
+{{/* In: list of the chart's root and the component. */}}
+{{- define "selector-of" -}}
+app.kubernetes.io/name: {{ include "name" (first .) }}
+app.kubernetes.io/instance: {{ (first .).Release.Name | quote }}
+app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
 {{/* In: list of the chart's root and the name of a value. Refuses keys that are the chart's. */}}
@@ -77,6 +82,31 @@ fsGroup: 65532
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{/* Files from Secrets and from other volumes, in a folder each. In: `files` and `volumes`, the two values; `called`: their
+     names; `volume`: the beginnings of the names of volumes; `folder`. */}}
+{{- define "file-mounts" -}}
+{{- range $number, $name := .files }}
+- {name: {{ first $.volume }}-{{ $number }}, mountPath: {{ $.folder }}/{{ $name }}, readOnly: true}
+{{- end }}
+{{- range .volumes }}
+{{- if has .name $.files }}
+{{- fail (printf "%s and %s both have %s, and their files would be in one folder; rename that of %s" (first $.called) (last $.called) .name (last $.called)) }}
+{{- end }}
+- {name: {{ last $.volume }}-{{ .name }}, mountPath: {{ $.folder }}/{{ .name }}, readOnly: true}
+{{- end }}
+{{- end }}
+{{- define "file-volumes" -}}
+{{- range $number, $name := .files }}
+- name: {{ first $.volume }}-{{ $number }}
+  secret:
+    secretName: {{ $name | quote }}
+    defaultMode: 288  # 0440
+{{- end }}
+{{- range .volumes }}
+- {{- merge (dict "name" (printf "%s-%s" (last $.volume) .name)) . | toYaml | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* Where pods of ours may run, for the webhook and for the hooks' Jobs. */}}
 {{- define "placement" -}}
 {{- range $key := list "imagePullSecrets" "nodeSelector" "tolerations" "affinity" }}
@@ -87,10 +117,33 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end }}
 
+{{/* In: list of the chart's root and ends of our keys. For CEL: these keys with commas between them. */}}
+{{- define "ours" -}}
+{{- $prefix := include "prefix" (first .) -}}
+{{- range $i, $end := rest . }}{{ if $i }}, {{ end }}'{{ $prefix }}{{ $end }}'{{ end -}}
+{{- end }}
+
+{{/* In: the labels of pods, which are spread over nodes and zones where that is possible. */}}
+{{- define "spread" -}}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- topologyKey: {{ $key }}
+  maxSkew: 1
+  whenUnsatisfiable: ScheduleAnyway
+  matchLabelKeys: [pod-template-hash]
+  labelSelector:
+    matchLabels: {{- $ | nindent 6 }}
+{{- end }}
+{{- end }}
+
 {{/* -- what the configuration comes to; the defaults are webhook/config/models.py's, which a test compares -- */}}
 
 {{- define "has-secrets-source" -}}
 {{- range dig "sources" (list (dict "from" "secrets")) .Values.config }}{{ if eq .from "secrets" }}true{{ end }}{{ end -}}
+{{- end }}
+
+{{/* Whether credentials are issued. */}}
+{{- define "has-issuers" -}}
+{{- if .Values.config.issuers }}true{{ end -}}
 {{- end }}
 
 {{- define "pull-secret" -}}
