@@ -1,21 +1,35 @@
 """Issuers around the real API server: which replica leads, and the Secrets in which it keeps what was minted."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import base64
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from controlplane.api import Object
 from controlplane.cluster import ControlPlane
-from controlplane.webhook import NAMESPACE
+from controlplane.ports import free_port
+from controlplane.process import Child
+from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
 from webhook.core.issued import Earlier, Issued, secret_name
 from webhook.core.metrics import Metrics
-from webhook.core.names import ISSUER
+from webhook.core.names import ISSUER, OWNER
 from webhook.kube import lease
 from webhook.kube.cluster import Cluster, SecretObject
 from webhook.kube.issuedsecrets import IssuedSecrets
@@ -216,3 +230,120 @@ def test_a_secret_that_another_one_has_changed_is_not_written_over(installed: Co
         await asyncio.gather(task, watching, return_exceptions=True)
 
     on(installed, scenario)
+
+
+# -- the process --
+
+
+class Registry(BaseHTTPRequestHandler):
+    """Asks for a login, and takes each."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.headers["Authorization"] else 401)
+        self.send_header("WWW-Authenticate", 'Basic realm="registry"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Issuers:
+    """`start`: another replica."""
+
+    cluster: ControlPlane
+    registry: str
+    config: Path
+    kubeconfig: Path
+
+    @contextmanager
+    def start(self, name: str) -> Iterator[Child]:
+        config = yaml.safe_load(self.config.read_text())
+        config["server"] = {"address": "127.0.0.1", "metricsPort": free_port()}
+        file = self.cluster.folder / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(config))
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "webhook",
+            "issue",
+            "--config",
+            file,
+            "--kubeconfig",
+            self.kubeconfig,
+        ]
+        with Child(name, command, log=self.cluster.folder / f"{name}.log") as child:
+            yield child
+
+    def issued(self, owner: str) -> Object | None:
+        return self.cluster.api.get("Secret", secret_name("registry", owner), NAMESPACE)
+
+    def generation(self, owner: str) -> str:
+        found = self.issued(owner)
+        return found["metadata"]["annotations"]["pullsecret-webhook/generation"] if found else ""
+
+    def pulls(self, namespace: str) -> set[str]:
+        """Keys of the pull secret there."""
+        found = self.cluster.api.get("Secret", "ghcr-secret", namespace)
+        if found is None:
+            return set()
+        return {*json.loads(base64.b64decode(found["data"][".dockerconfigjson"]))["auths"]}
+
+
+@pytest.fixture(scope="module")
+def issuers(installed: ControlPlane, webhook: Webhook, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuers]:
+    folder = tmp_path_factory.mktemp("issuers")
+    key = folder / "key.pem"
+    key.write_bytes(
+        ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        config = folder / "issuers.yaml"
+        issuer = {"issue": "registry", "registry": host, "keyFiles": [str(key)], "owners": "minted-.*"}
+        config.write_text(yaml.safe_dump({"issuers": [issuer], "registries": [{"host": host, "plain": True}]}))
+        yield Issuers(installed, host, config, installed.service_account(NAMESPACE, "pullsecret-webhook-issuer"))
+        server.shutdown()
+
+
+def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Issuers) -> None:
+    cluster = issuers.cluster
+    cluster.namespace("minted-alice", labels={OWNER: "minted-alice"})
+    cluster.namespace("stored-bob", labels={OWNER: "stored-bob"})
+    with issuers.start("issue-one") as one:
+        cluster.wait(lambda: issuers.generation("minted-alice") == "1", "a credential is minted")
+        key = f"{issuers.registry}/minted-alice/"
+        cluster.wait(lambda: key in issuers.pulls("minted-alice"), "the pull secret has it")
+        before = issuers.issued("minted-alice")
+        with issuers.start("issue-two") as two:
+            two.until(lambda: "starting" in two.log.read_text(), "it has started", within=20)
+            one.stop()
+            two.until(lambda: "leading" in two.log.read_text(), "it leads", within=20)
+            cluster.namespace("minted-carol", labels={OWNER: "minted-carol"})
+            cluster.wait(lambda: issuers.generation("minted-carol") == "1", "a new owner has one")
+            assert issuers.issued("minted-alice") == before
+            assert issuers.issued("stored-bob") is None
+            log = one.log.read_text() + two.log.read_text()
+    assert log.count('"leading"') == 2
+    found = before or {}
+    password = json.loads(base64.b64decode(found["data"][".dockerconfigjson"]))["auths"][key]["password"]
+    assert password not in log
+
+
+def test_what_cannot_be_minted_is_told_and_others_go_on(issuers: Issuers) -> None:
+    cluster = issuers.cluster
+    cluster.namespace("odd", annotations={}, labels={OWNER: "minted-Odd"})
+    cluster.namespace("minted-dave", labels={OWNER: "minted-dave"})
+    with issuers.start("issue-odd"):
+        cluster.wait(lambda: issuers.generation("minted-dave") == "1", "the other owner has one")
+
+        def event() -> Object | None:
+            found = cluster.api.list("Event", NAMESPACE)
+            return next((one for one in found if one["reason"] == "IssueFailed"), None)
+
+        told = cluster.wait(event, "an Event says why")
+        assert "minted-Odd" in told["note"]
+        assert "cannot be part of a repository's name" in told["note"]
+    assert issuers.issued("minted-Odd") is None
