@@ -190,8 +190,8 @@ class App:
         for resource, view in self._parts.state.views.items():
             self._metrics.known.labels(resource).set_function(view.__len__)
         self._metrics.ready.set_function(lambda: float(not self._missing()))
-        self._metrics.certificate_expiry.set_function(
-            lambda: self._serving.pair.ends.timestamp() if self._serving.pair else 0.0
+        self._metrics.certificate_expiry.value = lambda: (
+            self._serving.pair.ends.timestamp() if self._serving.pair else 0.0
         )
 
     def _missing(self) -> str:

@@ -14,6 +14,7 @@ import yaml
 from controlplane.api import Object
 from controlplane.binaries import need
 from controlplane.helm import CHART, Helm, one
+from webhook.core.metrics import Metrics
 
 pytestmark = pytest.mark.helm
 
@@ -204,6 +205,19 @@ def test_each_alert_fires_when_it_must_and_only_then(
     assert verdict(tmp_path, [question(firing, all_fire), question(quiet, none_fires)]) == ""
     said = verdict(tmp_path, [question(quiet, all_fire), question(firing, none_fires)])
     assert said.count("alertname: ") == 2 * len(cases), said
+
+
+def test_what_a_pod_that_issues_shows_sets_nothing_off(helm: Helm, tmp_path: Path) -> None:
+    """Beside replicas of the webhook that are well: it has no certificate, is called by nobody and writes nothing."""
+    page = [sample for family in Metrics().registry.collect() for sample in family.samples]
+    own = [one for one in page if one.name.startswith("pullsecret_webhook_")]
+    assert len(own) > 10
+    labels = [{"pod": "issuer"} | one.labels for one in own]
+    texts = [",".join(f"{key}={json.dumps(value)}" for key, value in each.items()) for each in labels]
+    issuer = {f"{one.name}{{{text}}}": f"{one.value}x120" for one, text in zip(own, texts, strict=True)}
+    written(tmp_path, [*rules(helm, ALERTS).values()])
+    asked = question([issuer, *(case.quiet for case in CASES.values())], {alert: [] for alert in CASES})
+    assert verdict(tmp_path, [asked]) == ""
 
 
 def test_each_alert_has_a_case(helm: Helm) -> None:

@@ -54,7 +54,7 @@ class Counts(Collector):
 
 
 class Maybe(Collector):
-    """A gauge that is absent while `value` is None: not known."""
+    """A gauge that is absent while `value` is None: not known, or nothing of this process."""
 
     def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
         self._name, self._text = f"{_PREFIX}_{name}", text
@@ -173,8 +173,10 @@ class Metrics:
             "namespaces", "Served namespaces, by what is known of their pull secret", self.registry, "state"
         )
         self.known = self._gauge("known_objects", "Objects in the views", "resource")
-        self.certificate_expiry = self._gauge(
-            "certificate_expiry_timestamp_seconds", "When the serving certificate expires"
+        self.certificate_expiry = Maybe(
+            "certificate_expiry_timestamp_seconds",
+            "When the serving certificate expires; 0: there is none yet",
+            self.registry,
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
