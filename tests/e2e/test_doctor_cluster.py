@@ -167,6 +167,23 @@ def test_a_policy_without_its_binding(cluster: ControlPlane, webhook: Webhook) -
         assert (left_out["result"], left_out["why"].startswith("there is none: ")) == ("warning", True)
 
 
+def test_the_issuers_policy(cluster: ControlPlane, webhook: Webhook) -> None:
+    """Where there are issuers."""
+    issuers: Object = {"issuers": [{"issue": "registry", "registry": "r.test", "keyFiles": ["/key"]}]}
+    name = "issuer policy, tried"
+
+    def tried() -> str:
+        return checks(doctor(cluster, "-o", "json", config=issuers))[name]["result"]
+
+    with restored(cluster, webhook):
+        assert name not in checks(doctor(cluster, "-o", "json"))
+        assert tried() == "right"
+        cluster.api.delete("ValidatingAdmissionPolicy", "pullsecret-webhook-issuer")
+        cluster.wait(lambda: tried() == "wrong", "the policy is not in force")
+        cluster.api.delete("RoleBinding", "pullsecret-webhook-issuer", NAMESPACE)
+        cluster.wait(lambda: tried() == "unknown", "the account may not write")
+
+
 def test_an_account_without_its_role(cluster: ControlPlane, webhook: Webhook) -> None:
     with restored(cluster, webhook):
         cluster.api.delete("ClusterRoleBinding", "pullsecret-webhook")

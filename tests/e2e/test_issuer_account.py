@@ -29,6 +29,8 @@ from webhook.core.names import (
     HANDLE,
     ISSUED,
     ISSUER,
+    ISSUER_ACCOUNT,
+    ISSUER_POLICY,
     MANAGED_BY,
     MANAGER,
     NAMESPACES,
@@ -40,13 +42,13 @@ from webhook.kube.lease import Lease
 from webhook.kube.reflector import Health
 
 pytestmark = pytest.mark.cluster
-RELEASE, ACCOUNT, LEASE = deployed.NAMESPACE, "pullsecret-webhook-issuer", "pullsecret-webhook-issuer"
+RELEASE, ACCOUNT, LEASE = deployed.NAMESPACE, ISSUER_ACCOUNT, "pullsecret-webhook-issuer"
 CA, KIND = "pullsecret-webhook-ca", "registry"
 NAME, STANDS, PERSONS = (secret_name(KIND, owner) for owner in ("new", "stands", "persons"))
 NOTES = {EXPIRES: "2030-01-01T00:00:00Z", ISSUED: "2029-01-01T00:00:00Z", GENERATION: "1"}
 OTHER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u"}
 COPIED = {"replicator.v1.mittwald.de/replicate-to": ".*"}
-POLICY = f"ValidatingAdmissionPolicy '{ACCOUNT}'"
+POLICY = f"ValidatingAdmissionPolicy '{ISSUER_POLICY}'"
 
 
 def refused(do: Callable[[], object]) -> str:

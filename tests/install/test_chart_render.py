@@ -699,7 +699,7 @@ def test_helm_test_owns_a_namespace_where_the_rules_let_it(helm: Helm) -> None:
 ISSUES: Object = {
     "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFiles": ["/etc/pullsecret/issuers/k/key"]}]}
 }
-ISSUER = "pullsecret-webhook-issuer"
+ISSUER = names.ISSUER_ACCOUNT
 
 
 def test_nothing_of_the_issuer_is_there_without_issuers(helm: Helm) -> None:

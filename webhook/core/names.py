@@ -79,6 +79,9 @@ REFUSING = PREFIX + "refusing"
 WRITE_POLICY = "pullsecret-webhook-writes"
 """The chart's ValidatingAdmissionPolicy on what our account writes."""
 
+ISSUER_ACCOUNT = ISSUER_POLICY = "pullsecret-webhook-issuer"
+"""The account of the pods that issue, and the chart's ValidatingAdmissionPolicy on what it writes."""
+
 
 def is_ours(labels: Mapping[str, str] | None) -> bool:
     """Did the webhook write the object with these labels? It overwrites and deletes no others."""

@@ -1,9 +1,16 @@
-"""Is the chart's write policy in force?"""
+"""Are the chart's policies on what our accounts write in force?"""
 
 import asyncio
 from collections.abc import Callable
 
-from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, WRITE_POLICY
+from webhook.core.names import (
+    DOCKERCONFIG_KEY,
+    DOCKERCONFIG_TYPE,
+    ISSUER_POLICY,
+    MANAGED_BY,
+    MANAGER,
+    WRITE_POLICY,
+)
 from webhook.kube.cluster import Cluster, ClusterError
 
 IN_FORCE_SECONDS, NOT_IN_FORCE_SECONDS = 300.0, 30.0
@@ -49,13 +56,34 @@ async def tried(cluster: Cluster, name: str, namespace: str) -> bool | ClusterEr
 
     `cluster`: as the webhook's account; `name`: of pull secrets; `namespace`: the webhook's own.
     """
-    path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
-    metadata = {"name": name, "namespace": namespace, "labels": {MANAGED_BY: MANAGER}}
-    empty = {DOCKERCONFIG_KEY: "e30="}  # {}, the least that the API server accepts
-    body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": empty}
+    body = _secret({"name": name, "namespace": namespace, "labels": {MANAGED_BY: MANAGER}})
     try:
-        await cluster.apply(path, body, manager=MANAGER, force=True, dry_run=True)
+        await cluster.apply(_path(namespace, name), body, manager=MANAGER, force=True, dry_run=True)
     except ClusterError as e:
-        by_policy = e.status in (403, 422) and f"ValidatingAdmissionPolicy '{WRITE_POLICY}'" in e.message
-        return True if by_policy else e
+        return _refused_by(WRITE_POLICY, e)
     return False
+
+
+async def tried_to_issue(cluster: Cluster, namespace: str) -> bool | ClusterError:
+    """The same of the issuer policy, with a Secret without an issuer's label. `cluster`: as the issuer's account."""
+    body = _secret({"name": "issued", "namespace": namespace})
+    try:
+        query = {"fieldManager": MANAGER, "dryRun": "All"}
+        await cluster.call("POST", _path(namespace), query=query, body=body)
+    except ClusterError as e:
+        return _refused_by(ISSUER_POLICY, e)
+    return False
+
+
+def _path(namespace: str, *name: str) -> str:
+    return "/".join([f"/api/v1/namespaces/{namespace}/secrets", *name])
+
+
+def _secret(metadata: object) -> dict[str, object]:
+    empty = {DOCKERCONFIG_KEY: "e30="}  # {}, the least that the API server accepts
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE, "data": empty}
+
+
+def _refused_by(policy: str, error: ClusterError) -> bool | ClusterError:
+    by_policy = error.status in (403, 422) and f"ValidatingAdmissionPolicy '{policy}'" in error.message
+    return True if by_policy else error

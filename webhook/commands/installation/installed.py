@@ -17,7 +17,7 @@ from webhook.config.models import Config, Tls
 from webhook.config.reading import ConfigError
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import PullsecretError
-from webhook.core.names import WRITE_POLICY
+from webhook.core.names import ISSUER_ACCOUNT, WRITE_POLICY
 from webhook.core.shown import counted, few, some
 from webhook.kube import writepolicy
 from webhook.kube.cluster import Cluster, ClusterError
@@ -26,7 +26,8 @@ from webhook.kube.recent_events import AboutMirrors, about_mirrors, recent_warni
 As = Callable[[str], AbstractAsyncContextManager[Cluster]]
 """The cluster as another user, who is impersonated."""
 WEBHOOK, SOURCES, MIRRORS, NAMESPACES = "Webhook", "Sources", "Mirrors", "Namespaces"
-TRIED = "write policy, tried"
+TRIED, ISSUER_TRIED = "write policy, tried", "issuer policy, tried"
+NOT_AS = "it is not tried with --as, which takes another user"
 _NAMES = {"certificate": "CA", "replicas": "endpoints"}
 
 
@@ -63,6 +64,8 @@ async def checks(cluster: Cluster, as_user: As | None, asked: Asked, now: dateti
     async for one in _replicas(view, now, service=service):
         yield one
     yield await _policy(cluster, as_user, config)
+    if config.issuers:
+        yield await _issuer_policy(as_user, config)
     yield new_pod or await _new_pod(view, asked, service=service)
     yield await nodeclocks.check(cluster)
     async for one in _sources(view, now):
@@ -127,7 +130,7 @@ async def _replicas(view: ClusterView, now: datetime, *, service: bool) -> Async
 
 async def _policy(cluster: Cluster, as_user: As | None, config: Config) -> Check:
     if as_user is None:
-        return Check(WEBHOOK, TRIED, "unknown", "it is not tried with --as, which takes another user")
+        return Check(WEBHOOK, TRIED, "unknown", NOT_AS)
     try:
         async with as_user(f"system:serviceaccount:{config.namespace}:{config.tls.service}") as webhook:
             tried = await writepolicy.tried(webhook, config.pull_secret.name, config.namespace)
@@ -148,6 +151,26 @@ def policy(tried: bool | ClusterError, *, there: bool) -> Check:
             return Check(WEBHOOK, name, "warning", f"there is none: {why}", on)
         return Check(WEBHOOK, name, "wrong", why, f"{on}; it takes some seconds to act")
     return Check(WEBHOOK, name, "unknown", f"it could not be tried as the webhook's account ({tried})")
+
+
+async def _issuer_policy(as_user: As | None, config: Config) -> Check:
+    if as_user is None:
+        return Check(WEBHOOK, ISSUER_TRIED, "unknown", NOT_AS)
+    try:
+        async with as_user(f"system:serviceaccount:{config.namespace}:{ISSUER_ACCOUNT}") as issuer:
+            return issuer_policy(await writepolicy.tried_to_issue(issuer, config.namespace))
+    except ClusterError as e:
+        return issuer_policy(e)
+
+
+def issuer_policy(tried: bool | ClusterError) -> Check:
+    """The same of the issuer's account. No value of the chart leaves this policy out."""
+    if tried is True:
+        return Check(WEBHOOK, ISSUER_TRIED, "right", "it refuses a Secret that is not the issuer's")
+    if tried is False:
+        why = "a Secret that is not the issuer's is not refused, so nothing limits a stolen account of the issuer"
+        return Check(WEBHOOK, ISSUER_TRIED, "wrong", why, "upgrade the release; it takes some seconds to act")
+    return Check(WEBHOOK, ISSUER_TRIED, "unknown", f"it could not be tried as the issuer's account ({tried})")
 
 
 async def _new_pod(view: ClusterView, asked: Asked, *, service: bool) -> Check:

@@ -47,6 +47,14 @@ def test_a_write_that_must_be_refused() -> None:
     assert (unknown.result, "(403 Forbidden)" in unknown.why) == ("unknown", True)
 
 
+def test_a_write_of_the_issuer_that_must_be_refused() -> None:
+    assert installed.issuer_policy(True).result == "right"
+    assert (found := installed.issuer_policy(False)).result == "wrong"
+    assert found.hint.startswith("upgrade the release")
+    unknown = installed.issuer_policy(ClusterError(403, "Forbidden"))
+    assert (unknown.result, "(403 Forbidden)" in unknown.why) == ("unknown", True)
+
+
 def test_source_secrets() -> None:
     good = SourceSecret(1, "alice", (Credential("ghcr.io", "alice", "x"),))
     bad = SourceSecret(1, "bob", None, ("its type is Opaque",))
