@@ -23,6 +23,7 @@ from webhook.cli.inject import inject
 from webhook.cli.issue import issue
 from webhook.cli.mirrors import mirrors
 from webhook.cli.probe import probe
+from webhook.cli.registryauth import registry_auth
 from webhook.cli.serve import serve
 from webhook.cli.status import status
 from webhook.cli.trial import trial
@@ -70,6 +71,7 @@ for command in (
     config,
     serve,
     issue,
+    registry_auth,
     uninstall,
     completion,
     version,

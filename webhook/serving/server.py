@@ -200,12 +200,15 @@ def metrics_app(metrics: Metrics) -> Router:
 class _Server(uvicorn.Server):
     """A Listener accepts the connections. The app handles signals: it still accepts for a while after SIGTERM."""
 
+    def __init__(self, config: uvicorn.Config, most: int) -> None:
+        super().__init__(config)
+        self.most = most
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         allow_files()
         make = cast(Callable[..., LimitedProtocol], self.config.http_protocol_class)
         protocol = functools.partial(make, self.config, self.server_state, {})
-        most = MAX_CONNECTIONS if self.config.ssl else MAX_SCRAPERS
-        listeners = [Listener(bound, protocol, most, self.config.ssl) for bound in sockets or ()]
+        listeners = [Listener(bound, protocol, self.most, self.config.ssl) for bound in sockets or ()]
         self.servers = cast(Any, listeners)  # uvicorn only closes them
         self.started = True
 
@@ -239,8 +242,10 @@ def listen(address: str, port: int) -> socket.socket:
     return bound
 
 
-def server(app: Router, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> uvicorn.Server:
-    """`at_once`: answers a review without the app, if it can (fastpath.py)."""
+def server(
+    app: Router, *, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None, most: int | None = None
+) -> uvicorn.Server:
+    """`at_once`: answers a review without the app, if it can (fastpath.py). `most`: connections."""
     protocol: object = functools.partial(ReviewProtocol, at_once) if at_once else LimitedProtocol
     config = uvicorn.Config(
         app,
@@ -256,4 +261,4 @@ def server(app: Router, *, context: ssl.SSLContext | None = None, at_once: AtOnc
         timeout_graceful_shutdown=5,
         ssl_context_factory=(lambda *_: context) if context else None,
     )
-    return _Server(config)
+    return _Server(config, most or (MAX_CONNECTIONS if context else MAX_SCRAPERS))

@@ -1,0 +1,101 @@
+"""`pullsecret registry-auth serve` as a process of its own, with the files that an administrator makes for it."""
+
+import hashlib
+import json
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGINT
+from typing import Any
+
+import httpx
+import jwt
+
+from controlplane.pki import Pki
+from controlplane.ports import free_port
+from controlplane.process import Child
+from support.signing import key_file
+
+BUILDER = "builder"
+
+
+@dataclass(frozen=True)
+class TokenEndpoint:
+    """`model`: the issuer in its configuration. Who pushes is BUILDER, with `password`."""
+
+    folder: Path
+    registry: str
+    url: str
+    ca: Path
+    model: dict[str, Any]
+    password: str = field(repr=False)
+    child: Child
+
+    @property
+    def realm(self) -> str:
+        return f"{self.url}/token"
+
+    @property
+    def log(self) -> str:
+        return self.child.log.read_text()
+
+    def client(self, **options: Any) -> httpx.Client:
+        context = ssl.create_default_context(cafile=self.ca)
+        return httpx.Client(base_url=self.url, verify=context, trust_env=False, timeout=10, **options)
+
+    def ask(self, name: str, password: str, *scopes: str, **more: str) -> httpx.Response:
+        with self.client() as client:
+            query = {"service": self.registry, "scope": list(scopes), **more}
+            return client.get("/token", params=query, auth=(name, password))
+
+    def post(self, name: str, password: str, *scopes: str, **more: str) -> httpx.Response:
+        """As containerd does."""
+        login = {"grant_type": "password", "username": name, "password": password}
+        with self.client() as client:
+            return client.post("/token", data={"service": self.registry, "scope": " ".join(scopes), **login, **more})
+
+    def granted(self, answer: httpx.Response) -> dict[str, list[str]]:
+        """Actions by repository, as the token says."""
+        assert answer.status_code == 200, answer.text
+        claims = jwt.decode(answer.json()["token"], options={"verify_signature": False})
+        return {one["name"]: one["actions"] for one in claims["access"]}
+
+
+@contextmanager
+def serving(
+    folder: Path, registry: str, password: str, *, keys: int = 1, plain: bool = False, enter: tuple[str, ...] = ()
+) -> Iterator[TokenEndpoint]:
+    """With `keys` key files, of which the first one signs. `password`: of BUILDER."""
+    pki, port = Pki(folder / "pki"), free_port()
+    pair = pki.server("token-service", "127.0.0.1", "localhost")
+    files = [key_file(folder / f"key-{number}.pem") for number in range(keys)]
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    (folder / "pushers").write_text(f"# who builds\n{BUILDER} {digest} *\n")
+    model = {
+        "issue": "registry",
+        "registry": registry,
+        "repositories": "project-{owner}",
+        "keyFiles": files,
+        "pushersFile": str(folder / "pushers"),
+    }
+    config = folder / "config.yaml"
+    config.write_text(json.dumps({"issuers": [model]}))
+    tls = ["--plain"] if plain else ["--tls-cert", pair.certificate, "--tls-key", pair.key]
+    listens = ["--address", "127.0.0.1", "--port", str(port)]
+    command = [*enter, sys.executable, "-m", "webhook", "registry-auth", "serve", "--config", config, *listens, *tls]
+    url = f"{'http' if plain else 'https'}://127.0.0.1:{port}"
+    with Child("token endpoint", command, log=folder / "token-endpoint.log", stop_signal=SIGINT) as child:
+        endpoint = TokenEndpoint(folder, registry, url, pki.ca, model, password, child)
+
+        def answers() -> bool:
+            try:
+                with endpoint.client() as client:
+                    return client.get("/readyz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        child.until(answers, "the token endpoint answers", within=20)
+        yield endpoint

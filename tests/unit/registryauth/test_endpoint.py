@@ -1,0 +1,292 @@
+"""`pullsecret registry-auth serve` over real TLS: who gets a token, for what, and what is refused."""
+
+import base64
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from controlplane.waiting import until
+from support import planted
+from support.signing import key_file
+from support.tokenendpoint import BUILDER, TokenEndpoint, serving
+from webhook.cli.exitcodes import UsageError
+from webhook.cli.registryauth import registry_auth
+from webhook.core.registryscope import MAX_SCOPES
+from webhook.issuers.pullpassword import pull_password
+from webhook.issuers.signingkeys import SigningKey, read_key
+from webhook.registryauth.endpoint import MAX_FIELDS, MAX_FORM_BYTES
+
+REGISTRY = "registry.example.com"
+OWN, THEIRS = "repository:project-alice/app:pull", "repository:project-bob/app:pull"
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenEndpoint]:
+    with serving(tmp_path_factory.mktemp("endpoint"), REGISTRY, planted.token(), keys=2) as running:
+        yield running
+
+
+@pytest.fixture
+def key(endpoint: TokenEndpoint) -> SigningKey:
+    return read_key(Path(endpoint.model["keyFiles"][0]))
+
+
+@pytest.fixture
+def password(key: SigningKey) -> str:
+    return pull_password(key, REGISTRY, "project-alice", HOUR)
+
+
+@pytest.mark.parametrize("how", ["ask", "post"])
+def test_a_token_for_own_repositories(endpoint: TokenEndpoint, key: SigningKey, password: str, how: str) -> None:
+    asked = [OWN, "repository:project-alice/b:pull,push", THEIRS, "repository:project-alice2/app:pull"]
+    answer = getattr(endpoint, how)("project-alice", password, *asked, "registry:catalog:*")
+    assert endpoint.granted(answer) == {"project-alice/app": ["pull"], "project-alice/b": ["pull"]}
+    said = answer.json()
+    assert said["token"] == said["access_token"]
+    assert said["expires_in"] == 300
+    issued = datetime.strptime(said["issued_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert abs(issued - datetime.now(UTC)) < 10 * SECOND
+    assert answer.headers["cache-control"] == "no-store"
+    assert jwt.get_unverified_header(said["token"]) == {"alg": "EdDSA", "typ": "JWT", "kid": key.id}
+    claims = jwt.decode(said["token"], key.verifying, algorithms=["EdDSA"], audience=REGISTRY, issuer=REGISTRY)
+    assert claims["sub"] == "project-alice"
+    assert claims["exp"] - claims["iat"] == 300
+    assert claims["nbf"] <= claims["iat"]
+
+
+@pytest.mark.parametrize("how", ["ask", "post"])
+def test_without_a_scope_it_says_whether_the_password_works(endpoint: TokenEndpoint, password: str, how: str) -> None:
+    assert endpoint.granted(getattr(endpoint, how)("project-alice", password)) == {}
+    assert getattr(endpoint, how)("project-alice", f"{password[:-4]}AAAA").status_code == 401
+
+
+def test_clients_may_say_more(endpoint: TokenEndpoint, password: str) -> None:
+    docker = endpoint.ask("project-alice", password, OWN, account="x", client_id="docker", offline_token="true")
+    containerd = endpoint.post("project-alice", password, OWN, client_id="containerd-client", access_type="offline")
+    for answer in (docker, containerd):
+        assert endpoint.granted(answer) == {"project-alice/app": ["pull"]}
+        assert "refresh_token" not in answer.json()
+
+
+def test_a_token_ends_with_its_password(endpoint: TokenEndpoint, key: SigningKey) -> None:
+    for left, life in {2 * HOUR: range(300, 301), 120 * SECOND: range(110, 121), SECOND: range(60, 61)}.items():
+        answer = endpoint.ask("project-alice", pull_password(key, REGISTRY, "project-alice", left), OWN)
+        assert answer.json()["expires_in"] in life
+
+
+@pytest.mark.parametrize("how", ["ask", "post"])
+def test_who_gets_none(endpoint: TokenEndpoint, key: SigningKey, password: str, how: str, tmp_path: Path) -> None:
+    ask = getattr(endpoint, how)
+    token = ask("project-alice", password, OWN).json()["token"]
+    foreign = read_key(Path(key_file(tmp_path / "other.pem")))
+    disguised = SigningKey(foreign.private, foreign.public, key.id)
+    unsigned = base64.urlsafe_b64encode(json.dumps({"alg": "none", "kid": key.id}).encode()).decode().rstrip("=")
+    none = f"{unsigned}.{password.split('.')[1]}."
+    for name, secret in [
+        ("project-bob", password),
+        ("", password),
+        ("project-alice", ""),
+        ("", ""),
+        ("project-alice", "a guess"),
+        ("project-alice", planted.token()),
+        ("project-alice", token),
+        ("project-alice", none),
+        ("project-alice", pull_password(key, REGISTRY, "project-alice", -2 * 60 * SECOND)),
+        ("project-alice", pull_password(key, "other.example.com", "project-alice", HOUR)),
+        ("project-alice", pull_password(foreign, REGISTRY, "project-alice", HOUR)),
+        ("project-alice", pull_password(disguised, REGISTRY, "project-alice", HOUR)),
+        (BUILDER, planted.token()),
+        (BUILDER, ""),
+        ("nobody", endpoint.password),
+        ("nobody", "0" * 64),
+    ]:
+        answer = ask(name, secret, OWN)
+        assert answer.status_code == 401, f"{name}: {answer.text}"
+        assert "token" not in answer.json()
+        assert answer.json()["errors"][0]["code"] == "UNAUTHORIZED"
+        assert answer.headers["www-authenticate"].startswith("Basic ")
+        if secret:
+            assert secret not in answer.text
+
+
+def test_nobody_is_let_in_without_a_password(endpoint: TokenEndpoint) -> None:
+    with endpoint.client() as client:
+        asked = {"service": REGISTRY, "scope": OWN}
+        for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic"}, {"Authorization": "Basic !"}):
+            assert client.get("/token", params=asked, headers=headers).status_code == 401
+        assert client.post("/token", data=asked | {"grant_type": "password"}).status_code == 401
+
+
+def test_both_keys_are_good_and_the_first_one_signs(endpoint: TokenEndpoint, key: SigningKey) -> None:
+    second = read_key(Path(endpoint.model["keyFiles"][1]))
+    answer = endpoint.ask("project-alice", pull_password(second, REGISTRY, "project-alice", HOUR), OWN)
+    assert endpoint.granted(answer) == {"project-alice/app": ["pull"]}
+    assert jwt.get_unverified_header(answer.json()["token"])["kid"] == key.id
+
+
+@pytest.mark.parametrize("how", ["ask", "post"])
+def test_who_pushes(endpoint: TokenEndpoint, how: str) -> None:
+    asked = "repository:project-alice/app:pull,push,delete", "repository:base:push", "registry:catalog:*"
+    answer = getattr(endpoint, how)(BUILDER, endpoint.password, *asked)
+    assert endpoint.granted(answer) == {"project-alice/app": ["pull", "push"], "base": ["push"]}
+
+
+def test_a_pusher_is_added_and_taken_away_while_it_runs(tmp_path: Path) -> None:
+    secret = planted.token()
+    digest = subprocess.run(["sha256sum"], input=secret, capture_output=True, text=True, check=True).stdout[:64]
+    with serving(tmp_path, REGISTRY, planted.token(), plain=True) as endpoint:
+        file, asked = tmp_path / "pushers", "repository:project-alice/app:push"
+        assert endpoint.ask("ci", secret, asked).status_code == 401
+        file.write_text(f"ci {digest} project-alice\n")
+        both = endpoint.ask("ci", secret, asked, "repository:project-bob/app:push")
+        assert endpoint.granted(both) == {"project-alice/app": ["push"]}
+        assert endpoint.ask(BUILDER, endpoint.password, asked).status_code == 401
+        file.write_text(f"ci {digest}\n")
+        assert endpoint.ask("ci", secret, asked).status_code == 503
+        with endpoint.client() as client:
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/healthz").status_code == 200
+        good = pull_password(read_key(tmp_path / "key-0.pem"), REGISTRY, "project-alice", HOUR)
+        assert endpoint.ask("project-alice", good, OWN).status_code == 200
+        file.write_text("")
+        assert endpoint.ask("ci", secret, asked).status_code == 401
+        until(lambda: f"{file}: line 1: expected NAME SHA-256" in endpoint.log, "it is logged", within=5)
+        assert digest not in endpoint.log
+
+
+def test_a_key_is_replaced_while_it_runs(tmp_path: Path) -> None:
+    with serving(tmp_path, REGISTRY, planted.token(), plain=True) as endpoint:
+        file = tmp_path / "key-0.pem"
+        before = pull_password(read_key(file), REGISTRY, "project-alice", HOUR)
+        Path(key_file(tmp_path / "next.pem")).replace(file)
+        after = pull_password(read_key(file), REGISTRY, "project-alice", HOUR)
+        assert endpoint.ask("project-alice", before, OWN).status_code == 401
+        assert endpoint.ask("project-alice", after, OWN).status_code == 200
+        file.unlink()
+        assert endpoint.ask("project-alice", after, OWN).status_code == 503
+        until(lambda: f"{file}: No such file or directory" in endpoint.log, "it is logged", within=5)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({}, 400),
+        ({"service": ""}, 400),
+        ({"service": "other.example.com"}, 400),
+        ({"service": [REGISTRY, REGISTRY]}, 400),
+        ({"service": REGISTRY, "scope": [OWN] * (MAX_SCOPES + 1)}, 400),
+        ({"service": REGISTRY, "scope": "repository:" + "a" * 700 + ":pull"}, 400),
+        ({"service": REGISTRY, "x": ["y"] * MAX_FIELDS}, 400),
+        ({"service": REGISTRY, "x": "y" * 20_000}, 431),
+    ],
+)
+def test_questions_that_no_client_asks(
+    endpoint: TokenEndpoint, password: str, query: dict[str, Any], status: int
+) -> None:
+    with endpoint.client() as client:
+        answer = client.get("/token", params=query, auth=("project-alice", password))
+    assert answer.status_code == status
+
+
+def test_forms_that_no_client_sends(endpoint: TokenEndpoint, password: str) -> None:
+    form = {"service": REGISTRY, "username": "project-alice", "password": password}
+    with endpoint.client() as client:
+        for data, status in [
+            (form, 400),
+            (form | {"grant_type": "refresh_token", "refresh_token": password}, 400),
+            (form | {"grant_type": "password", "x": "y" * MAX_FORM_BYTES}, 413),
+        ]:
+            assert client.post("/token", data=data).status_code == status
+        assert client.post("/token", json=form | {"grant_type": "password"}).status_code == 415
+        assert client.put("/token", data=form).status_code == 405
+        assert client.get("/token/").status_code == 404
+
+
+def test_a_connection_serves_one_question(endpoint: TokenEndpoint, password: str) -> None:
+    """A thousand nodes ask at once, and there is room for 256 connections."""
+    assert endpoint.ask("project-alice", password).headers["connection"] == "close"
+
+
+def test_nothing_secret_is_in_its_log(endpoint: TokenEndpoint, password: str) -> None:
+    endpoint.ask("project-mallory", password, OWN)
+    endpoint.ask("project-mallory", f"{password}x", OWN)
+    until(lambda: endpoint.log.count("a login was refused") >= 2, "it is logged", within=5)
+    assert "another user's" in endpoint.log
+    assert "its signature is wrong" in endpoint.log
+    assert "project-" not in endpoint.log
+    assert password.split(".")[1] not in endpoint.log
+    assert not planted.leaks(endpoint.log)
+
+
+def test_when_it_ends_it_still_answers_for_a_while(tmp_path: Path) -> None:
+    with serving(tmp_path, REGISTRY, planted.token(), plain=True) as endpoint:
+        endpoint.child.signal(signal.SIGTERM)
+
+        def draining() -> bool:
+            with endpoint.client() as client:
+                return client.get("/readyz").text == "not ready: draining\n"
+
+        until(draining, "it is not ready", within=5)
+        asked = "repository:base:pull"
+        assert endpoint.granted(endpoint.ask(BUILDER, endpoint.password, asked)) == {"base": ["pull"]}
+        endpoint.child.signal(signal.SIGKILL)
+
+
+def jwks(*keys: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "webhook", "registry-auth", "jwks", *keys]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_keys_for_the_registry(tmp_path: Path) -> None:
+    files = [key_file(tmp_path / "one.pem"), key_file(tmp_path / "two.pem", "p256")]
+    ran = jwks(*files)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    found = jwt.PyJWKSet.from_dict(json.loads(ran.stdout)).keys
+    assert [one.key_id for one in found] == [read_key(Path(file)).id for file in files]
+    assert [one.algorithm_name for one in found] == ["EdDSA", "ES256"]
+    assert '"d"' not in ran.stdout
+    wrong = jwks(files[0], str(tmp_path / "gone.pem"))
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == f"pullsecret: {tmp_path}/gone.pem: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--plain"], "no issuer of the kind registry"),
+        (["--config", "CONFIG"], "passwords need TLS: give --tls-cert and --tls-key, or --plain"),
+        (["--config", "CONFIG", "--tls-cert", "a"], "give --tls-cert and --tls-key"),
+        (["--config", "CONFIG", "--plain", "--tls-key", "a"], "--plain is for HTTP without TLS"),
+    ],
+)
+def test_arguments_that_do_not_fit(tmp_path: Path, words: list[str], why: str) -> None:
+    model = {"issue": "registry", "registry": REGISTRY, "keyFiles": ["/gone.pem"]}
+    (tmp_path / "config.yaml").write_text(json.dumps({"issuers": [model]}))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(UsageError, match=re.escape(why)):
+            registry_auth.main(
+                ["serve", *(str(tmp_path / "config.yaml") if one == "CONFIG" else one for one in words)],
+                standalone_mode=False,
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_without_its_key_it_does_not_start(tmp_path: Path) -> None:
+    model = {"issue": "registry", "registry": REGISTRY, "keyFiles": [str(tmp_path / "gone.pem")]}
+    (tmp_path / "config.yaml").write_text(json.dumps({"issuers": [model]}))
+    command = [sys.executable, "-m", "webhook", "registry-auth", "serve", "--config", str(tmp_path / "config.yaml")]
+    ran = subprocess.run([*command, "--plain"], capture_output=True, text=True, timeout=20, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == f"pullsecret: {tmp_path}/gone.pem: No such file or directory\n"
