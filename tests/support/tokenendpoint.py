@@ -17,7 +17,7 @@ import jwt
 from controlplane.pki import Pki
 from controlplane.ports import free_port
 from controlplane.process import Child
-from support.signing import key_file
+from support.signing import Kind, key_file
 
 BUILDER = "builder"
 
@@ -46,6 +46,24 @@ class TokenEndpoint:
         context = ssl.create_default_context(cafile=self.ca)
         return httpx.Client(base_url=self.url, verify=context, trust_env=False, timeout=10, **options)
 
+    def restart(self, *keys: str) -> None:
+        """With these key files."""
+        self.model["keyFiles"] = [*keys]
+        (self.folder / "config.yaml").write_text(json.dumps({"issuers": [self.model]}))
+        self.child.stop()
+        self.child.again()
+        self.wait()
+
+    def wait(self) -> None:
+        self.child.until(self._answers, "the token endpoint answers", within=20)
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
     def ask(self, name: str, password: str, *scopes: str, **more: str) -> httpx.Response:
         with self.client() as client:
             query = {"service": self.registry, "scope": list(scopes), **more}
@@ -66,12 +84,15 @@ class TokenEndpoint:
 
 @contextmanager
 def serving(
-    folder: Path, registry: str, password: str, *, keys: int = 1, plain: bool = False, enter: tuple[str, ...] = ()
+    folder: Path, registry: str, password: str, *, keys: int = 1, plain: bool = False, pki: Pki | None = None
 ) -> Iterator[TokenEndpoint]:
-    """With `keys` key files, of which the first one signs. `password`: of BUILDER."""
-    pki, port = Pki(folder / "pki"), free_port()
+    """With `keys` key files of different kinds, of which the first one signs. `password`: of BUILDER. `pki`: of the CA
+    that its certificate is to be from.
+    """
+    pki, port = pki or Pki(folder / "pki"), free_port()
     pair = pki.server("token-service", "127.0.0.1", "localhost")
-    files = [key_file(folder / f"key-{number}.pem") for number in range(keys)]
+    kinds: list[Kind] = ["ed25519", "p256"]
+    files = [key_file(folder / f"key-{number}.pem", kind) for number, kind in enumerate(kinds[:keys])]
     digest = hashlib.sha256(password.encode()).hexdigest()
     (folder / "pushers").write_text(f"# who builds\n{BUILDER} {digest} *\n")
     model = {
@@ -85,17 +106,9 @@ def serving(
     config.write_text(json.dumps({"issuers": [model]}))
     tls = ["--plain"] if plain else ["--tls-cert", pair.certificate, "--tls-key", pair.key]
     listens = ["--address", "127.0.0.1", "--port", str(port)]
-    command = [*enter, sys.executable, "-m", "webhook", "registry-auth", "serve", "--config", config, *listens, *tls]
+    command = [sys.executable, "-m", "webhook", "registry-auth", "serve", "--config", config, *listens, *tls]
     url = f"{'http' if plain else 'https'}://127.0.0.1:{port}"
     with Child("token endpoint", command, log=folder / "token-endpoint.log", stop_signal=SIGINT) as child:
         endpoint = TokenEndpoint(folder, registry, url, pki.ca, model, password, child)
-
-        def answers() -> bool:
-            try:
-                with endpoint.client() as client:
-                    return client.get("/readyz").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        child.until(answers, "the token endpoint answers", within=20)
+        endpoint.wait()
         yield endpoint

@@ -9,6 +9,8 @@
 // With TOKENS, the address of its token service, passwords are for that service only, and its tokens for the registry.
 //
 // usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE [TOKENS]
+//
+// With one argument, a configuration file of the registry's own, it is that registry alone, without the guard.
 package main
 
 import (
@@ -26,6 +28,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 2 {
+		log.Fatal(stock(os.Args[1]))
+	}
 	if len(os.Args) != 7 && len(os.Args) != 8 {
 		log.Fatal("usage: registry ADDRESS CERTIFICATE KEY HTPASSWD OWNERS STORAGE [TOKENS]")
 	}
