@@ -22,17 +22,21 @@ from webhook.checks import checker, guardedhttp
 from webhook.checks.mirrorhealth import EVERY_SECONDS
 from webhook.cli import doctordns
 from webhook.cli.mirrors import mirrors
+from webhook.cli.registryauth import registry_auth
+from webhook.cli.registryauth import serve as registry_auth_serve
 from webhook.commands.clusterdns import dns
 from webhook.commands.clusterdns.key import Host, Key
 from webhook.commands.credential import arrival
 from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
+from webhook.config.issuerconfig import RegistryIssuer
 from webhook.config.models import Config
 from webhook.core import podimages, pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.faults import Fault
+from webhook.core.issued import RENEWED_AT, SPREAD
 from webhook.core.metrics import Metrics
 from webhook.core.names import IMAGES, REGION
 from webhook.core.notice import Reason
@@ -40,12 +44,16 @@ from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.owner import find_owner
 from webhook.core.podimages import MAX_IMAGES
 from webhook.core.registry import blob_hosts
+from webhook.core.registryscope import PULL, PUSH, Right
 from webhook.core.rewrite import RewriteRule, Why
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
-from webhook.kube import events, preflight, reader, writepolicy
+from webhook.issuers import issuing
+from webhook.kube import events, lease, preflight, reader, writepolicy
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import MAX_ANNOTATION_BYTES as LONGEST_ANNOTATION
 from webhook.kube.watch import SILENCE_SECONDS
+from webhook.registryauth import tokens
+from webhook.registryauth.pushers import Pushers
 from webhook.rewriting import MAX_REVIEW_BYTES
 from webhook.serving import server, slots
 from webhook.sources.secret import read
@@ -162,6 +170,49 @@ def test_files_for_nodes_that_ask_mirrors_are_what_the_command_prints(tmp_path: 
         assert ran.output == printed
 
 
+def test_a_registry_of_ones_own(tmp_path: Path) -> None:
+    """The commands run as they are written, but for kubectl; what they make is taken by what reads it."""
+    page = "docs/registry.md"
+    calls = "".join(re.findall(r"```sh\n(.*?)```", PAGES[page], re.DOTALL)).splitlines()
+    own = [line for line in calls if not line.startswith(("kubectl", "pullsecret"))]
+    assert len(own) == 3
+    subprocess.run(["sh", "-e"], input="\n".join(own), cwd=tmp_path, check=True, text=True, capture_output=True)
+    (call,) = [line.split() for line in calls if line.startswith("pullsecret")]
+    assert call[1:3] == ["registry-auth", "jwks"]
+    printed = CliRunner().invoke(registry_auth, ["jwks", str(tmp_path / call[3])]).output
+    assert json.loads(printed)["keys"][0]["alg"] == "EdDSA"
+    right = Pushers(str(tmp_path / "pushers")).right("builder", (tmp_path / "password").read_text().strip())
+    assert right == Right(None, frozenset({PULL, PUSH}))
+    config = reading.convert(yaml.safe_load(block(page, "yaml", "pushersFile"))["config"])
+    (issuer,) = config.issuers
+    token = yaml.safe_load(block(page, "yaml", "version: 0.1"))["auth"]["token"]
+    assert (token["service"], token["issuer"]) == (issuer.registry, issuer.registry)
+    assert token["realm"] == f"https://{config.registries[0].host}/token"
+
+
+def test_the_token_service_finds_its_files() -> None:
+    deployment, service = yaml.safe_load_all((ROOT / "docs/examples/issuers/registry-auth.yaml").read_text())
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["args"][:2] == ["registry-auth", "serve"]
+    arguments = registry_auth_serve.make_context("serve", container["args"][2:]).params
+    config = reading.convert(yaml.safe_load(block("docs/registry.md", "yaml", "pushersFile"))["config"])
+    (issuer,) = config.issuers
+    folders = [one["mountPath"] for one in container["volumeMounts"]]
+    files = [
+        *issuer.key_files,
+        issuer.pushers_file,
+        arguments["config_file"],
+        arguments["tls_cert"],
+        arguments["tls_key"],
+    ]
+    for file in files:
+        assert [folder for folder in folders if str(file) == folder or str(file).startswith(f"{folder}/")], file
+    assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in spec["volumes"]}
+    assert container["ports"][0]["containerPort"] == arguments["port"]
+    assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+
+
 def test_the_readme_is_a_front_page() -> None:
     assert len(README.splitlines()) <= 120
 
@@ -265,10 +316,23 @@ def _word(number: float) -> str:
     return {5.0: "five", 10.0: "ten"}.get(number, f"{number:g}")
 
 
+OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_files=("/key.pem",))
 MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
 
 
 FIGURES = {
+    "docs/issuers.md": {
+        f"half of its life and up to {'a tenth' if (RENEWED_AT, SPREAD) == (0.5, 0.1) else '?'} more",
+        f"gets nothing new after {_word(issuing.GONE_SECONDS / 60)} minutes",
+        f"every {_word(issuing.MAX_BACKOFF_SECONDS / 60)} minutes at most",
+        f"takes over after {lease.DURATION_SECONDS} seconds",
+        f"The default is {OWN_REGISTRY.rate:g}.",
+    },
+    "docs/registry.md": {
+        f"It is good for {tokens.LIFE.seconds // 60} minutes",
+        f"The default is {OWN_REGISTRY.hours:g}.",
+        f"The default is `{OWN_REGISTRY.repositories}`.",
+    },
     "docs/certificates.md": {
         f"reads the\nfiles every {files.LOOK_SECONDS:g} seconds",
         f"valid for {authority.LEAF_LIFE.days}\ndays",
