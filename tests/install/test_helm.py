@@ -3,6 +3,7 @@
 Under the chart's own RBAC and policies. One story, told in order; `make test-install`."""
 
 import asyncio
+import base64
 import json
 import secrets
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
@@ -35,12 +38,25 @@ from webhook.commands.doctor import nodepod
 from webhook.commands.doctor.evidence import Answer, Probed, Request, Target
 from webhook.commands.doctor.nodepod import NoProbeError, from_node
 from webhook.config.models import Config
+from webhook.core.names import ISSUER, ISSUER_ACCOUNT
 from webhook.kube.cluster import Cluster
 
 pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("node_binaries")]
 
 
 RULES = [{"from": "label", "key": OWNER}, {"from": "name", "prefix": "project-", "owner": "[a-z]+"}]
+KEY = "signing-key"  # a Secret, and the folder of its files
+ISSUES: Object = {
+    "issue": "registry",
+    "registry": "127.0.0.1:9",  # in the pod nobody answers there, at once
+    "owners": "minted",
+    "keyFiles": [f"/etc/pullsecret/issuers/{KEY}/key.pem"],
+}
+VALUES: Object = {
+    "config": {"ownerRules": RULES, "issuers": [ISSUES]},
+    "issuer": {"files": [KEY], "replicas": 1},
+}
+"""A second owner rule, and an issuer."""
 
 
 @dataclass
@@ -63,9 +79,12 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def installed(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """Helm 4, two replicas, everything as the chart has it but the image, small requests and a second owner rule."""
+    """Helm 4, two replicas, everything as the chart has it but the image, small requests and VALUES."""
     found = Installed(release, release.helm(4, tmp_path_factory.mktemp("helm")))
-    found.helm.install({"config": {"ownerRules": RULES}})
+    private = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": KEY, "namespace": NAMESPACE}}
+    found.api.apply(key | {"stringData": {"key.pem": private.decode()}})
+    found.helm.install(VALUES)
     yield found
     if release.left():  # the story was not told to its end
         found.helm.uninstall()
@@ -90,6 +109,24 @@ def test_two_replicas_are_ready_and_called_through_the_service(installed: Instal
     slices = installed.api.list("EndpointSlice", NAMESPACE)
     addresses = {address for one in slices for end in one["endpoints"] for address in end["addresses"]}
     assert addresses == {one["status"]["podIP"] for one in installed.release.pods()}
+
+
+def test_a_pod_of_its_own_mints_credentials_under_its_own_account(installed: Installed) -> None:
+    """And the webhook writes the pull secret from them."""
+    installed.cluster.namespace("mints", labels={OWNER: "minted"})
+    found = installed.cluster.wait(lambda: installed.api.get("Secret", SECRET, "mints"), "the pull secret stands")
+    auths = json.loads(base64.b64decode(found["data"][".dockerconfigjson"]))["auths"]
+    assert [*auths] == ["127.0.0.1:9/minted/"]
+    (source,) = installed.api.list("Secret", NAMESPACE, labels=f"{ISSUER}=registry")
+    (writer, *_) = source["metadata"]["managedFields"]
+    assert (source["metadata"]["labels"][OWNER], writer["operation"]) == ("minted", "Update")
+    (issuer,) = installed.api.list("Pod", NAMESPACE, labels="app.kubernetes.io/component=issuer")
+    assert issuer["spec"]["serviceAccountName"] == ISSUER_ACCOUNT
+    lease = installed.api.get("Lease", "pullsecret-webhook-issuer", NAMESPACE)
+    assert lease
+    assert lease["spec"]["holderIdentity"].startswith(issuer["metadata"]["name"])
+    for name, space in (("mints", None), (source["metadata"]["name"], NAMESPACE)):
+        installed.api.delete("Secret" if space else "Namespace", name, space)
 
 
 def test_an_administrators_command_finds_the_configuration(installed: Installed) -> None:
@@ -368,7 +405,7 @@ def test_upgrading_to_the_same_changes_nothing(installed: Installed) -> None:
         }
 
     before = generations()
-    installed.helm.upgrade({"config": {"ownerRules": RULES}})
+    installed.helm.upgrade(VALUES)
     assert generations() == before
 
 
