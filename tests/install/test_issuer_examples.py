@@ -1,0 +1,32 @@
+"""What docs/registry.md and docs/issuers.md have for the chart: its pods find their files."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from controlplane.helm import Helm, one
+from webhook.config import reading
+
+pytestmark = pytest.mark.helm
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("page", ["issuers.md", "registry.md"])
+def test_the_values(helm: Helm, page: str) -> None:
+    (text,) = re.findall(r"```yaml\n(config:.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    values = yaml.safe_load(text)
+    rendered = helm.render(values)
+    written = yaml.safe_load(one(rendered, "ConfigMap", "pullsecret-webhook")["data"]["config.yaml"])
+    (issuer,) = reading.convert(written).issuers
+    assert issuer == reading.convert(values["config"]).issuers[0]
+    spec = one(rendered, "Deployment", "pullsecret-webhook-issuer")["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in spec["containers"][0]["volumeMounts"]}
+    for file in issuer.key_files:
+        assert mounted[str(Path(file).parent)]["secret"]["secretName"] in values["issuer"]["files"]
+    webhook = one(rendered, "Deployment", "pullsecret-webhook")["spec"]["template"]["spec"]
+    assert not [
+        one for one in webhook["volumes"] if one.get("secret", {}).get("secretName") in values["issuer"]["files"]
+    ]
