@@ -16,10 +16,14 @@ from webhook.config.issuerconfig import RegistryIssuer
 from webhook.core.errors import PullsecretError
 from webhook.registryauth.endpoint import token_app
 from webhook.registryauth.tokens import Tokens
-from webhook.serving.server import LINGER_SECONDS, MAX_CONNECTIONS, listen, server
+from webhook.serving.server import LINGER_SECONDS, listen, server
 from webhook.tasks import for_ever
 
 log = structlog.get_logger()
+MAX_CLIENTS = 1024
+"""Connections: all nodes may come at once, and there is none that must not be closed for the sake of another one. One
+costs 0.1 MiB.
+"""
 
 
 async def serve(
@@ -48,7 +52,7 @@ async def serve(
             return "draining" if draining.is_set() else _missing(registries)
 
         context = serving.listening if files is not None else None
-        web = server(token_app(registries, missing), context=context, most=MAX_CONNECTIONS)
+        web = server(token_app(registries, missing), context=context, most=MAX_CLIENTS)
         async with asyncio.TaskGroup() as group:
             group.create_task(web.serve([bound]))
             renewing = group.create_task(for_ever("certificate", files.run)) if files is not None else None
