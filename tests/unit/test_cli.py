@@ -344,7 +344,9 @@ def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp
     file = tmp_path / "config.yaml"
     rule = "{from: name, prefix: 'project-', owner: '[0-9]+', suffix: '-dev'}"
     mirror = "mirrors: [{of: ghcr.io, to: mirror.test/ghcr}]"
-    file.write_text(f"ownerRules:\n- {rule}\n- {{from: label, key: team}}\nnamespace: platform\n{mirror}\n")
+    issuer = "issuers: [{issue: registry, registry: registry.test, repositories: 'team-{owner}', keyFiles: [/key]}]"
+    rules = f"ownerRules:\n- {rule}\n- {{from: label, key: team}}"
+    file.write_text(f"{rules}\nnamespace: platform\n{mirror}\n{issuer}\n")
 
     ran = run(capture, "config", "check", file)
 
@@ -354,6 +356,7 @@ def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp
         "owner rule 1: name prefix project- owner [0-9]+ suffix -dev",
         "owner rule 2: label team",
         "source secrets: Secrets in the webhook's namespace with the label pullsecret-webhook/owner, watched",
+        "issuer registry: passwords for registry.test/team-{owner}/, good for 24 h",
         "mirror of ghcr.io: mirror.test/ghcr",
         "registries are asked about new credentials: yes",
         "pull secret: ghcr-secret; deployments: inject",

@@ -52,6 +52,8 @@ def _about(config: Config) -> Iterator[str]:
         yield f"owner rule {number}: {rule.in_short}"
     for name, source in zip(config.source_names, config.sources, strict=True):
         yield f"source {name}: {source.in_short}"
+    for issuer in config.issuers:
+        yield f"issuer {issuer.called}: {issuer.in_short}"
     for mirror in config.mirrors:
         yield f"mirror of {mirror.of}: {mirror.to}"
     yield f"registries are asked about new credentials: {'yes' if config.check else 'no'}"

@@ -94,6 +94,10 @@ class RegistryIssuer(_Issuer, tag="registry", tag_field="issue", frozen=True, kw
             if file is not None and not file.startswith("/"):
                 raise ValueError(f"{key} {value_shown(file)} is no whole path of a file")
 
+    @property
+    def in_short(self) -> str:
+        return f"passwords for {self.registry}/{self.repositories}/, good for {self.hours:g} h"
+
 
 Issuer = RegistryIssuer
 """With a second kind: a union."""
