@@ -6,6 +6,7 @@ The registry's configuration is the one in docs/registry.md, with addresses and 
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
 from support.tokenendpoint import BUILDER, TokenEndpoint, serving
 from webhook.core.issued import secret_name
-from webhook.core.names import OWNER
+from webhook.core.names import ISSUED, OWNER
 from webhook.issuers.pullpassword import pull_password, signed
 from webhook.issuers.signingkeys import jwks, read_key
 
@@ -130,6 +131,13 @@ def test_an_owner_pushes_and_deletes_nothing(world: World) -> None:
         assert client.post(f"/v2/{ALICE}/app/blobs/uploads/", params=from_bob).status_code == 401
 
 
+def written(cluster: ControlPlane) -> tuple[str, str]:
+    """Which pull secret, and its content."""
+    found = cluster.api.get("Secret", SECRET, "signed-alice")
+    assert found is not None
+    return found["metadata"]["uid"], found["data"][".dockerconfigjson"]
+
+
 def state(cluster: ControlPlane, name: str, namespace: str) -> Object:
     pod = cluster.api.get("Pod", name, namespace) or {"status": {}}
     return next((one["state"] for one in pod["status"].get("containerStatuses", ())), {})
@@ -158,6 +166,11 @@ def test_a_pod_pulls_with_a_password_that_was_signed_for_its_owner(
         child.until(lambda: cluster.api.get("Secret", source, NAMESPACE), "the source Secret is there", within=30)
         cluster.wait(lambda: cluster.api.get("Secret", SECRET, "signed-alice"), "the pull secret is there")
         assert "does not say whether it works" not in child.log.read_text()  # the registry was asked, and took it
+        before = written(cluster)
+        time.sleep(1)  # what is signed in the same second is the same
+        cluster.api.patch("Secret", source, {"metadata": {"annotations": {ISSUED: None}}}, NAMESPACE)
+        child.until(lambda: written(cluster)[1] != before[1], "there is another password", within=30)
+        assert written(cluster)[0] == before[0]
     images = {"own": world.push(f"{ALICE}/app", "pod"), "bobs": world.push(f"{BOB}/app", "pod")}
     for name, image in images.items():
         container = {"name": "c", "image": image, "imagePullPolicy": "Always"}

@@ -55,8 +55,7 @@ def read(password: str, keys: SigningKeys, registry: str) -> PullPassword:
         raise NotSigned
     try:
         key_id = jwt.get_unverified_header(password).get("kid")
-    # Whoever reaches us writes the header: nesting without end is a RecursionError.
-    except (jwt.PyJWTError, ValueError, RecursionError):
+    except jwt.PyJWTError:
         raise NotSigned from None
     key = keys.named(key_id) if isinstance(key_id, str) else None
     if key is None:
@@ -76,7 +75,9 @@ def read(password: str, keys: SigningKeys, registry: str) -> PullPassword:
         raise NotGood("it has expired") from None
     except jwt.ImmatureSignatureError:
         raise NotGood("it is from a time to come; the clocks differ") from None
+    except jwt.MissingRequiredClaimError:
+        raise NotGood("it lacks what a password has, such as an end") from None
     except (jwt.InvalidIssuerError, jwt.InvalidAudienceError):
         raise NotGood("it is for another registry, or for another purpose") from None
-    except (jwt.PyJWTError, ValueError, RecursionError):
+    except jwt.PyJWTError:
         raise NotGood("its signature is wrong") from None

@@ -244,8 +244,13 @@ def test_passwords_that_open_nothing(file: str, tmp_path: Path) -> None:
         signed(key, claims | {"iss": "other.example.com"}, HOUR): "for another registry",
         signed(key, claims | {"aud": REGISTRY}, HOUR): "for another registry, or for another purpose",
         signed(key, claims | {"aud": ["pull", "x"]}, HOUR): "for another registry, or for another purpose",
-        signed(key, {"iss": REGISTRY, "aud": "pull"}, HOUR): "signature is wrong",
-        jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.id}): "signature is wrong",
+        signed(key, {"iss": REGISTRY, "aud": "pull"}, HOUR): "it lacks what a password has",
+        jwt.encode(
+            claims | {"iat": now}, key.private, algorithm="EdDSA", headers={"kid": key.id}
+        ): "it lacks what a password has",
+        jwt.encode(
+            claims | {"exp": now + HOUR}, key.private, algorithm="EdDSA", headers={"kid": key.id}
+        ): "it lacks what a password has",
         jwt.encode(
             claims | {"iat": now + HOUR, "exp": now + 2 * HOUR}, key.private, algorithm="EdDSA", headers={"kid": key.id}
         ): "from a time to come",
