@@ -17,17 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certs.pem import encode_key
+from support.issuercontract import Contract, Place
 from support.signing import Kind, key_file
 from webhook.config import reading
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
 from webhook.core.dockerconfig import parse, render
 from webhook.core.registry import matching
+from webhook.core.registryscope import PULL, Scope
 from webhook.issuers import IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
 from webhook.issuers.pullpassword import MAX_CHARS, NotGood, NotSigned, PullPassword, pull_password, read, signed
 from webhook.issuers.registry import begins
 from webhook.issuers.signingkeys import KeyUnusable, SigningKeys, jwks, read_key
+from webhook.registryauth.tokens import Tokens
 
 REGISTRY = "registry.example.com"
 HOUR = timedelta(hours=1)
@@ -53,6 +56,28 @@ def the_one(minted: Minted) -> Credential:
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     return key_file(tmp_path / "key.pem")
+
+
+class OwnRegistry(Place):
+    def __init__(self, file: str, repositories: str) -> None:
+        model = {"issue": "registry", "registry": REGISTRY, "repositories": repositories, "keyFiles": [file]}
+        self.model = reading.convert({"issuers": [model]}).issuers[0]
+        self.issuer, self.tokens = configured(self.model), Tokens(self.model)
+
+    def opens(self, credential: Credential, owner: str) -> bool:
+        name = f"{begins(self.model.repositories, owner)}/app"
+        login = self.tokens.login(*credential.login)
+        sent = bool(matching([credential.registry], f"{REGISTRY}/{name}"))
+        allowed = bool(login.right.of([Scope(name, (PULL,))]))
+        assert sent == allowed  # the kubelet sends it for what it opens
+        return allowed
+
+
+@pytest.mark.parametrize("repositories", ["{owner}", "project-{owner}", "{owner}/images"])
+class TestContract(Contract):
+    @pytest.fixture
+    def place(self, file: str, repositories: str) -> Place:
+        return OwnRegistry(file, repositories)
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "p256"])
