@@ -21,6 +21,10 @@ NAMES = ("alice", "alice2", "alice-2", "al", "7", "v2", *OWNERS)
 """Of owners: some begin alike, some have no place in a name."""
 
 
+async def _leads() -> None:
+    """The fence of the replica that leads."""
+
+
 class Place(ABC):
     issuer: Issuer
 
@@ -28,11 +32,8 @@ class Place(ABC):
     def opens(self, credential: Credential, owner: str) -> bool:
         """Does it open what is this owner's?"""
 
-    async def fence(self) -> None:
-        """This replica leads."""
-
     def issue(self, owner: str, generation: int = 1) -> Minted:
-        return asyncio.run(self.issuer.issue(owner, generation, self.fence))
+        return asyncio.run(self.issuer.issue(owner, generation, _leads))
 
     def named(self) -> Iterator[tuple[str, Minted]]:
         """The owners who get something."""

@@ -1,5 +1,6 @@
 """`pullsecret registry-auth serve` over real TLS: who gets a token, for what, and what is refused."""
 
+import asyncio
 import base64
 import json
 import re
@@ -13,10 +14,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Message
 
 from controlplane.waiting import until
 from support import planted
@@ -24,10 +29,12 @@ from support.signing import key_file
 from support.tokenendpoint import BUILDER, TokenEndpoint, serving
 from webhook.cli.exitcodes import UsageError
 from webhook.cli.registryauth import registry_auth
+from webhook.config import reading
 from webhook.core.registryscope import MAX_SCOPES
 from webhook.issuers.pullpassword import pull_password
 from webhook.issuers.signingkeys import SigningKey, read_key
-from webhook.registryauth.endpoint import MAX_FIELDS, MAX_FORM_BYTES
+from webhook.registryauth.endpoint import MAX_FIELDS, MAX_FORM_BYTES, token_app
+from webhook.registryauth.tokens import Tokens
 
 REGISTRY = "registry.example.com"
 OWN, THEIRS = "repository:project-alice/app:pull", "repository:project-bob/app:pull"
@@ -233,6 +240,37 @@ def test_forms_that_no_client_sends(endpoint: TokenEndpoint, password: str) -> N
         assert client.post("/token", json=form | {"grant_type": "password"}).status_code == 415
         assert client.put("/token", data=form).status_code == 405
         assert client.get("/token/").status_code == 404
+
+
+FIELDS = st.sampled_from(["service", "scope", "grant_type", "username", "password", "account", "\x00", ""])
+WORDS = st.sampled_from([REGISTRY, OWN, "password", "project-alice", "a.b.c", "e30.e30.", "%ff", "+", ""]) | st.text()
+ASKED = st.lists(st.tuples(FIELDS, WORDS), max_size=8).map(lambda pairs: urlencode(pairs, errors="replace").encode())
+
+
+@given(ASKED | st.binary(), ASKED | st.binary(), st.binary(), st.binary(max_size=40))
+def test_whatever_is_asked(endpoint: TokenEndpoint, query: bytes, form: bytes, login: bytes, header: bytes) -> None:
+    """No password, no token, and no error of ours."""
+    (model,) = reading.convert({"issuers": [endpoint.model]}).issuers
+    app = token_app([Tokens(model)], lambda: "")
+
+    async def ask(method: str, body: bytes, authorization: bytes) -> int:
+        headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"authorization", authorization)]
+        scope = {"type": "http", "method": method, "path": "/token", "headers": headers, "query_string": query}
+        said: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            said.append(message)
+
+        await app(scope, receive, send)
+        status: int = said[0]["status"]
+        return status
+
+    basic = b"Basic " + base64.b64encode(login)
+    for method, body, authorization in [("POST", form, b""), ("GET", b"", basic), ("GET", b"", header)]:
+        assert asyncio.run(ask(method, body, authorization)) in {400, 401}
 
 
 def test_a_connection_serves_one_question(endpoint: TokenEndpoint, password: str) -> None:
