@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from urllib.parse import urlencode
 import httpx
 import jwt
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
@@ -287,6 +289,20 @@ def test_nothing_secret_is_in_its_log(endpoint: TokenEndpoint, password: str) ->
     assert "project-" not in endpoint.log
     assert password.split(".")[1] not in endpoint.log
     assert not planted.leaks(endpoint.log)
+
+
+def test_a_renewed_certificate_is_served(endpoint: TokenEndpoint) -> None:
+    where = "127.0.0.1", httpx.URL(endpoint.url).port or 0
+    before = ssl.get_server_certificate(where)
+    folder = endpoint.folder / "pki"
+    renewed = trustme.CA().issue_cert("127.0.0.1")
+    kept = {file: file.read_bytes() for file in (folder / "token-service.crt", folder / "token-service.key")}
+    renewed.cert_chain_pems[0].write_to_path(str(folder / "token-service.crt"))
+    renewed.private_key_pem.write_to_path(str(folder / "token-service.key"))
+    until(lambda: ssl.get_server_certificate(where) != before, "the other certificate is served", within=5)
+    for file, content in kept.items():
+        file.write_bytes(content)
+    until(lambda: ssl.get_server_certificate(where) == before, "the first one is served again", within=5)
 
 
 def test_when_it_ends_it_still_answers_for_a_while(tmp_path: Path) -> None:
