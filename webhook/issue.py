@@ -8,7 +8,7 @@ import asyncio
 import functools
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from uuid import uuid4
@@ -20,13 +20,13 @@ from webhook.config.issuerconfig import Issuer as Model
 from webhook.config.models import Config
 from webhook.core.check import WORDS, Why
 from webhook.core.credential import Credential
-from webhook.core.issued import secret_name
-from webhook.core.metrics import Metrics
-from webhook.core.notice import Notice
+from webhook.core.metrics import IssuerMetrics, IssuerNumbers
+from webhook.core.names import ISSUER_LEASE
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.issuers import IssuerUnavailable, NotLeading
 from webhook.issuers.configured import configured
 from webhook.issuers.issuing import Bucket, Issuing
+from webhook.issuers.notices import Problem, notices
 from webhook.kube import reflector
 from webhook.kube.cluster import Cluster
 from webhook.kube.events import EventRecorder
@@ -35,11 +35,11 @@ from webhook.kube.lease import Lease
 from webhook.kube.reader import Reader
 from webhook.kube.reflector import Health
 from webhook.kube.views import Namespaces
+from webhook.serving import lines
 from webhook.serving.server import listen, metrics_app, server
 from webhook.tasks import for_ever
 
 log = structlog.get_logger()
-LEASE = "pullsecret-webhook-issuer"
 BURST = 10
 """Calls to an issuer at once, before its rate counts."""
 
@@ -58,15 +58,17 @@ async def issue(config: Config, kubeconfig: str | None) -> None:
 class Process:
     def __init__(self, config: Config, cluster: Cluster) -> None:
         self._config, self._cluster, self._me = config, cluster, f"{socket.gethostname()}_{uuid4().hex[:8]}"
-        self._metrics = Metrics()
+        self._metrics = IssuerMetrics(lines.dropped)
         self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
         self._record = self._events.record
         self._namespaces = Namespaces()
         self._namespaces.on_change.append(self._changed)
         self._reader = Reader(config.rules, config.excluded, Fingerprint(b""), config.pull_secret.name, config.regions)
-        self._lease = Lease(cluster, config.namespace, LEASE, self._me)
+        self._lease = Lease(cluster, config.namespace, ISSUER_LEASE, self._me)
         self._registry = RegistryClient(config, now)
         self._issuers = [(one, *self._connected(one)) for one in config.issuers]
+        self._metrics.leads.set_function(lambda: float(self._lease.leads()))
+        self._metrics.issuers.numbers = self._numbers
 
     def _connected(self, model: Model) -> tuple[IssuedSecrets, Issuing]:
         secrets = IssuedSecrets(self._cluster, self._config.namespace, model.called)
@@ -84,8 +86,27 @@ class Process:
         return secrets, issuing
 
     def _has_namespace(self, owner: str) -> bool:
-        found = (self._namespaces.get(name) for name in self._namespaces.of_owner(owner))
-        return any(one is not None and one.served and not one.terminating for one in found)
+        return next(self._served(owner), None) is not None
+
+    def _served(self, owner: str) -> Iterator[str]:
+        """The namespaces of the owner."""
+        for name in self._namespaces.of_owner(owner):
+            one = self._namespaces.get(name)
+            if one is not None and one.served and not one.terminating:
+                yield name
+
+    def _owners(self) -> set[str]:
+        return {one.owner for _, one in self._namespaces.items() if one.owner is not None}
+
+    def _numbers(self) -> Mapping[str, IssuerNumbers]:
+        owners = self._owners()
+        return {model.called: issuing.numbers(owners) for model, _, issuing in self._issuers}
+
+    def _missing(self) -> str:
+        """What has not been read yet; empty: nothing. One that waits for the Lease is ready."""
+        missing = [] if self._namespaces.synced.is_set() else ["namespaces"]
+        missing += [f"Secrets of {model.called}" for model, secrets, _ in self._issuers if not secrets.synced.is_set()]
+        return ", ".join(missing)
 
     def _changed(self, _name: str, before: Namespace | None, after: Namespace | None) -> None:
         for owner in {one.owner for one in (before, after) if one is not None and one.owner is not None}:
@@ -105,21 +126,15 @@ class Process:
             raise IssuerUnavailable(f"the registry {c.registry} does not say whether it works: {WORDS[said.why]}")
         return ""
 
-    def _told(self, model: Model, owner: str, problem: str) -> None:
-        name = secret_name(model.called, owner)
-        if problem:
-            message = f"issuer {model.called}: no new credential for owner {owner}: {problem}"
-            self._record(Notice("IssueFailed", message, self._config.namespace, "Secret", name, owner=owner))
-        else:
-            message = f"issuer {model.called}: owner {owner} has a new credential again"
-            notice = Notice("Issued", message, self._config.namespace, "Secret", name, "Normal", owner=owner)
-            self._record(notice)
+    def _told(self, model: Model, owner: str, problem: Problem | None) -> None:
+        for one in notices(model.called, owner, problem, self._config.namespace, self._served(owner)):
+            self._record(one)
 
     async def run(self, plain: socket.socket) -> None:
         stop: asyncio.Queue[signal.Signals] = asyncio.Queue()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.put_nowait, number)
-        numbers = server(metrics_app(self._metrics))
+        numbers = server(metrics_app(self._metrics, self._missing))
         async with asyncio.TaskGroup() as group:
             group.create_task(numbers.serve([plain]))
             tasks = [group.create_task(run) for run in self._runs()]
@@ -149,7 +164,7 @@ class Process:
         await for_ever("issuers", functools.partial(self._lease.run, self._lead))
 
     async def _lead(self) -> None:
-        owners = {one.owner for _, one in self._namespaces.items() if one.owner is not None}
+        owners = self._owners()
         async with asyncio.TaskGroup() as group:
             for model, _, issuing in self._issuers:
                 group.create_task(issuing.run(filter(model.is_for, owners)))

@@ -6,19 +6,21 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from controlplane import plain
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
@@ -38,6 +40,7 @@ from webhook.kube.reflector import Health
 from webhook.sources.secret import read
 
 pytestmark = pytest.mark.cluster
+PREFIX = "pullsecret_webhook"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -256,11 +259,20 @@ class Issuers:
     registry: str
     config: Path
     kubeconfig: Path
+    port: dict[str, int] = field(default_factory=dict)
+
+    def page(self, name: str, path: str) -> str:
+        """Of a replica: what it answers."""
+        try:
+            return plain.get(f"http://127.0.0.1:{self.port[name]}{path}").text
+        except httpx.TransportError:
+            return ""
 
     @contextmanager
     def start(self, name: str) -> Iterator[Child]:
         config = yaml.safe_load(self.config.read_text())
         config["server"] = {"address": "127.0.0.1", "metricsPort": free_port()}
+        self.port[name] = config["server"]["metricsPort"]
         file = self.cluster.folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump(config))
         command: list[str | Path] = [
@@ -318,7 +330,12 @@ def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Is
         cluster.wait(lambda: key in issuers.pulls("minted-alice"), "the pull secret has it")
         before = issuers.issued("minted-alice")
         with issuers.start("issue-two") as two:
-            two.until(lambda: "starting" in two.log.read_text(), "it has started", within=20)
+            two.until(lambda: issuers.page("issue-two", "/readyz") == "ok\n", "it is ready, and waits", within=20)
+            assert f"{PREFIX}_issuer_leads 0.0" in issuers.page("issue-two", "/metrics")
+            assert f"{PREFIX}_issuer_leads 1.0" in (page := issuers.page("issue-one", "/metrics"))
+            assert f'{PREFIX}_issuer_results_total{{issuer="registry",result="issued"}} 1.0' in page
+            assert f'{PREFIX}_issuer_owners{{issuer="registry",state="fresh"}} 1.0' in page
+            assert f'{PREFIX}_issued_first_end_timestamp_seconds{{issuer="registry"}}' in page
             one.stop()
             two.until(lambda: "leading" in two.log.read_text(), "it leads", within=20)
             cluster.namespace("minted-carol", labels={OWNER: "minted-carol"})
@@ -339,11 +356,18 @@ def test_what_cannot_be_minted_is_told_and_others_go_on(issuers: Issuers) -> Non
     with issuers.start("issue-odd"):
         cluster.wait(lambda: issuers.generation("minted-dave") == "1", "the other owner has one")
 
-        def event() -> Object | None:
-            found = cluster.api.list("Event", NAMESPACE)
-            return next((one for one in found if one["reason"] == "IssueFailed"), None)
+        def events() -> dict[str, Object] | None:
+            found = [*cluster.api.list("Event", NAMESPACE), *cluster.api.list("Event", "odd")]
+            failed = [one for one in found if one["reason"] == "IssueFailed"]
+            return {one["metadata"]["namespace"]: one for one in failed} if len(failed) > 1 else None
 
-        told = cluster.wait(event, "an Event says why")
-        assert "minted-Odd" in told["note"]
-        assert "cannot be part of a repository's name" in told["note"]
+        told = cluster.wait(events, "Events say why, to the tenant too")
+        assert told.keys() == {NAMESPACE, "odd"}
+        for one in told.values():
+            assert "minted-Odd" in one["note"]
+            assert "cannot be part of a repository's name" in one["note"]
+        assert (told["odd"]["regarding"]["kind"], told["odd"]["regarding"]["name"]) == ("Namespace", "odd")
+        assert f'{PREFIX}_issuer_owners{{issuer="registry",state="failing"}} 1.0' in issuers.page(
+            "issue-odd", "/metrics"
+        )
     assert issuers.issued("minted-Odd") is None

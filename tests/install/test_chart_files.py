@@ -14,9 +14,10 @@ import yaml
 from webhook.config import reading
 from webhook.config.models import ALWAYS_EXCLUDED, Config, LabelRule
 from webhook.core import errors, names
-from webhook.core.metrics import OUTCOMES, Metrics
+from webhook.core.metrics import OUTCOMES, IssuerMetrics, Metrics
 from webhook.core.notice import Reason
 from webhook.core.pullsecret import STANDINGS
+from webhook.issuers.issuing import STATES
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "pullsecret-webhook"
@@ -118,7 +119,7 @@ def test_nothing_differs_from_one_rendering_to_the_next() -> None:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    families = [family.name for family in Metrics().registry.collect()]
+    families = [family.name for one in (Metrics(), IssuerMetrics()) for family in one.registry.collect()]
     exported = {name + suffix for name in families for suffix in ("", "_total", "_bucket")}
     for text in (TEMPLATES["monitoring.yaml"], (CHART / "files" / "dashboard.json").read_text()):
         named = set(re.findall(r"\b((?:pullsecret_webhook|process)_\w+)", text))
@@ -132,7 +133,7 @@ def test_label_values_that_are_asked_for_exist() -> None:
     assert all(issubclass(getattr(errors, name), Exception) for name in written)
     known = {
         "outcome": OUTCOMES,
-        "state": STANDINGS,
+        "state": {*STANDINGS, *STATES},
         "reason": get_args(Reason),
         "result": {"works", "refused", "unknown", "unasked", *written},
     }

@@ -20,7 +20,6 @@ from webhook.commands.installation import rights
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import names
-from webhook.issue import LEASE
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
 
 pytestmark = pytest.mark.helm
@@ -736,7 +735,7 @@ def test_the_issuer_gets_an_account_of_its_own_and_the_webhook_no_more_than_befo
     wide = one(with_it, "ClusterRole", ISSUER)["rules"]
     assert not [rule for rule in wide if "secrets" in rule["resources"]]
     (leases,) = [rule for rule in one(with_it, "Role", ISSUER)["rules"] if "leases" in rule["resources"]]
-    assert leases["resourceNames"] == [LEASE]
+    assert leases["resourceNames"] == [names.ISSUER_LEASE]
 
 
 def test_no_value_switches_the_issuers_policy_off(helm: Helm) -> None:
@@ -822,8 +821,8 @@ def test_the_command_of_the_issuers_pods_is_one_that_there_is(helm: Helm) -> Non
     parsed = command.make_context(name, [*arguments], parent=root)  # raises if they are not right
     assert parsed.params["config_file"] == Path("/etc/pullsecret/config.yaml")
     assert container["ports"] == [{"name": "metrics", "containerPort": 9090, "protocol": "TCP"}]
-    for kind in ("liveness", "readiness"):
-        assert container[f"{kind}Probe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+    for kind, path in (("liveness", "/healthz"), ("readiness", "/readyz")):
+        assert container[f"{kind}Probe"]["httpGet"] == {"path": path, "port": "metrics"}
 
 
 def test_one_of_the_issuers_pods_is_enough_for_a_node(helm: Helm) -> None:

@@ -36,8 +36,8 @@ from webhook.core import podimages, pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.faults import Fault
-from webhook.core.issued import RENEWED_AT, SPREAD
-from webhook.core.metrics import Metrics
+from webhook.core.issued import LATE_AT, RENEWED_AT, SPREAD
+from webhook.core.metrics import IssuerMetrics, Metrics
 from webhook.core.names import IMAGES, REGION
 from webhook.core.notice import Reason
 from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
@@ -250,7 +250,7 @@ def anchors(text: str) -> set[str]:
 
 
 def test_metrics_are_those_that_exist() -> None:
-    prefix, found = "pullsecret_webhook_", Metrics().registry.collect()
+    prefix, found = "pullsecret_webhook_", [*Metrics().registry.collect(), *IssuerMetrics().registry.collect()]
     known = {metric.name.removeprefix(prefix) for metric in found if metric.name.startswith(prefix)}
     section = PAGES["docs/operating.md"].partition("## Metrics")[2].partition("##")[0]
     names = re.findall(r"`(?:pullsecret_webhook|\.\.\.)_([a-z_]+?)(?:_total)?(?:\{[a-z,]+\})?`", section)
@@ -322,6 +322,7 @@ MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
 
 FIGURES = {
     "docs/issuers.md": {
+        f"less than {'a quarter' if LATE_AT == 0.75 else '?'} of its life left",
         f"half of its life and up to {'a tenth' if (RENEWED_AT, SPREAD) == (0.5, 0.1) else '?'} more",
         f"gets nothing new after {_word(issuing.GONE_SECONDS / 60)} minutes",
         f"every {_word(issuing.MAX_BACKOFF_SECONDS / 60)} minutes at most",

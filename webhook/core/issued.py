@@ -16,6 +16,8 @@ from webhook.core.times import in_utc
 
 RENEWED_AT, SPREAD = 0.5, 0.1
 """The parts of its life after which a credential is renewed: from the first on, spread over the second by owner."""
+LATE_AT = 0.75
+"""The part of its life after which people are told that it is not renewed yet."""
 SLACK = timedelta(minutes=2)
 """After its end, until a credential is taken away at the issuer: clocks differ, and registries allow a minute."""
 MAX_EARLIER, MAX_HANDLE_CHARS = 20, 500
@@ -46,6 +48,9 @@ class Issued:
 
     def renewed_at(self, owner: str) -> datetime:
         return self.issued + (self.ends - self.issued) * (RENEWED_AT + SPREAD * _part(owner))
+
+    def is_late(self, now: datetime) -> bool:
+        return now >= self.issued + (self.ends - self.issued) * LATE_AT
 
     def followed_by(self, new: "Issued") -> "Issued":
         """`new`, which remembers this one."""

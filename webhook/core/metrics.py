@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
@@ -107,12 +108,91 @@ class Total(Collector):
         yield CounterMetricFamily(self._name, self._text, value=self._count())
 
 
-class Metrics:
-    """`dropped`: the number of log lines that were dropped."""
+@dataclass(frozen=True, slots=True)
+class IssuerNumbers:
+    """Of one issuer. `results`: how often its work came to what; `owners`: how many are in which state; `late`: of how
+    many the credential should have been renewed long ago; `first_end`: of all credentials, in seconds since 1970.
+    """
+
+    results: Mapping[str, int]
+    owners: Mapping[str, int]
+    late: int
+    first_end: float | None
+
+
+class Issuers(Collector):
+    """`numbers` gives them at each scrape, by the issuer's name in the configuration."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.numbers: Callable[[], Mapping[str, IssuerNumbers]] = dict
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        results = CounterMetricFamily(
+            f"{_PREFIX}_issuer_results", "What was tried for owners, by result", labels=["issuer", "result"]
+        )
+        owners = GaugeMetricFamily(
+            f"{_PREFIX}_issuer_owners", "Owners with a namespace, by state", labels=["issuer", "state"]
+        )
+        late = GaugeMetricFamily(
+            f"{_PREFIX}_issued_late",
+            "Issued credentials with less than a quarter of life left",
+            labels=["issuer"],
+        )
+        first = GaugeMetricFamily(
+            f"{_PREFIX}_issued_first_end_timestamp_seconds",
+            "When the first of all issued credentials ends",
+            labels=["issuer"],
+        )
+        for issuer, numbers in self.numbers().items():
+            for result, count in numbers.results.items():
+                results.add_metric([issuer, result], count)
+            for state, count in numbers.owners.items():
+                owners.add_metric([issuer, state], count)
+            late.add_metric([issuer], numbers.late)
+            if numbers.first_end is not None:
+                first.add_metric([issuer], numbers.first_end)
+        yield from (results, owners, late, first)
+
+
+class ProcessMetrics:
+    """What each process has that talks to the API server. `dropped`: the number of log lines that were dropped."""
 
     def __init__(self, dropped: Callable[[], int] = int) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.notices = self._counter("notices", "Things that a human should look at", "reason")
+        self.left_out = self._counter(
+            "notices_left_out", "Notices that were not shown because their namespace or owner had too many"
+        )
+        dropped_text = "Log lines dropped: standard error was full, or they repeated"
+        self.registry.register(Total("log_lines_dropped", dropped_text, dropped))
+        self.watch_failures = self._counter("watch_failures", "Failed attempts to list or watch", "resource")
+        self.unreadable = self._counter(
+            "unreadable_objects", "Objects of the API server that could not be read and were left out", "resource"
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace=_PREFIX, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace=_PREFIX, registry=self.registry)
+
+
+class IssuerMetrics(ProcessMetrics):
+    """Of `pullsecret issue`. None of the server's: alerts would take a gauge at 0 there for a webhook in trouble."""
+
+    def __init__(self, dropped: Callable[[], int] = int) -> None:
+        super().__init__(dropped)
+        self.leads = self._gauge("issuer_leads", "1 if this replica issues, 0 if it waits")
+        self.issuers = Issuers(self.registry)
+
+
+class Metrics(ProcessMetrics):
+    """Of the admission server."""
+
+    def __init__(self, dropped: Callable[[], int] = int) -> None:
+        super().__init__(dropped)
         self.build = self._gauge("build_info", "1, with the version of the webhook and of Python", "version", "python")
         self.ready = self._gauge("ready", "1 if this replica is ready to answer reviews, else 0")
         self.last_write = self._gauge(
@@ -127,12 +207,6 @@ class Metrics:
         self.reviews = Reviews()
         self.registry.register(self.reviews)
         self.writes = self._counter("secret_writes", "Writes of pull secrets, by action and result", "action", "result")
-        self.notices = self._counter("notices", "Things that a human should look at", "reason")
-        self.left_out = self._counter(
-            "notices_left_out", "Notices that were not shown because their namespace or owner had too many"
-        )
-        dropped_text = "Log lines dropped: standard error was full, or they repeated"
-        self.registry.register(Total("log_lines_dropped", dropped_text, dropped))
         self.broken_sources = Flags(
             "source_secret_broken", "1 for each source Secret that cannot be used, or only in part", self.registry
         )
@@ -165,10 +239,6 @@ class Metrics:
         self.down = Flags(
             "source_down", "1 for each source that gave no answer when last asked", self.registry, "source"
         )
-        self.watch_failures = self._counter("watch_failures", "Failed attempts to list or watch", "resource")
-        self.unreadable = self._counter(
-            "unreadable_objects", "Objects of the API server that could not be read and were left out", "resource"
-        )
         self.namespaces = Counts(
             "namespaces", "Served namespaces, by what is known of their pull secret", self.registry, "state"
         )
@@ -178,9 +248,3 @@ class Metrics:
             "When the serving certificate expires; 0: there is none yet",
             self.registry,
         )
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, namespace=_PREFIX, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, namespace=_PREFIX, registry=self.registry)

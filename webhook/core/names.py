@@ -10,7 +10,9 @@ an Event about a source: the one owner that it is about.
 """
 
 SOURCE = PREFIX + "source"
-"""Annotation of an Event about a source: the source's name; of one about a mirror: its host."""
+"""Annotation of an Event about a source: the source's name; of one about a mirror: its host; about an issuer: its
+name.
+"""
 
 INJECT = PREFIX + "inject"
 """Label of a namespace or pod; the value DISABLED opts out."""
@@ -67,6 +69,10 @@ APPLIED_BY_HELM = "meta.helm.sh/release-name"
 
 REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=webhook"
 """The selector of the replicas' pods, which the chart labels so."""
+
+ISSUER_REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=issuer"
+"""The same of the pods that issue; the Lease says which of them does."""
+ISSUER_LEASE = "pullsecret-webhook-issuer"
 
 CHECKS_SECRET = "pullsecret-webhook-checks"  # noqa: S105  # an object's name
 """The Secret in the release namespace in which replicas keep what registries said about credentials."""

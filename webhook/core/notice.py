@@ -27,6 +27,7 @@ Reason = Literal[
     "ImageNotRewritten",
     "IssueFailed",
     "Issued",
+    "IssuedSoonEnds",
     "MirrorAnswers",
     "MirrorSilent",
     "NamespaceMistake",
@@ -68,7 +69,7 @@ OVER: Mapping[str, tuple[Reason, ...]] = {
     ),
     "SourceAnswers": ("SourceUnavailable", "SourceAnswerBroken"),
     "SourceFeedWorks": ("SourceFeedBroken",),
-    "Issued": ("IssueFailed",),
+    "Issued": ("IssueFailed", "IssuedSoonEnds"),
     "MirrorAnswers": ("MirrorSilent",),
 }
 """The reasons that something is right again, with those of the notices about the same that are over then."""
@@ -79,9 +80,10 @@ class Notice:
     """`message` never holds a token.
 
     `source` and `owner`: for a notice about a source, the source's name and the one owner that it is about; empty if it
-    is about none, or about several. Of a mirror, `source` is its host. Each text may contain what others wrote, so all
-    are cut here. `news`: what went well, and has its log line already: it becomes an Event unless there is too much of
-    it. `quiet`: what concerns one tenant alone: it has no log line, and is left out if there is too much of it.
+    is about none, or about several. Of a mirror, `source` is its host; of an issuer its name. Each text may contain
+    what others wrote, so all are cut here. `news`: what went well, and has its log line already: it becomes an Event
+    unless there is too much of it. `quiet`: what concerns one tenant alone: it has no log line, and is left out if
+    there is too much of it.
     """
 
     reason: Reason

@@ -16,8 +16,10 @@ import structlog
 from webhook.core.backoff import Backoff
 from webhook.core.credential import Credential
 from webhook.core.errors import PullsecretError, WriteConflict
-from webhook.core.issued import MAX_LIFE, Earlier, End, Issued, Mint, Remove, Wait, next_step
+from webhook.core.issued import MAX_LIFE, Earlier, End, Issued, Mint, Remove, Step, Wait, next_step
+from webhook.core.metrics import IssuerNumbers
 from webhook.issuers import Fence, Issuer, IssueRefused, IssuerUnavailable, Minted, NotLeading
+from webhook.issuers.notices import Problem
 
 log = structlog.get_logger()
 WORKERS = 4
@@ -31,6 +33,16 @@ LEAST_LIFE = timedelta(seconds=10)
 """A credential that lives shorter is an odd answer."""
 GONE_SECONDS = 600.0
 """Seconds for which an owner without a namespace still counts: namespaces are deleted and created again."""
+
+RESULTS = ("issued", "ended", "unavailable", "refused", "lost", "failed")
+"""What is counted. Lost: another replica was faster, or leads; failed: our own bug."""
+STATES = ("fresh", "due", "failing")
+"""Of an owner with a namespace. Due: has no credential that can be read, or one to be renewed by now."""
+_TRIED: Mapping[type[Step], str] = {
+    Mint: "no new credential",
+    End: "a credential that has ended is not taken away",
+    Remove: "its Secret is not removed",
+}
 
 
 class Store(Protocol):
@@ -80,9 +92,9 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one turn of an owner. `problem`: empty if all is well. `after`: seconds until the next one; None: none."""
+    """Of one turn of an owner. `problem`: None if all is well. `after`: seconds until the next one; None: none."""
 
-    problem: str
+    problem: Problem | None
     after: float | None
 
 
@@ -96,13 +108,13 @@ class _Owner:
     timer: asyncio.TimerHandle | None = None
     again: bool = False
     backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, jitter=1.0))
-    problem: str = ""
+    problem: Problem | None = None
     gone_at: float | None = None
 
 
 class Issuing:
     """`wanted`: has this owner a namespace, and is the issuer for it? `told`: called with an owner and what is wrong
-    with its credential, when that changes; empty: nothing is. `due`: is what stands to be renewed by now?
+    after each turn that fails, and with None when one goes well after that.
     """
 
     def __init__(
@@ -113,7 +125,7 @@ class Issuing:
         verify: Verify,
         fence: Fence,
         now: Callable[[], datetime],
-        told: Callable[[str, str], None],
+        told: Callable[[str, Problem | None], None],
         bucket: Bucket,
     ) -> None:
         self._issuer, self._store, self._wanted, self._verify = issuer, store, wanted, verify
@@ -122,7 +134,7 @@ class Issuing:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._paused_until = 0.0
         """Loop time: the issuer has asked to be left alone."""
-        self.results: Counter[str] = Counter()
+        self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
 
     def look(self, owner: str) -> None:
         """Soon: something about it has changed."""
@@ -138,9 +150,18 @@ class Issuing:
         known.timer, known.state = None, "queued"
         self._queue.put_nowait(owner)
 
-    def problems(self) -> Mapping[str, str]:
-        """By owner."""
-        return {owner: known.problem for owner, known in self._owners.items() if known.problem}
+    def numbers(self, owners: Iterable[str]) -> IssuerNumbers:
+        """`owners`: those with a namespace. Only the replica that leads knows which of them fail."""
+        now, states, ends, late = self._now(), dict.fromkeys(STATES, 0), list[datetime](), 0
+        for owner in filter(self._wanted, owners):
+            known, (_, found) = self._owners.get(owner), self._store.found(owner)
+            failing = known is not None and known.problem is not None
+            due = found is None or now >= found.renewed_at(owner)
+            states["failing" if failing else "due" if due else "fresh"] += 1
+            if found is not None:
+                ends.append(found.ends)
+                late += found.is_late(now)
+        return IssuerNumbers(self.results, states, late, min(ends).timestamp() if ends else None)
 
     async def run(self, owners: Iterable[str]) -> None:
         """Until it is cancelled, because another replica leads. `owners`: those with a namespace."""
@@ -164,7 +185,7 @@ class Issuing:
             known = self._owners[owner]
             known.state = "busy"
             outcome = await self._turn(owner, known)
-            if outcome.problem != known.problem:
+            if outcome.problem is not known.problem:  # the same one: this turn says nothing about it
                 known.problem = outcome.problem
                 self._told(owner, outcome.problem)
             known.state = "idle"
@@ -178,35 +199,45 @@ class Issuing:
                 known.timer = loop.call_at(at, self._enqueue, owner, known)
 
     async def _turn(self, owner: str, known: _Owner) -> Outcome:
+        step: Step | None = None
         try:
-            after = await self._step(owner, known)
+            exists, found = self._store.found(owner)
+            step = next_step(owner, found, self._now(), exists=exists, wanted=self._is_wanted(owner, known))
+            if isinstance(step, Wait):
+                known.backoff.reset()
+                return Outcome(None, self._seconds(step) if exists else None)
+            await self._do(owner, found, step)
         except (NotLeading, WriteConflict):
             self.results["lost"] += 1
             return Outcome(known.problem, known.backoff.next())  # the Secret that another one wrote is seen soon
         except IssueRefused as e:
             self.results["refused"] += 1
             known.backoff.delay = MAX_BACKOFF_SECONDS  # only a change helps
-            return Outcome(str(e), known.backoff.next())
+            return Outcome(self._problem(owner, step, str(e), refused=not e.everybody), known.backoff.next())
         except PullsecretError as e:
             self.results["unavailable"] += 1
             wait = min(getattr(e, "retry_after", 0.0), MAX_RETRY_AFTER_SECONDS)
             if wait:
                 self._paused_until = asyncio.get_running_loop().time() + wait
-            return Outcome(str(e), max(known.backoff.next(), wait))
+            return Outcome(self._problem(owner, step, str(e)), max(known.backoff.next(), wait))
         except Exception:
             log.exception("our own bug: a credential could not be issued", owner=owner)
-            return Outcome("an error in pullsecret-webhook itself; see its log", known.backoff.next())
+            self.results["failed"] += 1
+            bug = "an error in pullsecret-webhook itself; see its log"
+            return Outcome(self._problem(owner, step, bug), known.backoff.next())
         known.backoff.reset()
-        return Outcome("", after)
+        return Outcome(None, 0.0)
 
-    async def _step(self, owner: str, known: _Owner) -> float | None:
-        """Seconds until the next turn; None: there is none until something changes."""
-        exists, found = self._store.found(owner)
-        step = next_step(owner, found, self._now(), exists=exists, wanted=self._is_wanted(owner, known))
-        if isinstance(step, Wait):
-            if not exists:
-                return None
-            return max(0.0, min((step.until - self._now()).total_seconds(), LONGEST_SLEEP_SECONDS))
+    def _seconds(self, step: Wait) -> float:
+        return max(0.0, min((step.until - self._now()).total_seconds(), LONGEST_SLEEP_SECONDS))
+
+    def _problem(self, owner: str, step: Step | None, why: str, *, refused: bool = False) -> Problem:
+        _, found = self._store.found(owner)
+        late = isinstance(step, Mint) and found is not None and found.is_late(self._now())
+        text = why if step is None else f"{_TRIED[type(step)]}: {why}"
+        return Problem(text, refused, found.ends if late and found is not None else None)
+
+    async def _do(self, owner: str, found: Issued | None, step: Mint | End | Remove) -> None:
         if isinstance(step, Remove):
             await self._store.remove(owner)
         elif isinstance(step, End):
@@ -218,7 +249,6 @@ class Issuing:
             await self._store.write(owner, replace(found, handle="") if current else found.without(step.gone), None)
         else:
             await self._mint(owner, found, step)
-        return 0.0
 
     def _is_wanted(self, owner: str, known: _Owner) -> bool:
         now = asyncio.get_running_loop().time()

@@ -19,7 +19,7 @@ from uuid import uuid4
 import structlog
 
 from webhook.core.fairqueue import Fair
-from webhook.core.metrics import Metrics
+from webhook.core.metrics import ProcessMetrics
 from webhook.core.names import MANAGER, OWNER, SOURCE
 from webhook.core.notice import MAX_NAME_BYTES, Notice, Reason
 from webhook.kube.cluster import Cluster, ClusterError, is_name
@@ -114,7 +114,7 @@ def _about(notice: Notice, reason: str) -> int:
 class EventRecorder:
     """`own`: our namespace; Events there that are not about single owners are sent first."""
 
-    def __init__(self, metrics: Metrics, now: Callable[[], datetime], reporter: str, own: str) -> None:
+    def __init__(self, metrics: ProcessMetrics, now: Callable[[], datetime], reporter: str, own: str) -> None:
         self._metrics, self._now, self._reporter, self._own = metrics, now, reporter, own
         self._histories: OrderedDict[LimitKey, _History] = OrderedDict()
         self._news = _Bucket(now(), NEWS_BURST, NEWS_PACE)

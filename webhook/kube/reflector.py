@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from webhook.core.metrics import Metrics
+from webhook.core.metrics import ProcessMetrics
 from webhook.core.notice import About, Notice, Record
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, Object, SecretObject, is_name
 from webhook.kube.listing import Unread
@@ -66,7 +66,7 @@ class Health:
     """
 
     resource: str
-    metrics: Metrics
+    metrics: ProcessMetrics
     record: Record
     kind: About | None = None
     view: View[Any] | None = None
@@ -111,7 +111,7 @@ class Health:
 @dataclass(frozen=True)
 class _Feeds:
     cluster: Cluster
-    metrics: Metrics
+    metrics: ProcessMetrics
     record: Record
 
     def feed(
@@ -141,7 +141,7 @@ def namespaces(
     cluster: Cluster,
     view: Namespaces,
     reader: Reader,
-    metrics: Metrics,
+    metrics: ProcessMetrics,
     record: Record,
     look: Callable[[str], None] = lambda _name: None,
 ) -> Coroutine[None, None, None]:
@@ -157,7 +157,7 @@ def runs(
     cluster: Cluster,
     state: State,
     reader: Reader,
-    metrics: Metrics,
+    metrics: ProcessMetrics,
     record: Record,
     look: Callable[[str], None],
     secret_changed: Callable[[str], None],

@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from webhook.admission import Admission, Answer
 from webhook.core import review
 from webhook.core.errors import MalformedReview, NamespaceUnknown, PullsecretError
-from webhook.core.metrics import Metrics
+from webhook.core.metrics import Metrics, ProcessMetrics
 from webhook.core.shown import shown
 from webhook.core.wire import cut
 from webhook.fairness import in_steps
@@ -168,12 +168,7 @@ async def _body(scope: Scope, receive: Receive) -> bytearray:
 
 def admission_app(mutate: Mutate, ready: Callable[[], str]) -> Router:
     """`ready`: what is still missing; empty when nothing is."""
-
-    async def readyz(_: Request) -> Response:
-        missing = ready()
-        return PlainTextResponse(f"not ready: {missing}\n" if missing else "ok\n", 503 if missing else 200)
-
-    routes = Route("/mutate", mutate, methods=["POST"]), Route("/healthz", _healthz), Route("/readyz", readyz)
+    routes = Route("/mutate", mutate, methods=["POST"]), Route("/healthz", _healthz), _readyz(ready)
     return Router(routes, redirect_slashes=False)  # a redirect would go to the host that the client named
 
 
@@ -181,8 +176,17 @@ async def _healthz(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-def metrics_app(metrics: Metrics) -> Router:
-    """Plain HTTP, so that /metrics and /healthz answer before there is a certificate.
+def _readyz(ready: Callable[[], str]) -> Route:
+    async def readyz(_: Request) -> Response:
+        missing = ready()
+        return PlainTextResponse(f"not ready: {missing}\n" if missing else "ok\n", 503 if missing else 200)
+
+    return Route("/readyz", readyz)
+
+
+def metrics_app(metrics: ProcessMetrics, ready: Callable[[], str] | None = None) -> Router:
+    """Plain HTTP, so that /metrics and /healthz answer before there is a certificate. `ready`: of a process that has no
+    other port.
 
     The page is kept for a moment: clients that request it again and again must not make reviews wait.
     """
@@ -194,7 +198,8 @@ def metrics_app(metrics: Metrics) -> Router:
             page, made = generate_latest(metrics.registry), time.monotonic()
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
-    return Router((Route("/metrics", show), Route("/healthz", _healthz)), redirect_slashes=False)
+    routes = [Route("/metrics", show), Route("/healthz", _healthz), *([_readyz(ready)] if ready else ())]
+    return Router(routes, redirect_slashes=False)
 
 
 class _Server(uvicorn.Server):

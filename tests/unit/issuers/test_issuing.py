@@ -18,8 +18,10 @@ from support.simulated import Stepping
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
 from webhook.core.issued import SLACK, Issued, secret_name
+from webhook.core.metrics import IssuerNumbers
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotLeading
-from webhook.issuers.issuing import GONE_SECONDS, MAX_BACKOFF_SECONDS, Bucket, Issuing
+from webhook.issuers.issuing import GONE_SECONDS, MAX_BACKOFF_SECONDS, RESULTS, Bucket, Issuing
+from webhook.issuers.notices import Problem
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LIFE = timedelta(minutes=60)
@@ -41,6 +43,7 @@ class World:
     wanted: set[str] = field(default_factory=set)
     count: Counter[str] = field(default_factory=Counter)
     refuses: str = ""
+    everybody: bool = False
     handles: int = 0
     kill: Callable[[], None] = lambda: None
 
@@ -74,7 +77,7 @@ class FakeIssuer:
     async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:
         world = self.world
         if world.refuses:
-            raise IssueRefused(world.refuses)
+            raise IssueRefused(world.refuses, everybody=world.everybody)
         taken = [h for h, (who, number, _) in world.alive.items() if (who, number) == (owner, generation)]
         for handle in taken if world.named else ():
             await fence()
@@ -130,7 +133,7 @@ class Secrets:
 
 class Replica:
     def __init__(self, world: World) -> None:
-        self.world, self.told, self.leads = world, dict[str, str](), True
+        self.world, self.told, self.leads = world, dict[str, Problem | None](), True
         self.issuing = Issuing(
             FakeIssuer(world),
             Secrets(world),
@@ -142,6 +145,10 @@ class Replica:
             Bucket(100.0, 100),
         )
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def numbers(self) -> IssuerNumbers:
+        return self.issuing.numbers(["alice", "bob"])
 
     async def _fence(self) -> None:
         if not self.leads:
@@ -260,12 +267,58 @@ def test_what_is_refused_is_told_once_and_ends_when_it_is_taken(world: World) ->
     replica = Replica(world)
     replica.start()
     passes(world, timedelta(minutes=20))
-    assert replica.told == {"alice": "there is no project alice; create it"}
+    assert replica.told == {"alice": Problem("no new credential: there is no project alice; create it", refused=True)}
     assert replica.issuing.results["refused"] <= 2 * 20 * 60 / MAX_BACKOFF_SECONDS + 1
     world.refuses = ""
     passes(world, timedelta(seconds=MAX_BACKOFF_SECONDS))
-    assert replica.told == {"alice": ""}
+    assert replica.told == {"alice": None}
     assert world.secrets["alice"][1].generation == 1
+    replica.stop()
+
+
+def test_what_is_refused_for_everybody_is_not_the_tenants_concern(world: World) -> None:
+    world.wanted, world.refuses, world.everybody = {"alice"}, "the login may not create robots", True
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=1))
+    assert replica.told == {"alice": Problem("no new credential: the login may not create robots", refused=False)}
+    replica.stop()
+
+
+def test_a_credential_that_is_not_renewed_in_time_is_told(world: World) -> None:
+    world.wanted = {"alice"}
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=1))
+    ends = world.secrets["alice"][1].ends
+    world.refuses = "not now"
+    passes(world, timedelta(minutes=43))
+    assert replica.told == {"alice": Problem("no new credential: not now", refused=True)}
+    passes(world, timedelta(minutes=7))
+    assert replica.told == {"alice": Problem("no new credential: not now", refused=True, ends=ends)}
+    replica.stop()
+
+
+def test_what_an_issuer_does_is_counted(world: World) -> None:
+    world.wanted = {"alice", "bob"}
+    replica = Replica(world)
+    assert replica.numbers == IssuerNumbers(dict.fromkeys(RESULTS, 0), {"fresh": 0, "due": 2, "failing": 0}, 0, None)
+    replica.start()
+    passes(world, timedelta(minutes=1))
+    first = min(one.ends for _, one, _ in world.secrets.values())
+    assert replica.numbers.owners == {"fresh": 2, "due": 0, "failing": 0}
+    assert (replica.numbers.late, replica.numbers.first_end) == (0, first.timestamp())
+    world.refuses = "not now"
+    passes(world, timedelta(minutes=46))
+    assert replica.numbers.owners == {"fresh": 0, "due": 0, "failing": 2}
+    assert (replica.numbers.late, replica.numbers.first_end) == (2, first.timestamp())
+    assert replica.numbers.results["issued"] == 2
+    assert replica.numbers.results["refused"] > 2
+    other = Replica(world)  # it waits, and knows only what is in the Secrets
+    assert other.numbers.owners == {"fresh": 0, "due": 2, "failing": 0}
+    assert other.numbers.late == 2
+    world.wanted.clear()  # nobody waits for these
+    assert (other.numbers.late, other.numbers.first_end) == (0, None)
     replica.stop()
 
 

@@ -20,10 +20,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from controlplane import plain
 from support import attacker, planted
 from webhook.admission import Answer
 from webhook.core.errors import NamespaceUnknown
-from webhook.core.metrics import Metrics
+from webhook.core.metrics import IssuerMetrics, Metrics
 from webhook.core.review import Request, answer
 from webhook.serving import limits, log
 from webhook.serving import server as module
@@ -395,6 +396,18 @@ def test_a_connection_that_is_never_used_is_ended(monkeypatch: pytest.MonkeyPatc
     web.config.timeout_keep_alive = 0.3  # type: ignore[assignment]  # whole seconds would be long for a test
     with serving(web, bound), closing(socket.create_connection(bound.getsockname(), timeout=5)) as connection:
         assert connection.recv(100) == b""
+
+
+def test_a_process_without_another_port_says_there_whether_it_is_ready() -> None:
+    missing = ["namespaces"]
+    bound = listen("127.0.0.1", 0)
+    base = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    with serving(server(metrics_app(IssuerMetrics(), lambda: ", ".join(missing))), bound):
+        answer = plain.get(f"{base}/readyz")
+        assert (answer.status_code, answer.text) == (503, "not ready: namespaces\n")
+        missing.clear()
+        assert plain.get(f"{base}/readyz").status_code == 200
+        assert plain.get(f"{base}/healthz").status_code == 200
 
 
 def test_a_review_that_is_half_here_at_the_end_is_answered(running: Running) -> None:

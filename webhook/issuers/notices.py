@@ -1,0 +1,43 @@
+"""What people are told when an owner gets no new credential: whoever runs the webhook, and the tenant if nothing but a
+change of the owner or of the configuration helps.
+
+It is in Events, not on the Secret that holds the credential: an owner who never had one has no Secret, and a write
+would make all replicas of the webhook read it again.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from webhook.core.issued import secret_name
+from webhook.core.notice import Notice
+from webhook.core.shown import quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`refused`: this owner gets none until somebody changes something. `ends`: when what stands ends, if soon."""
+
+    text: str
+    refused: bool = False
+    ends: datetime | None = None
+
+
+def notices(
+    issuer: str, owner: str, problem: Problem | None, namespace: str, tenants: Iterable[str]
+) -> Iterator[Notice]:
+    """`problem` None: all is well again. `namespace`: the webhook's own; `tenants`: those of the owner."""
+    name, who = secret_name(issuer, owner), f"issuer {issuer}, owner {quoted(owner)}"
+    if problem is None:
+        well = f"{who}: all is well again"
+        yield Notice("Issued", well, namespace, "Secret", name, "Normal", owner=owner, source=issuer)
+        return
+    yield Notice("IssueFailed", f"{who}: {problem.text}", namespace, "Secret", name, owner=owner, source=issuer)
+    if problem.ends is not None:
+        message = (
+            f"{who}: its credential ends at {problem.ends.astimezone(UTC):%Y-%m-%d %H:%M} UTC and is not renewed yet"
+        )
+        yield Notice("IssuedSoonEnds", message, namespace, "Secret", name, owner=owner, source=issuer)
+    for tenant in tenants if problem.refused else ():
+        message = f"owner {quoted(owner)} of this namespace: {problem.text}"
+        yield Notice("IssueFailed", message, tenant, "Namespace", tenant, owner=owner, source=issuer, quiet=True)
