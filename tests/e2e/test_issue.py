@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from controlplane import plain
 from controlplane.api import Object
 from controlplane.cluster import ControlPlane
+from controlplane.command import Ran, command
 from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.webhook import NAMESPACE, Webhook
@@ -320,6 +321,28 @@ def issuers(installed: ControlPlane, webhook: Webhook, tmp_path_factory: pytest.
         server.shutdown()
 
 
+def it_is_listed_and_left_to_its_issuer(issuers: Issuers) -> None:
+    def credential(*arguments: str, stdin: str = "") -> Ran:
+        return command(issuers.cluster, "credential", *arguments, "--config", str(issuers.config), stdin=stdin)
+
+    (row,) = json.loads(credential("list", "--owner", "minted-alice", "-o", "json").out)["credentials"]
+    assert (row["secret"], row["issued"]["issuer"]) == (secret_name("registry", "minted-alice"), "registry")
+    issued, renewed, ends = map(
+        datetime.fromisoformat, (row["issued"]["issued"], row["issued"]["renewed"], row["expires"])
+    )
+    assert timedelta(hours=12) <= renewed - issued <= timedelta(hours=14.4)
+    assert ends - issued == timedelta(hours=24)
+    where = f"{issuers.registry}/minted-alice/"
+    refused = credential(
+        "rotate", "minted-alice", "--registry", where, "--password-stdin", "--expires", "1d", stdin=planted.token()
+    )
+    assert refused.code == 1
+    assert f"the issuer registry writes source Secret {row['secret']} and renews it by itself" in refused.err
+    assert f"kubectl annotate secret {row['secret']} -n {NAMESPACE} pullsecret-webhook/issued-" in refused.err
+    told = credential("rm", "minted-alice", "--dry-run")
+    assert "the issuer registry writes it, and mints another one" in told.err
+
+
 def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Issuers) -> None:
     cluster = issuers.cluster
     cluster.namespace("minted-alice", labels={OWNER: "minted-alice"})
@@ -329,6 +352,7 @@ def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Is
         key = f"{issuers.registry}/minted-alice/"
         cluster.wait(lambda: key in issuers.pulls("minted-alice"), "the pull secret has it")
         before = issuers.issued("minted-alice")
+        it_is_listed_and_left_to_its_issuer(issuers)
         with issuers.start("issue-two") as two:
             two.until(lambda: issuers.page("issue-two", "/readyz") == "ok\n", "it is ready, and waits", within=20)
             assert f"{PREFIX}_issuer_leads 0.0" in issuers.page("issue-two", "/metrics")

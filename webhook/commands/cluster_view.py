@@ -21,8 +21,9 @@ from webhook.core.check import KEY, RECORDS, Checks, decoded
 from webhook.core.credential import Credential, Credentials
 from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, parse
 from webhook.core.errors import PullsecretError
+from webhook.core.issued import read_issued
 from webhook.core.mistakes import near_owner
-from webhook.core.names import CHECKS_SECRET, DOCKERCONFIG_KEY, OWNER
+from webhook.core.names import CHECKS_SECRET, DOCKERCONFIG_KEY, ISSUER, OWNER
 from webhook.core.owner import deciding
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.core.registry import DOCKER_HUB
@@ -34,6 +35,7 @@ from webhook.kube.cluster import (
     ClusterError,
     Forbidden,
     NamespaceObject,
+    Object,
     SecretMeta,
     SecretObject,
     decode,
@@ -186,6 +188,18 @@ async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
         raise ConfigError(f"{what} cannot be decoded; {USE_FLAG}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedBy:
+    """What an issuer noted about the credential that it minted; None: that cannot be read. `renewed`: from when on it
+    is renewed; None: by no issuer of the configuration.
+    """
+
+    issuer: str
+    generation: int | None = None
+    issued: datetime | None = None
+    renewed: datetime | None = None
+
+
 @dataclass(frozen=True)
 class ClusterView:
     """`unread`: what this user may not read, told once. `unconfigured`: why the configuration is not known, so that the
@@ -290,6 +304,22 @@ class ClusterView:
         async for name, secret in self.each_source_secret():
             if secret.owner is not None:
                 found.setdefault(secret.owner, {})[name] = secret
+        return found
+
+    async def issued(self) -> Mapping[str, IssuedBy]:
+        """Source Secrets that issuers write, by name."""
+        path, found = f"/api/v1/namespaces/{self.config.namespace}/secrets", dict[str, IssuedBy]()
+        models = {one.called: one for one in self.config.issuers}
+        query = {"labelSelector": ISSUER}
+        async for one in listed(self.cluster, "the source Secrets", path, Object, query=query, metadata_only=True):
+            labels, annotations = one.metadata.labels or {}, one.metadata.annotations or {}
+            issuer, owner = labels.get(ISSUER, ""), annotations.get(OWNER, "") or labels.get(OWNER, "")
+            known, model = read_issued(annotations), models.get(issuer)
+            by = IssuedBy(issuer)
+            if known is not None:
+                renewed = known.renewed_at(owner) if model is not None and model.is_for(owner) else None
+                by = IssuedBy(issuer, known.generation, known.issued, renewed)
+            found[one.metadata.name] = by
         return found
 
     async def each_source_secret(self) -> AsyncIterator[tuple[str, SourceSecret]]:

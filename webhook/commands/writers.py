@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from webhook.core.names import MANAGED_BY
+from webhook.core.names import ISSUER, MANAGED_BY
 from webhook.core.shown import quoted
 from webhook.kube.cluster import Meta, SecretMeta
 
@@ -70,6 +70,11 @@ def signs(meta: Meta) -> list[Sign]:
             who, stop = f"its {MANAGED_BY} is {quoted(by)}", f"make {quoted(by)} stop writing it"
             found.append(Sign(where, MANAGED_BY, who, stop))
     return found
+
+
+def issuer(meta: Meta) -> str:
+    """The issuer that mints what is in this source Secret. Empty: none does."""
+    return (meta.labels or {}).get(ISSUER, "")
 
 
 def writer(meta: SecretMeta) -> str:

@@ -64,7 +64,10 @@ async def planned(view: ClusterView, owner: str, registry: str | None, name: str
             continue
         steps.append(step)
         after = after.with_secret(one, _left(step, owner))
-        if who := writers.writer(seen.metadata):
+        if issuer := writers.issuer(seen.metadata):
+            why = f"the issuer {quoted(issuer)} writes it, and mints another one while the owner has a namespace"
+            warnings.append(f"source Secret {one}: {why}, unless its owners in the configuration leave this one out")
+        elif who := writers.writer(seen.metadata):
             warnings.append(f"source Secret {one}: {who}, and may write it again; remove the credential there too")
     if not steps:
         raise NotThere(f"{quoted(owner)} has no credential for {quoted(registry or '')}{name and f' in {name}'}")

@@ -15,8 +15,8 @@ from webhook.commands.credential.voice import Voice
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import CredentialError, PullsecretError
 from webhook.core.merge import merged
-from webhook.core.names import EXPIRES
-from webhook.core.shown import quoted, some
+from webhook.core.names import EXPIRES, ISSUED
+from webhook.core.shown import command, quoted, some
 from webhook.kube.cluster import SecretObject
 from webhook.sources.secret import SourceSecret, read
 
@@ -47,6 +47,12 @@ async def run(view: ClusterView, new: Rotation, now: datetime, voice: Voice, *, 
     name = new.name or await _chosen(view, mine, names, new.registry, now)
     calls = SourceSecrets(view, dry_run=dry_run)
     seen = await calls.get(name, new.owner)
+    if issuer := writers.issuer(seen.metadata):
+        now_told = command(f"kubectl annotate secret {{}} -n {{}} {ISSUED}-", name, view.config.namespace)
+        raise PullsecretError(
+            f"the issuer {quoted(issuer)} writes source Secret {name} and renews it by itself"
+            f"{now_told and f'; for another credential at once: {now_told}'}"
+        )
     try:
         (data, annotations), after = _changed(seen, new)
     except CredentialError as e:

@@ -1,11 +1,11 @@
 """`pullsecret credential list`: the credentials in source Secrets, where each is used, and what its registry said."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from webhook.commands.cluster_view import ClusterView
+from webhook.commands.cluster_view import ClusterView, IssuedBy
 from webhook.commands.credential.holdings import NAMESPACES_UNREAD, Holdings, Names
 from webhook.commands.verdict import REFUSES, Answer, Entry
 from webhook.config.sourceconfig import SecretsSource
@@ -16,6 +16,9 @@ from webhook.sources.secret import SourceSecret
 
 MAX_CELL_CHARS = 48
 """Characters of a cell. JSON is not cut."""
+ISSUED = "ISSUER", "GENERATION", "ISSUED", "NEXT"
+"""More columns, if any credential was issued."""
+NONE_ISSUED: Mapping[str, IssuedBy] = {}
 Preferred = Literal["yes", "partly", "no", "unknown"]
 _CHECKS = {"works": "works", "refused": "refused", "unknown": "not known", "unasked": "not asked"}
 """What the registry said, as in `status`."""
@@ -26,6 +29,7 @@ class Row:
     """One credential, or one Secret that is broken: then only `problem` says more. `namespaces`: to which it is
     limited. `used_in`: how many namespaces have it in their pull secret; None: they may not be read. `preferred`: is it
     the first of its registry there? `check`: what the registry said to the webhook; None: that is not known.
+    `issued`: if an issuer mints it.
     """
 
     owner: str | None
@@ -38,6 +42,7 @@ class Row:
     check: Answer | None = None
     problem: str = ""
     note: str = ""
+    issued: IssuedBy | None = None
 
     @property
     def needs_a_human(self) -> bool:
@@ -74,6 +79,7 @@ async def run(view: ClusterView, owner: str | None, now: datetime) -> Table:
             nobodys.append(Row(None, "", name, problem="; ".join(secret.problems)))
     if owner is not None and owner not in owners:
         raise Names(frozenset(owners), frozenset()).no_secret(owner)
+    issued = await view.issued()
     checks, served = await view.checks(), await view.may("namespaces", view.served(), None)
     spaces: dict[str, dict[str, Namespace]] = {}
     for space in (served[0] if served is not None else {}).values():
@@ -81,15 +87,16 @@ async def run(view: ClusterView, owner: str | None, now: datetime) -> Table:
     rows = list[Row]()
     for one in sorted(owners) if owner is None else [owner]:
         mine = None if served is None else spaces.get(one, {})
-        rows += rows_of(Holdings(one, owners[one], mine, checks, view.config.mirror_rules), now)
+        rows += rows_of(Holdings(one, owners[one], mine, checks, view.config.mirror_rules), now, issued)
     elsewhere = not all(isinstance(source, SecretsSource) for source in view.config.sources)
     return Table([*rows, *nobodys], [*view.unread], elsewhere)
 
 
-def rows_of(held: Holdings, now: datetime) -> list[Row]:
-    """Sorted by registry and Secret; broken Secrets last."""
+def rows_of(held: Holdings, now: datetime, issued: Mapping[str, IssuedBy] = NONE_ISSUED) -> list[Row]:
+    """Sorted by registry and Secret; broken Secrets last. `issued`: by Secret."""
     known = held.known
-    rows = _known_rows(held, known, now) if isinstance(known, Credentials) else _unknown_rows(held)
+    rows = _known_rows(held, known, now, issued) if isinstance(known, Credentials) else _unknown_rows(held)
+    rows = [replace(row, issued=issued.get(row.secret)) for row in rows]
     for name, secret in sorted(held.secrets.items()):
         if secret.problems:
             then = "" if secret.credentials is not None else "; until it is repaired, the pull secrets stay as they are"
@@ -108,7 +115,7 @@ def _unknown_rows(held: Holdings) -> list[Row]:
     ]
 
 
-def _known_rows(held: Holdings, known: Credentials, now: datetime) -> list[Row]:
+def _known_rows(held: Holdings, known: Credentials, now: datetime, issued: Mapping[str, IssuedBy]) -> list[Row]:
     spaces = sorted(held.namespaces or ())
     found = {name: held.merged(name, now) for name in spaces or [""]}
     used = {name: one.items for name, one in found.items()}
@@ -126,8 +133,8 @@ def _known_rows(held: Holdings, known: Credentials, now: datetime) -> list[Row]:
                 None if held.namespaces is None else sum(_among(c, mine[name]) for name in spaces if name in mine),
                 _preferred(c, mine),
                 None if held.checks is None else Answer.of(Entry(c.registry, held.checks.of(c))),
-                _problem(c, ended=_among(c, ended)),
-                _note(c, held, mine, now),
+                _problem(c, ended=_among(c, ended), by=issued.get(c.origin.name)),
+                _note(c, held, mine, now, issued.get(c.origin.name)),
             )
         )
     return rows
@@ -153,17 +160,21 @@ def _preferred(c: Credential, used: Mapping[str, Sequence[Credential]]) -> Prefe
     return "yes" if all(firsts) else "partly" if any(firsts) else "no"
 
 
-def _problem(c: Credential, *, ended: bool) -> str:
-    """`ended`: without another one in its place."""
+def _problem(c: Credential, *, ended: bool, by: IssuedBy | None) -> str:
+    """`ended`: without another one in its place. `by`: who issues it."""
     words = []
     if c.refusal is not None:
         words.append(f"{REFUSES} {refused_at(c.registry, c.refusal)}")
-    if ended:
+    if ended and by is not None:
+        words.append("it has ended, and its issuer has minted no other one; see pullsecret status")
+    elif ended:
         words.append("it has ended; renew it with pullsecret credential rotate")
     return "; ".join(words)
 
 
-def _note(c: Credential, held: Holdings, used: Mapping[str, Sequence[Credential]], now: datetime) -> str:
+def _note(
+    c: Credential, held: Holdings, used: Mapping[str, Sequence[Credential]], now: datetime, by: IssuedBy | None
+) -> str:
     words = [f"limited to {some(c.namespaces)}"] if c.namespaces else []
     if held.namespaces is not None and not held.namespaces:
         words.append("no namespace has this owner")
@@ -173,21 +184,27 @@ def _note(c: Credential, held: Holdings, used: Mapping[str, Sequence[Credential]
     if before and not c.left_out:
         verb = "comes first" if any(_among(c, items) for items in used.values()) else "is used instead"
         words.append(f"that of source Secret {some(sorted(before))} {verb}")
-    if c.expiry is not None and now < c.expiry <= now + SOON:
+    if by is not None and by.renewed is None and by.issued is not None:
+        words.append("no issuer of the configuration renews it")
+    elif by is not None and by.renewed is None:
+        words.append("what its issuer noted about it cannot be read, so another one is minted soon")
+    elif by is None and c.expiry is not None and now < c.expiry <= now + SOON:
         words.append("it ends soon")
     return "; ".join(words)
 
 
 def text(table: Table) -> str:
-    lines = [("OWNER", "REGISTRY", "SOURCE SECRET", "ENDS", "NAMESPACES", "PREFERRED", "CHECK")]
+    minted = any(row.issued is not None for row in table.rows)
+    lines = [("OWNER", "REGISTRY", "SOURCE SECRET", "ENDS", "NAMESPACES", "PREFERRED", "CHECK", *ISSUED * minted)]
     for row in table.rows:
         check = "-" if row.check is None else _CHECKS[row.check.result]
-        ends = "-" if row.expires is None else f"{row.expires.astimezone(UTC):%Y-%m-%d %H:%M}"
+        ends = _short(row.expires)
         used = "-" if row.used_in is None else str(row.used_in)
         owner = "-" if row.owner is None else quoted(row.owner, MAX_CELL_CHARS)
         registry = quoted(row.registry, MAX_CELL_CHARS) if row.registry else "-"
         preferred = "-" if row.preferred == "unknown" else row.preferred
-        lines.append((owner, registry, quoted(row.secret), ends, used, preferred, check))
+        more = _issued(row.issued) if minted else ()
+        lines.append((owner, registry, quoted(row.secret), ends, used, preferred, check, *more))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     out = []
     for cells, about in zip(lines, (None, *table.rows), strict=True):
@@ -199,6 +216,16 @@ def text(table: Table) -> str:
     if table.elsewhere:
         out.append("the webhook has other sources too; what they have is not shown")
     return "\n".join([*out, _summary(table.rows)])
+
+
+def _issued(by: IssuedBy | None) -> tuple[str, ...]:
+    if by is None:
+        return ("-",) * len(ISSUED)
+    return quoted(by.issuer, MAX_CELL_CHARS), str(by.generation or "-"), _short(by.issued), _short(by.renewed)
+
+
+def _short(when: datetime | None) -> str:
+    return "-" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _why(check: Answer | None) -> str:

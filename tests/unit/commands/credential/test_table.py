@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
+from webhook.commands.cluster_view import IssuedBy
 from webhook.commands.credential.holdings import Holdings
 from webhook.commands.credential.table import Row, Table, rows_of, text
 from webhook.core.check import Check, Checks, Why
@@ -91,6 +92,31 @@ def test_one_that_has_ended() -> None:
     assert (found["a"].used_in, found["a"].preferred, found["a"].problem) == (0, "no", "")
     assert found["a"].note == "that of source Secret b is used instead"
     assert rows(held(a=source("a", expires=NOW + timedelta(days=6))))["a"].note == "it ends soon"
+
+
+def test_what_an_issuer_minted_says_when_it_is_renewed() -> None:
+    soon, later = NOW + timedelta(hours=12), NOW + timedelta(hours=1)
+    found = held(a=source("a", expires=soon), b=source("b", "r.test", expires=soon))
+    by = IssuedBy("registry", 7, NOW - timedelta(hours=12), later)
+    one, other = rows_of(found, NOW, {"a": by})
+    assert (one.issued, one.note, one.problem) == (by, "", "")  # that it ends soon is as it should be
+    assert (other.issued, other.note) == (None, "it ends soon")
+    head, first, second, *_ = text(Table([one, other])).splitlines()
+    assert head.split()[-4:] == ["ISSUER", "GENERATION", "ISSUED", "NEXT"]
+    assert first.split()[-6:] == ["registry", "7", "2029-12-31", "12:00", "2030-01-01", "01:00"]
+    assert second.split()[-4:] == ["-"] * 4
+    assert "ISSUER" not in text(Table([other]))
+    assert Table([one]).document["credentials"][0]["issued"]["generation"] == 7
+
+
+def test_what_no_issuer_renews_any_more_is_told() -> None:
+    ends = NOW + timedelta(hours=12)
+    (orphan,) = rows_of(held(a=source("a", expires=ends)), NOW, {"a": IssuedBy("old", 7, NOW, None)})
+    assert orphan.note == "no issuer of the configuration renews it"
+    (lost,) = rows_of(held(a=source("a", expires=ends)), NOW, {"a": IssuedBy("registry")})
+    assert lost.note == "what its issuer noted about it cannot be read, so another one is minted soon"
+    (over,) = rows_of(held(a=source("a", expires=NOW)), NOW, {"a": IssuedBy("registry", 7, NOW, NOW)})
+    assert over.problem == "it has ended, and its issuer has minted no other one; see pullsecret status"
 
 
 def test_what_the_registry_said_is_shown() -> None:
