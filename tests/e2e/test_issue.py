@@ -391,7 +391,10 @@ def test_what_cannot_be_minted_is_told_and_others_go_on(issuers: Issuers) -> Non
             assert "minted-Odd" in one["note"]
             assert "cannot be part of a repository's name" in one["note"]
         assert (told["odd"]["regarding"]["kind"], told["odd"]["regarding"]["name"]) == ("Namespace", "odd")
-        assert f'{PREFIX}_issuer_owners{{issuer="registry",state="failing"}} 1.0' in issuers.page(
-            "issue-odd", "/metrics"
-        )
+        page = issuers.page("issue-odd", "/metrics")
+        assert f'{PREFIX}_issuer_owners{{issuer="registry",state="failing"}} 1.0' in page
+        for verb in (("status", "-n", "odd"), ("explain", "namespace", "odd")):
+            said = command(cluster, *verb, "--config", str(issuers.config)).out
+            assert f"an Event in {NAMESPACE} says: " in said
+            assert "issuer registry, owner minted-Odd: no new credential: " in said
     assert issuers.issued("minted-Odd") is None

@@ -6,23 +6,24 @@ webhook's recent Events.
 """
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from webhook.commands import health, pods, pullevents
-from webhook.commands.cluster_view import FINGERPRINT, ClusterView, outlook, usable
+from webhook.commands.cluster_view import FINGERPRINT, ClusterView, IssuedBy, outlook, usable
 from webhook.commands.health import Finding
 from webhook.commands.pullcause import FailingPod
 from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import PullsecretError
+from webhook.core.issued import secret_name
 from webhook.core.pullsecret import Namespace, Planner
 from webhook.core.shown import MAX_NAMED, counted, cut, few, needs_attention, quoted, some
 from webhook.kube.cluster import AccountObject, Forbidden
 from webhook.kube.listing import listed
-from webhook.kube.recent_events import recent_warnings
+from webhook.kube.recent_events import RecentWarnings, recent_warnings
 
 MAX_FAILING = 10
 """Images that cannot be pulled which are told of one namespace. JSON has all."""
@@ -103,6 +104,8 @@ async def run(
         }
     sources = await view.may(SOURCE_SECRETS, view.source_secrets(), {})
     warnings = await recent_warnings(view.cluster, config, namespace, now, view.cannot_read)
+    if warnings.not_issued:
+        drop_what_is_over(warnings, await view.may(SOURCE_SECRETS, view.issued(), {}))
     found = await _pods(view, namespace, {*spaces, *(of.name for of in mistaken)})
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn, mirrors=mirrors)
@@ -131,6 +134,15 @@ async def run(
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
     outages = () if asked else [f"{_short(one.at)} {one}" for one in newest]
     return Report(lines, outages, webhook, _unread(view, webhook))
+
+
+def drop_what_is_over(warnings: RecentWarnings, issued: Mapping[str, IssuedBy]) -> None:
+    """A replica that takes over does not know what the one before it has told."""
+    for owner, failed in warnings.not_issued.items():
+        for issuer, warning in [*failed.items()]:
+            by = issued.get(secret_name(issuer, owner))
+            if by is not None and by.issued is not None and not warning.is_after(by.issued):
+                del failed[issuer]
 
 
 def _unread(view: ClusterView, webhook: Sequence[Finding]) -> Sequence[str]:

@@ -192,7 +192,8 @@ class Judge:
             line = replace(line, state=state, problem="; ".join(filter(None, (line.problem, *refused))))
         if line.state == "none" and self.asked:
             line = replace(line, note=_why_none(namespace, outlook))
-        note = "; ".join(filter(None, (line.note, namespace.mistakes)))
+        failed = self.warnings.issuing(namespace.owner or "", namespace.name)
+        note = "; ".join(filter(None, (line.note, str(failed or ""), namespace.mistakes)))
         line = replace(line, note=note, checks=tuple(map(Answer.of, self._all(seen, known))))
         about = self._about(namespace, seen, known, outlook)
         unknown = outlook.unknown if self.asked and line.state == "none" else ""

@@ -4,7 +4,8 @@ What a later Event says is over is left out.
 
 Events about sources count only in the webhook's own namespace, and only if they are about its Service, or about a
 source Secret with a credential that is not used. Their annotations say which source and which owner they are about; one
-without either annotation is not the webhook's.
+without either annotation is not the webhook's. Those about issuers are about the owner's source Secret; what a tenant
+was told is about the namespace.
 
 A user who may create Events in a namespace can forge the webhook's Events there. So `status` names the namespace of an
 Event that it shows, and an Event in a tenant's namespace never makes anything look better than it is.
@@ -34,6 +35,8 @@ NOT_SUPPLIED: frozenset[Reason] = frozenset({"SupplyFailed", "TugOfWar", "Unread
 """Reasons of Events that say why a pull secret is not what it should be."""
 SILENT: Reason = "MirrorSilent"
 NOT_REWRITTEN: Reason = "ImageNotRewritten"
+NOT_ISSUED: Reason = "IssueFailed"
+ISSUED: Reason = "Issued"
 NO_SECRET: frozenset[Reason] = frozenset({NONE, ELSEWHERE, UNKNOWN, EXPIRED, REFUSED})
 """Reasons of Events that tell a tenant why there is none."""
 
@@ -63,7 +66,8 @@ class RecentWarnings:
     `to_tenant`: what the tenant was told of a pull secret that is not there. `of_owner`: what is wrong with one owner's
     credentials in a source. `unused`: which of an owner's credentials are not used, by owner and reason. `refused`:
     which of those in a database or a service their registries refuse, by owner. `of_source`: what is wrong with a
-    source as a whole, by source and reason.
+    source as a whole, by source and reason. `not_issued`: why an owner gets no new credential, by owner and issuer;
+    `to_owner`: the same, as a namespace was told.
     """
 
     of_namespace: dict[str, WarningEvent] = field(default_factory=dict)
@@ -72,6 +76,8 @@ class RecentWarnings:
     unused: dict[tuple[str, str], WarningEvent] = field(default_factory=dict)
     refused: dict[str, WarningEvent] = field(default_factory=dict)
     of_source: dict[tuple[str, str], WarningEvent] = field(default_factory=dict)
+    not_issued: dict[str, dict[str, WarningEvent]] = field(default_factory=dict)
+    to_owner: dict[str, WarningEvent] = field(default_factory=dict)
 
     @property
     def outage(self) -> WarningEvent | None:
@@ -81,6 +87,10 @@ class RecentWarnings:
     def about(self, owner: str) -> WarningEvent | None:
         """The newest one that says why an owner's credentials are not known."""
         return _newest(one for one in (self.of_owner.get(owner), self.outage) if one is not None)
+
+    def issuing(self, owner: str, namespace: str) -> WarningEvent | None:
+        """Why the owner gets no new credential from an issuer."""
+        return _newest(self.not_issued.get(owner, {}).values()) or self.to_owner.get(namespace)
 
     def unused_of(self, owner: str) -> list[WarningEvent]:
         return [found for reason in sorted(UNUSED) if (found := self.unused.get((owner, reason))) is not None]
@@ -116,7 +126,13 @@ async def recent_warnings(
             and (event.involved_object == service or in_a_source_secret)
             and warning.reason not in {LEFT_OUT, SILENT}
         )
-        if event.involved_object == secret and warning.reason in NOT_SUPPLIED:
+        about = event.involved_object
+        if warning.reason == NOT_ISSUED:
+            if warning.namespace == config.namespace and about.kind == "Secret" and owner and source:
+                _keep_newest(found.not_issued.setdefault(owner, {}), source, warning)
+            elif about == _Object("Namespace", warning.namespace):
+                _keep_newest(found.to_owner, warning.namespace, warning)
+        elif event.involved_object == secret and warning.reason in NOT_SUPPLIED:
             _keep_newest(found.of_namespace, warning.namespace, warning)
         elif event.involved_object == secret and warning.reason in NO_SECRET:
             _keep_newest(found.to_tenant, warning.namespace, warning)
@@ -135,6 +151,10 @@ async def recent_warnings(
     for (source, reason), warning in [*found.of_source.items()]:
         if _is_over(over, (source, "", reason), warning):
             del found.of_source[source, reason]
+    for owner, by_issuer in found.not_issued.items():
+        for issuer, warning in [*by_issuer.items()]:
+            if _is_over(over, (issuer, owner, NOT_ISSUED), warning):
+                del by_issuer[issuer]
     return found
 
 
@@ -173,7 +193,8 @@ async def _over(
     found: dict[_About, datetime] = {}
     service = _Object("Service", config.tls.service)
     async for event, normal in _current(cluster, [config.namespace], "type=Normal", now, hidden):
-        for reason in OVER.get(normal.reason, ()) if event.involved_object == service else ():
+        counts = event.involved_object == service or normal.reason == ISSUED
+        for reason in OVER.get(normal.reason, ()) if counts else ():
             about = event.annotation(SOURCE), event.annotation(OWNER), reason
             found[about] = max(found.get(about, normal.at), normal.at)
     return found

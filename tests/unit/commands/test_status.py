@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 from support import planted
 from support.writtenevents import written
 from webhook.commands import health
-from webhook.commands.cluster_view import FINGERPRINT, NO_OUTLOOK, ClusterView, Outlook, PullSecretObject
+from webhook.commands.cluster_view import FINGERPRINT, NO_OUTLOOK, ClusterView, IssuedBy, Outlook, PullSecretObject
 from webhook.commands.pods import Lacking, Stuck
-from webhook.commands.status import Report, run, summary, text
+from webhook.commands.status import Report, drop_what_is_over, run, summary, text
 from webhook.commands.verdict import SPREAD, Judge, Line, Pods, Seen
 from webhook.config import reading
 from webhook.core.check import KEY, RECORDS, Check, Checks, Why, encoded
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
+from webhook.core.issued import secret_name
 from webhook.core.metrics import Metrics
 from webhook.core.mirror import mirrored
 from webhook.core.names import CHECKS_SECRET
@@ -1049,3 +1050,20 @@ def test_an_event_about_something_else_is_not_shown(about: Object) -> None:
     made = forged("SupplyFailed", "all is well", **about)
     (line,) = shown(Lists(namespaces=[TEAM], secrets=[source_secret("alice")], events=[made]))
     assert line.problem == "the Secret is missing; is the webhook running?"
+
+
+def test_why_an_issuer_gives_nothing_is_a_note_until_something_newer_is_issued() -> None:
+    event = WarningEvent("pullsecret-webhook", NOW, "IssueFailed", "issuer registry, owner alice: it does not answer")
+    warnings = RecentWarnings(not_issued={"alice": {"registry": event}})
+    line = Judge(PLANNER, NOW, warnings)(SPACE, None, Credentials())
+    assert line.state == "none"
+    assert line.note == (
+        "no credential is known; an Event in pullsecret-webhook says: "
+        '"issuer registry, owner alice: it does not answer"'
+    )
+    assert "Event" not in Judge(PLANNER, NOW, warnings)(replace(SPACE, owner="bob"), None, Credentials()).note
+    name = secret_name("registry", "alice")
+    drop_what_is_over(warnings, {name: IssuedBy("registry", 1, NOW - timedelta(minutes=1), NOW)})
+    assert warnings.not_issued["alice"]
+    drop_what_is_over(warnings, {name: IssuedBy("registry", 1, NOW + timedelta(minutes=1), NOW)})
+    assert not warnings.not_issued["alice"]

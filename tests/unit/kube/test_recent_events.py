@@ -15,6 +15,7 @@ from support.writtenevents import Object, written
 from webhook.config import reading
 from webhook.core.notice import Notice, Reason
 from webhook.core.owner import MAX_OWNER_CHARS
+from webhook.issuers.notices import Problem, notices
 from webhook.kube.cluster import Cluster
 from webhook.kube.recent_events import AboutMirrors, RecentWarnings, about_mirrors, recent_warnings
 
@@ -248,6 +249,43 @@ def test_an_event_counts_until_it_would_have_been_reported_again(reason: Reason,
     events = written([about_source(reason, "x", "alice")], OWN, NOW)
     assert read(events, now=NOW + timedelta(minutes=minutes)).of_owner
     assert not read(events, now=NOW + timedelta(minutes=minutes, seconds=1)).of_owner
+
+
+# -- issuers --
+
+
+def issuer_says(text: str = "", *, refused: bool = False, tenants: tuple[str, ...] = ("team",)) -> list[Notice]:
+    problem = Problem(text, refused=refused) if text else None
+    return [*notices("registry", "alice", problem, OWN, tenants)]
+
+
+def test_why_an_owner_gets_no_new_credential_until_it_is_over() -> None:
+    failed = after(0, *issuer_says("no new credential: first"))
+    again = after(1, *issuer_says("no new credential: second"))
+    told = read([*again, *failed]).issuing("alice", "team")
+    assert told is not None
+    assert told.message.endswith("second")
+    assert read([*failed, *again]).issuing("bob", "other") is None
+    assert read([*failed, *again, *after(2, *issuer_says())]).issuing("alice", "team") is None
+    assert read([*failed, *after(2, *issuer_says()), *after(3, *issuer_says("x"))]).issuing("alice", "team")
+
+
+def test_a_tenant_sees_what_the_namespace_was_told_and_others_do_not() -> None:
+    own, tenants = after(0, *issuer_says("no new credential: x", refused=True))
+    assert (told := read([tenants], "team").issuing("alice", "team")) is not None
+    assert told.namespace == "team"
+    assert read([tenants], "team").issuing("alice", "other") is None
+    assert (told := read([own, tenants], "team").issuing("alice", "team")) is not None
+    assert told.namespace == OWN
+
+
+def test_an_event_about_an_issuer_counts_where_only_the_webhook_writes() -> None:
+    (real,) = after(0, *issuer_says("no new credential: x"))
+    elsewhere = {**real, "metadata": {**real["metadata"], "namespace": "team"}}
+    nobodys = {**real, "metadata": {**real["metadata"], "annotations": {}}}
+    assert read([real]).not_issued
+    assert not read([elsewhere, nobodys]).not_issued
+    assert not read([elsewhere, nobodys]).to_owner
 
 
 # -- mirrors --
