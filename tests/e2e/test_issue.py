@@ -80,6 +80,7 @@ def on(cluster: ControlPlane, scenario: Callable[[Cluster], Awaitable[None]]) ->
     async def run() -> None:
         async with Cluster.connect(str(cluster.kubeconfig)) as connected:
             await scenario(connected)
+        await asyncio.sleep(0.1)  # connections close
 
     asyncio.run(run())
 

@@ -303,12 +303,22 @@ class Cluster:
             except BROKEN as e:
                 raise _no_answer(e) from None
 
-    async def apply(self, path: str, body: Any, *, manager: str, force: bool = False, dry_run: bool = False) -> bytes:
+    async def apply(
+        self,
+        path: str,
+        body: Any,
+        *,
+        manager: str,
+        force: bool = False,
+        dry_run: bool = False,
+        within: float = CALL_SECONDS,
+    ) -> bytes:
         """Server-side apply. JSON is YAML too, but for characters that the client would escape as two surrogates."""
         query = {"fieldManager": manager, "force": "true" if force else "false"}
         if dry_run:
             query["dryRun"] = "All"
-        return await self.call("PATCH", path, query=query, body=msgspec.json.encode(body), content_type=APPLY_PATCH)
+        data = msgspec.json.encode(body)
+        return await self.call("PATCH", path, within=within, query=query, body=data, content_type=APPLY_PATCH)
 
 
 async def _body(response: aiohttp.ClientResponse, at_most: int) -> bytes:

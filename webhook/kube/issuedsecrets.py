@@ -19,6 +19,7 @@ from webhook.core.names import DOCKERCONFIG_KEY, DOCKERCONFIG_TYPE, EARLIER, HAN
 from webhook.core.owner import marks
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Object, decode
+from webhook.kube.lease import WRITE_SECONDS
 from webhook.kube.reader import version
 from webhook.kube.reflector import Feed
 from webhook.kube.views import View
@@ -98,7 +99,9 @@ class IssuedSecrets(View[Found]):
 
     async def _call(self, method: str, path: str, **options: Any) -> bytes:
         try:
-            return await self._cluster.call(method, path, query={"fieldManager": MANAGER}, **options)
+            return await self._cluster.call(
+                method, path, within=WRITE_SECONDS, query={"fieldManager": MANAGER}, **options
+            )
         except ClusterError as e:
             if e.status in {CONFLICT, NOT_FOUND}:
                 raise WriteConflict("the Secret has changed since it was read") from None

@@ -15,14 +15,16 @@ import structlog
 from webhook.core.backoff import jittered
 from webhook.core.names import MANAGED_BY, MANAGER
 from webhook.core.wire import Unreadable
-from webhook.kube.cluster import CALL_SECONDS, MERGE_PATCH, Cluster, ClusterError, Meta, decode
+from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Meta, decode
 
 log = structlog.get_logger()
-DURATION_SECONDS = 30
+DURATION_SECONDS = 15
 """Seconds without a renewal after which another replica takes over."""
-RENEW_SECONDS = 5.0
+RENEW_SECONDS = 2.0
 """Seconds, at most, between two renewals, or two looks at the Lease of another one."""
-GIVE_UP_SECONDS = DURATION_SECONDS - CALL_SECONDS - 5.0
+WRITE_SECONDS = 5.0
+"""Seconds for a call of who leads: one that was begun in time has ended before another replica begins."""
+GIVE_UP_SECONDS = DURATION_SECONDS - WRITE_SECONDS - 3.0
 """Seconds without a renewal after which a leader begins nothing more; what it has begun ends before others take over.
 """
 CONFLICT, NOT_FOUND = 409, 404
@@ -88,7 +90,7 @@ class Lease:
         """Renews it, or takes it if it is free. False: not now."""
         loop = asyncio.get_running_loop()
         try:
-            found = await decode(_LEASE, await self._cluster.call("GET", self._path))
+            found = await decode(_LEASE, await self._cluster.call("GET", self._path, within=WRITE_SECONDS))
         except ClusterError as e:
             return (await self._create() and await self._take()) if e.status == NOT_FOUND else self._failed(e)
         except Unreadable as e:
@@ -107,7 +109,7 @@ class Lease:
         metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
         try:
-            await self._cluster.apply(self._path, body, manager=MANAGER)
+            await self._cluster.apply(self._path, body, manager=MANAGER, within=WRITE_SECONDS)
         except ClusterError as e:
             return self._failed(e)
         return True
@@ -125,7 +127,7 @@ class Lease:
     async def _write(self, method: str, path: str, body: Any) -> bool:
         kind, query = MERGE_PATCH if method == "PATCH" else "application/json", {"fieldManager": MANAGER}
         try:
-            await self._cluster.call(method, path, query=query, body=body, content_type=kind)
+            await self._cluster.call(method, path, within=WRITE_SECONDS, query=query, body=body, content_type=kind)
         except ClusterError as e:
             return False if e.status == CONFLICT else self._failed(e)
         return True
@@ -140,7 +142,7 @@ class Lease:
             return
         self._renewed = None
         try:
-            found = await decode(_LEASE, await self._cluster.call("GET", self._path))
+            found = await decode(_LEASE, await self._cluster.call("GET", self._path, within=WRITE_SECONDS))
             if found.spec.holder_identity == self._me:
                 await self._write("PATCH", self._path, _over(found, {"holderIdentity": ""}))
         except (ClusterError, Unreadable) as e:
