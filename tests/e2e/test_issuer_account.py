@@ -124,6 +124,7 @@ def test_it_can_do_its_work(us: Api, kubeconfig: Path, installed: ControlPlane) 
                 await secrets.write(owner, found.without(*found.earlier), None)
                 await secrets.remove(owner)
             watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
 
     asyncio.run(work())
     event = {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"}}

@@ -72,7 +72,7 @@ class Lease:
                 elif work is None:
                     self._renewed = None
                 if work is None and self.leads():
-                    log.info("leading", lease=self._name)
+                    log.info("leading", lease=self._name, identity=self._me)
                     work = asyncio.ensure_future(lead())
                 elif work is not None and (work.done() or not self.leads()):
                     log.info("no longer leading", lease=self._name)
