@@ -263,6 +263,11 @@ class Issuers:
     kubeconfig: Path
     port: dict[str, int] = field(default_factory=dict)
 
+    def doctor(self) -> dict[str, Any]:
+        """What it finds of the issuers."""
+        said = command(self.cluster, "doctor", "cluster", "-o", "json", "--config", str(self.config)).out
+        return {one["name"]: one for one in json.loads(said)["checks"] if one["section"] == "Issuers"}
+
     def page(self, name: str, path: str) -> str:
         """Of a replica: what it answers."""
         try:
@@ -354,6 +359,10 @@ def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Is
         cluster.wait(lambda: key in issuers.pulls("minted-alice"), "the pull secret has it")
         before = issuers.issued("minted-alice")
         it_is_listed_and_left_to_its_issuer(issuers)
+        found = issuers.doctor()
+        assert (found["leader"]["result"], found["rights"]["result"]) == ("right", "right")
+        assert found["registry"]["result"] == "right"
+        assert found["replicas"]["why"].endswith(f"in {NAMESPACE} is missing")  # it is a process here
         with issuers.start("issue-two") as two:
             two.until(lambda: issuers.page("issue-two", "/readyz") == "ok\n", "it is ready, and waits", within=20)
             assert f"{PREFIX}_issuer_leads 0.0" in issuers.page("issue-two", "/metrics")
@@ -392,6 +401,7 @@ def test_what_cannot_be_minted_is_told_and_others_go_on(issuers: Issuers) -> Non
             assert "minted-Odd" in one["note"]
             assert "cannot be part of a repository's name" in one["note"]
         assert (told["odd"]["regarding"]["kind"], told["odd"]["regarding"]["name"]) == ("Namespace", "odd")
+        assert issuers.doctor()["registry"]["why"].startswith("gives 1 owner no new credential; an Event in")
         page = issuers.page("issue-odd", "/metrics")
         assert f'{PREFIX}_issuer_owners{{issuer="registry",state="failing"}} 1.0' in page
         for verb in (("status", "-n", "odd"), ("explain", "namespace", "odd")):

@@ -180,14 +180,15 @@ async def _rights(view: ClusterView) -> Sequence[str] | None:
             return None
         raise
     rights = [*preflight.needs(config), *preflight.needs_to_supply(config)]
-    refused = [str(right) for right in rights if not await _allowed(view, name, right)]
+    refused = [str(right) for right in rights if not await allowed(view, name, right)]
     if not refused:
         return ()
     may_not = f"the service account {name} in {config.namespace} may not {', '.join(few(refused))}"
     return (f"{may_not}; are the chart's ClusterRoleBinding and RoleBinding {name} there? upgrade the release",)
 
 
-async def _allowed(view: ClusterView, account: str, right: Right) -> bool:
+async def allowed(view: ClusterView, account: str, right: Right) -> bool:
+    """May this account in the webhook's namespace do it?"""
     namespace = view.config.namespace
     spec = {
         "user": f"system:serviceaccount:{namespace}:{account}",

@@ -6,6 +6,7 @@ have seen no renewal for as long as it lasts, each by its own clock too. So cloc
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,30 @@ class _Lease(msgspec.Struct):
 
 
 _LEASE = msgspec.json.Decoder(_Lease)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """`holder` empty: it was given back. `renewed`: by the holder's clock."""
+
+    holder: str
+    renewed: datetime | None
+
+
+async def held(cluster: Cluster, namespace: str, name: str) -> Held | None:
+    """None: nobody has taken it yet. Raises ClusterError and Unreadable."""
+    try:
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+        found = await decode(_LEASE, await cluster.call("GET", path))
+    except ClusterError as e:
+        if e.status == NOT_FOUND:
+            return None
+        raise
+    try:
+        renewed = None if found.spec.renew_time is None else datetime.fromisoformat(found.spec.renew_time)
+    except ValueError:
+        raise Unreadable("its renewTime is no time") from None
+    return Held(found.spec.holder_identity or "", renewed)
 
 
 class Lease:

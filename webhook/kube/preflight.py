@@ -126,6 +126,14 @@ def needs(config: Config) -> Sequence[Right]:
     return rights
 
 
+def needs_to_issue(config: Config, lease: str) -> Sequence[Right]:
+    """Of the issuer's account."""
+    secrets = [Right(verb, "secrets", "", config.namespace) for verb in ("list", "watch", "create", "patch", "delete")]
+    leases = [Right(v, "leases", "coordination.k8s.io", config.namespace, lease) for v in ("get", "create", "patch")]
+    namespaces = [Right(verb, "namespaces") for verb in ("list", "watch")]
+    return [*namespaces, *secrets, *leases, Right("create", "events", "events.k8s.io")]
+
+
 def needs_to_supply(config: Config) -> Sequence[Right]:
     """Without these it starts, and pull secrets are not right, or nobody is told."""
     name = config.pull_secret.name

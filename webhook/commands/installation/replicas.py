@@ -136,9 +136,11 @@ def _ended(container: _ContainerStatus) -> str:
     return f"it ended with {ended.exit_code} ({shown(ended.reason, 60)})" if ended is not None else ""
 
 
-async def deployment(cluster: Cluster, config: Config) -> Deployment | None:
-    """The chart gives it the name of the Service. None: there is none. Raises PullsecretError."""
-    name = config.tls.service
+async def deployment(cluster: Cluster, config: Config, name: str = "") -> Deployment | None:
+    """The webhook's: the chart gives it the name of the Service; or the one of this name. None: there is none. Raises
+    PullsecretError.
+    """
+    name = name or config.tls.service
     try:
         raw = await cluster.call("GET", f"/apis/apps/v1/namespaces/{config.namespace}/deployments/{name}", within=30.0)
         return await decode(msgspec.json.Decoder(Deployment), raw)
@@ -153,13 +155,20 @@ async def checks(cluster: Cluster, config: Config, found: Deployment | None) -> 
     done = rollout(found, config)
     if found is None:
         return [done]
-    path, what = f"/api/v1/namespaces/{config.namespace}/pods", f"pods in {config.namespace}"
-    there = [one async for one in listed(cluster, what, path, Pod, query={"labelSelector": REPLICAS})]
+    there = await pods_of(cluster, config, REPLICAS)
     return [done, version(found, metadata.version("pullsecret-webhook")), pods(there, config.namespace)]
 
 
-def rollout(found: Deployment | None, config: Config) -> Check:
-    name, where = "replicas", f"the Deployment {config.tls.service} in {config.namespace}"
+async def pods_of(cluster: Cluster, config: Config, selector: str) -> list[Pod]:
+    """Raises PullsecretError."""
+    path, what = f"/api/v1/namespaces/{config.namespace}/pods", f"pods in {config.namespace}"
+    return [one async for one in listed(cluster, what, path, Pod, query={"labelSelector": selector})]
+
+
+def rollout(found: Deployment | None, config: Config, called: str = "") -> Check:
+    """`called`: the Deployment; the default is the webhook's."""
+    called = called or config.tls.service
+    name, where = "replicas", f"the Deployment {called} in {config.namespace}"
     if found is None:
         return Check(SECTION, name, "wrong", f"{where} is missing", "upgrade the release")
     wanted, status = found.spec.replicas, found.status
@@ -176,9 +185,7 @@ def rollout(found: Deployment | None, config: Config) -> Check:
     look = f"kubectl get pods -n {config.namespace}"
     counts = f"{status.ready_replicas} of {wanted} ready"
     if wanted == 0 or status.ready_replicas == 0:
-        hint = (
-            f"kubectl scale deployment {config.tls.service} -n {config.namespace} --replicas=2" if wanted == 0 else look
-        )
+        hint = f"kubectl scale deployment {called} -n {config.namespace} --replicas=2" if wanted == 0 else look
         return Check(SECTION, name, "wrong", counts, f"see {hint}" if wanted else hint)
     if (progress := conditions.get("Progressing")) is not None and progress.status == "False":
         return Check(SECTION, name, "wrong", f"{counts}; the newest version does not start", f"see {look}")

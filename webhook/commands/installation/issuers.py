@@ -1,0 +1,91 @@
+"""The pods that issue credentials, where the configuration has issuers: do they run, does one of them issue, may they
+do what they must, and for whom do they fail?
+
+What an issuer signs or logs in with is only in those pods, so it is not looked at from here.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from webhook.commands import health, status
+from webhook.commands.cluster_view import ClusterView
+from webhook.commands.installation import replicas
+from webhook.commands.installation.checklist import Check
+from webhook.core.errors import PullsecretError
+from webhook.core.names import ISSUER_ACCOUNT, ISSUER_LEASE, ISSUER_REPLICAS
+from webhook.core.shown import counted, few, quoted
+from webhook.core.wire import Unreadable
+from webhook.kube import preflight
+from webhook.kube.lease import DURATION_SECONDS, Held, held
+from webhook.kube.recent_events import RecentWarnings, recent_warnings
+
+SECTION = "Issuers"
+CLOCKS = timedelta(minutes=1)
+"""By so much the clock here may differ from that of a node."""
+_SEE = "see kubectl logs -n {} -l " + ISSUER_REPLICAS
+
+
+async def checks(view: ClusterView, now: datetime) -> AsyncIterator[Check]:
+    config = view.config
+    try:
+        found = await replicas.deployment(view.cluster, config, ISSUER_ACCOUNT)
+        yield replace(replicas.rollout(found, config, ISSUER_ACCOUNT), section=SECTION)
+        if found is not None:
+            there = await replicas.pods_of(view.cluster, config, ISSUER_REPLICAS)
+            yield replace(replicas.pods(there, config.namespace), section=SECTION)
+    except PullsecretError as e:
+        yield Check(SECTION, "replicas", "unknown", str(e))
+    try:
+        yield leader(await held(view.cluster, config.namespace, ISSUER_LEASE), now, config.namespace)
+    except (PullsecretError, Unreadable) as e:
+        yield Check(SECTION, "leader", "unknown", f"the Lease {ISSUER_LEASE} cannot be read ({e})")
+    yield await _rights(view)
+    hidden = list[str]()
+    try:
+        warnings = await recent_warnings(view.cluster, config, config.namespace, now, hidden.append)
+        if warnings.not_issued:
+            status.drop_what_is_over(warnings, await view.issued())
+    except PullsecretError as e:
+        hidden.append(str(e))
+    for model in config.issuers:
+        yield (
+            Check(SECTION, model.called, "unknown", f"{hidden[0]} cannot be listed")
+            if hidden
+            else issuer(model.called, warnings)
+        )
+
+
+def leader(lease: Held | None, now: datetime, namespace: str) -> Check:
+    name, hint = "leader", _SEE.format(namespace)
+    if lease is None or lease.renewed is None:
+        return Check(SECTION, name, "wrong", f"no pod has taken the Lease {ISSUER_LEASE} yet", hint)
+    if not lease.holder:
+        return Check(SECTION, name, "wrong", "the pod that issued has ended, and no other one issues", hint)
+    if now - lease.renewed > timedelta(seconds=DURATION_SECONDS) + CLOCKS:
+        why = f"{quoted(lease.holder)} issued last, and has not been heard of since {lease.renewed:%Y-%m-%d %H:%M}"
+        return Check(SECTION, name, "wrong", why, hint)
+    return Check(SECTION, name, "right", f"{quoted(lease.holder)} issues")
+
+
+async def _rights(view: ClusterView) -> Check:
+    name, where = "rights", f"the service account {ISSUER_ACCOUNT} in {view.config.namespace}"
+    try:
+        needed = preflight.needs_to_issue(view.config, ISSUER_LEASE)
+        refused = [str(right) for right in needed if not await health.allowed(view, ISSUER_ACCOUNT, right)]
+    except PullsecretError as e:
+        return Check(SECTION, name, "unknown", str(e))
+    if refused:
+        return Check(SECTION, name, "wrong", f"{where} may not {', '.join(few(refused))}", "upgrade the release")
+    return Check(SECTION, name, "right", f"{where} may do what it must")
+
+
+def issuer(called: str, warnings: RecentWarnings) -> Check:
+    """By what it was last told to have done; nothing is minted to find out."""
+    failing = [by[called] for by in warnings.not_issued.values() if called in by]
+    if failing:
+        newest = max(failing, key=lambda one: one.at)
+        why = f"gives {counted(len(failing), 'owner')} no new credential; {newest}"
+        return Check(SECTION, called, "warning", why, "see IssueFailed in docs/troubleshooting.md")
+    why = "no Event of late says that it fails; its keys and logins are in its pods alone, and not looked at"
+    return Check(SECTION, called, "right", why)
