@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from webhook.commands.installation.issuers import issuer, leader
+from webhook.commands.installation.issuers import CLOCKS, issuer, leader
 from webhook.kube.lease import Held
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
 
@@ -17,8 +17,8 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
         (None, "wrong", "no pod has taken the Lease pullsecret-webhook-issuer yet"),
         (Held("one", None), "wrong", "no pod has taken the Lease pullsecret-webhook-issuer yet"),
         (Held("", NOW), "wrong", "the pod that issued has ended, and no other one issues"),
-        (Held("one", NOW - timedelta(seconds=80)), "right", "one issues"),
-        (Held("one", NOW + timedelta(seconds=80)), "right", "one issues"),  # clocks differ
+        (Held("one", NOW - CLOCKS), "right", "one issues"),
+        (Held("one", NOW + CLOCKS), "right", "one issues"),  # clocks differ
         (
             Held("one", NOW - timedelta(minutes=2)),
             "wrong",
