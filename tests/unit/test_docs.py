@@ -321,6 +321,7 @@ MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
 
 
 FIGURES = {
+    "docs/troubleshooting.md": {f"If more than {issuing.MANY} owners fail at once"},
     "docs/issuers.md": {
         f"less than {'a quarter' if LATE_AT == 0.75 else '?'} of its life left",
         f"half of its life and up to {'a tenth' if (RENEWED_AT, SPREAD) == (0.5, 0.1) else '?'} more",

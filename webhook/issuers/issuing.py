@@ -34,6 +34,8 @@ LEAST_LIFE = timedelta(seconds=10)
 GONE_SECONDS = 600.0
 """Seconds for which an owner without a namespace still counts: namespaces are deleted and created again."""
 
+MANY = 20
+"""Owners that fail at the same time. Each more is told quietly: an outage must not become thousands of Events."""
 RESULTS = ("issued", "ended", "unavailable", "refused", "lost", "failed")
 """What is counted. Lost: another replica was faster, or leads; failed: our own bug."""
 STATES = ("fresh", "due", "failing")
@@ -132,6 +134,7 @@ class Issuing:
         self._fence, self._now, self._told, self._bucket = fence, now, told, bucket
         self._owners: dict[str, _Owner] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._failing = 0
         self._paused_until = 0.0
         """Loop time: the issuer has asked to be left alone."""
         self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
@@ -176,6 +179,7 @@ class Issuing:
                 if known.timer is not None:
                     known.timer.cancel()
             self._owners.clear()
+            self._failing = 0
             self._queue = asyncio.Queue()
 
     async def _work(self) -> None:
@@ -186,6 +190,7 @@ class Issuing:
             known.state = "busy"
             outcome = await self._turn(owner, known)
             if outcome.problem is not known.problem:  # the same one: this turn says nothing about it
+                self._count(known.problem, outcome.problem)
                 known.problem = outcome.problem
                 self._told(owner, outcome.problem)
             known.state = "idle"
@@ -197,6 +202,14 @@ class Issuing:
             else:
                 at = max(clock() + outcome.after, self._paused_until)
                 known.timer = loop.call_at(at, self._enqueue, owner, known)
+
+    def _count(self, before: Problem | None, now: Problem | None) -> None:
+        if before is None and now is not None:
+            self._failing += 1
+            if self._failing == MANY:
+                log.warning("many owners get no new credential; see the metrics for how many", last=now.text)
+        elif before is not None and now is None:
+            self._failing -= 1
 
     async def _turn(self, owner: str, known: _Owner) -> Outcome:
         step: Step | None = None
@@ -213,29 +226,31 @@ class Issuing:
         except IssueRefused as e:
             self.results["refused"] += 1
             known.backoff.delay = MAX_BACKOFF_SECONDS  # only a change helps
-            return Outcome(self._problem(owner, step, str(e), refused=not e.everybody), known.backoff.next())
+            return Outcome(self._problem(owner, known, step, str(e), refused=not e.everybody), known.backoff.next())
         except PullsecretError as e:
             self.results["unavailable"] += 1
             wait = min(getattr(e, "retry_after", 0.0), MAX_RETRY_AFTER_SECONDS)
             if wait:
                 self._paused_until = asyncio.get_running_loop().time() + wait
-            return Outcome(self._problem(owner, step, str(e)), max(known.backoff.next(), wait))
+            return Outcome(self._problem(owner, known, step, str(e)), max(known.backoff.next(), wait))
         except Exception:
             log.exception("our own bug: a credential could not be issued", owner=owner)
             self.results["failed"] += 1
             bug = "an error in pullsecret-webhook itself; see its log"
-            return Outcome(self._problem(owner, step, bug), known.backoff.next())
+            return Outcome(self._problem(owner, known, step, bug), known.backoff.next())
         known.backoff.reset()
         return Outcome(None, 0.0)
 
     def _seconds(self, step: Wait) -> float:
         return max(0.0, min((step.until - self._now()).total_seconds(), LONGEST_SLEEP_SECONDS))
 
-    def _problem(self, owner: str, step: Step | None, why: str, *, refused: bool = False) -> Problem:
+    def _problem(self, owner: str, known: _Owner, step: Step | None, why: str, *, refused: bool = False) -> Problem:
         _, found = self._store.found(owner)
         late = isinstance(step, Mint) and found is not None and found.is_late(self._now())
         text = why if step is None else f"{_TRIED[type(step)]}: {why}"
-        return Problem(text, refused, found.ends if late and found is not None else None)
+        ends = found.ends if late and found is not None else None
+        many = self._failing >= MANY if known.problem is None else known.problem.many
+        return Problem(text, refused, ends, many)
 
     async def _do(self, owner: str, found: Issued | None, step: Mint | End | Remove) -> None:
         if isinstance(step, Remove):

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from webhook.core.issued import secret_name
-from webhook.core.notice import Notice
+from webhook.core.notice import About, Notice
 from webhook.core.shown import quoted
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`refused`: this owner gets none until somebody changes something. `ends`: when what stands ends, if soon."""
+    """`refused`: this owner gets none until somebody changes something. `ends`: when what stands ends, if soon. `many`:
+    it is one of many that fail at the same time.
+    """
 
     text: str
     refused: bool = False
     ends: datetime | None = None
+    many: bool = False
 
 
 def notices(
@@ -28,16 +31,17 @@ def notices(
 ) -> Iterator[Notice]:
     """`problem` None: all is well again. `namespace`: the webhook's own; `tenants`: those of the owner."""
     name, who = secret_name(issuer, owner), f"issuer {issuer}, owner {quoted(owner)}"
-    if problem is None:
+    about: About = "Secret"
+    if problem is None:  # quiet: that it was issued has its log line already
         well = f"{who}: all is well again"
-        yield Notice("Issued", well, namespace, "Secret", name, "Normal", owner=owner, source=issuer)
+        yield Notice("Issued", well, namespace, about, name, "Normal", owner=owner, source=issuer, quiet=True)
         return
-    yield Notice("IssueFailed", f"{who}: {problem.text}", namespace, "Secret", name, owner=owner, source=issuer)
+    many, failed = problem.many, f"{who}: {problem.text}"
+    yield Notice("IssueFailed", failed, namespace, about, name, owner=owner, source=issuer, quiet=many)
     if problem.ends is not None:
-        message = (
-            f"{who}: its credential ends at {problem.ends.astimezone(UTC):%Y-%m-%d %H:%M} UTC and is not renewed yet"
-        )
-        yield Notice("IssuedSoonEnds", message, namespace, "Secret", name, owner=owner, source=issuer)
+        ends = f"{problem.ends.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        message = f"{who}: its credential ends at {ends} and is not renewed yet"
+        yield Notice("IssuedSoonEnds", message, namespace, about, name, owner=owner, source=issuer, quiet=many)
     for tenant in tenants if problem.refused else ():
         message = f"owner {quoted(owner)} of this namespace: {problem.text}"
         yield Notice("IssueFailed", message, tenant, "Namespace", tenant, owner=owner, source=issuer, quiet=True)

@@ -20,7 +20,7 @@ from webhook.core.errors import WriteConflict
 from webhook.core.issued import SLACK, Issued, secret_name
 from webhook.core.metrics import IssuerNumbers
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotLeading
-from webhook.issuers.issuing import GONE_SECONDS, MAX_BACKOFF_SECONDS, RESULTS, Bucket, Issuing
+from webhook.issuers.issuing import GONE_SECONDS, MANY, MAX_BACKOFF_SECONDS, RESULTS, WORKERS, Bucket, Issuing
 from webhook.issuers.notices import Problem
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -296,6 +296,25 @@ def test_a_credential_that_is_not_renewed_in_time_is_told(world: World) -> None:
     assert replica.told == {"alice": Problem("no new credential: not now", refused=True)}
     passes(world, timedelta(minutes=7))
     assert replica.told == {"alice": Problem("no new credential: not now", refused=True, ends=ends)}
+    replica.stop()
+
+
+def test_an_outage_is_told_of_the_first_owners_and_quietly_of_the_others(world: World) -> None:
+    world.wanted, world.refuses = {f"owner-{number}" for number in range(3 * MANY)}, "not now"
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(seconds=30))
+    loud = [one for one in replica.told.values() if one is not None and not one.many]
+    assert len(replica.told) == 3 * MANY
+    assert MANY <= len(loud) < MANY + WORKERS
+    world.refuses = ""
+    passes(world, timedelta(seconds=MAX_BACKOFF_SECONDS + 10))
+    assert {*replica.told.values()} == {None}
+    world.refuses = "not now"
+    world.wanted.add("later")
+    replica.issuing.look("later")
+    passes(world, timedelta(seconds=30))
+    assert replica.told["later"] == Problem("no new credential: not now", refused=True)  # the others are well by now
     replica.stop()
 
 

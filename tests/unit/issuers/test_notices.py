@@ -49,6 +49,12 @@ def test_the_end_that_comes_soon_is_told_with_the_problem_and_over_with_it() -> 
     assert (well.kind, well.name, well.source, well.owner) == (soon.kind, soon.name, soon.source, soon.owner)
 
 
+def test_each_of_many_is_told_quietly() -> None:
+    assert [one.quiet for one in told(Problem("it does not answer", ends=ENDS, many=True))] == [True, True]
+    assert [one.quiet for one in told(Problem("it does not answer", ends=ENDS))] == [False, False]
+    assert [one.quiet for one in told(None)] == [True]
+
+
 def test_an_owner_is_shown_and_not_copied() -> None:
     (one,) = told(Problem("no"), owner="a\x1b[31m")
     assert "\x1b" not in one.message
