@@ -224,7 +224,7 @@ class App:
 
     async def _work(self, group: asyncio.TaskGroup, web: uvicorn.Server, tls: socket.socket) -> None:
         """Until `web` should exit."""
-        await preflight.check(self._cluster, self._config)
+        await preflight.check(self._cluster, preflight.needs(self._config))
         tasks = [group.create_task(run) for run in (*await self._certificates(), *self._runs())]
         # What must be fixed before that is one line alone.
         log.info("starting", **self._version, **self._config.in_short)

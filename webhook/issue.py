@@ -27,7 +27,7 @@ from webhook.issuers import IssuerUnavailable, NotLeading
 from webhook.issuers.configured import configured
 from webhook.issuers.issuing import Bucket, Issuing
 from webhook.issuers.notices import Problem, notices
-from webhook.kube import reflector
+from webhook.kube import preflight, reflector
 from webhook.kube.cluster import Cluster
 from webhook.kube.events import EventRecorder
 from webhook.kube.issuedsecrets import IssuedSecrets
@@ -137,15 +137,20 @@ class Process:
         numbers = server(metrics_app(self._metrics, self._missing))
         async with asyncio.TaskGroup() as group:
             group.create_task(numbers.serve([plain]))
-            tasks = [group.create_task(run) for run in self._runs()]
-            version = metadata.version("pullsecret-webhook")
-            log.info("starting", version=version, issuers=[model.called for model, _, _ in self._issuers])
+            working = group.create_task(self._work())
             await stop.get()
-            for task in tasks:
-                task.cancel()
+            working.cancel()
             numbers.should_exit = True
         await self._registry.close()
         log.info("stopped")
+
+    async def _work(self) -> None:
+        await preflight.check(self._cluster, preflight.needs_to_begin_issuing(self._config, ISSUER_LEASE))
+        version = metadata.version("pullsecret-webhook")
+        log.info("starting", version=version, issuers=[model.called for model, _, _ in self._issuers])
+        async with asyncio.TaskGroup() as group:
+            for run in self._runs():
+                group.create_task(run)
 
     def _runs(self) -> list[Coroutine[None, None, None]]:
         return [

@@ -751,6 +751,28 @@ def test_a_token_that_nobody_knows(capture: pytest.CaptureFixture[str], tmp_path
     assert "list namespaces (not authenticated)" in line
 
 
+@pytest.mark.usefixtures("impatient")
+def test_an_issuer_without_rights_says_which(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "issuers.yaml"
+    issuer = {"issue": "registry", "registry": "registry.example.com", "keyFiles": ["/missing"]}
+    config.write_text(yaml.safe_dump({"issuers": [issuer], "server": {"metricsPort": free_port()}}))
+    with api_server(tmp_path, refuse=403) as file:
+        line = refused(run(capture, "issue", "--kubeconfig", file, "--config", str(config)), 1)
+
+    assert line == (
+        "RBAC does not let the webhook list namespaces, list secrets in pullsecret-webhook, "
+        "get leases named pullsecret-webhook-issuer in pullsecret-webhook; install the chart's roles"
+    )
+
+
+def test_without_issuers_there_is_nothing_to_issue(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "none.yaml"
+    config.write_text("{}")
+    line = refused(run(capture, "issue", "--config", str(config)), 2)
+
+    assert line == "the configuration has no issuers; write them under issuers, as in docs/issuers.md"
+
+
 OTHER_KEY = CA.issue_cert("other").private_key_pem.bytes()
 
 

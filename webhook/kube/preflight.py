@@ -26,14 +26,14 @@ LOG_AGAIN_SECONDS = 60.0
 """Seconds after which the same problem is logged again."""
 
 
-async def check(cluster: Cluster, config: Config) -> None:
+async def check(cluster: Cluster, rights: Sequence["Right"]) -> None:
     """Raises PullsecretError. Does not check what only the source needs: without it references are still added."""
     clock = asyncio.get_running_loop().time
     log_again: dict[str, float] = {}
     refused_since: float | None = None
     while True:
         try:
-            refused = await _refused(cluster, config)
+            refused = await _refused(cluster, rights)
         except ClusterError as e:
             if not _passes(e):
                 raise PullsecretError(
@@ -89,10 +89,10 @@ class Right:
         return path, {"limit": "1"} | ({"fieldSelector": f"metadata.name={self.name}"} if self.name else {})
 
 
-async def _refused(cluster: Cluster, config: Config) -> list[str]:
+async def _refused(cluster: Cluster, rights: Sequence[Right]) -> list[str]:
     """The permissions that are missing. Raises ClusterError when the API server does not answer."""
     refused = []
-    for right in needs(config):
+    for right in rights:
         path, query = right.request
         try:
             await cluster.call("GET", path, query=query, within=5.0)
@@ -132,6 +132,11 @@ def needs_to_issue(config: Config, lease: str) -> Sequence[Right]:
     leases = [Right(v, "leases", "coordination.k8s.io", config.namespace, lease) for v in ("get", "create", "patch")]
     namespaces = [Right(verb, "namespaces") for verb in ("list", "watch")]
     return [*namespaces, *secrets, *leases, Right("create", "events", "events.k8s.io")]
+
+
+def needs_to_begin_issuing(config: Config, lease: str) -> Sequence[Right]:
+    """Those of these that a question can find out."""
+    return [right for right in needs_to_issue(config, lease) if right.verb in {"get", "list"}]
 
 
 def needs_to_supply(config: Config) -> Sequence[Right]:
