@@ -62,3 +62,10 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """The error messages of each model say what to write instead."""
+
+
+def are_paths(**files: str | None) -> None:
+    """No message quotes the text: somebody may have put the secret itself there."""
+    for key, path in files.items():
+        if path is not None and not path.startswith("/"):
+            raise ValueError(f"{key} must be the path of a file, beginning with /; put the secret into that file")

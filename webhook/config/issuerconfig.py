@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from webhook.config.base import Expression, Label, Model, doc, labelled, matching, whole
+from webhook.config.base import Expression, Label, Model, are_paths, doc, labelled, matching, whole
 from webhook.config.messages import value_shown
 from webhook.core.errors import CredentialError
 from webhook.core.imagename import is_repository
@@ -90,9 +90,9 @@ class RegistryIssuer(_Issuer, tag="registry", tag_field="issue", frozen=True, kw
                 f"repositories {value_shown(self.repositories)}: no repository's name begins so; write {OWNER_HERE} or "
                 f"project-{OWNER_HERE}, without a slash at the end"
             )
-        for key, file in [("pushersFile", self.pushers_file), *(("keyFiles", file) for file in self.key_files)]:
-            if file is not None and not file.startswith("/"):
-                raise ValueError(f"{key} {value_shown(file)} is no whole path of a file")
+        are_paths(pushersFile=self.pushers_file)
+        for file in self.key_files:
+            are_paths(keyFiles=file)
 
     @property
     def in_short(self) -> str:

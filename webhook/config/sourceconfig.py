@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from webhook.config.base import Model, doc, whole
+from webhook.config.base import Model, are_paths, doc, whole
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=30.0)]
 Age = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]
@@ -59,7 +59,7 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
     plain: Annotated[bool, doc("allow http: to other hosts than this one; tokens are then sent in the clear")] = False
 
     def __post_init__(self) -> None:
-        _are_paths(tokenFile=self.token_file, caFile=self.ca_file, certFile=self.cert_file, keyFile=self.key_file)
+        are_paths(tokenFile=self.token_file, caFile=self.ca_file, certFile=self.cert_file, keyFile=self.key_file)
         _checked(self.url, plain=self.plain)
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("certFile and keyFile go together; name both or neither")
@@ -93,7 +93,7 @@ class Decrypt(Model, frozen=True):
     def __post_init__(self) -> None:
         if not (self.passphrase_file or self.keys_file):
             raise ValueError("decrypt names no file; set passphraseFile or keysFile, or leave decrypt out")
-        _are_paths(passphraseFile=self.passphrase_file, keysFile=self.keys_file)
+        are_paths(passphraseFile=self.passphrase_file, keysFile=self.keys_file)
 
 
 class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
@@ -130,7 +130,7 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
     plain: Annotated[bool, doc("allow other hosts than this one without verification; tokens may then be read")] = False
 
     def __post_init__(self) -> None:
-        _are_paths(urlFile=self.url_file)
+        are_paths(urlFile=self.url_file)
         if (self.query is None) == (self.preset is None):
             raise ValueError("query and preset: set one of them")
         marks = re.findall(r"%%|%\(owner\)s|%", self.query or "%(owner)s")
@@ -158,13 +158,6 @@ def _used(seconds: float) -> str:
 
 
 EXAMPLE = "https://tokens.example.com/v1/owners/{owner}"
-
-
-def _are_paths(**files: str | None) -> None:
-    """No message quotes the text: somebody may have put the secret itself there."""
-    for key, path in files.items():
-        if path is not None and not path.startswith("/"):
-            raise ValueError(f"{key} must be the path of a file, beginning with /; put the secret into that file")
 
 
 def _checked(url: str, *, plain: bool) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certs.pem import encode_key
+from support import planted
 from support.issuercontract import Contract, Place
 from support.signing import Kind, key_file
 from webhook.config import reading
@@ -316,8 +317,8 @@ def test_clocks_may_differ_a_little(file: str) -> None:
         ({"repositories": "{owner}/"}, "no repository's name begins so; write {owner} or project-{owner}"),
         ({"repositories": "Team-{owner}"}, "no repository's name begins so"),
         ({"repositories": "../{owner}"}, "no repository's name begins so"),
-        ({"keyFiles": ["key.pem"]}, "keyFiles 'key.pem' is no whole path"),
-        ({"pushersFile": "pushers"}, "pushersFile 'pushers' is no whole path"),
+        ({"keyFiles": [planted.token()]}, "keyFiles must be the path of a file, beginning with /"),
+        ({"pushersFile": "pushers"}, "pushersFile must be the path of a file, beginning with /"),
         ({"registry": "registry"}, "the name of a registry is not valid"),
         ({"registry": "index.docker.io"}, "images of Docker Hub are called docker.io"),
         ({"registry": "registry.example.com:443"}, "write registry.example.com"),
@@ -328,6 +329,7 @@ def test_a_configuration_that_is_refused(keys: dict[str, Any], why: str) -> None
     with pytest.raises(ConfigError) as e:
         reading.convert({"issuers": [model]})
     assert why in str(e.value)
+    assert not planted.leaks(str(e.value))
 
 
 def test_one_issuer_for_a_registry() -> None:
