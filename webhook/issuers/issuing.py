@@ -183,10 +183,13 @@ class Issuing:
             self._queue = asyncio.Queue()
 
     async def _work(self) -> None:
-        clock, loop = asyncio.get_running_loop().time, asyncio.get_running_loop()
+        clock = asyncio.get_running_loop().time
         while True:
             owner = await self._queue.get()
             known = self._owners[owner]
+            if clock() < self._paused_until:
+                self._later(owner, known, self._paused_until)
+                continue
             known.state = "busy"
             outcome = await self._turn(owner, known)
             if outcome.problem is not known.problem:  # the same one: this turn says nothing about it
@@ -200,8 +203,11 @@ class Issuing:
             elif outcome.after is None:
                 del self._owners[owner]
             else:
-                at = max(clock() + outcome.after, self._paused_until)
-                known.timer = loop.call_at(at, self._enqueue, owner, known)
+                self._later(owner, known, max(clock() + outcome.after, self._paused_until))
+
+    def _later(self, owner: str, known: _Owner, at: float) -> None:
+        known.state = "idle"
+        known.timer = asyncio.get_running_loop().call_at(at, self._enqueue, owner, known)
 
     def _count(self, before: Problem | None, now: Problem | None) -> None:
         if before is None and now is not None:

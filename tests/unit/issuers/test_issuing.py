@@ -44,6 +44,9 @@ class World:
     count: Counter[str] = field(default_factory=Counter)
     refuses: str = ""
     everybody: bool = False
+    pause: float = 0.0
+    """Seconds for which the issuer wants to be left alone, whoever asks."""
+    asked: Counter[str] = field(default_factory=Counter)
     handles: int = 0
     kill: Callable[[], None] = lambda: None
 
@@ -76,8 +79,11 @@ class FakeIssuer:
 
     async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:
         world = self.world
+        world.asked[owner] += 1
         if world.refuses:
             raise IssueRefused(world.refuses, everybody=world.everybody)
+        if world.pause:
+            raise IssuerUnavailable("too many requests", world.pause)
         taken = [h for h, (who, number, _) in world.alive.items() if (who, number) == (owner, generation)]
         for handle in taken if world.named else ():
             await fence()
@@ -338,6 +344,19 @@ def test_what_an_issuer_does_is_counted(world: World) -> None:
     assert other.numbers.late == 2
     world.wanted.clear()  # nobody waits for these
     assert (other.numbers.late, other.numbers.first_end) == (0, None)
+
+
+def test_a_pause_that_one_is_told_holds_for_all(world: World) -> None:
+    world.wanted, world.pause = {f"owner-{number}" for number in range(500)}, 60.0
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(seconds=55))
+    replica.issuing.look("owner-1")
+    passes(world, timedelta(seconds=2))
+    assert world.asked.total() <= WORKERS
+    world.pause = 0.0
+    passes(world, timedelta(seconds=20))
+    assert world.count["minted"] == 500
     replica.stop()
 
 
