@@ -23,7 +23,7 @@ SLACK = timedelta(minutes=2)
 MAX_EARLIER, MAX_HANDLE_CHARS = 20, 500
 """Replaced credentials that are remembered, and characters of what names one at the issuer."""
 MAX_LIFE = timedelta(days=3650)
-NEVER = datetime.max.replace(tzinfo=UTC)
+LONG_AGO, NEVER = datetime.fromtimestamp(0, UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,13 @@ class Issued:
 
 
 def read_issued(annotations: Mapping[str, str]) -> Issued | None:
-    """None: nobody can tell what it was; then the next one is minted at once."""
+    """None: nobody can tell what it was; then the first one is minted again. Without the time at which it was issued it
+    was long ago: the next one is minted at once, and this one is remembered.
+    """
     try:
         generation, handle = int(annotations[GENERATION]), annotations.get(HANDLE, "")
-        issued, ends = (in_utc(datetime.fromisoformat(annotations[key])) for key in (ISSUED, EXPIRES))
+        ends = in_utc(datetime.fromisoformat(annotations[EXPIRES]))
+        issued = in_utc(datetime.fromisoformat(annotations[ISSUED])) if ISSUED in annotations else LONG_AGO
         earlier = _EARLIER.decode(annotations.get(EARLIER, "[]"))
         whole = tuple(Earlier(handle, in_utc(datetime.fromisoformat(at))) for handle, at in earlier)
     except (KeyError, ValueError, OverflowError, msgspec.MsgspecError):

@@ -17,8 +17,9 @@ from support import planted
 from support.simulated import Stepping
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
-from webhook.core.issued import SLACK, Issued, secret_name
+from webhook.core.issued import MAX_LIFE, SLACK, Earlier, Issued, Mint, next_step, read_issued, secret_name
 from webhook.core.metrics import IssuerNumbers
+from webhook.core.names import ISSUED
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotLeading
 from webhook.issuers.issuing import GONE_SECONDS, MANY, MAX_BACKOFF_SECONDS, RESULTS, WORKERS, Bucket, Issuing
 from webhook.issuers.notices import Problem
@@ -402,6 +403,20 @@ def test_whatever_fails_no_secret_has_a_credential_that_was_taken_away(
     for replica in replicas:
         replica.stop()
     world.loop.close()
+
+
+def test_without_the_time_of_its_issue_the_next_one_is_made_and_nothing_is_forgotten() -> None:
+    for life in (timedelta(hours=1), MAX_LIFE):
+        found = Issued(7, START, START + life, "h7", (Earlier("h6", START + timedelta(minutes=5)),))
+        assert read_issued(found.annotations) == found
+        assert next_step("alice", found, START, exists=True, wanted=True) != Mint(8)
+        texts = {key: text for key, text in found.annotations.items() if key != ISSUED}
+        due = read_issued(texts)
+        assert next_step("alice", due, START, exists=True, wanted=True) == Mint(8)
+        assert due is not None
+        after = due.followed_by(Issued(8, START, START + LIFE, "h8"))
+        assert [one.handle for one in after.earlier] == ["h6", "h7"]
+        assert after.generation == 8
 
 
 def test_names_of_secrets() -> None:
