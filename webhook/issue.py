@@ -40,6 +40,8 @@ from webhook.serving.server import listen, metrics_app, server
 from webhook.tasks import for_ever
 
 log = structlog.get_logger()
+OLDEST = "kube-system"
+"""The namespace that each cluster has."""
 BURST = 10
 """Calls to an issuer at once, before its rate counts."""
 
@@ -73,7 +75,7 @@ class Process:
     def _connected(self, model: Model) -> tuple[IssuedSecrets, Issuing]:
         secrets = IssuedSecrets(self._cluster, self._config.namespace, model.called)
         issuing = Issuing(
-            configured(model),
+            configured(model, self._config, self._cluster_id),
             secrets,
             lambda owner: model.is_for(owner) and self._has_namespace(owner),
             self._verify,
@@ -84,6 +86,12 @@ class Process:
         )
         secrets.on_change.append(lambda owner, _before, _after: issuing.look(owner))
         return secrets, issuing
+
+    def _cluster_id(self) -> str:
+        """Which cluster this is. It stays as it is for as long as the cluster is there."""
+        if (found := self._namespaces.get(OLDEST)) is None:
+            raise IssuerUnavailable(f"which cluster this is, the namespace {OLDEST} says, and nobody has seen it yet")
+        return found.uid[:8]
 
     def _has_namespace(self, owner: str) -> bool:
         return next(self._served(owner), None) is not None

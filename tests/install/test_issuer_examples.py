@@ -1,4 +1,4 @@
-"""What docs/registry.md and docs/issuers.md have for the chart: its pods find their files."""
+"""What docs/issuers.md, docs/registry.md and docs/harbor.md have for the chart: its pods find their files."""
 
 import re
 from pathlib import Path
@@ -8,24 +8,29 @@ import yaml
 
 from controlplane.helm import Helm, one
 from webhook.config import reading
+from webhook.config.issuerconfig import RegistryIssuer
 
 pytestmark = pytest.mark.helm
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["issuers.md", "registry.md"])
+@pytest.mark.parametrize("page", ["issuers.md", "registry.md", "harbor.md"])
 def test_the_values(helm: Helm, page: str) -> None:
     (text,) = re.findall(r"```yaml\n(config:.*?)```", (DOCS / page).read_text(), re.DOTALL)
     values = yaml.safe_load(text)
     rendered = helm.render(values)
     written = yaml.safe_load(one(rendered, "ConfigMap", "pullsecret-webhook")["data"]["config.yaml"])
-    (issuer,) = reading.convert(written).issuers
+    config = reading.convert(written)
+    (issuer,) = config.issuers
     assert issuer == reading.convert(values["config"]).issuers[0]
     spec = one(rendered, "Deployment", "pullsecret-webhook-issuer")["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in spec["containers"][0]["volumeMounts"]}
-    for file in issuer.key_files:
+    files = issuer.key_files if isinstance(issuer, RegistryIssuer) else (issuer.username_file, issuer.password_file)
+    for file in files:
         assert mounted[str(Path(file).parent)]["secret"]["secretName"] in values["issuer"]["files"]
+    for ca in [registry.ca_file for registry in config.registries if registry.ca_file]:
+        assert "configMap" in mounted[str(Path(ca).parent)]
     webhook = one(rendered, "Deployment", "pullsecret-webhook")["spec"]["template"]["spec"]
     assert not [
         one for one in webhook["volumes"] if one.get("secret", {}).get("secretName") in values["issuer"]["files"]

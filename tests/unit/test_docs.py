@@ -16,7 +16,8 @@ import yaml
 from click.testing import CliRunner
 
 from certs import authority, bundle, files, selfmanaged
-from support import goldencase
+from support import goldencase, harborapi, harborserver
+from support.harborserver import ISSUER_RIGHTS
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
 from webhook.checks.mirrorhealth import EVERY_SECONDS
@@ -30,7 +31,7 @@ from webhook.commands.credential import arrival
 from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
-from webhook.config.issuerconfig import RegistryIssuer
+from webhook.config.issuerconfig import HarborIssuer, RegistryIssuer
 from webhook.config.models import Config
 from webhook.core import podimages, pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
@@ -185,9 +186,26 @@ def test_a_registry_of_ones_own(tmp_path: Path) -> None:
     assert right == Right(None, frozenset({PULL, PUSH}))
     config = reading.convert(yaml.safe_load(block(page, "yaml", "pushersFile"))["config"])
     (issuer,) = config.issuers
+    assert isinstance(issuer, RegistryIssuer)
     token = yaml.safe_load(block(page, "yaml", "version: 0.1"))["auth"]["token"]
     assert (token["service"], token["issuer"]) == (issuer.registry, issuer.registry)
     assert token["realm"] == f"https://{config.registries[0].host}/token"
+
+
+def test_harbor() -> None:
+    page = "docs/harbor.md"
+    robot = json.loads(block(page, "json", "permissions"))
+    assert robot["permissions"] == ISSUER_RIGHTS  # with which the issuer's own tests run
+    assert not harborapi.broken("post", "/robots", {}, {}, robot)
+    values = yaml.safe_load(block(page, "yaml", "issue: harbor"))
+    config = reading.convert(values["config"])
+    (issuer,) = config.issuers
+    assert isinstance(issuer, HarborIssuer)
+    assert issuer.registry == config.registries[0].host
+    made = re.findall(r"create secret generic (\S+) --from-file=(\w+) --from-file=(\w+)", PAGES[page])
+    ((secret, *keys),) = made
+    assert values["issuer"]["files"] == [secret]
+    assert [issuer.username_file, issuer.password_file] == [f"/etc/pullsecret/issuers/{secret}/{key}" for key in keys]
 
 
 def test_the_token_service_finds_its_files() -> None:
@@ -198,6 +216,7 @@ def test_the_token_service_finds_its_files() -> None:
     arguments = registry_auth_serve.make_context("serve", container["args"][2:]).params
     config = reading.convert(yaml.safe_load(block("docs/registry.md", "yaml", "pushersFile"))["config"])
     (issuer,) = config.issuers
+    assert isinstance(issuer, RegistryIssuer)
     folders = [one["mountPath"] for one in container["volumeMounts"]]
     files = [
         *issuer.key_files,
@@ -316,6 +335,7 @@ def _word(number: float) -> str:
     return {5.0: "five", 10.0: "ten"}.get(number, f"{number:g}")
 
 
+HARBOR = HarborIssuer(registry="registry.example.com", username_file="/user", password_file="/password")
 OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_files=("/key.pem",))
 MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
 
@@ -334,6 +354,13 @@ FIGURES = {
         f"It is good for {tokens.LIFE.seconds // 60} minutes",
         f"The default is {OWN_REGISTRY.hours:g}.",
         f"The default is `{OWN_REGISTRY.repositories}`.",
+    },
+    "docs/harbor.md": {
+        f"The default is {HARBOR.days}; Harbor counts whole days",
+        f"The default is `{HARBOR.project}`.",
+        f"The default is `{str(HARBOR.create_project).lower()}`.",
+        f"for {'a second and a half' if harborserver.LOCK_SECONDS == 1.5 else '?'} after each wrong password",
+        f"good for {harborserver.TOKEN_SECONDS // 60} minutes",
     },
     "docs/certificates.md": {
         f"reads the\nfiles every {files.LOOK_SECONDS:g} seconds",

@@ -15,10 +15,18 @@ from webhook.config.messages import value_shown
 from webhook.core.errors import CredentialError
 from webhook.core.imagename import is_repository
 from webhook.core.registry import canonical_registry, why_unmatched
+from webhook.core.shown import counted
 
 OWNER_HERE = "{owner}"
 MAX_NAME_CHARS = 30
 """Characters. It is part of the names of Secrets."""
+Host = Annotated[
+    str,
+    whole(r"[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?"),
+    msgspec.Meta(max_length=260),
+    doc("its host as images name it, and its port if they are written with it, such as registry.example.com"),
+]
+_HARBOR_NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
 
 class _Issuer(Model, frozen=True, kw_only=True):
@@ -29,7 +37,9 @@ class _Issuer(Model, frozen=True, kw_only=True):
         labelled("what its Secrets, Events and metrics call it; the default is its kind"),
     ] = None
     owners: Annotated[Expression, matching("the owners that it is for; others get nothing from it")] = ".+"
-    rate: Annotated[Annotated[float, msgspec.Meta(ge=0.1, le=1000.0)], doc("calls a second to it, at most")] = 5.0
+    rate: Annotated[
+        Annotated[float, msgspec.Meta(ge=0.1, le=1000.0)], doc("credentials a second that it is asked for, at most")
+    ] = 5.0
 
     def __post_init__(self) -> None:
         try:
@@ -52,12 +62,7 @@ class _Issuer(Model, frozen=True, kw_only=True):
 class RegistryIssuer(_Issuer, tag="registry", tag_field="issue", frozen=True, kw_only=True):
     """The platform's own registry with token authentication: passwords are signed here, and nobody is asked."""
 
-    registry: Annotated[
-        str,
-        whole(r"[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?"),
-        msgspec.Meta(max_length=260),
-        doc("its host as images name it, and its port if they are written with it, such as registry.example.com"),
-    ]
+    registry: Host
     repositories: Annotated[
         str,
         msgspec.Meta(max_length=200),
@@ -77,14 +82,8 @@ class RegistryIssuer(_Issuer, tag="registry", tag_field="issue", frozen=True, kw
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.repositories.count(OWNER_HERE) != 1:
-            raise ValueError(f"repositories must have {OWNER_HERE} once; without it all owners would have one identity")
-        try:
-            wrong = why_unmatched(canonical_registry(f"{self.registry}/name"))
-        except CredentialError as e:
-            wrong = str(e)
-        if wrong:
-            raise ValueError(f"registry {value_shown(self.registry)}: {wrong}")
+        _has_the_owner("repositories", self.repositories)
+        _is_registry(self.registry)
         if not is_repository(self.repositories.replace(OWNER_HERE, "owner")):
             raise ValueError(
                 f"repositories {value_shown(self.repositories)}: no repository's name begins so; write {OWNER_HERE} or "
@@ -99,8 +98,52 @@ class RegistryIssuer(_Issuer, tag="registry", tag_field="issue", frozen=True, kw
         return f"passwords for {self.registry}/{self.repositories}/, good for {self.hours:g} h"
 
 
-Issuer = RegistryIssuer
-"""With a second kind: a union."""
+class HarborIssuer(_Issuer, tag="harbor", tag_field="issue", frozen=True, kw_only=True):
+    """Harbor: each owner has a project there, and a robot of that project that may pull and nothing else."""
+
+    registry: Host
+    project: Annotated[
+        str, msgspec.Meta(max_length=200), doc("the project of an owner, such as {owner} or team-{owner}")
+    ] = OWNER_HERE
+    create_project: Annotated[bool, doc("make the project, private, where there is none")] = False
+    username_file: Annotated[str, doc("a file with the name of the robot as which it asks, such as robot$issuer")]
+    password_file: Annotated[str, doc("a file with the secret of that robot")]
+    days: Annotated[Annotated[int, msgspec.Meta(ge=1, le=3650)], doc("days for which a robot is good")] = 30
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _has_the_owner("project", self.project)
+        _is_registry(self.registry)
+        if not is_harbor_name(self.project.replace(OWNER_HERE, "owner")):
+            raise ValueError(f"project {value_shown(self.project)}: Harbor has no such names; write team-{OWNER_HERE}")
+        are_paths(usernameFile=self.username_file, passwordFile=self.password_file)
+
+    @property
+    def in_short(self) -> str:
+        made = ", made where there is none" if self.create_project else ""
+        return f"robots that pull from {self.registry}/{self.project}/{made}; good for {counted(self.days, 'day')}"
+
+
+Issuer = RegistryIssuer | HarborIssuer
+
+
+def is_harbor_name(text: str) -> bool:
+    """Can a project be called so? What names of robots have behind that of their project is as this, too."""
+    return _HARBOR_NAME.fullmatch(text) is not None
+
+
+def _has_the_owner(key: str, template: str) -> None:
+    if template.count(OWNER_HERE) != 1:
+        raise ValueError(f"{key} must have {OWNER_HERE} once; without it all owners would have one identity")
+
+
+def _is_registry(host: str) -> None:
+    try:
+        wrong = why_unmatched(canonical_registry(f"{host}/name"))
+    except CredentialError as e:
+        wrong = str(e)
+    if wrong:
+        raise ValueError(f"registry {value_shown(host)}: {wrong}")
 
 
 def check_together(issuers: Sequence[Issuer]) -> None:

@@ -5,6 +5,8 @@ import base64
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,14 @@ from support import planted
 from support.issuercontract import Contract, Place
 from support.signing import Kind, key_file
 from webhook.config import reading
+from webhook.config.issuerconfig import RegistryIssuer
+from webhook.config.models import Config
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
 from webhook.core.dockerconfig import parse, render
 from webhook.core.registry import matching
 from webhook.core.registryscope import PULL, Scope
-from webhook.issuers import IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
 from webhook.issuers.pullpassword import MAX_CHARS, NotGood, NotSigned, PullPassword, pull_password, read, signed
 from webhook.issuers.registry import begins
@@ -41,7 +45,7 @@ RFC_7638_LIKE = '{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPap
 
 def issued(owner: str, **keys: Any) -> Minted:
     model = {"issue": "registry", "registry": REGISTRY, "repositories": "project-{owner}", **keys}
-    issuer = configured(reading.convert({"issuers": [model]}).issuers[0])
+    issuer = configured(reading.convert({"issuers": [model]}).issuers[0], Config(), lambda: "")
 
     async def fence() -> None:
         raise AssertionError("nobody is asked, so nothing is fenced")
@@ -60,15 +64,19 @@ def file(tmp_path: Path) -> str:
 
 
 class OwnRegistry(Place):
-    def __init__(self, file: str, repositories: str) -> None:
-        model = {"issue": "registry", "registry": REGISTRY, "repositories": repositories, "keyFiles": [file]}
-        self.model = reading.convert({"issuers": [model]}).issuers[0]
-        self.issuer, self.tokens = configured(self.model), Tokens(self.model)
+    life = 24 * HOUR
 
-    def opens(self, credential: Credential, owner: str) -> bool:
+    def __init__(self, file: str, repositories: str) -> None:
+        self.model = RegistryIssuer(registry=REGISTRY, repositories=repositories, key_files=(file,))
+        self.issuer, self.tokens = self.again(), Tokens(self.model)
+
+    def again(self) -> Issuer:
+        return configured(self.model, Config(), lambda: "")
+
+    async def opens(self, c: Credential, owner: str = "alice") -> bool:
         name = f"{begins(self.model.repositories, owner)}/app"
-        login = self.tokens.login(*credential.login)
-        sent = bool(matching([credential.registry], f"{REGISTRY}/{name}"))
+        login = self.tokens.login(*c.login)
+        sent = bool(matching([c.registry], f"{REGISTRY}/{name}"))
         allowed = bool(login.right.of([Scope(name, (PULL,))]))
         assert sent == allowed  # the kubelet sends it for what it opens
         return allowed
@@ -76,9 +84,13 @@ class OwnRegistry(Place):
 
 @pytest.mark.parametrize("repositories", ["{owner}", "project-{owner}", "{owner}/images"])
 class TestContract(Contract):
-    @pytest.fixture
-    def place(self, file: str, repositories: str) -> Place:
-        return OwnRegistry(file, repositories)
+    @pytest.fixture(autouse=True)
+    def _place(self, file: str, repositories: str) -> None:
+        self.place = OwnRegistry(file, repositories)
+
+    @asynccontextmanager
+    async def at(self) -> AsyncIterator[Place]:
+        yield self.place
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "p256"])

@@ -32,6 +32,7 @@ from support.tokenendpoint import BUILDER, TokenEndpoint, serving
 from webhook.cli.exitcodes import UsageError
 from webhook.cli.registryauth import registry_auth
 from webhook.config import reading
+from webhook.config.issuerconfig import RegistryIssuer
 from webhook.core.registryscope import MAX_SCOPES
 from webhook.issuers.pullpassword import pull_password
 from webhook.issuers.signingkeys import SigningKey, read_key
@@ -253,6 +254,7 @@ ASKED = st.lists(st.tuples(FIELDS, WORDS), max_size=8).map(lambda pairs: urlenco
 def test_whatever_is_asked(endpoint: TokenEndpoint, query: bytes, form: bytes, login: bytes, header: bytes) -> None:
     """No password, no token, and no error of ours."""
     (model,) = reading.convert({"issuers": [endpoint.model]}).issuers
+    assert isinstance(model, RegistryIssuer)
     app = token_app([Tokens(model)], lambda: "")
 
     async def ask(method: str, body: bytes, authorization: bytes) -> int:
