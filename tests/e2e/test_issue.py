@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import trustme
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -27,12 +28,13 @@ from controlplane.command import Ran, command
 from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.webhook import NAMESPACE, Webhook
-from support import planted
+from support import harborserver, planted
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
 from webhook.core.issued import Earlier, Issued, secret_name
 from webhook.core.metrics import Metrics
-from webhook.core.names import ISSUER, OWNER
+from webhook.core.names import EARLIER, GENERATION, ISSUER, OWNER
+from webhook.core.names import ISSUED as ISSUED_AT
 from webhook.kube import lease
 from webhook.kube.cluster import Cluster, SecretObject
 from webhook.kube.issuedsecrets import IssuedSecrets
@@ -409,3 +411,47 @@ def test_what_cannot_be_minted_is_told_and_others_go_on(issuers: Issuers) -> Non
             assert f"an Event in {NAMESPACE} says: " in said
             assert "issuer registry, owner minted-Odd: no new credential: " in said
     assert issuers.issued("minted-Odd") is None
+
+
+def test_a_robot_of_harbor_says_whose_it_is_and_is_made_anew_by_hand(issuers: Issuers, tmp_path: Path) -> None:
+    cluster, authority, name = issuers.cluster, trustme.CA(), secret_name("harbor", "robots-alice")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with harborserver.threaded(harborserver.tls(authority)) as harbor:
+        username, password = harbor.login(harbor.robot("issuer", harborserver.ISSUER_RIGHTS))
+        (tmp_path / "user").write_text(username)
+        (tmp_path / "password").write_text(password)
+        issuer = {
+            "issue": "harbor",
+            "registry": harbor.host,
+            "createProject": True,
+            "usernameFile": str(tmp_path / "user"),
+            "passwordFile": str(tmp_path / "password"),
+            "owners": "robots-.*",
+        }
+        registry = {"host": harbor.host, "caFile": str(tmp_path / "ca.pem")}
+        config = tmp_path / "issuers.yaml"
+        config.write_text(yaml.safe_dump({"issuers": [issuer], "registries": [registry]}))
+        cluster.namespace("robots-alice", labels={OWNER: "robots-alice"})
+        with replace(issuers, config=config).start("issue-harbor") as child:
+            key = f"{harbor.host}/robots-alice/"
+            cluster.wait(lambda: key in issuers.pulls("robots-alice"), "the pull secret has it")
+            anew = {"metadata": {"annotations": {ISSUED_AT: None}}}
+            cluster.api.patch("Secret", name, anew, namespace=NAMESPACE)
+            cluster.wait(lambda: len(harbor.of("robots-alice")) == 2, "there is another robot")
+            found = cluster.wait(
+                lambda: _with_generation(cluster.api.get("Secret", name, NAMESPACE), "2"), "and it is stored"
+            )
+        said = child.log.read_text()
+    kube_system = cluster.api.get("Namespace", "kube-system") or {}
+    first, second = harbor.of("robots-alice")
+    for number, robot in enumerate((first, second), 1):
+        assert robot.name.startswith(f"robots-alice+{kube_system['metadata']['uid'][:8]}-{number}-")
+        assert robot.secret not in said
+    assert password not in said
+    entry = json.loads(base64.b64decode(found["data"][".dockerconfigjson"]))["auths"][key]
+    assert (entry["username"], entry["password"]) == harbor.login(second)
+    assert first.name.partition("+")[2] in found["metadata"]["annotations"][EARLIER]
+
+
+def _with_generation(found: Object | None, generation: str) -> Object | None:
+    return found if found and found["metadata"]["annotations"].get(GENERATION) == generation else None
