@@ -33,8 +33,9 @@ POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-pol
 FROM = {
     "ownerRules": "where to look: in a label, in an annotation or in the name",
     "sources": "the kind of source",
+    "issuers": "the kind of issuer",
 }
-"""What `from` says in each of these lists: it tells the models apart."""
+"""What the key says, in each of these lists, that tells the models apart: `from`, or `issue`."""
 
 
 def values_schema() -> str:
@@ -60,12 +61,14 @@ def _models(models: dict[str, Any]) -> dict[str, Any]:
             del models[model]["properties"][name]
     for name, description in FROM.items():
         several = models["Config"]["properties"][name]
-        several |= {"minItems": 1, "items": _decided(several["items"]["discriminator"], description)}
+        several["items"] = _decided(several["items"]["discriminator"], description)
+        if several.get("default"):  # then an empty list is refused
+            several["minItems"] = 1
     return {name: model for name, model in models.items() if name != "Tls"}
 
 
 def _decided(by: dict[str, Any], description: str) -> dict[str, Any]:
-    """`anyOf` complains about all branches; `from` says which one is meant."""
+    """`anyOf` complains about all branches; one key says which one is meant."""
     key, models = by["propertyName"], by["mapping"]
     branches = [
         {"if": {"required": [key], "properties": {key: {"const": value}}}, "then": {"$ref": model}}

@@ -27,8 +27,8 @@ MAX_MESSAGE_CHARS = 1000
 NAMED = 3
 VALUES_KEY = "config"
 """Of chart values: what is under it is the configuration."""
-LISTS = {"ownerRules": "the places to look", "sources": "the kinds of sources"}
-"""Their items have several models, told apart by `from`."""
+LISTS = {"ownerRules": "the places to look", "sources": "the kinds of sources", "issuers": "the kinds of issuers"}
+"""Their items have several models, told apart by one of their keys."""
 
 
 class ConfigError(PullsecretError):
@@ -175,12 +175,13 @@ def _known_keys(raw: Any, node: Node, full: Node, path: str = "") -> None:
 
 
 def _kind(item: Mapping[Any, Any], node: Node, path: str, what: str) -> Node:
-    tag, models = item.get("from"), node["discriminator"]["mapping"]
+    key, models = node["discriminator"]["propertyName"], node["discriminator"]["mapping"]
+    tag = item.get(key)
     try:
         return {"$ref": models[tag]}
     except (KeyError, TypeError):
         wrong = "missing" if tag is None else f"{value_shown(tag)} is not one of {what}"
-        raise ConfigError(f"{path}from: {wrong}; write one of {', '.join(models)}") from None
+        raise ConfigError(f"{path}{key}: {wrong}; write one of {', '.join(models)}") from None
 
 
 def _unknown(path: str, found: Any, known: Iterable[str]) -> str:

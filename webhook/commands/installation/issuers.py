@@ -20,7 +20,7 @@ from webhook.kube import preflight
 from webhook.kube.lease import DURATION_SECONDS, Held, held
 from webhook.kube.recent_events import RecentWarnings, recent_warnings
 
-SECTION = "Issuers"
+SECTION, ROLLOUT = "Issuers", "issuer replicas"
 CLOCKS = timedelta(minutes=1)
 """By so much the clock here may differ from that of a node."""
 _SEE = "see kubectl logs -n {} -l " + ISSUER_REPLICAS
@@ -30,12 +30,12 @@ async def checks(view: ClusterView, now: datetime) -> AsyncIterator[Check]:
     config = view.config
     try:
         found = await replicas.deployment(view.cluster, config, ISSUER_ACCOUNT)
-        yield replace(replicas.rollout(found, config, ISSUER_ACCOUNT), section=SECTION)
+        yield replace(replicas.rollout(found, config, ISSUER_ACCOUNT), section=SECTION, name=ROLLOUT)
         if found is not None:
             there = await replicas.pods_of(view.cluster, config, ISSUER_REPLICAS)
-            yield replace(replicas.pods(there, config.namespace), section=SECTION)
+            yield replace(replicas.pods(there, config.namespace), section=SECTION, name="issuer pods")
     except PullsecretError as e:
-        yield Check(SECTION, "replicas", "unknown", str(e))
+        yield Check(SECTION, ROLLOUT, "unknown", str(e))
     try:
         yield leader(await held(view.cluster, config.namespace, ISSUER_LEASE), now, config.namespace)
     except (PullsecretError, Unreadable) as e:
