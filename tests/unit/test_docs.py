@@ -345,7 +345,6 @@ FIGURES = {
     "docs/issuers.md": {
         f"less than {'a quarter' if LATE_AT == 0.75 else '?'} of its life left",
         f"half of its life and up to {'a tenth' if (RENEWED_AT, SPREAD) == (0.5, 0.1) else '?'} more",
-        f"gets nothing new after {_word(issuing.GONE_SECONDS / 60)} minutes",
         f"every {_word(issuing.MAX_BACKOFF_SECONDS / 60)} minutes at most",
         f"takes over after {lease.DURATION_SECONDS} seconds",
         f"The default is {OWN_REGISTRY.rate:g}.",

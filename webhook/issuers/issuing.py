@@ -31,9 +31,6 @@ LONGEST_SLEEP_SECONDS = 3600.0
 """The wall clock may jump, and loop time does not."""
 LEAST_LIFE = timedelta(seconds=10)
 """A credential that lives shorter is an odd answer."""
-GONE_SECONDS = 600.0
-"""Seconds for which an owner without a namespace still counts: namespaces are deleted and created again."""
-
 MANY = 20
 """Owners that fail at the same time. Each more is told quietly: an outage must not become thousands of Events."""
 RESULTS = ("issued", "ended", "unavailable", "refused", "lost", "failed")
@@ -102,16 +99,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Owner:
-    """`state`: where it is. `timer`: of its next turn. `again`: something has changed during its turn. `gone_at`: loop
-    time at which it was first seen without a namespace.
-    """
+    """`state`: where it is. `timer`: of its next turn. `again`: something has changed during its turn."""
 
     state: Literal["idle", "queued", "busy"] = "idle"
     timer: asyncio.TimerHandle | None = None
     again: bool = False
     backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, jitter=1.0))
     problem: Problem | None = None
-    gone_at: float | None = None
 
 
 class Issuing:
@@ -221,7 +215,7 @@ class Issuing:
         step: Step | None = None
         try:
             exists, found = self._store.found(owner)
-            step = next_step(owner, found, self._now(), exists=exists, wanted=self._is_wanted(owner, known))
+            step = next_step(owner, found, self._now(), exists=exists, wanted=self._wanted(owner))
             if isinstance(step, Wait):
                 known.backoff.reset()
                 return Outcome(None, self._seconds(step) if exists else None)
@@ -270,14 +264,6 @@ class Issuing:
             await self._store.write(owner, replace(found, handle="") if current else found.without(step.gone), None)
         else:
             await self._mint(owner, found, step)
-
-    def _is_wanted(self, owner: str, known: _Owner) -> bool:
-        now = asyncio.get_running_loop().time()
-        if self._wanted(owner):
-            known.gone_at = None
-            return True
-        known.gone_at = now if known.gone_at is None else known.gone_at
-        return self._store.found(owner)[0] and now - known.gone_at < GONE_SECONDS
 
     async def _mint(self, owner: str, found: Issued | None, step: Mint) -> None:
         await self._bucket.take()

@@ -21,7 +21,7 @@ from webhook.core.issued import MAX_LIFE, SLACK, Earlier, Issued, Mint, next_ste
 from webhook.core.metrics import IssuerNumbers
 from webhook.core.names import ISSUED
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotLeading
-from webhook.issuers.issuing import GONE_SECONDS, MANY, MAX_BACKOFF_SECONDS, RESULTS, WORKERS, Bucket, Issuing
+from webhook.issuers.issuing import MANY, MAX_BACKOFF_SECONDS, RESULTS, WORKERS, Bucket, Issuing
 from webhook.issuers.notices import Problem
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -253,6 +253,25 @@ def test_an_owner_who_is_gone_is_not_renewed_and_leaves_nothing(world: World) ->
     replica.stop()
 
 
+def test_an_owner_who_is_gone_gets_nothing_new_however_often_the_process_starts(world: World) -> None:
+    world.wanted = {"alice"}
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=1))
+    world.wanted.clear()
+    replica.issuing.look("alice")
+    passes(world, timedelta(minutes=40))
+    for _ in range(3):  # it is time for a new one, if it had a namespace
+        replica.stop()
+        replica = Replica(world)
+        replica.start()
+        passes(world, timedelta(minutes=2))
+    assert world.count["minted"] == 1
+    passes(world, timedelta(minutes=20))
+    assert world.secrets == {}
+    replica.stop()
+
+
 def test_a_namespace_that_is_deleted_and_created_again_is_nothing_new(world: World) -> None:
     world.wanted = {"alice"}
     replica = Replica(world)
@@ -261,7 +280,7 @@ def test_a_namespace_that_is_deleted_and_created_again_is_nothing_new(world: Wor
     assert world.count["minted"] in {1, 2}
     world.wanted.clear()
     replica.issuing.look("alice")
-    passes(world, timedelta(seconds=GONE_SECONDS / 2))
+    passes(world, timedelta(minutes=5))
     world.wanted.add("alice")
     replica.issuing.look("alice")
     passes(world, timedelta(minutes=1))
