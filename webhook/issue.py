@@ -177,7 +177,10 @@ class Process:
         await for_ever("issuers", functools.partial(self._lease.run, self._lead))
 
     async def _lead(self) -> None:
-        owners = self._owners()
         async with asyncio.TaskGroup() as group:
             for model, _, issuing in self._issuers:
-                group.create_task(issuing.run(filter(model.is_for, owners)))
+                group.create_task(issuing.run(self._owners_for(model)))
+
+    def _owners_for(self, model: Model) -> Iterator[str]:
+        """As of the moment at which the first one is taken."""
+        yield from filter(model.is_for, self._owners())

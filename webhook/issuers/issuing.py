@@ -129,12 +129,15 @@ class Issuing:
         self._owners: dict[str, _Owner] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._failing = 0
+        self._running = False
         self._paused_until = 0.0
         """Loop time: the issuer has asked to be left alone."""
         self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
 
     def look(self, owner: str) -> None:
-        """Soon: something about it has changed."""
+        """Soon: something about it has changed. Nothing is kept by a replica that waits: owners come and go."""
+        if not self._running:
+            return
         known = self._owners.setdefault(owner, _Owner())
         if known.state == "busy":
             known.again = True
@@ -161,7 +164,8 @@ class Issuing:
         return IssuerNumbers(self.results, states, late, min(ends).timestamp() if ends else None)
 
     async def run(self, owners: Iterable[str]) -> None:
-        """Until it is cancelled, because another replica leads. `owners`: those with a namespace."""
+        """Until it is cancelled, because another replica leads. `owners`: those with a namespace, gone through now."""
+        self._running = True
         for owner in {*owners, *self._store.owners()}:
             self.look(owner)
         try:
@@ -169,6 +173,7 @@ class Issuing:
                 for _ in range(WORKERS):
                     group.create_task(self._work())
         finally:
+            self._running = False
             for known in self._owners.values():
                 if known.timer is not None:
                     known.timer.cancel()

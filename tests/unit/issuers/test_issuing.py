@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -436,6 +437,21 @@ def test_without_the_time_of_its_issue_the_next_one_is_made_and_nothing_is_forgo
         after = due.followed_by(Issued(8, START, START + LIFE, "h8"))
         assert [one.handle for one in after.earlier] == ["h6", "h7"]
         assert after.generation == 8
+
+
+def test_a_replica_that_waits_keeps_nothing_of_owners_who_come_and_go(world: World) -> None:
+    replica = Replica(world)
+    for led in (False, True):
+        if led:
+            replica.start()
+            passes(world, timedelta(minutes=1))
+            replica.stop()
+        tracemalloc.start()
+        for number in range(10_000):
+            replica.issuing.look(f"owner-{number}")
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept < 100_000
 
 
 def test_names_of_secrets() -> None:
