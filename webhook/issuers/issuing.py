@@ -32,7 +32,9 @@ LONGEST_SLEEP_SECONDS = 3600.0
 LEAST_LIFE = timedelta(seconds=10)
 """A credential that lives shorter is an odd answer."""
 MANY = 20
-"""Owners that fail at the same time. Each more is told quietly: an outage must not become thousands of Events."""
+"""Owners that fail at the same time, and as many that are refused. Each more is told quietly: an outage must not become
+thousands of Events, and names that do not fit must not hide it.
+"""
 RESULTS = ("issued", "ended", "unavailable", "refused", "lost", "failed")
 """What is counted. Lost: another replica was faster, or leads; failed: our own bug."""
 STATES = ("fresh", "due", "failing")
@@ -128,7 +130,8 @@ class Issuing:
         self._fence, self._now, self._told, self._bucket = fence, now, told, bucket
         self._owners: dict[str, _Owner] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._failing = 0
+        self._failing = Counter[bool]()
+        """Owners with a problem, by whether they are refused."""
         self._running = False
         self._paused_until = 0.0
         """Loop time: the issuer has asked to be left alone."""
@@ -178,7 +181,7 @@ class Issuing:
                 if known.timer is not None:
                     known.timer.cancel()
             self._owners.clear()
-            self._failing = 0
+            self._failing.clear()
             self._queue = asyncio.Queue()
 
     async def _work(self) -> None:
@@ -209,12 +212,12 @@ class Issuing:
         known.timer = asyncio.get_running_loop().call_at(at, self._enqueue, owner, known)
 
     def _count(self, before: Problem | None, now: Problem | None) -> None:
-        if before is None and now is not None:
-            self._failing += 1
-            if self._failing == MANY:
+        if before is not None:
+            self._failing[before.refused] -= 1
+        if now is not None:
+            self._failing[now.refused] += 1
+            if self._failing[now.refused] == MANY and (before is None or before.refused != now.refused):
                 log.warning("many owners get no new credential; see the metrics for how many", last=now.text)
-        elif before is not None and now is None:
-            self._failing -= 1
 
     async def _turn(self, owner: str, known: _Owner) -> Outcome:
         step: Step | None = None
@@ -254,7 +257,8 @@ class Issuing:
         late = isinstance(step, Mint) and found is not None and found.is_late(self._now())
         text = why if step is None else f"{_TRIED[type(step)]}: {why}"
         ends = found.ends if late and found is not None else None
-        many = self._failing >= MANY if known.problem is None else known.problem.many
+        before = known.problem
+        many = before.many if before and before.refused == refused else self._failing[refused] >= MANY
         return Problem(text, refused, ends, many)
 
     async def _do(self, owner: str, found: Issued | None, step: Mint | End | Remove) -> None:

@@ -345,6 +345,23 @@ def test_an_outage_is_told_of_the_first_owners_and_quietly_of_the_others(world: 
     replica.stop()
 
 
+def test_owners_who_are_refused_do_not_hide_an_outage(world: World) -> None:
+    """Whoever names owners could make so many that do not fit."""
+    world.wanted = {f"Odd {number}" for number in range(2 * MANY)}
+    world.refuses = "it cannot be part of a name"
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(seconds=30))
+    quiet = [one for one in replica.told.values() if one is not None and one.many]
+    assert len(quiet) > MANY - WORKERS
+    world.refuses, world.script = "", dict.fromkeys(range(world.calls, world.calls + 4), "fails")
+    world.wanted = {"alice"}
+    replica.issuing.look("alice")
+    passes(world, timedelta(seconds=0.1))
+    assert replica.told["alice"] == Problem("no new credential: issue failed")
+    replica.stop()
+
+
 def test_what_an_issuer_does_is_counted(world: World) -> None:
     world.wanted = {"alice", "bob"}
     replica = Replica(world)
