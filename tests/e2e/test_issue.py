@@ -232,6 +232,13 @@ def test_a_secret_that_another_one_has_changed_is_not_written_over(installed: Co
         with pytest.raises(WriteConflict):
             await theirs.remove("alice")
         assert mine.found("alice") == (True, minted(2))
+        name = secret_name("raced", "alice")
+        installed.api.patch("Secret", name, {"metadata": {"labels": {ISSUER: None}}}, NAMESPACE)
+        await until(lambda: not mine.found("alice")[0])
+        with pytest.raises(WriteConflict, match=f"{name} .* lacks the label {ISSUER}=raced; give it both back"):
+            await mine.write("alice", minted(1), (c,))
+        installed.api.patch("Secret", name, {"metadata": {"labels": {ISSUER: "raced"}}}, NAMESPACE)
+        await until(lambda: mine.found("alice") == (True, minted(2)))
         await mine.remove("alice")
         task.cancel()
         await asyncio.gather(task, watching, return_exceptions=True)

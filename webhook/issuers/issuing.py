@@ -35,6 +35,8 @@ MANY = 20
 """Owners that fail at the same time, and as many that are refused. Each more is told quietly: an outage must not become
 thousands of Events, and names that do not fit must not hide it.
 """
+MANY_CONFLICTS = 5
+"""Writes in a row that lose: another replica would not win so often, so people are told."""
 RESULTS = ("issued", "ended", "unavailable", "refused", "lost", "failed")
 """What is counted. Lost: another replica was faster, or leads; failed: our own bug."""
 STATES = ("fresh", "due", "failing")
@@ -101,11 +103,14 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Owner:
-    """`state`: where it is. `timer`: of its next turn. `again`: something has changed during its turn."""
+    """`state`: where it is. `timer`: of its next turn. `again`: something has changed during its turn.
+    `conflicts`: in a row.
+    """
 
     state: Literal["idle", "queued", "busy"] = "idle"
     timer: asyncio.TimerHandle | None = None
     again: bool = False
+    conflicts: int = 0
     backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, jitter=1.0))
     problem: Problem | None = None
 
@@ -221,6 +226,7 @@ class Issuing:
 
     async def _turn(self, owner: str, known: _Owner) -> Outcome:
         step: Step | None = None
+        lost, known.conflicts = known.conflicts, 0
         try:
             exists, found = self._store.found(owner)
             step = next_step(owner, found, self._now(), exists=exists, wanted=self._wanted(owner))
@@ -228,9 +234,14 @@ class Issuing:
                 known.backoff.reset()
                 return Outcome(None, self._seconds(step) if exists else None)
             await self._do(owner, found, step)
-        except (NotLeading, WriteConflict):
+        except NotLeading:
             self.results["lost"] += 1
-            return Outcome(known.problem, known.backoff.next())  # the Secret that another one wrote is seen soon
+            return Outcome(known.problem, known.backoff.next())
+        except WriteConflict as e:  # the Secret that another one wrote is seen soon
+            self.results["lost"] += 1
+            known.conflicts = lost + 1
+            problem = self._problem(owner, known, step, str(e)) if known.conflicts >= MANY_CONFLICTS else known.problem
+            return Outcome(problem, known.backoff.next())
         except IssueRefused as e:
             self.results["refused"] += 1
             known.backoff.delay = MAX_BACKOFF_SECONDS  # only a change helps

@@ -76,12 +76,17 @@ class IssuedSecrets(View[Found]):
         if before is None:
             metadata |= {"name": name, "namespace": self._namespace}
             body = {"apiVersion": "v1", "kind": "Secret", "type": DOCKERCONFIG_TYPE, "metadata": metadata, **data}
-            raw = await self._call("POST", self._path, body=body)
+            there = (
+                f"there is a Secret {name} that is not this owner's, or lacks the label {ISSUER}={self._issuer}; give "
+                "it both back, or delete it"
+            )
+            raw = await self._call("POST", self._path, there, body=body)
         else:
             metadata["annotations"] = {HANDLE: None, EARLIER: None} | metadata["annotations"]
             metadata |= {"resourceVersion": before.resource_version, "uid": before.uid}
             body = {"metadata": metadata, **data}
-            raw = await self._call("PATCH", f"{self._path}/{name}", body=body, content_type=MERGE_PATCH)
+            path = f"{self._path}/{name}"
+            raw = await self._call("PATCH", path, _changed(name), body=body, content_type=MERGE_PATCH)
         try:
             self.answered(owner, _found(await decode(_SECRET, raw)), asked)
         except Unreadable as e:
@@ -94,18 +99,22 @@ class IssuedSecrets(View[Found]):
             return
         preconditions = {"uid": before.uid, "resourceVersion": before.resource_version}
         name = secret_name(self._issuer, owner)
-        await self._call("DELETE", f"{self._path}/{name}", body={"preconditions": preconditions})
+        await self._call("DELETE", f"{self._path}/{name}", _changed(name), body={"preconditions": preconditions})
         self.forget(owner, before.version)
 
-    async def _call(self, method: str, path: str, **options: Any) -> bytes:
+    async def _call(self, method: str, path: str, conflict: str, **options: Any) -> bytes:
         try:
             return await self._cluster.call(
                 method, path, within=WRITE_SECONDS, query={"fieldManager": MANAGER}, **options
             )
         except ClusterError as e:
             if e.status in {CONFLICT, NOT_FOUND}:
-                raise WriteConflict("the Secret has changed since it was read") from None
+                raise WriteConflict(conflict) from None
             raise WriteRefused(f"the Secret cannot be written ({e})") from None
+
+
+def _changed(name: str) -> str:
+    return f"the Secret {name} has changed since it was read, or another Secret says that it is this owner's"
 
 
 def _found(seen: Object) -> Found:

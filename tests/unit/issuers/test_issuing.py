@@ -49,6 +49,9 @@ class World:
     pause: float = 0.0
     """Seconds for which the issuer wants to be left alone, whoever asks."""
     asked: Counter[str] = field(default_factory=Counter)
+
+    taken: bool = False
+    """The Secrets' names: by others."""
     handles: int = 0
     kill: Callable[[], None] = lambda: None
 
@@ -127,7 +130,7 @@ class Secrets:
         before = self.world.secrets.get(owner)
 
         def effect() -> None:
-            if self.world.secrets.get(owner) is not before:
+            if self.world.secrets.get(owner) is not before or self.world.taken:
                 raise WriteConflict("changed")
             handle = credentials[0].username if credentials else before[2] if before else ""
             self.world.secrets[owner] = (before[0] + 1 if before else 1), issued, handle
@@ -323,6 +326,23 @@ def test_a_credential_that_is_not_renewed_in_time_is_told(world: World) -> None:
     assert replica.told == {"alice": Problem("no new credential: not now", refused=True)}
     passes(world, timedelta(minutes=7))
     assert replica.told == {"alice": Problem("no new credential: not now", refused=True, ends=ends)}
+    replica.stop()
+
+
+def test_a_secret_that_can_never_be_written_is_told(world: World) -> None:
+    """Such as one whose label somebody took away: it is seen no more, and its name is taken."""
+    world.wanted, world.taken = {"alice"}, True
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(seconds=0.2))
+    assert replica.issuing.results["lost"] > 0
+    assert replica.told == {}  # another replica may have been faster
+    passes(world, timedelta(minutes=2))
+    assert replica.told == {"alice": Problem("no new credential: changed")}
+    assert world.alive == {}
+    world.taken = False
+    passes(world, timedelta(seconds=MAX_BACKOFF_SECONDS))
+    assert replica.told == {"alice": None}
     replica.stop()
 
 
