@@ -83,6 +83,8 @@ def read_issued(annotations: Mapping[str, str]) -> Issued | None:
     except (KeyError, ValueError, OverflowError, msgspec.MsgspecError):
         return None
     valid = 0 < generation < 10**9 and issued < ends and len(handle) <= MAX_HANDLE_CHARS
+    # Nothing can be added to the last day that there is.
+    valid = valid and all(at <= NEVER - MAX_LIFE for at in (ends, *(one.ends for one in whole)))
     return Issued(generation, issued, ends, handle, whole[-MAX_EARLIER:]) if valid else None
 
 
@@ -117,7 +119,9 @@ def next_step(owner: str, found: Issued | None, now: datetime, *, exists: bool, 
     """`found` None although the Secret `exists`: it cannot be read. `wanted`: the owner has a namespace."""
     if found is None:
         return Mint(1) if wanted else Remove() if exists else Wait(NEVER)
-    if wanted and now >= (renewed_at := found.renewed_at(owner)):
+    renewed_at = found.renewed_at(owner)
+    # From a time to come: a clock was wrong. Nobody knows whether it works, nor when it ends.
+    if wanted and (now >= renewed_at or found.issued > now + SLACK):
         return Mint(found.generation + 1)
     for one in found.earlier:
         if now >= one.ends + SLACK:

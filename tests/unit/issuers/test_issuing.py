@@ -18,9 +18,21 @@ from support import planted
 from support.simulated import Stepping
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
-from webhook.core.issued import MAX_LIFE, SLACK, Earlier, Issued, Mint, next_step, read_issued, secret_name
+from webhook.core.issued import (
+    MAX_LIFE,
+    SLACK,
+    Earlier,
+    End,
+    Issued,
+    Mint,
+    Remove,
+    Wait,
+    next_step,
+    read_issued,
+    secret_name,
+)
 from webhook.core.metrics import IssuerNumbers
-from webhook.core.names import ISSUED
+from webhook.core.names import EARLIER, EXPIRES, GENERATION, ISSUED
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotLeading
 from webhook.issuers.issuing import MANY, MAX_BACKOFF_SECONDS, RESULTS, WORKERS, Bucket, Issuing
 from webhook.issuers.notices import Problem
@@ -37,6 +49,8 @@ class World:
     script: dict[int, str] = field(default_factory=dict)
     calls: int = 0
     life: timedelta = LIFE
+    ahead: timedelta = timedelta()
+    """By which the clock is wrong."""
     named: bool = True
     alive: dict[str, tuple[str, int, datetime]] = field(default_factory=dict)
     """At the issuer, by handle: owner, generation, end."""
@@ -49,14 +63,13 @@ class World:
     pause: float = 0.0
     """Seconds for which the issuer wants to be left alone, whoever asks."""
     asked: Counter[str] = field(default_factory=Counter)
-
     taken: bool = False
     """The Secrets' names: by others."""
     handles: int = 0
     kill: Callable[[], None] = lambda: None
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self.loop.time())
+        return START + timedelta(seconds=self.loop.time()) + self.ahead
 
     async def meets(self, what: str, effect: Callable[[], object]) -> object:
         """A call that may fail before or after its effect, or at which the process is killed."""
@@ -344,6 +357,33 @@ def test_a_secret_that_can_never_be_written_is_told(world: World) -> None:
     passes(world, timedelta(seconds=MAX_BACKOFF_SECONDS))
     assert replica.told == {"alice": None}
     replica.stop()
+
+
+def test_what_a_clock_that_was_ahead_left_behind_does_not_stay(world: World) -> None:
+    world.wanted, world.life, world.ahead = {"alice"}, timedelta(days=1), timedelta(days=2)
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(minutes=1))
+    assert world.secrets["alice"][1].generation == 1
+    world.ahead = timedelta()
+    passes(world, timedelta(hours=11))
+    _, issued, _ = world.secrets["alice"]
+    assert issued.generation == 2
+    assert issued.issued < world.now() < issued.ends
+    assert world.count["minted"] == 2
+    replica.stop()
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00-14:00", "x", "2030-01-01T00:00:00"])
+@pytest.mark.parametrize("key", [ISSUED, EXPIRES, GENERATION, EARLIER])
+def test_what_people_write_into_annotations_breaks_nothing(key: str, end: str) -> None:
+    issued = Issued(1, START, START + LIFE, "robot", (Earlier("before", START),))
+    text = f'[["robot", "{end}"]]' if key == EARLIER else end
+    found = read_issued(issued.annotations | {key: text})
+    for wanted in (True, False):
+        for now in (START, START + LIFE * 2):
+            step = next_step("alice", found, now, exists=True, wanted=wanted)
+            assert isinstance(step, Mint | End | Remove | Wait)
 
 
 def test_an_outage_is_told_of_the_first_owners_and_quietly_of_the_others(world: World) -> None:
