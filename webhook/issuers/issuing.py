@@ -308,13 +308,15 @@ class Issuing:
         log.info("issued", owner=owner, generation=step.generation, ends=new.ends.isoformat())
 
     async def _refused(self, minted: Minted, found: Issued | None) -> str:
-        """Why the registry does not take it. If it cannot say: what stands and lives is better than the unknown."""
+        """Why the registry does not take it. If it cannot say: what stands is better than the unknown, until it is
+        late: some registries are reached from nodes alone, and never say.
+        """
         for one in minted.credentials:
             try:
                 if why := await self._verify(one):
                     return why
             except IssuerUnavailable as e:
-                if found is not None and self._now() < found.ends:
+                if found is not None and not found.is_late(self._now()):
                     raise
                 log.info("a new credential is used although its registry does not say whether it works", why=str(e))
         return ""

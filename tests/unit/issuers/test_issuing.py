@@ -63,6 +63,8 @@ class World:
     pause: float = 0.0
     """Seconds for which the issuer wants to be left alone, whoever asks."""
     asked: Counter[str] = field(default_factory=Counter)
+    silent: bool = False
+    """The registry says of no credential whether it works."""
     taken: bool = False
     """The Secrets' names: by others."""
     handles: int = 0
@@ -180,6 +182,8 @@ class Replica:
 
     async def _verify(self, c: Credential) -> str:
         await asyncio.sleep(0.01)
+        if self.world.silent:
+            raise IssuerUnavailable("the registry does not say")
         return "" if c.username in self.world.alive else "the registry refuses it (HTTP 401)"
 
     def start(self) -> None:
@@ -356,6 +360,22 @@ def test_a_secret_that_can_never_be_written_is_told(world: World) -> None:
     world.taken = False
     passes(world, timedelta(seconds=MAX_BACKOFF_SECONDS))
     assert replica.told == {"alice": None}
+    replica.stop()
+
+
+def test_a_registry_that_never_says_what_works_leaves_no_gap(world: World) -> None:
+    world.wanted, world.silent = {"alice"}, True
+    replica = Replica(world)
+    replica.start()
+
+    def holds() -> None:
+        assert not world.secrets or world.now() < world.secrets["alice"][1].ends
+
+    passes(world, timedelta(minutes=44), holds)
+    assert world.secrets["alice"][1].generation == 1
+    assert replica.told == {"alice": Problem("no new credential: the registry does not say")}
+    passes(world, timedelta(hours=5), holds)
+    assert world.secrets["alice"][1].generation > 4
     replica.stop()
 
 
