@@ -220,13 +220,19 @@ def test_a_secret_that_another_one_has_changed_is_not_written_over(installed: Co
         theirs, watching = await synced(api, "raced")
         watching.cancel()  # it sees nothing new
         c = Credential("r.test/alice/", "alice", planted.token())
+        await theirs.confirm("alice")
         await mine.write("alice", minted(1), (c,))
+        await mine.confirm("alice")
+        with pytest.raises(WriteConflict):
+            await theirs.confirm("alice")
         with pytest.raises(WriteConflict):
             await theirs.write("alice", minted(1), (c,))
         known = mine.get("alice")
         assert known is not None
         theirs.learn("alice", known)
         await mine.write("alice", minted(2), (c,))
+        with pytest.raises(WriteConflict):
+            await theirs.confirm("alice")
         with pytest.raises(WriteConflict):
             await theirs.write("alice", minted(2), (c,))
         with pytest.raises(WriteConflict):

@@ -13,7 +13,9 @@ from webhook.core.credential import Credential
 from webhook.core.errors import PullsecretError
 
 Fence = Callable[[], Awaitable[None]]
-"""Raises NotLeading if another replica may have taken over meanwhile, or if what this one is doing is done already."""
+"""Raises NotLeading if another replica may have taken over meanwhile, and WriteConflict if what this one is doing is
+done already, by another one or by a write that had no answer.
+"""
 
 
 class IssuerUnavailable(PullsecretError):
@@ -59,7 +61,7 @@ class Issuer(Protocol):
 
         The same owner and generation may be asked for again, after a crash: then nobody has what was minted before.
         If it has a name at the issuer, it is taken away first, and before that `fence` is asked. Raises
-        IssuerUnavailable, IssueRefused, NotLeading.
+        IssuerUnavailable, IssueRefused, and what `fence` raises.
         """
         ...
 

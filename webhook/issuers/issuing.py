@@ -59,6 +59,10 @@ class Store(Protocol):
         """Those that have one."""
         ...
 
+    async def confirm(self, owner: str) -> None:
+        """Is that so? `found` may be old, also where our own write had no answer: raises WriteConflict."""
+        ...
+
     async def write(self, owner: str, issued: Issued, credentials: tuple[Credential, ...] | None) -> None:
         """Over what `found` has shown: raises WriteConflict if that has changed. None: they stay."""
         ...
@@ -286,10 +290,15 @@ class Issuing:
             await self._mint(owner, found, step)
 
     async def _mint(self, owner: str, found: Issued | None, step: Mint) -> None:
+        async def fence() -> None:
+            """Before what has this generation is taken away."""
+            await self._store.confirm(owner)
+            await self._fence()
+
         await self._bucket.take()
         await self._fence()
         began = self._now()
-        minted = await self._issuer.issue(owner, step.generation, self._fence)
+        minted = await self._issuer.issue(owner, step.generation, fence)
         why = _odd(minted)
         if not why:
             why = await self._refused(minted, found)

@@ -20,13 +20,20 @@ from webhook.core.owner import marks
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError, Object, decode
 from webhook.kube.lease import WRITE_SECONDS
+from webhook.kube.listing import accept
 from webhook.kube.reader import version
 from webhook.kube.reflector import Feed
 from webhook.kube.views import View
 from webhook.kube.watch import Health, Watch
 
 CONFLICT, NOT_FOUND = 409, 404
-_SECRET = msgspec.json.Decoder(Object)
+
+
+class _List(msgspec.Struct):
+    items: list[Object] | None = None
+
+
+_SECRET, _LIST = msgspec.json.Decoder(Object), msgspec.json.Decoder(_List)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,19 @@ class IssuedSecrets(View[Found]):
 
     def owners(self) -> Collection[str]:
         return [owner for owner, _ in self.items()]
+
+    async def confirm(self, owner: str) -> None:
+        """Raises WriteConflict and WriteRefused. A list, because the account may list Secrets and get none."""
+        before, name = self.get(owner), secret_name(self._issuer, owner)
+        query, header = {"fieldSelector": f"metadata.name={name}"}, accept("List", metadata_only=True)
+        try:
+            raw = await self._cluster.call("GET", self._path, within=WRITE_SECONDS, query=query, accept=header)
+            items = (await decode(_LIST, raw)).items or ()
+        except (ClusterError, Unreadable) as e:
+            raise WriteRefused(f"the Secret {name} cannot be read ({e})") from None
+        there = [(one.metadata.uid, one.metadata.resource_version) for one in items]
+        if there != ([(before.uid, before.resource_version)] if before else []):
+            raise WriteConflict(_changed(name))
 
     async def write(self, owner: str, issued: Issued, credentials: tuple[Credential, ...] | None) -> None:
         """Raises WriteConflict and WriteRefused."""

@@ -543,6 +543,9 @@ class Stored:
     def owners(self) -> Collection[str]:
         return self.issued.keys()
 
+    async def confirm(self, owner: str) -> None:
+        pass
+
     async def write(self, owner: str, issued: Issued, credentials: tuple[Credential, ...] | None) -> None:
         self.issued[owner] = issued
         for c in credentials or ():

@@ -63,6 +63,8 @@ class World:
     pause: float = 0.0
     """Seconds for which the issuer wants to be left alone, whoever asks."""
     asked: Counter[str] = field(default_factory=Counter)
+    old: dict[str, tuple[int, Issued, str]] | None = None
+    """What the watch shows of `secrets`; None: all."""
     silent: bool = False
     """The registry says of no credential whether it works."""
     taken: bool = False
@@ -135,14 +137,21 @@ class Secrets:
     world: World
 
     def found(self, owner: str) -> tuple[bool, Issued | None]:
-        known = self.world.secrets.get(owner)
+        known = self._seen(owner)
         return known is not None, None if known is None else known[1]
+
+    def _seen(self, owner: str) -> tuple[int, Issued, str] | None:
+        return self.world.secrets.get(owner) if self.world.old is None else self.world.old.get(owner)
 
     def owners(self) -> Collection[str]:
         return self.world.secrets.keys()
 
+    async def confirm(self, owner: str) -> None:
+        if self.world.secrets.get(owner) is not self._seen(owner):
+            raise WriteConflict("changed")
+
     async def write(self, owner: str, issued: Issued, credentials: tuple[Credential, ...] | None) -> None:
-        before = self.world.secrets.get(owner)
+        before = self._seen(owner)
 
         def effect() -> None:
             if self.world.secrets.get(owner) is not before or self.world.taken:
@@ -376,6 +385,23 @@ def test_a_registry_that_never_says_what_works_leaves_no_gap(world: World) -> No
     assert replica.told == {"alice": Problem("no new credential: the registry does not say")}
     passes(world, timedelta(hours=5), holds)
     assert world.secrets["alice"][1].generation > 4
+    replica.stop()
+
+
+def test_a_write_without_an_answer_is_not_taken_away_by_the_next_try(world: World) -> None:
+    """The API server stores it, its answer is lost, and the watch is silent."""
+    world.wanted, world.old, world.script = {"alice"}, {}, {2: "lost"}
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(seconds=20))
+    assert world.secrets["alice"][2] == "h1"
+    assert world.alive.keys() == {"h1"}
+    assert replica.issuing.results["lost"] > 0
+    world.old = None
+    replica.issuing.look("alice")
+    passes(world, timedelta(minutes=1))
+    assert world.count["minted"] == 1
+    assert replica.told == {"alice": None}
     replica.stop()
 
 
