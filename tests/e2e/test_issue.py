@@ -146,6 +146,27 @@ def test_who_cannot_renew_stops_before_another_one_begins(
 
 
 @pytest.mark.usefixtures("fast")
+def test_who_sees_that_another_one_has_the_lease_stops_at_once(
+    installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a person has edited it. It is taken again when its holder does not renew it."""
+    monkeypatch.setattr(lease, "GIVE_UP_SECONDS", 60.0)
+
+    async def scenario(api: Cluster) -> None:
+        one = Replica(api, "edited", "one")
+        await until(lambda: one.leading)
+        theirs = {"holderIdentity": "other", "renewTime": "2099-01-01T00:00:00.000000Z"}
+        installed.api.patch("Lease", "edited", {"spec": theirs}, NAMESPACE)
+        await until(lambda: not one.leading)
+        assert not one.lease.leads()
+        await until(lambda: one.leading)
+        assert one.led == 2
+        await one.stop()
+
+    on(installed, scenario)
+
+
+@pytest.mark.usefixtures("fast")
 def test_work_that_ends_by_itself_is_begun_again(installed: ControlPlane) -> None:
     async def scenario(api: Cluster) -> None:
         begun = list[float]()

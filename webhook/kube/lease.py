@@ -124,6 +124,7 @@ class Lease:
         if (holder, renewed) != self._seen[:2]:
             self._seen = holder, renewed, loop.time()
         if holder and holder != self._me and loop.time() - self._seen[2] < DURATION_SECONDS:
+            self._renewed = None  # even if this one has led until now: somebody edited or deleted the Lease
             return False
         moved = int(holder != self._me)
         spec = self._spec((found.spec.lease_transitions or 0) + moved, acquired=bool(moved))
