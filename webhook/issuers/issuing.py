@@ -313,6 +313,9 @@ class Issuing:
             if minted.handle:  # nobody has it, and its number is another one's
                 await self._issuer.end(minted.handle)
             raise
+        _, stored = self._store.found(owner)
+        if stored is None or stored.generation != step.generation:  # or it would be minted again and again
+            raise IssuerUnavailable("its Secret does not say what was written; does something else change it?")
         self.results["issued"] += 1
         log.info("issued", owner=owner, generation=step.generation, ends=new.ends.isoformat())
 

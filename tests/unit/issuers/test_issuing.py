@@ -65,6 +65,8 @@ class World:
     asked: Counter[str] = field(default_factory=Counter)
     old: dict[str, tuple[int, Issued, str]] | None = None
     """What the watch shows of `secrets`; None: all."""
+    stripped: bool = False
+    """Something takes the annotations away."""
     silent: bool = False
     """The registry says of no credential whether it works."""
     taken: bool = False
@@ -138,7 +140,7 @@ class Secrets:
 
     def found(self, owner: str) -> tuple[bool, Issued | None]:
         known = self._seen(owner)
-        return known is not None, None if known is None else known[1]
+        return known is not None, None if known is None or self.world.stripped else known[1]
 
     def _seen(self, owner: str) -> tuple[int, Issued, str] | None:
         return self.world.secrets.get(owner) if self.world.old is None else self.world.old.get(owner)
@@ -430,6 +432,18 @@ def test_what_people_write_into_annotations_breaks_nothing(key: str, end: str) -
         for now in (START, START + LIFE * 2):
             step = next_step("alice", found, now, exists=True, wanted=wanted)
             assert isinstance(step, Mint | End | Remove | Wait)
+
+
+def test_what_is_changed_by_others_is_not_minted_in_a_loop(world: World) -> None:
+    world.wanted, world.stripped = {"alice"}, True
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(hours=1))
+    assert world.count["minted"] < 60
+    problem = replica.told["alice"]
+    assert problem is not None
+    assert "does something else change it?" in problem.text
+    replica.stop()
 
 
 def test_an_outage_is_told_of_the_first_owners_and_quietly_of_the_others(world: World) -> None:
