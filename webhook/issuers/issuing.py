@@ -25,6 +25,8 @@ log = structlog.get_logger()
 WORKERS = 4
 BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 300.0
 """The first and the longest delay of an owner after a failure, before the jitter."""
+CHANGED_SECONDS = 10.0
+"""The longest delay after a failure if something about the owner changes: tenants can change theirs all the time."""
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """An issuer that wants a longer pause gets this one."""
 LONGEST_SLEEP_SECONDS = 3600.0
@@ -108,13 +110,14 @@ class Outcome:
 @dataclass(slots=True)
 class _Owner:
     """`state`: where it is. `timer`: of its next turn. `again`: something has changed during its turn.
-    `conflicts`: in a row.
+    `conflicts`: in a row. `earliest`: loop time of the next turn after a failure, whatever changes.
     """
 
     state: Literal["idle", "queued", "busy"] = "idle"
     timer: asyncio.TimerHandle | None = None
     again: bool = False
     conflicts: int = 0
+    earliest: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, jitter=1.0))
     problem: Problem | None = None
 
@@ -141,20 +144,33 @@ class Issuing:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._failing = Counter[bool]()
         """Owners with a problem, by whether they are refused."""
-        self._running = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """None: another replica leads."""
         self._paused_until = 0.0
         """Loop time: the issuer has asked to be left alone."""
         self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
 
     def look(self, owner: str) -> None:
         """Soon: something about it has changed. Nothing is kept by a replica that waits: owners come and go."""
-        if not self._running:
+        if self._loop is None:
             return
         known = self._owners.setdefault(owner, _Owner())
         if known.state == "busy":
             known.again = True
         elif known.state == "idle":
+            self._soon(owner, known, self._loop)
+
+    def _soon(self, owner: str, known: _Owner, loop: asyncio.AbstractEventLoop) -> None:
+        if known.earliest <= loop.time():
             self._enqueue(owner, known)
+        elif known.timer is None or known.timer.when() > known.earliest:
+            self._later(owner, known, known.earliest, loop)
+
+    def _later(self, owner: str, known: _Owner, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        if known.timer is not None:
+            known.timer.cancel()
+        known.state = "idle"
+        known.timer = loop.call_at(at, self._enqueue, owner, known)
 
     def _enqueue(self, owner: str, known: _Owner) -> None:
         if known.timer is not None:
@@ -177,7 +193,7 @@ class Issuing:
 
     async def run(self, owners: Iterable[str]) -> None:
         """Until it is cancelled, because another replica leads. `owners`: those with a namespace, gone through now."""
-        self._running = True
+        self._loop = asyncio.get_running_loop()
         for owner in {*owners, *self._store.owners()}:
             self.look(owner)
         try:
@@ -185,7 +201,7 @@ class Issuing:
                 for _ in range(WORKERS):
                     group.create_task(self._work())
         finally:
-            self._running = False
+            self._loop = None
             for known in self._owners.values():
                 if known.timer is not None:
                     known.timer.cancel()
@@ -194,12 +210,12 @@ class Issuing:
             self._queue = asyncio.Queue()
 
     async def _work(self) -> None:
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
         while True:
             owner = await self._queue.get()
             known = self._owners[owner]
-            if clock() < self._paused_until:
-                self._later(owner, known, self._paused_until)
+            if loop.time() < self._paused_until:
+                self._later(owner, known, self._paused_until, loop)
                 continue
             known.state = "busy"
             outcome = await self._turn(owner, known)
@@ -208,17 +224,15 @@ class Issuing:
                 known.problem = outcome.problem
                 self._told(owner, outcome.problem)
             known.state = "idle"
+            failed = known.backoff.delay > 0 and outcome.after is not None
+            known.earliest = loop.time() + min(outcome.after or 0.0, CHANGED_SECONDS) if failed else 0.0
             if known.again:
                 known.again = False
-                self._enqueue(owner, known)
+                self._soon(owner, known, loop)
             elif outcome.after is None:
                 del self._owners[owner]
             else:
-                self._later(owner, known, max(clock() + outcome.after, self._paused_until))
-
-    def _later(self, owner: str, known: _Owner, at: float) -> None:
-        known.state = "idle"
-        known.timer = asyncio.get_running_loop().call_at(at, self._enqueue, owner, known)
+                self._later(owner, known, max(loop.time() + outcome.after, self._paused_until), loop)
 
     def _count(self, before: Problem | None, now: Problem | None) -> None:
         if before is not None:

@@ -446,6 +446,21 @@ def test_what_is_changed_by_others_is_not_minted_in_a_loop(world: World) -> None
     replica.stop()
 
 
+def test_changes_of_namespaces_do_not_make_an_owner_who_fails_ask_again_and_again(world: World) -> None:
+    world.wanted, world.refuses = {"alice"}, "there is no project alice"
+    replica = Replica(world)
+    replica.start()
+    for _ in range(600):
+        passes(world, timedelta(seconds=0.5))
+        replica.issuing.look("alice")
+    assert replica.issuing.results["refused"] < 60
+    world.refuses = ""
+    replica.issuing.look("alice")
+    passes(world, timedelta(seconds=11))
+    assert world.secrets.keys() == {"alice"}
+    replica.stop()
+
+
 def test_an_outage_is_told_of_the_first_owners_and_quietly_of_the_others(world: World) -> None:
     world.wanted, world.refuses = {f"owner-{number}" for number in range(3 * MANY)}, "not now"
     replica = Replica(world)
