@@ -117,6 +117,7 @@ def test_it_can_do_its_work(us: Api, kubeconfig: Path, installed: ControlPlane) 
                 first = Issued(1, now, now + timedelta(hours=1), "robot-1")
                 credential = Credential("r.test/works/", "works", planted.token())
                 await secrets.write(owner, first, (credential,))
+                await secrets.confirm(owner)
                 await secrets.write(owner, first.followed_by(Issued(2, now, now + timedelta(hours=2))), (credential,))
                 found = secrets.found(owner)[1]
                 assert found
