@@ -398,7 +398,7 @@ def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Is
         found = issuers.doctor()
         assert (found["leader"]["result"], found["rights"]["result"]) == ("right", "right")
         assert found["registry"]["result"] == "right"
-        assert found["replicas"]["why"].endswith(f"in {NAMESPACE} is missing")  # it is a process here
+        assert found["issuer replicas"]["why"].endswith(f"in {NAMESPACE} is missing")  # it is a process here
         with issuers.start("issue-two") as two:
             two.until(lambda: issuers.page("issue-two", "/readyz") == "ok\n", "it is ready, and waits", within=20)
             assert f"{PREFIX}_issuer_leads 0.0" in issuers.page("issue-two", "/metrics")
