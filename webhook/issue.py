@@ -16,7 +16,7 @@ from uuid import uuid4
 import structlog
 
 from webhook.checks.registryclient import RegistryClient
-from webhook.config.issuerconfig import Issuer as Model
+from webhook.config.issuers import Issuer as Model
 from webhook.config.models import Config
 from webhook.core.check import WORDS, Why
 from webhook.core.credential import Credential

@@ -8,7 +8,7 @@ import yaml
 
 from controlplane.helm import Helm, one
 from webhook.config import reading
-from webhook.config.issuerconfig import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer
 
 pytestmark = pytest.mark.helm
 DOCS = Path(__file__).parents[2] / "docs"

@@ -31,7 +31,8 @@ from webhook.commands.credential import arrival
 from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
-from webhook.config.issuerconfig import HarborIssuer, RegistryIssuer
+from webhook.config.issuers.harbor import HarborIssuer
+from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.models import Config
 from webhook.core import podimages, pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS

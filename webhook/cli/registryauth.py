@@ -8,7 +8,7 @@ import click
 from webhook.cli import options, process
 from webhook.cli.exitcodes import OK, UsageError
 from webhook.config import reading
-from webhook.config.issuerconfig import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer
 
 
 @click.group("registry-auth", short_help="Run the token service of the platform's own registry.")

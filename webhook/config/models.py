@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
-from webhook.config import issuerconfig, mirrorconfig
+from webhook.config import mirrorconfig
 from webhook.config.base import (
     Expression,
     Key,
@@ -22,7 +22,7 @@ from webhook.config.base import (
     named,
     whole,
 )
-from webhook.config.issuerconfig import Issuer
+from webhook.config.issuers import Issuer, check_issuers
 from webhook.config.messages import value_shown
 from webhook.config.mirrorconfig import Mirror
 from webhook.config.sourceconfig import SecretsSource, Source
@@ -205,7 +205,7 @@ class Config(Model, frozen=True):
         if [*map(type, self.sources)].count(SecretsSource) > 1:
             raise ValueError("sources has secrets twice; once is all of them")
         mirrorconfig.check_together(self.mirrors)
-        issuerconfig.check_together(self.issuers)
+        check_issuers(self.issuers)
 
     @property
     def rules(self) -> tuple[OwnerRule, ...]:

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 
-from webhook.config import issuerconfig
+from webhook.config import issuers as models
+from webhook.config.issuers.harbor import HarborIssuer
+from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.models import Config, Registry
 from webhook.issuers import Issuer
 
 
-def configured(model: issuerconfig.Issuer, config: Config, cluster: Callable[[], str]) -> Issuer:
+def configured(model: models.Issuer, config: Config, cluster: Callable[[], str]) -> Issuer:
     """`cluster`: which one this is, for what has a name at the issuer; raises IssuerUnavailable."""
-    # Imported only here: what does not issue needs nothing that signs or asks.
-    if isinstance(model, issuerconfig.HarborIssuer):
-        from webhook.issuers.harbor import HarborIssuer  # noqa: PLC0415
+    # Imported only here: each kind loads what signs or asks for it alone.
+    match model:
+        case HarborIssuer():
+            from webhook.issuers import harbor  # noqa: PLC0415
 
-        where = config.named_registries.get(model.registry) or Registry(host=model.registry)
-        return HarborIssuer(model, where, cluster)
-    from webhook.issuers.registry import RegistryIssuer  # noqa: PLC0415
+            where = config.named_registries.get(model.registry) or Registry(host=model.registry)
+            return harbor.HarborIssuer(model, where, cluster)
+        case RegistryIssuer():
+            from webhook.issuers import registry  # noqa: PLC0415
 
-    return RegistryIssuer(model)
+            return registry.RegistryIssuer(model)

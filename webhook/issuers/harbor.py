@@ -6,7 +6,6 @@ taken: if the mark is ours, nobody has that robot's secret, and it goes; what ot
 made, if the configuration says so, and never deleted.
 """
 
-import hashlib
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,15 +14,17 @@ from typing import Annotated, Any
 import msgspec
 import structlog
 
-from webhook.config import issuerconfig
-from webhook.config.issuerconfig import OWNER_HERE, is_harbor_name
+from webhook.config.issuers import harbor as model
+from webhook.config.issuers.base import OWNER_HERE
 from webhook.config.models import Registry
 from webhook.core.credential import Credential
 from webhook.core.errors import CredentialError
 from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
-from webhook.issuers.harborapi import Answer, HarborApi
+from webhook.issuers.client import Answer
+from webhook.issuers.harborapi import HarborApi
+from webhook.issuers.names import minted_name
 
 log = structlog.get_logger()
 MAX_NAME_CHARS = 255
@@ -57,12 +58,12 @@ class _Created(msgspec.Struct, frozen=True):
 class HarborIssuer:
     """`cluster`: eight characters that no other cluster of this Harbor has; raises IssuerUnavailable."""
 
-    def __init__(self, config: issuerconfig.HarborIssuer, registry: Registry, cluster: Callable[[], str]) -> None:
+    def __init__(self, config: model.HarborIssuer, registry: Registry, cluster: Callable[[], str]) -> None:
         self._config, self._cluster = config, cluster
         self._api = HarborApi(registry, config.username_file, config.password_file)
 
     async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:
-        name = self._name(owner, generation)
+        name = minted_name(self._cluster(), self._config.called, owner, generation)
         project = self._project(owner, name)
         robot = {
             "name": name,
@@ -106,13 +107,6 @@ class HarborIssuer:
 
     # -- names --
 
-    def _name(self, owner: str, generation: int) -> str:
-        """Of all owners the digest, with the issuer's name: one by another name is another issuer. The generation
-        stands inside, so that no name is the beginning or end of another one.
-        """
-        digest = hashlib.sha256(f"{self._config.called} {owner}".encode()).hexdigest()[:16]
-        return f"{self._cluster()}-{generation}-{digest}"
-
     @property
     def _mark(self) -> str:
         """What the description of each of ours begins with."""
@@ -121,7 +115,7 @@ class HarborIssuer:
     def _project(self, owner: str, name: str) -> str:
         """Raises IssueRefused. An owner that does not fit is never changed until it does: it might be another one's."""
         project = self._config.project.replace(OWNER_HERE, owner)
-        if not is_harbor_name(project):
+        if not model.is_harbor_name(project):
             raise IssueRefused(
                 f"no project can have the owner {quoted(owner)} in its name: Harbor takes lower-case letters, digits, "
                 "and single . _ - between them; give the owner such a name, or leave it out of the issuer's owners"

@@ -12,7 +12,7 @@ import structlog
 from certs.errors import Unusable
 from certs.files import Files
 from certs.serving import Serving
-from webhook.config.issuerconfig import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer
 from webhook.core.errors import PullsecretError
 from webhook.registryauth.endpoint import token_app
 from webhook.registryauth.tokens import Tokens

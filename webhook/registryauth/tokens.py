@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from webhook.config.issuerconfig import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer
 from webhook.core.errors import PullsecretError
 from webhook.core.registryscope import PULL, REPOSITORY, Right, Scope
 from webhook.issuers.pullpassword import NotGood, NotSigned, read, signed

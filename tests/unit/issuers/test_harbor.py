@@ -15,7 +15,7 @@ import trustme
 
 from support import harborserver, planted
 from support.harborserver import ADMIN, ISSUER_RIGHTS, Fault, Harbor, Robot, allowed
-from support.issuercontract import AskedContract, AskedPlace, leads
+from support.issuercontract import NamedContract, NamedPlace, leads
 from support.loopback import silent_port
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
@@ -26,9 +26,10 @@ from webhook.core.credential import Credential
 from webhook.core.issued import MAX_LIFE, Issued
 from webhook.core.registry import matching
 from webhook.issue import BURST
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, harborapi
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, client
 from webhook.issuers.configured import configured
 from webhook.issuers.issuing import WORKERS, Bucket, Issuing
+from webhook.issuers.names import minted_name
 from webhook.issuers.notices import Problem
 
 CLUSTER = "c1a5ab12"
@@ -42,7 +43,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     AUTHORITY.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
 
 
-class Here(AskedPlace):
+class Here(NamedPlace):
     """A Harbor, and an issuer that asks it as a robot with just the rights that the documentation lists."""
 
     folder: Path
@@ -70,7 +71,7 @@ class Here(AskedPlace):
         return configured(self.config.issuers[0], self.config, lambda: CLUSTER)
 
     def name(self, owner: str, generation: int) -> str:
-        return str(self.again()._name(owner, generation))  # type: ignore[attr-defined]  # of this issuer
+        return minted_name(CLUSTER, "harbor", owner, generation)
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         name = f"{self.keys.get('project', '{owner}').replace('{owner}', owner)}/app"
@@ -84,7 +85,7 @@ class Here(AskedPlace):
         return bool(found)
 
     def client(self, login: tuple[str, str] | None = None) -> httpx.AsyncClient:
-        context = harborapi._context(str(self.folder / "ca.pem"))
+        context = client._context(str(self.folder / "ca.pem"))
         return httpx.AsyncClient(base_url=f"https://{self.harbor.host}", auth=login, verify=context, trust_env=False)
 
     def asked(self) -> int:
@@ -121,8 +122,8 @@ async def here(harbor: Harbor | None = None, **keys: Any) -> AsyncIterator[Here]
             await place.tokens.aclose()
 
 
-class TestContract(AskedContract):
-    def at(self) -> AbstractAsyncContextManager[AskedPlace]:
+class TestContract(NamedContract):
+    def at(self) -> AbstractAsyncContextManager[NamedPlace]:
         return here()
 
 
@@ -454,7 +455,7 @@ def test_what_it_says_is_shown_in_one_line_without_the_password() -> None:
 
 
 def test_who_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harborapi, "TOTAL_SECONDS", 0.2)
+    monkeypatch.setattr(client, "TOTAL_SECONDS", 0.2)
 
     async def scenario(place: Here) -> None:
         place.harbor.every = Fault(hangs=True)
@@ -734,3 +735,15 @@ def body(name: str, days: int, action: str = "pull") -> dict[str, Any]:
     access = [{"resource": "repository", "action": action}]
     permissions = [{"kind": "project", "namespace": "alice", "access": access}]
     return {"name": name, "level": "project", "duration": days, "disable": False, "permissions": permissions}
+
+
+def test_one_identity_for_all_is_written_out() -> None:
+    async def scenario(place: Here) -> None:
+        minted = {owner: await place.issuer.issue(owner, 1, leads) for owner in ("alice", "Not a Name")}
+        names = {c.username for one in minted.values() for c in one.credentials}
+        assert len(names) == 2
+        assert {c.registry for one in minted.values() for c in one.credentials} == {f"{place.harbor.host}/base/"}
+
+    run(scenario, project="base", shared=True)
+    with pytest.raises(ConfigError, match="shared: true"):
+        run(scenario, project="base")

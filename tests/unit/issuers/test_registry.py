@@ -23,7 +23,7 @@ from support import planted
 from support.issuercontract import Contract, Place
 from support.signing import Kind, key_file
 from webhook.config import reading
-from webhook.config.issuerconfig import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.models import Config
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
@@ -32,8 +32,8 @@ from webhook.core.registry import matching
 from webhook.core.registryscope import PULL, Scope
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
+from webhook.issuers.names import repositories
 from webhook.issuers.pullpassword import MAX_CHARS, NotGood, NotSigned, PullPassword, pull_password, read, signed
-from webhook.issuers.registry import begins
 from webhook.issuers.signingkeys import KeyUnusable, SigningKeys, jwks, read_key
 from webhook.registryauth.tokens import Tokens
 
@@ -74,7 +74,7 @@ class OwnRegistry(Place):
         return configured(self.model, Config(), lambda: "")
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
-        name = f"{begins(self.model.repositories, owner)}/app"
+        name = f"{repositories(self.model.repositories, owner)}/app"
         login = self.tokens.login(*c.login)
         sent = bool(matching([c.registry], f"{REGISTRY}/{name}"))
         allowed = bool(login.right.of([Scope(name, (PULL,))]))
@@ -173,7 +173,7 @@ OWNERS = st.text("ab.-_/A0", max_size=6)
 @given(OWNERS, OWNERS, st.sampled_from(["{owner}", "project-{owner}", "{owner}-x", "t/{owner}", "{owner}/t"]))
 def test_two_owners_never_share_a_repository(one: str, other: str, template: str) -> None:
     try:
-        first, second = begins(template, one), begins(template, other)
+        first, second = repositories(template, one), repositories(template, other)
     except IssueRefused:
         return
     if one != other:
@@ -353,5 +353,5 @@ def test_one_issuer_for_a_registry() -> None:
 def test_the_webhook_itself_loads_nothing_that_signs() -> None:
     code = "import sys, webhook.app, webhook.cli, webhook.config.models; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "webhook.config.issuerconfig" in loaded
+    assert "webhook.config.issuers" in loaded
     assert not {one for one in loaded if one.partition(".")[0] == "jwt" or one.startswith("webhook.issuers")}

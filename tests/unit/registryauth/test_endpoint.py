@@ -32,7 +32,7 @@ from support.tokenendpoint import BUILDER, TokenEndpoint, serving
 from webhook.cli.exitcodes import UsageError
 from webhook.cli.registryauth import registry_auth
 from webhook.config import reading
-from webhook.config.issuerconfig import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer
 from webhook.core.registryscope import MAX_SCOPES
 from webhook.issuers.pullpassword import pull_password
 from webhook.issuers.signingkeys import SigningKey, read_key

@@ -1,0 +1,26 @@
+"""`issuers` in the configuration: what mints credentials, one model a kind, told apart by `issue` (docs/issuers.md).
+
+A new kind is a module here, a part of `Issuer`, and a line in webhook/issuers/configured.py.
+"""
+
+from collections.abc import Sequence
+
+from webhook.config.issuers.harbor import HarborIssuer
+from webhook.config.issuers.registry import RegistryIssuer
+
+Issuer = RegistryIssuer | HarborIssuer
+
+
+def check_issuers(issuers: Sequence[Issuer]) -> None:
+    """Raises ValueError."""
+    names = [one.called for one in issuers]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"issuers has {name} twice; give each a name of its own")
+    registries = [one.registry for one in issuers]
+    for registry in registries:
+        if registries.count(registry) > 1:
+            raise ValueError(
+                f"issuers has {registry} twice; one owner's repositories might begin like another's, so use one issuer "
+                "for a registry"
+            )

@@ -1,0 +1,77 @@
+"""What the configurations of all issuers share."""
+
+import re
+from functools import lru_cache
+from typing import Annotated
+
+import msgspec
+
+from webhook.config.base import Expression, Label, Model, doc, labelled, matching, whole
+from webhook.config.messages import value_shown
+from webhook.core.errors import CredentialError
+from webhook.core.registry import canonical_registry, why_unmatched
+
+OWNER_HERE = "{owner}"
+MAX_NAME_CHARS = 30
+"""Characters. It is part of the names of Secrets."""
+Host = Annotated[
+    str,
+    whole(r"[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?"),
+    msgspec.Meta(max_length=260),
+    doc("its host as images name it, and its port if they are written with it, such as registry.example.com"),
+]
+
+
+class IssuerModel(Model, frozen=True, kw_only=True):
+    """What all kinds have."""
+
+    name: Annotated[
+        Annotated[Label, msgspec.Meta(max_length=MAX_NAME_CHARS)] | None,
+        labelled("what its Secrets, Events and metrics call it; the default is its kind"),
+    ] = None
+    owners: Annotated[Expression, matching("the owners that it is for; others get nothing from it")] = ".+"
+    rate: Annotated[
+        Annotated[float, msgspec.Meta(ge=0.1, le=1000.0)], doc("credentials a second that it is asked for, at most")
+    ] = 5.0
+    shared: Annotated[bool, doc(f"all owners may have one identity: {OWNER_HERE} may be left out")] = False
+
+    def __post_init__(self) -> None:
+        try:
+            _compiled(self.owners)
+        except (re.error, RecursionError) as e:
+            raise ValueError(f"owners {value_shown(self.owners)} is no regular expression: {e}") from None
+
+    @property
+    def kind(self) -> str:
+        return str(self.__struct_config__.tag)
+
+    @property
+    def called(self) -> str:
+        return self.name or self.kind
+
+    def is_for(self, owner: str) -> bool:
+        return _compiled(self.owners).fullmatch(owner) is not None
+
+    def check_identity(self, key: str, template: str) -> None:
+        """`template`: of what makes one owner's credential another one than those of others. Raises ValueError."""
+        found = template.count(OWNER_HERE)
+        if found > 1 or (found == 0 and not self.shared):
+            raise ValueError(
+                f"{key} must have {OWNER_HERE} once; without it all owners would have one identity (if they may: "
+                "shared: true)"
+            )
+
+
+def check_registry(host: str) -> None:
+    """Raises ValueError."""
+    try:
+        wrong = why_unmatched(canonical_registry(f"{host}/name"))
+    except CredentialError as e:
+        wrong = str(e)
+    if wrong:
+        raise ValueError(f"registry {value_shown(host)}: {wrong}")
+
+
+@lru_cache(maxsize=64)
+def _compiled(expression: str) -> re.Pattern[str]:
+    return re.compile(expression, re.ASCII)
