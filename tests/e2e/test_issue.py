@@ -29,6 +29,7 @@ from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.webhook import NAMESPACE, Webhook
 from support import harborserver, planted
+from support.connected import connected
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
 from webhook.core.issued import Earlier, Issued, secret_name
@@ -80,9 +81,8 @@ async def until(what: Callable[[], bool], within: float = 15.0) -> None:
 
 def on(cluster: ControlPlane, scenario: Callable[[Cluster], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with Cluster.connect(str(cluster.kubeconfig)) as connected:
-            await scenario(connected)
-        await asyncio.sleep(0.1)  # connections close
+        async with connected(cluster.kubeconfig) as api:
+            await scenario(api)
 
     asyncio.run(run())
 

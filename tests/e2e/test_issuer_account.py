@@ -17,6 +17,7 @@ from controlplane.cluster import ControlPlane
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
 from support import planted
+from support.connected import connected
 from webhook.core.credential import Credential
 from webhook.core.issued import Earlier, Issued, secret_name
 from webhook.core.metrics import Metrics
@@ -107,7 +108,7 @@ def test_it_can_do_its_work(us: Api, kubeconfig: Path, installed: ControlPlane) 
     now = datetime.now(UTC).replace(microsecond=0)
 
     async def work() -> None:
-        async with Cluster.connect(str(kubeconfig)) as cluster:
+        async with connected(kubeconfig) as cluster:
             await cluster.call("GET", "/api/v1/namespaces")
             secrets = IssuedSecrets(cluster, RELEASE, KIND)
             health = Health("issued secrets", Metrics(), lambda _notice: None, view=secrets)
@@ -148,10 +149,10 @@ def test_one_of_two_leads_under_its_account(us: Api, kubeconfig: Path, installed
         await Lease(cluster, RELEASE, LEASE, me).run(lead)
 
     async def both() -> None:
-        async with Cluster.connect(str(kubeconfig)) as cluster:
+        async with connected(kubeconfig) as cluster:
             begun = asyncio.Event()
             tasks = [asyncio.create_task(replica(cluster, me, begun)) for me in ("one", "other")]
-            await asyncio.wait_for(begun.wait(), 10)
+            await asyncio.wait_for(begun.wait(), 30)
             held = installed.api.get("Lease", LEASE, RELEASE)
             assert held
             assert [held["spec"]["holderIdentity"]] == led
