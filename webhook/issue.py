@@ -25,7 +25,8 @@ from webhook.core.names import ISSUER_LEASE
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.issuers import IssuerUnavailable, NotLeading
 from webhook.issuers.configured import configured
-from webhook.issuers.issuing import Bucket, Issuing
+from webhook.issuers.issuing import Issuing
+from webhook.issuers.minting import Bucket
 from webhook.issuers.notices import Problem, notices
 from webhook.kube import preflight, reflector
 from webhook.kube.cluster import Cluster

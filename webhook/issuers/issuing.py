@@ -6,19 +6,19 @@ leader and a list that is read again mint nothing while what stands is young.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
 
 import structlog
 
 from webhook.core.backoff import Backoff
-from webhook.core.credential import Credential
 from webhook.core.errors import PullsecretError, WriteConflict
-from webhook.core.issued import MAX_LIFE, Earlier, End, Issued, Mint, Remove, Step, Wait, next_step
+from webhook.core.issued import End, Mint, Remove, Step, Wait, next_step
 from webhook.core.metrics import IssuerNumbers
-from webhook.issuers import Fence, Issuer, IssueRefused, IssuerUnavailable, Minted, NotLeading
+from webhook.issuers import Fence, Issuer, IssueRefused, NotLeading
+from webhook.issuers.minting import Bucket, Minting, Store, Verify
 from webhook.issuers.notices import Problem
 
 log = structlog.get_logger()
@@ -31,8 +31,6 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 """An issuer that wants a longer pause gets this one."""
 LONGEST_SLEEP_SECONDS = 3600.0
 """The wall clock may jump, and loop time does not."""
-LEAST_LIFE = timedelta(seconds=10)
-"""A credential that lives shorter is an odd answer."""
 MANY = 20
 """Owners that fail at the same time, and as many that are refused. Each more is told quietly: an outage must not become
 thousands of Events, and names that do not fit must not hide it.
@@ -48,55 +46,6 @@ _TRIED: Mapping[type[Step], str] = {
     End: "a credential that has ended is not taken away",
     Remove: "its Secret is not removed",
 }
-
-
-class Store(Protocol):
-    """The Secrets of one issuer, by owner."""
-
-    def found(self, owner: str) -> tuple[bool, Issued | None]:
-        """Is there one, and what does it say?"""
-        ...
-
-    def owners(self) -> Collection[str]:
-        """Those that have one."""
-        ...
-
-    async def confirm(self, owner: str) -> None:
-        """Is that so? `found` may be old, also where our own write had no answer: raises WriteConflict."""
-        ...
-
-    async def write(self, owner: str, issued: Issued, credentials: tuple[Credential, ...] | None) -> None:
-        """Over what `found` has shown: raises WriteConflict if that has changed. None: they stay."""
-        ...
-
-    async def remove(self, owner: str) -> None:
-        """Raises WriteConflict."""
-        ...
-
-
-Verify = Callable[[Credential], Awaitable[str]]
-"""Why a registry does not take a credential; empty: it does. Raises IssuerUnavailable if it cannot say."""
-
-
-@dataclass(slots=True)
-class Bucket:
-    """At most `rate` calls a second, up to `burst` at once."""
-
-    rate: float
-    burst: int
-    tokens: float = 0.0
-    at: float = 0.0
-
-    async def take(self) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            now = clock()
-            self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate) if self.at else self.burst
-            self.at = now
-            if self.tokens >= 1:
-                self.tokens -= 1
-                return
-            await asyncio.sleep((1 - self.tokens) / self.rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +87,7 @@ class Issuing:
         told: Callable[[str, Problem | None], None],
         bucket: Bucket,
     ) -> None:
-        self._issuer, self._store, self._wanted, self._verify = issuer, store, wanted, verify
-        self._fence, self._now, self._told, self._bucket = fence, now, told, bucket
+        self._store, self._wanted, self._now, self._told = store, wanted, now, told
         self._owners: dict[str, _Owner] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._failing = Counter[bool]()
@@ -149,6 +97,7 @@ class Issuing:
         self._paused_until = 0.0
         """Loop time: the issuer has asked to be left alone."""
         self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
+        self._minting = Minting(issuer, store, verify, fence, now, bucket, self.results)
 
     def look(self, owner: str) -> None:
         """Soon: something about it has changed. Nothing is kept by a replica that waits: owners come and go."""
@@ -251,7 +200,7 @@ class Issuing:
             if isinstance(step, Wait):
                 known.backoff.reset()
                 return Outcome(None, self._seconds(step) if exists else None)
-            await self._do(owner, found, step)
+            await self._minting.do(owner, found, step)
         except NotLeading:
             self.results["lost"] += 1
             return Outcome(known.problem, known.backoff.next())
@@ -289,68 +238,3 @@ class Issuing:
         before = known.problem
         many = before.many if before and before.refused == refused else self._failing[refused] >= MANY
         return Problem(text, refused, ends, many)
-
-    async def _do(self, owner: str, found: Issued | None, step: Mint | End | Remove) -> None:
-        if isinstance(step, Remove):
-            await self._store.remove(owner)
-        elif isinstance(step, End):
-            assert found is not None
-            await self._bucket.take()
-            await self._issuer.end(step.gone.handle)
-            self.results["ended"] += 1
-            current = step.gone == Earlier(found.handle, found.ends)
-            await self._store.write(owner, replace(found, handle="") if current else found.without(step.gone), None)
-        else:
-            await self._mint(owner, found, step)
-
-    async def _mint(self, owner: str, found: Issued | None, step: Mint) -> None:
-        async def fence() -> None:
-            """Before what has this generation is taken away."""
-            await self._store.confirm(owner)
-            await self._fence()
-
-        await self._bucket.take()
-        await self._fence()
-        began = self._now()
-        minted = await self._issuer.issue(owner, step.generation, fence)
-        why = _odd(minted)
-        if not why:
-            why = await self._refused(minted, found)
-        if why:
-            raise IssuerUnavailable(f"what was minted is not used: {why}")
-        # Counted from before the question: it does not live longer.
-        new = Issued(step.generation, began, began + min(minted.life, MAX_LIFE), minted.handle)
-        try:
-            await self._fence()
-            await self._store.write(owner, found.followed_by(new) if found else new, minted.credentials)
-        except (NotLeading, WriteConflict):
-            if minted.handle:  # nobody has it, and its number is another one's
-                await self._issuer.end(minted.handle)
-            raise
-        _, stored = self._store.found(owner)
-        if stored is None or stored.generation != step.generation:  # or it would be minted again and again
-            raise IssuerUnavailable("its Secret does not say what was written; does something else change it?")
-        self.results["issued"] += 1
-        log.info("issued", owner=owner, generation=step.generation, ends=new.ends.isoformat())
-
-    async def _refused(self, minted: Minted, found: Issued | None) -> str:
-        """Why the registry does not take it. If it cannot say: what stands is better than the unknown, until it is
-        late: some registries are reached from nodes alone, and never say.
-        """
-        for one in minted.credentials:
-            try:
-                if why := await self._verify(one):
-                    return why
-            except IssuerUnavailable as e:
-                if found is not None and not found.is_late(self._now()):
-                    raise
-                log.info("a new credential is used although its registry does not say whether it works", why=str(e))
-        return ""
-
-
-def _odd(minted: Minted) -> str:
-    if not minted.credentials:
-        return "there is no credential in the answer"
-    if minted.life < LEAST_LIFE:
-        return "it has ended, or ends within seconds"
-    return ""

@@ -28,7 +28,8 @@ from webhook.core.registry import matching
 from webhook.issue import BURST
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, client
 from webhook.issuers.configured import configured
-from webhook.issuers.issuing import WORKERS, Bucket, Issuing
+from webhook.issuers.issuing import WORKERS, Issuing
+from webhook.issuers.minting import Bucket
 from webhook.issuers.names import minted_name
 from webhook.issuers.notices import Problem
 

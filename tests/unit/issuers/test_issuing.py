@@ -34,7 +34,8 @@ from webhook.core.issued import (
 from webhook.core.metrics import IssuerNumbers
 from webhook.core.names import EARLIER, EXPIRES, GENERATION, ISSUED
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotLeading
-from webhook.issuers.issuing import MANY, MAX_BACKOFF_SECONDS, RESULTS, WORKERS, Bucket, Issuing
+from webhook.issuers.issuing import MANY, MAX_BACKOFF_SECONDS, RESULTS, WORKERS, Issuing
+from webhook.issuers.minting import Bucket
 from webhook.issuers.notices import Problem
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
