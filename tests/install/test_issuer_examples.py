@@ -1,4 +1,4 @@
-"""What docs/issuers.md, docs/registry.md and docs/harbor.md have for the chart: its pods find their files."""
+"""What the pages about issuers have for the chart: its pods find their files."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import yaml
 
 from controlplane.helm import Helm, one
 from webhook.config import reading
+from webhook.config.issuers import Issuer
 from webhook.config.issuers.registry import RegistryIssuer
 
 pytestmark = pytest.mark.helm
@@ -26,8 +27,7 @@ def test_the_values(helm: Helm, page: str) -> None:
     spec = one(rendered, "Deployment", "pullsecret-webhook-issuer")["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in spec["containers"][0]["volumeMounts"]}
-    files = issuer.key_files if isinstance(issuer, RegistryIssuer) else (issuer.username_file, issuer.password_file)
-    for file in files:
+    for file in files(issuer):
         assert mounted[str(Path(file).parent)]["secret"]["secretName"] in values["issuer"]["files"]
     for ca in [registry.ca_file for registry in config.registries if registry.ca_file]:
         assert "configMap" in mounted[str(Path(ca).parent)]
@@ -35,3 +35,11 @@ def test_the_values(helm: Helm, page: str) -> None:
     assert not [
         one for one in webhook["volumes"] if one.get("secret", {}).get("secretName") in values["issuer"]["files"]
     ]
+
+
+def files(issuer: Issuer) -> list[str]:
+    """With secrets."""
+    if isinstance(issuer, RegistryIssuer):
+        return list(issuer.key_files)
+    named = {name: getattr(issuer, name) for name in issuer.__struct_fields__ if name.endswith("_file")}
+    return [file for name, file in named.items() if file and name != "ca_file"]

@@ -3,6 +3,7 @@
 Who answers may have been told a password or a token, and may say it again: what is shown has none of it.
 """
 
+import html
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable
@@ -20,6 +21,9 @@ _LIKE = 8
 _HIDDEN = "***"
 _TITLE = re.compile(rb"<title[^<>]{0,100}>([^<]{1,500})", re.IGNORECASE)
 _HTML = re.compile(rb"\s*(?:<!--[^>]{0,200}-->\s*)?<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
+_XML_CODE = re.compile(rb"<Code>([^<]{1,200})</Code>")
+_XML_MESSAGE = re.compile(rb"<Message>([^<]{1,2000})</Message>")
+"""Of AWS, and of stores of files that answer as it does."""
 _UNESCAPED = frozenset(ascii_letters + digits + "-._~")
 _SMALL = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -30,13 +34,17 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 class _Refused(msgspec.Struct, frozen=True):
-    """What registries and their token services say. The strings are of Docker Hub, OAuth, Quay, GitLab and others."""
+    """What registries, their token services and clouds say. The strings are of Docker Hub, OAuth, Quay, GitLab and
+    others; those in capitals are of Aliyun.
+    """
 
     errors: list[_Error] | None = None
     details: str | None = None
     error_description: str | None = None
     error: str | None = None
     message: str | None = None
+    capital_code: str | None = msgspec.field(default=None, name="Code")
+    capital_message: str | None = msgspec.field(default=None, name="Message")
 
 
 def is_html(body: bytes, media_type: str = "") -> bool:
@@ -55,11 +63,15 @@ def words(body: bytes, media_type: str = "") -> str:
         title = _TITLE.search(body)
         named = shown(text(" ".join(_text(title[1]).split())), 100) if title is not None else ""
         return f"a page in HTML: {quoted(named)}" if named.strip() else "a page in HTML"
+    if (message := _XML_MESSAGE.search(body)) is not None:
+        code = _XML_CODE.search(body)
+        return _safe(html.unescape(_text((code[1] + b": " if code else b"") + message[1])))
     found = _refused(body)
     if found is not None and found.errors:
         return _safe("; ".join(filter(None, map(_said, found.errors[:_MAX_ERRORS]))))
     if found is not None:
-        said = (found.details, found.error_description, found.message, found.error)
+        named = ": ".join(filter(None, (found.capital_code, found.capital_message)))
+        said = (found.details, found.error_description, found.message, found.error, named)
         return _safe(next(filter(None, said), ""))
     return "" if body.lstrip()[:1] in (b"{", b"[") else _safe(_text(body[: 4 * MAX_CHARS]))
 

@@ -1,8 +1,10 @@
 """Builds an issuer from its part of the configuration; the only module that knows all kinds."""
 
+import os
 from collections.abc import Callable
 
 from webhook.config import issuers as models
+from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.models import Config, Registry
@@ -13,6 +15,10 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
     """`cluster`: which one this is, for what has a name at the issuer; raises IssuerUnavailable."""
     # Imported only here: each kind loads what signs or asks for it alone.
     match model:
+        case EcrIssuer():
+            from webhook.issuers import ecr  # noqa: PLC0415
+
+            return ecr.EcrIssuer(model, os.environ, cluster)
         case HarborIssuer():
             from webhook.issuers import harbor  # noqa: PLC0415
 

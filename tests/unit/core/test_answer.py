@@ -29,6 +29,11 @@ def errors(*said: tuple[str, str]) -> bytes:
         (b'{"error": "invalid_grant"}', "invalid_grant"),
         (b'{"message": "HTTP Basic: Access denied"}', "HTTP Basic: Access denied"),
         (b"Your Authorization Token has expired.\nLog in.", "Your Authorization Token has expired. Log in."),
+        (
+            b"<R><Error><Code>AccessDenied</Code><Message>it &quot;is&quot;\nso</Message></Error></R>",
+            'AccessDenied: it "is" so',
+        ),
+        (b"<Error><Message>https://u:p@h.example/</Message></Error>", "https://h.example/"),
         (b'{"errors": []}', ""),
         (b'{"token": "secret"}', ""),
         (b'[{"token": "secret"}]', ""),

@@ -20,6 +20,17 @@ Host = Annotated[
     msgspec.Meta(max_length=260),
     doc("its host as images name it, and its port if they are written with it, such as registry.example.com"),
 ]
+Url = Annotated[
+    str,
+    whole(r"https://[a-z0-9][a-z0-9.\-]*(:[0-9]{1,5})?"),
+    msgspec.Meta(max_length=268),
+    doc("an address that begins with https:// and has no path"),
+]
+Repositories = Annotated[
+    tuple[Annotated[str, msgspec.Meta(max_length=200)], ...],
+    msgspec.Meta(min_length=1, max_length=5),
+    doc("what the names of an owner's repositories begin with, such as {owner} or project-{owner}"),
+]
 
 
 class IssuerModel(Model, frozen=True, kw_only=True):

@@ -1,0 +1,167 @@
+"""AWS on loopback: moto in a process of its own (tests/aws/motoserver.py), and a door before it for each test, which
+counts, loses and replaces answers.
+"""
+
+import json
+import ssl
+import subprocess
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import httpx
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from support import ownvenv, planted
+from webhook.issuers.sigv4 import Keys, signed
+
+FOLDER = Path(__file__).parents[1] / "aws"
+ACCOUNT, REGION = "123456789012", "eu-west-1"
+REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+OIDC = "oidc.example.com/id/1234"
+SUBJECT = "system:serviceaccount:pullsecret-webhook:pullsecret-webhook-issuer"
+SIGNER = Ed25519PrivateKey.generate()
+"""Of the cluster, whose tokens are web identities."""
+JSON = {"Content-Type": "application/json"}
+
+
+def allow(*actions: str, on: str | list[str] = "*", **more: Any) -> str:
+    """A policy."""
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": on, **more}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def token(audience: str = "sts.amazonaws.com", *, seconds: int = 600, **claims: Any) -> str:
+    """Of the issuer's service account, as the kubelet writes it."""
+    ends = int((datetime.now(UTC) + timedelta(seconds=seconds)).timestamp())
+    said = {"iss": f"https://{OIDC}", "aud": audience, "sub": SUBJECT, "exp": ends, "jti": planted.token(), **claims}
+    text = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "EdDSA"}, said))
+    return b".".join([text, _encoded(SIGNER.sign(text))]).decode()
+
+
+def _encoded(content: bytes) -> bytes:
+    return urlsafe_b64encode(content).rstrip(b"=")
+
+
+@dataclass(frozen=True)
+class Aws:
+    """`admin`: may do everything."""
+
+    port: int
+    admin: Keys
+    client: httpx.Client
+
+    def asks(self, path: str, content: Any) -> Any:
+        """What is no API of AWS."""
+        return self._sent(path, json.dumps(content).encode(), JSON).json()
+
+    def iam(self, action: str, **fields: str) -> str:
+        """As its administrator."""
+        body = urlencode({"Action": action, "Version": "2010-05-08", **fields}).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        host = f"127.0.0.1:{self.port}"
+        sent = signed(self.admin, "iam", "us-east-1", host, headers, body, datetime.now(UTC))
+        return self._sent("/", body, sent).text
+
+    def _sent(self, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return self.client.post(url, content=body, headers=headers).raise_for_status()
+
+    def user(self, name: str, policy: str) -> Keys:
+        self.iam("CreateUser", UserName=name)
+        self.iam("PutUserPolicy", UserName=name, PolicyName="p", PolicyDocument=policy)
+        made = self.iam("CreateAccessKey", UserName=name)
+        return Keys(*(made.partition(f"<{tag}>")[2].partition("<")[0] for tag in ("AccessKeyId", "SecretAccessKey")))
+
+    def role(self, name: str, trust: str, policy: str, path: str = "/", hours: int = 1) -> str:
+        fields = {"RoleName": name, "Path": path, "MaxSessionDuration": str(hours * 3600)}
+        self.iam("CreateRole", AssumeRolePolicyDocument=trust, **fields)
+        self.iam("PutRolePolicy", RoleName=name, PolicyName="p", PolicyDocument=policy)
+        return f"arn:aws:iam::{ACCOUNT}:role{path}{name}"
+
+
+@contextmanager
+def running() -> Iterator[Aws]:
+    command = [str(ownvenv.python(FOLDER / "requirements.lock")), str(FOLDER / "motoserver.py"), planted.PREFIX]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads(process.stdout.readline())
+            with httpx.Client(trust_env=False, timeout=30) as client:
+                aws = Aws(told["port"], Keys(told["key"], told["secret"]), client)
+                aws.asks("/-/oidc", {"key": SIGNER.public_key().public_bytes_raw().hex()})
+                yield aws
+        finally:
+            process.terminate()
+
+
+@dataclass
+class Fault:
+    """What happens to one request. `lost`: it has its effect, and the answer does not arrive."""
+
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    lost: bool = False
+
+
+@dataclass
+class Door:
+    """`ahead`: by which AWS's clock is ahead of ours. `faults`: by the number of a request, from 1 on. `calls`: what
+    was asked for, in order; `sent`: with which headers and body.
+    """
+
+    aws: Aws
+    client: aiohttp.ClientSession
+    url: str = ""
+    ahead: timedelta = timedelta()
+    faults: dict[int, Fault] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    sent: list[tuple[Mapping[str, str], str]] = field(default_factory=list)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        if request.path.startswith(("/-/", "/v2/")):
+            self.calls.append(request.path)
+        else:
+            target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            self.calls.append(target or body.partition(b"Action=")[2].partition(b"&")[0].decode())
+        self.sent.append((request.headers, body.decode()))
+        fault = self.faults.get(len(self.calls))
+        if fault is not None and not fault.lost:
+            return web.Response(status=fault.status, headers=fault.headers, body=fault.body)
+        headers = {**request.headers, "X-Test-Ahead": str(self.ahead.total_seconds())}
+        url = f"http://127.0.0.1:{self.aws.port}{request.path}"
+        async with self.client.request(request.method, url, data=body, headers=headers) as answer:
+            kept = {
+                name: answer.headers[name]
+                for name in ("Content-Type", "Date", "X-Amzn-ErrorType")
+                if name in answer.headers
+            }
+            content = await answer.read()
+        if fault is not None:
+            assert request.transport is not None
+            request.transport.close()
+        return web.Response(status=answer.status, headers=kept, body=content)
+
+
+@asynccontextmanager
+async def door(aws: Aws, context: ssl.SSLContext) -> AsyncIterator[Door]:
+    async with aiohttp.ClientSession(trust_env=False) as client:
+        found = Door(aws, client)
+        runner = web.ServerRunner(web.Server(found.handle), handle_signals=False, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "localhost", 0, ssl_context=context).start()
+        address: Any = runner.addresses[0]
+        found.url = f"https://localhost:{address[1]}"
+        try:
+            yield found
+        finally:
+            await runner.cleanup()

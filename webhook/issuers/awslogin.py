@@ -1,0 +1,120 @@
+"""As whom the process asks AWS: what AWS's own libraries find in the environment of a pod, or an access key in files.
+
+A web identity is a token that the kubelet renews; everything that takes part reads it anew each time. The metadata of
+the node are not asked: they would make every pod on it the same as this one.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from webhook.issuers import IssuerUnavailable
+from webhook.issuers.awsapi import AwsApi, AwsError, Session, left, usable
+from webhook.issuers.client import Client, line
+from webhook.issuers.sigv4 import Keys
+
+LOGIN_SECONDS = 30.0
+"""After a login that is refused. Nobody gets anything until it is put right."""
+SESSION_NAME = "pullsecret-webhook"
+_AGENT = "the agent of AWS_CONTAINER_CREDENTIALS_FULL_URI"
+
+
+@dataclass(frozen=True, slots=True)
+class WebIdentity:
+    """`file`: with the token. `role`: the pod's own."""
+
+    file: str
+    role: str
+
+    def token(self) -> str:
+        """Raises IssuerUnavailable."""
+        return line(self.file, "web identity for AWS (AWS_WEB_IDENTITY_TOKEN_FILE)")
+
+    async def session(self, api: AwsApi, fields: Mapping[str, str]) -> Session:
+        """Of the role that the fields name. Raises AwsError, IssuerUnavailable."""
+        token = self.token()
+        return await api.session(
+            {"Action": "AssumeRoleWithWebIdentity", "WebIdentityToken": token, **fields}, None, [token]
+        )
+
+
+class _Container(msgspec.Struct, frozen=True, rename="pascal"):
+    access_key_id: str
+    secret_access_key: str
+    token: str
+    expiration: str
+
+
+class Login:
+    """`files`: with the ID and the secret of an access key; None: the environment says who asks. A session of the pod's
+    own role is begun anew at half of its life.
+    """
+
+    def __init__(self, api: AwsApi, environ: Mapping[str, str], files: tuple[str, str] | None) -> None:
+        self._api, self._files = api, files
+        self._uri = environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
+        self._uri_token_file = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "")
+        file = environ.get("AWS_WEB_IDENTITY_TOKEN_FILE", "")
+        self.web_identity = WebIdentity(file, environ.get("AWS_ROLE_ARN", "")) if file and files is None else None
+        self._container = Client(_AGENT)
+        self._lock = asyncio.Lock()
+        self._held: Keys | None = None
+        self._until = 0.0
+        """Loop time."""
+
+    async def close(self) -> None:
+        await self._container.close()
+
+    def forget(self) -> None:
+        """AWS refuses what is held."""
+        self._held = None
+
+    async def keys(self) -> Keys:
+        """That sign. Raises IssuerUnavailable."""
+        if self._files is not None:
+            return Keys(*(line(file, "access key for AWS") for file in self._files))
+        async with self._lock:
+            clock = asyncio.get_running_loop().time
+            if self._held is None or clock() >= self._until:
+                asked = clock()
+                found = await self._begun()
+                self._held, self._until = found.keys, asked + found.life.total_seconds() / 2
+            return self._held
+
+    async def _begun(self) -> Session:
+        if self.web_identity is not None:
+            return await self._of_the_pod(self.web_identity)
+        if self._uri:
+            return await self._of_the_container()
+        raise IssuerUnavailable(
+            "nothing says as whom AWS is asked: the pod has neither AWS_WEB_IDENTITY_TOKEN_FILE nor "
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI, and accessKeyIdFile is not set",
+            LOGIN_SECONDS,
+        )
+
+    async def _of_the_pod(self, identity: WebIdentity) -> Session:
+        if not identity.role:
+            raise IssuerUnavailable("chain is set, and AWS_ROLE_ARN does not say which role is ours", LOGIN_SECONDS)
+        try:
+            return await identity.session(self._api, {"RoleArn": identity.role, "RoleSessionName": SESSION_NAME})
+        except AwsError as e:
+            raise IssuerUnavailable(
+                f"AWS lets us have no session of our own role, that of AWS_ROLE_ARN ({e.said})", LOGIN_SECONDS
+            ) from None
+
+    async def _of_the_container(self) -> Session:
+        token = ""
+        if self._uri_token_file:
+            token = line(self._uri_token_file, "token for AWS (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)")
+        headers = {"Authorization": token} if token else {}
+        found = await self._container.call("GET", self._uri, headers=headers, secrets=[token])
+        if found.status != 200:
+            raise IssuerUnavailable(f"{_AGENT} gives us no credentials ({found.said})", LOGIN_SECONDS)
+        read = found.read(_Container)
+        try:
+            keys = Keys(*map(usable, (read.access_key_id, read.secret_access_key, read.token)))
+            return Session(keys, left(read.expiration, found))
+        except ValueError:
+            raise found.odd() from None
