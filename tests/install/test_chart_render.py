@@ -738,6 +738,18 @@ def test_the_issuer_gets_an_account_of_its_own_and_the_webhook_no_more_than_befo
     assert leases["resourceNames"] == [names.ISSUER_LEASE]
 
 
+def test_the_issuers_account_and_pods_have_what_a_cloud_wants_of_them_alone(helm: Helm) -> None:
+    account, labels = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}, {"azure.workload.identity/use": "true"}
+    own = {"serviceAccount": {"annotations": account}, "podLabels": labels}
+    objects, plain = helm.render(ISSUES | {"issuer": own}), helm.render(ISSUES)
+    assert one(objects, "ServiceAccount", ISSUER)["metadata"]["annotations"] == account
+    assert "annotations" not in one(plain, "ServiceAccount", ISSUER)["metadata"]
+    made, before = [one(found, "Deployment", ISSUER)["spec"]["template"]["metadata"] for found in (objects, plain)]
+    assert made["labels"] == before["labels"] | labels
+    for kind in ("ServiceAccount", "Deployment"):
+        assert one(objects, kind, "pullsecret-webhook") == one(plain, kind, "pullsecret-webhook")
+
+
 def test_no_value_switches_the_issuers_policy_off(helm: Helm) -> None:
     off = {"writePolicy": {"enabled": False}, "ownerPolicy": {"enabled": False}}
     policy = one(helm.render(ISSUES | off), "ValidatingAdmissionPolicy", ISSUER)["spec"]

@@ -22,10 +22,10 @@ app.kubernetes.io/instance: {{ (first .).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* In: list of the chart's root and the name of a value. Refuses keys that are the chart's. */}}
+{{/* In: list of a value and its name. Refuses keys that are the chart's. */}}
 {{- define "not-ours" -}}
 {{- $name := index . 1 -}}
-{{- range $key, $_ := index (first .).Values $name -}}
+{{- range $key, $_ := first . -}}
 {{- if regexMatch "^(pullsecret-webhook/|helm\\.sh/|app\\.kubernetes\\.io/(name|instance|component|version|managed-by)$)" $key -}}
 {{- fail (printf "%s has %s, which the chart sets itself; take it out" $name $key) -}}
 {{- end -}}
@@ -36,7 +36,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
 {{- define "labels" -}}
-{{- include "not-ours" (list . "commonLabels") -}}
+{{- include "not-ours" (list .Values.commonLabels "commonLabels") -}}
 app.kubernetes.io/name: {{ include "name" . }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -50,7 +50,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* In: list of the chart's root and the component. */}}
 {{- define "pod-labels" -}}
 {{- $root := first . -}}
-{{- include "not-ours" (list $root "podLabels") -}}
+{{- include "not-ours" (list $root.Values.podLabels "podLabels") -}}
 {{- $own := include "labels" $root | fromYaml | merge (dict "app.kubernetes.io/component" (index . 1)) -}}
 {{- merge (dict) $root.Values.podLabels $own | toYaml -}}
 {{- end }}
@@ -58,7 +58,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* In: list of the chart's root and the chart's own annotations of a pod. */}}
 {{- define "pod-annotations" -}}
 {{- $root := first . -}}
-{{- include "not-ours" (list $root "podAnnotations") -}}
+{{- include "not-ours" (list $root.Values.podAnnotations "podAnnotations") -}}
 {{- merge (dict) (index . 1) $root.Values.podAnnotations | toYaml -}}
 {{- end }}
 
