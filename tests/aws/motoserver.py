@@ -44,7 +44,7 @@ TOKEN_HOURS = 12
 SKEW = timedelta(minutes=5)
 MAX_POLICY_CHARS = 2048
 POD_ROLE = f"arn:aws:iam::{ACCOUNT}:role/pullsecret-issuer"
-OIDC = "oidc.example.com/id/1234"
+OIDC = "oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE"
 """Its tokens are signed with the key that `POST /-/oidc` has got."""
 now_here = threading.local()
 prefix = sys.argv[1]

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.helm
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["issuers.md", "registry.md", "harbor.md"])
+@pytest.mark.parametrize("page", ["issuers.md", "registry.md", "harbor.md", "ecr.md"])
 def test_the_values(helm: Helm, page: str) -> None:
     (text,) = re.findall(r"```yaml\n(config:.*?)```", (DOCS / page).read_text(), re.DOTALL)
     values = yaml.safe_load(text)
@@ -32,9 +32,10 @@ def test_the_values(helm: Helm, page: str) -> None:
     for ca in [registry.ca_file for registry in config.registries if registry.ca_file]:
         assert "configMap" in mounted[str(Path(ca).parent)]
     webhook = one(rendered, "Deployment", "pullsecret-webhook")["spec"]["template"]["spec"]
-    assert not [
-        one for one in webhook["volumes"] if one.get("secret", {}).get("secretName") in values["issuer"]["files"]
-    ]
+    own = values["issuer"].get("files", [])
+    assert not [one for one in webhook["volumes"] if one.get("secret", {}).get("secretName") in own]
+    account = one(rendered, "ServiceAccount", "pullsecret-webhook-issuer")["metadata"]
+    assert account.get("annotations") == values["issuer"].get("serviceAccount", {}).get("annotations")
 
 
 def files(issuer: Issuer) -> list[str]:

@@ -25,7 +25,7 @@ from webhook.issuers.sigv4 import Keys, signed
 FOLDER = Path(__file__).parents[1] / "aws"
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-OIDC = "oidc.example.com/id/1234"
+OIDC = "oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE"
 SUBJECT = "system:serviceaccount:pullsecret-webhook:pullsecret-webhook-issuer"
 SIGNER = Ed25519PrivateKey.generate()
 """Of the cluster, whose tokens are web identities."""

@@ -31,6 +31,7 @@ from webhook.commands.credential import arrival
 from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
+from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.models import Config
@@ -337,6 +338,9 @@ def _word(number: float) -> str:
 
 
 HARBOR = HarborIssuer(registry="registry.example.com", username_file="/user", password_file="/password")
+ECR = EcrIssuer(
+    registry="123456789012.dkr.ecr.eu-west-1.amazonaws.com", role="arn:aws:iam::123456789012:role/pull/{owner}"
+)
 OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_files=("/key.pem",))
 MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
 
@@ -361,6 +365,11 @@ FIGURES = {
         f"The default is `{str(HARBOR.create_project).lower()}`.",
         f"for {'a second and a half' if harborserver.LOCK_SECONDS == 1.5 else '?'} after each wrong password",
         f"good for {harborserver.TOKEN_SECONDS // 60} minutes",
+    },
+    "docs/ecr.md": {
+        f"The default is {ECR.hours:g}, which",
+        f'The default is `["{ECR.repositories[0]}"]`.',
+        f"through the role of `AWS_ROLE_ARN`. The default is `{str(ECR.chain).lower()}`.",
     },
     "docs/certificates.md": {
         f"reads the\nfiles every {files.LOOK_SECONDS:g} seconds",

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 import trustme
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ AUTHORITY = trustme.CA()
 CLUSTER = "c1a5ab12"
 ROLES = f"arn:aws:iam::{ACCOUNT}:role/pull"
 POD_ROLE = f"arn:aws:iam::{ACCOUNT}:role/pullsecret-issuer"
+MAY_ASSUME = allow("sts:AssumeRole", on=[f"{ROLES}/*", f"{ROLES}-*"])
 MAY_PULL = allow("ecr:GetAuthorizationToken", *PULL)
 
 
@@ -63,12 +65,11 @@ def _aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         Here.aws, Here.folder = aws, tmp_path_factory.mktemp("aws")
         AUTHORITY.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
         Here.tls = harborserver.tls(AUTHORITY)
-        may_assume = allow("sts:AssumeRole", on=[f"{ROLES}/*", f"{ROLES}-*"])
-        keys = aws.user("issuer", may_assume)
+        keys = aws.user("issuer", MAY_ASSUME)
         (Here.folder / "id").write_text(f"{keys.key_id}\n")
         (Here.folder / "secret").write_text(keys.secret)
         user = f"arn:aws:iam::{ACCOUNT}:user/issuer"
-        aws.role("pullsecret-issuer", trust(), may_assume)
+        aws.role("pullsecret-issuer", trust(), MAY_ASSUME)
         for owner in {*NAMES, "dave"}:
             if owner.replace(".", "").replace("-", "").replace("_", "").isalnum() and owner.isascii():
                 aws.role(owner, trust(who=user), MAY_PULL, "/pull/")
@@ -760,6 +761,77 @@ def test_whom_to_ask_is_what_botocore_says(registry: str, region: str, partition
     assert (found.account, found.region, found.partition) == (ACCOUNT, region, partition)
     theirs = Here.aws.asks("/-/endpoints", {"region": region, "fips": bool(fips), "dual": bool(dual)})
     assert {"sts": found.sts, "ecr": found.ecr} == theirs
+
+
+# -- what the documentation says --
+
+PAGE = (Path(__file__).parents[3] / "docs/ecr.md").read_text()
+
+
+def block(language: str, containing: str) -> str:
+    (found,) = [one for one in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if containing in one]
+    return str(found)
+
+
+def test_the_policies_of_the_documentation_suffice_and_each_right_is_needed() -> None:
+    (model,) = yaml.safe_load(block("yaml", "role-arn"))["config"]["issuers"]
+    name, pull = model["role"].rpartition("/")[2], json.loads(block("json", "GetAuthorizationToken"))
+    documented = Here.aws.role(name, block("json", "WithWebIdentity"), json.dumps(pull))
+
+    async def all_is_well(place: Here) -> bool:
+        try:
+            own, base = (await place.issuer.issue("alice", 1, leads)).credentials
+        except IssueRefused:
+            return False
+        assert not await place.pulls(replace(own, registry=REGISTRY), "team-bob/app")
+        return await place.pulls(own, "team-alice/app") and await place.pulls(base, "base/app")
+
+    async def scenario(place: Here) -> None:
+        assert place.issuer._config.role == documented  # type: ignore[attr-defined]  # of this issuer
+        assert await all_is_well(place)
+        for at, statement in enumerate(pull["Statement"]):
+            for right in [*statement["Action"], *statement["Resource"]]:
+                less = json.loads(json.dumps(pull))
+                for key, other in (("Action", "ecr:ListImages"), ("Resource", f"arn:aws:s3:::{ACCOUNT}")):
+                    less["Statement"][at][key] = [other if one == right else one for one in statement[key]]
+                Here.aws.iam("PutRolePolicy", RoleName=name, PolicyName="p", PolicyDocument=json.dumps(less))
+                assert not await all_is_well(place), right
+        Here.aws.iam("PutRolePolicy", RoleName=name, PolicyName="p", PolicyDocument=json.dumps(pull))
+
+    with web_identity() as environ:
+        run(scenario, environ, **{key: value for key, value in model.items() if key not in ("issue", "registry")})
+
+
+def test_the_policies_of_a_chain() -> None:
+    may_assume, trusted = block("json", ":role/pull/*"), block("json", "role/pullsecret-issuer")
+    Here.aws.iam("PutRolePolicy", RoleName="pullsecret-issuer", PolicyName="p", PolicyDocument=may_assume)
+    Here.aws.role("documented", trusted, MAY_PULL, "/pull/")
+
+    async def scenario(place: Here) -> None:
+        assert await opened(place, await place.issuer.issue("documented", 1, leads), "documented")
+
+    try:
+        with web_identity() as environ:
+            run(scenario, environ, chain=True)
+        with pod_identity() as environ:
+            run(scenario, environ)
+    finally:
+        Here.aws.iam("PutRolePolicy", RoleName="pullsecret-issuer", PolicyName="p", PolicyDocument=MAY_ASSUME)
+
+
+def test_the_values_of_the_documentation() -> None:
+    values = yaml.safe_load(block("yaml", "accessKeyIdFile"))
+    (issuer,) = reading.convert(values["config"]).issuers
+    folder = f"/etc/pullsecret/issuers/{values['issuer']['files'][0]}"
+    assert [issuer.access_key_id_file, issuer.secret_key_file] == [f"{folder}/id", f"{folder}/secret"]  # type: ignore[union-attr]
+    assert f"generic {values['issuer']['files'][0]} --from-file=id --from-file=secret" in PAGE
+    values = yaml.safe_load(block("yaml", "serviceAccountToken"))
+    (volume,), (variable,) = values["issuer"]["extraVolumes"], values["extraEnv"]
+    path = volume["projected"]["sources"][0]["serviceAccountToken"]["path"]
+    assert variable == {
+        "name": "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "value": f"/etc/pullsecret/issuers/{volume['name']}/{path}",
+    }
 
 
 # -- the configuration --
