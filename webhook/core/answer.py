@@ -35,13 +35,13 @@ class _Error(msgspec.Struct, frozen=True):
 
 class _Refused(msgspec.Struct, frozen=True):
     """What registries, their token services and clouds say. The strings are of Docker Hub, OAuth, Quay, GitLab and
-    others; those in capitals are of Aliyun.
+    others; those in capitals are of Aliyun, and an `error` of its own is of Google and Azure.
     """
 
     errors: list[_Error] | None = None
     details: str | None = None
     error_description: str | None = None
-    error: str | None = None
+    error: str | _Error | None = None
     message: str | None = None
     capital_code: str | None = msgspec.field(default=None, name="Code")
     capital_message: str | None = msgspec.field(default=None, name="Message")
@@ -70,8 +70,9 @@ def words(body: bytes, media_type: str = "") -> str:
     if found is not None and found.errors:
         return _safe("; ".join(filter(None, map(_said, found.errors[:_MAX_ERRORS]))))
     if found is not None:
+        error = found.error.message if isinstance(found.error, _Error) else found.error
         named = ": ".join(filter(None, (found.capital_code, found.capital_message)))
-        said = (found.details, found.error_description, found.message, found.error, named)
+        said = (found.details, found.error_description, found.message, error, named)
         return _safe(next(filter(None, said), ""))
     return "" if body.lstrip()[:1] in (b"{", b"[") else _safe(_text(body[: 4 * MAX_CHARS]))
 

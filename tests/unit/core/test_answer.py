@@ -27,6 +27,8 @@ def errors(*said: tuple[str, str]) -> bytes:
         (b'{"details": "incorrect username or password"}', "incorrect username or password"),
         (b'{"error": "invalid_grant", "error_description": "it has ended"}', "it has ended"),
         (b'{"error": "invalid_grant"}', "invalid_grant"),
+        (b'{"error": {"code": 403, "message": "it is denied", "status": "PERMISSION_DENIED"}}', "it is denied"),
+        (b'{"error": {"code": "AuthorizationFailed"}}', ""),
         (b'{"message": "HTTP Basic: Access denied"}', "HTTP Basic: Access denied"),
         (b"Your Authorization Token has expired.\nLog in.", "Your Authorization Token has expired. Log in."),
         (
