@@ -15,7 +15,10 @@ pytestmark = pytest.mark.helm
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["issuers.md", "registry.md", "harbor.md", "ecr.md"])
+PAGES = ["artifact-registry.md", "ecr.md", "harbor.md", "issuers.md", "registry.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_values(helm: Helm, page: str) -> None:
     (text,) = re.findall(r"```yaml\n(config:.*?)```", (DOCS / page).read_text(), re.DOTALL)
     values = yaml.safe_load(text)

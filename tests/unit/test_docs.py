@@ -31,6 +31,7 @@ from webhook.commands.credential import arrival
 from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
+from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
@@ -50,7 +51,8 @@ from webhook.core.registry import blob_hosts
 from webhook.core.registryscope import PULL, PUSH, Right
 from webhook.core.rewrite import RewriteRule, Why
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
-from webhook.issuers import issuing
+from webhook.issuers import googlelogin, issuing, keptlogin
+from webhook.issuers.artifactregistry import SCOPE
 from webhook.kube import events, lease, preflight, reader, writepolicy
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import MAX_ANNOTATION_BYTES as LONGEST_ANNOTATION
@@ -210,6 +212,28 @@ def test_harbor() -> None:
     assert [issuer.username_file, issuer.password_file] == [f"/etc/pullsecret/issuers/{secret}/{key}" for key in keys]
 
 
+def test_artifact_registry() -> None:
+    page = "docs/artifact-registry.md"
+    role = yaml.safe_load(block(page, "yaml", "includedPermissions"))
+    assert role["includedPermissions"] == ["iam.serviceAccounts.getAccessToken"]
+    values = yaml.safe_load(block(page, "yaml", "issue: artifact-registry"))
+    (issuer,) = reading.convert(values["config"]).issuers
+    assert isinstance(issuer, ArtifactRegistryIssuer)
+    ((secret, key),) = re.findall(r"create secret generic (\S+) --from-file=(\S+)", PAGES[page])
+    assert values["issuer"]["files"] == [secret]
+    assert issuer.credentials_file == f"/etc/pullsecret/issuers/{secret}/{key}"
+    # What Google reads is what the pod has, for whom it is meant.
+    ((provider, token),) = re.findall(r"  (projects/\S+) \\\n  --credential-source-file=(\S+)", PAGES[page])
+    (volume,) = values["issuer"]["extraVolumes"]
+    (source,) = volume["projected"]["sources"]
+    assert token == f"/etc/pullsecret/issuers/{volume['name']}/{source['serviceAccountToken']['path']}"
+    assert source["serviceAccountToken"]["audience"] == f"https://iam.googleapis.com/{provider}"
+    account = issuer.service_account.replace("{owner}", "alice")
+    assert f"add-iam-policy-binding {account} \\\n  --role=projects/my-project/roles/pullsecretIssuer" in PAGES[page]
+    for scope in (SCOPE, googlelogin.SCOPE):
+        assert f"`{scope.removeprefix('https://www.googleapis.com/auth/')}`" in PAGES[page]
+
+
 def test_the_token_service_finds_its_files() -> None:
     deployment, service = yaml.safe_load_all((ROOT / "docs/examples/issuers/registry-auth.yaml").read_text())
     spec = deployment["spec"]["template"]["spec"]
@@ -341,6 +365,11 @@ HARBOR = HarborIssuer(registry="registry.example.com", username_file="/user", pa
 ECR = EcrIssuer(
     registry="123456789012.dkr.ecr.eu-west-1.amazonaws.com", role="arn:aws:iam::123456789012:role/pull/{owner}"
 )
+GOOGLE = ArtifactRegistryIssuer(
+    registry="gcr.io", repositories=("{owner}",), service_account="pull-{owner}@my-project.iam.gserviceaccount.com"
+)
+MAX_ID = 30
+"""Characters of what a service account has before the @."""
 OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_files=("/key.pem",))
 MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
 
@@ -370,6 +399,12 @@ FIGURES = {
         f"The default is {ECR.hours:g}, which",
         f'The default is `["{ECR.repositories[0]}"]`.',
         f"through the role of `AWS_ROLE_ARN`. The default is `{str(ECR.chain).lower()}`.",
+    },
+    "docs/artifact-registry.md": {
+        f"ends after {'an hour' if GOOGLE.hours == 1 else '?'}",
+        f"The default is {GOOGLE.hours:g}.",
+        f"up to {MAX_ID - len('pull-')} characters",
+        f"refused is tried again after {'half a minute' if keptlogin.AGAIN_SECONDS == 30 else '?'}",
     },
     "docs/certificates.md": {
         f"reads the\nfiles every {files.LOOK_SECONDS:g} seconds",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from webhook.config import issuers as models
+from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
@@ -19,6 +20,10 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
             from webhook.issuers import ecr  # noqa: PLC0415
 
             return ecr.EcrIssuer(model, os.environ, cluster)
+        case ArtifactRegistryIssuer():
+            from webhook.issuers import artifactregistry  # noqa: PLC0415
+
+            return artifactregistry.ArtifactRegistryIssuer(model)
         case HarborIssuer():
             from webhook.issuers import harbor  # noqa: PLC0415
 

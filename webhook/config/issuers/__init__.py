@@ -5,11 +5,12 @@ A new kind is a module here, a part of `Issuer`, and a line in webhook/issuers/c
 
 from collections.abc import Sequence
 
+from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 
-Issuer = RegistryIssuer | HarborIssuer | EcrIssuer
+Issuer = ArtifactRegistryIssuer | EcrIssuer | HarborIssuer | RegistryIssuer
 
 
 def check_issuers(issuers: Sequence[Issuer]) -> None:

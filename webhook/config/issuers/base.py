@@ -9,6 +9,7 @@ import msgspec
 from webhook.config.base import Expression, Label, Model, doc, labelled, matching, whole
 from webhook.config.messages import value_shown
 from webhook.core.errors import CredentialError
+from webhook.core.imagename import is_repository
 from webhook.core.registry import canonical_registry, why_unmatched
 
 OWNER_HERE = "{owner}"
@@ -81,6 +82,18 @@ def check_registry(host: str) -> None:
         wrong = str(e)
     if wrong:
         raise ValueError(f"registry {value_shown(host)}: {wrong}")
+
+
+def check_repositories(templates: tuple[str, ...]) -> None:
+    """Raises ValueError."""
+    for one in templates:
+        if one.count(OWNER_HERE) > 1 or not is_repository(one.replace(OWNER_HERE, "owner")):
+            raise ValueError(
+                f"repositories {value_shown(one)}: no repository's name begins so; write the beginning of it, such as "
+                f"teams/{OWNER_HERE}, without the registry before it and a slash behind"
+            )
+    if len({*templates}) < len(templates):
+        raise ValueError("repositories has one twice; leave one out")
 
 
 @lru_cache(maxsize=64)
