@@ -11,6 +11,7 @@ from controlplane import webhook as deployed
 from controlplane import webhookimage
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
+from controlplane.gitea import Gitea
 from controlplane.image import Layout
 from controlplane.network import Network
 from controlplane.networked import Networked
@@ -91,6 +92,12 @@ def networked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
     with _shown(request, Postgres.start()) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def gitea(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gitea]:
+    with _shown(request, Gitea.start(tmp_path_factory.mktemp("gitea"))) as started:
         yield started
 
 
