@@ -33,6 +33,7 @@ from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
+from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.models import Config
@@ -40,7 +41,7 @@ from webhook.core import podimages, pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.faults import Fault
-from webhook.core.issued import LATE_AT, RENEWED_AT, SPREAD
+from webhook.core.issued import LATE_AT, RENEWED_AT, SLACK, SPREAD
 from webhook.core.metrics import IssuerMetrics, Metrics
 from webhook.core.names import IMAGES, REGION
 from webhook.core.notice import Reason
@@ -51,8 +52,9 @@ from webhook.core.registry import blob_hosts
 from webhook.core.registryscope import PULL, PUSH, Right
 from webhook.core.rewrite import RewriteRule, Why
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
-from webhook.issuers import googlelogin, issuing, keptlogin
+from webhook.issuers import giteaapi, googlelogin, issuing, keptlogin
 from webhook.issuers.artifactregistry import SCOPE
+from webhook.issuers.gitea import MARK
 from webhook.kube import events, lease, preflight, reader, writepolicy
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import MAX_ANNOTATION_BYTES as LONGEST_ANNOTATION
@@ -234,6 +236,20 @@ def test_artifact_registry() -> None:
         assert f"`{scope.removeprefix('https://www.googleapis.com/auth/')}`" in PAGES[page]
 
 
+def test_gitea() -> None:
+    page = "docs/gitea.md"
+    values = yaml.safe_load(block(page, "yaml", "issue: gitea"))
+    config = reading.convert(values["config"])
+    (issuer,) = config.issuers
+    assert isinstance(issuer, GiteaIssuer)
+    assert issuer.registry == config.registries[0].host
+    ((secret, *keys),) = re.findall(r"create secret generic (\S+) --from-file=(\w+) --from-file=(\w+)", PAGES[page])
+    assert values["issuer"]["files"] == [secret]
+    assert [issuer.username_file, issuer.password_file] == [f"/etc/pullsecret/issuers/{secret}/{key}" for key in keys]
+    user = issuer.user.replace("{owner}", "acme")
+    assert f"https://{issuer.registry}/api/v1/users/{user}/tokens\n" in block(page, "sh", "curl")
+
+
 def test_the_token_service_finds_its_files() -> None:
     deployment, service = yaml.safe_load_all((ROOT / "docs/examples/issuers/registry-auth.yaml").read_text())
     spec = deployment["spec"]["template"]["spec"]
@@ -361,6 +377,7 @@ def _word(number: float) -> str:
     return {5.0: "five", 10.0: "ten"}.get(number, f"{number:g}")
 
 
+GITEA = GiteaIssuer(registry="registry.example.com", username_file="/user", password_file="/password")
 HARBOR = HarborIssuer(registry="registry.example.com", username_file="/user", password_file="/password")
 ECR = EcrIssuer(
     registry="123456789012.dkr.ecr.eu-west-1.amazonaws.com", role="arn:aws:iam::123456789012:role/pull/{owner}"
@@ -387,6 +404,14 @@ FIGURES = {
         f"It is good for {tokens.LIFE.seconds // 60} minutes",
         f"The default is {OWN_REGISTRY.hours:g}.",
         f"The default is `{OWN_REGISTRY.repositories}`.",
+    },
+    "docs/gitea.md": {
+        f"The default is {GITEA.hours:g}, {'a week' if GITEA.hours == 168 else '?'}.",
+        f"The default is `{GITEA.user}`.",
+        f"A token is deleted {'two' if SLACK.seconds == 120 else '?'} minutes after its `hours` are over",
+        f"more than {giteaapi.PAGE * giteaapi.MAX_PAGES:,} tokens",
+        f"with the scope\n`{giteaapi.SCOPES[0]}`",
+        f"`{MARK}CLUSTER-GENERATION-DIGEST`",
     },
     "docs/harbor.md": {
         f"The default is {HARBOR.days}; Harbor counts whole days",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from webhook.config import issuers as models
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
+from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.models import Config, Registry
@@ -15,6 +16,7 @@ from webhook.issuers import Issuer
 def configured(model: models.Issuer, config: Config, cluster: Callable[[], str]) -> Issuer:
     """`cluster`: which one this is, for what has a name at the issuer; raises IssuerUnavailable."""
     # Imported only here: each kind loads what signs or asks for it alone.
+    where = config.named_registries.get(model.registry) or Registry(host=model.registry)
     match model:
         case EcrIssuer():
             from webhook.issuers import ecr  # noqa: PLC0415
@@ -24,10 +26,13 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
             from webhook.issuers import artifactregistry  # noqa: PLC0415
 
             return artifactregistry.ArtifactRegistryIssuer(model)
+        case GiteaIssuer():
+            from webhook.issuers import gitea  # noqa: PLC0415
+
+            return gitea.GiteaIssuer(model, where, cluster)
         case HarborIssuer():
             from webhook.issuers import harbor  # noqa: PLC0415
 
-            where = config.named_registries.get(model.registry) or Registry(host=model.registry)
             return harbor.HarborIssuer(model, where, cluster)
         case RegistryIssuer():
             from webhook.issuers import registry  # noqa: PLC0415

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
+from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 
-Issuer = ArtifactRegistryIssuer | EcrIssuer | HarborIssuer | RegistryIssuer
+Issuer = ArtifactRegistryIssuer | EcrIssuer | GiteaIssuer | HarborIssuer | RegistryIssuer
 
 
 def check_issuers(issuers: Sequence[Issuer]) -> None:

@@ -1,0 +1,115 @@
+"""Gitea: each owner has a user, and access tokens of that user that may read packages and nothing else.
+
+Gitea's tokens never end. So it is the configuration that says how long one is good, and what ends it is that we delete
+it. Its name follows from cluster, generation, issuer and owner, and is our mark: in a user's list of tokens, only that
+user and administrators can give a name. After a crash the name is taken, by what nobody has: it goes. A token of that
+name with other rights is none of ours, and stays.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from webhook.config.issuers import gitea as model
+from webhook.config.issuers.base import OWNER_HERE
+from webhook.config.models import Registry
+from webhook.core.credential import Credential
+from webhook.core.errors import CredentialError
+from webhook.core.issued import MAX_EARLIER
+from webhook.core.shown import quoted
+from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers.client import Answer
+from webhook.issuers.giteaapi import SCOPES, GiteaApi, Made, Token
+from webhook.issuers.names import minted_name, repositories
+
+MARK = "pullsecret-webhook-"
+_NAME = re.compile(MARK + r"([a-z0-9]{1,20})-(\d{1,9})-([0-9a-f]{16})", re.ASCII)
+_HANDLE = re.compile(r"([^/]{1,255})/(\d{1,19})/([a-z0-9-]{1,100})", re.ASCII)
+
+
+class GiteaIssuer:
+    """`cluster`: eight characters that no other cluster of this Gitea has; raises IssuerUnavailable."""
+
+    def __init__(self, config: model.GiteaIssuer, registry: Registry, cluster: Callable[[], str]) -> None:
+        self._config, self._cluster = config, cluster
+        self._api = GiteaApi(registry, config.username_file, config.password_file)
+
+    async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:
+        name = MARK + minted_name(self._cluster(), self._config.called, owner, generation)
+        user = self._user(owner)
+        # With the slash: without it the kubelet would send the token for alice2/app, too.
+        places = [f"{self._config.registry}/{repositories(one, owner)}/" for one in self._config.beginnings]
+        made = await self._api.make(user, name)
+        if made.status == 400:
+            was_there = await self._clear(user, name, fence)
+            made = await self._api.make(user, name)
+            if made.status == 400 and was_there:
+                raise IssuerUnavailable(f"another one makes the same token of user {user} at the same time")
+        if made.status < 300 and made.status != 201:
+            raise made.odd()
+        if made.status != 201:
+            raise IssueRefused(f"Gitea makes no token of user {user} ({made.said})")
+        return await self._minted(user, places, name, made)
+
+    async def end(self, handle: str) -> None:
+        """Numbers are used again by a Gitea that was restored from a backup. So the name counts, too.
+
+        With it go those that are so much older that nobody remembers to end them.
+        """
+        parts = _HANDLE.fullmatch(handle)
+        if parts is None or not model.is_gitea_user(parts[1]):
+            return
+        for one in await self._api.tokens(parts[1]):
+            if (one.id == int(parts[2]) and one.name == parts[3]) or _is_forgotten(one, parts[3]):
+                await self._api.delete(parts[1], one)
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    def _user(self, owner: str) -> str:
+        """Raises IssueRefused. An owner that does not fit is never changed until it does: it might be another one's."""
+        user = self._config.user.replace(OWNER_HERE, owner)
+        if not model.is_gitea_user(user):
+            raise IssueRefused(
+                f"no user can have the owner {quoted(owner)} in its name: that has lower-case letters, digits, and "
+                "single . _ - between them, and Gitea takes capitals for the same; give the owner such a name, or "
+                "leave it out of the issuer's owners"
+            )
+        return user
+
+    async def _clear(self, user: str, name: str, fence: Fence) -> bool:
+        """Takes away what has this name: nobody has it. Was there any? Gitea may have made two at once."""
+        found = [one for one in await self._api.tokens(user) if one.name == name]
+        if any(one.scopes != SCOPES for one in found):
+            raise IssueRefused(
+                f"Gitea's user {user} has a token {name} that is not ours: it has other rights; delete it, if nobody "
+                "needs it"
+            )
+        if found:
+            await fence()
+        for one in found:
+            await self._api.delete(user, one)
+        return bool(found)
+
+    async def _minted(self, user: str, places: Iterable[str], name: str, made: Answer) -> Minted:
+        token = made.read(Made)
+        if token.name != name:
+            raise IssuerUnavailable("Gitea's answer is about another token than we wanted")
+        if token.scopes != SCOPES:
+            await self._api.delete(user, token)
+            raise IssueRefused("Gitea gives a token other rights than we wanted; is it 1.19 or newer?", everybody=True)
+        try:
+            credentials = tuple(Credential(place, user, token.sha1) for place in places)
+        except CredentialError:  # its text is about what people write
+            raise IssuerUnavailable("the token in Gitea's answer is none that can be used") from None
+        return Minted(credentials, timedelta(hours=self._config.hours), f"{user}/{token.id}/{name}")
+
+
+def _is_forgotten(token: Token, ended: str) -> bool:
+    """Is it of the same cluster, issuer and owner as the one with the name `ended`, and so old that the owner's Secret
+    does not remember it? What the Secret remembers may be in use.
+    """
+    one, other = _NAME.fullmatch(token.name), _NAME.fullmatch(ended)
+    if one is None or other is None or one.group(1, 3) != other.group(1, 3) or token.scopes != SCOPES:
+        return False
+    return int(one[2]) < int(other[2]) - MAX_EARLIER - 1
