@@ -138,7 +138,7 @@ def _table() -> dict[str, Tool]:
         *(Tool(f"{name}-controller", flux, f"github.com/fluxcd/{name}-controller") for name in _FLUX),
         *_monitoring(),
         Tool("coredns", Module("coredns", "30 s"), "."),
-        Tool("gitea", Module("gitea", "5 to 8 min"), "."),
+        Tool("gitea", Module("gitea", "4 to 6 min"), "."),
         Tool("keyring", Module("keyring", "1 min"), "."),
         Tool("certmanager", Module("certmanager", "3 to 6 min", rare=True), "."),
         Tool("kwok", Module("kwok", "2 to 4 min", rare=True), "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok"),
