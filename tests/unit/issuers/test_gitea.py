@@ -34,7 +34,8 @@ from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, git
 from webhook.issuers.configured import configured
 from webhook.issuers.gitea import MARK
 from webhook.issuers.giteaapi import PAGE
-from webhook.issuers.issuing import Bucket, Issuing
+from webhook.issuers.issuing import Issuing
+from webhook.issuers.minting import Bucket
 from webhook.issuers.names import minted_name
 from webhook.issuers.notices import Problem
 
