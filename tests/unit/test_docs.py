@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from configparser import ConfigParser
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from certs import authority, bundle, files, selfmanaged
-from support import goldencase, harborapi, harborserver
+from support import aliyunserver, goldencase, harborapi, harborserver
 from support.harborserver import ISSUER_RIGHTS
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
@@ -31,6 +32,7 @@ from webhook.commands.credential import arrival
 from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
+from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
@@ -52,7 +54,7 @@ from webhook.core.registry import blob_hosts
 from webhook.core.registryscope import PULL, PUSH, Right
 from webhook.core.rewrite import RewriteRule, Why
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
-from webhook.issuers import giteaapi, googlelogin, issuing, keptlogin
+from webhook.issuers import aliyunsts, giteaapi, googlelogin, issuing, keptlogin
 from webhook.issuers.artifactregistry import SCOPE
 from webhook.issuers.gitea import MARK
 from webhook.kube import events, lease, preflight, reader, writepolicy
@@ -250,6 +252,25 @@ def test_gitea() -> None:
     assert f"https://{issuer.registry}/api/v1/users/{user}/tokens\n" in block(page, "sh", "curl")
 
 
+def test_acr() -> None:
+    page = "docs/acr.md"
+    pulls = json.loads(block(page, "json", "cr:PullRepository"))
+    assert pulls == aliyunserver.pull_policy("cri-0123456789abcdef", "alice/*")  # with which the issuer's tests run
+    by_user, by_token, takes = (json.loads(block(page, "json", part)) for part in ('"RAM"', "oidc:sub", "role/pull-*"))
+    assert by_token["Statement"][0]["Condition"]["StringEquals"]["oidc:sub"] == aliyunserver.SUBJECT
+    assert [one["Statement"][0]["Action"] for one in (by_user, by_token)] == ["sts:AssumeRole"] * 2
+    values = yaml.safe_load(block(page, "yaml", "issue: acr"))
+    (issuer,) = reading.convert(values["config"]).issuers
+    assert isinstance(issuer, AcrIssuer)
+    assert fnmatch(issuer.ram_role, takes["Statement"][0]["Resource"][0].replace(":*:", "::"))
+    made = re.findall(r"create secret generic (\S+) --from-file=(\w+) --from-file=(\w+)", PAGES[page])
+    ((secret, *keys),) = made
+    assert values["issuer"]["files"] == [secret]
+    files = [issuer.access_key_id_file, issuer.access_key_secret_file]
+    assert files == [f"/etc/pullsecret/issuers/{secret}/{key}" for key in keys]
+    assert {aliyunsts.PROVIDER, aliyunsts.TOKEN_FILE} <= set(re.findall(r"`(ALIBABA_\w+)`", PAGES[page]))
+
+
 def test_the_token_service_finds_its_files() -> None:
     deployment, service = yaml.safe_load_all((ROOT / "docs/examples/issuers/registry-auth.yaml").read_text())
     spec = deployment["spec"]["template"]["spec"]
@@ -387,6 +408,12 @@ GOOGLE = ArtifactRegistryIssuer(
 )
 MAX_ID = 30
 """Characters of what a service account has before the @."""
+ACR = AcrIssuer(
+    registry="acme-registry.cn-hangzhou.cr.aliyuncs.com",
+    instance="cri-0123456789abcdef",
+    region="cn-hangzhou",
+    ram_role="acs:ram::1234567890123456:role/pull-{owner}",
+)
 OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_files=("/key.pem",))
 MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
 
@@ -430,6 +457,13 @@ FIGURES = {
         f"The default is {GOOGLE.hours:g}.",
         f"up to {MAX_ID - len('pull-')} characters",
         f"refused is tried again after {'half a minute' if keptlogin.AGAIN_SECONDS == 30 else '?'}",
+    },
+    "docs/acr.md": {
+        f"from 0.25 to 12. The default is {ACR.hours:g}.",
+        f'The default is `["{ACR.repositories[0]}"]`.',
+        ACR.asked_at.replace(ACR.region, "REGION"),
+        ACR.sts_asked_at.replace(ACR.region, "REGION"),
+        f"wrong by more than {aliyunserver.LEEWAY.seconds // 60} minutes",
     },
     "docs/certificates.md": {
         f"reads the\nfiles every {files.LOOK_SECONDS:g} seconds",

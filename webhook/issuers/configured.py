@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from webhook.config import issuers as models
+from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
@@ -30,6 +31,10 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
             from webhook.issuers import gitea  # noqa: PLC0415
 
             return gitea.GiteaIssuer(model, where, cluster)
+        case AcrIssuer():
+            from webhook.issuers import acr  # noqa: PLC0415
+
+            return acr.AcrIssuer(model, cluster)
         case HarborIssuer():
             from webhook.issuers import harbor  # noqa: PLC0415
 

@@ -29,6 +29,9 @@ def errors(*said: tuple[str, str]) -> bytes:
         (b'{"error": "invalid_grant"}', "invalid_grant"),
         (b'{"error": {"code": 403, "message": "it is denied", "status": "PERMISSION_DENIED"}}', "it is denied"),
         (b'{"error": {"code": "AuthorizationFailed"}}', ""),
+        (b'{"RequestId": "1", "Code": "NoPermission", "Message": "You may not."}', "NoPermission: You may not."),
+        (b'{"Code": "NoPermission"}', "NoPermission"),
+        (b'{"Message": "You may not."}', "You may not."),
         (b'{"message": "HTTP Basic: Access denied"}', "HTTP Basic: Access denied"),
         (b"Your Authorization Token has expired.\nLog in.", "Your Authorization Token has expired. Log in."),
         (

@@ -5,13 +5,14 @@ A new kind is a module here, a part of `Issuer`, and a line in webhook/issuers/c
 
 from collections.abc import Sequence
 
+from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 
-Issuer = ArtifactRegistryIssuer | EcrIssuer | GiteaIssuer | HarborIssuer | RegistryIssuer
+Issuer = AcrIssuer | ArtifactRegistryIssuer | EcrIssuer | GiteaIssuer | HarborIssuer | RegistryIssuer
 
 
 def check_issuers(issuers: Sequence[Issuer]) -> None:

@@ -1,0 +1,126 @@
+"""Aliyun Container Registry, Enterprise Edition: a password is good for what a session of a RAM role may do.
+
+Each owner has a role. Or all have one, and a session policy leaves each of them what its own namespaces need. Nothing
+is made at Aliyun, so nothing is taken away: sessions and passwords end by themselves.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from webhook.config.issuers import acr as model
+from webhook.config.issuers.base import OWNER_HERE
+from webhook.core.credential import Credential
+from webhook.core.errors import CredentialError
+from webhook.core.shown import quoted
+from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers.aliyunapi import SIGNATURE_REFUSED, AliyunApi, Call
+from webhook.issuers.aliyunsts import AliyunSts, Session
+from webhook.issuers.names import minted_name, repositories
+
+_TOKEN = Call("GetAuthorizationToken", "2018-12-01")
+_OWNER = re.compile(r"[a-z0-9._-]+")
+"""As part of a role's name. RAM takes capitals for the same letters, so they would be another owner's role."""
+
+
+class _Token(msgspec.Struct, frozen=True, rename="pascal"):
+    """`expire_time`: in milliseconds since 1970."""
+
+    temp_username: str
+    authorization_token: str
+    expire_time: int
+
+
+class _Told(msgspec.Struct, frozen=True, rename="pascal"):
+    """What also an answer with status 200 may say."""
+
+    is_success: bool = True
+
+
+class AcrIssuer:
+    """`cluster`: eight characters, for the logs of Aliyun; raises IssuerUnavailable."""
+
+    def __init__(self, config: model.AcrIssuer, cluster: Callable[[], str]) -> None:
+        self._config, self._cluster = config, cluster
+        self._api, self._sts = AliyunApi("Aliyun's registry", config.asked_at, config.ca_file), AliyunSts(config)
+
+    async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:  # noqa: ARG002  # an issuer's interface
+        namespaces, role = self._namespaces(owner), self._role(owner)
+        policy = "" if OWNER_HERE in self._config.ram_role else self._policy(namespaces)
+        name = minted_name(self._cluster(), self._config.called, owner, generation)
+        session = await self._sts.session(role, name, policy)
+        token, life = await self._token(session, role)
+        try:
+            credentials = tuple(
+                Credential(f"{self._config.registry}/{one}/", token.temp_username, token.authorization_token)
+                for one in namespaces
+            )
+        except CredentialError:  # its text is about what people write
+            raise IssuerUnavailable("the user or the password in Aliyun's answer is none that can be used") from None
+        return Minted(credentials, min(life, session.life))
+
+    async def end(self, handle: str) -> None: ...
+
+    async def close(self) -> None:
+        await self._sts.close()
+        await self._api.close()
+
+    def _namespaces(self, owner: str) -> tuple[str, ...]:
+        """Raises IssueRefused."""
+        found = tuple(dict.fromkeys(repositories(template, owner) for template in self._config.repositories))
+        for one in found:
+            if not model.is_acr_namespace(one):
+                raise IssueRefused(
+                    f"Aliyun has no namespaces such as {quoted(one)}, only such of 2 to 120 characters; give the owner "
+                    "another name, or leave it out of the issuer's owners"
+                )
+        return found
+
+    def _role(self, owner: str) -> str:
+        """Raises IssueRefused. An owner that does not fit is never changed until it does: it might be another one's."""
+        template = self._config.ram_role
+        role = template.replace(OWNER_HERE, owner)
+        if OWNER_HERE in template and not (_OWNER.fullmatch(owner) and model.is_ram_role(role)):
+            raise IssueRefused(
+                f"no RAM role can have the owner {quoted(owner)} in its name, which has at most 64 lower-case letters, "
+                "digits, . _ and -; give the owner such a name, or leave it out of the issuer's owners"
+            )
+        return role
+
+    def _policy(self, namespaces: tuple[str, ...]) -> str:
+        """What a session may, of all that its role may: pull from these."""
+        below = [f"acs:cr:*:*:repository/{self._config.instance}/{one}/*" for one in namespaces]
+        statements = [
+            {"Effect": "Allow", "Action": ["cr:GetAuthorizationToken"], "Resource": ["*"]},
+            {"Effect": "Allow", "Action": ["cr:PullRepository"], "Resource": below},
+        ]
+        return msgspec.json.encode({"Version": "1", "Statement": statements}).decode()
+
+    async def _token(self, session: Session, role: str) -> tuple[_Token, timedelta]:
+        """Raises IssuerUnavailable, IssueRefused."""
+        config = self._config
+        query = {"InstanceId": config.instance, "ExpiresInHours": str(math.ceil(config.hours))}
+        reply = await self._api.signed(session.key, _TOKEN, query)
+        if reply.code.endswith("NoPermission") or reply.answer.status == 403:
+            raise IssueRefused(
+                f"the role {role} may have no password of instance {config.instance} ({reply.answer.said}); it needs "
+                "cr:GetAuthorizationToken, as docs/acr.md has it",
+                everybody=OWNER_HERE not in config.ram_role,
+            )
+        if reply.code.startswith(SIGNATURE_REFUSED):
+            raise IssuerUnavailable(f"Aliyun's registry refuses the session of the role {role} ({reply.answer.said})")
+        if reply.code or not reply.answer.read(_Told).is_success:
+            raise IssueRefused(
+                f"Aliyun gives no password of instance {config.instance} in {config.region} ({reply.answer.said}): is "
+                "there such an instance?",
+                everybody=True,
+            )
+        token = reply.answer.read(_Token)
+        try:
+            ends = datetime.fromtimestamp(token.expire_time / 1000, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise reply.answer.odd() from None
+        return token, ends - reply.date
