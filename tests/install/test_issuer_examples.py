@@ -15,7 +15,7 @@ pytestmark = pytest.mark.helm
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-PAGES = ["acr.md", "artifact-registry.md", "ecr.md", "gitea.md", "harbor.md", "issuers.md", "registry.md"]
+PAGES = ["acr.md", "artifact-registry.md", "ecr.md", "gitea.md", "harbor.md", "issuers.md", "registry.md", "tcr.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

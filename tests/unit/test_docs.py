@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from certs import authority, bundle, files, selfmanaged
-from support import aliyunserver, goldencase, harborapi, harborserver
+from support import aliyunserver, goldencase, harborapi, harborserver, tencentserver
 from support.harborserver import ISSUER_RIGHTS
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
@@ -38,6 +38,7 @@ from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
+from webhook.config.issuers.tcr import TcrIssuer
 from webhook.config.models import Config
 from webhook.core import podimages, pullsecret
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
@@ -54,7 +55,7 @@ from webhook.core.registry import blob_hosts
 from webhook.core.registryscope import PULL, PUSH, Right
 from webhook.core.rewrite import RewriteRule, Why
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
-from webhook.issuers import aliyunsts, giteaapi, googlelogin, issuing, keptlogin
+from webhook.issuers import aliyunsts, giteaapi, googlelogin, issuing, keptlogin, tencentlogin
 from webhook.issuers.artifactregistry import SCOPE
 from webhook.issuers.gitea import MARK
 from webhook.kube import events, lease, preflight, reader, writepolicy
@@ -271,6 +272,24 @@ def test_acr() -> None:
     assert {aliyunsts.PROVIDER, aliyunsts.TOKEN_FILE} <= set(re.findall(r"`(ALIBABA_\w+)`", PAGES[page]))
 
 
+def test_tcr() -> None:
+    page = "docs/tcr.md"
+    (statement,) = json.loads(block(page, "json", "tcr:CreateServiceAccount"))["statement"]
+    assert tuple(statement["action"]) == tencentserver.RIGHTS  # with which the issuer's tests run
+    values = yaml.safe_load(block(page, "yaml", "issue: tcr"))
+    (issuer,) = reading.convert(values["config"]).issuers
+    assert isinstance(issuer, TcrIssuer)
+    assert statement["resource"] == [f"qcs::tcr:{issuer.region}:uin/100000000001:instance/{issuer.instance}"]
+    made = re.findall(r"create secret generic (\S+) --from-file=(\w+) --from-file=(\w+)", PAGES[page])
+    ((secret, *keys),) = made
+    assert values["issuer"]["files"] == [secret]
+    assert [issuer.secret_id_file, issuer.secret_key_file] == [
+        f"/etc/pullsecret/issuers/{secret}/{key}" for key in keys
+    ]
+    names = {tencentlogin.PROVIDER, tencentlogin.TOKEN_FILE, tencentlogin.ROLE}
+    assert names == set(re.findall(r"`(TKE_\w+)`", PAGES[page]))
+
+
 def test_the_token_service_finds_its_files() -> None:
     deployment, service = yaml.safe_load_all((ROOT / "docs/examples/issuers/registry-auth.yaml").read_text())
     spec = deployment["spec"]["template"]["spec"]
@@ -414,6 +433,7 @@ ACR = AcrIssuer(
     region="cn-hangzhou",
     ram_role="acs:ram::1234567890123456:role/pull-{owner}",
 )
+TCR = TcrIssuer(registry="acme.tencentcloudcr.com", instance="tcr-01234567", region="ap-guangzhou")
 OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_files=("/key.pem",))
 MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
 
@@ -464,6 +484,12 @@ FIGURES = {
         ACR.asked_at.replace(ACR.region, "REGION"),
         ACR.sts_asked_at.replace(ACR.region, "REGION"),
         f"wrong by more than {aliyunserver.LEEWAY.seconds // 60} minutes",
+    },
+    "docs/tcr.md": {
+        f"is good. The default is {TCR.hours:g}.",
+        f'The default is `["{TCR.repositories[0]}"]`.',
+        f"`{TCR.endpoint}` and `{TCR.sts_endpoint}`",
+        f"wrong by more than {tencentserver.LEEWAY.seconds // 60} minutes",
     },
     "docs/certificates.md": {
         f"reads the\nfiles every {files.LOOK_SECONDS:g} seconds",

@@ -10,6 +10,7 @@ from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
+from webhook.config.issuers.tcr import TcrIssuer
 from webhook.config.models import Config, Registry
 from webhook.issuers import Issuer
 
@@ -43,3 +44,7 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
             from webhook.issuers import registry  # noqa: PLC0415
 
             return registry.RegistryIssuer(model)
+        case TcrIssuer():
+            from webhook.issuers import tcr  # noqa: PLC0415
+
+            return tcr.TcrIssuer(model, cluster)

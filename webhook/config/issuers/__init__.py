@@ -11,8 +11,9 @@ from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
+from webhook.config.issuers.tcr import TcrIssuer
 
-Issuer = AcrIssuer | ArtifactRegistryIssuer | EcrIssuer | GiteaIssuer | HarborIssuer | RegistryIssuer
+Issuer = AcrIssuer | ArtifactRegistryIssuer | EcrIssuer | GiteaIssuer | HarborIssuer | RegistryIssuer | TcrIssuer
 
 
 def check_issuers(issuers: Sequence[Issuer]) -> None:

@@ -1,0 +1,686 @@
+"""The issuer for Tencent's registry, against a stand-in in which the vendor's SDK checks what is asked and answered."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trustme
+from tencentcloud.common.credential import Credential as SdkKey
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.tcr.v20190924 import models as sdk
+from tencentcloud.tcr.v20190924.tcr_client import TcrClient
+
+from support import planted
+from support.harborserver import Fault, tls
+from support.issuercontract import MAX_WHY_CHARS, NAMES, NamedContract, NamedPlace, leads
+from support.tencentserver import RIGHTS, Account, Key, Tencent
+from support.vendorserver import serving
+from webhook.config import reading
+from webhook.config.issuers.tcr import TcrIssuer
+from webhook.config.models import Config
+from webhook.config.reading import ConfigError
+from webhook.core.credential import Credential
+from webhook.core.issued import MAX_LIFE
+from webhook.core.registry import matching
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers.configured import configured
+from webhook.issuers.names import minted_name
+from webhook.issuers.signing import AccessKey
+from webhook.issuers.tencentapi import THROTTLED_SECONDS
+from webhook.issuers.tencentlogin import LOGIN_SECONDS, PROVIDER, ROLE, TOKEN_FILE
+
+CLUSTER, REGISTRY = "c1a5ab12", "acme.tencentcloudcr.com"
+TCR = {"issue": "tcr", "registry": REGISTRY, "instance": "tcr-01234567", "region": "ap-guangzhou"}
+ROLE_ARN = "qcs::cam::uin/100000000001:roleName/pullsecret-issuer"
+SUBJECT = "system:serviceaccount:pullsecret-webhook:pullsecret-webhook-issuer"
+
+
+class Here(NamedPlace):
+    """Tencent, and an issuer that asks it with a key, or with a token of its pod, and has the rights of docs/tcr.md."""
+
+    folder: Path
+    tls: ssl.SSLContext
+    life = timedelta(hours=24)
+
+    def __init__(self, tencent: Tencent, *, token: bool = False, **keys: Any) -> None:
+        self.tencent, self.id, self.secret = tencent, self.folder / "id", self.folder / "secret"
+        self.token = self.folder / "token"
+        tencent.namespaces |= {*NAMES}
+        tencent.roles[ROLE_ARN] = {SUBJECT}
+        self.log_in("AKIDissuer", planted.token())
+        files = {"secretIdFile": str(self.id), "secretKeyFile": str(self.secret)}
+        self.keys = {**({} if token else files), **keys}
+        self.issuer = self.again()
+
+    def log_in(self, key: str, secret: str, *, known: bool = True) -> None:
+        self.id.write_text(f"{key}\n")
+        self.secret.write_text(f"{secret}\n")
+        token = planted.token()
+        self.token.write_text(token)
+        if known:
+            self.tencent.keys[key] = Key(secret, {*RIGHTS})
+            self.tencent.tokens[token] = SUBJECT
+
+    def again(self) -> Issuer:
+        url = f"https://{self.tencent.host}"
+        where = {"endpoint": url, "stsEndpoint": url, "caFile": str(self.folder / "ca.pem")}
+        return configured(msgspec.convert(TCR | where | self.keys, TcrIssuer), Config(), lambda: CLUSTER)
+
+    async def opens(self, c: Credential, owner: str = "alice") -> bool:
+        if not self.tencent.opens(*c.login, f"{owner}/app"):
+            return False
+        assert matching([c.registry], f"{REGISTRY}/{owner}/app") == (c.registry,)
+        return True
+
+    def asked(self) -> int:
+        return len(self.tencent.calls)
+
+    def answers(
+        self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
+    ) -> None:
+        self.tencent.faults[len(self.tencent.calls) + number] = Fault(status, headers or {}, body, lost)
+
+    def fails(self, number: int, code: str, message: str = "No.", **headers: str) -> None:
+        body = {"Response": {"Error": {"Code": code, "Message": message}, "RequestId": "1"}}
+        self.answers(number, 200, json.dumps(body).encode(), headers, lost=False)
+
+    def minted(self, owner: str) -> int:
+        return len(self.tencent.of(owner))
+
+    def takes_the_name(self, owner: str, generation: int) -> None:
+        permissions = [{"Resource": owner, "Actions": ["tcr:PullRepository"]}]
+        account = Account("of the pipeline", permissions, planted.token(), 4000000000000)
+        self.tencent.accounts[minted_name(CLUSTER, "tcr", owner, generation)] = account
+
+    def clock_is_ahead(self, by: timedelta) -> None:
+        self.tencent.skew = by
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    Here.folder = tmp_path_factory.mktemp("tencent")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
+    Here.tls = tls(authority)
+
+
+@pytest.fixture(autouse=True)
+def _pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose service account has a role."""
+    monkeypatch.setenv(PROVIDER, "cls-c0ffee")
+    monkeypatch.setenv(TOKEN_FILE, str(Here.folder / "token"))
+    monkeypatch.setenv(ROLE, ROLE_ARN)
+
+
+@asynccontextmanager
+async def here(tencent: Tencent | None = None, **keys: Any) -> AsyncIterator[Here]:
+    async with serving(tencent or Tencent(), Here.tls) as running:
+        place = Here(running, **keys)
+        try:
+            yield place
+        finally:
+            await place.issuer.close()
+
+
+class TestContract(NamedContract):
+    def at(self) -> AbstractAsyncContextManager[NamedPlace]:
+        return here()
+
+
+def run(scenario: Callable[[Here], Awaitable[None]], tencent: Tencent | None = None, **keys: Any) -> None:
+    async def whole() -> None:
+        async with here(tencent, **keys) as place:
+            await scenario(place)
+
+    asyncio.run(whole())
+
+
+async def failed(place: Here, owner: str = "alice", kind: type[Exception] = IssueRefused) -> Any:
+    with pytest.raises(kind) as found:
+        await place.issuer.issue(owner, 1, leads)
+    said = str(found.value)
+    assert not planted.leaks(said)
+    assert said.isprintable()
+    assert len(said) < MAX_WHY_CHARS
+    return found.value
+
+
+def of(minted: Minted) -> Credential:
+    (c,) = minted.credentials
+    return c
+
+
+def test_an_account_may_pull_from_one_namespace_and_says_whose_it_is() -> None:
+    async def scenario(place: Here) -> None:
+        minted = await place.issuer.issue("alice", 7, leads)
+        name = minted_name(CLUSTER, "tcr", "alice", 7)
+        ((action, body),) = place.tencent.bodies
+        ends = body["ExpiresAt"] / 1000 - place.tencent.now().timestamp()
+        assert timedelta(0) < timedelta(hours=36) - timedelta(seconds=ends) < timedelta(minutes=1)
+        assert action == "CreateServiceAccount"
+        assert body == {
+            "RegistryId": "tcr-01234567",
+            "Name": name,
+            "Description": f"pullsecret-webhook: cluster {CLUSTER}, issuer tcr, owner alice, generation 7",
+            "Permissions": [{"Resource": "alice", "Actions": ["tcr:PullRepository"]}],
+            "Disable": False,
+            "ExpiresAt": body["ExpiresAt"],
+        }
+        password = place.tencent.accounts[name].password
+        assert of(minted) == Credential(f"{REGISTRY}/alice/", f"tcr${name}", password)
+        assert minted.handle == name
+
+    run(scenario, hours=36)
+
+
+def test_several_namespaces_are_of_one_account() -> None:
+    async def scenario(place: Here) -> None:
+        place.tencent.namespaces |= {"team-alice", "common"}
+        minted = await place.issuer.issue("alice", 1, leads)
+        assert [c.registry for c in minted.credentials] == [f"{REGISTRY}/team-alice/", f"{REGISTRY}/common/"]
+        assert len({c.login for c in minted.credentials}) == 1
+        found = [
+            name
+            for name in ("alice", "team-alice", "common")
+            if place.tencent.opens(*minted.credentials[0].login, name)
+        ]
+        assert found == ["team-alice", "common"]
+
+    run(scenario, repositories=["team-{owner}", "common"])
+
+
+def test_the_usual_renewal_is_one_request() -> None:
+    async def scenario(place: Here) -> None:
+        for generation in (1, 2):
+            await place.issuer.issue("alice", generation, leads)
+        assert place.asked() == 2
+        assert place.minted("alice") == 2
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "code", ["InvalidParameter", "InternalError.DbError", "InternalError.ErrorConflict", "Newer.Code"]
+)
+def test_whatever_tencent_calls_it_a_name_that_is_taken_is_noticed(code: str) -> None:
+    async def scenario(place: Here) -> None:
+        first = await place.issuer.issue("alice", 1, leads)
+        second = await place.issuer.issue("alice", 1, leads)
+        assert [await place.opens(of(one)) for one in (first, second)] == [False, True]
+        assert place.minted("alice") == 1
+
+    run(scenario, Tencent(taken=code))
+
+
+def test_of_several_at_once_one_is_first_and_nobody_has_what_is_gone() -> None:
+    async def scenario(place: Here) -> None:
+        issuers = [place.again() for _ in range(8)]
+        found = await asyncio.gather(*(one.issue("alice", 1, leads) for one in issuers), return_exceptions=True)
+        for one in issuers:
+            await one.close()
+        minted = [one for one in found if isinstance(one, Minted)]
+        assert minted
+        assert {type(one) for one in found} <= {Minted, IssuerUnavailable}, found
+        (account,) = place.tencent.of("alice").values()
+        assert [of(one).password for one in minted].count(account.password) == 1
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("owner", "told"),
+    [
+        ("Alice", "cannot be part of a repository's name"),
+        ("a/b", "cannot be part of a repository's name"),
+        ("a", "only such of 2 to 30"),
+        ("x" * 31, "only such of 2 to 30"),
+        ("a--b", "only such of 2 to 30"),
+        ("a__b", "only such of 2 to 30"),
+    ],
+)
+def test_owners_that_do_not_fit(owner: str, told: str) -> None:
+    async def scenario(place: Here) -> None:
+        found = await failed(place, owner)
+        assert told in str(found)
+        assert not found.everybody
+        assert place.tencent.calls == []
+
+    run(scenario)
+
+
+def test_a_missing_namespace_is_told_and_others_go_on() -> None:
+    async def scenario(place: Here) -> None:
+        place.tencent.namespaces.discard("alice")
+        told = await failed(place)
+        assert str(told) == (
+            "Tencent makes no service account for alice (InvalidParameter: custom account for resource(alice) is "
+            "illegal): does instance tcr-01234567 in ap-guangzhou have such a namespace?"
+        )
+        assert not told.everybody
+        assert await place.opens(of(await place.issuer.issue("alice2", 1, leads)), "alice2")
+
+    run(scenario)
+
+
+def test_no_more_accounts_is_told_to_the_administrator() -> None:
+    async def scenario(place: Here) -> None:
+        told = await failed(place)
+        assert str(told) == (
+            "Tencent makes no more service accounts (OperationDenied.QuotaOverLimit: too many custom accounts)"
+        )
+        assert told.everybody
+
+    run(scenario, Tencent(most=0))
+
+
+@pytest.mark.parametrize("lacking", RIGHTS)
+def test_without_a_right_it_is_said_which_page_lists_them(lacking: str) -> None:
+    """And each of them is needed."""
+
+    async def scenario(place: Here) -> None:
+        place.tencent.keys["AKIDissuer"].rights.remove(lacking)
+
+        async def every_call() -> None:
+            for _ in range(2):
+                minted = await place.issuer.issue("alice", 1, leads)
+            await place.issuer.end(minted.handle)
+
+        with pytest.raises(IssueRefused) as told:
+            await every_call()
+        assert f"Tencent does not let us {lacking.removeprefix('tcr:')} (UnauthorizedOperation: you are not" in str(
+            told.value
+        )
+        assert "docs/tcr.md" in str(told.value)
+        assert told.value.everybody
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("code", ["AuthFailure.UnauthorizedOperation", "FailedOperation.ErrorTcrUnauthorized"])
+def test_other_words_for_a_missing_right(code: str) -> None:
+    async def scenario(place: Here) -> None:
+        place.fails(1, code)
+        assert (await failed(place)).everybody
+
+    run(scenario)
+
+
+def test_a_wrong_key_is_told_by_its_files() -> None:
+    async def scenario(place: Here) -> None:
+        files = f"Tencent refuses the login of {place.id} and {place.secret} (AuthFailure."
+        place.log_in("AKIDissuer", planted.token(), known=False)
+        told = await failed(place, kind=IssuerUnavailable)
+        assert str(told).startswith(f"{files}SignatureFailure: ")
+        assert told.retry_after == LOGIN_SECONDS
+        place.log_in("AKIDother", planted.token(), known=False)
+        assert str(await failed(place, kind=IssuerUnavailable)).startswith(f"{files}SecretIdNotFound: ")
+        place.secret.write_text(f"{planted.token()}\n{planted.token()}\n")
+        assert str(await failed(place, kind=IssuerUnavailable)).startswith("there is no key for Tencent: ")
+        place.log_in("AKIDissuer", planted.token())  # and the files are read again
+        assert await place.opens(of(await place.issuer.issue("alice", 1, leads)))
+
+    run(scenario)
+
+
+# -- the token of the pod --
+
+
+def test_a_session_is_used_for_half_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(place: Here) -> None:
+        for generation in (1, 2, 3):
+            assert await place.opens(of(await place.issuer.issue("alice", generation, leads)))
+        assert place.asked() == 4
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: now + 1801)
+        await place.issuer.issue("alice", 4, leads)
+        assert place.asked() == 6
+
+    run(scenario, token=True)
+
+
+def test_a_session_that_is_refused_is_not_used_again() -> None:
+    async def scenario(place: Here) -> None:
+        await place.issuer.issue("alice", 1, leads)
+        for name in [*place.tencent.keys]:
+            place.tencent.keys[name].token = "another one"
+        told = str(await failed(place, kind=IssuerUnavailable))
+        assert told == f"Tencent refuses the login of {place.token} (AuthFailure.TokenFailure: Token error: ***)"
+        assert await place.opens(of(await place.issuer.issue("alice", 2, leads)))
+
+    run(scenario, token=True)
+
+
+def test_a_token_is_read_again_and_a_wrong_one_is_told_by_its_file() -> None:
+    async def scenario(place: Here) -> None:
+        place.log_in("AKIDissuer", planted.token(), known=False)
+        told = await failed(place, kind=IssuerUnavailable)
+        assert str(told) == (
+            f"Tencent refuses the login of {place.token} "
+            "(InvalidParameter.WebIdentityTokenError: The token is bad: ***)"
+        )
+        assert told.retry_after == LOGIN_SECONDS
+        place.tencent.roles[ROLE_ARN].clear()
+        place.log_in("AKIDissuer", planted.token())
+        assert "(UnauthorizedOperation: The role does not trust it.)" in str(
+            await failed(place, kind=IssuerUnavailable)
+        )
+        place.tencent.roles.clear()
+        assert "(ResourceNotFound.RoleNotFound: " in str(await failed(place, kind=IssuerUnavailable))
+        place.tencent.roles[ROLE_ARN] = {SUBJECT}
+        assert await place.opens(of(await place.issuer.issue("alice", 1, leads)))
+
+    run(scenario, token=True)
+
+
+@pytest.mark.parametrize("missing", [PROVIDER, TOKEN_FILE, ROLE])
+def test_without_a_login_it_is_said_what_there_can_be(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(missing)
+
+    async def scenario(place: Here) -> None:
+        told = str(await failed(place, kind=IssuerUnavailable))
+        assert "write secretIdFile and secretKeyFile, or give the service account" in told
+        assert place.tencent.calls == []
+
+    run(scenario, token=True)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (200, b"{}", {}),
+        (200, b'{"Response": {}}', {}),
+        (200, b'{"Response": {"Error": {}}}', {}),
+        (200, b"<html>", {}),
+        (200, b"[" * 60000, {}),
+        (429, b"", {"Retry-After": "7"}),
+    ],
+)
+def test_odd_answers_with_a_token(step: int, status: int, body: bytes, headers: dict[str, str]) -> None:
+    async def scenario(place: Here) -> None:
+        place.answers(step, status, body, headers, lost=False)
+        assert (await failed(place, kind=IssuerUnavailable)).retry_after == (7 if headers else 0)
+        assert place.asked() == step
+
+    run(scenario, token=True)
+
+
+# -- errors --
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_too_many_requests_are_waited_for(step: int) -> None:
+    async def scenario(place: Here) -> None:
+        await place.issuer.issue("alice", 1, leads)
+        place.fails(step, "RequestLimitExceeded.UinLimitExceeded", "Slow down.")
+        told = await failed(place, kind=IssuerUnavailable)
+        assert str(told) == (
+            "Tencent's registry has too many requests (RequestLimitExceeded.UinLimitExceeded: Slow down.)"
+        )
+        assert told.retry_after == THROTTLED_SECONDS
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "code", ["InternalError", "FailedOperation.DependenceError", "ResourceInsufficient.ErrorInstanceNotRunning"]
+)
+def test_errors_that_pass(code: str) -> None:
+    async def scenario(place: Here) -> None:
+        place.fails(1, code)
+        told = await failed(place, kind=IssuerUnavailable)
+        assert str(told) == f"Tencent makes no service account now ({code}: No.)"
+        assert place.asked() == 2
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (2, "Tencent does not list service accounts (Other.Code: No.)"),
+        (3, "Tencent does not take away a service account of ours (Other.Code: No.)"),
+        (4, "Tencent makes no service account in place of one that was there (Other.Code: No.)"),
+    ],
+)
+def test_an_error_on_the_way_is_tried_again(step: int, told: str) -> None:
+    async def scenario(place: Here) -> None:
+        await place.issuer.issue("alice", 1, leads)
+        place.fails(step, "Other.Code")
+        assert str(await failed(place, kind=IssuerUnavailable)) == told
+
+    run(scenario)
+
+
+def test_an_account_that_is_gone_meanwhile_is_made() -> None:
+    async def scenario(place: Here) -> None:
+        await place.issuer.issue("alice", 1, leads)
+        place.fails(3, "ResourceNotFound.TcrResourceNotFound")
+        assert "in place of one that was there" in str(await failed(place, kind=IssuerUnavailable))
+        place.fails(1, "FailedOperation.ErrorTcrResourceConflict")
+        place.tencent.accounts.clear()
+        assert "is there, and it is not; once more" in str(await failed(place, kind=IssuerUnavailable))
+
+    run(scenario)
+
+
+def test_what_it_says_is_shown_in_one_line_without_secrets() -> None:
+    async def scenario(place: Here) -> None:
+        place.fails(1, "Some.Code", f"no:\n{place.secret.read_text()} \x1b[31m{'x' * 5000}")
+        told = str(await failed(place))
+        assert "(Some.Code: no: *** ?[31mxxx" in told
+
+    run(scenario)
+
+
+def test_an_answer_of_something_else_is_none() -> None:
+    async def scenario(place: Here) -> None:
+        for status, body in ((403, b'{"message": "blocked"}'), (404, b"<html>"), (400, b"")):
+            place.answers(1, status, body, lost=False)
+            assert "is not what its API has" in str(await failed(place, kind=IssuerUnavailable))
+
+    run(scenario)
+
+
+def test_a_clock_is_set_by_the_answer_that_refuses_ours() -> None:
+    """And the end that is asked for is by that clock, too."""
+
+    async def scenario(place: Here) -> None:
+        place.clock_is_ahead(timedelta(hours=-30))
+        minted = await place.issuer.issue("alice", 1, leads)
+        assert place.asked() == 2
+        assert timedelta(0) <= place.life - minted.life < timedelta(minutes=1)
+        await place.issuer.issue("alice", 2, leads)
+        assert place.asked() == 3
+        place.fails(1, "AuthFailure.SignatureExpire", Date="yesterday")
+        assert "(AuthFailure.SignatureExpire: No.)" in str(await failed(place, kind=IssuerUnavailable))
+        assert place.asked() == 4
+
+    run(scenario)
+
+
+def test_what_others_made_is_not_ended() -> None:
+    async def scenario(place: Here) -> None:
+        minted = await place.issuer.issue("alice", 1, leads)
+        place.tencent.accounts[minted.handle].description = "now of the pipeline"
+        await place.issuer.end(minted.handle)
+        assert place.minted("alice") == 1
+        place.tencent.accounts[minted.handle].description = ""
+        await place.issuer.end(minted.handle)
+        assert place.minted("alice") == 1
+
+    run(scenario)
+
+
+def test_another_cluster_and_another_issuer_are_another_one() -> None:
+    async def scenario(place: Here) -> None:
+        model = place.issuer._config  # type: ignore[attr-defined]  # of this issuer
+        issuers = [
+            place.issuer,
+            configured(model, Config(), lambda: "deadbeef"),
+            configured(msgspec.structs.replace(model, name="main"), Config(), lambda: CLUSTER),
+        ]
+        found = [await one.issue("alice", 1, leads) for one in issuers]
+        assert all([await place.opens(of(one)) for one in found])
+        for one in issuers[1:]:
+            await one.end(found[0].handle)
+            await one.close()
+        assert await place.opens(of(found[0]))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"ExpiresAt": "soon"}, "is not what its API has"),
+        ({"Name": "tcr$other"}, "about another service account"),
+        ({"Name": "$"}, "about another service account"),
+        ({"Password": ""}, "none that can be used"),
+        ({"Password": None}, "is not what its API has"),
+    ],
+)
+def test_answers_that_cannot_be_used(answer: dict[str, Any], told: str) -> None:
+    assert told in str(answered(answer, IssuerUnavailable))
+
+
+def test_an_end_that_no_calendar_has_is_far_away() -> None:
+    assert answered({"ExpiresAt": 2**63 - 1}).life == MAX_LIFE
+    assert answered({"ExpiresAt": 0}).life < timedelta(0)
+
+
+def test_without_a_date_nobody_knows_how_long_it_lives() -> None:
+    assert "does not say what time it is" in str(answered({}, IssuerUnavailable, Date="yesterday"))
+
+
+def answered(answer: dict[str, Any], failing: type[Exception] | None = None, **headers: str) -> Any:
+    found: list[Minted | Exception] = []
+
+    async def scenario(place: Here) -> None:
+        name = f"tcr${minted_name(CLUSTER, 'tcr', 'alice', 1)}"
+        usual = {"Name": name, "Password": planted.token(), "ExpiresAt": 4000000000000, "RequestId": "1"}
+        place.answers(1, 200, json.dumps({"Response": usual | answer}).encode(), headers, lost=False)
+        if failing is None:
+            found.append(await place.issuer.issue("alice", 1, leads))
+        else:
+            found.append(await failed(place, kind=failing))
+
+    run(scenario)
+    (one,) = found
+    return one
+
+
+# -- the configuration --
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"repositories": ["common"]}, "repositories must have {owner} once"),
+        ({"repositories": ["{owner}-{owner}"]}, "repositories must have {owner} once"),
+        ({"repositories": ["{owner}/x"]}, "repositories: '{owner}/x' is no namespace"),
+        ({"repositories": ["{owner}", "*"]}, "repositories: '*' is no namespace"),
+        ({"repositories": ["Team-{owner}"]}, "is no namespace of Tencent"),
+        ({"repositories": ["{owner}\n"]}, "is no namespace of Tencent"),
+        ({"instance": "acme"}, "instance"),
+        ({"region": "ap guangzhou"}, "region"),
+        ({"registry": f"https://{REGISTRY}"}, "registry"),
+        ({"secretIdFile": "/i/id"}, "secretIdFile and secretKeyFile belong together"),
+        ({"secretIdFile": "/i/id", "secretKeyFile": planted.token()}, "secretKeyFile must be the path"),
+        ({"endpoint": "http://tcr.example.com"}, "endpoint"),
+        ({"caFile": "ca.pem"}, "caFile must be the path of a file"),
+        ({"hours": 0.01}, "hours"),
+    ],
+)
+def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        reading.convert({"issuers": [TCR | keys]})
+    assert told in str(refused.value)
+    assert not planted.leaks(str(refused.value))
+
+
+def test_all_owners_may_share_one_namespace() -> None:
+    async def scenario(place: Here) -> None:
+        place.tencent.namespaces.add("common")
+        found = [of(await place.issuer.issue(owner, 1, leads)) for owner in ("alice", f"b@example.com\n{'x' * 500}")]
+        assert len({c.username for c in found}) == 2
+        assert all(place.tencent.opens(*c.login, "common/app") for c in found)
+        assert all(len(one.description) < 200 for one in place.tencent.accounts.values())
+
+    run(scenario, repositories=["common"], shared=True)
+
+
+def test_in_short() -> None:
+    (issuer,) = reading.convert({"issuers": [TCR]}).issuers
+    assert issuer.in_short == f"service accounts that pull from {REGISTRY}/{{owner}}/; good for 24 h"
+
+
+# -- the stand-in: the vendor's own client is served, and what is wrong is refused --
+
+
+def test_the_vendors_own_client_gets_the_same() -> None:
+    async def scenario() -> None:
+        async with serving(
+            Tencent(namespaces={"alice"}, keys={"AKIDsdk": Key(planted.token(), {*RIGHTS})}), None
+        ) as tencent:
+            http = HttpProfile(protocol="http", endpoint=tencent.host)
+            key = SdkKey("AKIDsdk", tencent.keys["AKIDsdk"].secret)
+            client = TcrClient(key, "ap-guangzhou", ClientProfile(httpProfile=http))
+            wanted = sdk.CreateServiceAccountRequest()
+            permissions = [{"Resource": "alice", "Actions": ["tcr:PullRepository"]}]
+            body = {"RegistryId": tencent.instance, "Name": "sdk", "Permissions": permissions, "Disable": False}
+            wanted._deserialize(body | {"ExpiresAt": 4000000000000})
+            made = await asyncio.to_thread(client.CreateServiceAccount, wanted)
+            assert made.Name == "tcr$sdk"
+            assert tencent.opens(made.Name, made.Password, "alice/app")
+            with pytest.raises(TencentCloudSDKException, match=r"FailedOperation\.ErrorTcrResourceConflict"):
+                await asyncio.to_thread(client.CreateServiceAccount, wanted)
+            tencent.skew = timedelta(minutes=6)
+            with pytest.raises(TencentCloudSDKException, match=r"AuthFailure\.SignatureExpire"):
+                await asyncio.to_thread(client.CreateServiceAccount, wanted)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"Authorization": "TC3-HMAC-SHA256 "}, "AuthFailure.InvalidAuthorization"),
+        ({"Authorization": "SKIP"}, "AuthFailure.InvalidAuthorization"),
+        ({"X-TC-Timestamp": "+1"}, "AuthFailure.SignatureFailure"),
+        ({"X-TC-Timestamp": "+600"}, "AuthFailure.SignatureExpire"),
+        ({"X-TC-Token": "x"}, "AuthFailure.TokenFailure"),
+        ({"X-TC-Region": "ap-other"}, "UnsupportedRegion"),
+        ({"X-TC-Version": "2018-08-13"}, "NoSuchVersion"),
+        ({"Content-Type": "text/plain"}, "InvalidRequest"),
+        ({"X-TC-Action": "DescribeInstances"}, "InvalidAction"),
+    ],
+)
+def test_the_stand_in_refuses_what_is_wrong(change: dict[str, str], code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(place: Here) -> None:
+        api = place.issuer._api  # type: ignore[attr-defined]  # of this issuer
+        call = api._client.call
+
+        async def changed(method: Any, url: str, *, headers: dict[str, str], **others: Any) -> Any:
+            new = dict(change)
+            if "X-TC-Timestamp" in new:
+                new["X-TC-Timestamp"] = str(int(headers["X-TC-Timestamp"]) + int(new["X-TC-Timestamp"]))
+            return await call(method, url, headers=headers | new, **others)
+
+        monkeypatch.setattr(api._client, "call", changed)
+        key = AccessKey(place.id.read_text().strip(), place.secret.read_text().strip())
+        assert (
+            await api.signed(key, "DescribeServiceAccounts", lambda _now: {"RegistryId": "tcr-01234567"})
+        ).code == code
+
+    run(scenario)

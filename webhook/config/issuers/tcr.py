@@ -1,0 +1,59 @@
+"""`issue: tcr`: Tencent Container Registry, Enterprise Edition."""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from webhook.config.base import are_paths, doc, whole
+from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, Url, check_registry
+from webhook.config.messages import value_shown
+
+_NAMESPACE = re.compile(r"(?=.{2,30}\Z)[a-z0-9]+(?:[._-][a-z0-9]+)*")
+
+
+class TcrIssuer(IssuerModel, tag="tcr", tag_field="issue", frozen=True, kw_only=True):
+    """Tencent Container Registry, Enterprise Edition: each owner has a namespace, and service accounts that may pull
+    from it and nothing else.
+    """
+
+    registry: Host
+    instance: Annotated[str, whole(r"tcr-[a-z0-9]{1,60}"), doc("the ID of the instance, such as tcr-01234567")]
+    region: Annotated[str, whole(r"[a-z]{2,5}(-[a-z0-9]{1,20}){1,3}"), doc("its region, such as ap-guangzhou")]
+    repositories: Annotated[
+        Repositories, doc("the namespaces of an owner's repositories, such as {owner} or team-{owner}")
+    ] = (OWNER_HERE,)
+    secret_id_file: Annotated[
+        str | None, doc("a file with the ID of the key as which it asks; without it, as the service account of its pod")
+    ] = None
+    secret_key_file: Annotated[str | None, doc("a file with the secret of that key")] = None
+    hours: Annotated[
+        Annotated[float, msgspec.Meta(ge=0.1, le=87600.0)], doc("hours for which a service account is good")
+    ] = 24.0
+    endpoint: Annotated[Url, doc("where it is asked")] = "https://tcr.tencentcloudapi.com"
+    sts_endpoint: Annotated[Url, doc("where it asks for sessions")] = "https://sts.tencentcloudapi.com"
+    ca_file: Annotated[
+        str | None, doc("a file with the CA certificates to trust there, if not those of the system")
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_registry(self.registry)
+        with_owner = [one for one in self.repositories if OWNER_HERE in one]
+        for one in with_owner or self.repositories:
+            self.check_identity("repositories", one)
+        for one in self.repositories:
+            if not is_tcr_namespace(one.replace(OWNER_HERE, "owner")):
+                raise ValueError(f"repositories: {value_shown(one)} is no namespace of Tencent; write {OWNER_HERE}")
+        are_paths(secretIdFile=self.secret_id_file, secretKeyFile=self.secret_key_file, caFile=self.ca_file)
+        if (self.secret_id_file is None) != (self.secret_key_file is None):
+            raise ValueError("secretIdFile and secretKeyFile belong together; write both, or none of them")
+
+    @property
+    def in_short(self) -> str:
+        below = ", ".join(f"{self.registry}/{one}/" for one in self.repositories)
+        return f"service accounts that pull from {below}; good for {self.hours:g} h"
+
+
+def is_tcr_namespace(text: str) -> bool:
+    return _NAMESPACE.fullmatch(text) is not None
