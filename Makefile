@@ -6,6 +6,7 @@
 # make test-doctor  pulls that fail on the real node, and what is said about each
 # make test-sources  the contract of sources of credentials, kept by each kind
 # make bench   beside other webhooks; make bench-quick the same in two minutes
+# make bench-issuers  how large the process is that issues credentials, and how fast 10,000 owners get theirs
 # make bench-scale  how a changed token spreads over 2,000 namespaces, with PostgreSQL and two replicas
 # make test-faults  what faults cost, in an hour; FAULTS="--list", or names of some; the cheap ones are in `make test`
 
@@ -17,7 +18,7 @@ export PYTHONPATH := tests
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo demo-mirrors cluster build bench bench-quick bench-scale image chart test test-fast test-install test-gitops test-doctor test-sources test-faults test-all lint format lock clean
+.PHONY: help demo demo-mirrors cluster build bench bench-quick bench-issuers bench-scale image chart test test-fast test-install test-gitops test-doctor test-sources test-faults test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -44,6 +45,9 @@ bench: $(VENV)/.installed
 
 bench-quick: $(VENV)/.installed
 	@$(RUN)/python -m bench --quick
+
+bench-issuers: $(VENV)/.installed
+	@$(RUN)/python -m bench.issuers
 
 bench-scale: $(VENV)/.installed
 	@$(RUN)/python -m bench.scale
