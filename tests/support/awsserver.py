@@ -4,7 +4,6 @@ counts, loses and replaces answers.
 
 import json
 import ssl
-import subprocess
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -19,6 +18,7 @@ import httpx
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from controlplane.process import Child
 from support import ownvenv, planted
 from webhook.issuers.sigv4 import Keys, signed
 
@@ -88,18 +88,20 @@ class Aws:
 
 
 @contextmanager
-def running() -> Iterator[Aws]:
-    command = [str(ownvenv.python(FOLDER / "requirements.lock")), str(FOLDER / "motoserver.py"), planted.PREFIX]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            assert process.stdout is not None
-            told = json.loads(process.stdout.readline())
-            with httpx.Client(trust_env=False, timeout=30) as client:
-                aws = Aws(told["port"], Keys(told["key"], told["secret"]), client)
-                aws.asks("/-/oidc", {"key": SIGNER.public_key().public_bytes_raw().hex()})
-                yield aws
-        finally:
-            process.terminate()
+def running(folder: Path) -> Iterator[Aws]:
+    """`folder`: for its log."""
+    command: list[str | Path] = [ownvenv.python(FOLDER / "requirements.lock"), FOLDER / "motoserver.py", planted.PREFIX]
+    with Child("moto", command, log=folder / "moto.log") as moto:
+        told = json.loads(moto.until(lambda: _first_line(moto.log), "moto to start", within=60))
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            aws = Aws(told["port"], Keys(told["key"], told["secret"]), client)
+            aws.asks("/-/oidc", {"key": SIGNER.public_key().public_bytes_raw().hex()})
+            yield aws
+
+
+def _first_line(log: Path) -> str | None:
+    found = [line for line in log.read_text().splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
+    return found[0] if found else None
 
 
 @dataclass
@@ -125,9 +127,12 @@ class Door:
     faults: dict[int, Fault] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     sent: list[tuple[Mapping[str, str], str]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
+        body, names = await request.read(), [name.lower() for name in request.headers]
+        if len({*names}) < len(names):
+            self.wrong.append(f"a header is there twice: {names}")
         if request.path.startswith(("/-/", "/v2/")):
             self.calls.append(request.path)
         else:
@@ -165,3 +170,4 @@ async def door(aws: Aws, context: ssl.SSLContext) -> AsyncIterator[Door]:
             yield found
         finally:
             await runner.cleanup()
+        assert not found.wrong, found.wrong[:5]

@@ -71,17 +71,18 @@ class AwsApi:
 
     def __init__(self, region: str, sts: str, ecr: str, ca_file: str | None) -> None:
         self._region, self._sts, self._ecr = region, sts, ecr
-        self._client = Client("AWS", ca_file)
+        self._clients = {"sts": Client("AWS STS", ca_file), "ecr": Client("Amazon ECR", ca_file)}
         self._ahead = timedelta()
         """By so much AWS's clock was ahead of ours when it refused a signature."""
 
     async def close(self) -> None:
-        await self._client.close()
+        for client in self._clients.values():
+            await client.close()
 
     async def session(self, fields: Mapping[str, str], keys: Keys | None, hidden: Iterable[str] = ()) -> Session:
         """Of a role, from STS. `keys`: None if the fields say who asks. Raises AwsError, IssuerUnavailable."""
         body = urlencode({"Version": VERSION, **fields}).encode()
-        headers = {"Accept": "text/xml", "Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
         found = await self._call("sts", self._sts, keys, headers, body, [*hidden])
         try:
             read = texts(found.content)
@@ -113,7 +114,9 @@ class AwsApi:
         for again in (False, True):
             at = datetime.now(UTC) + self._ahead
             sent = headers if keys is None else signed(keys, service, self._region, host, headers, body, at)
-            found = await self._client.call("POST", f"{url}/", headers=sent, body=body, secrets=hidden)
+            # Asked for JSON, STS answers in something like it. This header is not signed: proxies may change it.
+            sent = {"Accept": "*/*", **sent}
+            found = await self._clients[service].call("POST", f"{url}/", headers=sent, body=body, secrets=hidden)
             if found.status == 200:
                 return found
             code = _code(found.content)

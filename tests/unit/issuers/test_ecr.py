@@ -61,8 +61,9 @@ def trust(*, who: str | None = None, external: str | None = None) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def _aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One for all tests: an account with a role for each owner."""
-    with awsserver.running() as aws:
-        Here.aws, Here.folder = aws, tmp_path_factory.mktemp("aws")
+    Here.folder = tmp_path_factory.mktemp("aws")
+    with awsserver.running(Here.folder) as aws:
+        Here.aws = aws
         AUTHORITY.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
         Here.tls = harborserver.tls(AUTHORITY)
         keys = aws.user("issuer", MAY_ASSUME)
@@ -161,6 +162,14 @@ class TestContractOfOneRole(AskedContract):
 
     def at(self) -> AbstractAsyncContextManager[AskedPlace]:
         return here(role=f"{ROLES}-all", repositories=["team-{owner}"])
+
+
+class TestContractOfAWebIdentity(AskedContract):
+    username = "AWS"
+
+    def at(self) -> AbstractAsyncContextManager[AskedPlace]:
+        with web_identity(seconds=10**6) as environ:
+            return here(environ, role=f"{ROLES}-web")
 
 
 def run(scenario: Callable[[Here], Awaitable[None]], environ: dict[str, str] | None = None, **keys: Any) -> None:
