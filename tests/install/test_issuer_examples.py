@@ -41,6 +41,22 @@ def test_the_values(helm: Helm, page: str) -> None:
     assert account.get("annotations") == values["issuer"].get("serviceAccount", {}).get("annotations")
 
 
+def test_a_token_for_another_cloud_is_where_the_process_looks_for_it(helm: Helm) -> None:
+    page = (DOCS / "ecr.md").read_text()
+    (config,) = re.findall(r"```yaml\n(config:.*?)issuer:", page, re.DOTALL)
+    (token,) = re.findall(r"```yaml\n(issuer:\n  extraVolumes:.*?)```", page, re.DOTALL)
+    rendered = helm.render(yaml.safe_load(config) | yaml.safe_load(token))
+    spec = one(rendered, "Deployment", "pullsecret-webhook-issuer")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    (variable,) = container["env"]
+    assert variable["name"] == "AWS_WEB_IDENTITY_TOKEN_FILE"
+    (mount,) = [one for one in container["volumeMounts"] if one["mountPath"] == str(Path(variable["value"]).parent)]
+    (volume,) = [one for one in spec["volumes"] if one["name"] == mount["name"]]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["path"] == Path(variable["value"]).name
+    assert source["serviceAccountToken"]["audience"] == "sts.amazonaws.com"
+
+
 def files(issuer: Issuer) -> list[str]:
     """With secrets."""
     if isinstance(issuer, RegistryIssuer):
