@@ -102,6 +102,7 @@ format: $(VENV)/.installed
 lock: $(VENV)/.installed
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
 	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 tests/aws/requirements.in -o tests/aws/requirements.lock
 
 chart: $(VENV)/.installed
 	$(RUN)/python charts/generate.py
