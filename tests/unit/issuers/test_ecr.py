@@ -711,6 +711,16 @@ def test_what_it_says_is_shown_without_what_it_was_told() -> None:
         run(scenario, environ, role=f"{ROLES}-web")
 
 
+def test_nothing_of_a_session_is_shown_either() -> None:
+    async def scenario(place: Here) -> None:
+        secret, session_token = planted.token(), planted.token()
+        place.answers(1, 200, session(SecretAccessKey=secret, SessionToken=session_token), lost=False)
+        place.answers(2, 400, js("InvalidParameterException", f"no: {secret} and {session_token}"), lost=False)
+        assert "InvalidParameterException: no: *** and ***" in str(await refused(place))
+
+    run(scenario)
+
+
 # -- judged by botocore --
 
 HEADER = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
