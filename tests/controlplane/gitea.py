@@ -98,7 +98,8 @@ class Gitea:
     def user(self, name: str, **more: Any) -> int:
         """Private: nobody else may pull what it pushes. The answer's status, since not all names may be."""
         password = secrets.token_urlsafe(12)
-        about = {"username": name, "email": f"{name}@example.com", "password": password, "must_change_password": False}
+        mail = f"{secrets.token_hex(8)}@example.com"
+        about = {"username": name, "email": mail, "password": password, "must_change_password": False}
         with self.client() as client:
             made = client.post("/api/v1/admin/users", json=about | {"visibility": "private"} | more)
         if made.status_code == 201:
