@@ -128,6 +128,11 @@ def of_all_kinds(folder: Path) -> list[Object]:
             "role": "arn:aws:iam::123456789012:role/pull/{owner}",
         },
         "gitea": {"registry": "gitea.example.com", **files},
+        "gitlab": {
+            "registry": "registry.example.com",
+            "endpoint": "https://gitlab.example.com",
+            "tokenFile": str(secret),
+        },
         "tcr": {
             "registry": "acme.tencentcloudcr.com",
             "instance": "tcr-01234567",

@@ -15,7 +15,17 @@ pytestmark = pytest.mark.helm
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-PAGES = ["acr.md", "artifact-registry.md", "ecr.md", "gitea.md", "harbor.md", "issuers.md", "registry.md", "tcr.md"]
+PAGES = [
+    "acr.md",
+    "artifact-registry.md",
+    "ecr.md",
+    "gitea.md",
+    "gitlab.md",
+    "harbor.md",
+    "issuers.md",
+    "registry.md",
+    "tcr.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -36,6 +36,7 @@ from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
+from webhook.config.issuers.gitlab import GitlabIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.issuers.tcr import TcrIssuer
@@ -290,6 +291,16 @@ def test_tcr() -> None:
     assert names == set(re.findall(r"`(TKE_\w+)`", PAGES[page]))
 
 
+def test_gitlab() -> None:
+    page = "docs/gitlab.md"
+    values = yaml.safe_load(block(page, "yaml", "issue: gitlab"))
+    (issuer,) = reading.convert(values["config"]).issuers
+    assert isinstance(issuer, GitlabIssuer)
+    ((secret, key),) = re.findall(r"create secret generic (\S+) --from-file=(\w+)", PAGES[page])
+    assert values["issuer"]["files"] == [secret]
+    assert issuer.token_file == f"/etc/pullsecret/issuers/{secret}/{key}"
+
+
 def test_the_token_service_finds_its_files() -> None:
     deployment, service = yaml.safe_load_all((ROOT / "docs/examples/issuers/registry-auth.yaml").read_text())
     spec = deployment["spec"]["template"]["spec"]
@@ -433,6 +444,7 @@ ACR = AcrIssuer(
     region="cn-hangzhou",
     ram_role="acs:ram::1234567890123456:role/pull-{owner}",
 )
+GITLAB = GitlabIssuer(registry="registry.example.com", endpoint="https://gitlab.example.com", token_file="/token")
 TCR = TcrIssuer(registry="acme.tencentcloudcr.com", instance="tcr-01234567", region="ap-guangzhou")
 OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_files=("/key.pem",))
 MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
@@ -484,6 +496,10 @@ FIGURES = {
         ACR.asked_at.replace(ACR.region, "REGION"),
         ACR.sts_asked_at.replace(ACR.region, "REGION"),
         f"wrong by more than {aliyunserver.LEEWAY.seconds // 60} minutes",
+    },
+    "docs/gitlab.md": {
+        f"midnight after them. The default is {GITLAB.days}.",
+        f"for the owner. The default is `{GITLAB.group}`.",
     },
     "docs/tcr.md": {
         f"is good. The default is {TCR.hours:g}.",

@@ -8,6 +8,7 @@ from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
+from webhook.config.issuers.gitlab import GitlabIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.issuers.tcr import TcrIssuer
@@ -36,6 +37,10 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
             from webhook.issuers import acr  # noqa: PLC0415
 
             return acr.AcrIssuer(model, cluster)
+        case GitlabIssuer():
+            from webhook.issuers import gitlab  # noqa: PLC0415
+
+            return gitlab.GitlabIssuer(model, cluster)
         case HarborIssuer():
             from webhook.issuers import harbor  # noqa: PLC0415
 

@@ -9,11 +9,21 @@ from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
+from webhook.config.issuers.gitlab import GitlabIssuer
 from webhook.config.issuers.harbor import HarborIssuer
 from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.issuers.tcr import TcrIssuer
 
-Issuer = AcrIssuer | ArtifactRegistryIssuer | EcrIssuer | GiteaIssuer | HarborIssuer | RegistryIssuer | TcrIssuer
+Issuer = (
+    AcrIssuer
+    | ArtifactRegistryIssuer
+    | EcrIssuer
+    | GiteaIssuer
+    | GitlabIssuer
+    | HarborIssuer
+    | RegistryIssuer
+    | TcrIssuer
+)
 
 
 def check_issuers(issuers: Sequence[Issuer]) -> None:

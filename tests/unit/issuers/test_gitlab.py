@@ -1,0 +1,422 @@
+"""The issuer for GitLab's registry, against a stand-in that does what GitLab's own source does with deploy tokens."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trustme
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support import planted
+from support.gitlabserver import RIGHTS, Gitlab
+from support.harborserver import Fault, tls
+from support.issuercontract import MAX_WHY_CHARS, NAMES, NamedContract, NamedPlace, leads
+from support.vendorserver import serving
+from webhook.config import reading
+from webhook.config.issuers.gitlab import GitlabIssuer
+from webhook.config.models import Config
+from webhook.config.reading import ConfigError
+from webhook.core.credential import Credential
+from webhook.core.registry import matching
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, gitlab
+from webhook.issuers.configured import configured
+from webhook.issuers.gitlab import LOGIN_SECONDS, MAX_PAGES, PAGE
+from webhook.issuers.names import minted_name
+
+CLUSTER, REGISTRY = "c1a5ab12", "registry.example.com"
+GITLAB = {
+    "issue": "gitlab",
+    "registry": REGISTRY,
+    "endpoint": "https://gitlab.example.com",
+    "group": "tenants/{owner}",
+    "tokenFile": "/i/token",
+}
+NEVER = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class Here(NamedPlace):
+    """GitLab, with a group for each owner, and an issuer that asks it with the rights of docs/gitlab.md."""
+
+    folder: Path
+    tls: ssl.SSLContext
+
+    def __init__(self, server: Gitlab, **keys: Any) -> None:
+        self.server, self.file = server, self.folder / "token"
+        self.log_in(planted.token())
+        self.keys = keys
+        for owner in filter(str.islower, (*NAMES, "v7")):
+            server.group(self.path(owner))
+        server.group(self.path("7"))
+        self.issuer = self.again()
+
+    @property
+    def life(self) -> timedelta:  # type: ignore[override]
+        """To the midnight at which it ends, from a while ago."""
+        now = self.server.now() - timedelta(seconds=10)
+        return (now + timedelta(days=31)).replace(hour=0, minute=0, second=0, microsecond=0) - now
+
+    def log_in(self, token: str, *, known: bool = True) -> None:
+        self.file.write_text(f"{token}\n")
+        if known:
+            self.server.access = {token: {*RIGHTS}}
+
+    def path(self, owner: str) -> str:
+        return str(self.keys.get("group", GITLAB["group"])).replace("{owner}", owner)
+
+    def again(self) -> Issuer:
+        where = {"endpoint": f"https://{self.server.host}", "caFile": str(self.folder / "ca.pem")}
+        keys = GITLAB | where | {"tokenFile": str(self.file)} | self.keys
+        return configured(msgspec.convert(keys, GitlabIssuer), Config(), lambda: CLUSTER)
+
+    async def opens(self, c: Credential, owner: str = "alice") -> bool:
+        repository = f"{self.path(owner)}/project/app"
+        if not self.server.opens(*c.login, repository):
+            return False
+        assert matching([c.registry], f"{REGISTRY}/{repository}") == (c.registry,)
+        return True
+
+    def asked(self) -> int:
+        return len(self.server.calls)
+
+    def answers(
+        self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
+    ) -> None:
+        self.server.faults[len(self.server.calls) + number] = Fault(status, headers or {}, body, lost)
+
+    def minted(self, owner: str) -> int:
+        return len(self.server.of(self.path(owner)))
+
+    def takes_the_name(self, owner: str, generation: int) -> None:
+        self.server.token(self.path(owner), "pipeline", minted_name(CLUSTER, "gitlab", owner, generation), NEVER)
+
+    def clock_is_ahead(self, by: timedelta) -> None:
+        self.server.skew = by
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    Here.folder = tmp_path_factory.mktemp("gitlab")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
+    Here.tls = tls(authority)
+
+
+@asynccontextmanager
+async def here(**keys: Any) -> AsyncIterator[Here]:
+    async with serving(Gitlab(), Here.tls) as server:
+        place = Here(server, **keys)
+        try:
+            yield place
+        finally:
+            await place.issuer.close()
+
+
+class TestContract(NamedContract):
+    def at(self) -> AbstractAsyncContextManager[NamedPlace]:
+        return here()
+
+
+def run(scenario: Callable[[Here], Awaitable[None]], **keys: Any) -> None:
+    async def whole() -> None:
+        async with here(**keys) as place:
+            await scenario(place)
+
+    asyncio.run(whole())
+
+
+async def failed(place: Here, owner: str = "alice", kind: type[Exception] = IssueRefused) -> Any:
+    with pytest.raises(kind) as found:
+        await place.issuer.issue(owner, 1, leads)
+    said = str(found.value)
+    assert not planted.leaks(said)
+    assert said.isprintable()
+    assert len(said) < MAX_WHY_CHARS
+    return found.value
+
+
+def of(minted: Minted) -> Credential:
+    (c,) = minted.credentials
+    return c
+
+
+def test_a_token_reads_the_registry_of_one_group_and_says_whose_it_is() -> None:
+    async def scenario(place: Here) -> None:
+        minted = await place.issuer.issue("alice", 7, leads)
+        (token,) = place.server.of("tenants/alice")
+        username = minted_name(CLUSTER, "gitlab", "alice", 7)
+        (body,) = place.server.bodies
+        assert body == {
+            "name": f"pullsecret-webhook: cluster {CLUSTER}, issuer gitlab, owner alice, generation 7",
+            "username": username,
+            "scopes": ["read_registry"],
+            "expires_at": body["expires_at"],
+        }
+        assert body["expires_at"].endswith("T00:00:00Z")
+        assert of(minted) == Credential(f"{REGISTRY}/tenants/alice/", username, token.token)
+        assert minted.handle == f"{token.id}/{username}/tenants/alice"
+        assert timedelta(days=3) <= minted.life < timedelta(days=4)
+
+    run(scenario, days=3)
+
+
+@given(
+    st.datetimes(datetime(2001, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.integers(1, 3650),
+)
+def test_it_ends_at_the_first_midnight_that_is_far_enough(now: datetime, days: int) -> None:
+    model = msgspec.convert(GITLAB | {"days": days}, GitlabIssuer)
+    ends = datetime.fromisoformat(gitlab.GitlabIssuer(model, lambda: CLUSTER)._end(now))
+    assert timedelta(days=days) <= ends - now < timedelta(days=days + 1)
+    assert (ends.hour, ends.minute, ends.second, ends.microsecond) == (0, 0, 0, 0)
+
+
+def test_the_usual_renewal_is_two_requests() -> None:
+    async def scenario(place: Here) -> None:
+        for generation in (1, 2):
+            await place.issuer.issue("alice", generation, leads)
+        assert place.asked() == 4
+        assert place.minted("alice") == 2
+
+    run(scenario)
+
+
+def test_all_that_a_crash_left_goes_however_many_tokens_there_are() -> None:
+    async def scenario(place: Here) -> None:
+        await place.issuer.issue("alice", 1, leads)
+        (first,) = place.server.of("tenants/alice")
+        others = [place.server.token("tenants/alice", "x", f"x{one}", NEVER) for one in range(PAGE * 2)]
+        place.server.token("tenants/alice", first.name, first.username, NEVER)
+        minted = await place.issuer.issue("alice", 1, leads)
+        assert [one for one in place.server.of("tenants/alice") if one not in others] == [place.server.tokens[-1]]
+        assert await place.opens(of(minted))
+        assert place.minted("alice") == len(others) + 1
+
+    run(scenario)
+
+
+def test_more_tokens_than_anybody_needs_are_told() -> None:
+    async def scenario(place: Here) -> None:
+        for one in range(PAGE * MAX_PAGES):
+            place.server.token("tenants/alice", "x", f"x{one}", NEVER)
+        assert "has more than 2000 deploy tokens; revoke some" in str(await failed(place, kind=IssuerUnavailable))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("owner", ["Alice", "a/b", "-a", "..", "alice?x=1", "al%2Fice"])
+def test_owners_that_do_not_fit(owner: str) -> None:
+    async def scenario(place: Here) -> None:
+        found = await failed(place, owner)
+        assert "cannot be part of a repository's name" in str(found)
+        assert not found.everybody
+        assert place.server.calls == []
+
+    run(scenario)
+
+
+def test_a_number_is_no_group() -> None:
+    """GitLab would take it for the number of another one."""
+
+    async def scenario(place: Here) -> None:
+        number = str(place.server.groups["alice"])
+        assert f"GitLab takes {number} for the number of another group" in str(await failed(place, number))
+        assert place.server.calls == []
+        assert await place.opens(of(await place.issuer.issue("v7", 1, leads)), "v7")
+        await place.issuer.end(f"1/{minted_name(CLUSTER, 'gitlab', 'alice', 1)}/{number}")
+        assert place.asked() == 2
+
+    run(scenario, group="{owner}")
+
+
+def test_a_missing_group_is_told_and_others_go_on() -> None:
+    async def scenario(place: Here) -> None:
+        del place.server.groups["tenants/alice"]
+        told = await failed(place)
+        assert str(told) == (
+            "GitLab has no group tenants/alice that we may see (HTTP 404: 404 Group Not Found); create it, or let us "
+            "see it"
+        )
+        assert not told.everybody
+        assert await place.opens(of(await place.issuer.issue("alice2", 1, leads)), "alice2")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("lacking", RIGHTS)
+def test_without_a_right_it_is_said_which_page_lists_them(lacking: str) -> None:
+    """And each of them is needed."""
+
+    async def scenario(place: Here) -> None:
+        for rights in place.server.access.values():
+            rights.remove(lacking)
+
+        async def every_call() -> None:
+            for _ in range(2):
+                await place.issuer.issue("alice", 1, leads)
+
+        with pytest.raises((IssueRefused, IssuerUnavailable)) as told:
+            await every_call()
+        assert "HTTP 403: 403 Forbidden" in str(told.value)
+        assert "docs/gitlab.md" in str(told.value)
+        assert getattr(told.value, "everybody", True)
+
+    run(scenario)
+
+
+def test_ending_needs_rights_too() -> None:
+    async def scenario(place: Here) -> None:
+        minted = await place.issuer.issue("alice", 1, leads)
+        for rights in place.server.access.values():
+            rights.clear()
+        with pytest.raises(IssuerUnavailable, match="does not show a deploy token that has ended"):
+            await place.issuer.end(minted.handle)
+
+    run(scenario)
+
+
+def test_a_wrong_token_is_told_by_its_file_and_not_hammered() -> None:
+    async def scenario(place: Here) -> None:
+        place.log_in(planted.token(), known=False)
+        told = await failed(place, kind=IssuerUnavailable)
+        assert str(told) == (
+            f"GitLab refuses the token of {place.file} (HTTP 401: 401 Unauthorized): is it right, and has it not ended?"
+        )
+        assert told.retry_after == LOGIN_SECONDS
+        place.file.unlink()
+        assert "there is no token for GitLab: " in str(await failed(place, kind=IssuerUnavailable))
+        place.log_in(planted.token())  # and the file is read again
+        assert await place.opens(of(await place.issuer.issue("alice", 1, leads)))
+
+    run(scenario)
+
+
+def test_what_it_says_is_shown_in_one_line_without_the_token() -> None:
+    async def scenario(place: Here) -> None:
+        said = f"no:\n{place.file.read_text()} \x1b[31m{'x' * 5000}"
+        place.answers(2, 400, json.dumps({"message": said}).encode(), lost=False)
+        told = str(await failed(place))
+        assert "GitLab makes no deploy token in group tenants/alice (HTTP 400: no: *** ?[31mxxx" in told
+        place.answers(2, 400, b'{"message": {"username": ["is too long"]}}', lost=False)
+        assert "(HTTP 400)" in str(await failed(place))
+
+    run(scenario)
+
+
+def test_what_others_made_is_not_ended() -> None:
+    async def scenario(place: Here) -> None:
+        minted = await place.issuer.issue("alice", 1, leads)
+        number, username, group = minted.handle.split("/", 2)
+        theirs = place.server.token(group, "of the pipeline", username, NEVER)
+        other = await place.issuer.issue("alice", 2, leads)
+        # A GitLab that was restored from a backup uses numbers again.
+        await place.issuer.end(f"{theirs.id}/{username}/{group}")
+        await place.issuer.end(f"{other.handle.split('/')[0]}/{username}/{group}")
+        await place.issuer.end(f"{number}/{username}/tenants/alice2")
+        await place.issuer.end(f"{number}/{username}/tenants/none")
+        assert place.minted("alice") == 3
+        await place.issuer.end(minted.handle)
+        assert place.minted("alice") == 2
+
+    run(scenario)
+
+
+def test_another_cluster_and_another_issuer_are_another_one() -> None:
+    async def scenario(place: Here) -> None:
+        model = place.issuer._config  # type: ignore[attr-defined]  # of this issuer
+        issuers = [
+            place.issuer,
+            configured(model, Config(), lambda: "deadbeef"),
+            configured(msgspec.structs.replace(model, name="main"), Config(), lambda: CLUSTER),
+        ]
+        found = [await one.issue("alice", 1, leads) for one in issuers]
+        assert all([await place.opens(of(one)) for one in found])
+        for one in issuers[1:]:
+            await one.end(found[0].handle)
+            await one.close()
+        assert await place.opens(of(found[0]))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"expires_at": None}, "does not say until when"),
+        ({"expires_at": "soon"}, "is not what its API has"),
+        ({"expires_at": "9999-12-31T23:59:59-23:00"}, "is not what its API has"),
+        ({"username": "gitlab+deploy-token-1"}, "about another deploy token"),
+        ({"token": ""}, "none that can be used"),
+        ({"token": None}, "is not what its API has"),
+        ({"id": 0}, "is not what its API has"),
+        ({"id": 2**63}, "is not what its API has"),
+    ],
+)
+def test_answers_that_cannot_be_used(answer: dict[str, Any], told: str) -> None:
+    assert told in str(answered(answer, IssuerUnavailable))
+
+
+def test_the_midnight_counts_whatever_the_hour_is() -> None:
+    at_night = answered({"expires_at": "2090-01-01T00:00:00.000Z"}).life
+    for hour in ("2090-01-01T13:14:15.000Z", "2090-01-02T00:30:00.000+01:00"):
+        assert abs(answered({"expires_at": hour}).life - at_night) < timedelta(minutes=1)
+
+
+def test_without_a_date_nobody_knows_how_long_it_lives() -> None:
+    assert "does not say what time it is" in str(answered({}, IssuerUnavailable, Date="yesterday"))
+
+
+def answered(answer: dict[str, Any], failing: type[Exception] | None = None, **headers: str) -> Any:
+    found: list[Minted | Exception] = []
+
+    async def scenario(place: Here) -> None:
+        username = minted_name(CLUSTER, "gitlab", "alice", 1)
+        usual = {"id": 5, "username": username, "token": planted.token(), "expires_at": "2090-01-01T00:00:00.000Z"}
+        place.answers(2, 201, json.dumps(usual | answer).encode(), headers, lost=False)
+        if failing is None:
+            found.append(await place.issuer.issue("alice", 1, leads))
+        else:
+            found.append(await failed(place, kind=failing))
+
+    run(scenario)
+    (one,) = found
+    return one
+
+
+# -- the configuration --
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"group": "tenants"}, "group must have {owner} once"),
+        ({"group": "{owner}/{owner}"}, "group must have {owner} once"),
+        ({"group": "Tenants/{owner}"}, "is no path; write tenants/{owner}"),
+        ({"group": "/tenants/{owner}"}, "is no path; write tenants/{owner}"),
+        ({"group": "tenants/{owner}/"}, "is no path; write tenants/{owner}"),
+        ({"group": "{owner}\n"}, "is no path; write tenants/{owner}"),
+        ({"group": "17", "shared": True}, "is no path; write tenants/{owner}"),
+        ({"registry": f"https://{REGISTRY}"}, "registry"),
+        ({"endpoint": "http://gitlab.example.com"}, "endpoint"),
+        ({"endpoint": "https://gitlab.example.com/api"}, "endpoint"),
+        ({"tokenFile": planted.token()}, "tokenFile must be the path of a file"),
+        ({"days": 0}, "days"),
+    ],
+)
+def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        reading.convert({"issuers": [GITLAB | keys]})
+    assert told in str(refused.value)
+    assert not planted.leaks(str(refused.value))
+
+
+def test_in_short() -> None:
+    (issuer,) = reading.convert({"issuers": [GITLAB]}).issuers
+    assert issuer.in_short == f"deploy tokens for {REGISTRY}/tenants/{{owner}}/; good for 30 days"
