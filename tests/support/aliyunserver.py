@@ -177,6 +177,8 @@ class Aliyun(VendorServer):
         form = dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True))
         if set(query) != {"Action", "Version", "Format", "Timestamp"} or query["Format"] != "JSON":
             raise Refused(400, "MissingParameter", "Action, Version, Format and Timestamp are mandatory.")
+        if abs(_time(query["Timestamp"]) - self.now()) > LEEWAY:
+            raise Refused(400, "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired.")
         action = query["Action"]
         if action != "AssumeRoleWithOIDC" or query["Version"] != VERSIONS[action]:
             raise Refused(404, "InvalidAction.NotFound", "Specified api is not found.")

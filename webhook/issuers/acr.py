@@ -15,7 +15,7 @@ from webhook.config.issuers import acr as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.credential import Credential
 from webhook.core.errors import CredentialError
-from webhook.core.shown import quoted
+from webhook.core.shown import quoted, shown
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.aliyunapi import SIGNATURE_REFUSED, AliyunApi, Call
 from webhook.issuers.aliyunsts import AliyunSts, Session
@@ -38,6 +38,7 @@ class _Told(msgspec.Struct, frozen=True, rename="pascal"):
     """What also an answer with status 200 may say."""
 
     is_success: bool = True
+    code: str = ""
 
 
 class AcrIssuer:
@@ -104,18 +105,20 @@ class AcrIssuer:
         config = self._config
         query = {"InstanceId": config.instance, "ExpiresInHours": str(math.ceil(config.hours))}
         reply = await self._api.signed(session.key, _TOKEN, query)
+        if reply.code.startswith(SIGNATURE_REFUSED):
+            raise IssuerUnavailable(f"Aliyun's registry refuses the session of the role {role} ({reply.answer.said})")
         if reply.code.endswith("NoPermission") or reply.answer.status == 403:
             raise IssueRefused(
                 f"the role {role} may have no password of instance {config.instance} ({reply.answer.said}); it needs "
                 "cr:GetAuthorizationToken, as docs/acr.md has it",
                 everybody=OWNER_HERE not in config.ram_role,
             )
-        if reply.code.startswith(SIGNATURE_REFUSED):
-            raise IssuerUnavailable(f"Aliyun's registry refuses the session of the role {role} ({reply.answer.said})")
-        if reply.code or not reply.answer.read(_Told).is_success:
+        told = _Told(is_success=False) if reply.code else reply.answer.read(_Told)
+        if not told.is_success:
+            said = f"{reply.answer.said}: {shown(told.code, 60)}" if told.code else reply.answer.said
             raise IssueRefused(
-                f"Aliyun gives no password of instance {config.instance} in {config.region} ({reply.answer.said}): is "
-                "there such an instance?",
+                f"Aliyun gives no password of instance {config.instance} in {config.region} ({said}): is there such an "
+                "instance?",
                 everybody=True,
             )
         token = reply.answer.read(_Token)

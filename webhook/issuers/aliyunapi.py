@@ -3,8 +3,9 @@
 An error has a code. Those that say something about the request alone are handed on.
 """
 
+import functools
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
@@ -75,13 +76,20 @@ class AliyunApi:
 
     async def signed(self, key: AccessKey, call: Call, query: Mapping[str, str]) -> Reply:
         """Raises IssuerUnavailable."""
-        reply = await self._signed(key, call, query)
-        if reply.code.startswith(_WRONG_TIME) and self._clock.learn(reply.answer.date):
-            reply = await self._signed(key, call, query)
-        return reply
+        return await self._at_its_time(functools.partial(self._signed, key, call, query))
 
     async def unsigned(self, call: Call, form: Mapping[str, str], hidden: Iterable[str]) -> Reply:
         """`form`: is in no address, which others log. `hidden`: the secrets in it. Raises IssuerUnavailable."""
+        return await self._at_its_time(functools.partial(self._unsigned, call, form, hidden))
+
+    async def _at_its_time(self, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Once more, if it refuses the time of our clock."""
+        reply = await ask()
+        if reply.code.startswith(_WRONG_TIME) and self._clock.learn(reply.answer.date):
+            reply = await ask()
+        return reply
+
+    async def _unsigned(self, call: Call, form: Mapping[str, str], hidden: Iterable[str]) -> Reply:
         now = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
         query = {"Action": call.action, "Version": call.version, "Format": "JSON", "Timestamp": now}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -18,6 +18,7 @@ from webhook.core.times import in_utc
 from webhook.issuers import IssueRefused, IssuerUnavailable
 from webhook.issuers.aliyunapi import SIGNATURE_REFUSED, AliyunApi, Call, Reply
 from webhook.issuers.client import line
+from webhook.issuers.keptlogin import Visible
 from webhook.issuers.signing import AccessKey
 
 LOGIN_SECONDS = 30.0
@@ -39,9 +40,9 @@ class Session:
 
 
 class _Credentials(msgspec.Struct, frozen=True, rename="pascal"):
-    access_key_id: str
+    access_key_id: Visible
     access_key_secret: str
-    security_token: str
+    security_token: Visible
     expiration: datetime
 
 

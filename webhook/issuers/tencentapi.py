@@ -3,7 +3,8 @@
 An error has status 200, and a code inside. Those that say something about the request alone are handed on.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -74,13 +75,20 @@ class TencentApi:
 
     async def signed(self, key: AccessKey, action: str, body: Body) -> Reply:
         """Raises IssuerUnavailable."""
-        reply = await self._signed(key, action, body)
-        if reply.code == _WRONG_TIME and self._clock.learn(reply.answer.date):
-            reply = await self._signed(key, action, body)
-        return reply
+        return await self._at_its_time(functools.partial(self._signed, key, action, body))
 
     async def unsigned(self, action: str, body: Mapping[str, object], hidden: Iterable[str]) -> Reply:
         """`hidden`: the secrets in it. Raises IssuerUnavailable."""
+        return await self._at_its_time(functools.partial(self._unsigned, action, body, hidden))
+
+    async def _at_its_time(self, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Once more, if it refuses the time of our clock."""
+        reply = await ask()
+        if reply.code == _WRONG_TIME and self._clock.learn(reply.answer.date):
+            reply = await ask()
+        return reply
+
+    async def _unsigned(self, action: str, body: Mapping[str, object], hidden: Iterable[str]) -> Reply:
         stamp = {"X-TC-Timestamp": str(int(self._clock.now().timestamp())), "Authorization": "SKIP"}
         return await self._asked(action, stamp, msgspec.json.encode(body), hidden)
 

@@ -10,6 +10,7 @@ from webhook.config.issuers.tcr import TcrIssuer
 from webhook.core.shown import shown
 from webhook.issuers import IssuerUnavailable
 from webhook.issuers.client import line
+from webhook.issuers.keptlogin import Visible
 from webhook.issuers.signing import AccessKey
 from webhook.issuers.tencentapi import Reply, TencentApi
 
@@ -23,9 +24,9 @@ _USED_FOR = 0.5
 
 
 class _Credentials(msgspec.Struct, frozen=True, rename="pascal"):
-    tmp_secret_id: str
+    tmp_secret_id: Visible
     tmp_secret_key: str
-    token: str
+    token: Visible
 
 
 class _Assumed(msgspec.Struct, frozen=True, rename="pascal"):

@@ -438,7 +438,7 @@ def test_a_code_that_nobody_knows_is_shown() -> None:
             in told
         )
         place.answers(2, 200, b'{"IsSuccess": false, "Code": "BROKEN"}', lost=False)
-        assert "Aliyun gives no password of instance" in str(await failed(place))
+        assert "instance cri-0123456789abcdef in cn-hangzhou (HTTP 200: BROKEN): is there" in str(await failed(place))
 
     run(scenario)
 
@@ -446,7 +446,7 @@ def test_a_code_that_nobody_knows_is_shown() -> None:
 def test_a_session_that_is_refused_passes() -> None:
     async def scenario(place: Here) -> None:
         for code in ("InvalidSecurityToken.Expired", "InvalidAccessKeyId.NotFound", "SignatureDoesNotMatch"):
-            place.answers(2, 404, json.dumps({"Code": code}).encode(), lost=False)
+            place.answers(2, 403, json.dumps({"Code": code}).encode(), lost=False)
             assert "refuses the session of the role" in str(await failed(place, kind=IssuerUnavailable))
 
     run(scenario)
@@ -475,6 +475,8 @@ def test_a_clock_that_stays_wrong_is_told() -> None:
         (1, {"Expiration": "soon"}),
         (1, {"Expiration": "9999-12-31T23:59:59-23:00"}),
         (1, {"AccessKeySecret": None}),
+        (1, {"SecurityToken": "a\r\nx-acs-action: b"}),
+        (1, {"AccessKeyId": ""}),
         (2, {"ExpireTime": "soon"}),
         (2, {"ExpireTime": 10**30}),
         (2, {"ExpireTime": 10**400}),

@@ -44,6 +44,16 @@ ROLE_ARN = "qcs::cam::uin/100000000001:roleName/pullsecret-issuer"
 SUBJECT = "system:serviceaccount:pullsecret-webhook:pullsecret-webhook-issuer"
 
 
+LINES = json.dumps(
+    {
+        "Response": {
+            "Credentials": {"TmpSecretId": "AKID", "TmpSecretKey": "x", "Token": "a\r\nX-TC-Action: b"},
+            "ExpiredTime": 4000000000,
+        }
+    }
+).encode()
+
+
 class Here(NamedPlace):
     """Tencent, and an issuer that asks it with a key, or with a token of its pod, and has the rights of docs/tcr.md."""
 
@@ -403,6 +413,7 @@ def test_without_a_login_it_is_said_what_there_can_be(missing: str, monkeypatch:
         (200, b'{"Response": {"Error": {}}}', {}),
         (200, b"<html>", {}),
         (200, b"[" * 60000, {}),
+        (200, LINES, {}),
         (429, b"", {"Retry-After": "7"}),
     ],
 )
@@ -507,6 +518,15 @@ def test_a_clock_is_set_by_the_answer_that_refuses_ours() -> None:
         assert place.asked() == 4
 
     run(scenario)
+
+
+def test_a_clock_is_set_for_a_session_too() -> None:
+    async def scenario(place: Here) -> None:
+        place.clock_is_ahead(timedelta(hours=30))
+        assert await place.opens(of(await place.issuer.issue("alice", 1, leads)))
+        assert place.asked() == 4
+
+    run(scenario, token=True)
 
 
 def test_what_others_made_is_not_ended() -> None:
