@@ -254,6 +254,16 @@ def test_gitea() -> None:
     assert f"https://{issuer.registry}/api/v1/users/{user}/tokens\n" in block(page, "sh", "curl")
 
 
+def pod_token(page: str, variable: str, others: dict[str, str]) -> str:
+    """The audience of the token that a page gives the issuer's pods, of which the variable names the file."""
+    values = yaml.safe_load(block(page, "yaml", "serviceAccountToken"))
+    (volume,) = values["issuer"]["extraVolumes"]
+    token = volume["projected"]["sources"][0]["serviceAccountToken"]
+    file = f"/etc/pullsecret/issuers/{volume['name']}/{token['path']}"
+    assert {one["name"]: one["value"] for one in values["extraEnv"]} == {variable: file, **others}
+    return str(token["audience"])
+
+
 def test_acr() -> None:
     page = "docs/acr.md"
     pulls = json.loads(block(page, "json", "cr:PullRepository"))
@@ -270,7 +280,9 @@ def test_acr() -> None:
     assert values["issuer"]["files"] == [secret]
     files = [issuer.access_key_id_file, issuer.access_key_secret_file]
     assert files == [f"/etc/pullsecret/issuers/{secret}/{key}" for key in keys]
-    assert {aliyunsts.PROVIDER, aliyunsts.TOKEN_FILE} <= set(re.findall(r"`(ALIBABA_\w+)`", PAGES[page]))
+    condition, principal = (by_token["Statement"][0][key] for key in ("Condition", "Principal"))
+    by_pod = {aliyunsts.PROVIDER: principal["Federated"][0]}
+    assert pod_token(page, aliyunsts.TOKEN_FILE, by_pod) == condition["StringEquals"]["oidc:aud"]
 
 
 def test_tcr() -> None:
@@ -287,8 +299,9 @@ def test_tcr() -> None:
     assert [issuer.secret_id_file, issuer.secret_key_file] == [
         f"/etc/pullsecret/issuers/{secret}/{key}" for key in keys
     ]
-    names = {tencentlogin.PROVIDER, tencentlogin.TOKEN_FILE, tencentlogin.ROLE}
-    assert names == set(re.findall(r"`(TKE_\w+)`", PAGES[page]))
+    role = "qcs::cam::uin/100000000001:roleName/pullsecret-issuer"
+    by_pod = {tencentlogin.PROVIDER: "cls-01234567", tencentlogin.ROLE: role}
+    assert f"`{pod_token(page, tencentlogin.TOKEN_FILE, by_pod)}`" in PAGES[page]
 
 
 def test_gitlab() -> None:
