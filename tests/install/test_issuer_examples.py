@@ -18,6 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [
     "acr.md",
     "artifact-registry.md",
+    "azure.md",
     "ecr.md",
     "gitea.md",
     "gitlab.md",
@@ -41,7 +42,8 @@ def test_the_values(helm: Helm, page: str) -> None:
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in spec["containers"][0]["volumeMounts"]}
     for file in files(issuer):
-        assert mounted[str(Path(file).parent)]["secret"]["secretName"] in values["issuer"]["files"]
+        volume = mounted[str(Path(file).parent)]
+        assert "projected" in volume or volume["secret"]["secretName"] in values["issuer"]["files"]
     for ca in [registry.ca_file for registry in config.registries if registry.ca_file]:
         assert "configMap" in mounted[str(Path(ca).parent)]
     webhook = one(rendered, "Deployment", "pullsecret-webhook")["spec"]["template"]["spec"]

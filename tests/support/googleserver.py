@@ -14,17 +14,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from support import planted
 from support.named import Names
+from support.workload import CLUSTER, Fault, key
 
 METADATA, KEYS, FEDERATION = "metadata.google.internal", "oauth2.googleapis.com", "sts.googleapis.com"
 IAM, REGISTRY = "iamcredentials.googleapis.com", "europe-docker.pkg.dev"
@@ -33,18 +33,10 @@ SCOPES = "https://www.googleapis.com/auth/"
 EVERYTHING, IDENTITIES, READ = f"{SCOPES}cloud-platform", f"{SCOPES}iam", f"{SCOPES}devstorage.read_only"
 POOL = "projects/123/locations/global/workloadIdentityPools/clusters"
 PROVIDER = f"//iam.googleapis.com/{POOL}/providers/one"
-CLUSTER = "https://cluster.example.com"
-"""Who issues the tokens of the cluster's service accounts."""
 MAX_SECONDS, EXTENDED_SECONDS = 3600, 43200
 _CALL = re.compile(r"/v1/projects/-/serviceAccounts/([^/]+):generateAccessToken")
 _ACCOUNT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]@[a-z][a-z0-9.-]+\.iam\.gserviceaccount\.com")
 _SCOPED = re.compile(r"repository:([^:]+):pull")
-
-
-@cache
-def key(number: int) -> RSAPrivateKey:
-    """A key takes a while."""
-    return generate_private_key(65537, 2048 + 8 * number)
 
 
 @dataclass
@@ -61,16 +53,6 @@ class Token:
     who: str
     scopes: frozenset[str]
     ends: float
-
-
-@dataclass
-class Fault:
-    """What happens to one request. `lost`: it has its effect, and the answer does not arrive."""
-
-    status: int = 0
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    lost: bool = False
 
 
 class Refused(Exception):
@@ -317,19 +299,6 @@ def _form(request: web.BaseRequest, body: bytes) -> dict[str, str]:
     if len(dict(pairs)) != len(pairs):
         raise ungranted("A parameter is given twice", "invalid_request")
     return dict(pairs)
-
-
-def cluster_token(
-    subject: str = "system:serviceaccount:pullsecret-webhook:pullsecret-webhook-issuer",
-    *,
-    seconds: float = 3600,
-    audience: str = f"https:{PROVIDER}",
-    signer: int = 9,
-) -> str:
-    """Of a service account, as the cluster writes it into a projected volume."""
-    now = datetime.now(UTC).timestamp()
-    claims = {"iss": CLUSTER, "sub": subject, "aud": [audience], "iat": now, "exp": now + seconds}
-    return jwt.encode(claims, key(signer), "RS256")
 
 
 def federation_file(token_file: str, impersonated: str = "") -> dict[str, Any]:

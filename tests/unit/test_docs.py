@@ -17,8 +17,9 @@ import yaml
 from click.testing import CliRunner
 
 from certs import authority, bundle, files, selfmanaged
-from support import aliyunserver, goldencase, harborapi, harborserver, tencentserver
+from support import aliyunserver, azureserver, goldencase, harborapi, harborserver, tencentserver
 from support.harborserver import ISSUER_RIGHTS
+from support.workload import SUBJECT
 from webhook import expirynotices, refresh, writelog
 from webhook.checks import checker, guardedhttp
 from webhook.checks.mirrorhealth import EVERY_SECONDS
@@ -34,6 +35,7 @@ from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
+from webhook.config.issuers.azure import AzureIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.gitlab import GitlabIssuer
@@ -56,7 +58,7 @@ from webhook.core.registry import blob_hosts
 from webhook.core.registryscope import PULL, PUSH, Right
 from webhook.core.rewrite import RewriteRule, Why
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
-from webhook.issuers import aliyunsts, giteaapi, googlelogin, issuing, keptlogin, tencentlogin
+from webhook.issuers import aliyunsts, azure, giteaapi, googlelogin, issuing, keptlogin, tencentlogin
 from webhook.issuers.artifactregistry import SCOPE
 from webhook.issuers.gitea import MARK
 from webhook.kube import events, lease, preflight, reader, writepolicy
@@ -238,6 +240,26 @@ def test_artifact_registry() -> None:
     assert f"add-iam-policy-binding {account} \\\n  --role=projects/my-project/roles/pullsecretIssuer" in PAGES[page]
     for scope in (SCOPE, googlelogin.SCOPE):
         assert f"`{scope.removeprefix('https://www.googleapis.com/auth/')}`" in PAGES[page]
+
+
+def test_azure() -> None:
+    page = "docs/azure.md"
+    role = json.loads(block(page, "json", "Actions"))
+    assert role["Actions"] == [*azureserver.RIGHTS]  # with which the issuer's own tests run
+    values = yaml.safe_load(block(page, "yaml", "issue: azure"))
+    (issuer,) = reading.convert(values["config"]).issuers
+    assert isinstance(issuer, AzureIssuer)
+    (volume,) = values["issuer"]["extraVolumes"]
+    (source,) = volume["projected"]["sources"]
+    assert issuer.token_file == f"/etc/pullsecret/issuers/{volume['name']}/{source['serviceAccountToken']['path']}"
+    assert source["serviceAccountToken"]["audience"] == azureserver.AUDIENCE
+    assert f"--audiences {azureserver.AUDIENCE}" in PAGES[page]
+    assert f"--subject {SUBJECT}" in PAGES[page]
+    for command in ("scope-map", "token"):
+        assert (
+            f"az acr {command} create --registry acmecorp --name {issuer.token.replace('{owner}', 'alice')}"
+            in PAGES[page]
+        )
 
 
 def test_gitea() -> None:
@@ -449,6 +471,14 @@ ECR = EcrIssuer(
 GOOGLE = ArtifactRegistryIssuer(
     registry="gcr.io", repositories=("{owner}",), service_account="pull-{owner}@my-project.iam.gserviceaccount.com"
 )
+AZURE = AzureIssuer(
+    registry="acmecorp.azurecr.io",
+    resource_id=azureserver.RESOURCE,
+    token="pull-{owner}",
+    tenant_id=azureserver.TENANT,
+    client_id=azureserver.CLIENT,
+    token_file="/token",
+)
 MAX_ID = 30
 """Characters of what a service account has before the @."""
 ACR = AcrIssuer(
@@ -502,6 +532,12 @@ FIGURES = {
         f"The default is {GOOGLE.hours:g}.",
         f"up to {MAX_ID - len('pull-')} characters",
         f"refused is tried again after {'half a minute' if keptlogin.AGAIN_SECONDS == 30 else '?'}",
+    },
+    "docs/azure.md": {
+        f"The default is {AZURE.hours:g}.",
+        f"The default is `{json.dumps(AZURE.repositories)}`.",
+        f"in which\n  they end, of {azure.SECONDS}",
+        f"tried again after {'half a minute' if keptlogin.AGAIN_SECONDS == 30 else '?'}",
     },
     "docs/acr.md": {
         f"from 0.25 to 12. The default is {ACR.hours:g}.",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from webhook.config import issuers as models
 from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
+from webhook.config.issuers.azure import AzureIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.gitlab import GitlabIssuer
@@ -29,6 +30,10 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
             from webhook.issuers import artifactregistry  # noqa: PLC0415
 
             return artifactregistry.ArtifactRegistryIssuer(model)
+        case AzureIssuer():
+            from webhook.issuers import azure  # noqa: PLC0415
+
+            return azure.AzureIssuer(model, cluster)
         case GiteaIssuer():
             from webhook.issuers import gitea  # noqa: PLC0415
 

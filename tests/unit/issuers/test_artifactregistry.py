@@ -23,12 +23,11 @@ from support.googleserver import (
     READ,
     REGISTRY,
     SCOPES,
-    Fault,
     Google,
-    cluster_token,
     federation_file,
 )
 from support.issuercontract import AskedContract, AskedPlace, leads
+from support.workload import SUBJECT, Fault, cluster_token
 from webhook.checks import addresses
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
@@ -45,8 +44,8 @@ PULL = "pull-{owner}@platform.iam.gserviceaccount.com"
 NODE = (
     "principal://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/p.svc.id.goog/subject/ns/w/sa/i"
 )
-WORKLOAD = f"principal://iam.googleapis.com/{googleserver.POOL}/subject/"
-WORKLOAD += "system:serviceaccount:pullsecret-webhook:pullsecret-webhook-issuer"
+WORKLOAD = f"principal://iam.googleapis.com/{googleserver.POOL}/subject/{SUBJECT}"
+AUDIENCE = f"https:{googleserver.PROVIDER}"
 
 
 class Here(AskedPlace):
@@ -251,7 +250,7 @@ def test_a_token_of_the_cluster_is_exchanged(impersonated: str) -> None:
     async def scenario(place: Here) -> None:
         place.google.account(ISSUER, WORKLOAD)
         place.lets("alice", f"serviceAccount:{ISSUER}" if impersonated else WORKLOAD)
-        file = written("token", cluster_token() + "\n")
+        file = written("token", cluster_token(AUDIENCE) + "\n")
         place.keys["credentialsFile"] = written("wif.json", federation_file(file, impersonated))
         place.issuer = place.again()
         (c,) = (await place.issuer.issue("alice", 1, leads)).credentials
@@ -266,14 +265,14 @@ def test_a_token_of_the_cluster_is_exchanged(impersonated: str) -> None:
 def test_a_login_lives_no_longer_than_the_token_of_the_cluster() -> None:
     async def scenario(place: Here) -> None:
         place.lets("alice", WORKLOAD)
-        file = written("token", cluster_token(seconds=60))
+        file = written("token", cluster_token(AUDIENCE, seconds=60))
         place.keys["credentialsFile"] = written("wif.json", federation_file(file))
         place.issuer = place.again()
         for _ in range(2):
             assert await place.issuer.issue("alice", 1, leads)
         # It would end within a minute, so it is made anew each time, from the file as it is then.
         assert len(place.google.calls) == 4
-        written("token", cluster_token(seconds=-1))
+        written("token", cluster_token(AUDIENCE, seconds=-1))
         told = await refused(place, kind=IssuerUnavailable)
         assert "Google refuses our login (HTTP 400: The given credential is rejected" in str(told)
         assert "audience of the token's volume" in str(told)
@@ -284,7 +283,7 @@ def test_a_login_lives_no_longer_than_the_token_of_the_cluster() -> None:
 @pytest.mark.parametrize("how", [{"audience": "https://kubernetes.default.svc"}, {"signer": 8}])
 def test_another_token_of_the_cluster_is_refused(how: dict[str, Any]) -> None:
     async def scenario(place: Here) -> None:
-        file = written("token", cluster_token(**how))
+        file = written("token", cluster_token(**{"audience": AUDIENCE} | how))
         place.keys["credentialsFile"] = written("wif.json", federation_file(file))
         place.issuer = place.again()
         assert "Google refuses our login (HTTP 400" in str(await refused(place, kind=IssuerUnavailable))
@@ -295,7 +294,7 @@ def test_another_token_of_the_cluster_is_refused(how: dict[str, Any]) -> None:
 def test_an_impersonation_that_is_not_allowed_is_told() -> None:
     async def scenario(place: Here) -> None:
         place.google.account(ISSUER)
-        file = written("token", cluster_token())
+        file = written("token", cluster_token(AUDIENCE))
         place.keys["credentialsFile"] = written("wif.json", federation_file(file, ISSUER))
         place.issuer = place.again()
         told = str(await refused(place, kind=IssuerUnavailable))
@@ -391,7 +390,7 @@ def test_it_asks_as_googles_own_client_does(kind: str) -> None:
     async def scenario(place: Here) -> None:
         place.google.account(ISSUER, WORKLOAD)
         place.lets("alice", f"serviceAccount:{ISSUER}", WORKLOAD)
-        token = written("token", cluster_token())
+        token = written("token", cluster_token(AUDIENCE))
         if kind != "metadata":
             content = (
                 place.google.key_file(ISSUER)

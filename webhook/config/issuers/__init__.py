@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
+from webhook.config.issuers.azure import AzureIssuer
 from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.gitlab import GitlabIssuer
@@ -17,6 +18,7 @@ from webhook.config.issuers.tcr import TcrIssuer
 Issuer = (
     AcrIssuer
     | ArtifactRegistryIssuer
+    | AzureIssuer
     | EcrIssuer
     | GiteaIssuer
     | GitlabIssuer
