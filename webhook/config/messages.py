@@ -36,7 +36,7 @@ def explained(message: str, raw: Any, schema: Node) -> str:
     # A text in the place of a mapping may be what belongs into a file of its own: a passphrase.
     hidden = isinstance(value, dict | list) or "`object" in problem
     seen = "" if hidden else f" (it is {value_shown(value)})"
-    return f"{path}: {_instead(path, value, schema) or what}{seen}"
+    return f"{path}: {_instead(path, raw, schema) or what}{seen}"
 
 
 def value_shown(value: Any) -> str:
@@ -48,13 +48,13 @@ def value_shown(value: Any) -> str:
     return repr(shown(value, 60)) if isinstance(value, str) else "something that is no text"
 
 
-def _instead(path: str, value: Any, full: Node) -> str:
+def _instead(path: str, raw: Any, full: Node) -> str:
     """What the schema allows at a path, in words; nothing when it has no more to say than msgspec. Of an expression
     what is wrong in it.
     """
-    node = full
+    node, value = full, _at(raw, path)
     for step in re.findall(r"[^.\[\]]+", path):
-        node = resolved(full, node)
+        node, raw = resolved(full, _of_kind(node, raw)), _at(raw, step)
         node = node.get("items", {}) if step.isdigit() or step == "..." else node.get("properties", {}).get(step, {})
     node = resolved(full, node)
     if "enum" in node:
@@ -64,6 +64,14 @@ def _instead(path: str, value: Any, full: Node) -> str:
     if node.get("pattern") == f"^{EXPRESSION}$" and isinstance(value, str) and (wrong := fault(value)):
         return wrong
     return f"write {node['description']}" if "description" in node and "pattern" in node else ""
+
+
+def _of_kind(node: Node, raw: Any) -> Node:
+    """Of alternatives that a key tells apart, the one that is meant: another key may mean something else in each."""
+    key = node.get("discriminator", {})
+    tag = raw.get(key["propertyName"]) if key and isinstance(raw, dict) else None
+    found = key["mapping"].get(tag) if isinstance(tag, str) else None
+    return {"$ref": found} if found else node
 
 
 def resolved(full: Node, node: Node) -> Node:

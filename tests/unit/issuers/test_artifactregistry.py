@@ -632,7 +632,7 @@ USUAL = {
         ({"serviceAccount": "pull-{owner}@example.com"}, "is none; write pull-{owner}@my-project"),
         ({"credentialsFile": planted.token()}, "credentialsFile must be the path of a file"),
         ({"hours": 0.2}, "hours"),
-        ({"hours": 12.5}, "hours"),
+        ({"hours": 12.5}, "hours: write a number from 0.25 to 12.0 (it is 12.5)"),
     ],
 )
 def test_what_is_refused(keys: dict[str, Any], told: str) -> None:

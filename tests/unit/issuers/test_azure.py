@@ -757,7 +757,7 @@ def test_without_a_date_nobody_knows_what_has_ended() -> None:
         ({"tenantId": "example.com"}, "tenantId 'example.com' is no ID"),
         ({"clientId": CLIENT.replace("-", "")}, "clientId"),
         ({"tokenFile": planted.token()}, "tokenFile must be the path of a file"),
-        ({"hours": 0.5}, "hours"),
+        ({"hours": 0.5}, "hours: write a number from 1.0 to 8760.0 (it is 0.5)"),
         ({"hours": 9000}, "hours"),
     ],
 )
