@@ -56,7 +56,7 @@ class Here(AskedPlace):
     life = timedelta(hours=1)
 
     def __init__(self, google: Google, **keys: Any) -> None:
-        self.google, self.keys = google, keys
+        self.google, self.keys, self.asking = google, keys, client.Client("the registry")
         google.attached = NODE
         for owner in ("alice", "alice2", "alice-2", "al", "v2", "a-b", "a-b-2e7336dc", "library", "bob"):
             self.lets(owner, NODE)
@@ -76,13 +76,11 @@ class Here(AskedPlace):
         return configured(self.config.issuers[0], self.config, lambda: "c1a5ab12")
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
-        asking = client.Client("the registry")
         login = aiohttp.encode_basic_auth(*c.login)
         query = {"service": REGISTRY, "scope": f"repository:platform/{owner}/app:pull"}
         url, calls = f"https://{REGISTRY}/v2/token", len(self.google.calls)
-        answer = await asking.call("GET", url, query=query, headers={"Authorization": login})
+        answer = await self.asking.call("GET", url, query=query, headers={"Authorization": login})
         del self.google.calls[calls:]
-        await asking.close()
         sent = matching([c.registry], f"{REGISTRY}/platform/{owner}/app")
         assert answer.status != 200 or sent == (c.registry,)
         return answer.status == 200
@@ -114,6 +112,7 @@ async def here(**keys: Any) -> AsyncIterator[Here]:
             yield place
         finally:
             await place.issuer.close()
+            await place.asking.close()
 
 
 class TestContract(AskedContract):

@@ -81,7 +81,7 @@ class Here(NamedPlace):
         self.file = self.folder / "token"
         self.file.write_text(cluster_token(AUDIENCE))
         self.keys = {"tokenFile": str(self.file), **keys}
-        self.cluster = CLUSTER
+        self.cluster, self.asking = CLUSTER, client.Client("the registry")
         self.issuer = self.again()
 
     @property
@@ -93,14 +93,13 @@ class Here(NamedPlace):
         return configured(self.config.issuers[0], self.config, lambda: cluster)
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
-        asking, name = client.Client("the registry"), f"{owner}/app"
-        answer = await asking.call(
+        name = f"{owner}/app"
+        answer = await self.asking.call(
             "GET",
             f"https://{REGISTRY}/oauth2/token",
             query={"service": REGISTRY, "scope": f"repository:{name}:pull"},
             headers={"Authorization": aiohttp.encode_basic_auth(*c.login)},
         )
-        await asking.close()
         found = allowed(json.loads(answer.content)["access_token"]) if answer.status == 200 else []
         assert not found or matching([c.registry], f"{REGISTRY}/{name}") == (c.registry,)
         return found == [f"{name}:pull"]
@@ -153,6 +152,7 @@ async def here(**keys: Any) -> AsyncIterator[Here]:
             yield place
         finally:
             await place.issuer.close()
+            await place.asking.close()
 
 
 class TestContract(NamedContract):
@@ -345,7 +345,7 @@ EVENTS = st.lists(
 @given(EVENTS)
 @example([("mint", 0, None, False), ("mint", 0, 2, True)])
 @example([("mint", 0, None, False), ("mint and no answer", 0), ("mint", 0, None, False), ("mint", 1, None, False)])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_whatever_is_lost_and_whoever_tries_what_is_stored_works_until_its_end(events: list[tuple[Any, ...]]) -> None:
     async def mint(place: Here, secret: Secret, replica: int) -> None:
         generation, fence = secret.seen[replica] + 1, secret.fence(replica)
