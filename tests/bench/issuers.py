@@ -123,6 +123,15 @@ def of_all_kinds(folder: Path) -> list[Object]:
             "repositories": ["my-project/{owner}"],
             "serviceAccount": "pull-{owner}@my-project.iam.gserviceaccount.com",
         },
+        "azure": {
+            "registry": "acmecorp.azurecr.io",
+            "resourceId": "/subscriptions/00000000-1111-2222-3333-444444444444/resourceGroups/platform/providers"
+            "/Microsoft.ContainerRegistry/registries/acmecorp",
+            "token": "pull-{owner}",
+            "tenantId": "55555555-6666-7777-8888-999999999999",
+            "clientId": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+            "tokenFile": str(secret),
+        },
         "ecr": {
             "registry": "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
             "role": "arn:aws:iam::123456789012:role/pull/{owner}",
@@ -131,6 +140,7 @@ def of_all_kinds(folder: Path) -> list[Object]:
         "gitlab": {
             "registry": "registry.example.com",
             "endpoint": "https://gitlab.example.com",
+            "group": "tenants/{owner}",
             "tokenFile": str(secret),
         },
         "tcr": {
