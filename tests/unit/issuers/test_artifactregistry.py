@@ -482,6 +482,16 @@ def test_what_has_nothing_to_do_with_an_owner(what: str) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("body", [b"", b"<html><title>Forbidden</title></html>", b"[" * 5000, b'{"error": "denied"}'])
+def test_a_proxy_that_forbids_it_is_told_as_the_owners(body: bytes) -> None:
+    async def scenario(place: Here) -> None:
+        await place.issuer.issue("alice", 1, leads)
+        place.answers(1, 403, body, lost=False)
+        assert "gives no token of pull-alice@platform.iam.gserviceaccount.com (HTTP 403" in str(await refused(place))
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("owner", ["Alice", "a.b", "a_b", "alice@other-project", "x" * 26, "a b", "é", "alice\n", ""])
 def test_owners_that_fit_no_account(owner: str) -> None:
     async def scenario(place: Here) -> None:

@@ -432,6 +432,19 @@ def test_owners_have_different_marks() -> None:
     run(scenario)
 
 
+def test_which_cluster_this_is_must_be_known() -> None:
+    async def scenario(place: Here) -> None:
+        def unknown() -> str:
+            raise IssuerUnavailable("nobody has seen it yet")
+
+        await place.issuer.close()
+        place.issuer = configured(place.config.issuers[0], place.config, unknown)
+        assert str(await refused(place, kind=IssuerUnavailable)) == "nobody has seen it yet"
+        assert place.azure.calls == []
+
+    run(scenario)
+
+
 # -- the login --
 
 
