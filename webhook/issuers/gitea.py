@@ -41,10 +41,10 @@ class GiteaIssuer:
         places = [f"{self._config.registry}/{repositories(one, owner)}/" for one in self._config.beginnings]
         made = await self._api.make(user, name)
         if made.status == 400:
-            was_there = await self._clear(user, name, fence)
+            await self._clear(user, name, fence)
             made = await self._api.make(user, name)
-            if made.status == 400 and was_there:
-                raise IssuerUnavailable(f"another one makes the same token of user {user} at the same time")
+            if made.status == 400:  # as if another one makes it at the same time
+                raise IssuerUnavailable(f"Gitea makes no token of user {user} now ({made.said})")
         if made.status < 300 and made.status != 201:
             raise made.odd()
         if made.status != 201:
@@ -77,8 +77,8 @@ class GiteaIssuer:
             )
         return user
 
-    async def _clear(self, user: str, name: str, fence: Fence) -> bool:
-        """Takes away what has this name: nobody has it. Was there any? Gitea may have made two at once."""
+    async def _clear(self, user: str, name: str, fence: Fence) -> None:
+        """Takes away what has this name: nobody has it. Gitea may have made two at once."""
         found = [one for one in await self._api.tokens(user) if one.name == name]
         if any(one.scopes != SCOPES for one in found):
             raise IssueRefused(
@@ -89,7 +89,6 @@ class GiteaIssuer:
             await fence()
         for one in found:
             await self._api.delete(user, one)
-        return bool(found)
 
     async def _minted(self, user: str, places: Iterable[str], name: str, made: Answer) -> Minted:
         token = made.read(Made)

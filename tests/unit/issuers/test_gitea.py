@@ -536,6 +536,16 @@ def test_a_token_with_other_rights_is_taken_away_at_once() -> None:
     run(scenario)
 
 
+def test_a_400_for_another_reason_is_told() -> None:
+    async def scenario(place: Here) -> None:
+        for at in (1, 3):
+            place.answers(at, 400, b'{"message":"invalid access token scope provided"}', lost=False)
+        told = await refused(place, kind=IssuerUnavailable)
+        assert "makes no token of user alice now (HTTP 400: invalid access token scope provided)" in str(told)
+
+    run(scenario)
+
+
 def test_what_it_says_is_shown_in_one_line_without_the_password() -> None:
     async def scenario(place: Here) -> None:
         said = f"no:\n{place.gitea.password} \x1b[31m{'x' * 5000}"
