@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.process import Child
 from support import ownvenv, planted
-from webhook.issuers.sigv4 import Keys, signed
+from webhook.issuers.signing import AccessKey
+from webhook.issuers.sigv4 import signed
 
 FOLDER = Path(__file__).parents[1] / "aws"
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -55,7 +56,7 @@ class Aws:
     """`admin`: may do everything."""
 
     port: int
-    admin: Keys
+    admin: AccessKey
     client: httpx.Client
 
     def asks(self, path: str, content: Any) -> Any:
@@ -74,11 +75,13 @@ class Aws:
         url = f"http://127.0.0.1:{self.port}{path}"
         return self.client.post(url, content=body, headers=headers).raise_for_status()
 
-    def user(self, name: str, policy: str) -> Keys:
+    def user(self, name: str, policy: str) -> AccessKey:
         self.iam("CreateUser", UserName=name)
         self.iam("PutUserPolicy", UserName=name, PolicyName="p", PolicyDocument=policy)
         made = self.iam("CreateAccessKey", UserName=name)
-        return Keys(*(made.partition(f"<{tag}>")[2].partition("<")[0] for tag in ("AccessKeyId", "SecretAccessKey")))
+        return AccessKey(
+            *(made.partition(f"<{tag}>")[2].partition("<")[0] for tag in ("AccessKeyId", "SecretAccessKey"))
+        )
 
     def role(self, name: str, trust: str, policy: str, path: str = "/", hours: int = 1) -> str:
         fields = {"RoleName": name, "Path": path, "MaxSessionDuration": str(hours * 3600)}
@@ -94,7 +97,7 @@ def running(folder: Path) -> Iterator[Aws]:
     with Child("moto", command, log=folder / "moto.log") as moto:
         told = json.loads(moto.until(lambda: _first_line(moto.log), "moto to start", within=60))
         with httpx.Client(trust_env=False, timeout=30) as client:
-            aws = Aws(told["port"], Keys(told["key"], told["secret"]), client)
+            aws = Aws(told["port"], AccessKey(told["key"], told["secret"]), client)
             aws.asks("/-/oidc", {"key": SIGNER.public_key().public_bytes_raw().hex()})
             yield aws
 

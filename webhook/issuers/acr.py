@@ -13,13 +13,11 @@ import msgspec
 
 from webhook.config.issuers import acr as model
 from webhook.config.issuers.base import OWNER_HERE
-from webhook.core.credential import Credential
-from webhook.core.errors import CredentialError
 from webhook.core.shown import quoted, shown
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.aliyunapi import SIGNATURE_REFUSED, AliyunApi, Call
 from webhook.issuers.aliyunsts import AliyunSts, Session
-from webhook.issuers.names import minted_name, repositories
+from webhook.issuers.names import credentials, minted_name, repositories
 
 _TOKEN = Call("GetAuthorizationToken", "2018-12-01")
 _OWNER = re.compile(r"[a-z0-9._-]+")
@@ -54,14 +52,8 @@ class AcrIssuer:
         name = minted_name(self._cluster(), self._config.called, owner, generation)
         session = await self._sts.session(role, name, policy)
         token, life = await self._token(session, role)
-        try:
-            credentials = tuple(
-                Credential(f"{self._config.registry}/{one}/", token.temp_username, token.authorization_token)
-                for one in namespaces
-            )
-        except CredentialError:  # its text is about what people write
-            raise IssuerUnavailable("the user or the password in Aliyun's answer is none that can be used") from None
-        return Minted(credentials, min(life, session.life))
+        found = credentials("Aliyun", self._config.registry, namespaces, token.temp_username, token.authorization_token)
+        return Minted(found, min(life, session.life))
 
     async def end(self, handle: str) -> None: ...
 

@@ -18,11 +18,9 @@ from webhook.core.times import in_utc
 from webhook.issuers import IssueRefused, IssuerUnavailable
 from webhook.issuers.aliyunapi import SIGNATURE_REFUSED, AliyunApi, Call, Reply
 from webhook.issuers.client import line
-from webhook.issuers.keptlogin import Visible
+from webhook.issuers.keptlogin import AGAIN_SECONDS, Visible
 from webhook.issuers.signing import AccessKey
 
-LOGIN_SECONDS = 30.0
-"""After a login that is refused: only a change helps."""
 PROVIDER, TOKEN_FILE = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "ALIBABA_CLOUD_OIDC_TOKEN_FILE"
 """Environment variables that ACK sets in pods whose service account has a role."""
 _VERSION = "2015-04-01"
@@ -121,5 +119,5 @@ class AliyunSts:
                 if config.access_key_id_file
                 else os.environ.get(TOKEN_FILE, "")
             )
-            return IssuerUnavailable(f"Aliyun refuses the login of {shown(files)} ({said})", LOGIN_SECONDS)
+            return IssuerUnavailable(f"Aliyun refuses the login of {shown(files)} ({said})", AGAIN_SECONDS)
         return IssueRefused(f"Aliyun gives us no session of the role {role} ({said})", everybody=everybody)

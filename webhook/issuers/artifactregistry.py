@@ -9,13 +9,11 @@ import msgspec
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer as Model
 from webhook.config.issuers.artifactregistry import is_service_account
 from webhook.config.issuers.base import OWNER_HERE
-from webhook.core.credential import Credential
-from webhook.core.errors import CredentialError
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer, Client
 from webhook.issuers.googlelogin import Generated, GoogleLogin, generate
-from webhook.issuers.names import repositories
+from webhook.issuers.names import credentials, repositories
 
 USERNAME = "oauth2accesstoken"
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
@@ -47,7 +45,7 @@ class ArtifactRegistryIssuer:
     async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:  # noqa: ARG002  # an issuer's interface
         account = self._account(owner)
         below = [repositories(one, owner) for one in self._config.repositories]
-        bearer = await self._login.token()
+        bearer = await self._login.kept()
         made = await generate(self._client, _ADDRESS.format(account), bearer, SCOPE, round(self._config.hours * 3600))
         if made.status != 200:
             if made.status == 401:
@@ -56,13 +54,8 @@ class ArtifactRegistryIssuer:
         token = made.read(Generated)
         if made.date is None:
             raise made.odd()
-        try:
-            credentials = tuple(
-                Credential(f"{self._config.registry}/{one}/", USERNAME, token.access_token) for one in below
-            )
-        except CredentialError:  # its text is about what people write
-            raise made.odd() from None
-        return Minted(credentials, token.expire_time - made.date)
+        found = credentials("Google", self._config.registry, below, USERNAME, token.access_token)
+        return Minted(found, token.expire_time - made.date)
 
     async def end(self, handle: str) -> None: ...
 

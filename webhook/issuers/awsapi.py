@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import msgspec
@@ -13,7 +13,8 @@ from webhook.core.times import end
 from webhook.issuers import IssuerUnavailable
 from webhook.issuers.awsxml import texts
 from webhook.issuers.client import Answer, Client
-from webhook.issuers.sigv4 import Keys, signed
+from webhook.issuers.signing import AccessKey, VendorClock
+from webhook.issuers.sigv4 import signed
 
 VERSION = "2011-06-15"
 """Of the API of STS; it has no other one."""
@@ -36,7 +37,7 @@ _CODE = re.compile(r"[A-Za-z0-9.]{1,100}")
 class Session:
     """`life`: from the moment of the answer, by the clock of who answered."""
 
-    keys: Keys
+    key: AccessKey
     life: timedelta
 
 
@@ -72,32 +73,31 @@ class AwsApi:
     def __init__(self, region: str, sts: str, ecr: str, ca_file: str | None) -> None:
         self._region, self._sts, self._ecr = region, sts, ecr
         self._clients = {"sts": Client("AWS STS", ca_file), "ecr": Client("Amazon ECR", ca_file)}
-        self._ahead = timedelta()
-        """By so much AWS's clock was ahead of ours when it refused a signature."""
+        self._clock = VendorClock()
 
     async def close(self) -> None:
         for client in self._clients.values():
             await client.close()
 
-    async def session(self, fields: Mapping[str, str], keys: Keys | None, hidden: Iterable[str] = ()) -> Session:
-        """Of a role, from STS. `keys`: None if the fields say who asks. Raises AwsError, IssuerUnavailable."""
+    async def session(self, fields: Mapping[str, str], key: AccessKey | None, hidden: Iterable[str] = ()) -> Session:
+        """Of a role, from STS. `key`: None if the fields say who asks. Raises AwsError, IssuerUnavailable."""
         body = urlencode({"Version": VERSION, **fields}).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-        found = await self._call("sts", self._sts, keys, headers, body, [*hidden])
+        found = await self._call("sts", self._sts, key, headers, body, [*hidden])
         try:
             read = texts(found.content)
-            keys = Keys(*(usable(read[name]) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")))
-            return Session(keys, left(read["Expiration"], found))
+            key = AccessKey(*(usable(read[name]) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")))
+            return Session(key, left(read["Expiration"], found))
         except (KeyError, ValueError):  # their texts may have what it says
             raise found.odd() from None
 
-    async def ecr_token(self, keys: Keys) -> tuple[str, timedelta]:
+    async def ecr_token(self, key: AccessKey) -> tuple[str, timedelta]:
         """What it lets clients log in with, in base64, and its life. Raises AwsError, IssuerUnavailable."""
         headers = {
             "Content-Type": "application/x-amz-json-1.1",
             "X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken",
         }
-        found = await self._call("ecr", self._ecr, keys, headers, b"{}", [])
+        found = await self._call("ecr", self._ecr, key, headers, b"{}", [])
         data = found.read(_Authorizations).authorization_data
         if len(data) != 1:
             raise found.odd()
@@ -107,13 +107,13 @@ class AwsApi:
             raise found.odd() from None
 
     async def _call(
-        self, service: str, url: str, keys: Keys | None, headers: Mapping[str, str], body: bytes, hidden: list[str]
+        self, service: str, url: str, key: AccessKey | None, headers: Mapping[str, str], body: bytes, hidden: list[str]
     ) -> Answer:
-        hidden = [*hidden, *((keys.secret, keys.token) if keys else ())]
+        hidden = [*hidden, *(key.secrets if key else ())]
         host = URL(url).raw_authority
         for again in (False, True):
-            at = datetime.now(UTC) + self._ahead
-            sent = headers if keys is None else signed(keys, service, self._region, host, headers, body, at)
+            at = self._clock.now()
+            sent = headers if key is None else signed(key, service, self._region, host, headers, body, at)
             # Asked for JSON, STS answers in something like it. This header is not signed: proxies may change it.
             sent = {"Accept": "*/*", **sent}
             found = await self._clients[service].call("POST", f"{url}/", headers=sent, body=body, secrets=hidden)
@@ -123,7 +123,7 @@ class AwsApi:
             # A clock that goes wrong by minutes is nothing to wait for.
             if not _SIGNATURE.match(code) or again or found.date is None or abs(found.date - at) < SKEW:
                 break
-            self._ahead += found.date - at
+            self._clock.learn(found.date)
         status = f"HTTP {found.status}"
         said = found.said if code in found.said else f"{status}: {code}{found.said.removeprefix(status)}"
         if _BUSY.match(code):

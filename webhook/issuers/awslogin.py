@@ -4,19 +4,18 @@ A web identity is a token that the kubelet renews; everything that takes part re
 the node are not asked: they would make every pod on it the same as this one.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 
 from webhook.issuers import IssuerUnavailable
 from webhook.issuers.awsapi import AwsApi, AwsError, Session, left, usable
 from webhook.issuers.client import Client, line
-from webhook.issuers.sigv4 import Keys
+from webhook.issuers.keptlogin import AGAIN_SECONDS, KeptLogin
+from webhook.issuers.signing import AccessKey
 
-LOGIN_SECONDS = 30.0
-"""After a login that is refused. Nobody gets anything until it is put right."""
 SESSION_NAME = "pullsecret-webhook"
 _AGENT = "the agent of AWS_CONTAINER_CREDENTIALS_FULL_URI"
 
@@ -47,41 +46,32 @@ class _Container(msgspec.Struct, frozen=True, rename="pascal"):
     expiration: str
 
 
-class Login:
-    """`files`: with the ID and the secret of an access key; None: the environment says who asks. A session of the pod's
-    own role is begun anew at half of its life.
+class Login(KeptLogin[AccessKey]):
+    """`files`: with the ID and the secret of an access key; None: the environment says who asks. What is kept is a
+    session of the pod's own role.
     """
 
     def __init__(self, api: AwsApi, environ: Mapping[str, str], files: tuple[str, str] | None) -> None:
+        super().__init__()
         self._api, self._files = api, files
         self._uri = environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
         self._uri_token_file = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "")
         file = environ.get("AWS_WEB_IDENTITY_TOKEN_FILE", "")
         self.web_identity = WebIdentity(file, environ.get("AWS_ROLE_ARN", "")) if file and files is None else None
         self._container = Client(_AGENT)
-        self._lock = asyncio.Lock()
-        self._held: Keys | None = None
-        self._until = 0.0
-        """Loop time."""
 
     async def close(self) -> None:
         await self._container.close()
 
-    def forget(self) -> None:
-        """AWS refuses what is held."""
-        self._held = None
-
-    async def keys(self) -> Keys:
-        """That sign. Raises IssuerUnavailable."""
+    async def key(self) -> AccessKey:
+        """That signs. Raises IssuerUnavailable."""
         if self._files is not None:
-            return Keys(*(line(file, "access key for AWS") for file in self._files))
-        async with self._lock:
-            clock = asyncio.get_running_loop().time
-            if self._held is None or clock() >= self._until:
-                asked = clock()
-                found = await self._begun()
-                self._held, self._until = found.keys, asked + found.life.total_seconds() / 2
-            return self._held
+            return AccessKey(*(line(file, "access key for AWS") for file in self._files))
+        return await self.kept()
+
+    async def _new(self) -> tuple[AccessKey, timedelta]:
+        found = await self._begun()
+        return found.key, found.life
 
     async def _begun(self) -> Session:
         if self.web_identity is not None:
@@ -91,17 +81,17 @@ class Login:
         raise IssuerUnavailable(
             "nothing says as whom AWS is asked: the pod has neither AWS_WEB_IDENTITY_TOKEN_FILE nor "
             "AWS_CONTAINER_CREDENTIALS_FULL_URI, and accessKeyIdFile is not set",
-            LOGIN_SECONDS,
+            AGAIN_SECONDS,
         )
 
     async def _of_the_pod(self, identity: WebIdentity) -> Session:
         if not identity.role:
-            raise IssuerUnavailable("chain is set, and AWS_ROLE_ARN does not say which role is ours", LOGIN_SECONDS)
+            raise IssuerUnavailable("chain is set, and AWS_ROLE_ARN does not say which role is ours", AGAIN_SECONDS)
         try:
             return await identity.session(self._api, {"RoleArn": identity.role, "RoleSessionName": SESSION_NAME})
         except AwsError as e:
             raise IssuerUnavailable(
-                f"AWS lets us have no session of our own role, that of AWS_ROLE_ARN ({e.said})", LOGIN_SECONDS
+                f"AWS lets us have no session of our own role, that of AWS_ROLE_ARN ({e.said})", AGAIN_SECONDS
             ) from None
 
     async def _of_the_container(self) -> Session:
@@ -111,10 +101,10 @@ class Login:
         headers = {"Authorization": token} if token else {}
         found = await self._container.call("GET", self._uri, headers=headers, secrets=[token])
         if found.status != 200:
-            raise IssuerUnavailable(f"{_AGENT} gives us no credentials ({found.said})", LOGIN_SECONDS)
+            raise IssuerUnavailable(f"{_AGENT} gives us no credentials ({found.said})", AGAIN_SECONDS)
         read = found.read(_Container)
         try:
-            keys = Keys(*map(usable, (read.access_key_id, read.secret_access_key, read.token)))
-            return Session(keys, left(read.expiration, found))
+            key = AccessKey(*map(usable, (read.access_key_id, read.secret_access_key, read.token)))
+            return Session(key, left(read.expiration, found))
         except ValueError:
             raise found.odd() from None

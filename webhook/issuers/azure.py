@@ -19,12 +19,10 @@ import msgspec
 from webhook.config.issuers.azure import AzureIssuer as Model
 from webhook.config.issuers.azure import is_token
 from webhook.config.issuers.base import OWNER_HERE
-from webhook.core.credential import Credential
-from webhook.core.errors import CredentialError
 from webhook.core.shown import quoted
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import Fence, IssueRefused, Minted
 from webhook.issuers.azureapi import AzureApi
-from webhook.issuers.names import repositories
+from webhook.issuers.names import credentials, repositories
 
 SECONDS = 59
 """A password lives up to so much less than it could, and that one of them it ends in is its mark."""
@@ -67,11 +65,7 @@ class AzureIssuer:
         now = await self._made_free(token, name, mark, fence)
         username, password, life = await self._generated(token, name, _ends(now, self._config.hours, mark))
         await self._api.settled(username, password)
-        try:
-            credentials = [Credential(f"{self._config.registry}/{one}/", username, password) for one in below]
-        except CredentialError:  # its text is about what people write
-            raise IssuerUnavailable("the name or the password in Azure's answer is none that can be used") from None
-        return Minted(tuple(credentials), life)
+        return Minted(credentials("Azure", self._config.registry, below, username, password), life)
 
     async def end(self, handle: str) -> None: ...
 

@@ -60,7 +60,7 @@ class AzureApi:
                 await asyncio.sleep(min(PAUSE_SECONDS, MAX_PAUSE_SECONDS))
 
     async def _asked(self, method: Method, url: str, body: object = None) -> Answer:
-        bearer = await self._login.token()
+        bearer = await self._login.kept()
         kind = {} if body is None else {"Content-Type": "application/json"}
         answer = await self._client.call(
             method,

@@ -4,6 +4,7 @@ identity). No password, and no certificate.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -46,7 +47,7 @@ class _Token(msgspec.Struct, frozen=True):
     expires_in: Annotated[int, msgspec.Meta(ge=1, le=10**6)]
 
 
-class AzureLogin(KeptLogin):
+class AzureLogin(KeptLogin[str]):
     """`file`: with the cluster's token, which is read again at each login."""
 
     def __init__(self, client: Client, cloud: Cloud, tenant: str, client_id: str, file: str) -> None:
@@ -60,7 +61,7 @@ class AzureLogin(KeptLogin):
             "scope": cloud.scope,
         }
 
-    async def _new(self) -> tuple[str, float]:
+    async def _new(self) -> tuple[str, timedelta]:
         assertion = line(self._file, "login for Azure")
         answer = await self._client.call(
             "POST",
@@ -76,4 +77,4 @@ class AzureLogin(KeptLogin):
                 AGAIN_SECONDS,
             )
         token = answer.read(_Token)
-        return token.access_token, token.expires_in
+        return token.access_token, timedelta(seconds=token.expires_in)

@@ -12,14 +12,13 @@ import msgspec
 
 from webhook.config.issuers import ecr as model
 from webhook.config.issuers.base import OWNER_HERE
-from webhook.core.credential import Credential
-from webhook.core.errors import CredentialError
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.awsapi import AwsApi, AwsError, Session
-from webhook.issuers.awslogin import LOGIN_SECONDS, Login
-from webhook.issuers.names import minted_name
-from webhook.issuers.sigv4 import Keys
+from webhook.issuers.awslogin import Login
+from webhook.issuers.keptlogin import AGAIN_SECONDS
+from webhook.issuers.names import credentials, minted_name
+from webhook.issuers.signing import AccessKey
 
 MAX_ROLE_SHOWN = 150
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
@@ -44,13 +43,13 @@ class EcrIssuer:
         role, begins = self._role(owner), self._begins(owner)
         name = minted_name(self._cluster(), self._config.called, owner, generation)
         session = await self._session(role, {"RoleSessionName": f"pullsecret-{name}", "Policy": self._policy(begins)})
-        token, life = await self._token(role, session.keys)
+        token, life = await self._token(role, session.key)
         try:
             user, _, password = base64.b64decode(token, validate=True).decode().partition(":")
-            credentials = tuple(Credential(f"{self._config.registry}/{one}/", user, password) for one in begins)
-        except (ValueError, CredentialError):  # their texts may have what it says
-            raise IssuerUnavailable("the token in ECR's answer is none that can be used") from None
-        return Minted(credentials, min(session.life, life))
+        except ValueError:  # its text may have what it says
+            raise IssuerUnavailable("the token in the answer of Amazon ECR is none that can be used") from None
+        found = credentials("Amazon ECR", self._config.registry, begins, user, password)
+        return Minted(found, min(session.life, life))
 
     async def end(self, handle: str) -> None: ...
 
@@ -103,10 +102,12 @@ class EcrIssuer:
 
     async def _session(self, role: str, fields: Mapping[str, str]) -> Session:
         """Raises IssuerUnavailable, IssueRefused."""
-        config, identity = self._config, self._login.web_identity
+        config = self._config
+        identity = None if config.chain else self._login.web_identity
+        key = await self._login.key() if identity is None else None
         fields = {"RoleArn": role, "DurationSeconds": str(config.seconds), **fields}
         try:
-            if identity is not None and not config.chain:
+            if identity is not None:
                 if config.external_id is not None:
                     raise IssueRefused(
                         "a web identity is sent without an external ID; set chain, or leave out externalId",
@@ -115,12 +116,13 @@ class EcrIssuer:
                 return await identity.session(self._api, fields)
             if config.external_id is not None:
                 fields["ExternalId"] = config.external_id
-            return await self._api.session({"Action": "AssumeRole", **fields}, await self._login.keys())
+            return await self._api.session({"Action": "AssumeRole", **fields}, key)
         except AwsError as e:
             if e.is_about_who_asks:
-                self._login.forget()
+                if key is not None:
+                    self._login.refused(key)
                 raise IssuerUnavailable(
-                    f"AWS refuses the login of the issuer ({e.said}); docs/ecr.md has how it logs in", LOGIN_SECONDS
+                    f"AWS refuses the login of the issuer ({e.said}); docs/ecr.md has how it logs in", AGAIN_SECONDS
                 ) from None
             shown = quoted(role, MAX_ROLE_SHOWN)
             if e.code.startswith("AccessDenied"):
@@ -130,10 +132,10 @@ class EcrIssuer:
                 ) from None
             raise self._refused(f"AWS begins no session of the role {shown} ({e.said}); {_ROLES}") from None
 
-    async def _token(self, role: str, keys: Keys) -> tuple[str, timedelta]:
+    async def _token(self, role: str, key: AccessKey) -> tuple[str, timedelta]:
         """Raises IssuerUnavailable, IssueRefused."""
         try:
-            return await self._api.ecr_token(keys)
+            return await self._api.ecr_token(key)
         except AwsError as e:
             if e.is_about_who_asks:
                 raise IssuerUnavailable(f"ECR does not know the session that STS has just begun ({e.said})") from None

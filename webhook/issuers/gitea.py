@@ -13,14 +13,12 @@ from datetime import timedelta
 from webhook.config.issuers import gitea as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.config.models import Registry
-from webhook.core.credential import Credential
-from webhook.core.errors import CredentialError
 from webhook.core.issued import MAX_EARLIER
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer
 from webhook.issuers.giteaapi import SCOPES, GiteaApi, Made, Token
-from webhook.issuers.names import minted_name, repositories
+from webhook.issuers.names import credentials, minted_name, repositories
 
 MARK = "pullsecret-webhook-"
 _NAME = re.compile(MARK + r"([a-z0-9]{1,20})-(\d{1,9})-([0-9a-f]{16})", re.ASCII)
@@ -37,8 +35,7 @@ class GiteaIssuer:
     async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:
         name = MARK + minted_name(self._cluster(), self._config.called, owner, generation)
         user = self._user(owner)
-        # With the slash: without it the kubelet would send the token for alice2/app, too.
-        places = [f"{self._config.registry}/{repositories(one, owner)}/" for one in self._config.beginnings]
+        below = [repositories(one, owner) for one in self._config.beginnings]
         made = await self._api.make(user, name)
         if made.status == 400:
             await self._clear(user, name, fence)
@@ -49,7 +46,7 @@ class GiteaIssuer:
             raise made.odd()
         if made.status != 201:
             raise IssueRefused(f"Gitea makes no token of user {user} ({made.said})")
-        return await self._minted(user, places, name, made)
+        return await self._minted(user, below, name, made)
 
     async def end(self, handle: str) -> None:
         """Numbers are used again by a Gitea that was restored from a backup. So the name counts, too.
@@ -90,18 +87,15 @@ class GiteaIssuer:
         for one in found:
             await self._api.delete(user, one)
 
-    async def _minted(self, user: str, places: Iterable[str], name: str, made: Answer) -> Minted:
+    async def _minted(self, user: str, below: Iterable[str], name: str, made: Answer) -> Minted:
         token = made.read(Made)
         if token.name != name:
             raise IssuerUnavailable("Gitea's answer is about another token than we wanted")
         if token.scopes != SCOPES:
             await self._api.delete(user, token)
             raise IssueRefused("Gitea gives a token other rights than we wanted; is it 1.19 or newer?", everybody=True)
-        try:
-            credentials = tuple(Credential(place, user, token.sha1) for place in places)
-        except CredentialError:  # its text is about what people write
-            raise IssuerUnavailable("the token in Gitea's answer is none that can be used") from None
-        return Minted(credentials, timedelta(hours=self._config.hours), f"{user}/{token.id}/{name}")
+        found = credentials("Gitea", self._config.registry, below, user, token.sha1)
+        return Minted(found, timedelta(hours=self._config.hours), f"{user}/{token.id}/{name}")
 
 
 def _is_forgotten(token: Token, ended: str) -> bool:

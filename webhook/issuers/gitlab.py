@@ -15,17 +15,14 @@ import msgspec
 import structlog
 
 from webhook.config.issuers import gitlab as model
-from webhook.core.credential import Credential
-from webhook.core.errors import CredentialError
 from webhook.core.shown import quoted, shown
 from webhook.core.times import in_utc
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer, Client, Method, line
-from webhook.issuers.names import minted_name, repositories
+from webhook.issuers.keptlogin import AGAIN_SECONDS
+from webhook.issuers.names import credentials, minted_name, repositories
 
 log = structlog.get_logger()
-LOGIN_SECONDS = 30.0
-"""After a login that is refused: only a change helps."""
 MAX_OWNER_CHARS = 60
 """Of an owner, in a token's name, which may have 255."""
 PAGE, MAX_PAGES = 100, 20
@@ -165,12 +162,10 @@ class GitlabIssuer:
             raise IssuerUnavailable("GitLab's answer does not say until when the deploy token is good")
         try:
             ends = in_utc(created.expires_at).replace(hour=0, minute=0, second=0, microsecond=0)
-            credential = Credential(f"{self._config.registry}/{group}/", created.username, created.token)
         except ValueError:
             raise made.odd() from None
-        except CredentialError:  # its text is about what people write
-            raise IssuerUnavailable("the name or the token in GitLab's answer is none that can be used") from None
-        return Minted((credential,), ends - _date(made), f"{created.id}/{username}/{group}")
+        found = credentials("GitLab", self._config.registry, [group], created.username, created.token)
+        return Minted(found, ends - _date(made), f"{created.id}/{username}/{group}")
 
     async def _call(
         self, method: Method, path: str, *, query: Mapping[str, str] | None = None, body: object = None
@@ -189,7 +184,7 @@ class GitlabIssuer:
             file = shown(self._config.token_file)
             raise IssuerUnavailable(
                 f"GitLab refuses the token of {file} ({found.said}): is it right, and has it not ended?",
-                max(found.retry_after, LOGIN_SECONDS),
+                max(found.retry_after, AGAIN_SECONDS),
             )
         return found
 

@@ -5,7 +5,7 @@ These are all that a pod has. They are read and sent as Google's own client does
 """
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlencode
@@ -74,14 +74,14 @@ async def generate(client: Client, url: str, bearer: str, scope: str, seconds: i
     )
 
 
-class GoogleLogin(KeptLogin):
+class GoogleLogin(KeptLogin[str]):
     """`file`: of a key, or for workload identity federation; None: the metadata server says who we are."""
 
     def __init__(self, client: Client, file: str | None) -> None:
         super().__init__()
         self._client, self._file = client, file
 
-    async def _new(self) -> tuple[str, float]:
+    async def _new(self) -> tuple[str, timedelta]:
         if self._file is None:
             answer = await self._client.call("GET", _METADATA, query={"scopes": SCOPE}, headers=_FLAVOR)
             if answer.status == 200 and answer.headers.get("Metadata-Flavor") != "Google":
@@ -94,7 +94,7 @@ class GoogleLogin(KeptLogin):
             return self._read(answer, "is the key of credentialsFile still valid, and is the clock right?")
         return await self._federated(found)
 
-    async def _federated(self, found: _Federation) -> tuple[str, float]:
+    async def _federated(self, found: _Federation) -> tuple[str, timedelta]:
         subject = line(found.credential_source.file, "token for workload identity federation")
         form = {
             "grant_type": f"{_KINDS}grant-type:token-exchange",
@@ -105,26 +105,26 @@ class GoogleLogin(KeptLogin):
             "subject_token_type": found.subject_token_type,
         }
         answer = await self._post(found.token_url, form, subject)
-        token, seconds = self._read(answer, "do issuer and audience of the token's volume fit those of the provider?")
+        token, life = self._read(answer, "do issuer and audience of the token's volume fit those of the provider?")
         if found.service_account_impersonation_url is None:
-            return token, seconds
+            return token, life
         made = await generate(self._client, found.service_account_impersonation_url, token, SCOPE, SECONDS)
         if made.status != 200:
             raise self._no_login(made, "may it use the service account in credentialsFile?")
         generated = made.read(Generated)
         if made.date is None:
             raise made.odd()
-        return generated.access_token, (generated.expire_time - made.date).total_seconds()
+        return generated.access_token, generated.expire_time - made.date
 
     async def _post(self, url: str, form: dict[str, str], secret: str) -> Answer:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return await self._client.call("POST", url, headers=headers, body=urlencode(form).encode(), secrets=[secret])
 
-    def _read(self, answer: Answer, question: str) -> tuple[str, float]:
+    def _read(self, answer: Answer, question: str) -> tuple[str, timedelta]:
         if answer.status != 200:
             raise self._no_login(answer, question)
         token = answer.read(_Token)
-        return token.access_token, token.expires_in
+        return token.access_token, timedelta(seconds=token.expires_in)
 
     @staticmethod
     def _no_login(answer: Answer, question: str) -> IssuerUnavailable:

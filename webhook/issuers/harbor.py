@@ -17,14 +17,12 @@ import structlog
 from webhook.config.issuers import harbor as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.config.models import Registry
-from webhook.core.credential import Credential
-from webhook.core.errors import CredentialError
 from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer
 from webhook.issuers.harborapi import HarborApi
-from webhook.issuers.names import minted_name
+from webhook.issuers.names import credentials, minted_name
 
 log = structlog.get_logger()
 MAX_NAME_CHARS = 255
@@ -189,9 +187,6 @@ class HarborIssuer:
         if made.date is None or robot.expires_at <= 0:
             raise IssuerUnavailable("Harbor's answer does not say until when the robot is good")
         seconds = robot.expires_at - int(made.date.timestamp())
-        try:
-            credential = Credential(f"{self._config.registry}/{project}/", robot.name, robot.secret)
-        except CredentialError:  # its text is about what people write
-            raise IssuerUnavailable("the name or the secret in Harbor's answer is none that can be used") from None
+        found = credentials("Harbor", self._config.registry, [project], robot.name, robot.secret)
         life = timedelta(seconds=min(seconds, MAX_LIFE.total_seconds()))
-        return Minted((credential,), life, f"{robot.id}/{name}")
+        return Minted(found, life, f"{robot.id}/{name}")

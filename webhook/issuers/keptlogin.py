@@ -1,39 +1,43 @@
-"""The login of an issuer at a cloud, which is a token that ends: kept for as long as it is good, for all owners."""
+"""The login of an issuer at a cloud, which ends: kept for half of its life, for all owners."""
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
-LATE_SECONDS = 60
-"""A token that ends so soon is not used any more."""
+T = TypeVar("T")
+
 Visible = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z")]
 """What can be in a header."""
 AGAIN_SECONDS = 30.0
 """Nobody gets anything with a login that is refused, so that long the others do not try it either."""
+_USED_FOR = 0.5
+"""The part of its life for which it is used."""
 
 
-class KeptLogin(ABC):
+class KeptLogin(ABC, Generic[T]):
     def __init__(self) -> None:
         self._one = asyncio.Lock()
-        self._token, self._until = "", 0.0
+        self._kept: tuple[T, float] | None = None
+        """And the loop time until which it is used."""
 
     @abstractmethod
-    async def _new(self) -> tuple[str, float]:
-        """And for how many seconds it is good. Raises IssuerUnavailable."""
+    async def _new(self) -> tuple[T, timedelta]:
+        """And its life. Raises IssuerUnavailable."""
 
-    async def token(self) -> str:
+    async def kept(self) -> T:
         """Raises IssuerUnavailable."""
+        clock = asyncio.get_running_loop().time
         async with self._one:
-            if time.monotonic() >= self._until:
-                began = time.monotonic()
-                self._token, seconds = await self._new()
-                self._until = began + seconds - LATE_SECONDS
-            return self._token
+            if self._kept is None or clock() >= self._kept[1]:
+                began = clock()
+                login, life = await self._new()
+                self._kept = login, began + life.total_seconds() * _USED_FOR
+            return self._kept[0]
 
-    def refused(self, token: str) -> None:
+    def refused(self, login: T) -> None:
         """The next one is a new one."""
-        if token == self._token:
-            self._until = 0.0
+        if self._kept is not None and self._kept[0] == login:
+            self._kept = None

@@ -1,14 +1,17 @@
-"""Names that issuers give: of an owner's repositories, and of what they mint.
+"""Names that issuers give: of an owner's repositories, in the keys of credentials, and of what they mint.
 
 An owner that does not fit is refused, never changed until it does: changed, it might be another owner's name.
 """
 
 import hashlib
+from collections.abc import Iterable
 
 from webhook.config.issuers.base import OWNER_HERE
+from webhook.core.credential import Credential
+from webhook.core.errors import CredentialError
 from webhook.core.imagename import is_repository
 from webhook.core.shown import quoted
-from webhook.issuers import IssueRefused
+from webhook.issuers import IssueRefused, IssuerUnavailable
 
 
 def repositories(template: str, owner: str) -> str:
@@ -20,6 +23,17 @@ def repositories(template: str, owner: str) -> str:
             "and single . _ - between them; give the owner such a name, or leave it out of the issuer's owners"
         )
     return found
+
+
+def credentials(who: str, registry: str, below: Iterable[str], username: str, password: str) -> tuple[Credential, ...]:
+    """`who`: has given the login for what is `below` each of these names. Raises IssuerUnavailable.
+
+    With a slash behind: without it the kubelet would send what is alice's for alice2/app, too.
+    """
+    try:
+        return tuple(Credential(f"{registry}/{one}/", username, password) for one in dict.fromkeys(below))
+    except CredentialError:  # its text is about what people write
+        raise IssuerUnavailable(f"the name or the password in the answer of {who} is none that can be used") from None
 
 
 def minted_name(cluster: str, called: str, owner: str, generation: int) -> str:

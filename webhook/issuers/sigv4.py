@@ -3,37 +3,29 @@
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """`token`: that of a session; empty: the keys of a user, which do not end."""
-
-    key_id: str
-    secret: str = field(repr=False)
-    token: str = field(default="", repr=False)
+from webhook.issuers.signing import AccessKey
 
 
 def signed(
-    keys: Keys, service: str, region: str, host: str, headers: Mapping[str, str], body: bytes, at: datetime
+    key: AccessKey, service: str, region: str, host: str, headers: Mapping[str, str], body: bytes, at: datetime
 ) -> dict[str, str]:
     """All headers of the request but Host, which is signed as `host`. Names are in small letters."""
     stamp = f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     all_of_them = {name.lower(): " ".join(value.split()) for name, value in headers.items()} | {"x-amz-date": stamp}
-    if keys.token:
-        all_of_them["x-amz-security-token"] = keys.token
+    if key.token:
+        all_of_them["x-amz-security-token"] = key.token
     lines = [f"{name}:{value}\n" for name, value in sorted({**all_of_them, "host": host}.items())]
     names = ";".join(sorted([*all_of_them, "host"]))
     canonical = "\n".join(["POST", "/", "", "".join(lines), names, _digest(body)])
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, _digest(canonical.encode())])
-    key = f"AWS4{keys.secret}".encode()
+    signing = f"AWS4{key.secret}".encode()
     for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
-    login = f"AWS4-HMAC-SHA256 Credential={keys.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+        signing = hmac.digest(signing, part.encode(), "sha256")
+    signature = hmac.digest(signing, text.encode(), "sha256").hex()
+    login = f"AWS4-HMAC-SHA256 Credential={key.id}/{scope}, SignedHeaders={names}, Signature={signature}"
     return {**all_of_them, "authorization": login}
 
 

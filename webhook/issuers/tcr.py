@@ -13,12 +13,10 @@ import msgspec
 import structlog
 
 from webhook.config.issuers import tcr as model
-from webhook.core.credential import Credential
-from webhook.core.errors import CredentialError
 from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted, shown
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
-from webhook.issuers.names import minted_name, repositories
+from webhook.issuers.names import credentials, minted_name, repositories
 from webhook.issuers.tencentapi import Reply, TencentApi
 from webhook.issuers.tencentlogin import TencentLogin
 
@@ -122,12 +120,14 @@ class TcrIssuer:
         def whole(now: datetime) -> Mapping[str, object]:
             return {"RegistryId": self._config.instance, **body, **(self._end(now) if ends else {})}
 
-        reply = await self._api.signed(await self._login.key(), action, whole)
+        key = await self._login.key()
+        reply = await self._api.signed(key, action, whole)
         rights = reply.code.endswith(("UnauthorizedOperation", "ErrorTcrUnauthorized"))
         if rights or reply.code.startswith("UnauthorizedOperation"):
             raise IssueRefused(f"Tencent does not let us {action} ({reply.said}); {_RIGHTS}", everybody=True)
         if reply.code.startswith("AuthFailure"):
-            raise self._login.refused(reply.said)
+            self._login.refused(key)
+            raise self._login.no_login(reply.said)
         return reply
 
     def _end(self, now: datetime) -> dict[str, int]:
@@ -177,13 +177,8 @@ class TcrIssuer:
         if not _is_called(account.name, name):
             raise IssuerUnavailable("Tencent's answer is about another service account than we wanted")
         seconds = account.expires_at // 1000 - int(made.date.timestamp())
-        try:
-            credentials = tuple(
-                Credential(f"{self._config.registry}/{one}/", account.name, account.password) for one in namespaces
-            )
-        except CredentialError:  # its text is about what people write
-            raise IssuerUnavailable("the name or the password in Tencent's answer is none that can be used") from None
-        return Minted(credentials, timedelta(seconds=min(seconds, MAX_LIFE.total_seconds())), name)
+        found = credentials("Tencent", self._config.registry, namespaces, account.name, account.password)
+        return Minted(found, timedelta(seconds=min(seconds, MAX_LIFE.total_seconds())), name)
 
 
 def _is_called(account: str, name: str) -> bool:

@@ -1,6 +1,5 @@
 """As whom Tencent Cloud is asked: with a key from files, or as the role of the pod's service account (TKE)."""
 
-import asyncio
 import os
 from datetime import timedelta
 
@@ -10,17 +9,13 @@ from webhook.config.issuers.tcr import TcrIssuer
 from webhook.core.shown import shown
 from webhook.issuers import IssuerUnavailable
 from webhook.issuers.client import line
-from webhook.issuers.keptlogin import Visible
+from webhook.issuers.keptlogin import AGAIN_SECONDS, KeptLogin, Visible
 from webhook.issuers.signing import AccessKey
 from webhook.issuers.tencentapi import Reply, TencentApi
 
-LOGIN_SECONDS = 30.0
-"""After a login that is refused: only a change helps."""
 PROVIDER, TOKEN_FILE, ROLE = "TKE_PROVIDER_ID", "TKE_WEB_IDENTITY_TOKEN_FILE", "TKE_ROLE_ARN"
 """Environment variables that TKE sets in pods whose service account has a role."""
 _SESSION = timedelta(hours=1)
-_USED_FOR = 0.5
-"""The part of its life for which a session is used."""
 
 
 class _Credentials(msgspec.Struct, frozen=True, rename="pascal"):
@@ -36,12 +31,11 @@ class _Assumed(msgspec.Struct, frozen=True, rename="pascal"):
     expired_time: int
 
 
-class TencentLogin:
+class TencentLogin(KeptLogin[AccessKey]):
     def __init__(self, config: TcrIssuer) -> None:
+        super().__init__()
         self._config = config
         self._api = TencentApi("Tencent's STS", config.sts_endpoint, "sts", "2018-08-13", config.region, config.ca_file)
-        self._session: tuple[AccessKey, float] | None = None
-        """A key, and the loop's time until which it is used."""
 
     async def close(self) -> None:
         await self._api.close()
@@ -53,27 +47,22 @@ class TencentLogin:
             return AccessKey(
                 *(line(file, "key for Tencent") for file in (config.secret_id_file, config.secret_key_file))
             )
-        now = asyncio.get_running_loop().time()
-        if self._session is None or now >= self._session[1]:
-            key, life = await self._assumed()
-            self._session = key, now + life.total_seconds() * _USED_FOR
-        return self._session[0]
+        return await self.kept()
 
-    def refused(self, said: str) -> IssuerUnavailable:
+    def no_login(self, said: str) -> IssuerUnavailable:
         """What is raised when an answer says that the key is not good."""
-        self._session = None
         config = self._config
         files = (
             f"{config.secret_id_file} and {config.secret_key_file}"
             if config.secret_id_file
             else os.environ.get(TOKEN_FILE, "")
         )
-        return IssuerUnavailable(f"Tencent refuses the login of {shown(files)} ({said})", LOGIN_SECONDS)
+        return IssuerUnavailable(f"Tencent refuses the login of {shown(files)} ({said})", AGAIN_SECONDS)
 
-    async def _assumed(self) -> tuple[AccessKey, timedelta]:
+    async def _new(self) -> tuple[AccessKey, timedelta]:
         reply = await self._by_token()
         if reply.code:
-            raise self.refused(reply.said)
+            raise self.no_login(reply.said)
         found = reply.read(_Assumed)
         key = AccessKey(found.credentials.tmp_secret_id, found.credentials.tmp_secret_key, found.credentials.token)
         return key, timedelta(seconds=min(found.expired_time - int(reply.date.timestamp()), _SESSION.total_seconds()))

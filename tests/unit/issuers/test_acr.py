@@ -32,8 +32,9 @@ from webhook.core.credential import Credential
 from webhook.core.registry import matching
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, aliyunsts
 from webhook.issuers.aliyunapi import THROTTLED_SECONDS
-from webhook.issuers.aliyunsts import LOGIN_SECONDS, PROVIDER, TOKEN_FILE
+from webhook.issuers.aliyunsts import PROVIDER, TOKEN_FILE
 from webhook.issuers.configured import configured
+from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 from webhook.issuers.signing import AccessKey
 
@@ -347,7 +348,7 @@ def test_a_wrong_key_is_told_by_its_files() -> None:
         place.log_in("LTAI5tIssuer", planted.token(), known=False)
         told = await failed(place, kind=IssuerUnavailable)
         assert str(told).startswith(f"{files}400: SignatureDoesNotMatch: ")
-        assert told.retry_after == LOGIN_SECONDS
+        assert told.retry_after == AGAIN_SECONDS
         place.log_in("LTAI5tOther", planted.token(), known=False)
         assert str(await failed(place, kind=IssuerUnavailable)).startswith(f"{files}404: InvalidAccessKeyId.NotFound: ")
         place.secret.write_text(f"{planted.token()}\n{planted.token()}\n")
@@ -620,7 +621,7 @@ def test_the_vendors_own_client_gets_the_same() -> None:
 def test_the_stand_in_refuses_what_is_not_signed(
     change: dict[str, str], code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aliyunsts, "LOGIN_SECONDS", 0.0)
+    monkeypatch.setattr(aliyunsts, "AGAIN_SECONDS", 0.0)
 
     async def scenario(place: Here) -> None:
         api = place.again()._sts._api  # type: ignore[attr-defined]  # of this issuer

@@ -31,11 +31,13 @@ from webhook.core.credential import Credential
 from webhook.core.registry import matching
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.awsapi import PAUSE_SECONDS
-from webhook.issuers.awslogin import LOGIN_SECONDS, Login, WebIdentity
+from webhook.issuers.awslogin import Login, WebIdentity
 from webhook.issuers.configured import configured
 from webhook.issuers.ecr import PULL, EcrIssuer
+from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
-from webhook.issuers.sigv4 import Keys, signed
+from webhook.issuers.signing import AccessKey
+from webhook.issuers.sigv4 import signed
 
 AUTHORITY = trustme.CA()
 CLUSTER = "c1a5ab12"
@@ -67,7 +69,7 @@ def _aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         AUTHORITY.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
         Here.tls = harborserver.tls(AUTHORITY)
         keys = aws.user("issuer", MAY_ASSUME)
-        (Here.folder / "id").write_text(f"{keys.key_id}\n")
+        (Here.folder / "id").write_text(f"{keys.id}\n")
         (Here.folder / "secret").write_text(keys.secret)
         user = f"arn:aws:iam::{ACCOUNT}:user/issuer"
         aws.role("pullsecret-issuer", trust(), MAY_ASSUME)
@@ -306,12 +308,14 @@ def test_a_chain_begins_with_the_pods_own_role_which_is_kept_for_half_an_hour() 
         await place.issuer.issue("bob", 1, leads)
         assert place.door.calls[3:] == first[1:]
         now = asyncio.get_running_loop().time()
-        assert 1700 < place.login._until - now <= 1800
-        place.login._until = now
+        assert place.login._kept is not None
+        key, until = place.login._kept
+        assert 1700 < until - now <= 1800
+        place.login._kept = key, now
         await place.issuer.issue("alice", 2, leads)
         assert place.door.calls[5:] == first
         # Several at once begin one session.
-        place.login.forget()
+        place.login.refused(await place.login.key())
         await asyncio.gather(*(place.issuer.issue(owner, 3, leads) for owner in ("alice", "bob", "carol")))
         assert place.door.calls[8:].count(first[0]) == 1
 
@@ -323,7 +327,7 @@ def test_a_session_of_the_pod_that_is_refused_is_not_kept() -> None:
     async def scenario(place: Here) -> None:
         await place.issuer.issue("alice", 1, leads)
         place.answers(1, 403, xml("ExpiredToken", "it has expired"), lost=False)
-        assert (await refused(place, kind=IssuerUnavailable)).retry_after == LOGIN_SECONDS
+        assert (await refused(place, kind=IssuerUnavailable)).retry_after == AGAIN_SECONDS
         await place.issuer.issue("alice", 1, leads)
         assert place.door.calls.count("AssumeRoleWithWebIdentity") == 2
 
@@ -344,7 +348,7 @@ def test_with_a_pod_identity() -> None:
         assert await opened(place, await place.issuer.issue("alice", 1, leads))
         (Here.folder / "pod").unlink()
         await place.issuer.issue("alice", 2, leads)  # it is kept
-        place.login.forget()
+        place.login.refused(await place.login.key())
         assert "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in str(await refused(place, kind=IssuerUnavailable))
 
     with pod_identity() as environ:
@@ -393,7 +397,7 @@ def test_a_web_identity_that_nobody_takes_is_told_and_not_hammered(claims: Any, 
     with web_identity(**claims) as environ:
         found = told(IssuerUnavailable, environ, role=f"{ROLES}-{'chained' if chain else 'web'}", chain=chain)
     assert said in str(found)
-    assert found.retry_after == LOGIN_SECONDS
+    assert found.retry_after == AGAIN_SECONDS
 
 
 def test_a_chain_needs_a_role_of_the_pod() -> None:
@@ -406,7 +410,7 @@ def test_a_chain_needs_a_role_of_the_pod() -> None:
 def test_nobody_says_as_whom_it_asks() -> None:
     found = told(IssuerUnavailable, {})
     assert "neither AWS_WEB_IDENTITY_TOKEN_FILE nor AWS_CONTAINER_CREDENTIALS_FULL_URI" in str(found)
-    assert found.retry_after == LOGIN_SECONDS
+    assert found.retry_after == AGAIN_SECONDS
 
 
 def test_an_access_key_goes_before_the_environment() -> None:
@@ -427,7 +431,7 @@ def test_a_wrong_access_key_is_told_and_not_hammered() -> None:
         place.issuer = place.again()
         found = await refused(place, kind=IssuerUnavailable)
         assert "AWS refuses the login of the issuer (HTTP 403: SignatureDoesNotMatch: " in str(found)
-        assert found.retry_after == LOGIN_SECONDS
+        assert found.retry_after == AGAIN_SECONDS
         assert place.asked() == 1  # the clock is right
         (Here.folder / "wrong").write_text(f"{right}\n")  # and the files are read again
         assert await opened(place, await place.issuer.issue("alice", 1, leads))
@@ -740,11 +744,11 @@ NAME = st.sampled_from(["Content-Type", "X-Amz-Target", "X-Amz-A", "Accept", "a"
 def test_signatures_are_those_of_botocore(
     headers: dict[str, str], body: str, secret: str, session_token: str, service: str, host: str, at: datetime
 ) -> None:
-    keys = Keys("AKIA1", secret, session_token)
+    keys = AccessKey("AKIA1", secret, session_token)
     theirs = Here.aws.asks(
         "/-/sign",
         {
-            "key": keys.key_id,
+            "key": keys.id,
             "secret": keys.secret,
             "token": keys.token,
             "service": service,

@@ -28,7 +28,8 @@ from webhook.core.credential import Credential
 from webhook.core.registry import matching
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, gitlab
 from webhook.issuers.configured import configured
-from webhook.issuers.gitlab import LOGIN_SECONDS, MAX_PAGES, PAGE
+from webhook.issuers.gitlab import MAX_PAGES, PAGE
+from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 
 CLUSTER, REGISTRY = "c1a5ab12", "registry.example.com"
@@ -289,7 +290,7 @@ def test_a_wrong_token_is_told_by_its_file_and_not_hammered() -> None:
         assert str(told) == (
             f"GitLab refuses the token of {place.file} (HTTP 401: 401 Unauthorized): is it right, and has it not ended?"
         )
-        assert told.retry_after == LOGIN_SECONDS
+        assert told.retry_after == AGAIN_SECONDS
         place.file.unlink()
         assert "there is no token for GitLab: " in str(await failed(place, kind=IssuerUnavailable))
         place.log_in(planted.token())  # and the file is read again

@@ -33,10 +33,11 @@ from webhook.core.issued import MAX_LIFE
 from webhook.core.registry import matching
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
+from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 from webhook.issuers.signing import AccessKey
 from webhook.issuers.tencentapi import THROTTLED_SECONDS
-from webhook.issuers.tencentlogin import LOGIN_SECONDS, PROVIDER, ROLE, TOKEN_FILE
+from webhook.issuers.tencentlogin import PROVIDER, ROLE, TOKEN_FILE
 
 CLUSTER, REGISTRY = "c1a5ab12", "acme.tencentcloudcr.com"
 TCR = {"issue": "tcr", "registry": REGISTRY, "instance": "tcr-01234567", "region": "ap-guangzhou"}
@@ -330,7 +331,7 @@ def test_a_wrong_key_is_told_by_its_files() -> None:
         place.log_in("AKIDissuer", planted.token(), known=False)
         told = await failed(place, kind=IssuerUnavailable)
         assert str(told).startswith(f"{files}SignatureFailure: ")
-        assert told.retry_after == LOGIN_SECONDS
+        assert told.retry_after == AGAIN_SECONDS
         place.log_in("AKIDother", planted.token(), known=False)
         assert str(await failed(place, kind=IssuerUnavailable)).startswith(f"{files}SecretIdNotFound: ")
         place.secret.write_text(f"{planted.token()}\n{planted.token()}\n")
@@ -378,7 +379,7 @@ def test_a_token_is_read_again_and_a_wrong_one_is_told_by_its_file() -> None:
             f"Tencent refuses the login of {place.token} "
             "(InvalidParameter.WebIdentityTokenError: The token is bad: ***)"
         )
-        assert told.retry_after == LOGIN_SECONDS
+        assert told.retry_after == AGAIN_SECONDS
         place.tencent.roles[ROLE_ARN].clear()
         place.log_in("AKIDissuer", planted.token())
         assert "(UnauthorizedOperation: The role does not trust it.)" in str(
