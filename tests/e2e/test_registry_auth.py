@@ -31,8 +31,8 @@ from support import planted
 from support.tokenendpoint import BUILDER, TokenEndpoint, serving
 from webhook.core.issued import secret_name
 from webhook.core.names import ISSUED, OWNER
-from webhook.issuers.pullpassword import pull_password, signed
-from webhook.issuers.signingkeys import jwks, read_key
+from webhook.issuers.registry.pullpassword import pull_password, signed
+from webhook.issuers.registry.signingkeys import jwks, read_key
 
 pytestmark = pytest.mark.node
 PAGE = (Path(__file__).parents[2] / "docs" / "registry.md").read_text()

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.process import Child
 from support import ownvenv, planted
+from webhook.issuers.aws.sigv4 import signed
 from webhook.issuers.signing import AccessKey
-from webhook.issuers.sigv4 import signed
 
 FOLDER = Path(__file__).parents[1] / "aws"
 ACCOUNT, REGION = "123456789012", "eu-west-1"

@@ -58,9 +58,14 @@ from webhook.core.registry import blob_hosts
 from webhook.core.registryscope import PULL, PUSH, Right
 from webhook.core.rewrite import RewriteRule, Why
 from webhook.core.shown import MAX_CHARS as LONGEST_QUOTED
-from webhook.issuers import aliyunsts, azure, giteaapi, googlelogin, issuing, keptlogin, tencentlogin
-from webhook.issuers.artifactregistry import SCOPE
-from webhook.issuers.gitea import MARK
+from webhook.issuers import issuing, keptlogin
+from webhook.issuers.aliyun import sts as aliyunsts
+from webhook.issuers.azure import issuer as azure
+from webhook.issuers.gitea import api as giteaapi
+from webhook.issuers.gitea.issuer import MARK
+from webhook.issuers.google import login as googlelogin
+from webhook.issuers.google.issuer import SCOPE
+from webhook.issuers.tencent import login as tencentlogin
 from webhook.kube import events, lease, preflight, reader, writepolicy
 from webhook.kube.cluster import SecretObject
 from webhook.kube.safetynet import MAX_ANNOTATION_BYTES as LONGEST_ANNOTATION

@@ -71,7 +71,7 @@ def jwks(keys: Sequence[Path]) -> int:
 
     The registry reads that file only when it starts. So before another key signs, its public part must be there.
     """
-    from webhook.issuers import signingkeys  # noqa: PLC0415  # it loads what signs
+    from webhook.issuers.registry import signingkeys  # noqa: PLC0415  # it loads what signs
 
     click.echo(signingkeys.jwks([signingkeys.read_key(key) for key in keys]))
     return OK

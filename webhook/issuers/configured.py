@@ -22,39 +22,39 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
     # Imported only here: each kind loads what signs or asks for it alone.
     where = config.named_registries.get(model.registry) or Registry(host=model.registry)
     match model:
-        case EcrIssuer():
-            from webhook.issuers import ecr  # noqa: PLC0415
+        case AcrIssuer():
+            from webhook.issuers.aliyun import issuer as acr  # noqa: PLC0415
 
-            return ecr.EcrIssuer(model, os.environ, cluster)
+            return acr.AcrIssuer(model, cluster)
         case ArtifactRegistryIssuer():
-            from webhook.issuers import artifactregistry  # noqa: PLC0415
+            from webhook.issuers.google import issuer as artifactregistry  # noqa: PLC0415
 
             return artifactregistry.ArtifactRegistryIssuer(model)
         case AzureIssuer():
-            from webhook.issuers import azure  # noqa: PLC0415
+            from webhook.issuers.azure import issuer as azure  # noqa: PLC0415
 
             return azure.AzureIssuer(model, cluster)
+        case EcrIssuer():
+            from webhook.issuers.aws import issuer as ecr  # noqa: PLC0415
+
+            return ecr.EcrIssuer(model, os.environ, cluster)
         case GiteaIssuer():
-            from webhook.issuers import gitea  # noqa: PLC0415
+            from webhook.issuers.gitea import issuer as gitea  # noqa: PLC0415
 
             return gitea.GiteaIssuer(model, where, cluster)
-        case AcrIssuer():
-            from webhook.issuers import acr  # noqa: PLC0415
-
-            return acr.AcrIssuer(model, cluster)
         case GitlabIssuer():
-            from webhook.issuers import gitlab  # noqa: PLC0415
+            from webhook.issuers.gitlab import issuer as gitlab  # noqa: PLC0415
 
             return gitlab.GitlabIssuer(model, cluster)
         case HarborIssuer():
-            from webhook.issuers import harbor  # noqa: PLC0415
+            from webhook.issuers.harbor import issuer as harbor  # noqa: PLC0415
 
             return harbor.HarborIssuer(model, where, cluster)
         case RegistryIssuer():
-            from webhook.issuers import registry  # noqa: PLC0415
+            from webhook.issuers.registry import issuer as registry  # noqa: PLC0415
 
             return registry.RegistryIssuer(model)
         case TcrIssuer():
-            from webhook.issuers import tcr  # noqa: PLC0415
+            from webhook.issuers.tencent import issuer as tcr  # noqa: PLC0415
 
             return tcr.TcrIssuer(model, cluster)

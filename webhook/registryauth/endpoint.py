@@ -18,7 +18,7 @@ from starlette.routing import Route, Router
 
 from webhook.core.errors import PullsecretError
 from webhook.core.registryscope import TooMuch, scopes
-from webhook.issuers.signingkeys import KeyUnusable
+from webhook.issuers.registry.signingkeys import KeyUnusable
 from webhook.registryauth.pushers import PushersUnusable
 from webhook.registryauth.tokens import LoginRefused, Tokens
 

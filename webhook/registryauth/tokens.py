@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from webhook.config.issuers.registry import RegistryIssuer
 from webhook.core.errors import PullsecretError
 from webhook.core.registryscope import PULL, REPOSITORY, Right, Scope
-from webhook.issuers.pullpassword import NotGood, NotSigned, read, signed
-from webhook.issuers.signingkeys import SigningKeys
+from webhook.issuers.registry.pullpassword import NotGood, NotSigned, read, signed
+from webhook.issuers.registry.signingkeys import SigningKeys
 from webhook.registryauth.pushers import Pushers
 
 LIFE, LEAST_LIFE = timedelta(minutes=5), timedelta(minutes=1)

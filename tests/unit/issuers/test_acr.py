@@ -30,9 +30,10 @@ from webhook.config.models import Config
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, aliyunsts
-from webhook.issuers.aliyunapi import THROTTLED_SECONDS
-from webhook.issuers.aliyunsts import PROVIDER, TOKEN_FILE
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers.aliyun import sts as aliyunsts
+from webhook.issuers.aliyun.api import THROTTLED_SECONDS
+from webhook.issuers.aliyun.sts import PROVIDER, TOKEN_FILE
 from webhook.issuers.configured import configured
 from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name

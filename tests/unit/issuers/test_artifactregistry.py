@@ -36,9 +36,10 @@ from webhook.config.reading import ConfigError
 from webhook.core.check import Why
 from webhook.core.credential import Credential
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, artifactregistry, client, keptlogin
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, client, keptlogin
 from webhook.issuers.configured import configured
-from webhook.issuers.googlelogin import GoogleLogin
+from webhook.issuers.google import issuer as artifactregistry
+from webhook.issuers.google.login import GoogleLogin
 
 ISSUER = "issuer@platform.iam.gserviceaccount.com"
 PULL = "pull-{owner}@platform.iam.gserviceaccount.com"

@@ -40,18 +40,10 @@ from webhook.core.check import Why
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
 from webhook.core.registry import matching
-from webhook.issuers import (
-    Issuer,
-    IssueRefused,
-    IssuerUnavailable,
-    Minted,
-    NotLeading,
-    azure,
-    azureapi,
-    azurelogin,
-    client,
-    keptlogin,
-)
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, NotLeading, client, keptlogin
+from webhook.issuers.azure import api as azureapi
+from webhook.issuers.azure import issuer as azure
+from webhook.issuers.azure import login as azurelogin
 from webhook.issuers.configured import configured
 
 CLUSTER = "c1a5ab12"

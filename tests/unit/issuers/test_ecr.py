@@ -30,14 +30,14 @@ from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
 from webhook.core.registry import matching
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
-from webhook.issuers.awsapi import PAUSE_SECONDS
-from webhook.issuers.awslogin import Login, WebIdentity
+from webhook.issuers.aws.api import PAUSE_SECONDS
+from webhook.issuers.aws.issuer import PULL, EcrIssuer
+from webhook.issuers.aws.login import Login, WebIdentity
+from webhook.issuers.aws.sigv4 import signed
 from webhook.issuers.configured import configured
-from webhook.issuers.ecr import PULL, EcrIssuer
 from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 from webhook.issuers.signing import AccessKey
-from webhook.issuers.sigv4 import signed
 
 AUTHORITY = trustme.CA()
 CLUSTER = "c1a5ab12"

@@ -30,10 +30,11 @@ from webhook.core.check import Why
 from webhook.core.credential import Credential
 from webhook.core.issued import MAX_EARLIER, Issued
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, giteaapi
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
-from webhook.issuers.gitea import MARK
-from webhook.issuers.giteaapi import PAGE
+from webhook.issuers.gitea import api as giteaapi
+from webhook.issuers.gitea.api import PAGE
+from webhook.issuers.gitea.issuer import MARK
 from webhook.issuers.issuing import Issuing
 from webhook.issuers.minting import Bucket
 from webhook.issuers.names import minted_name

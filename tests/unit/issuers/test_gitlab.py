@@ -26,9 +26,10 @@ from webhook.config.models import Config
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, gitlab
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
-from webhook.issuers.gitlab import MAX_PAGES, PAGE
+from webhook.issuers.gitlab import issuer as gitlab
+from webhook.issuers.gitlab.issuer import MAX_PAGES, PAGE
 from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 

@@ -33,8 +33,16 @@ from webhook.core.registryscope import PULL, Scope
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
 from webhook.issuers.names import repositories
-from webhook.issuers.pullpassword import MAX_CHARS, NotGood, NotSigned, PullPassword, pull_password, read, signed
-from webhook.issuers.signingkeys import KeyUnusable, SigningKeys, jwks, read_key
+from webhook.issuers.registry.pullpassword import (
+    MAX_CHARS,
+    NotGood,
+    NotSigned,
+    PullPassword,
+    pull_password,
+    read,
+    signed,
+)
+from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKeys, jwks, read_key
 from webhook.registryauth.tokens import Tokens
 
 REGISTRY = "registry.example.com"

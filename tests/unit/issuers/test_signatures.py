@@ -17,8 +17,9 @@ from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 
 from support import planted
-from webhook.issuers import acs3, tc3
+from webhook.issuers.aliyun import acs3
 from webhook.issuers.signing import AccessKey, VendorClock
+from webhook.issuers.tencent import tc3
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 WORDS = st.text(st.sampled_from("abcXYZ019-._~+/="), min_size=1, max_size=40)

@@ -36,8 +36,8 @@ from webhook.issuers.configured import configured
 from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 from webhook.issuers.signing import AccessKey
-from webhook.issuers.tencentapi import THROTTLED_SECONDS
-from webhook.issuers.tencentlogin import PROVIDER, ROLE, TOKEN_FILE
+from webhook.issuers.tencent.api import THROTTLED_SECONDS
+from webhook.issuers.tencent.login import PROVIDER, ROLE, TOKEN_FILE
 
 CLUSTER, REGISTRY = "c1a5ab12", "acme.tencentcloudcr.com"
 TCR = {"issue": "tcr", "registry": REGISTRY, "instance": "tcr-01234567", "region": "ap-guangzhou"}

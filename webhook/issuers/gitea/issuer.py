@@ -17,7 +17,7 @@ from webhook.core.issued import MAX_EARLIER
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer
-from webhook.issuers.giteaapi import SCOPES, GiteaApi, Made, Token
+from webhook.issuers.gitea.api import SCOPES, GiteaApi, Made, Token
 from webhook.issuers.names import credentials, minted_name, repositories
 
 MARK = "pullsecret-webhook-"

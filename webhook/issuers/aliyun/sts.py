@@ -16,7 +16,7 @@ from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import shown
 from webhook.core.times import in_utc
 from webhook.issuers import IssueRefused, IssuerUnavailable
-from webhook.issuers.aliyunapi import SIGNATURE_REFUSED, AliyunApi, Call, Reply
+from webhook.issuers.aliyun.api import SIGNATURE_REFUSED, AliyunApi, Call, Reply
 from webhook.issuers.client import line
 from webhook.issuers.keptlogin import AGAIN_SECONDS, Visible
 from webhook.issuers.signing import AccessKey

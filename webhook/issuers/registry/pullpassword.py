@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 
 from webhook.core.errors import PullsecretError
-from webhook.issuers.signingkeys import SigningKey, SigningKeys
+from webhook.issuers.registry.signingkeys import SigningKey, SigningKeys
 
 PULL = "pull"
 LEEWAY = timedelta(seconds=60)

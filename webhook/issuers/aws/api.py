@@ -11,10 +11,10 @@ from yarl import URL
 
 from webhook.core.times import end
 from webhook.issuers import IssuerUnavailable
-from webhook.issuers.awsxml import texts
+from webhook.issuers.aws.sigv4 import signed
+from webhook.issuers.aws.stsxml import texts
 from webhook.issuers.client import Answer, Client
 from webhook.issuers.signing import AccessKey, VendorClock
-from webhook.issuers.sigv4 import signed
 
 VERSION = "2011-06-15"
 """Of the API of STS; it has no other one."""

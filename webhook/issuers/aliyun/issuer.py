@@ -15,8 +15,8 @@ from webhook.config.issuers import acr as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted, shown
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
-from webhook.issuers.aliyunapi import SIGNATURE_REFUSED, AliyunApi, Call
-from webhook.issuers.aliyunsts import AliyunSts, Session
+from webhook.issuers.aliyun.api import SIGNATURE_REFUSED, AliyunApi, Call
+from webhook.issuers.aliyun.sts import AliyunSts, Session
 from webhook.issuers.names import credentials, minted_name, repositories
 
 _TOKEN = Call("GetAuthorizationToken", "2018-12-01")

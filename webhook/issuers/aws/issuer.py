@@ -14,8 +14,8 @@ from webhook.config.issuers import ecr as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
-from webhook.issuers.awsapi import AwsApi, AwsError, Session
-from webhook.issuers.awslogin import Login
+from webhook.issuers.aws.api import AwsApi, AwsError, Session
+from webhook.issuers.aws.login import Login
 from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import credentials, minted_name
 from webhook.issuers.signing import AccessKey

@@ -17,8 +17,8 @@ from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted, shown
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.names import credentials, minted_name, repositories
-from webhook.issuers.tencentapi import Reply, TencentApi
-from webhook.issuers.tencentlogin import TencentLogin
+from webhook.issuers.tencent.api import Reply, TencentApi
+from webhook.issuers.tencent.login import TencentLogin
 
 log = structlog.get_logger()
 MAX_OWNER_CHARS = 60

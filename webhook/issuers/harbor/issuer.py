@@ -21,7 +21,7 @@ from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer
-from webhook.issuers.harborapi import HarborApi
+from webhook.issuers.harbor.api import HarborApi
 from webhook.issuers.names import credentials, minted_name
 
 log = structlog.get_logger()

@@ -9,8 +9,8 @@ from webhook.config.issuers import registry as model
 from webhook.core.credential import Credential
 from webhook.issuers import Fence, IssuerUnavailable, Minted
 from webhook.issuers.names import repositories
-from webhook.issuers.pullpassword import pull_password
-from webhook.issuers.signingkeys import KeyUnusable, SigningKeys
+from webhook.issuers.registry.pullpassword import pull_password
+from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKeys
 
 
 class RegistryIssuer:

@@ -11,7 +11,7 @@ from datetime import timedelta
 import msgspec
 
 from webhook.issuers import IssuerUnavailable
-from webhook.issuers.awsapi import AwsApi, AwsError, Session, left, usable
+from webhook.issuers.aws.api import AwsApi, AwsError, Session, left, usable
 from webhook.issuers.client import Client, line
 from webhook.issuers.keptlogin import AGAIN_SECONDS, KeptLogin
 from webhook.issuers.signing import AccessKey

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from webhook.issuers import IssuerUnavailable
-from webhook.issuers.acs3 import query_text, signed
+from webhook.issuers.aliyun.acs3 import query_text, signed
 from webhook.issuers.client import Answer, Client
 from webhook.issuers.signing import AccessKey, VendorClock
 

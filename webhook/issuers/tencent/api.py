@@ -15,7 +15,7 @@ from webhook.core.answer import hiding, words
 from webhook.issuers import IssuerUnavailable
 from webhook.issuers.client import Answer, Client
 from webhook.issuers.signing import AccessKey, VendorClock
-from webhook.issuers.tc3 import MEDIA_TYPE, signed
+from webhook.issuers.tencent.tc3 import MEDIA_TYPE, signed
 
 THROTTLED_SECONDS = 10.0
 """After an answer that there were too many requests, which does not say for how long."""

@@ -12,7 +12,7 @@ from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer, Client
-from webhook.issuers.googlelogin import Generated, GoogleLogin, generate
+from webhook.issuers.google.login import Generated, GoogleLogin, generate
 from webhook.issuers.names import credentials, repositories
 
 USERNAME = "oauth2accesstoken"

@@ -21,7 +21,7 @@ from webhook.config.issuers.azure import is_token
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, Minted
-from webhook.issuers.azureapi import AzureApi
+from webhook.issuers.azure.api import AzureApi
 from webhook.issuers.names import credentials, repositories
 
 SECONDS = 59

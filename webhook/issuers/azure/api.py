@@ -12,7 +12,7 @@ import msgspec
 
 from webhook.config.issuers.azure import AzureIssuer as Model
 from webhook.issuers import IssueRefused, IssuerUnavailable
-from webhook.issuers.azurelogin import CLOUDS, AzureLogin
+from webhook.issuers.azure.login import CLOUDS, AzureLogin
 from webhook.issuers.client import Answer, Client, Method
 
 VERSION = "2025-11-01"
