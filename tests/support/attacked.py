@@ -17,6 +17,8 @@ from webhook.serving.server import Mutate, admission_app, listen, metrics_app, s
 class Admission:
     """Reviews of the namespace `slow` wait."""
 
+    rewriting = None
+
     def at_once(self, request: Request) -> Answer | None:
         return None if request.namespace == "slow" else Answer(answer(request.uid), "unchanged")
 

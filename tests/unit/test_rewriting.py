@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,10 +19,11 @@ from webhook import rewriting
 from webhook.config import reading
 from webhook.core import review as wire
 from webhook.core.credential import Credential, Credentials, Refusal
+from webhook.core.errors import MalformedReview
 from webhook.core.names import IMAGES, OWNER, REGION
 from webhook.core.patch import FIELD, kept_of_images
 from webhook.core.podimages import REGION as NODE_REGION
-from webhook.core.podimages import hard_places, of_new_pod
+from webhook.core.podimages import hard_places, of_debugged_pod, of_new_pod
 from webhook.core.pullsecret import ExistingSecret, Namespace
 from webhook.core.rewrite import Kept, RewriteRule, Rewritten, Why, kept_decision
 from webhook.rewriting import Rewriting
@@ -186,7 +187,8 @@ def test_images_get_the_names_that_they_should_and_nothing_else_changes(world: W
     assert ask(world, again).patch == []
 
 
-def test_a_review_that_waits_keeps_what_decides() -> None:
+@pytest.mark.parametrize("decode", [wire.decode, wire.read])
+def test_a_review_that_waits_keeps_what_decides(decode: Callable[[bytes], wire.Request]) -> None:
     pod: Pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -212,7 +214,7 @@ def test_a_review_that_waits_keeps_what_decides() -> None:
     }
     pod["spec"]["ephemeralContainers"] = pod["spec"]["containers"]
     body = goldencase.body(Review(object=pod, old_object=pod))
-    request, held = wire.decode(body), wire.detached(wire.decode(body))
+    request, held = wire.decode(body), wire.detached(decode(body))
     assert request.object is not None
     assert held.object is not None
     assert request.object.spec is not None
@@ -279,11 +281,77 @@ def test_pods_of_operators(owners: object, operated: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_very_large_pod_keeps_its_images(spec: Pod, waits: bool) -> None:
+@pytest.mark.parametrize("decode", [wire.decode, wire.read])
+def test_a_very_large_pod_keeps_its_images(spec: Pod, waits: bool, decode: Callable[[bytes], wire.Request]) -> None:
     body = goldencase.body(Review(object={"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": spec}))
-    request = wire.decode(body)
+    request = decode(body)
     found = decide(wire.detached(request) if waits else request)
     assert found == Rewritten(kept=(Kept(Why.LARGE),))
+
+
+GOOD, BAD = '"containers":[{"name":"c","image":"ghcr.io/a/b","args":["x"]}]', '"containers":[{"image":5}]'
+DEEP = '{"name":"c","args":' + "[" * 3000 + "]" * 3000 + "}"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        GOOD,
+        BAD,
+        "",
+        '"containers":null',
+        '"containers":[]',
+        '"containers":{}',
+        '"containers":[null]',
+        f"{BAD},{GOOD}",
+        f"{GOOD},{BAD}",
+        f'{GOOD},"containers":[{{"name":"d"}}]',
+        f'{GOOD},"initContainers":null',
+        f'{GOOD},"initContainers":[{{"name":"i","image":"ghcr.io/a/i","imagePullPolicy":"Never"}}]',
+        f'{GOOD},"initContainers":"none"',
+        f'{GOOD},"volumes":[{{"name":"v","image":{{"reference":"ghcr.io/a/v"}}}}]',
+        f'{GOOD},"volumes":[{{"image":5}}]',
+        f'{GOOD},"ephemeralContainers":[{{"name":"e","image":"ghcr.io/a/e"}},{{"name":"f"}}]',
+        f'{GOOD},"imagePullSecrets":[{{"name":"own"}}]',
+        f'{GOOD},"imagePullSecrets":5',
+        f'{GOOD},"serviceAccountName":5',
+        f'{GOOD},"containers":',
+        f'"containers":[{DEEP}]',
+        f'"initContainers":[{DEEP}],{GOOD}',
+        '"containers":[{"name":"\\ud800"}]',
+        '"containers":[{"name":"\xff"}]',
+        '"containers":[' + ",".join(["{}"] * 201) + "]",
+        '"containers":[' + ",".join(["{}"] * 30_000) + "]",
+        '"containers":[' + ",".join(["{}"] * 60_000) + "]",
+        '"containers":[{"image":"' + "x" * 200_000 + '"}]',
+        f'"template":{{"spec":{{{BAD}}}}}',
+        f'{BAD},"template":{{"spec":{{{GOOD}}}}}',
+    ],
+    ids=lambda text: text[:40],
+)
+@pytest.mark.parametrize("kind", ["Pod", "Deployment", "Shop"])
+@pytest.mark.parametrize("sub", ["", "ephemeralcontainers"])
+def test_to_read_a_review_says_what_to_decode_it_says(spec: str, kind: str, sub: str) -> None:
+    group, operation = "apps" if kind == "Deployment" else "", "UPDATE" if sub else "CREATE"
+    pod = f'{{"metadata":{{"name":"p"}},"spec":{{{spec}}}}}'
+    request = f'"uid":"u","kind":{{"group":"{group}","kind":"{kind}"}},"operation":"{operation}","subResource":"{sub}"'
+    whole = f'"request":{{{request},"object":{pod},"oldObject":{pod if sub else "null"}}}'
+    body = f'{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview",{whole}}}'.encode("latin-1")
+    assert seen(wire.read, body, waits=False) == seen(wire.decode, body, waits=False)
+    assert seen(wire.read, body, waits=True) == seen(wire.decode, body, waits=True)
+
+
+def seen(decode: Callable[[bytes], wire.Request], body: bytes, *, waits: bool) -> object:
+    """All that counts of a review, or the error."""
+    try:
+        request = wire.detached(decode(body)) if waits else decode(body)
+        target = wire.target(request)
+    except MalformedReview as e:
+        return type(e), str(e), e.status
+    spec = request.object.spec if request.object is not None else None
+    old = request.old_object.spec if request.old_object is not None else None
+    images = (of_new_pod(spec), of_debugged_pod(spec, old), hard_places(spec)) if spec is not None else None
+    return target, images, request.uid, request.kind, request.operation, request.size, request.called
 
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

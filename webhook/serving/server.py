@@ -73,6 +73,7 @@ class Mutate:
 
     def __init__(self, admission: Admission, metrics: Metrics, *, verbose: bool = False) -> None:
         self._admission, self._reviews, self._verbose = admission, metrics.reviews, verbose
+        self._decode = review.decode if admission.rewriting is None else review.read
         self.closing = False
 
     def at_once(self, body: bytes) -> bytes | review.Request | None:
@@ -82,7 +83,7 @@ class Mutate:
         """
         began = time.perf_counter()
         try:
-            request = review.decode(body)
+            request = self._decode(body)
             answer = None if self.closing else self._admission.at_once(request)
         except Exception:  # noqa: BLE001  # `__call__` meets and reports it
             return None

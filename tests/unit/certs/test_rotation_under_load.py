@@ -30,8 +30,11 @@ REVIEW = b"""{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "r
 "object": {"metadata": {}, "spec": {"containers": []}}}}"""
 
 
-async def allow(request: Request, _deadline: float) -> Answer:
-    return Answer(answer(request.uid), "unchanged")
+class Allowing:
+    rewriting = None
+
+    async def __call__(self, request: Request, _deadline: float) -> Answer:
+        return Answer(answer(request.uid), "unchanged")
 
 
 class Server:
@@ -41,7 +44,7 @@ class Server:
         self.serving = Serving()
         self._bound = listen("127.0.0.1", 0)
         self.address = self._bound.getsockname()
-        app = admission_app(Mutate(allow, Metrics()), lambda: "")  # type: ignore[arg-type]
+        app = admission_app(Mutate(Allowing(), Metrics()), lambda: "")  # type: ignore[arg-type]
         self._web = server(app, context=self.serving.listening)
         self.said: list[str] = []
         self._managed = SelfManaged(

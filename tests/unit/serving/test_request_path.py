@@ -18,8 +18,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from support import planted
+from webhook.config.mirrorconfig import Mirror
 from webhook.config.models import AnnotationRule, Config
-from webhook.core import review
+from webhook.core import podimages, review
 from webhook.core.credential import Credential
 from webhook.core.dockerconfig import render
 from webhook.core.metrics import Metrics
@@ -67,12 +68,13 @@ def asked(body: dict[str, Any], kind: str = "Pod", namespace: str = "team", **mo
 @dataclass(frozen=True)
 class Case:
     """`listed`: bytes of a list of imagePullSecrets, which is looked into after all else was decoded. `plans`: how
-    often it was decided what the Secret should be."""
+    often it was decided what the Secret should be. `mirrored`: images of another registry get other names."""
 
     body: bytes
     outcome: str = "injected"
     listed: int = 0
     plans: int = 1
+    mirrored: bool = False
 
 
 def listed(*names: str) -> int:
@@ -87,6 +89,7 @@ CASES = {
     "dry run": Case(asked(spec(), dryRun=True), plans=0),
     "nobody's namespace": Case(asked(spec(), namespace="free"), "not_served", plans=0),
     "owner without credential": Case(asked(spec(), namespace="new")),
+    "pod whose images are looked at": Case(asked(spec()), mirrored=True),
 }
 
 
@@ -118,7 +121,7 @@ def source(metrics: Metrics) -> SecretSource:
     return made
 
 
-def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
+def mutate(planner: Counting, *, mirrored: bool) -> tuple[Mutate, Metrics]:
     """Namespaces that are right; whatever would reach out of the process fails the test."""
     state, metrics = State.empty(), Metrics()
     state.namespaces.in_touch()
@@ -141,7 +144,9 @@ def mutate(planner: Counting) -> tuple[Mutate, Metrics]:
         metrics=metrics,
         record=never,
     )
-    parts = Parts(Config(owner_rules=(AnnotationRule(key=OWNER),)), supply)  # so it is asked about all namespaces
+    mirrors = (Mirror(of="quay.io", to="m.test", how="rewrite"),) if mirrored else ()
+    # So it is asked about all namespaces.
+    parts = Parts(Config(owner_rules=(AnnotationRule(key=OWNER),), mirrors=mirrors), supply)
     return Mutate(replace(parts.admission, later=never), metrics), metrics
 
 
@@ -199,7 +204,7 @@ class Served:
     reached: list[str]
 
 
-async def serve(body: bytes, *, apart: bool) -> Served:
+async def serve(body: bytes, *, apart: bool, mirrored: bool = False) -> Served:
     """The same review, some times. `apart`: head and body come one after the other, as the API server sends them."""
     tasks: list[str] = []
 
@@ -209,7 +214,7 @@ async def serve(body: bytes, *, apart: bool) -> Served:
 
     asyncio.get_running_loop().set_task_factory(cast(Any, task))
     planner = Counting()
-    answering, metrics = mutate(planner)
+    answering, metrics = mutate(planner, mirrored=mirrored)
     config = uvicorn.Config(admission_app(answering, str), lifespan="off", log_config=None, proxy_headers=False)
     protocol, transport = ReviewProtocol(answering.at_once, config, ServerState(), {}), Transport()
     protocol.connection_made(transport)
@@ -229,13 +234,14 @@ async def serve(body: bytes, *, apart: bool) -> Served:
 @pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "head and body apart"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_nothing_but_the_review_itself(case: Case, apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoders = {name: Counted(getattr(review, name).decode) for name in ("_DECODER", "_BARE", "_REFERENCES")}
+    names = {"_DECODER": review, "_READER": review, "_BARE": review, "_REFERENCES": review, "_CONTAINERS": podimages}
+    decoders = {name: Counted(getattr(module, name).decode) for name, module in names.items()}
     for name, decoder in decoders.items():
-        monkeypatch.setattr(review, name, decoder)
+        monkeypatch.setattr(names[name], name, decoder)
     for module in (json, msgspec.json):
         monkeypatch.setattr(module, "loads" if module is json else "decode", never)
 
-    served = asyncio.run(serve(case.body, apart=apart))
+    served = asyncio.run(serve(case.body, apart=apart, mirrored=case.mirrored))
 
     value = served.metrics.registry.get_sample_value
     assert served.transport.written.count(b"HTTP/1.1 200 OK") == TIMES
@@ -246,8 +252,10 @@ def test_nothing_but_the_review_itself(case: Case, apart: bool, monkeypatch: pyt
     assert served.reached == []
     assert served.plans == case.plans  # the values that a plan was made of are remembered
     assert {name: decoder.bytes for name, decoder in decoders.items()} == {
-        "_DECODER": TIMES * len(case.body),
+        "_DECODER": 0 if case.mirrored else TIMES * len(case.body),
+        "_READER": TIMES * len(case.body) if case.mirrored else 0,
         "_BARE": 0,
+        "_CONTAINERS": 0,
         "_REFERENCES": TIMES * case.listed,
     }
 

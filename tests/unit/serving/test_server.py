@@ -38,6 +38,8 @@ CA = trustme.CA()
 class Admission:
     """Stands in for the one behind the routes: allows everything, or fails as told."""
 
+    rewriting = None
+
     def __init__(self) -> None:
         self.seen: list[Request] = []
         self.counted: list[int] = []
