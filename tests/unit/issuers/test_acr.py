@@ -527,6 +527,7 @@ def test_without_a_date_nobody_knows_how_long_it_lives(step: int, monkeypatch: p
         ({"ramRole": ALL, "repositories": ["common"]}, "ramRole must have {owner} once"),
         ({"ramRole": f"{EACH}-{{owner}}"}, "ramRole must have {owner} once"),
         ({"ramRole": ALL, "repositories": ["{owner}-{owner}"]}, "repositories must have {owner} once"),
+        ({"ramRole": ALL, "repositories": ["{owner}", "x-{owner}"]}, "one owner's name might be another one's"),
         ({"repositories": ["{owner}/x"]}, "repositories: '{owner}/x' is no namespace of Aliyun"),
         ({"repositories": ["*"]}, "repositories: '*' is no namespace"),
         ({"repositories": ["Team-{owner}"]}, "is no namespace of Aliyun"),

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc, whole
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, Url, check_registry
+from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, Url, check_apart, check_registry
 from webhook.config.messages import value_shown
 from webhook.core.imagename import is_repository
 
@@ -58,6 +58,8 @@ class AcrIssuer(IssuerModel, tag="acr", tag_field="issue", frozen=True, kw_only=
         for one in self.repositories:
             if not is_acr_namespace(one.replace(OWNER_HERE, "owner")):
                 raise ValueError(f"repositories: {value_shown(one)} is no namespace of Aliyun; write team-{OWNER_HERE}")
+        if OWNER_HERE not in self.ram_role:
+            check_apart(self.repositories)
         if not is_ram_role(self.ram_role.replace(OWNER_HERE, "owner")):
             raise ValueError(
                 f"ramRole {value_shown(self.ram_role)} is no role; write one such as "

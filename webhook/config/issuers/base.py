@@ -1,7 +1,9 @@
 """What the configurations of all issuers share."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import combinations
 from typing import Annotated
 
 import msgspec
@@ -82,6 +84,20 @@ def check_registry(host: str) -> None:
         wrong = str(e)
     if wrong:
         raise ValueError(f"registry {value_shown(host)}: {wrong}")
+
+
+def check_apart(templates: Iterable[str]) -> None:
+    """Can no two owners have one name by two of these? That is enough where they alone keep owners apart. Raises
+    ValueError.
+    """
+    for one, other in combinations([one for one in templates if OWNER_HERE in one], 2):
+        (before, _, behind), (other_before, _, other_behind) = one.partition(OWNER_HERE), other.partition(OWNER_HERE)
+        begin_alike = before.startswith(other_before) or other_before.startswith(before)
+        if begin_alike and (behind.endswith(other_behind) or other_behind.endswith(behind)):
+            raise ValueError(
+                f"repositories {value_shown(one)} and {value_shown(other)}: one owner's name might be another one's; "
+                f"let them begin differently, such as team-{OWNER_HERE} and shared-{OWNER_HERE}"
+            )
 
 
 def check_repositories(templates: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc, whole
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, Url, check_registry
+from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, Url, check_apart, check_registry
 from webhook.config.messages import value_shown
 
 _NAMESPACE = re.compile(r"(?=.{2,30}\Z)[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -45,6 +45,7 @@ class TcrIssuer(IssuerModel, tag="tcr", tag_field="issue", frozen=True, kw_only=
         for one in self.repositories:
             if not is_tcr_namespace(one.replace(OWNER_HERE, "owner")):
                 raise ValueError(f"repositories: {value_shown(one)} is no namespace of Tencent; write {OWNER_HERE}")
+        check_apart(self.repositories)
         are_paths(secretIdFile=self.secret_id_file, secretKeyFile=self.secret_key_file, caFile=self.ca_file)
         if (self.secret_id_file is None) != (self.secret_key_file is None):
             raise ValueError("secretIdFile and secretKeyFile belong together; write both, or none of them")
