@@ -30,6 +30,7 @@ TOTAL_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_FILE_BYTES = 16 * 1024
 CONNECTIONS = 8
+_YEARS = range(1970, 9000)
 _LINE = re.compile(rb"[!-~]{1,16384}")
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 T = TypeVar("T")
@@ -158,10 +159,12 @@ def line(file: str, what: str) -> str:
 
 
 def _date(text: str) -> datetime | None:
+    """Of a time at which there is somebody to answer. To others, nothing can be added, or they are no time at all."""
     try:
-        return in_utc(parsedate_to_datetime(text))
+        date = in_utc(parsedate_to_datetime(text))
     except (ValueError, TypeError, OverflowError):
         return None
+    return date if date.year in _YEARS else None
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:

@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+MAX_AHEAD = timedelta(days=2)
+"""No node's clock is wrong by more: its certificates and Leases would not work. What is signed for a time to come is
+good then, for whoever has got it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
@@ -27,7 +32,9 @@ class VendorClock:
         return datetime.now(UTC) + self._ahead
 
     def learn(self, date: datetime | None) -> bool:
-        """From an answer that refuses our time. False: it does not say what time it is."""
-        if date is not None:
-            self._ahead = date - datetime.now(UTC)
-        return date is not None
+        """From an answer that refuses our time. False: it does not say what time it is, or none that can be so."""
+        ahead = timedelta.max if date is None else date - datetime.now(UTC)
+        if abs(ahead) > MAX_AHEAD:
+            return False
+        self._ahead = ahead
+        return True

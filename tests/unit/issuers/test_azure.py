@@ -728,9 +728,10 @@ def test_a_token_without_passwords(properties: dict[str, Any]) -> None:
     run(scenario)
 
 
-def test_without_a_date_nobody_knows_what_has_ended() -> None:
+@pytest.mark.parametrize("date", ["yesterday", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_without_a_date_nobody_knows_what_has_ended(date: str) -> None:
     async def scenario(place: Here) -> None:
-        place.answers(2, 200, b'{"properties": {}}', {"Date": "yesterday"}, lost=False)
+        place.answers(2, 200, b'{"properties": {}}', {"Date": date}, lost=False)
         assert str(await refused(place, kind=IssuerUnavailable)) == "what Azure answers is not what its API has"
 
     run(scenario)

@@ -694,11 +694,17 @@ def test_the_other_clock_is_learnt_once(hours: int) -> None:
 
 def test_a_wrong_clock_that_stays_wrong_is_told() -> None:
     async def scenario(place: Here) -> None:
+        body = xml("SignatureDoesNotMatch", "Signature expired")
         for at in (1, 2):
-            body, date = xml("SignatureDoesNotMatch", "Signature expired"), f"Sun, 06 Nov 199{at} 08:49:37 GMT"
+            date = format_datetime(datetime.now(UTC) + timedelta(hours=at), usegmt=True)
             place.answers(at, 403, body, {"Date": date}, lost=False)
         assert "Signature expired" in str(await refused(place, kind=IssuerUnavailable))
         assert place.asked() == 2
+        for date in ("Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"):
+            place.answers(1, 403, body, {"Date": date}, lost=False)
+            assert "Signature expired" in str(await refused(place, kind=IssuerUnavailable))
+        assert place.asked() == 4
+        assert await opened(place, await place.issuer.issue("alice", 1, leads))
 
     run(scenario)
 

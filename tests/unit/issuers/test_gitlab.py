@@ -372,7 +372,8 @@ def test_the_midnight_counts_whatever_the_hour_is() -> None:
 
 
 def test_without_a_date_nobody_knows_how_long_it_lives() -> None:
-    assert "does not say what time it is" in str(answered({}, IssuerUnavailable, Date="yesterday"))
+    for date in ("yesterday", "Fri, 31 Dec 9999 23:59:59 GMT"):
+        assert "does not say what time it is" in str(answered({}, IssuerUnavailable, Date=date))
 
 
 def answered(answer: dict[str, Any], failing: type[Exception] | None = None, **headers: str) -> Any:

@@ -85,9 +85,16 @@ def test_a_clock_is_learnt_from_an_answer() -> None:
     clock = VendorClock()
     assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
     assert not clock.learn(None)
-    then = datetime(2020, 2, 29, tzinfo=UTC)
+    then = datetime.now(UTC) - timedelta(hours=30)
     assert clock.learn(then)
     assert timedelta() <= clock.now() - then < timedelta(seconds=5)
+    for far in (
+        datetime(2020, 2, 29, tzinfo=UTC),
+        datetime.now(UTC) + timedelta(days=3),
+        datetime.max.replace(tzinfo=UTC),
+    ):
+        assert not clock.learn(far)  # a signature for then would be good then
+        assert timedelta() <= clock.now() - then < timedelta(seconds=5)
 
 
 def test_a_key_shows_no_secret() -> None:

@@ -565,6 +565,8 @@ def test_another_cluster_and_another_issuer_are_another_one() -> None:
     ("answer", "told"),
     [
         ({"ExpiresAt": "soon"}, "is not what its API has"),
+        ({"ExpiresAt": -(2**63)}, "is not what its API has"),
+        ({"ExpiresAt": 10**400}, "is not what its API has"),
         ({"Name": "tcr$other"}, "about another service account"),
         ({"Name": "$"}, "about another service account"),
         ({"Password": ""}, "none that can be used"),

@@ -123,7 +123,8 @@ class AwsApi:
             # A clock that goes wrong by minutes is nothing to wait for.
             if not _SIGNATURE.match(code) or again or found.date is None or abs(found.date - at) < SKEW:
                 break
-            self._clock.learn(found.date)
+            if not self._clock.learn(found.date):
+                break
         status = f"HTTP {found.status}"
         said = found.said if code in found.said else f"{status}: {code}{found.said.removeprefix(status)}"
         if _BUSY.match(code):

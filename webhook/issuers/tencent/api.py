@@ -7,7 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ THROTTLED_SECONDS = 10.0
 _WRONG_TIME = "AuthFailure.SignatureExpire"
 Body = Callable[[datetime], Mapping[str, object]]
 """What is asked for, at a time by Tencent's clock."""
+Moment = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Since 1970."""
 T = TypeVar("T")
 
 

@@ -17,7 +17,7 @@ from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted, shown
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.names import credentials, minted_name, repositories
-from webhook.issuers.tencent.api import Reply, TencentApi
+from webhook.issuers.tencent.api import Moment, Reply, TencentApi
 from webhook.issuers.tencent.login import TencentLogin
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class _Created(msgspec.Struct, frozen=True, rename="pascal"):
 
     name: str
     password: str
-    expires_at: int
+    expires_at: Moment
 
 
 class _Account(msgspec.Struct, frozen=True, rename="pascal"):

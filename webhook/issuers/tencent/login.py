@@ -11,7 +11,7 @@ from webhook.issuers import IssuerUnavailable
 from webhook.issuers.client import line
 from webhook.issuers.keptlogin import AGAIN_SECONDS, KeptLogin, Visible
 from webhook.issuers.signing import AccessKey
-from webhook.issuers.tencent.api import Reply, TencentApi
+from webhook.issuers.tencent.api import Moment, Reply, TencentApi
 
 PROVIDER, TOKEN_FILE, ROLE = "TKE_PROVIDER_ID", "TKE_WEB_IDENTITY_TOKEN_FILE", "TKE_ROLE_ARN"
 """Environment variables that TKE sets in pods whose service account has a role."""
@@ -28,7 +28,7 @@ class _Assumed(msgspec.Struct, frozen=True, rename="pascal"):
     """`expired_time`: its end, in seconds since 1970."""
 
     credentials: _Credentials
-    expired_time: int
+    expired_time: Moment
 
 
 class TencentLogin(KeptLogin[AccessKey]):
