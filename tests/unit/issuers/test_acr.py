@@ -445,6 +445,24 @@ def test_a_code_that_nobody_knows_is_shown() -> None:
     run(scenario)
 
 
+def test_nothing_of_a_session_is_shown_as_a_code() -> None:
+    async def scenario(place: Here) -> None:
+        secret = planted.token()
+        key = {
+            "AccessKeyId": "a",
+            "AccessKeySecret": "b",
+            "SecurityToken": secret,
+            "Expiration": "2099-01-01T00:00:00Z",
+        }
+        place.answers(1, 200, json.dumps({"Credentials": key}).encode(), lost=False)
+        place.answers(2, 200, json.dumps({"IsSuccess": False, "Code": f"No.{secret}"}).encode(), lost=False)
+        told = str(await failed(place))
+        assert "(HTTP 200: No.***): is there" in told
+        assert not planted.leaks(told)
+
+    run(scenario)
+
+
 def test_a_session_that_is_refused_passes() -> None:
     async def scenario(place: Here) -> None:
         for code in ("InvalidSecurityToken.Expired", "InvalidAccessKeyId.NotFound", "SignatureDoesNotMatch"):

@@ -731,6 +731,19 @@ def test_nothing_of_a_session_is_shown_either() -> None:
     run(scenario)
 
 
+def test_nothing_of_it_is_shown_as_a_code() -> None:
+    async def scenario(place: Here) -> None:
+        secret = "".join(filter(str.isalnum, planted.token()))
+        for body in (js(secret, "no"), xml(secret, "no")):
+            place.answers(1, 200, session(SecretAccessKey=secret), lost=False)
+            place.answers(2, 400, body, lost=False)
+            said = str(await refused(place))
+            assert "***" in said
+            assert secret[:10] not in said
+
+    run(scenario)
+
+
 # -- judged by botocore --
 
 HEADER = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)

@@ -13,6 +13,7 @@ import msgspec
 
 from webhook.config.issuers import acr as model
 from webhook.config.issuers.base import OWNER_HERE
+from webhook.core.answer import hiding
 from webhook.core.shown import quoted, shown
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.aliyun.api import SIGNATURE_REFUSED, AliyunApi, Call
@@ -107,7 +108,8 @@ class AcrIssuer:
             )
         told = _Told(is_success=False) if reply.code else reply.answer.read(_Told)
         if not told.is_success:
-            said = f"{reply.answer.said}: {shown(told.code, 60)}" if told.code else reply.answer.said
+            code = hiding(session.key.secrets)(shown(told.code, 60))
+            said = f"{reply.answer.said}: {code}" if code else reply.answer.said
             raise IssueRefused(
                 f"Aliyun gives no password of instance {config.instance} in {config.region} ({said}): is there such an "
                 "instance?",

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 from yarl import URL
 
+from webhook.core.answer import hiding
 from webhook.core.times import end
 from webhook.issuers import IssuerUnavailable
 from webhook.issuers.aws.sigv4 import signed
@@ -123,10 +124,10 @@ class AwsApi:
             # A clock that goes wrong by minutes is nothing to wait for.
             if not _SIGNATURE.match(code) or again or found.date is None or abs(found.date - at) < SKEW:
                 break
-            if not self._clock.learn(found.date):
+            if not self._clock.learn(found.date):  # it says a time that cannot be
                 break
-        status = f"HTTP {found.status}"
-        said = found.said if code in found.said else f"{status}: {code}{found.said.removeprefix(status)}"
+        status, shown = f"HTTP {found.status}", hiding(hidden)(code)
+        said = found.said if shown in found.said else f"{status}: {shown}{found.said.removeprefix(status)}"
         if _BUSY.match(code):
             raise IssuerUnavailable(f"AWS wants fewer requests ({said})", max(found.retry_after, PAUSE_SECONDS))
         if _LATER.match(code):
