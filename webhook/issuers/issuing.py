@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from typing import Literal
 
 import structlog
@@ -89,7 +90,9 @@ class Issuing:
     ) -> None:
         self._store, self._wanted, self._now, self._told = store, wanted, now, told
         self._owners: dict[str, _Owner] = {}
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[int, int, str]] = asyncio.PriorityQueue()
+        """Owners, by whose turn is first, and the order in which they came."""
+        self._came = count()
         self._failing = Counter[bool]()
         """Owners with a problem, by whether they are refused."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,7 +128,14 @@ class Issuing:
         if known.timer is not None:
             known.timer.cancel()
         known.timer, known.state = None, "queued"
-        self._queue.put_nowait(owner)
+        self._queue.put_nowait((self._rank(owner, known), next(self._came), owner))
+
+    def _rank(self, owner: str, known: _Owner) -> int:
+        """First who has what ends, last who is refused: there may be more of those than can be gone through in time,
+        since tenants may name owners.
+        """
+        exists, _ = self._store.found(owner)
+        return (not exists) + (known.problem is not None and known.problem.refused)
 
     def numbers(self, owners: Iterable[str]) -> IssuerNumbers:
         """`owners`: those with a namespace. Only the replica that leads knows which of them fail."""
@@ -156,12 +166,12 @@ class Issuing:
                     known.timer.cancel()
             self._owners.clear()
             self._failing.clear()
-            self._queue = asyncio.Queue()
+            self._queue = asyncio.PriorityQueue()
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            owner = await self._queue.get()
+            _, _, owner = await self._queue.get()
             known = self._owners[owner]
             if loop.time() < self._paused_until:
                 self._later(owner, known, self._paused_until, loop)

@@ -61,6 +61,8 @@ class World:
     count: Counter[str] = field(default_factory=Counter)
     refuses: str = ""
     everybody: bool = False
+    odd: set[str] = field(default_factory=set)
+    """Owners who are refused, whoever else is not."""
     pause: float = 0.0
     """Seconds for which the issuer wants to be left alone, whoever asks."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -107,6 +109,8 @@ class FakeIssuer:
         world.asked[owner] += 1
         if world.refuses:
             raise IssueRefused(world.refuses, everybody=world.everybody)
+        if owner in world.odd:
+            raise IssueRefused("it cannot be part of a name")
         if world.pause:
             raise IssuerUnavailable("too many requests", world.pause)
         taken = [h for h, (who, number, _) in world.alive.items() if (who, number) == (owner, generation)]
@@ -170,7 +174,7 @@ class Secrets:
 
 
 class Replica:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, rate: float = 100.0) -> None:
         self.world, self.told, self.leads = world, dict[str, Problem | None](), True
         self.issuing = Issuing(
             FakeIssuer(world),
@@ -180,7 +184,7 @@ class Replica:
             self._fence,
             world.now,
             self.told.__setitem__,
-            Bucket(100.0, 100),
+            Bucket(rate, 100),
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -495,6 +499,34 @@ def test_owners_who_are_refused_do_not_hide_an_outage(world: World) -> None:
     replica.issuing.look("alice")
     passes(world, timedelta(seconds=0.1))
     assert replica.told["alice"] == Problem("no new credential: issue failed")
+    replica.stop()
+
+
+def test_owners_who_are_refused_make_no_credential_end(world: World) -> None:
+    """Also if there are so many that they are never gone through."""
+    world.life = timedelta(minutes=10)
+    world.wanted = {"alice", "bob"}
+    replica = Replica(world, rate=1.0)
+    replica.start()
+    passes(world, timedelta(minutes=2))
+    world.odd = {f"Odd {number}" for number in range(1000)}
+    world.wanted |= world.odd
+    for owner in sorted(world.odd):
+        replica.issuing.look(owner)
+    late = set[str]()
+    passes(world, timedelta(minutes=2))
+    world.wanted.add("carol")
+    replica.issuing.look("carol")
+    passes(world, timedelta(minutes=2))
+    assert "carol" not in world.secrets  # whoever is new waits for a turn
+    passes(
+        world,
+        timedelta(minutes=50),
+        lambda: late.update(o for o, (_, one, _) in world.secrets.items() if one.is_late(world.now())),
+    )
+    assert world.secrets.keys() == {"alice", "bob", "carol"}
+    assert not late
+    assert world.count["minted"] > 25
     replica.stop()
 
 
