@@ -15,6 +15,8 @@ AGAIN_SECONDS = 30.0
 """Nobody gets anything with a login that is refused, so that long the others do not try it either."""
 _USED_FOR = 0.5
 """The part of its life for which it is used."""
+MAX_SECONDS = 3600.0
+"""For which it is used at most: one from whoever answered for a moment in the place of another is not kept for ever."""
 
 
 class KeptLogin(ABC, Generic[T]):
@@ -34,7 +36,7 @@ class KeptLogin(ABC, Generic[T]):
             if self._kept is None or clock() >= self._kept[1]:
                 began = clock()
                 login, life = await self._new()
-                self._kept = login, began + life.total_seconds() * _USED_FOR
+                self._kept = login, began + min(life.total_seconds() * _USED_FOR, MAX_SECONDS)
             return self._kept[0]
 
     def refused(self, login: T) -> None:

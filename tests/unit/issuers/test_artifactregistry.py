@@ -15,6 +15,7 @@ import aiohttp
 import jwt
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from support import googleserver, named, planted
 from support.googleserver import (
@@ -362,6 +363,19 @@ def test_files_that_are_no_login(content: Any, told: str) -> None:
         place.issuer = place.again()
         assert told in str(await refused(place, kind=IssuerUnavailable))
         assert place.google.calls == []
+
+    run(scenario)
+
+
+def test_a_public_key_is_none_to_sign_with() -> None:
+    async def scenario(place: Here) -> None:
+        place.google.account(ISSUER)
+        key = place.google.key_file(ISSUER)
+        private = load_pem_private_key(key["private_key"].encode(), None)
+        public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        place.keys["credentialsFile"] = written("key.json", key | {"private_key": public.decode()})
+        place.issuer = place.again()
+        assert "the private key in" in str(await refused(place, kind=IssuerUnavailable))
 
     run(scenario)
 

@@ -1,10 +1,12 @@
-"""Signatures of requests, judged by the vendors' own code."""
+"""Signatures of requests, judged by the vendors' own code, and how long a login is kept."""
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import pytest
 from alibabacloud_tea_openapi.utils import Utils
 from darabonba.request import DaraRequest
 from hypothesis import given
@@ -18,6 +20,7 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 
 from support import planted
 from webhook.issuers.aliyun import acs3
+from webhook.issuers.keptlogin import KeptLogin
 from webhook.issuers.signing import AccessKey, VendorClock
 from webhook.issuers.tencent import tc3
 
@@ -99,3 +102,26 @@ def test_a_clock_is_learnt_from_an_answer() -> None:
 
 def test_a_key_shows_no_secret() -> None:
     assert not planted.leaks(repr(AccessKey("id", planted.token(), planted.token())))
+
+
+class Login(KeptLogin[int]):
+    """A new number each time, which ends when the world does."""
+
+    asked = 0
+
+    async def _new(self) -> tuple[int, timedelta]:
+        self.asked += 1
+        return self.asked, timedelta(days=10**6)
+
+
+def test_a_login_that_hardly_ends_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else may have answered for a moment."""
+
+    async def scenario() -> None:
+        login, loop = Login(), asyncio.get_running_loop()
+        assert (await login.kept(), await login.kept()) == (1, 1)
+        later = loop.time() + 3601
+        monkeypatch.setattr(loop, "time", lambda: later)
+        assert await login.kept() == 2
+
+    asyncio.run(scenario())

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import jwt
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from webhook.core.shown import shown
 from webhook.issuers import IssuerUnavailable
@@ -162,5 +163,6 @@ def _signed(key: _Key, file: str) -> str:
     }
     try:
         return jwt.encode(claims, key.private_key, "RS256", headers={"kid": key.private_key_id})
-    except (jwt.PyJWTError, ValueError, TypeError):  # their texts may have the key
+    # Their texts may have the key. An AttributeError: it is a public one.
+    except (jwt.PyJWTError, UnsupportedAlgorithm, AttributeError, ValueError, TypeError):
         raise IssuerUnavailable(f"there is no login for Google: the private key in {shown(file)} is none") from None
