@@ -385,6 +385,21 @@ def test_who_is_no_administrator() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("written", [ADMIN, ADMIN.upper()])
+def test_nobody_pulls_as_the_user_that_issues(written: str) -> None:
+    """Whose token would pull all that is private. Gitea takes its name in capitals, too."""
+
+    async def scenario(place: Here) -> None:
+        place.log_in(written, place.gitea.password)
+        told = await refused(place, ADMIN)
+        assert not told.everybody
+        assert f"the owner {ADMIN} would pull as {ADMIN}, the user that issues" in str(told)
+        assert place.asked() == 0
+        assert await opened(place, await place.issuer.issue("alice", 1, leads))
+
+    run(scenario)
+
+
 def test_a_second_factor_and_a_token_instead_of_the_password() -> None:
     async def scenario(place: Here) -> None:
         with place.gitea.client() as client:
@@ -419,6 +434,18 @@ def test_what_others_made_is_not_ended() -> None:
         for handle in (f"alice/{theirs['id']}/{called}", f"alice/{number}/mine", f"bob/{number}/{called}"):
             await place.issuer.end(handle)
         assert [one["name"] for one in place.tokens("alice")] == [called, "mine"]
+
+    run(scenario)
+
+
+def test_a_handle_that_somebody_else_wrote_ends_none_of_others() -> None:
+    """Whoever may write Secrets in the release namespace."""
+
+    async def scenario(place: Here) -> None:
+        theirs = [place.makes("bob", "mine", *READ), place.makes("bob", name("bob", 1), "all")]
+        for one in theirs:
+            await place.issuer.end(f"bob/{one['id']}/{one['name']}")
+        assert [one["id"] for one in place.tokens("bob")] == [one["id"] for one in theirs]
 
     run(scenario)
 

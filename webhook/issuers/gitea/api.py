@@ -14,6 +14,7 @@ SCOPES = ("read:package",)
 REFUSED_SECONDS = 30.0
 """Who goes on asking with a wrong password looks like an attack, to what watches Gitea's log."""
 PAGE, MAX_PAGES = 50, 20
+_LOGIN = "login for Gitea"
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +52,10 @@ class GiteaApi:
     async def close(self) -> None:
         await self._client.close()
 
+    def is_us(self, user: str) -> bool:
+        """Raises IssuerUnavailable."""
+        return line(self._files[0], _LOGIN).lower() == user
+
     async def make(self, user: str, name: str) -> Answer:
         """400: such a name is there already, or something else is wrong. Raises IssueRefused, IssuerUnavailable."""
         made = await self._call("POST", f"/users/{user}/tokens", body={"name": name, "scopes": SCOPES})
@@ -85,7 +90,7 @@ class GiteaApi:
     async def _call(
         self, method: Method, path: str, *, query: dict[str, str] | None = None, body: object = None
     ) -> Answer:
-        username, password = (line(file, "login for Gitea") for file in self._files)
+        username, password = (line(file, _LOGIN) for file in self._files)
         headers = {
             "Authorization": aiohttp.encode_basic_auth(username, password),
             **({"Content-Type": "application/json"} if body is not None else {}),

@@ -57,6 +57,8 @@ class GiteaIssuer:
         if parts is None or not model.is_gitea_user(parts[1]):
             return
         for one in await self._api.tokens(parts[1]):
+            if not _NAME.fullmatch(one.name) or one.scopes != SCOPES:
+                continue  # none of ours, whatever the handle says
             if (one.id == int(parts[2]) and one.name == parts[3]) or _is_forgotten(one, parts[3]):
                 await self._api.delete(parts[1], one)
 
@@ -71,6 +73,11 @@ class GiteaIssuer:
                 f"no user can have the owner {quoted(owner)} in its name: that has lower-case letters, digits, and "
                 "single . _ - between them, and Gitea takes capitals for the same; give the owner such a name, or "
                 "leave it out of the issuer's owners"
+            )
+        if self._api.is_us(user):
+            raise IssueRefused(
+                f"the owner {quoted(owner)} would pull as {user}, the user that issues, who may pull everything; give "
+                "the owner another name, or let user begin with something of its own"
             )
         return user
 
@@ -103,6 +110,6 @@ def _is_forgotten(token: Token, ended: str) -> bool:
     does not remember it? What the Secret remembers may be in use.
     """
     one, other = _NAME.fullmatch(token.name), _NAME.fullmatch(ended)
-    if one is None or other is None or one.group(1, 3) != other.group(1, 3) or token.scopes != SCOPES:
+    if one is None or other is None or one.group(1, 3) != other.group(1, 3):
         return False
     return int(one[2]) < int(other[2]) - MAX_EARLIER - 1
