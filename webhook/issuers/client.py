@@ -9,7 +9,7 @@ import functools
 import re
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -46,8 +46,8 @@ class Answer:
     status: int
     date: datetime | None
     said: str
-    content: bytes
-    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     retry_after: float = 0.0
 
     def read(self, kind: type[T]) -> T:

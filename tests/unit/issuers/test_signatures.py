@@ -20,9 +20,11 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 
 from support import planted
 from webhook.issuers.aliyun import acs3
+from webhook.issuers.client import Answer
 from webhook.issuers.keptlogin import KeptLogin
 from webhook.issuers.signing import AccessKey, VendorClock
 from webhook.issuers.tencent import tc3
+from webhook.issuers.tencent.api import Reply
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 WORDS = st.text(st.sampled_from("abcXYZ019-._~+/="), min_size=1, max_size=40)
@@ -100,8 +102,11 @@ def test_a_clock_is_learnt_from_an_answer() -> None:
         assert timedelta() <= clock.now() - then < timedelta(seconds=5)
 
 
-def test_a_key_shows_no_secret() -> None:
+def test_neither_a_key_nor_an_answer_shows_a_secret() -> None:
     assert not planted.leaks(repr(AccessKey("id", planted.token(), planted.token())))
+    content = planted.token().encode()
+    answer = Answer("Tencent", 200, None, "HTTP 200", content, {"x": planted.token()})
+    assert not planted.leaks(repr(Reply(answer, content)))
 
 
 class Login(KeptLogin[int]):

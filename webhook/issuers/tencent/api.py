@@ -5,7 +5,7 @@ An error has status 200, and a code inside. Those that say something about the r
 
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, TypeVar
 
@@ -32,7 +32,7 @@ class Reply:
     """`code`: of an error; empty: it did what it was asked for. `said`: code and words, safe to print."""
 
     answer: Answer
-    content: bytes
+    content: bytes = field(repr=False)
     code: str = ""
     said: str = ""
 
