@@ -28,8 +28,10 @@ BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 300.0
 """The first and the longest delay of an owner after a failure, before the jitter."""
 CHANGED_SECONDS = 10.0
 """The longest delay after a failure if something about the owner changes: tenants can change theirs all the time."""
-MAX_RETRY_AFTER_SECONDS = 3600.0
-"""An issuer that wants a longer pause gets this one."""
+MAX_RETRY_AFTER_SECONDS = 300.0
+"""An issuer that wants a longer pause gets this one: a single answer, perhaps of a proxy, holds for all owners, and
+some credentials have six minutes left when they are renewed.
+"""
 LONGEST_SLEEP_SECONDS = 3600.0
 """The wall clock may jump, and loop time does not."""
 MANY = 20

@@ -552,6 +552,19 @@ def test_what_an_issuer_does_is_counted(world: World) -> None:
     assert (other.numbers.late, other.numbers.first_end) == (0, None)
 
 
+def test_a_pause_of_years_ends_no_credential(world: World) -> None:
+    """One answer of whoever stands in between."""
+    world.wanted, world.pause = {"alice"}, 1e9
+    replica = Replica(world)
+    replica.start()
+    passes(world, timedelta(seconds=1))
+    assert world.asked == {"alice": 1}
+    world.pause = 0.0
+    passes(world, timedelta(minutes=6))
+    assert world.secrets.keys() == {"alice"}
+    replica.stop()
+
+
 def test_a_pause_that_one_is_told_holds_for_all(world: World) -> None:
     world.wanted, world.pause = {f"owner-{number}" for number in range(500)}, 60.0
     replica = Replica(world)
