@@ -355,6 +355,17 @@ def test_with_a_pod_identity() -> None:
         run(scenario, environ, role=f"{ROLES}-chained")
 
 
+@pytest.mark.parametrize(
+    "uri", ["http://169.254.170.23.example.com/v1", "http://10.0.0.1/", "http://a@b/", "localhost"]
+)
+def test_an_agent_elsewhere_is_asked_by_https_alone(uri: str) -> None:
+    with pod_identity() as environ:
+        said = str(
+            told(IssuerUnavailable, environ | {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri}, role=f"{ROLES}-chained")
+        )
+    assert "is neither on this node nor asked by https://" in said
+
+
 def test_a_pod_identity_that_is_refused() -> None:
     with pod_identity(audience="sts.amazonaws.com") as environ:
         said = str(told(IssuerUnavailable, environ, role=f"{ROLES}-chained"))

@@ -4,6 +4,7 @@ A web identity is a token that the kubelet renews; everything that takes part re
 the node are not asked: they would make every pod on it the same as this one.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,10 @@ from webhook.issuers.keptlogin import AGAIN_SECONDS, KeptLogin
 from webhook.issuers.signing import AccessKey
 
 SESSION_NAME = "pullsecret-webhook"
+_OF_THE_NODE = re.compile(
+    r"http://(?:localhost|127\.[0-9.]+|\[::1\]|169\.254\.170\.23?|\[fd00:ec2::23\])(?::[0-9]{1,5})?(?:/[!-~]*)?"
+)
+"""Where AWS's own libraries ask without TLS, too: there nobody is in between."""
 _AGENT = "the agent of AWS_CONTAINER_CREDENTIALS_FULL_URI"
 
 
@@ -95,6 +100,8 @@ class Login(KeptLogin[AccessKey]):
             ) from None
 
     async def _of_the_container(self) -> Session:
+        if not self._uri.startswith("https://") and not _OF_THE_NODE.fullmatch(self._uri):
+            raise IssuerUnavailable(f"{_AGENT} is neither on this node nor asked by https://", AGAIN_SECONDS)
         token = ""
         if self._uri_token_file:
             token = line(self._uri_token_file, "token for AWS (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)")
