@@ -655,7 +655,7 @@ USUAL = {
         ({"repositories": ["platform/{owner}", "platform/{owner}"]}, "repositories has one twice"),
         ({"repositories": ["platform/{owner}/"]}, "without the registry before it and a slash behind"),
         ({"repositories": ["Platform/{owner}"]}, "no repository's name begins so"),
-        ({"repositories": ["{owner}/{owner}"]}, "no repository's name begins so"),
+        ({"repositories": ["{owner}/{owner}"]}, "has {owner} more than once"),
         ({"serviceAccount": "pull@platform.iam.gserviceaccount.com"}, "serviceAccount must have {owner} once"),
         (
             {"serviceAccount": "{owner}-{owner}@platform.iam.gserviceaccount.com"},

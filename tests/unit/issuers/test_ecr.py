@@ -912,7 +912,7 @@ ECR = {"issue": "ecr", "registry": REGISTRY, "role": f"{ROLES}/{{owner}}"}
         ({"role": "arn:aws-cn:iam::123456789012:role/pull"}, "not in the partition of the registry, aws"),
         ({"repositories": ["base"]}, "one of repositories must have {owner} once"),
         ({"repositories": ["{owner}", "x-{owner}"]}, "might begin like another's"),
-        ({"repositories": ["{owner}/{owner}"]}, "one of repositories must have {owner} once"),
+        ({"repositories": ["{owner}/{owner}"]}, "has {owner} more than once"),
         ({"repositories": ["{owner}", "base", "base"]}, "repositories has one twice"),
         ({"repositories": ["{owner}/"]}, "no repository's name begins so"),
         ({"repositories": ["{owner}", "*"]}, "no repository's name begins so"),
@@ -941,7 +941,7 @@ def test_what_is_refused(keys: dict[str, Any], said: str) -> None:
 def test_in_short() -> None:
     (issuer,) = reading.convert({"issuers": [ECR | SHARED]}).issuers
     assert issuer.in_short == (
-        f"tokens for {REGISTRY}/{{owner}}/ and {REGISTRY}/base/ of the role {ROLES}/{{owner}}; good for 1 h"
+        f"tokens for {REGISTRY}/{{owner}}/, {REGISTRY}/base/ of the role {ROLES}/{{owner}}; good for 1 h"
     )
 
 

@@ -683,6 +683,8 @@ GITEA = {"issue": "gitea", "registry": "r.example.com", "usernameFile": "/i/user
         ({"repositories": ["acme/"]}, "no repository's name begins so"),
         ({"repositories": ["{owner}", "Acme"]}, "no repository's name begins so"),
         ({"repositories": [""]}, "no repository's name begins so"),
+        ({"repositories": ["{owner}-{owner}"]}, "has {owner} more than once"),
+        ({"repositories": ["a", "a"]}, "repositories has one twice"),
         ({"registry": "https://r.example.com"}, "registry"),
         ({"registry": "r.example.com/git"}, "registry"),
         ({"passwordFile": planted.token()}, "passwordFile must be the path of a file"),

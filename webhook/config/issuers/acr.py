@@ -6,7 +6,18 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc, whole
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, Url, check_apart, check_registry
+from webhook.config.issuers.base import (
+    OWNER_HERE,
+    Host,
+    IssuerModel,
+    Repositories,
+    Url,
+    below,
+    check_apart,
+    check_registry,
+    check_repositories,
+    check_together,
+)
 from webhook.config.messages import value_shown
 from webhook.core.imagename import is_repository
 
@@ -50,14 +61,9 @@ class AcrIssuer(IssuerModel, tag="acr", tag_field="issue", frozen=True, kw_only=
     def __post_init__(self) -> None:
         super().__post_init__()
         check_registry(self.registry)
-        with_owner = [one for one in self.repositories if OWNER_HERE in one]
-        if OWNER_HERE in self.ram_role or not with_owner:
+        if OWNER_HERE in self.ram_role or not any(OWNER_HERE in one for one in self.repositories):
             self.check_identity("ramRole", self.ram_role)
-        for one in with_owner:
-            self.check_identity("repositories", one)
-        for one in self.repositories:
-            if not is_acr_namespace(one.replace(OWNER_HERE, "owner")):
-                raise ValueError(f"repositories: {value_shown(one)} is no namespace of Aliyun; write team-{OWNER_HERE}")
+        check_repositories(self.repositories, is_acr_namespace, f"a namespace of Aliyun, such as team-{OWNER_HERE}")
         if OWNER_HERE not in self.ram_role:
             check_apart(self.repositories)
         if not is_ram_role(self.ram_role.replace(OWNER_HERE, "owner")):
@@ -70,8 +76,7 @@ class AcrIssuer(IssuerModel, tag="acr", tag_field="issue", frozen=True, kw_only=
             accessKeySecretFile=self.access_key_secret_file,
             caFile=self.ca_file,
         )
-        if (self.access_key_id_file is None) != (self.access_key_secret_file is None):
-            raise ValueError("accessKeyIdFile and accessKeySecretFile belong together; write both, or none of them")
+        check_together(accessKeyIdFile=self.access_key_id_file, accessKeySecretFile=self.access_key_secret_file)
 
     @property
     def asked_at(self) -> str:
@@ -83,8 +88,8 @@ class AcrIssuer(IssuerModel, tag="acr", tag_field="issue", frozen=True, kw_only=
 
     @property
     def in_short(self) -> str:
-        below = ", ".join(f"{self.registry}/{one}/" for one in self.repositories)
-        return f"passwords of {self.ram_role} for {below}; good for {self.hours:g} h"
+        where = below(self.registry, self.repositories)
+        return f"passwords of {self.ram_role} for {where}; good for {self.hours:g} h"
 
 
 def is_acr_namespace(text: str) -> bool:

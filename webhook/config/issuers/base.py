@@ -1,7 +1,7 @@
 """What the configurations of all issuers share."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import combinations
 from typing import Annotated
@@ -75,6 +75,10 @@ class IssuerModel(Model, frozen=True, kw_only=True):
                 "shared: true)"
             )
 
+    def check_one_identity(self, key: str, templates: tuple[str, ...]) -> None:
+        """The same of several, of which one is enough. Raises ValueError."""
+        self.check_identity(f"one of {key}", next((one for one in templates if OWNER_HERE in one), ""))
+
 
 def check_registry(host: str) -> None:
     """Raises ValueError."""
@@ -100,16 +104,30 @@ def check_apart(templates: Iterable[str]) -> None:
             )
 
 
-def check_repositories(templates: tuple[str, ...]) -> None:
-    """Raises ValueError."""
+def check_repositories(
+    templates: tuple[str, ...],
+    fits: Callable[[str], bool] = is_repository,
+    good: str = f"the beginning of it, such as teams/{OWNER_HERE}, without the registry before it and a slash behind",
+) -> None:
+    """`fits`: may a name begin so? `good`: what does. Raises ValueError."""
     for one in templates:
-        if one.count(OWNER_HERE) > 1 or not is_repository(one.replace(OWNER_HERE, "owner")):
-            raise ValueError(
-                f"repositories {value_shown(one)}: no repository's name begins so; write the beginning of it, such as "
-                f"teams/{OWNER_HERE}, without the registry before it and a slash behind"
-            )
+        if one.count(OWNER_HERE) > 1:
+            raise ValueError(f"repositories {value_shown(one)} has {OWNER_HERE} more than once; write it once")
+        if not fits(one.replace(OWNER_HERE, "owner")):
+            raise ValueError(f"repositories {value_shown(one)}: no repository's name begins so; write {good}")
     if len({*templates}) < len(templates):
         raise ValueError("repositories has one twice; leave one out")
+
+
+def below(registry: str, templates: tuple[str, ...]) -> str:
+    """What is below them, for messages."""
+    return ", ".join(f"{registry}/{one}/" for one in templates)
+
+
+def check_together(**files: str | None) -> None:
+    """Raises ValueError."""
+    if len({one is None for one in files.values()}) > 1:
+        raise ValueError(f"{' and '.join(files)} belong together; write both, or none of them")
 
 
 @lru_cache(maxsize=64)

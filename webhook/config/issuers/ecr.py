@@ -8,7 +8,16 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, Url
+from webhook.config.issuers.base import (
+    OWNER_HERE,
+    Host,
+    IssuerModel,
+    Repositories,
+    Url,
+    below,
+    check_repositories,
+    check_together,
+)
 from webhook.config.messages import value_shown
 
 SECONDS_AN_HOUR = 3600
@@ -87,8 +96,7 @@ class EcrIssuer(IssuerModel, tag="ecr", tag_field="issue", frozen=True, kw_only=
         self._check_role(place.partition)
         self._check_repositories()
         are_paths(accessKeyIdFile=self.access_key_id_file, secretKeyFile=self.secret_key_file, caFile=self.ca_file)
-        if (self.access_key_id_file is None) != (self.secret_key_file is None):
-            raise ValueError("accessKeyIdFile and secretKeyFile belong together; write both, or none")
+        check_together(accessKeyIdFile=self.access_key_id_file, secretKeyFile=self.secret_key_file)
         if self.chain and self.access_key_id_file is not None:
             raise ValueError("chain is for a web identity, and not for an access key; leave it out")
         if self.chain and self.hours > 1:
@@ -106,21 +114,18 @@ class EcrIssuer(IssuerModel, tag="ecr", tag_field="issue", frozen=True, kw_only=
             raise ValueError(f"role {value_shown(self.role)} is not in the partition of the registry, {partition}")
 
     def _check_repositories(self) -> None:
+        check_repositories(
+            self.repositories,
+            is_ecr_name,
+            "the beginning of it, with lower-case letters, digits, single . _ - between them, and no slash at the end",
+        )
         with_owner = [one for one in self.repositories if OWNER_HERE in one]
         if len(with_owner) > 1:
             raise ValueError(
                 f"repositories has {OWNER_HERE} in {len(with_owner)} of its names, and one owner's might begin like "
                 "another's; leave all out but one"
             )
-        self.check_identity("one of repositories", "".join(with_owner))
-        for one in self.repositories:
-            if not is_ecr_name(one.replace(OWNER_HERE, "owner")):
-                raise ValueError(
-                    f"repositories {value_shown(one)}: no repository's name begins so; it has lower-case letters, "
-                    "digits, single . _ - between them, and no slash at the end"
-                )
-        if len({*self.repositories}) < len(self.repositories):
-            raise ValueError("repositories has one twice; leave one out")
+        self.check_one_identity("repositories", self.repositories)
 
     @property
     def place(self) -> EcrHost:
@@ -134,7 +139,7 @@ class EcrIssuer(IssuerModel, tag="ecr", tag_field="issue", frozen=True, kw_only=
 
     @property
     def in_short(self) -> str:
-        where = " and ".join(f"{self.registry}/{one}/" for one in self.repositories)
+        where = below(self.registry, self.repositories)
         return f"tokens for {where} of the role {self.role}; good for {self.hours:g} h"
 
 

@@ -6,9 +6,8 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, check_registry
+from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, below, check_registry, check_repositories
 from webhook.config.messages import value_shown
-from webhook.core.imagename import is_repository
 
 _USER = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
@@ -37,12 +36,9 @@ class GiteaIssuer(IssuerModel, tag="gitea", tag_field="issue", frozen=True, kw_o
         check_registry(self.registry)
         if not is_gitea_user(self.user.replace(OWNER_HERE, "owner")):
             raise ValueError(f"user {value_shown(self.user)}: Gitea has no such names; write pull-{OWNER_HERE}")
-        for one in self.beginnings:
-            if not is_repository(f"{one.replace(OWNER_HERE, 'owner')}/name"):
-                raise ValueError(
-                    f"repositories {value_shown(one)}: no repository's name begins so; write {OWNER_HERE} or the name "
-                    "of an organisation, without a slash at the end"
-                )
+        check_repositories(
+            self.beginnings, good=f"{OWNER_HERE} or the name of an organisation, without a slash at the end"
+        )
         are_paths(usernameFile=self.username_file, passwordFile=self.password_file)
 
     @property
@@ -52,7 +48,7 @@ class GiteaIssuer(IssuerModel, tag="gitea", tag_field="issue", frozen=True, kw_o
 
     @property
     def in_short(self) -> str:
-        where = ", ".join(f"{self.registry}/{one}/" for one in self.beginnings)
+        where = below(self.registry, self.beginnings)
         return f"tokens of {self.user} that pull from {where}, taken away after {self.hours:g} h"
 
 

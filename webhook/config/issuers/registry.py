@@ -5,9 +5,7 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, check_registry
-from webhook.config.messages import value_shown
-from webhook.core.imagename import is_repository
+from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, check_registry, check_repositories
 
 
 class RegistryIssuer(IssuerModel, tag="registry", tag_field="issue", frozen=True, kw_only=True):
@@ -35,11 +33,9 @@ class RegistryIssuer(IssuerModel, tag="registry", tag_field="issue", frozen=True
         super().__post_init__()
         self.check_identity("repositories", self.repositories)
         check_registry(self.registry)
-        if not is_repository(self.repositories.replace(OWNER_HERE, "owner")):
-            raise ValueError(
-                f"repositories {value_shown(self.repositories)}: no repository's name begins so; write {OWNER_HERE} or "
-                f"project-{OWNER_HERE}, without a slash at the end"
-            )
+        check_repositories(
+            (self.repositories,), good=f"{OWNER_HERE} or project-{OWNER_HERE}, without a slash at the end"
+        )
         are_paths(pushersFile=self.pushers_file)
         for file in self.key_files:
             are_paths(keyFiles=file)

@@ -6,8 +6,18 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc, whole
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, Url, check_apart, check_registry
-from webhook.config.messages import value_shown
+from webhook.config.issuers.base import (
+    OWNER_HERE,
+    Host,
+    IssuerModel,
+    Repositories,
+    Url,
+    below,
+    check_apart,
+    check_registry,
+    check_repositories,
+    check_together,
+)
 
 _NAMESPACE = re.compile(r"(?=.{2,30}\Z)[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
@@ -39,21 +49,16 @@ class TcrIssuer(IssuerModel, tag="tcr", tag_field="issue", frozen=True, kw_only=
     def __post_init__(self) -> None:
         super().__post_init__()
         check_registry(self.registry)
-        with_owner = [one for one in self.repositories if OWNER_HERE in one]
-        for one in with_owner or self.repositories:
-            self.check_identity("repositories", one)
-        for one in self.repositories:
-            if not is_tcr_namespace(one.replace(OWNER_HERE, "owner")):
-                raise ValueError(f"repositories: {value_shown(one)} is no namespace of Tencent; write {OWNER_HERE}")
+        check_repositories(self.repositories, is_tcr_namespace, f"a namespace of Tencent, such as {OWNER_HERE}")
+        self.check_one_identity("repositories", self.repositories)
         check_apart(self.repositories)
         are_paths(secretIdFile=self.secret_id_file, secretKeyFile=self.secret_key_file, caFile=self.ca_file)
-        if (self.secret_id_file is None) != (self.secret_key_file is None):
-            raise ValueError("secretIdFile and secretKeyFile belong together; write both, or none of them")
+        check_together(secretIdFile=self.secret_id_file, secretKeyFile=self.secret_key_file)
 
     @property
     def in_short(self) -> str:
-        below = ", ".join(f"{self.registry}/{one}/" for one in self.repositories)
-        return f"service accounts that pull from {below}; good for {self.hours:g} h"
+        where = below(self.registry, self.repositories)
+        return f"service accounts that pull from {where}; good for {self.hours:g} h"
 
 
 def is_tcr_namespace(text: str) -> bool:
