@@ -1,7 +1,7 @@
 """Builds an issuer from its part of the configuration; the only module that knows all kinds."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from webhook.config import issuers as models
 from webhook.config.issuers.acr import AcrIssuer
@@ -17,15 +17,19 @@ from webhook.config.models import Config, Registry
 from webhook.issuers import Issuer
 
 
-def configured(model: models.Issuer, config: Config, cluster: Callable[[], str]) -> Issuer:
-    """`cluster`: which one this is, for what has a name at the issuer; raises IssuerUnavailable."""
+def configured(
+    model: models.Issuer, config: Config, cluster: Callable[[], str], environ: Mapping[str, str] = os.environ
+) -> Issuer:
+    """`cluster`: which one this is, for what has a name at the issuer; raises IssuerUnavailable. `environ`: of the
+    process; it may say as whom to ask.
+    """
     # Imported only here: each kind loads what signs or asks for it alone.
     where = config.named_registries.get(model.registry) or Registry(host=model.registry)
     match model:
         case AcrIssuer():
             from webhook.issuers.aliyun import issuer as acr  # noqa: PLC0415
 
-            return acr.AcrIssuer(model, cluster)
+            return acr.AcrIssuer(model, environ, cluster)
         case ArtifactRegistryIssuer():
             from webhook.issuers.google import issuer as artifactregistry  # noqa: PLC0415
 
@@ -37,7 +41,7 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
         case EcrIssuer():
             from webhook.issuers.aws import issuer as ecr  # noqa: PLC0415
 
-            return ecr.EcrIssuer(model, os.environ, cluster)
+            return ecr.EcrIssuer(model, environ, cluster)
         case GiteaIssuer():
             from webhook.issuers.gitea import issuer as gitea  # noqa: PLC0415
 
@@ -57,4 +61,4 @@ def configured(model: models.Issuer, config: Config, cluster: Callable[[], str])
         case TcrIssuer():
             from webhook.issuers.tencent import issuer as tcr  # noqa: PLC0415
 
-            return tcr.TcrIssuer(model, cluster)
+            return tcr.TcrIssuer(model, environ, cluster)

@@ -60,7 +60,9 @@ def policy(*repositories: str) -> dict[str, Any]:
 
 
 class Here(AskedPlace):
-    """Aliyun, with a role for each owner and one for all, and an issuer that asks it with a key or with a token."""
+    """Aliyun, with a role for each owner and one for all, and an issuer that asks it with a key or with a token, in a
+    pod whose service account has a role.
+    """
 
     folder: Path
     tls: ssl.SSLContext
@@ -69,6 +71,7 @@ class Here(AskedPlace):
     def __init__(self, aliyun: Aliyun, *, token: bool = False, **keys: Any) -> None:
         self.aliyun, self.id, self.secret = aliyun, self.folder / "id", self.folder / "secret"
         self.token = self.folder / "token"
+        self.environ = {PROVIDER: aliyun.provider, TOKEN_FILE: str(self.token), "ALIBABA_CLOUD_ROLE_ARN": ALL}
         self.log_in("LTAI5tIssuer", planted.token())
         for owner in {*filter(str.islower, NAMES), "7"}:
             self.role(owner)
@@ -94,7 +97,7 @@ class Here(AskedPlace):
     def again(self) -> Issuer:
         url = f"https://{self.aliyun.host}"
         where = {"endpoint": url, "stsEndpoint": url, "caFile": str(self.folder / "ca.pem")}
-        return configured(model(**where, **self.keys), Config(), lambda: CLUSTER)
+        return configured(model(**where, **self.keys), Config(), lambda: CLUSTER, self.environ)
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         repository = f"{self.keys.get('repositories', ['{owner}'])[0].replace('{owner}', owner)}/app"
@@ -121,14 +124,6 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
     Here.tls = tls(authority)
-
-
-@pytest.fixture(autouse=True)
-def _pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One whose service account has a role."""
-    monkeypatch.setenv(PROVIDER, Aliyun().provider)
-    monkeypatch.setenv(TOKEN_FILE, str(Here.folder / "token"))
-    monkeypatch.setenv("ALIBABA_CLOUD_ROLE_ARN", ALL)
 
 
 @asynccontextmanager
@@ -380,10 +375,9 @@ def test_a_token_is_read_again_and_a_wrong_one_is_told_by_its_file() -> None:
 
 
 @pytest.mark.parametrize("missing", [PROVIDER, TOKEN_FILE])
-def test_without_a_login_it_is_said_what_there_can_be(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(missing)
-
+def test_without_a_login_it_is_said_what_there_can_be(missing: str) -> None:
     async def scenario(place: Here) -> None:
+        del place.environ[missing]
         told = str(await failed(place, kind=IssuerUnavailable))
         assert "write accessKeyIdFile and accessKeySecretFile, or give the service account" in told
         assert place.aliyun.calls == []
@@ -391,10 +385,9 @@ def test_without_a_login_it_is_said_what_there_can_be(missing: str, monkeypatch:
     run(scenario, token=True)
 
 
-def test_another_provider_is_no_refusal_of_the_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PROVIDER, "acs:ram::1234567890123456:oidc-provider/other")
-
+def test_another_provider_is_no_refusal_of_the_owner() -> None:
     async def scenario(place: Here) -> None:
+        place.environ[PROVIDER] = "acs:ram::1234567890123456:oidc-provider/other"
         assert "refuses the login of" in str(await failed(place, kind=IssuerUnavailable))
 
     run(scenario, token=True)

@@ -65,6 +65,7 @@ class Here(NamedPlace):
     def __init__(self, tencent: Tencent, *, token: bool = False, **keys: Any) -> None:
         self.tencent, self.id, self.secret = tencent, self.folder / "id", self.folder / "secret"
         self.token = self.folder / "token"
+        self.environ = {PROVIDER: "cls-c0ffee", TOKEN_FILE: str(self.token), ROLE: ROLE_ARN}
         tencent.namespaces |= {*NAMES}
         tencent.roles[ROLE_ARN] = {SUBJECT}
         self.log_in("AKIDissuer", planted.token())
@@ -84,7 +85,7 @@ class Here(NamedPlace):
     def again(self) -> Issuer:
         url = f"https://{self.tencent.host}"
         where = {"endpoint": url, "stsEndpoint": url, "caFile": str(self.folder / "ca.pem")}
-        return configured(msgspec.convert(TCR | where | self.keys, TcrIssuer), Config(), lambda: CLUSTER)
+        return configured(msgspec.convert(TCR | where | self.keys, TcrIssuer), Config(), lambda: CLUSTER, self.environ)
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         if not self.tencent.opens(*c.login, f"{owner}/app"):
@@ -122,14 +123,6 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
     Here.tls = tls(authority)
-
-
-@pytest.fixture(autouse=True)
-def _pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One whose service account has a role."""
-    monkeypatch.setenv(PROVIDER, "cls-c0ffee")
-    monkeypatch.setenv(TOKEN_FILE, str(Here.folder / "token"))
-    monkeypatch.setenv(ROLE, ROLE_ARN)
 
 
 @asynccontextmanager
@@ -394,10 +387,10 @@ def test_a_token_is_read_again_and_a_wrong_one_is_told_by_its_file() -> None:
 
 
 @pytest.mark.parametrize("missing", [PROVIDER, TOKEN_FILE, ROLE])
-def test_without_a_login_it_is_said_what_there_can_be(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(missing)
-
+def test_without_a_login_it_is_said_what_there_can_be(missing: str) -> None:
     async def scenario(place: Here) -> None:
+        del place.environ[missing]
+        place.issuer = place.again()
         told = str(await failed(place, kind=IssuerUnavailable))
         assert "write secretIdFile and secretKeyFile, or give the service account" in told
         assert place.tencent.calls == []

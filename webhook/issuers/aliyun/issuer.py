@@ -6,7 +6,7 @@ is made at Aliyun, so nothing is taken away: sessions and passwords end by thems
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -41,11 +41,12 @@ class _Told(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class AcrIssuer:
-    """`cluster`: eight characters, for the logs of Aliyun; raises IssuerUnavailable."""
+    """`environ`: of the process. `cluster`: eight characters, for the logs of Aliyun; raises IssuerUnavailable."""
 
-    def __init__(self, config: model.AcrIssuer, cluster: Callable[[], str]) -> None:
+    def __init__(self, config: model.AcrIssuer, environ: Mapping[str, str], cluster: Callable[[], str]) -> None:
         self._config, self._cluster = config, cluster
-        self._api, self._sts = AliyunApi("Aliyun's registry", config.asked_at, config.ca_file), AliyunSts(config)
+        self._api = AliyunApi("Aliyun's registry", config.asked_at, config.ca_file)
+        self._sts = AliyunSts(config, environ)
 
     async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:  # noqa: ARG002  # an issuer's interface
         namespaces, role = self._namespaces(owner), self._role(owner)

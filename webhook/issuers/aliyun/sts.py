@@ -4,7 +4,6 @@ With a service account each owner's role is taken directly: a session of the pod
 turn, and end with it.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,8 +48,11 @@ class _Assumed(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class AliyunSts:
-    def __init__(self, config: AcrIssuer) -> None:
+    """`environ`: of the process."""
+
+    def __init__(self, config: AcrIssuer, environ: Mapping[str, str]) -> None:
         self._config, self._api = config, AliyunApi("Aliyun's STS", config.sts_asked_at, config.ca_file)
+        self._provider, self._token_file = environ.get(PROVIDER, ""), environ.get(TOKEN_FILE, "")
 
     async def close(self) -> None:
         await self._api.close()
@@ -84,14 +86,14 @@ class AliyunSts:
             raise reply.answer.odd() from None
 
     async def _by_token(self, wanted: Mapping[str, str]) -> Reply:
-        provider, file = os.environ.get(PROVIDER), os.environ.get(TOKEN_FILE)
-        if not provider or not file:
+        if not self._provider or not self._token_file:
             raise IssuerUnavailable(
                 "there is no key for Aliyun: write accessKeyIdFile and accessKeySecretFile, or give the service "
                 f"account of pullsecret issue a role, so that its pods have {PROVIDER} and {TOKEN_FILE} (docs/acr.md)"
             )
-        token = line(file, "token for Aliyun")
-        return await self._api.unsigned(_BY_TOKEN, {**wanted, "OIDCProviderArn": provider, "OIDCToken": token}, [token])
+        token = line(self._token_file, "token for Aliyun")
+        login = {"OIDCProviderArn": self._provider, "OIDCToken": token}
+        return await self._api.unsigned(_BY_TOKEN, {**wanted, **login}, [token])
 
     def _refused(self, reply: Reply, role: str) -> IssueRefused | IssuerUnavailable:
         code, said = reply.code, reply.answer.said
@@ -117,7 +119,7 @@ class AliyunSts:
             files = (
                 f"{config.access_key_id_file} and {config.access_key_secret_file}"
                 if config.access_key_id_file
-                else os.environ.get(TOKEN_FILE, "")
+                else self._token_file
             )
             return IssuerUnavailable(f"Aliyun refuses the login of {shown(files)} ({said})", AGAIN_SECONDS)
         return IssueRefused(f"Aliyun gives us no session of the role {role} ({said})", everybody=everybody)

@@ -51,10 +51,12 @@ class _Accounts(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class TcrIssuer:
-    """`cluster`: eight characters that no other cluster of this instance has; raises IssuerUnavailable."""
+    """`environ`: of the process. `cluster`: eight characters that no other cluster of this instance has; raises
+    IssuerUnavailable.
+    """
 
-    def __init__(self, config: model.TcrIssuer, cluster: Callable[[], str]) -> None:
-        self._config, self._cluster, self._login = config, cluster, TencentLogin(config)
+    def __init__(self, config: model.TcrIssuer, environ: Mapping[str, str], cluster: Callable[[], str]) -> None:
+        self._config, self._cluster, self._login = config, cluster, TencentLogin(config, environ)
         self._api = TencentApi(
             "Tencent's registry", config.endpoint, "tcr", "2019-09-24", config.region, config.ca_file
         )

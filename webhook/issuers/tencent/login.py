@@ -1,6 +1,6 @@
 """As whom Tencent Cloud is asked: with a key from files, or as the role of the pod's service account (TKE)."""
 
-import os
+from collections.abc import Mapping
 from datetime import timedelta
 
 import msgspec
@@ -32,9 +32,12 @@ class _Assumed(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class TencentLogin(KeptLogin[AccessKey]):
-    def __init__(self, config: TcrIssuer) -> None:
+    """`environ`: of the process."""
+
+    def __init__(self, config: TcrIssuer, environ: Mapping[str, str]) -> None:
         super().__init__()
         self._config = config
+        self._provider, self._token_file, self._role = (environ.get(name, "") for name in (PROVIDER, TOKEN_FILE, ROLE))
         self._api = TencentApi("Tencent's STS", config.sts_endpoint, "sts", "2018-08-13", config.region, config.ca_file)
 
     async def close(self) -> None:
@@ -52,11 +55,7 @@ class TencentLogin(KeptLogin[AccessKey]):
     def no_login(self, said: str) -> IssuerUnavailable:
         """What is raised when an answer says that the key is not good."""
         config = self._config
-        files = (
-            f"{config.secret_id_file} and {config.secret_key_file}"
-            if config.secret_id_file
-            else os.environ.get(TOKEN_FILE, "")
-        )
+        files = f"{config.secret_id_file} and {config.secret_key_file}" if config.secret_id_file else self._token_file
         return IssuerUnavailable(f"Tencent refuses the login of {shown(files)} ({said})", AGAIN_SECONDS)
 
     async def _new(self) -> tuple[AccessKey, timedelta]:
@@ -68,17 +67,16 @@ class TencentLogin(KeptLogin[AccessKey]):
         return key, timedelta(seconds=min(found.expired_time - int(reply.date.timestamp()), _SESSION.total_seconds()))
 
     async def _by_token(self) -> Reply:
-        provider, file, role = (os.environ.get(name) for name in (PROVIDER, TOKEN_FILE, ROLE))
-        if not provider or not file or not role:
+        if not self._provider or not self._token_file or not self._role:
             raise IssuerUnavailable(
                 "there is no key for Tencent: write secretIdFile and secretKeyFile, or give the service account of "
                 f"pullsecret issue a role, so that its pods have {PROVIDER}, {TOKEN_FILE} and {ROLE} (docs/tcr.md)"
             )
-        token = line(file, "token for Tencent")
+        token = line(self._token_file, "token for Tencent")
         body = {
-            "ProviderId": provider,
+            "ProviderId": self._provider,
             "WebIdentityToken": token,
-            "RoleArn": role,
+            "RoleArn": self._role,
             "RoleSessionName": "pullsecret-webhook",
             "DurationSeconds": int(_SESSION.total_seconds()),
         }
