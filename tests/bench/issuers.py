@@ -35,7 +35,7 @@ from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.progress import say, step
 from controlplane.waiting import until
-from support import harborserver
+from support import harborserver, vendorserver
 from support.harborserver import ISSUER_RIGHTS, Harbor
 from webhook.core.names import ISSUER, ISSUER_ACCOUNT, OWNER
 from webhook.issue import BURST
@@ -249,7 +249,7 @@ def main() -> int:
         with (
             tempfile.TemporaryDirectory(prefix="pullsecret-bench-", ignore_cleanup_errors=True) as folder,
             ControlPlane.start(Path(folder) / "cluster") as cluster,
-            harborserver.threaded(harborserver.tls(authority)) as harbor,
+            harborserver.threaded(vendorserver.tls(authority)) as harbor,
             _registry() as host,
         ):
             deployed.install(cluster)

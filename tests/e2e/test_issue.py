@@ -28,7 +28,7 @@ from controlplane.command import Ran, command
 from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.webhook import NAMESPACE, Webhook
-from support import harborserver, planted
+from support import harborserver, planted, vendorserver
 from support.connected import connected
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
@@ -450,7 +450,7 @@ def test_what_cannot_be_minted_is_told_and_others_go_on(issuers: Issuers) -> Non
 def test_a_robot_of_harbor_says_whose_it_is_and_is_made_anew_by_hand(issuers: Issuers, tmp_path: Path) -> None:
     cluster, authority, name = issuers.cluster, trustme.CA(), secret_name("harbor", "robots-alice")
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    with harborserver.threaded(harborserver.tls(authority)) as harbor:
+    with harborserver.threaded(vendorserver.tls(authority)) as harbor:
         username, password = harbor.login(harbor.robot("issuer", harborserver.ISSUER_RIGHTS))
         (tmp_path / "user").write_text(username)
         (tmp_path / "password").write_text(password)

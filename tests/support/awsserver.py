@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.process import Child
 from support import ownvenv, planted
+from support.vendorserver import FaultyServer, serving
 from webhook.issuers.aws.sigv4 import signed
 from webhook.issuers.signing import AccessKey
 
@@ -107,70 +108,42 @@ def _first_line(log: Path) -> str | None:
     return found[0] if found else None
 
 
-@dataclass
-class Fault:
-    """What happens to one request. `lost`: it has its effect, and the answer does not arrive."""
-
-    status: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    lost: bool = False
-
-
-@dataclass
-class Door:
-    """`ahead`: by which AWS's clock is ahead of ours. `faults`: by the number of a request, from 1 on. `calls`: what
-    was asked for, in order; `sent`: with which headers and body.
-    """
+@dataclass(kw_only=True)
+class Door(FaultyServer):
+    """`sent`: headers and body of each request. `wrong`: what AWS would not say, and its own clients do not send."""
 
     aws: Aws
     client: aiohttp.ClientSession
-    url: str = ""
-    ahead: timedelta = timedelta()
-    faults: dict[int, Fault] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
     sent: list[tuple[Mapping[str, str], str]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def seen(self, request: web.BaseRequest) -> str:
         body, names = await request.read(), [name.lower() for name in request.headers]
         if len({*names}) < len(names):
             self.wrong.append(f"a header is there twice: {names}")
-        if request.path.startswith(("/-/", "/v2/")):
-            self.calls.append(request.path)
-        else:
-            target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
-            self.calls.append(target or body.partition(b"Action=")[2].partition(b"&")[0].decode())
         self.sent.append((request.headers, body.decode()))
-        fault = self.faults.get(len(self.calls))
-        if fault is not None and not fault.lost:
-            return web.Response(status=fault.status, headers=fault.headers, body=fault.body)
-        headers = {**request.headers, "X-Test-Ahead": str(self.ahead.total_seconds())}
+        if request.path.startswith(("/-/", "/v2/")):
+            return request.path
+        target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        return target or body.partition(b"Action=")[2].partition(b"&")[0].decode()
+
+    async def respond(self, request: web.BaseRequest) -> web.Response:
+        headers = {**request.headers, "X-Test-Ahead": str(self.skew.total_seconds())}
         url = f"http://127.0.0.1:{self.aws.port}{request.path}"
-        async with self.client.request(request.method, url, data=body, headers=headers) as answer:
+        async with self.client.request(request.method, url, data=await request.read(), headers=headers) as answer:
             kept = {
                 name: answer.headers[name]
                 for name in ("Content-Type", "Date", "X-Amzn-ErrorType")
                 if name in answer.headers
             }
-            content = await answer.read()
-        if fault is not None:
-            assert request.transport is not None
-            request.transport.close()
-        return web.Response(status=answer.status, headers=kept, body=content)
+            return web.Response(status=answer.status, headers=kept, body=await answer.read())
 
 
 @asynccontextmanager
 async def door(aws: Aws, context: ssl.SSLContext) -> AsyncIterator[Door]:
-    async with aiohttp.ClientSession(trust_env=False) as client:
-        found = Door(aws, client)
-        runner = web.ServerRunner(web.Server(found.handle), handle_signals=False, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "localhost", 0, ssl_context=context).start()
-        address: Any = runner.addresses[0]
-        found.url = f"https://localhost:{address[1]}"
-        try:
-            yield found
-        finally:
-            await runner.cleanup()
-        assert not found.wrong, found.wrong[:5]
+    async with (
+        aiohttp.ClientSession(trust_env=False) as client,
+        serving(Door(aws=aws, client=client), context) as found,
+    ):
+        yield found
+    assert not found.wrong, found.wrong[:5]

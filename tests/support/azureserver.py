@@ -7,12 +7,10 @@ is true of it.
 import base64
 import json
 import re
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import parse_qsl
@@ -23,7 +21,8 @@ from aiohttp import web
 
 from support import planted
 from support.named import Names
-from support.workload import CLUSTER, SUBJECT, Fault, key
+from support.vendorserver import Said, VendorServer, listening, tls
+from support.workload import CLUSTER, SUBJECT, key
 
 LOGIN, MANAGEMENT, REGISTRY = "login.microsoftonline.com", "management.azure.com", "acmecorp.azurecr.io"
 TENANT, CLIENT = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
@@ -77,27 +76,21 @@ class NoLogin(Exception):
 
 
 @dataclass
-class Azure:
-    """`polls`: how often it is not done yet. `skew`: by which its clock is ahead of ours. `faults`: by the number of a
-    request, from 1 on. Of the registry, `lag`: how often it does not know a password yet. `closed`: it does not answer.
-    `seen`: its requests.
+class Azure(VendorServer):
+    """`polls`: how often it is not done yet. `bodies`: of all requests. Of the registry, `lag`: how often it does not
+    know a password yet. `closed`: it does not answer. `pulls`: its requests, which are none of `calls`.
     """
 
+    content_type = "application/json; charset=utf-8"
     rights: set[str] = field(default_factory=lambda: {*RIGHTS})
     tokens: dict[str, Token] = field(default_factory=dict)
     logins: dict[str, float] = field(default_factory=dict)
     polls: int = 1
     lag: int = 0
     closed: bool = False
-    seen: int = 0
+    pulls: int = 0
     running: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    skew: timedelta = timedelta()
-    faults: dict[int, Fault] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.skew
 
     # -- what its administrator does --
 
@@ -109,27 +102,20 @@ class Azure:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.host == REGISTRY:
-            return self._respond(*self._registry(request))
-        body = await request.read()
-        query = f"?{request.query_string}" if request.query_string else ""
-        self.calls.append(f"{request.method} {request.host}{request.path}{query}")
-        self.bodies.append(body)
-        fault = self.faults.get(len(self.calls)) or Fault()
-        if fault.status:
-            return self._respond(fault.status, fault.body, fault.headers)
-        headers: Mapping[str, str] = {}
-        try:
-            status, said, headers = self._answer(request, body)
-        except (Refused, NoLogin) as e:
-            status, said = e.status, e.body
-        if fault.lost:
-            assert request.transport is not None
-            request.transport.abort()
-        return self._respond(status, b"" if said is None else json.dumps(said).encode(), headers)
+            status, said, headers = self._registry(request)
+            return self.response(status, said, headers)
+        return await super().handle(request)
 
-    def _respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
-        whole = {"Date": format_datetime(self.now(), usegmt=True), "Content-Type": "application/json; charset=utf-8"}
-        return web.Response(status=status, body=body, headers={**whole, **headers})
+    async def seen(self, request: web.BaseRequest) -> str:
+        self.bodies.append(await request.read())
+        query = f"?{request.query_string}" if request.query_string else ""
+        return f"{request.method} {request.host}{request.path}{query}"
+
+    async def answer(self, request: web.BaseRequest) -> Said:
+        try:
+            return self._answer(request, await request.read())
+        except (Refused, NoLogin) as e:
+            return e.status, e.body
 
     def _answer(self, request: web.BaseRequest, body: bytes) -> tuple[int, Any, Mapping[str, str]]:
         if request.host == LOGIN and (request.method, request.path) == ("POST", f"/{TENANT}/oauth2/v2.0/token"):
@@ -251,7 +237,7 @@ class Azure:
         return {"Location": where, "Retry-After": "1"}
 
     def _registry(self, request: web.BaseRequest) -> tuple[int, bytes, Mapping[str, str]]:
-        self.seen += 1
+        self.pulls += 1
         unauthorized = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}).encode()
         if (request.method, request.path) == ("GET", "/v2/"):
             asks = f'Bearer realm="https://{REGISTRY}/oauth2/token",service="{REGISTRY}"'
@@ -297,16 +283,10 @@ def _text(at: datetime) -> str:
 
 @asynccontextmanager
 async def serving(names: Names) -> AsyncIterator[Azure]:
-    azure = Azure()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    names.authority.issue_cert(LOGIN, MANAGEMENT, REGISTRY).configure_cert(context)
-    runner = web.ServerRunner(web.Server(azure.handle), handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    address: Any = runner.addresses[0]
-    names.ports.update(dict.fromkeys((LOGIN, MANAGEMENT, REGISTRY), int(address[1])))
-    try:
-        yield azure
-    finally:
-        names.ports.clear()
-        await runner.cleanup()
+    azure, context = Azure(), tls(names.authority, LOGIN, MANAGEMENT, REGISTRY)
+    async with listening(azure, context) as (port,):
+        names.ports.update(dict.fromkeys((LOGIN, MANAGEMENT, REGISTRY), port))
+        try:
+            yield azure
+        finally:
+            names.ports.clear()

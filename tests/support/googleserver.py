@@ -8,12 +8,10 @@ import asyncio
 import base64
 import json
 import re
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from support import planted
 from support.named import Names
-from support.workload import CLUSTER, Fault, key
+from support.vendorserver import Said, VendorServer, listening, tls
+from support.workload import CLUSTER, key
 
 METADATA, KEYS, FEDERATION = "metadata.google.internal", "oauth2.googleapis.com", "sts.googleapis.com"
 IAM, REGISTRY = "iamcredentials.googleapis.com", "europe-docker.pkg.dev"
@@ -73,25 +72,20 @@ def ungranted(why: str, error: str = "invalid_grant") -> Refused:
 
 
 @dataclass
-class Google:
-    """`attached`: the principal that the metadata server speaks for. `readers`: who may pull, by repository.
-    `skew`: by which its clock is ahead of ours. `faults`: by the number of a request, from 1 on.
+class Google(VendorServer):
+    """`attached`: the principal that the metadata server speaks for. `readers`: who may pull, by repository. `bodies`,
+    `headers`: of all requests.
     """
 
+    content_type = "application/json; charset=utf-8"
     accounts: dict[str, Account] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     readers: dict[str, set[str]] = field(default_factory=dict)
     attached: str = ""
     scopes: frozenset[str] = frozenset({EVERYTHING, IDENTITIES})
     enabled: bool = True
-    skew: timedelta = timedelta()
-    faults: dict[int, Fault] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.skew
 
     # -- what its administrator does --
 
@@ -125,27 +119,17 @@ class Google:
 
     # -- what it answers --
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
-        query = f"?{request.query_string}" if request.query_string else ""
-        self.calls.append(f"{request.method} {request.host}{request.path}{query}")
-        self.bodies.append(body)
+    async def seen(self, request: web.BaseRequest) -> str:
+        self.bodies.append(await request.read())
         self.headers.append(dict(request.headers))
-        fault = self.faults.get(len(self.calls)) or Fault()
-        if fault.status:
-            return self._respond(fault.status, fault.body, fault.headers)
-        try:
-            status, said, headers = self._answer(request, body)
-        except Refused as e:
-            status, said, headers = e.status, e.body, {}
-        if fault.lost:
-            assert request.transport is not None
-            request.transport.abort()
-        return self._respond(status, json.dumps(said).encode(), headers)
+        query = f"?{request.query_string}" if request.query_string else ""
+        return f"{request.method} {request.host}{request.path}{query}"
 
-    def _respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
-        whole = {"Date": format_datetime(self.now(), usegmt=True), "Content-Type": "application/json; charset=UTF-8"}
-        return web.Response(status=status, body=body, headers={**whole, **headers})
+    async def answer(self, request: web.BaseRequest) -> Said:
+        try:
+            return self._answer(request, await request.read())
+        except Refused as e:
+            return e.status, e.body
 
     def _answer(self, request: web.BaseRequest, body: bytes) -> tuple[int, Any, Mapping[str, str]]:
         secure = request.transport is not None and request.transport.get_extra_info("ssl_object") is not None
@@ -318,18 +302,11 @@ def federation_file(token_file: str, impersonated: str = "") -> dict[str, Any]:
 
 @asynccontextmanager
 async def serving(names: Names) -> AsyncIterator[Google]:
-    google = Google()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    names.authority.issue_cert(KEYS, FEDERATION, IAM, REGISTRY).configure_cert(context)
-    runner = web.ServerRunner(web.Server(google.handle), handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    for tls in (None, context):
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    plain, secure = (int(address[1]) for address in runner.addresses)
-    names.ports.update({METADATA: plain, KEYS: secure, FEDERATION: secure, IAM: secure, REGISTRY: secure})
-    try:
-        yield google
-    finally:
-        names.ports.clear()
-        await runner.cleanup()
-        await asyncio.sleep(0)
+    google, context = Google(), tls(names.authority, KEYS, FEDERATION, IAM, REGISTRY)
+    async with listening(google, None, context) as (plain, secure):
+        names.ports.update({METADATA: plain, KEYS: secure, FEDERATION: secure, IAM: secure, REGISTRY: secure})
+        try:
+            yield google
+        finally:
+            names.ports.clear()
+    await asyncio.sleep(0)

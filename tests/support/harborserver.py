@@ -11,15 +11,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-import trustme
 from aiohttp import web
 
-from support import harborapi, planted
+from support import harborapi, planted, vendorserver
+from support.vendorserver import Said, VendorServer
 
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 """Of projects and robots."""
@@ -88,47 +87,25 @@ NOT_ALLOWED = "FORBIDDEN", "forbidden"
 
 
 @dataclass
-class Fault:
-    """What happens to one request. `lost`: it has its effect, and the answer does not arrive."""
-
-    status: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    lost: bool = False
-    hangs: bool = False
-
-
-@dataclass
-class Harbor:
-    """`skew`: by which its clock is ahead of ours. `missing`: what it answers about a project that is not there.
-    `faults`: by the number of a request, from 1 on. `wrong`: what of all requests and answers was not as described.
+class Harbor(VendorServer):
+    """`missing`: what it answers about a project that is not there. `wrong`: what of all requests and answers was not
+    as described.
     """
 
-    port: int = 0
+    content_type = "application/json; charset=utf-8"
     prefix: str = "robot$"
     read_only: bool = False
-    skew: timedelta = timedelta()
     missing: int = 403
     password: str = field(default_factory=planted.token)
     projects: dict[str, int] = field(default_factory=lambda: {"library": 1})
     public: set[str] = field(default_factory=lambda: {"library"})
     images: set[str] = field(default_factory=set)
     robots: dict[int, Robot] = field(default_factory=dict)
-    faults: dict[int, Fault] = field(default_factory=dict)
-    every: Fault | None = None
-    calls: list[str] = field(default_factory=list)
     asked_at: list[tuple[float, str]] = field(default_factory=list)
     """The loop's time, and method and path."""
     wrong: list[str] = field(default_factory=list)
     ids: int = 0
     locked: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def host(self) -> str:
-        return f"localhost:{self.port}"
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.skew
 
     # -- what its administrator does --
 
@@ -170,25 +147,11 @@ class Harbor:
 
     # -- what it answers --
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.calls.append(f"{request.method} {request.raw_path}")
+    async def seen(self, request: web.BaseRequest) -> str:
         self.asked_at.append((asyncio.get_running_loop().time(), f"{request.method} {request.path}"))
-        fault = self.faults.get(len(self.calls)) or self.every or Fault()
-        if fault.hangs:
-            await asyncio.sleep(60)
-        if fault.status:
-            return self._respond(fault.status, fault.body, fault.headers)
-        status, body, headers = await self._answer(request)
-        if fault.lost:
-            assert request.transport is not None
-            request.transport.abort()
-        return self._respond(status, b"" if body is None else json.dumps(body).encode(), headers)
+        return f"{request.method} {request.raw_path}"
 
-    def _respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
-        whole = {"Date": format_datetime(self.now(), usegmt=True), "Content-Type": "application/json; charset=utf-8"}
-        return web.Response(status=status, body=body, headers={**whole, **headers})
-
-    async def _answer(self, request: web.BaseRequest) -> tuple[int, Any, Mapping[str, str]]:
+    async def answer(self, request: web.BaseRequest) -> Said:
         if not request.path.startswith(harborapi.BASE):
             return self._registry(request)
         method, path = request.method.lower(), request.raw_path.partition("?")[0].removeprefix(harborapi.BASE)
@@ -424,26 +387,12 @@ def allowed(bearer: str) -> list[str]:
     return [f"{one['name']}:{action}" for one in access for action in one["actions"]]
 
 
-def tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
 @asynccontextmanager
 async def serving(context: ssl.SSLContext, harbor: Harbor | None = None) -> AsyncIterator[Harbor]:
     """Fails if something was not as Harbor's API description has it."""
-    harbor = harbor or Harbor()
-    runner = web.ServerRunner(web.Server(harbor.handle), handle_signals=False, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "localhost", 0, ssl_context=context).start()
-    address: Any = runner.addresses[0]
-    harbor.port = int(address[1])
-    try:
-        yield harbor
-    finally:
-        await runner.cleanup()
-    assert not harbor.wrong, harbor.wrong[:5]
+    async with vendorserver.serving(harbor or Harbor(), context) as running:
+        yield running
+    assert not running.wrong, running.wrong[:5]
 
 
 @contextmanager

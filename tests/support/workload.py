@@ -1,7 +1,5 @@
-"""What stand-ins for clouds share: whom a cluster says that a pod is, keys, and faults of single requests."""
+"""What stand-ins for clouds share: whom a cluster says that a pod is, and keys."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 
@@ -17,16 +15,6 @@ SUBJECT = "system:serviceaccount:pullsecret-webhook:pullsecret-webhook-issuer"
 def key(number: int) -> RSAPrivateKey:
     """A key takes a while."""
     return generate_private_key(65537, 2048 + 8 * number)
-
-
-@dataclass
-class Fault:
-    """What happens to one request. `lost`: it has its effect, and the answer does not arrive."""
-
-    status: int = 0
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    lost: bool = False
 
 
 def cluster_token(audience: str, *, subject: str = SUBJECT, seconds: float = 3600, signer: int = 9) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import trustme
 from alibabacloud_cr20181201.client import Client as CrClient
 from alibabacloud_cr20181201.models import GetAuthorizationTokenRequest
 from alibabacloud_sts20150401.client import Client as StsClient
@@ -21,9 +20,8 @@ from darabonba.exceptions import DaraException
 
 from support import aliyunserver, planted
 from support.aliyunserver import SUBJECT, USERNAME, Aliyun, Role, pull_policy
-from support.harborserver import Fault, tls
 from support.issuercontract import MAX_WHY_CHARS, NAMES, AskedContract, AskedPlace, Contract, Place, leads
-from support.vendorserver import serving
+from support.vendorserver import Fault, certified, serving
 from webhook.config import reading
 from webhook.config.issuers.acr import AcrIssuer
 from webhook.config.models import Config
@@ -95,7 +93,7 @@ class Here(AskedPlace):
         return made
 
     def again(self) -> Issuer:
-        url = f"https://{self.aliyun.host}"
+        url = self.aliyun.url
         where = {"endpoint": url, "stsEndpoint": url, "caFile": str(self.folder / "ca.pem")}
         return configured(model(**where, **self.keys), Config(), lambda: CLUSTER, self.environ)
 
@@ -121,9 +119,7 @@ class Here(AskedPlace):
 @pytest.fixture(scope="module", autouse=True)
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     Here.folder = tmp_path_factory.mktemp("aliyun")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
-    Here.tls = tls(authority)
+    Here.tls = certified(Here.folder)
 
 
 @asynccontextmanager
@@ -516,14 +512,14 @@ def test_answers_that_cannot_be_used(step: int, answer: dict[str, Any]) -> None:
 @pytest.mark.parametrize("step", [1, 2])
 def test_without_a_date_nobody_knows_how_long_it_lives(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(place: Here) -> None:
-        usual = place.aliyun._respond
+        usual = place.aliyun.response
         before = len(place.aliyun.calls)
 
         def respond(status: int, body: bytes, headers: Any) -> Any:
             odd = len(place.aliyun.calls) - before == step
             return usual(status, body, {**headers, **({"Date": "yesterday"} if odd else {})})
 
-        monkeypatch.setattr(place.aliyun, "_respond", respond)
+        monkeypatch.setattr(place.aliyun, "response", respond)
         assert "does not say what time it is" in str(await failed(place, kind=IssuerUnavailable))
 
     run(scenario)

@@ -28,7 +28,8 @@ from support.googleserver import (
     federation_file,
 )
 from support.issuercontract import AskedContract, AskedPlace, leads
-from support.workload import SUBJECT, Fault, cluster_token
+from support.vendorserver import Fault
+from support.workload import SUBJECT, cluster_token
 from webhook.checks import addresses
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
@@ -94,7 +95,7 @@ class Here(AskedPlace):
     def answers(
         self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
     ) -> None:
-        self.google.faults[len(self.google.calls) + number] = Fault(status, body, headers or {}, lost)
+        self.google.faults[len(self.google.calls) + number] = Fault(status, headers or {}, body, lost)
 
     def clock_is_ahead(self, by: timedelta) -> None:
         self.google.skew = by

@@ -30,7 +30,8 @@ from support.azureserver import (
     allowed,
 )
 from support.issuercontract import NamedContract, NamedPlace, follows, leads
-from support.workload import Fault, cluster_token
+from support.vendorserver import Fault
+from support.workload import cluster_token
 from webhook.checks import addresses
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
@@ -102,7 +103,7 @@ class Here(NamedPlace):
     def answers(
         self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
     ) -> None:
-        self.azure.faults[len(self.azure.calls) + number] = Fault(status, body, headers or {}, lost)
+        self.azure.faults[len(self.azure.calls) + number] = Fault(status, headers or {}, body, lost)
 
     def clock_is_ahead(self, by: timedelta) -> None:
         self.azure.skew = by
@@ -237,7 +238,7 @@ def test_a_registry_that_does_not_know_it_yet_is_waited_for(lag: int) -> None:
     async def scenario(place: Here) -> None:
         place.azure.lag = lag
         assert await opened(place, await place.issuer.issue("alice", 1, leads))
-        assert place.azure.seen == lag + 2
+        assert place.azure.pulls == lag + 2
 
     run(scenario)
 
@@ -248,13 +249,13 @@ def test_it_is_not_waited_for_long_nor_where_it_cannot_be_asked() -> None:
     async def scenario(place: Here) -> None:
         place.azure.lag = 1000
         assert await place.issuer.issue("alice", 1, leads)
-        assert place.azure.seen == azureapi.TRIES
+        assert place.azure.pulls == azureapi.TRIES
         place.azure.closed = True
         assert await place.issuer.issue("alice", 2, leads)
         Here.internet.ports.pop(REGISTRY)
         await place.issuer.close()
         assert await place.issuer.issue("alice", 3, leads)
-        assert place.azure.seen == azureapi.TRIES + 1
+        assert place.azure.pulls == azureapi.TRIES + 1
 
     run(scenario)
 

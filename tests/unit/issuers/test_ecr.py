@@ -16,14 +16,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-import trustme
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support import awsserver, harborserver, planted
-from support.awsserver import ACCOUNT, OIDC, REGION, REGISTRY, SUBJECT, Aws, Door, Fault, allow, token
+from support import awsserver, planted
+from support.awsserver import ACCOUNT, OIDC, REGION, REGISTRY, SUBJECT, Aws, Door, allow, token
 from support.issuercontract import MAX_WHY_CHARS, NAMES, AskedContract, AskedPlace, leads
+from support.vendorserver import Fault, certified
 from webhook.config import reading
 from webhook.config.issuers.ecr import ecr_host
 from webhook.config.reading import ConfigError
@@ -39,7 +39,6 @@ from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 from webhook.issuers.signing import AccessKey
 
-AUTHORITY = trustme.CA()
 CLUSTER = "c1a5ab12"
 ROLES = f"arn:aws:iam::{ACCOUNT}:role/pull"
 POD_ROLE = f"arn:aws:iam::{ACCOUNT}:role/pullsecret-issuer"
@@ -66,8 +65,7 @@ def _aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     Here.folder = tmp_path_factory.mktemp("aws")
     with awsserver.running(Here.folder) as aws:
         Here.aws = aws
-        AUTHORITY.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
-        Here.tls = harborserver.tls(AUTHORITY)
+        Here.tls = certified(Here.folder)
         keys = aws.user("issuer", MAY_ASSUME)
         (Here.folder / "id").write_text(f"{keys.id}\n")
         (Here.folder / "secret").write_text(keys.secret)
@@ -95,7 +93,11 @@ class Here(AskedPlace):
 
     def __init__(self, door: Door, environ: dict[str, str] | None, **keys: Any) -> None:
         self.door, self.keys = door, {"role": f"{ROLES}/{{owner}}", **keys}
-        self.keys |= {"endpoint": door.url, "stsEndpoint": door.url, "caFile": str(self.folder / "ca.pem")}
+        self.keys |= {
+            "endpoint": door.url,
+            "stsEndpoint": door.url,
+            "caFile": str(self.folder / "ca.pem"),
+        }
         self.environ = environ or {}
         if environ is None:
             files = {"accessKeyIdFile": str(self.folder / "id"), "secretKeyFile": str(self.folder / "secret")}
@@ -119,7 +121,7 @@ class Here(AskedPlace):
     async def pulls(self, c: Credential, name: str) -> bool:
         login = b64encode(":".join(c.login).encode()).decode()
         headers = {"Host": REGISTRY, "Authorization": f"Basic {login}"}
-        headers["X-Test-Ahead"] = str(self.door.ahead.total_seconds())
+        headers["X-Test-Ahead"] = str(self.door.skew.total_seconds())
         url = f"http://127.0.0.1:{self.aws.port}/v2/{name}/manifests/1"
         async with self.door.client.get(url, headers=headers) as answer:
             pulled = answer.status == 200
@@ -135,7 +137,7 @@ class Here(AskedPlace):
         self.door.faults[len(self.door.calls) + number] = Fault(status, headers or {}, body, lost)
 
     def clock_is_ahead(self, by: timedelta) -> None:
-        self.door.ahead = by
+        self.door.skew = by
 
 
 @asynccontextmanager

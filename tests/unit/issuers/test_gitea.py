@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from controlplane.gitea import ADMIN, Gitea
 from controlplane.image import Image
 from support import giteagate, planted
-from support.giteagate import Fault, Gate
+from support.giteagate import Gate
 from support.issuercontract import NAMES, NamedContract, NamedPlace, leads
+from support.vendorserver import Fault
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
 from webhook.config.issuers.gitea import is_gitea_user
@@ -137,7 +138,7 @@ def name(owner: str, generation: int, cluster: str = CLUSTER) -> str:
 @asynccontextmanager
 async def here(**keys: Any) -> AsyncIterator[Here]:
     trusted = ssl.create_default_context(cafile=Here.gitea.ca)
-    async with giteagate.serving(f"https://{Here.gitea.address}", trusted, Here.gitea.tls) as gate:
+    async with giteagate.gate(f"https://{Here.gitea.address}", trusted, Here.gitea.tls) as gate:
         place = Here(gate, **keys)
         try:
             yield place

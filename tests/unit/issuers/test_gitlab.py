@@ -11,15 +11,13 @@ from typing import Any
 
 import msgspec
 import pytest
-import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
 from support.gitlabserver import RIGHTS, Gitlab
-from support.harborserver import Fault, tls
 from support.issuercontract import MAX_WHY_CHARS, NAMES, NamedContract, NamedPlace, leads
-from support.vendorserver import serving
+from support.vendorserver import Fault, certified, serving
 from webhook.config import reading
 from webhook.config.issuers.gitlab import GitlabIssuer
 from webhook.config.models import Config
@@ -74,7 +72,7 @@ class Here(NamedPlace):
         return str(self.keys.get("group", GITLAB["group"])).replace("{owner}", owner)
 
     def again(self) -> Issuer:
-        where = {"endpoint": f"https://{self.server.host}", "caFile": str(self.folder / "ca.pem")}
+        where = {"endpoint": self.server.url, "caFile": str(self.folder / "ca.pem")}
         keys = GITLAB | where | {"tokenFile": str(self.file)} | self.keys
         return configured(msgspec.convert(keys, GitlabIssuer), Config(), lambda: CLUSTER)
 
@@ -106,9 +104,7 @@ class Here(NamedPlace):
 @pytest.fixture(scope="module", autouse=True)
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     Here.folder = tmp_path_factory.mktemp("gitlab")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
-    Here.tls = tls(authority)
+    Here.tls = certified(Here.folder)
 
 
 @asynccontextmanager

@@ -14,9 +14,10 @@ import pytest
 import trustme
 
 from support import harborserver, planted
-from support.harborserver import ADMIN, ISSUER_RIGHTS, Fault, Harbor, Robot, allowed
+from support.harborserver import ADMIN, ISSUER_RIGHTS, Harbor, Robot, allowed
 from support.issuercontract import NamedContract, NamedPlace, leads
 from support.loopback import silent_port
+from support.vendorserver import Fault, tls
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
 from webhook.config.models import Config
@@ -114,7 +115,7 @@ PULL = [{"kind": "project", "namespace": "*", "access": [{"resource": "repositor
 
 @asynccontextmanager
 async def here(harbor: Harbor | None = None, **keys: Any) -> AsyncIterator[Here]:
-    async with harborserver.serving(harborserver.tls(AUTHORITY), harbor) as running:
+    async with harborserver.serving(tls(AUTHORITY), harbor) as running:
         place = Here(running, **keys)
         try:
             yield place

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import trustme
 from tencentcloud.common.credential import Credential as SdkKey
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
@@ -20,10 +19,9 @@ from tencentcloud.tcr.v20190924 import models as sdk
 from tencentcloud.tcr.v20190924.tcr_client import TcrClient
 
 from support import planted
-from support.harborserver import Fault, tls
 from support.issuercontract import MAX_WHY_CHARS, NAMES, NamedContract, NamedPlace, leads
 from support.tencentserver import RIGHTS, Account, Key, Tencent
-from support.vendorserver import serving
+from support.vendorserver import Fault, certified, serving
 from webhook.config import reading
 from webhook.config.issuers.tcr import TcrIssuer
 from webhook.config.models import Config
@@ -83,7 +81,7 @@ class Here(NamedPlace):
             self.tencent.tokens[token] = SUBJECT
 
     def again(self) -> Issuer:
-        url = f"https://{self.tencent.host}"
+        url = self.tencent.url
         where = {"endpoint": url, "stsEndpoint": url, "caFile": str(self.folder / "ca.pem")}
         return configured(msgspec.convert(TCR | where | self.keys, TcrIssuer), Config(), lambda: CLUSTER, self.environ)
 
@@ -120,9 +118,7 @@ class Here(NamedPlace):
 @pytest.fixture(scope="module", autouse=True)
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     Here.folder = tmp_path_factory.mktemp("tencent")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(Here.folder / "ca.pem"))
-    Here.tls = tls(authority)
+    Here.tls = certified(Here.folder)
 
 
 @asynccontextmanager
