@@ -1,78 +1,33 @@
 """What every issuer promises, as a suite: subclass `Contract`, or `AskedContract` if it asks somebody over HTTP, or
 `NamedContract` if what it mints has a name there, with a `place`, and each test of it is about that issuer.
-
-A test module of a kind of issuer brings a `Place`: the issuer, and who takes what it mints, for real where possible.
 """
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
 from support import planted
-from support.sourcecontract import OWNERS
-from webhook.core.credential import Credential
+from support.issuerplace import (
+    MAX_WHY_CHARS,
+    NAMES,
+    AskedPlace,
+    NamedPlace,
+    Place,
+    config_refused,
+    follows,
+    leads,
+    opened,
+)
 from webhook.core.dockerconfig import parse, render
 from webhook.core.issued import MAX_HANDLE_CHARS
 from webhook.core.registry import matching
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, NotLeading
-
-NAMES = ("alice", "alice2", "alice-2", "al", "7", "v2", "a.b", "a-b", "a_b", "a-b-2e7336dc", "library", *OWNERS)
-"""Of owners: some begin alike, some are nearly the same, some have no place in a name."""
-MAX_WHY_CHARS = 700
-"""Of a message, which becomes an Event."""
-
-
-async def leads() -> None:
-    """The fence of the replica that leads."""
-
-
-async def follows() -> None:
-    raise NotLeading("another replica issues")
-
-
-class Place(ABC):
-    """`life`: for which its credentials are good."""
-
-    issuer: Issuer
-    life: timedelta
-
-    @abstractmethod
-    def again(self) -> Issuer:
-        """As after a restart: another one with the same configuration."""
-
-    @abstractmethod
-    async def opens(self, c: Credential, owner: str = "alice") -> bool:
-        """Does it open what is this owner's, and are the owner's images what the kubelet sends it for?"""
-
-
-class AskedPlace(Place):
-    @abstractmethod
-    def asked(self) -> int:
-        """Requests until now."""
-
-    @abstractmethod
-    def answers(
-        self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
-    ) -> None:
-        """To the request with this number from now on. `lost`: it has its effect, and the answer does not arrive."""
-
-    @abstractmethod
-    def clock_is_ahead(self, by: timedelta) -> None: ...
-
-
-class NamedPlace(AskedPlace):
-    @abstractmethod
-    def minted(self, owner: str) -> int:
-        """Credentials of an owner that are there."""
-
-    @abstractmethod
-    def takes_the_name(self, owner: str, generation: int) -> None:
-        """Somebody else makes what has the name that the next credential will have."""
 
 
 class Contract:
@@ -142,8 +97,7 @@ class Contract:
     def test_the_one_before_goes_on(self) -> None:
         async def scenario(place: Place) -> None:
             minted = [await place.issuer.issue("alice", generation, leads) for generation in (1, 2, 3)]
-            for one in minted:
-                assert all([await place.opens(c) for c in one.credentials])
+            assert all([await opened(place, one) for one in minted])
             assert len({one.handle for one in minted}) == (3 if minted[0].handle else 1)
 
         self._in(scenario)
@@ -154,7 +108,7 @@ class Contract:
             again = place.again()
             second = await again.issue("alice", 1, leads)
             await again.close()
-            assert all([await place.opens(c) for c in second.credentials])
+            assert await opened(place, second)
             if first.handle:
                 assert not any([await place.opens(c) for c in first.credentials])
 
@@ -166,7 +120,7 @@ class Contract:
             if first.handle:
                 with pytest.raises(NotLeading):
                     await place.issuer.issue("alice", 1, follows)
-            assert all([await place.opens(c) for c in first.credentials])
+            assert await opened(place, first)
 
         self._in(scenario)
 
@@ -175,14 +129,30 @@ class Contract:
             first, second = [await place.issuer.issue("alice", generation, leads) for generation in (1, 2)]
             for handle in (first.handle, first.handle, "", "another one's", "0/x", "7/../../projects/alice"):
                 await place.issuer.end(handle)
-            assert all([await place.opens(c) for c in second.credentials])
+            assert await opened(place, second)
             assert {await place.opens(c) for c in first.credentials} == {not first.handle}
 
         self._in(scenario)
 
+    def test_a_secret_is_in_its_file_and_what_is_asked_has_tls(self) -> None:
+        async def scenario(place: Place) -> None:
+            for field in msgspec.structs.fields(type(place.config().issuers[0])):
+                key = field.encode_name
+                if key.endswith("File"):
+                    config_refused(place.written | {key: planted.token()}, f"{key} must be the path of a file")
+                if key.lower().endswith("endpoint"):
+                    config_refused(place.written | {key: "http://plain.example.com"}, key)
+            config_refused(place.written | {"registry": f"https://{place.written['registry']}"}, "registry")
+
+        self._in(scenario)
+
+
+IN_SEVEN_SECONDS = {"Date": "Sun, 06 Nov 1994 08:49:37 GMT", "Retry-After": "Sun, 06 Nov 1994 08:49:44 GMT"}
+"""By the clock of who answers."""
+
 
 class AskedContract(Contract):
-    def at(self) -> AbstractAsyncContextManager[AskedPlace]:
+    def at(self) -> AbstractAsyncContextManager[AskedPlace[Any]]:
         raise NotImplementedError
 
     async def _steps(self) -> int:
@@ -196,8 +166,8 @@ class AskedContract(Contract):
     def test_a_pause_that_is_asked_for_is_handed_on(self) -> None:
         async def scenario() -> None:
             for at in range(1, await self._steps() + 1):
-                for status in (429, 503):
-                    failed = await self._fails(at, status, b"", {"Retry-After": "7"})
+                for status, headers in ((429, {"Retry-After": "7"}), (503, IN_SEVEN_SECONDS)):
+                    failed = await self._fails(at, status, b"", headers)
                     assert isinstance(failed, IssuerUnavailable)
                     assert failed.retry_after == 7.0
 
@@ -221,16 +191,17 @@ class AskedContract(Contract):
     def test_odd_answers_are_none(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         async def scenario() -> None:
             for at in range(1, await self._steps() + 1):
-                await self._fails(at, status, body, headers)
+                failed = await self._fails(at, status, body, headers)
+                assert status != 302 or "redirects are not followed" in str(failed)
 
         asyncio.run(scenario())
 
-    async def _fails(self, at: int, status: int, body: bytes, headers: dict[str, str]) -> Exception:
+    async def _fails(self, at: int, status: int, body: bytes, headers: Mapping[str, str]) -> Exception:
         """With an error that says so, and asks nobody else."""
         async with self.at() as place:
             await place.issuer.issue("alice", 1, leads)
             before = place.asked()
-            place.answers(at, status, body, headers, lost=False)
+            place.answers(at, status, body, headers)
             with pytest.raises((IssuerUnavailable, IssueRefused)) as failed:
                 await place.issuer.issue("alice", 1, leads)
             assert place.asked() - before <= at + (status < 300)  # it may pass for success of a deletion
@@ -248,9 +219,23 @@ class AskedContract(Contract):
 
         asyncio.run(scenario())
 
+    @pytest.mark.parametrize("date", ["yesterday", "Fri, 31 Dec 9999 23:59:59 GMT"])
+    def test_an_answer_that_does_not_say_what_time_it_is_is_not_counted_by_another_clock(self, date: str) -> None:
+        async def scenario() -> None:
+            for at in range(1, await self._steps() + 1):
+                async with self.at() as place:
+                    place.clock_is_ahead(timedelta(hours=30))
+                    await place.issuer.issue("alice", 1, leads)
+                    place.answers(at, headers={"Date": date})
+                    with suppress(IssuerUnavailable):
+                        minted = await place.issuer.issue("alice", 1, leads)
+                        assert timedelta(0) <= place.life - minted.life < timedelta(minutes=1)
+
+        asyncio.run(scenario())
+
 
 class NamedContract(AskedContract):
-    def at(self) -> AbstractAsyncContextManager[NamedPlace]:
+    def at(self) -> AbstractAsyncContextManager[NamedPlace[Any]]:
         raise NotImplementedError
 
     def test_after_a_crash_at_any_step_the_next_one_works_and_none_is_left_over(self) -> None:
@@ -265,7 +250,7 @@ class NamedContract(AskedContract):
                 again = place.again()
                 minted = await again.issue("alice", 1, leads)
                 await again.close()
-                assert all([await place.opens(c) for c in minted.credentials])
+                assert await opened(place, minted)
                 assert place.minted("alice") == 1
 
         async def scenario() -> None:
@@ -286,6 +271,49 @@ class NamedContract(AskedContract):
                 assert not refused.value.everybody
                 assert place.minted("alice") == 1
                 minted = await place.issuer.issue("alice", 2, leads)
-                assert all([await place.opens(c) for c in minted.credentials])
+                assert await opened(place, minted)
+
+        asyncio.run(scenario())
+
+    def test_another_cluster_and_another_issuer_are_another_one(self) -> None:
+        async def scenario() -> None:
+            async with self.at() as place:
+                first = await place.issuer.issue("alice", 1, leads)
+                for other in (place.again(lambda: "deadbeef"), place.again(name="main")):
+                    await self._another(place, other, first)
+                    await other.close()
+                assert await opened(place, first)
+
+        asyncio.run(scenario())
+
+    async def _another(self, place: NamedPlace[Any], other: Issuer, first: Minted) -> None:
+        """It makes one of its own, and ends none of ours."""
+        assert await opened(place, await other.issue("alice", 1, leads))
+        await other.end(first.handle)
+
+    def test_which_cluster_this_is_must_be_known(self) -> None:
+        def unknown() -> str:
+            raise IssuerUnavailable("nobody has seen it yet")
+
+        async def scenario() -> None:
+            async with self.at() as place:
+                issuer = place.again(unknown)
+                with pytest.raises(IssuerUnavailable, match="nobody has seen it yet"):
+                    await issuer.issue("alice", 1, leads)
+                await issuer.close()
+                assert place.asked() == 0
+
+        asyncio.run(scenario())
+
+    def test_of_several_at_once_one_is_left_in_the_end(self) -> None:
+        async def scenario() -> None:
+            async with self.at() as place:
+                issuers = [place.again() for _ in range(8)]
+                found = await asyncio.gather(*(one.issue("alice", 1, leads) for one in issuers), return_exceptions=True)
+                for one in issuers:
+                    await one.close()
+                assert {type(one) for one in found} <= {Minted, IssuerUnavailable}, found
+                assert await opened(place, await place.issuer.issue("alice", 1, leads))
+                assert place.minted("alice") == 1
 
         asyncio.run(scenario())

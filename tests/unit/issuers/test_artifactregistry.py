@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,19 +27,17 @@ from support.googleserver import (
     Google,
     federation_file,
 )
-from support.issuercontract import AskedContract, AskedPlace, leads
-from support.vendorserver import Fault
+from support.issuercontract import AskedContract
+from support.issuerplace import AskedPlace, config_refused, leads, placed, refused, running
 from support.workload import SUBJECT, cluster_token
 from webhook.checks import addresses
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
 from webhook.config.issuers.artifactregistry import is_service_account
-from webhook.config.reading import ConfigError
 from webhook.core.check import Why
 from webhook.core.credential import Credential
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, client, keptlogin
-from webhook.issuers.configured import configured
+from webhook.issuers import IssueRefused, IssuerUnavailable, Minted, client, keptlogin
 from webhook.issuers.google import issuer as artifactregistry
 from webhook.issuers.google.login import GoogleLogin
 
@@ -50,17 +48,22 @@ NODE = (
 )
 WORKLOAD = f"principal://iam.googleapis.com/{googleserver.POOL}/subject/{SUBJECT}"
 AUDIENCE = f"https:{googleserver.PROVIDER}"
+USUAL = {
+    "issue": "artifact-registry",
+    "registry": REGISTRY,
+    "repositories": ["platform/{owner}"],
+    "serviceAccount": PULL,
+}
 
 
-class Here(AskedPlace):
+class Here(AskedPlace[Google]):
     """A Google, and an issuer that asks it as who a pod is."""
 
     internet: named.Names
-    folder: Path
     life = timedelta(hours=1)
 
     def __init__(self, google: Google, **keys: Any) -> None:
-        self.google, self.keys, self.asking = google, keys, client.Client("the registry")
+        self.server, self.keys, self.asking = google, keys, client.Client("the registry")
         google.attached = NODE
         for owner in ("alice", "alice2", "alice-2", "al", "v2", "a-b", "a-b-2e7336dc", "library", "bob"):
             self.lets(owner, NODE)
@@ -68,37 +71,26 @@ class Here(AskedPlace):
 
     def lets(self, owner: str, *creators: str) -> None:
         email = PULL.replace("{owner}", owner)
-        self.google.account(email, *creators)
-        self.google.readers[f"platform/{owner}"] = {f"serviceAccount:{email}"}
+        self.server.account(email, *creators)
+        self.server.readers[f"platform/{owner}"] = {f"serviceAccount:{email}"}
 
     @property
-    def config(self) -> Any:
-        usual = {"issue": "artifact-registry", "registry": REGISTRY, "repositories": ["platform/{owner}"]}
-        return reading.convert({"issuers": [usual | {"serviceAccount": PULL} | self.keys]})
+    def usual(self) -> dict[str, Any]:
+        return USUAL
 
-    def again(self) -> Issuer:
-        return configured(self.config.issuers[0], self.config, lambda: "c1a5ab12")
+    async def close(self) -> None:
+        await super().close()
+        await self.asking.close()
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         login = aiohttp.encode_basic_auth(*c.login)
         query = {"service": REGISTRY, "scope": f"repository:platform/{owner}/app:pull"}
-        url, calls = f"https://{REGISTRY}/v2/token", len(self.google.calls)
+        url, calls = f"https://{REGISTRY}/v2/token", len(self.server.calls)
         answer = await self.asking.call("GET", url, query=query, headers={"Authorization": login})
-        del self.google.calls[calls:]
+        del self.server.calls[calls:]
         sent = matching([c.registry], f"{REGISTRY}/platform/{owner}/app")
         assert answer.status != 200 or sent == (c.registry,)
         return answer.status == 200
-
-    def asked(self) -> int:
-        return len(self.google.calls)
-
-    def answers(
-        self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
-    ) -> None:
-        self.google.faults[len(self.google.calls) + number] = Fault(status, headers or {}, body, lost)
-
-    def clock_is_ahead(self, by: timedelta) -> None:
-        self.google.skew = by
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,38 +102,18 @@ def _internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @asynccontextmanager
 async def here(**keys: Any) -> AsyncIterator[Here]:
-    async with googleserver.serving(Here.internet) as google:
-        place = Here(google, **keys)
-        try:
-            yield place
-        finally:
-            await place.issuer.close()
-            await place.asking.close()
+    async with googleserver.serving(Here.internet) as server, placed(Here(server, **keys)) as place:
+        yield place
 
 
 class TestContract(AskedContract):
     username = "oauth2accesstoken"
 
-    def at(self) -> AbstractAsyncContextManager[AskedPlace]:
+    def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
 
 
-def run(scenario: Callable[[Here], Awaitable[None]], **keys: Any) -> None:
-    async def whole() -> None:
-        async with here(**keys) as place:
-            await scenario(place)
-
-    asyncio.run(whole())
-
-
-async def refused(place: Here, owner: str = "alice", kind: type[Exception] = IssueRefused) -> Any:
-    with pytest.raises(kind) as found:
-        await place.issuer.issue(owner, 1, leads)
-    text = str(found.value)
-    assert not planted.leaks(text)
-    assert text.isprintable()
-    assert len(text) < 700
-    return found.value
+run = running(here)
 
 
 def written(name: str, content: Any) -> str:
@@ -156,7 +128,7 @@ def test_a_token_is_of_the_owners_account_and_may_only_read() -> None:
         assert [c.registry for c in minted.credentials] == [f"{REGISTRY}/platform/alice/", f"{REGISTRY}/base/"]
         assert {c.username for c in minted.credentials} == {"oauth2accesstoken"}
         (password,) = {c.password for c in minted.credentials}
-        token = place.google.has(password)
+        token = place.server.has(password)
         assert token is not None
         assert token.who == "serviceAccount:pull-alice@platform.iam.gserviceaccount.com"
         assert token.scopes == {READ}
@@ -167,7 +139,7 @@ def test_a_token_is_of_the_owners_account_and_may_only_read() -> None:
         told = await refused(place)
         assert "HTTP 400: The access token lifetime cannot exceed 3600 seconds." in str(told)
         assert not told.everybody
-        place.google.accounts["pull-alice@platform.iam.gserviceaccount.com"].extended = True
+        place.server.accounts["pull-alice@platform.iam.gserviceaccount.com"].extended = True
         await scenario(place)
 
     run(longer, repositories=["platform/{owner}", "base"], hours=1.5)
@@ -177,7 +149,7 @@ def test_the_usual_renewal_is_one_request() -> None:
     async def scenario(place: Here) -> None:
         await place.issuer.issue("alice", 1, leads)
         await asyncio.gather(*(place.issuer.issue(owner, 1, leads) for owner in ("alice", "bob", "v2")))
-        assert [call.partition("/")[0] for call in place.google.calls] == ["GET metadata.google.internal"] + [
+        assert [call.partition("/")[0] for call in place.server.calls] == ["GET metadata.google.internal"] + [
             f"POST {IAM}"
         ] * 4
 
@@ -187,7 +159,7 @@ def test_the_usual_renewal_is_one_request() -> None:
 def test_many_at_once_log_in_once() -> None:
     async def scenario(place: Here) -> None:
         await asyncio.gather(*(place.issuer.issue(owner, 1, leads) for owner in ("alice", "bob", "v2")))
-        assert len([call for call in place.google.calls if "metadata" in call]) == 1
+        assert len([call for call in place.server.calls if "metadata" in call]) == 1
 
     run(scenario)
 
@@ -198,10 +170,10 @@ def test_the_registry_takes_it_for_a_login(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def scenario(place: Here) -> None:
         (c,) = (await place.issuer.issue("alice", 1, leads)).credentials
-        registry = RegistryClient(place.config, lambda: datetime.now(UTC))
+        registry = RegistryClient(place.config(), lambda: datetime.now(UTC))
         assert (await registry.ask(c)).why is Why.NONE
         assert (await registry.ask(Credential(c.registry, "alice", c.password))).why is Why.UNAUTHORIZED
-        place.google.skew = timedelta(hours=2)
+        place.server.skew = timedelta(hours=2)
         assert (await registry.ask(c)).why is Why.UNAUTHORIZED
         await registry.close()
 
@@ -213,25 +185,25 @@ def test_the_registry_takes_it_for_a_login(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_key_signs_its_login() -> None:
     async def scenario(place: Here) -> None:
-        place.google.account(ISSUER)
+        place.server.account(ISSUER)
         place.lets("alice", f"serviceAccount:{ISSUER}")
-        place.keys["credentialsFile"] = written("key.json", place.google.key_file(ISSUER))
+        place.keys["credentialsFile"] = written("key.json", place.server.key_file(ISSUER))
         place.issuer = place.again()
         (c,) = (await place.issuer.issue("alice", 1, leads)).credentials
         assert await place.opens(c)
-        assert place.google.calls == [
+        assert place.server.calls == [
             f"POST {KEYS}/token",
             f"POST {IAM}/v1/projects/-/serviceAccounts/pull-alice@platform.iam.gserviceaccount.com:generateAccessToken",
         ]
         # Of a key that is deleted, what it signed is worth nothing.
-        place.google.accounts[ISSUER].keys.clear()
+        place.server.accounts[ISSUER].keys.clear()
         await place.issuer.close()
         place.issuer = place.again()
         told = await refused(place, kind=IssuerUnavailable)
         assert "Google refuses our login (HTTP 400: Invalid grant: account not found)" in str(told)
         assert told.retry_after == keptlogin.AGAIN_SECONDS
         # The file is read again: a new key needs no restart.
-        written("key.json", place.google.key_file(ISSUER, 1))
+        written("key.json", place.server.key_file(ISSUER, 1))
         assert await place.issuer.issue("alice", 1, leads)
 
     run(scenario)
@@ -239,8 +211,8 @@ def test_a_key_signs_its_login() -> None:
 
 def test_another_accounts_key_is_none() -> None:
     async def scenario(place: Here) -> None:
-        place.google.account(ISSUER)
-        key, other = place.google.key_file(ISSUER), place.google.key_file(ISSUER, 1)
+        place.server.account(ISSUER)
+        key, other = place.server.key_file(ISSUER), place.server.key_file(ISSUER, 1)
         place.keys["credentialsFile"] = written("key.json", key | {"private_key": other["private_key"]})
         place.issuer = place.again()
         assert "Invalid JWT Signature" in str(await refused(place, kind=IssuerUnavailable))
@@ -251,16 +223,16 @@ def test_another_accounts_key_is_none() -> None:
 @pytest.mark.parametrize("impersonated", ["", ISSUER])
 def test_a_token_of_the_cluster_is_exchanged(impersonated: str) -> None:
     async def scenario(place: Here) -> None:
-        place.google.account(ISSUER, WORKLOAD)
+        place.server.account(ISSUER, WORKLOAD)
         place.lets("alice", f"serviceAccount:{ISSUER}" if impersonated else WORKLOAD)
         file = written("token", cluster_token(AUDIENCE) + "\n")
         place.keys["credentialsFile"] = written("wif.json", federation_file(file, impersonated))
         place.issuer = place.again()
         (c,) = (await place.issuer.issue("alice", 1, leads)).credentials
         assert await place.opens(c)
-        assert len(place.google.calls) == (3 if impersonated else 2)
+        assert place.asked() == (3 if impersonated else 2)
         await place.issuer.issue("alice", 2, leads)
-        assert len(place.google.calls) == (4 if impersonated else 3)
+        assert place.asked() == (4 if impersonated else 3)
 
     run(scenario)
 
@@ -273,7 +245,7 @@ def test_a_login_lives_no_longer_than_the_token_of_the_cluster() -> None:
         place.issuer = place.again()
         for _ in range(2):
             assert await place.issuer.issue("alice", 1, leads)
-        assert len(place.google.calls) == 3  # one login
+        assert place.asked() == 3  # one login
         login: GoogleLogin = place.issuer._login  # type: ignore[attr-defined]  # of this issuer
         assert login._kept is not None
         token, until = login._kept
@@ -301,7 +273,7 @@ def test_another_token_of_the_cluster_is_refused(how: dict[str, Any]) -> None:
 
 def test_an_impersonation_that_is_not_allowed_is_told() -> None:
     async def scenario(place: Here) -> None:
-        place.google.account(ISSUER)
+        place.server.account(ISSUER)
         file = written("token", cluster_token(AUDIENCE))
         place.keys["credentialsFile"] = written("wif.json", federation_file(file, ISSUER))
         place.issuer = place.again()
@@ -314,7 +286,7 @@ def test_an_impersonation_that_is_not_allowed_is_told() -> None:
 
 def test_a_pod_without_an_identity_is_told_what_to_set() -> None:
     async def scenario(place: Here) -> None:
-        place.google.attached = ""
+        place.server.attached = ""
         told = str(await refused(place, kind=IssuerUnavailable))
         assert "Google refuses our login (HTTP 404): has this pod an identity at Google?" in told
         Here.internet.ports.pop(googleserver.METADATA)
@@ -327,7 +299,7 @@ def test_a_pod_without_an_identity_is_told_what_to_set() -> None:
 def test_not_everybody_is_the_metadata_server() -> None:
     async def scenario(place: Here) -> None:
         body = json.dumps({"access_token": "x", "expires_in": 60, "token_type": "Bearer"}).encode()
-        place.answers(1, 200, body, lost=False)
+        place.answers(1, 200, body)
         assert str(await refused(place, kind=IssuerUnavailable)) == "what Google answers is not what its API has"
 
     run(scenario)
@@ -363,7 +335,7 @@ def test_files_that_are_no_login(content: Any, told: str) -> None:
         place.keys["credentialsFile"] = written("odd.json", content)
         place.issuer = place.again()
         assert told in str(await refused(place, kind=IssuerUnavailable))
-        assert place.google.calls == []
+        assert place.server.calls == []
 
     run(scenario)
 
@@ -393,7 +365,7 @@ def test_a_file_that_is_not_there() -> None:
 def test_a_login_that_ended_early_is_made_anew() -> None:
     async def scenario(place: Here) -> None:
         await place.issuer.issue("alice", 1, leads)
-        place.google.tokens.clear()
+        place.server.tokens.clear()
         told = await refused(place, kind=IssuerUnavailable)
         assert str(told).startswith("Google takes our login no more (HTTP 401: Request had invalid authentication")
         assert await place.issuer.issue("alice", 1, leads)
@@ -409,21 +381,21 @@ def test_it_asks_as_googles_own_client_does(kind: str) -> None:
     """Which also says that the stand-in is one: that client is content with it."""
 
     async def scenario(place: Here) -> None:
-        place.google.account(ISSUER, WORKLOAD)
+        place.server.account(ISSUER, WORKLOAD)
         place.lets("alice", f"serviceAccount:{ISSUER}", WORKLOAD)
         token = written("token", cluster_token(AUDIENCE))
         if kind != "metadata":
             content = (
-                place.google.key_file(ISSUER)
+                place.server.key_file(ISSUER)
                 if kind == "key"
                 else federation_file(token, ISSUER if kind == "impersonated" else "")
             )
             place.keys["credentialsFile"] = written("login.json", content)
         place.issuer = place.again()
         await place.issuer.issue("alice", 1, leads)
-        ours = requests(place.google)
+        ours = requests(place.server)
         await asyncio.to_thread(asked_by_google, place.keys.get("credentialsFile"))
-        theirs = requests(place.google)
+        theirs = requests(place.server)
         # It asks the metadata server for a name first, which nobody needs.
         assert ours == [one for one in theirs if "recursive=true" not in one[0]]
 
@@ -494,9 +466,9 @@ def test_an_account_that_is_not_there_or_not_ours_is_the_owners() -> None:
 def test_what_has_nothing_to_do_with_an_owner(what: str) -> None:
     async def scenario(place: Here) -> None:
         if what == "api":
-            place.google.enabled = False
+            place.server.enabled = False
         else:
-            place.google.scopes = frozenset({f"{SCOPES}logging.write"})
+            place.server.scopes = frozenset({f"{SCOPES}logging.write"})
         told = await refused(place)
         assert told.everybody
         assert str(told).startswith("Google gives no tokens of service accounts (HTTP 403: ")
@@ -508,7 +480,7 @@ def test_what_has_nothing_to_do_with_an_owner(what: str) -> None:
 def test_a_proxy_that_forbids_it_is_told_as_the_owners(body: bytes) -> None:
     async def scenario(place: Here) -> None:
         await place.issuer.issue("alice", 1, leads)
-        place.answers(1, 403, body, lost=False)
+        place.answers(1, 403, body)
         assert "gives no token of pull-alice@platform.iam.gserviceaccount.com (HTTP 403" in str(await refused(place))
 
     run(scenario)
@@ -518,7 +490,7 @@ def test_a_proxy_that_forbids_it_is_told_as_the_owners(body: bytes) -> None:
 def test_owners_that_fit_no_account(owner: str) -> None:
     async def scenario(place: Here) -> None:
         assert "no service account can have the owner" in str(await refused(place, owner))
-        assert place.google.calls == []
+        assert place.server.calls == []
 
     run(scenario)
 
@@ -529,8 +501,8 @@ def test_an_owner_stays_in_its_part_of_the_name() -> None:
     async def scenario(place: Here) -> None:
         for owner in ("evil@other", "x.evil", "victim@other.iam.gserviceaccount.com"):
             assert "no service account can have the owner" in str(await refused(place, owner))
-        assert place.google.calls == []
-        place.google.account("puller@alices-project.iam.gserviceaccount.com", NODE)
+        assert place.server.calls == []
+        place.server.account("puller@alices-project.iam.gserviceaccount.com", NODE)
         assert await place.issuer.issue("alices", 1, leads)
 
     run(scenario, serviceAccount="puller@{owner}-project.iam.gserviceaccount.com")
@@ -560,20 +532,19 @@ def test_names_of_accounts(email: str, good: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "headers"),
+    "answer",
     [
-        ({"accessToken": ""}, {}),
-        ({"accessToken": None}, {}),
-        ({"accessToken": "x\r\ny: z"}, {}),
-        ({"accessToken": "x" * 40_000}, {}),
-        ({"expireTime": ""}, {}),
-        ({"expireTime": "2999-01-01T00:00:00"}, {}),
-        ({"expireTime": 4000000000}, {}),
-        ({}, {"Date": "yesterday"}),
+        {"accessToken": ""},
+        {"accessToken": None},
+        {"accessToken": "x\r\ny: z"},
+        {"accessToken": "x" * 40_000},
+        {"expireTime": ""},
+        {"expireTime": "2999-01-01T00:00:00"},
+        {"expireTime": 4000000000},
     ],
 )
-def test_answers_that_cannot_be_used(answer: dict[str, Any], headers: dict[str, str]) -> None:
-    found = answered(answer, headers)
+def test_answers_that_cannot_be_used(answer: dict[str, Any]) -> None:
+    found = answered(answer)
     assert isinstance(found, IssuerUnavailable)
     assert str(found) in {
         "what Google answers is not what its API has",
@@ -584,18 +555,18 @@ def test_answers_that_cannot_be_used(answer: dict[str, Any], headers: dict[str, 
 def test_the_end_has_any_number_of_digits() -> None:
     end = (datetime.now(UTC) + timedelta(minutes=20)).strftime("%Y-%m-%dT%H:%M:%S")
     for text in (f"{end}Z", f"{end}.5Z", f"{end}.123456789Z", f"{end}+00:00"):
-        found = answered({"expireTime": text}, {})
+        found = answered({"expireTime": text})
         assert isinstance(found, Minted)
         assert timedelta(minutes=19) < found.life < timedelta(minutes=21)
 
 
-def answered(answer: dict[str, Any], headers: dict[str, str]) -> Minted | Exception:
+def answered(answer: dict[str, Any]) -> Minted | Exception:
     found: list[Minted | Exception] = []
 
     async def scenario(place: Here) -> None:
         await place.issuer.issue("alice", 1, leads)
         usual = {"accessToken": planted.token(), "expireTime": "2999-01-01T00:00:00Z"}
-        place.answers(1, 200, json.dumps(usual | answer).encode(), headers, lost=False)
+        place.answers(1, 200, json.dumps(usual | answer).encode())
         try:
             found.append(await place.issuer.issue("alice", 1, leads))
         except (IssuerUnavailable, IssueRefused) as e:
@@ -609,9 +580,9 @@ def answered(answer: dict[str, Any], headers: dict[str, str]) -> Minted | Except
 def test_what_it_says_is_shown_without_the_login() -> None:
     async def scenario(place: Here) -> None:
         await place.issuer.issue("alice", 1, leads)
-        (bearer,) = (token for token, one in place.google.tokens.items() if one.who == NODE)
+        (bearer,) = (token for token, one in place.server.tokens.items() if one.who == NODE)
         body = json.dumps({"error": {"code": 400, "message": f"no:\n{bearer} \x1b[31m", "status": "X"}}).encode()
-        place.answers(1, 400, body, lost=False)
+        place.answers(1, 400, body)
         told = str(await refused(place))
         assert "(HTTP 400: no: ***" in told
 
@@ -635,20 +606,12 @@ def test_its_certificate_counts() -> None:
 
 # -- the configuration --
 
-USUAL = {
-    "issue": "artifact-registry",
-    "registry": REGISTRY,
-    "repositories": ["platform/{owner}"],
-    "serviceAccount": PULL,
-}
-
 
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
         ({"registry": "pkg.dev"}, "such as europe-docker.pkg.dev"),
         ({"registry": "docker.pkg.dev"}, "registry"),
-        ({"registry": "https://europe-docker.pkg.dev"}, "registry"),
         ({"registry": "europe-docker.pkg.dev/platform"}, "registry"),
         ({"registry": "registry.example.com"}, "Artifact Registry has none there"),
         ({"registry": "gcr.io.example.com"}, "registry"),
@@ -664,16 +627,12 @@ USUAL = {
         ),
         ({"serviceAccount": "pull-{owner}"}, "is none; write pull-{owner}@my-project"),
         ({"serviceAccount": "pull-{owner}@example.com"}, "is none; write pull-{owner}@my-project"),
-        ({"credentialsFile": planted.token()}, "credentialsFile must be the path of a file"),
         ({"hours": 0.2}, "hours"),
         ({"hours": 12.5}, "hours: write a number from 0.25 to 12.0 (it is 12.5)"),
     ],
 )
 def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        reading.convert({"issuers": [USUAL | keys]})
-    assert told in str(error.value)
-    assert not planted.leaks(str(error.value))
+    config_refused(USUAL | keys, told)
 
 
 def test_hosts_of_gcr() -> None:
@@ -686,7 +645,7 @@ def test_one_identity_for_all_must_be_wished_for() -> None:
     keys = {"serviceAccount": "puller@platform.iam.gserviceaccount.com", "shared": True}
 
     async def scenario(place: Here) -> None:
-        place.google.account("puller@platform.iam.gserviceaccount.com", NODE)
+        place.server.account("puller@platform.iam.gserviceaccount.com", NODE)
         for owner in ("alice", "bob"):
             (c,) = (await place.issuer.issue(owner, 1, leads)).credentials
             assert c.registry == f"{REGISTRY}/platform/{owner}/"

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -29,14 +28,13 @@ from support.azureserver import (
     Password,
     allowed,
 )
-from support.issuercontract import NamedContract, NamedPlace, follows, leads
-from support.vendorserver import Fault
+from support.issuercontract import NamedContract
+from support.issuerplace import NamedPlace, config_refused, follows, leads, opened, placed, refused, running
 from support.workload import cluster_token
 from webhook.checks import addresses
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
 from webhook.config.issuers.azure import is_token
-from webhook.config.reading import ConfigError
 from webhook.core.check import Why
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
@@ -45,9 +43,7 @@ from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, Not
 from webhook.issuers.azure import api as azureapi
 from webhook.issuers.azure import issuer as azure
 from webhook.issuers.azure import login as azurelogin
-from webhook.issuers.configured import configured
 
-CLUSTER = "c1a5ab12"
 OWNERS = ("alice", "alice2", "alice-2", "al", "7", "v2", "a-b", "a-b-2e7336dc", "library", "bob")
 USUAL = {
     "issue": "azure",
@@ -60,30 +56,28 @@ USUAL = {
 }
 
 
-class Here(NamedPlace):
+class Here(NamedPlace[Azure]):
     """An Azure with a token for each owner, and an issuer with just the rights that the documentation lists."""
 
     internet: named.Names
-    folder: Path
     life = timedelta(hours=24)
 
     def __init__(self, azure: Azure, **keys: Any) -> None:
-        self.azure = azure
+        self.server = azure
         for owner in OWNERS:
             azure.token(f"pull-{owner}", f"{owner}/*")
         self.file = self.folder / "token"
         self.file.write_text(cluster_token(AUDIENCE))
-        self.keys = {"tokenFile": str(self.file), **keys}
-        self.cluster, self.asking = CLUSTER, client.Client("the registry")
+        self.keys, self.asking = {"tokenFile": str(self.file), **keys}, client.Client("the registry")
         self.issuer = self.again()
 
     @property
-    def config(self) -> Any:
-        return reading.convert({"issuers": [USUAL | self.keys]})
+    def usual(self) -> dict[str, Any]:
+        return USUAL
 
-    def again(self) -> Issuer:
-        cluster = self.cluster
-        return configured(self.config.issuers[0], self.config, lambda: cluster)
+    async def close(self) -> None:
+        await super().close()
+        await self.asking.close()
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         name = f"{owner}/app"
@@ -97,24 +91,13 @@ class Here(NamedPlace):
         assert not found or matching([c.registry], f"{REGISTRY}/{name}") == (c.registry,)
         return found == [f"{name}:pull"]
 
-    def asked(self) -> int:
-        return len(self.azure.calls)
-
-    def answers(
-        self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
-    ) -> None:
-        self.azure.faults[len(self.azure.calls) + number] = Fault(status, headers or {}, body, lost)
-
-    def clock_is_ahead(self, by: timedelta) -> None:
-        self.azure.skew = by
-
     def later(self, by: timedelta) -> None:
         """What is known of logins stays: these are an hour long by our own clock."""
-        self.azure.skew += by
-        self.azure.logins = {login: ends + by.total_seconds() for login, ends in self.azure.logins.items()}
+        self.server.skew += by
+        self.server.logins = {login: ends + by.total_seconds() for login, ends in self.server.logins.items()}
 
     def passwords(self, owner: str = "alice") -> dict[str, Password]:
-        return self.azure.tokens[f"pull-{owner}"].passwords
+        return self.server.tokens[f"pull-{owner}"].passwords
 
     def minted(self, owner: str) -> int:
         return len(self.passwords(owner))
@@ -122,7 +105,7 @@ class Here(NamedPlace):
     def takes_the_name(self, owner: str, generation: int) -> None:
         """As `az acr token create` does, if nobody tells it not to."""
         name = "password1" if generation % 2 else "password2"
-        self.passwords(owner)[name] = Password(planted.token(), self.azure.now(), None)
+        self.passwords(owner)[name] = Password(planted.token(), self.server.now(), None)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -139,18 +122,19 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def here(**keys: Any) -> AsyncIterator[Here]:
-    async with azureserver.serving(Here.internet) as azure:
-        place = Here(azure, **keys)
-        try:
-            yield place
-        finally:
-            await place.issuer.close()
-            await place.asking.close()
+    async with azureserver.serving(Here.internet) as server, placed(Here(server, **keys)) as place:
+        yield place
 
 
 class TestContract(NamedContract):
-    def at(self) -> AbstractAsyncContextManager[NamedPlace]:
+    def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
+
+    async def _another(self, place: NamedPlace[Any], other: Issuer, first: Minted) -> None:
+        """A token has too few passwords for them."""
+        with pytest.raises(IssueRefused, match="give each cluster tokens of its own"):
+            await other.issue("alice", 1, leads)
+        await other.end(first.handle)
 
     def test_the_one_before_goes_on(self) -> None:
         """A token has two passwords. By the third generation, the first one has ended."""
@@ -167,27 +151,7 @@ class TestContract(NamedContract):
         asyncio.run(scenario())
 
 
-def run(scenario: Callable[[Here], Awaitable[None]], **keys: Any) -> None:
-    async def whole() -> None:
-        async with here(**keys) as place:
-            await scenario(place)
-
-    asyncio.run(whole())
-
-
-async def opened(place: Here, minted: Minted, owner: str = "alice") -> bool:
-    (c,) = minted.credentials
-    return await place.opens(c, owner)
-
-
-async def refused(place: Here, owner: str = "alice", kind: type[Exception] = IssueRefused) -> Any:
-    with pytest.raises(kind) as found:
-        await place.issuer.issue(owner, 1, leads)
-    text = str(found.value)
-    assert not planted.leaks(text)
-    assert text.isprintable()
-    assert len(text) < 700
-    return found.value
+run = running(here)
 
 
 def test_a_password_is_of_the_owners_token() -> None:
@@ -207,10 +171,10 @@ def test_a_password_is_of_the_owners_token() -> None:
 @pytest.mark.parametrize(("polls", "requests"), [(0, 2), (1, 3), (3, 5)])
 def test_a_renewal_is_few_requests(polls: int, requests: int) -> None:
     async def scenario(place: Here) -> None:
-        place.azure.polls = polls
+        place.server.polls = polls
         await place.issuer.issue("alice", 1, leads)
         assert place.asked() == requests + 1
-        assert place.azure.calls[0] == f"POST {LOGIN}/{TENANT}/oauth2/v2.0/token"
+        assert place.server.calls[0] == f"POST {LOGIN}/{TENANT}/oauth2/v2.0/token"
         minted = await place.issuer.issue("alice", 2, leads)
         assert place.asked() == 2 * requests + 1
         assert await opened(place, minted)
@@ -224,9 +188,9 @@ def test_the_registry_takes_it_for_a_login(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def scenario(place: Here) -> None:
         (c,) = (await place.issuer.issue("alice", 1, leads)).credentials
-        registry = RegistryClient(place.config, lambda: datetime.now(UTC))
+        registry = RegistryClient(place.config(), lambda: datetime.now(UTC))
         assert (await registry.ask(c)).why is Why.NONE
-        place.azure.tokens["pull-alice"].enabled = False
+        place.server.tokens["pull-alice"].enabled = False
         assert (await registry.ask(c)).why is Why.UNAUTHORIZED
         await registry.close()
 
@@ -236,9 +200,9 @@ def test_the_registry_takes_it_for_a_login(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("lag", [1, 3])
 def test_a_registry_that_does_not_know_it_yet_is_waited_for(lag: int) -> None:
     async def scenario(place: Here) -> None:
-        place.azure.lag = lag
+        place.server.lag = lag
         assert await opened(place, await place.issuer.issue("alice", 1, leads))
-        assert place.azure.pulls == lag + 2
+        assert place.server.pulls == lag + 2
 
     run(scenario)
 
@@ -247,15 +211,15 @@ def test_it_is_not_waited_for_long_nor_where_it_cannot_be_asked() -> None:
     """Whether it is used then is not up to the issuer."""
 
     async def scenario(place: Here) -> None:
-        place.azure.lag = 1000
+        place.server.lag = 1000
         assert await place.issuer.issue("alice", 1, leads)
-        assert place.azure.pulls == azureapi.TRIES
-        place.azure.closed = True
+        assert place.server.pulls == azureapi.TRIES
+        place.server.closed = True
         assert await place.issuer.issue("alice", 2, leads)
         Here.internet.ports.pop(REGISTRY)
         await place.issuer.close()
         assert await place.issuer.issue("alice", 3, leads)
-        assert place.azure.pulls == azureapi.TRIES + 1
+        assert place.server.pulls == azureapi.TRIES + 1
 
     run(scenario)
 
@@ -345,7 +309,7 @@ def test_whatever_is_lost_and_whoever_tries_what_is_stored_works_until_its_end(e
         minted = await place.issuer.issue("alice", generation, fence)
         await fence()  # the precondition of the write
         (secret.credential,) = minted.credentials
-        secret.generation, secret.ends = generation, place.azure.now() + minted.life
+        secret.generation, secret.ends = generation, place.server.now() + minted.life
 
     async def happens(place: Here, secret: Secret, event: tuple[Any, ...]) -> None:
         match event:
@@ -366,8 +330,8 @@ def test_whatever_is_lost_and_whoever_tries_what_is_stored_works_until_its_end(e
         for event in events:
             with suppress(IssuerUnavailable, WriteConflict):
                 await happens(place, secret, event)
-            place.azure.faults.clear()
-            if secret.credential is not None and place.azure.now() < secret.ends - timedelta(seconds=2):
+            place.server.faults.clear()
+            if secret.credential is not None and place.server.now() < secret.ends - timedelta(seconds=2):
                 assert await place.opens(secret.credential)
 
     run(scenario)
@@ -378,10 +342,9 @@ def test_what_another_one_needs_is_not_replaced(who: str) -> None:
     async def scenario(place: Here) -> None:
         if who == "person":
             ends = datetime.now(UTC) + timedelta(days=30)
-            place.passwords()["password1"] = Password(planted.token(), place.azure.now(), other_second(place, ends))
+            place.passwords()["password1"] = Password(planted.token(), place.server.now(), other_second(place, ends))
         else:
-            place.cluster, place.keys["name"] = ("deadbeef", "azure") if who == "cluster" else (CLUSTER, "second")
-            other = place.again()
+            other = place.again(lambda: "deadbeef") if who == "cluster" else place.again(name="second")
             await other.issue("alice", 1, leads)
             await other.close()
         kept = dict(place.passwords())
@@ -425,19 +388,6 @@ def test_owners_have_different_marks() -> None:
     run(scenario)
 
 
-def test_which_cluster_this_is_must_be_known() -> None:
-    async def scenario(place: Here) -> None:
-        def unknown() -> str:
-            raise IssuerUnavailable("nobody has seen it yet")
-
-        await place.issuer.close()
-        place.issuer = configured(place.config.issuers[0], place.config, unknown)
-        assert str(await refused(place, kind=IssuerUnavailable)) == "nobody has seen it yet"
-        assert place.azure.calls == []
-
-    run(scenario)
-
-
 # -- the login --
 
 
@@ -451,7 +401,7 @@ def test_the_file_is_read_again_at_each_login() -> None:
         assert await place.issuer.issue("alice", 1, leads)
         place.file.unlink()
         assert await place.issuer.issue("alice", 2, leads)  # it is logged in for an hour
-        place.azure.logins.clear()
+        place.server.logins.clear()
         told = str(await refused(place, kind=IssuerUnavailable))
         assert told.startswith(
             "Azure takes our login no more (HTTP 401: The access token expiry UTC time is in the past"
@@ -495,7 +445,7 @@ def test_without_a_right_it_is_said_which_page_lists_them(lacking: str) -> None:
     """And each of them is needed."""
 
     async def scenario(place: Here) -> None:
-        place.azure.rights.remove(lacking)
+        place.server.rights.remove(lacking)
         told = await refused(place)
         assert told.everybody
         assert f"HTTP 403: The client does not have authorization to perform action '{lacking}'" in str(told)
@@ -512,12 +462,12 @@ def test_it_asks_as_azures_own_clients_do() -> None:
 
     async def scenario(place: Here) -> None:
         for generation in (1, 2):
-            place.azure.polls = generation
+            place.server.polls = generation
             await place.issuer.issue("alice", generation, leads)
-            ours = requests(place.azure)
+            ours = requests(place.server)
             ends = ours[-1 - generation][1]["expiry"]
             await asyncio.to_thread(asked_by_azure, str(place.file), f"password{generation}", ends)
-            theirs = requests(place.azure)
+            theirs = requests(place.server)
             # They log in anew each time.
             assert ours == theirs[len(theirs) - len(ours) :]
 
@@ -585,7 +535,7 @@ def test_a_token_that_is_not_there_is_the_owners() -> None:
 
 def test_a_token_that_is_disabled_stays_so() -> None:
     async def scenario(place: Here) -> None:
-        place.azure.tokens["pull-alice"].enabled = False
+        place.server.tokens["pull-alice"].enabled = False
         assert "pull-alice of acmecorp.azurecr.io is disabled" in str(await refused(place))
         assert place.minted("alice") == 0
 
@@ -594,7 +544,7 @@ def test_a_token_that_is_disabled_stays_so() -> None:
 
 def test_its_name_is_stored_as_azure_says_it() -> None:
     async def scenario(place: Here) -> None:
-        place.azure.tokens["pull-alice"].name = "Pull-Alice"
+        place.server.tokens["pull-alice"].name = "Pull-Alice"
         (c,) = (await place.issuer.issue("alice", 1, leads)).credentials
         assert c.username == "Pull-Alice"
         assert await place.opens(c)
@@ -608,7 +558,7 @@ def test_owners_that_fit_no_token(owner: str) -> None:
 
     async def scenario(place: Here) -> None:
         assert "no token can have the owner" in str(await refused(place, owner))
-        assert place.azure.calls == []
+        assert place.server.calls == []
 
     run(scenario)
 
@@ -634,7 +584,7 @@ def test_something_else_that_changes_it_is_waited_for() -> None:
     async def scenario(place: Here) -> None:
         await place.issuer.issue("alice", 1, leads)
         body = json.dumps({"error": {"code": "Conflict", "message": "Another operation is in progress."}}).encode()
-        place.answers(2, 409, body, {"Retry-After": "9"}, lost=False)
+        place.answers(2, 409, body, {"Retry-After": "9"})
         told = await refused(place, kind=IssuerUnavailable)
         assert str(told) == "something else is changing it (HTTP 409: Another operation is in progress.)"
         assert told.retry_after == 9
@@ -645,7 +595,7 @@ def test_something_else_that_changes_it_is_waited_for() -> None:
 def test_what_azure_does_not_take_is_told() -> None:
     async def scenario(place: Here) -> None:
         body = json.dumps({"error": {"code": "InvalidExpiry", "message": "The expiry is too far away."}}).encode()
-        place.answers(3, 400, body, lost=False)
+        place.answers(3, 400, body)
         assert str(await refused(place)) == (
             "Azure makes no password of the token pull-alice (HTTP 400: The expiry is too far away.)"
         )
@@ -670,7 +620,7 @@ def test_what_azure_does_not_take_is_told() -> None:
 )
 def test_the_login_goes_nowhere_else(where: str) -> None:
     async def scenario(place: Here) -> None:
-        place.answers(3, 202, b"", {"Location": where} if where else {}, lost=False)
+        place.answers(3, 202, b"", {"Location": where} if where else {})
         assert str(await refused(place, kind=IssuerUnavailable)) == "what Azure answers is not what its API has"
         assert place.asked() == 3
 
@@ -679,12 +629,12 @@ def test_the_login_goes_nowhere_else(where: str) -> None:
 
 def test_it_is_not_waited_for_for_ever() -> None:
     async def scenario(place: Here) -> None:
-        place.azure.polls = 1000
+        place.server.polls = 1000
         told = await refused(place, kind=IssuerUnavailable)
         assert str(told) == "Azure is not done in time with what it was asked for"
         assert place.asked() == 3 + azureapi.ASKS
         # What it makes all the same is replaced by the next try.
-        place.azure.polls = 0
+        place.server.polls = 0
         assert await opened(place, await place.issuer.issue("alice", 1, leads))
         assert place.minted("alice") == 1
 
@@ -695,26 +645,25 @@ def test_it_is_not_waited_for_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "headers"),
+    "answer",
     [
-        ({"username": "pull-bob"}, {}),
-        ({"username": None}, {}),
-        ({"passwords": []}, {}),
-        ({"passwords": None}, {}),
-        ({"passwords": [{"name": "password2", "value": "x", "expiry": "2999-01-01T00:00:00Z"}]}, {}),
-        ({"passwords": [{"name": "password1", "value": "", "expiry": "2999-01-01T00:00:00Z"}]}, {}),
-        ({"passwords": [{"name": "password1", "value": "x"}]}, {}),
-        ({"passwords": [{"name": "password1", "value": "x", "expiry": "2999-01-01T00:00:00"}]}, {}),
-        ({"passwords": [{"name": "password1", "value": "x", "expiry": "never"}]}, {}),
-        ({"passwords": [{"name": "password1", "value": "x" * 40_000, "expiry": "2999-01-01T00:00:00Z"}]}, {}),
-        ({}, {"Date": "yesterday"}),
+        {"username": "pull-bob"},
+        {"username": None},
+        {"passwords": []},
+        {"passwords": None},
+        {"passwords": [{"name": "password2", "value": "x", "expiry": "2999-01-01T00:00:00Z"}]},
+        {"passwords": [{"name": "password1", "value": "", "expiry": "2999-01-01T00:00:00Z"}]},
+        {"passwords": [{"name": "password1", "value": "x"}]},
+        {"passwords": [{"name": "password1", "value": "x", "expiry": "2999-01-01T00:00:00"}]},
+        {"passwords": [{"name": "password1", "value": "x", "expiry": "never"}]},
+        {"passwords": [{"name": "password1", "value": "x" * 40_000, "expiry": "2999-01-01T00:00:00Z"}]},
     ],
 )
-def test_answers_that_cannot_be_used(answer: dict[str, Any], headers: dict[str, str]) -> None:
+def test_answers_that_cannot_be_used(answer: dict[str, Any]) -> None:
     async def scenario(place: Here) -> None:
         password = {"name": "password1", "value": planted.token(), "expiry": "2999-01-01T00:00:00Z"}
         usual = {"username": "pull-alice", "passwords": [password]}
-        place.answers(3, 200, json.dumps(usual | answer).encode(), headers, lost=False)
+        place.answers(3, 200, json.dumps(usual | answer).encode())
         assert "Azure" in str(await refused(place, kind=IssuerUnavailable))
 
     run(scenario)
@@ -723,17 +672,8 @@ def test_answers_that_cannot_be_used(answer: dict[str, Any], headers: dict[str, 
 @pytest.mark.parametrize("properties", [{}, {"credentials": None}, {"credentials": {"passwords": None}}])
 def test_a_token_without_passwords(properties: dict[str, Any]) -> None:
     async def scenario(place: Here) -> None:
-        place.answers(2, 200, json.dumps({"properties": properties}).encode(), lost=False)
+        place.answers(2, 200, json.dumps({"properties": properties}).encode())
         assert await opened(place, await place.issuer.issue("alice", 1, follows))
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("date", ["yesterday", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_without_a_date_nobody_knows_what_has_ended(date: str) -> None:
-    async def scenario(place: Here) -> None:
-        place.answers(2, 200, b'{"properties": {}}', {"Date": date}, lost=False)
-        assert str(await refused(place, kind=IssuerUnavailable)) == "what Azure answers is not what its API has"
 
     run(scenario)
 
@@ -747,7 +687,6 @@ def test_without_a_date_nobody_knows_what_has_ended(date: str) -> None:
         ({"registry": "acmecorp"}, "is none of Azure; write it as images name it, such as acmecorp.azurecr.io"),
         ({"registry": "azurecr.io"}, "is none of Azure"),
         ({"registry": "acmecorp.azurecr.io.example.com"}, "is none of Azure"),
-        ({"registry": "https://acmecorp.azurecr.io"}, "registry"),
         (
             {"registry": "other.azurecr.io"},
             "resourceId is of acmecorp, registry is other.azurecr.io; write those of one",
@@ -763,16 +702,12 @@ def test_without_a_date_nobody_knows_what_has_ended(date: str) -> None:
         ({"repositories": ["{owner}", "{owner}"]}, "repositories has one twice"),
         ({"tenantId": "example.com"}, "tenantId 'example.com' is no ID"),
         ({"clientId": CLIENT.replace("-", "")}, "clientId"),
-        ({"tokenFile": planted.token()}, "tokenFile must be the path of a file"),
         ({"hours": 0.5}, "hours: write a number from 1.0 to 8760.0 (it is 0.5)"),
         ({"hours": 9000}, "hours"),
     ],
 )
 def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        reading.convert({"issuers": [USUAL | keys]})
-    assert told in str(error.value)
-    assert not planted.leaks(str(error.value))
+    config_refused(USUAL | keys, told)
 
 
 @pytest.mark.parametrize(

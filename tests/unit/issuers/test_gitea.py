@@ -4,14 +4,12 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -20,19 +18,16 @@ from controlplane.gitea import ADMIN, Gitea
 from controlplane.image import Image
 from support import giteagate, planted
 from support.giteagate import Gate
-from support.issuercontract import NAMES, NamedContract, NamedPlace, leads
-from support.vendorserver import Fault
+from support.issuercontract import NamedContract
+from support.issuerplace import CLUSTER, NAMES, NamedPlace, config_refused, leads, opened, placed, refused, running
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
 from webhook.config.issuers.gitea import is_gitea_user
-from webhook.config.models import Config
-from webhook.config.reading import ConfigError
 from webhook.core.check import Why
 from webhook.core.credential import Credential
 from webhook.core.issued import MAX_EARLIER, Issued
 from webhook.core.registry import matching
 from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
-from webhook.issuers.configured import configured
 from webhook.issuers.gitea import api as giteaapi
 from webhook.issuers.gitea.api import PAGE
 from webhook.issuers.gitea.issuer import MARK
@@ -42,7 +37,6 @@ from webhook.issuers.names import minted_name
 from webhook.issuers.notices import Problem
 
 pytestmark = pytest.mark.cluster
-CLUSTER = "c1a5ab12"
 READ = ["read:package"]
 IMAGE = Image(b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{}}', b"a layer")
 
@@ -56,15 +50,14 @@ def _gitea(gitea: Gitea, tmp_path_factory: pytest.TempPathFactory) -> None:
             gitea.push(name, f"{name.lower()}/app", IMAGE)
 
 
-class Here(NamedPlace):
+class Here(NamedPlace[Gate]):
     """The Gitea, and an issuer that asks it as an administrator, through a gate."""
 
     gitea: Gitea
-    folder: Path
     life = timedelta(hours=168)
 
     def __init__(self, gate: Gate, **keys: Any) -> None:
-        self.gate, self.keys = gate, keys
+        self.server, self.keys, self.secrets = gate, keys, (self.gitea.password,)
         self.user, self.password = self.folder / "user", self.folder / "password"
         self.log_in(ADMIN, self.gitea.password)
         self.issuer = self.again()
@@ -74,14 +67,13 @@ class Here(NamedPlace):
         self.password.write_text(password + "\n")
 
     @property
-    def config(self) -> Config:
+    def usual(self) -> dict[str, Any]:
         files = {"usernameFile": str(self.user), "passwordFile": str(self.password)}
-        issuer = {"issue": "gitea", "registry": self.gate.host, **files, **self.keys}
-        registry = {"host": self.gate.host, "caFile": str(self.gitea.ca)}
-        return reading.convert({"issuers": [issuer], "registries": [registry]})
+        return {"issue": "gitea", "registry": self.server.host, **files}
 
-    def again(self) -> Issuer:
-        return configured(self.config.issuers[0], self.config, lambda: CLUSTER)
+    @property
+    def registries(self) -> list[dict[str, Any]]:
+        return [{"host": self.server.host, "caFile": str(self.gitea.ca)}]
 
     def named(self, owner: str) -> str:
         return str(self.keys.get("user", "{owner}")).replace("{owner}", owner)
@@ -90,16 +82,8 @@ class Here(NamedPlace):
         name = f"{self.named(owner)}/app"
         status = self.gitea.pulls(c.login, name)
         assert status in (200, 401)
-        assert status != 200 or matching([c.registry], f"{self.gate.host}/{name}") == (c.registry,)
+        assert status != 200 or matching([c.registry], f"{self.server.host}/{name}") == (c.registry,)
         return status == 200
-
-    def asked(self) -> int:
-        return len(self.gate.calls)
-
-    def answers(
-        self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
-    ) -> None:
-        self.gate.faults[len(self.gate.calls) + number] = Fault(status, headers or {}, body, lost)
 
     def minted(self, owner: str) -> int:
         return len([one for one in self.tokens(owner) if one["name"].startswith(MARK)])
@@ -123,10 +107,8 @@ class Here(NamedPlace):
     def takes_the_name(self, owner: str, generation: int) -> None:
         self.makes(owner, name(owner, generation), "write:package")
 
-    def clock_is_ahead(self, by: timedelta) -> None:
-        self.gate.skew = by
-
-    def tidy(self) -> None:
+    async def close(self) -> None:
+        await super().close()
         with self.gitea.database() as database:
             database.execute("delete from access_token")
 
@@ -138,39 +120,23 @@ def name(owner: str, generation: int, cluster: str = CLUSTER) -> str:
 @asynccontextmanager
 async def here(**keys: Any) -> AsyncIterator[Here]:
     trusted = ssl.create_default_context(cafile=Here.gitea.ca)
-    async with giteagate.gate(f"https://{Here.gitea.address}", trusted, Here.gitea.tls) as gate:
-        place = Here(gate, **keys)
-        try:
-            yield place
-        finally:
-            await place.issuer.close()
-            place.tidy()
+    async with (
+        giteagate.gate(f"https://{Here.gitea.address}", trusted, Here.gitea.tls) as gate,
+        placed(Here(gate, **keys)) as place,
+    ):
+        yield place
 
 
 class TestContract(NamedContract):
-    def at(self) -> AbstractAsyncContextManager[NamedPlace]:
+    def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
 
-
-def run(scenario: Callable[[Here], Awaitable[None]], **keys: Any) -> None:
-    async def whole() -> None:
-        async with here(**keys) as place:
-            await scenario(place)
-
-    asyncio.run(whole())
+    async def _another(self, place: NamedPlace[Any], other: Issuer, first: Minted) -> None:
+        """What is ended, a handle alone says."""
+        assert await opened(place, await other.issue("alice", 1, leads))
 
 
-async def opened(place: Here, minted: Minted, owner: str = "alice") -> bool:
-    (c,) = minted.credentials
-    return await place.opens(c, owner)
-
-
-async def refused(place: Here, owner: str = "alice", kind: type[Exception] = IssueRefused) -> Any:
-    with pytest.raises(kind) as found:
-        await place.issuer.issue(owner, 1, leads)
-    assert not planted.leaks(str(found.value))
-    assert place.gitea.password not in str(found.value)
-    return found.value
+run = running(here)
 
 
 def test_a_token_may_read_packages_and_says_whose_it_is() -> None:
@@ -179,7 +145,7 @@ def test_a_token_may_read_packages_and_says_whose_it_is() -> None:
         (token,) = place.tokens("alice")
         assert (token["name"], token["scopes"]) == (name("alice", 7), READ)
         (c,) = minted.credentials
-        assert (c.registry, c.username) == (f"{place.gate.host}/alice/", "alice")
+        assert (c.registry, c.username) == (f"{place.server.host}/alice/", "alice")
         assert c.password.endswith(token["token_last_eight"])
         assert minted.handle == f"alice/{token['id']}/{token['name']}"
         assert minted.life == timedelta(hours=2.5)
@@ -198,7 +164,7 @@ def test_the_registry_takes_it_for_a_login_until_it_is_ended() -> None:
     async def scenario(place: Here) -> None:
         minted = await place.issuer.issue("alice", 1, leads)
         (c,) = minted.credentials
-        client = RegistryClient(place.config, lambda: datetime.now(UTC))
+        client = RegistryClient(place.config(), lambda: datetime.now(UTC))
         assert (await client.ask(c)).why is Why.NONE
         bearer = place.gitea.bearer(c.login).json()["token"]
         await place.issuer.end(minted.handle)
@@ -218,7 +184,7 @@ def test_the_usual_renewal_is_one_request() -> None:
         for generation in (1, 2):
             await place.issuer.issue("alice", generation, leads)
             assert place.asked() == generation
-        assert {*place.gate.calls} == {"POST /api/v1/users/alice/tokens"}
+        assert {*place.server.calls} == {"POST /api/v1/users/alice/tokens"}
 
     run(scenario)
 
@@ -265,8 +231,8 @@ def test_images_of_an_organisation_are_pulled_by_a_user_that_may() -> None:
             client.post("/api/v1/orgs", json={"username": "acme", "visibility": "private"}).raise_for_status()
         place.gitea.push(ADMIN, "acme/app", IMAGE)
         own, c = (await place.issuer.issue("acme", 1, leads)).credentials
-        assert own.registry == f"{place.gate.host}/pull-acme/"
-        assert (c.registry, c.login) == (f"{place.gate.host}/acme/", own.login)
+        assert own.registry == f"{place.server.host}/pull-acme/"
+        assert (c.registry, c.login) == (f"{place.server.host}/acme/", own.login)
         assert place.gitea.pulls(c.login, "acme/app") == 401
         with place.gitea.client() as client:
             team = {"name": "pull", "permission": "read", "units": ["repo.packages"], "units_map": PACKAGES}
@@ -296,22 +262,6 @@ def test_an_organisation_does_instead_of_a_user() -> None:
     run(scenario, user="team-{owner}")
 
 
-def test_of_several_at_once_one_is_left_in_the_end() -> None:
-    """Gitea may make two of one name."""
-
-    async def scenario(place: Here) -> None:
-        issuers = [place.again() for _ in range(8)]
-        found = await asyncio.gather(*(one.issue("alice", 1, leads) for one in issuers), return_exceptions=True)
-        for one in issuers:
-            await one.close()
-        assert {type(one) for one in found} <= {Minted, IssuerUnavailable}, found
-        minted = await place.issuer.issue("alice", 1, leads)
-        assert await opened(place, minted)
-        assert place.minted("alice") == 1
-
-    run(scenario)
-
-
 def test_two_of_one_name_are_both_taken_away() -> None:
     async def scenario(place: Here) -> None:
         before = [await place.issuer.issue("alice", generation, leads) for generation in (1, 2)]
@@ -330,7 +280,7 @@ def test_among_many_tokens_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
         many(place, PAGE * 2 + 1)
         minted = await place.issuer.issue("alice", 1, leads)
         assert [await opened(place, one) for one in (first, minted)] == [False, True]
-        assert len([call for call in place.gate.calls if call.startswith("GET")]) == 4
+        assert len([call for call in place.server.calls if call.startswith("GET")]) == 4
         monkeypatch.setattr(giteaapi, "MAX_PAGES", 2)
         told = "user alice has so many tokens that we do not find ours"
         with pytest.raises(IssueRefused, match=told):
@@ -487,45 +437,16 @@ def test_what_stands_before_gitea_does_not_say_that_a_token_is_gone(status: int)
         minted = await place.issuer.issue("alice", 1, leads)
         page = b"<html><head><title>not here</title></head></html>"
         for at in (1, 2, 3):
-            place.answers(at, status, page, {"Content-Type": "text/html"}, lost=False)
+            place.answers(at, status, page, {"Content-Type": "text/html"})
             with pytest.raises((IssuerUnavailable, IssueRefused)) as told:
                 await place.issuer.end(minted.handle)
             assert "no user" not in str(told.value)
-            place.gate.faults.clear()
+            place.server.faults.clear()
             assert await opened(place, minted)
-        place.answers(1, status, page, {"Content-Type": "text/html"}, lost=False)
+        place.answers(1, status, page, {"Content-Type": "text/html"})
         with pytest.raises((IssuerUnavailable, IssueRefused)) as told:
             await place.issuer.issue("alice", 2, leads)
         assert "no user" not in str(told.value)
-
-    run(scenario)
-
-
-def test_another_cluster_and_another_issuer_are_another_one() -> None:
-    async def scenario(place: Here) -> None:
-        model = place.config.issuers[0]
-        issuers = [
-            place.issuer,
-            configured(model, place.config, lambda: "deadbeef"),
-            configured(msgspec.structs.replace(model, name="main"), place.config, lambda: CLUSTER),
-        ]
-        found = [await one.issue("alice", 1, leads) for one in issuers]
-        assert all([await opened(place, one) for one in found])
-        for one in issuers[1:]:
-            await one.close()
-
-    run(scenario)
-
-
-def test_which_cluster_this_is_must_be_known() -> None:
-    async def scenario(place: Here) -> None:
-        def unknown() -> str:
-            raise IssuerUnavailable("nobody has seen it yet")
-
-        issuer = configured(place.config.issuers[0], place.config, unknown)
-        with pytest.raises(IssuerUnavailable, match="nobody has seen it yet"):
-            await issuer.issue("alice", 1, leads)
-        assert place.asked() == 0
 
     run(scenario)
 
@@ -544,7 +465,7 @@ def test_which_cluster_this_is_must_be_known() -> None:
 def test_answers_that_cannot_be_used(answer: dict[str, Any], told: str) -> None:
     async def scenario(place: Here) -> None:
         usual = {"id": 5, "name": name("alice", 1), "sha1": planted.token(), "scopes": READ}
-        place.answers(1, 201, json.dumps(usual | answer).encode(), lost=False)
+        place.answers(1, 201, json.dumps(usual | answer).encode())
         assert told in str(await refused(place, kind=IssuerUnavailable))
 
     run(scenario)
@@ -556,7 +477,7 @@ def test_a_token_with_other_rights_is_taken_away_at_once() -> None:
     async def scenario(place: Here) -> None:
         made = place.makes("alice", name("alice", 1), "all")
         answer = {key: made[key] for key in ("id", "name", "sha1")}
-        place.answers(1, 201, json.dumps(answer).encode(), lost=False)
+        place.answers(1, 201, json.dumps(answer).encode())
         told = await refused(place)
         assert told.everybody
         assert "is it 1.19 or newer?" in str(told)
@@ -568,7 +489,7 @@ def test_a_token_with_other_rights_is_taken_away_at_once() -> None:
 def test_a_400_for_another_reason_is_told() -> None:
     async def scenario(place: Here) -> None:
         for at in (1, 3):
-            place.answers(at, 400, b'{"message":"invalid access token scope provided"}', lost=False)
+            place.answers(at, 400, b'{"message":"invalid access token scope provided"}')
         told = await refused(place, kind=IssuerUnavailable)
         assert "makes no token of user alice now (HTTP 400: invalid access token scope provided)" in str(told)
 
@@ -578,7 +499,7 @@ def test_a_400_for_another_reason_is_told() -> None:
 def test_what_it_says_is_shown_in_one_line_without_the_password() -> None:
     async def scenario(place: Here) -> None:
         said = f"no:\n{place.gitea.password} \x1b[31m{'x' * 5000}"
-        place.answers(1, 422, json.dumps({"message": said}).encode(), lost=False)
+        place.answers(1, 422, json.dumps({"message": said}).encode())
         told = str(await refused(place))
         assert "HTTP 422: no: ***" in told
         assert told.isprintable()
@@ -593,7 +514,7 @@ def test_one_user_for_all_owners() -> None:
         assert len({one.handle for one in found}) == 2
         for one in found:
             (c,) = one.credentials
-            assert c.registry == f"{place.gate.host}/alice/"
+            assert c.registry == f"{place.server.host}/alice/"
             assert place.gitea.pulls(c.login, "alice/app") == 200
 
     run(scenario, user="alice", shared=True)
@@ -686,19 +607,13 @@ GITEA = {"issue": "gitea", "registry": "r.example.com", "usernameFile": "/i/user
         ({"repositories": [""]}, "no repository's name begins so"),
         ({"repositories": ["{owner}-{owner}"]}, "has {owner} more than once"),
         ({"repositories": ["a", "a"]}, "repositories has one twice"),
-        ({"registry": "https://r.example.com"}, "registry"),
         ({"registry": "r.example.com/git"}, "registry"),
-        ({"passwordFile": planted.token()}, "passwordFile must be the path of a file"),
-        ({"usernameFile": "user"}, "usernameFile must be the path of a file"),
         ({"hours": 0}, "hours"),
         ({"hours": 9000}, "hours"),
     ],
 )
 def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        reading.convert({"issuers": [GITEA | keys]})
-    assert told in str(refused.value)
-    assert not planted.leaks(str(refused.value))
+    config_refused(GITEA | keys, told)
 
 
 def test_in_short() -> None:

@@ -1,12 +1,10 @@
 """The issuer for GitLab's registry, against a stand-in that does what GitLab's own source does with deploy tokens."""
 
-import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,22 +14,20 @@ from hypothesis import strategies as st
 
 from support import planted
 from support.gitlabserver import RIGHTS, Gitlab
-from support.issuercontract import MAX_WHY_CHARS, NAMES, NamedContract, NamedPlace, leads
-from support.vendorserver import Fault, certified, serving
+from support.issuercontract import NamedContract
+from support.issuerplace import CLUSTER, NAMES, NamedPlace, config_refused, leads, placed, refused, running, the_one
+from support.vendorserver import certified, serving
 from webhook.config import reading
 from webhook.config.issuers.gitlab import GitlabIssuer
-from webhook.config.models import Config
-from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
-from webhook.issuers.configured import configured
+from webhook.issuers import IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.gitlab import issuer as gitlab
 from webhook.issuers.gitlab.issuer import MAX_PAGES, PAGE
 from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 
-CLUSTER, REGISTRY = "c1a5ab12", "registry.example.com"
+REGISTRY = "registry.example.com"
 GITLAB = {
     "issue": "gitlab",
     "registry": REGISTRY,
@@ -42,10 +38,9 @@ GITLAB = {
 NEVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class Here(NamedPlace):
+class Here(NamedPlace[Gitlab]):
     """GitLab, with a group for each owner, and an issuer that asks it with the rights of docs/gitlab.md."""
 
-    folder: Path
     tls: ssl.SSLContext
 
     def __init__(self, server: Gitlab, **keys: Any) -> None:
@@ -71,10 +66,10 @@ class Here(NamedPlace):
     def path(self, owner: str) -> str:
         return str(self.keys.get("group", GITLAB["group"])).replace("{owner}", owner)
 
-    def again(self) -> Issuer:
+    @property
+    def usual(self) -> dict[str, Any]:
         where = {"endpoint": self.server.url, "caFile": str(self.folder / "ca.pem")}
-        keys = GITLAB | where | {"tokenFile": str(self.file)} | self.keys
-        return configured(msgspec.convert(keys, GitlabIssuer), Config(), lambda: CLUSTER)
+        return GITLAB | where | {"tokenFile": str(self.file)}
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         repository = f"{self.path(owner)}/project/app"
@@ -83,22 +78,11 @@ class Here(NamedPlace):
         assert matching([c.registry], f"{REGISTRY}/{repository}") == (c.registry,)
         return True
 
-    def asked(self) -> int:
-        return len(self.server.calls)
-
-    def answers(
-        self, number: int, status: int = 0, body: bytes = b"", headers: dict[str, str] | None = None, *, lost: bool
-    ) -> None:
-        self.server.faults[len(self.server.calls) + number] = Fault(status, headers or {}, body, lost)
-
     def minted(self, owner: str) -> int:
         return len(self.server.of(self.path(owner)))
 
     def takes_the_name(self, owner: str, generation: int) -> None:
         self.server.token(self.path(owner), "pipeline", minted_name(CLUSTER, "gitlab", owner, generation), NEVER)
-
-    def clock_is_ahead(self, by: timedelta) -> None:
-        self.server.skew = by
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,40 +93,16 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @asynccontextmanager
 async def here(**keys: Any) -> AsyncIterator[Here]:
-    async with serving(Gitlab(), Here.tls) as server:
-        place = Here(server, **keys)
-        try:
-            yield place
-        finally:
-            await place.issuer.close()
+    async with serving(Gitlab(), Here.tls) as server, placed(Here(server, **keys)) as place:
+        yield place
 
 
 class TestContract(NamedContract):
-    def at(self) -> AbstractAsyncContextManager[NamedPlace]:
+    def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
 
 
-def run(scenario: Callable[[Here], Awaitable[None]], **keys: Any) -> None:
-    async def whole() -> None:
-        async with here(**keys) as place:
-            await scenario(place)
-
-    asyncio.run(whole())
-
-
-async def failed(place: Here, owner: str = "alice", kind: type[Exception] = IssueRefused) -> Any:
-    with pytest.raises(kind) as found:
-        await place.issuer.issue(owner, 1, leads)
-    said = str(found.value)
-    assert not planted.leaks(said)
-    assert said.isprintable()
-    assert len(said) < MAX_WHY_CHARS
-    return found.value
-
-
-def of(minted: Minted) -> Credential:
-    (c,) = minted.credentials
-    return c
+run = running(here)
 
 
 def test_a_token_reads_the_registry_of_one_group_and_says_whose_it_is() -> None:
@@ -158,7 +118,7 @@ def test_a_token_reads_the_registry_of_one_group_and_says_whose_it_is() -> None:
             "expires_at": body["expires_at"],
         }
         assert body["expires_at"].endswith("T00:00:00Z")
-        assert of(minted) == Credential(f"{REGISTRY}/tenants/alice/", username, token.token)
+        assert the_one(minted) == Credential(f"{REGISTRY}/tenants/alice/", username, token.token)
         assert minted.handle == f"{token.id}/{username}/tenants/alice"
         assert timedelta(days=3) <= minted.life < timedelta(days=4)
 
@@ -194,7 +154,7 @@ def test_all_that_a_crash_left_goes_however_many_tokens_there_are() -> None:
         place.server.token("tenants/alice", first.name, first.username, NEVER)
         minted = await place.issuer.issue("alice", 1, leads)
         assert [one for one in place.server.of("tenants/alice") if one not in others] == [place.server.tokens[-1]]
-        assert await place.opens(of(minted))
+        assert await place.opens(the_one(minted))
         assert place.minted("alice") == len(others) + 1
 
     run(scenario)
@@ -204,7 +164,7 @@ def test_more_tokens_than_anybody_needs_are_told() -> None:
     async def scenario(place: Here) -> None:
         for one in range(PAGE * MAX_PAGES):
             place.server.token("tenants/alice", "x", f"x{one}", NEVER)
-        assert "has more than 2000 deploy tokens; revoke some" in str(await failed(place, kind=IssuerUnavailable))
+        assert "has more than 2000 deploy tokens; revoke some" in str(await refused(place, kind=IssuerUnavailable))
 
     run(scenario)
 
@@ -212,7 +172,7 @@ def test_more_tokens_than_anybody_needs_are_told() -> None:
 @pytest.mark.parametrize("owner", ["Alice", "a/b", "-a", "..", "alice?x=1", "al%2Fice"])
 def test_owners_that_do_not_fit(owner: str) -> None:
     async def scenario(place: Here) -> None:
-        found = await failed(place, owner)
+        found = await refused(place, owner)
         assert "cannot be part of a repository's name" in str(found)
         assert not found.everybody
         assert place.server.calls == []
@@ -225,9 +185,9 @@ def test_a_number_is_no_group() -> None:
 
     async def scenario(place: Here) -> None:
         number = str(place.server.groups["alice"])
-        assert f"GitLab takes {number} for the number of another group" in str(await failed(place, number))
+        assert f"GitLab takes {number} for the number of another group" in str(await refused(place, number))
         assert place.server.calls == []
-        assert await place.opens(of(await place.issuer.issue("v7", 1, leads)), "v7")
+        assert await place.opens(the_one(await place.issuer.issue("v7", 1, leads)), "v7")
         await place.issuer.end(f"1/{minted_name(CLUSTER, 'gitlab', 'alice', 1)}/{number}")
         assert place.asked() == 2
 
@@ -237,13 +197,13 @@ def test_a_number_is_no_group() -> None:
 def test_a_missing_group_is_told_and_others_go_on() -> None:
     async def scenario(place: Here) -> None:
         del place.server.groups["tenants/alice"]
-        told = await failed(place)
+        told = await refused(place)
         assert str(told) == (
             "GitLab has no group tenants/alice that we may see (HTTP 404: 404 Group Not Found); create it, or let us "
             "see it"
         )
         assert not told.everybody
-        assert await place.opens(of(await place.issuer.issue("alice2", 1, leads)), "alice2")
+        assert await place.opens(the_one(await place.issuer.issue("alice2", 1, leads)), "alice2")
 
     run(scenario)
 
@@ -283,15 +243,15 @@ def test_ending_needs_rights_too() -> None:
 def test_a_wrong_token_is_told_by_its_file_and_not_hammered() -> None:
     async def scenario(place: Here) -> None:
         place.log_in(planted.token(), known=False)
-        told = await failed(place, kind=IssuerUnavailable)
+        told = await refused(place, kind=IssuerUnavailable)
         assert str(told) == (
             f"GitLab refuses the token of {place.file} (HTTP 401: 401 Unauthorized): is it right, and has it not ended?"
         )
         assert told.retry_after == AGAIN_SECONDS
         place.file.unlink()
-        assert "there is no token for GitLab: " in str(await failed(place, kind=IssuerUnavailable))
+        assert "there is no token for GitLab: " in str(await refused(place, kind=IssuerUnavailable))
         place.log_in(planted.token())  # and the file is read again
-        assert await place.opens(of(await place.issuer.issue("alice", 1, leads)))
+        assert await place.opens(the_one(await place.issuer.issue("alice", 1, leads)))
 
     run(scenario)
 
@@ -299,11 +259,11 @@ def test_a_wrong_token_is_told_by_its_file_and_not_hammered() -> None:
 def test_what_it_says_is_shown_in_one_line_without_the_token() -> None:
     async def scenario(place: Here) -> None:
         said = f"no:\n{place.file.read_text()} \x1b[31m{'x' * 5000}"
-        place.answers(2, 400, json.dumps({"message": said}).encode(), lost=False)
-        told = str(await failed(place))
+        place.answers(2, 400, json.dumps({"message": said}).encode())
+        told = str(await refused(place))
         assert "GitLab makes no deploy token in group tenants/alice (HTTP 400: no: *** ?[31mxxx" in told
-        place.answers(2, 400, b'{"message": {"username": ["is too long"]}}', lost=False)
-        assert "(HTTP 400)" in str(await failed(place))
+        place.answers(2, 400, b'{"message": {"username": ["is too long"]}}')
+        assert "(HTTP 400)" in str(await refused(place))
 
     run(scenario)
 
@@ -322,24 +282,6 @@ def test_what_others_made_is_not_ended() -> None:
         assert place.minted("alice") == 3
         await place.issuer.end(minted.handle)
         assert place.minted("alice") == 2
-
-    run(scenario)
-
-
-def test_another_cluster_and_another_issuer_are_another_one() -> None:
-    async def scenario(place: Here) -> None:
-        model = place.issuer._config  # type: ignore[attr-defined]  # of this issuer
-        issuers = [
-            place.issuer,
-            configured(model, Config(), lambda: "deadbeef"),
-            configured(msgspec.structs.replace(model, name="main"), Config(), lambda: CLUSTER),
-        ]
-        found = [await one.issue("alice", 1, leads) for one in issuers]
-        assert all([await place.opens(of(one)) for one in found])
-        for one in issuers[1:]:
-            await one.end(found[0].handle)
-            await one.close()
-        assert await place.opens(of(found[0]))
 
     run(scenario)
 
@@ -367,22 +309,17 @@ def test_the_midnight_counts_whatever_the_hour_is() -> None:
         assert abs(answered({"expires_at": hour}).life - at_night) < timedelta(minutes=1)
 
 
-def test_without_a_date_nobody_knows_how_long_it_lives() -> None:
-    for date in ("yesterday", "Fri, 31 Dec 9999 23:59:59 GMT"):
-        assert "does not say what time it is" in str(answered({}, IssuerUnavailable, Date=date))
-
-
-def answered(answer: dict[str, Any], failing: type[Exception] | None = None, **headers: str) -> Any:
+def answered(answer: dict[str, Any], failing: type[Exception] | None = None) -> Any:
     found: list[Minted | Exception] = []
 
     async def scenario(place: Here) -> None:
         username = minted_name(CLUSTER, "gitlab", "alice", 1)
         usual = {"id": 5, "username": username, "token": planted.token(), "expires_at": "2090-01-01T00:00:00.000Z"}
-        place.answers(2, 201, json.dumps(usual | answer).encode(), headers, lost=False)
+        place.answers(2, 201, json.dumps(usual | answer).encode())
         if failing is None:
             found.append(await place.issuer.issue("alice", 1, leads))
         else:
-            found.append(await failed(place, kind=failing))
+            found.append(await refused(place, kind=failing))
 
     run(scenario)
     (one,) = found
@@ -402,18 +339,12 @@ def answered(answer: dict[str, Any], failing: type[Exception] | None = None, **h
         ({"group": "tenants/{owner}/"}, "is no path; write tenants/{owner}"),
         ({"group": "{owner}\n"}, "is no path; write tenants/{owner}"),
         ({"group": "17", "shared": True}, "is no path; write tenants/{owner}"),
-        ({"registry": f"https://{REGISTRY}"}, "registry"),
-        ({"endpoint": "http://gitlab.example.com"}, "endpoint"),
         ({"endpoint": "https://gitlab.example.com/api"}, "endpoint"),
-        ({"tokenFile": planted.token()}, "tokenFile must be the path of a file"),
         ({"days": 0}, "days"),
     ],
 )
 def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        reading.convert({"issuers": [GITLAB | keys]})
-    assert told in str(refused.value)
-    assert not planted.leaks(str(refused.value))
+    config_refused(GITLAB | keys, told)
 
 
 def test_in_short() -> None:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from certs.pem import encode_key
 from support import planted
-from support.issuercontract import Contract, Place
+from support.issuercontract import Contract
+from support.issuerplace import Place, config_refused, the_one
 from support.signing import Kind, key_file
 from webhook.config import reading
 from webhook.config.issuers.registry import RegistryIssuer
@@ -30,7 +31,7 @@ from webhook.core.credential import Credential
 from webhook.core.dockerconfig import parse, render
 from webhook.core.registry import matching
 from webhook.core.registryscope import PULL, Scope
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
 from webhook.issuers.names import repositories
 from webhook.issuers.registry.pullpassword import (
@@ -61,11 +62,6 @@ def issued(owner: str, **keys: Any) -> Minted:
     return asyncio.run(issuer.issue(owner, 1, fence))
 
 
-def the_one(minted: Minted) -> Credential:
-    (credential,) = minted.credentials
-    return credential
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     return key_file(tmp_path / "key.pem")
@@ -75,11 +71,13 @@ class OwnRegistry(Place):
     life = 24 * HOUR
 
     def __init__(self, file: str, repositories: str) -> None:
+        self.keys = {"repositories": repositories, "keyFiles": [file]}
         self.model = RegistryIssuer(registry=REGISTRY, repositories=repositories, key_files=(file,))
         self.issuer, self.tokens = self.again(), Tokens(self.model)
 
-    def again(self) -> Issuer:
-        return configured(self.model, Config(), lambda: "")
+    @property
+    def usual(self) -> dict[str, Any]:
+        return {"issue": "registry", "registry": REGISTRY}
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         name = f"{repositories(self.model.repositories, owner)}/app"
@@ -345,11 +343,7 @@ def test_clocks_may_differ_a_little(file: str) -> None:
     ],
 )
 def test_a_configuration_that_is_refused(keys: dict[str, Any], why: str) -> None:
-    model = {"issue": "registry", "registry": REGISTRY, "keyFiles": ["/k.pem"], **keys}
-    with pytest.raises(ConfigError) as e:
-        reading.convert({"issuers": [model]})
-    assert why in str(e.value)
-    assert not planted.leaks(str(e.value))
+    config_refused({"issue": "registry", "registry": REGISTRY, "keyFiles": ["/k.pem"], **keys}, why)
 
 
 def test_one_issuer_for_a_registry() -> None:
