@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,6 +23,7 @@ from support import awsserver, planted
 from support.awsserver import ACCOUNT, OIDC, REGION, REGISTRY, SUBJECT, Aws, Door, allow, token
 from support.issuercontract import AskedContract
 from support.issuerplace import CLUSTER, NAMES, AskedPlace, config_refused, leads, opened, placed, refused, running
+from support.pages import block
 from support.vendorserver import certified
 from webhook.config import reading
 from webhook.config.issuers.ecr import ecr_host
@@ -775,18 +775,13 @@ def test_whom_to_ask_is_what_botocore_says(registry: str, region: str, partition
 
 # -- what the documentation says --
 
-PAGE = (Path(__file__).parents[3] / "docs/ecr.md").read_text()
-
-
-def block(language: str, containing: str) -> str:
-    (found,) = [one for one in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if containing in one]
-    return str(found)
+PAGE = "docs/ecr.md"
 
 
 def test_the_policies_of_the_documentation_suffice_and_each_right_is_needed() -> None:
-    (model,) = yaml.safe_load(block("yaml", "role-arn"))["config"]["issuers"]
-    name, pull = model["role"].rpartition("/")[2], json.loads(block("json", "GetAuthorizationToken"))
-    documented = Here.aws.role(name, block("json", "WithWebIdentity"), json.dumps(pull))
+    (model,) = yaml.safe_load(block(PAGE, "yaml", "role-arn"))["config"]["issuers"]
+    name, pull = model["role"].rpartition("/")[2], json.loads(block(PAGE, "json", "GetAuthorizationToken"))
+    documented = Here.aws.role(name, block(PAGE, "json", "WithWebIdentity"), json.dumps(pull))
 
     async def all_is_well(place: Here) -> bool:
         try:
@@ -813,7 +808,7 @@ def test_the_policies_of_the_documentation_suffice_and_each_right_is_needed() ->
 
 
 def test_the_policies_of_a_chain() -> None:
-    may_assume, trusted = block("json", ":role/pull/*"), block("json", "role/pullsecret-issuer")
+    may_assume, trusted = block(PAGE, "json", ":role/pull/*"), block(PAGE, "json", "role/pullsecret-issuer")
     Here.aws.iam("PutRolePolicy", RoleName="pullsecret-issuer", PolicyName="p", PolicyDocument=may_assume)
     Here.aws.role("documented", trusted, MAY_PULL, "/pull/")
 
@@ -827,21 +822,6 @@ def test_the_policies_of_a_chain() -> None:
             run(scenario, environ)
     finally:
         Here.aws.iam("PutRolePolicy", RoleName="pullsecret-issuer", PolicyName="p", PolicyDocument=MAY_ASSUME)
-
-
-def test_the_values_of_the_documentation() -> None:
-    values = yaml.safe_load(block("yaml", "accessKeyIdFile"))
-    (issuer,) = reading.convert(values["config"]).issuers
-    folder = f"/etc/pullsecret/issuers/{values['issuer']['files'][0]}"
-    assert [issuer.access_key_id_file, issuer.secret_key_file] == [f"{folder}/id", f"{folder}/secret"]  # type: ignore[union-attr]
-    assert f"generic {values['issuer']['files'][0]} --from-file=id --from-file=secret" in PAGE
-    values = yaml.safe_load(block("yaml", "serviceAccountToken"))
-    (volume,), (variable,) = values["issuer"]["extraVolumes"], values["extraEnv"]
-    path = volume["projected"]["sources"][0]["serviceAccountToken"]["path"]
-    assert variable == {
-        "name": "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "value": f"/etc/pullsecret/issuers/{volume['name']}/{path}",
-    }
 
 
 # -- the configuration --
