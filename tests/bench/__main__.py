@@ -1,7 +1,6 @@
 """`make bench` and `make bench-quick`."""
 
 import argparse
-import os
 import signal
 import sys
 import tempfile
@@ -14,8 +13,9 @@ from typing import TypeVar
 from bench import alone, creation, first, size
 from bench.alone import MIRRORED
 from bench.contenders import HANDMADE, NONE, OURS, USUAL, Arena, arena
-from bench.figures import Figure, Goal, Rounds, goals, table, write
+from bench.figures import Figure, Goal, Rounds
 from bench.measure import rss_mib
+from bench.session import report
 from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.progress import say, step
@@ -165,7 +165,7 @@ def main() -> int:
             try:
                 run.all()
             finally:  # what was measured before something went wrong is not lost
-                _report(run)
+                report(run.figures, run.goals)
     except HarnessError as e:
         say(f"bench: {e}")
         return 1
@@ -174,15 +174,6 @@ def main() -> int:
         return 130
     say(f"took {time.monotonic() - began:.0f} s")
     return 0 if all(goal.reached for goal in run.goals) else 1
-
-
-def _report(run: Run) -> None:
-    print(table(run.figures))
-    print()
-    print(goals(run.goals))
-    if file := os.environ.get("JSON"):
-        write(run.figures, Path(file))
-        say(f"written to {file}")
 
 
 if __name__ == "__main__":

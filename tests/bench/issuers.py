@@ -4,12 +4,9 @@ Against a real API server, under the issuer's own rights. Harbor is the server t
 (tests/support/harborserver.py), in this process: it has its part of the two cores.
 """
 
-import os
-import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,18 +19,16 @@ import trustme
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from bench.figures import Figure, Goal, goals, table, write
+from bench.figures import Figure, Goal
 from bench.measure import peak_mib, rss_mib
+from bench.session import Tick, ended, stepped
 from certs.pem import encode_key
 from controlplane import plain
 from controlplane import webhook as deployed
 from controlplane.api import Object
-from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
-from controlplane.errors import HarnessError
 from controlplane.ports import free_port
 from controlplane.process import Child
-from controlplane.progress import say, step
 from controlplane.waiting import until
 from support import harborserver, vendorserver
 from support.harborserver import ISSUER_RIGHTS, Harbor
@@ -50,7 +45,6 @@ TRIED_SECONDS = 10.0
 """In which each kind has asked in vain."""
 WRITERS = 16
 """Threads that make namespaces."""
-Tick = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -223,51 +217,28 @@ def measured(place: Place) -> Found:
     with place.issuing() as child:
         time.sleep(TRIED_SECONDS)
         idle = rss_mib(child.pid)
-    _step(f"{OWNERS_OF_HARBOR:,} namespaces", lambda tick: place.fill("robot", OWNERS_OF_HARBOR, tick))
+    stepped(f"{OWNERS_OF_HARBOR:,} namespaces", lambda tick: place.fill("robot", OWNERS_OF_HARBOR, tick))
     with place.issuing() as child:
         began = time.monotonic()
-        _step("robots in Harbor for all of them", lambda tick: place.issued("harbor", OWNERS_OF_HARBOR, tick))
+        stepped("robots in Harbor for all of them", lambda tick: place.issued("harbor", OWNERS_OF_HARBOR, tick))
         harbor = time.monotonic() - began
         others = OWNERS - OWNERS_OF_HARBOR
         began = time.monotonic()
-        _step(f"{others:,} namespaces more", lambda tick: place.fill("signed", others, tick))
-        _step("signatures for all of them", lambda tick: place.issued("registry", others, tick))
+        stepped(f"{others:,} namespaces more", lambda tick: place.fill("signed", others, tick))
+        stepped("signatures for all of them", lambda tick: place.issued("registry", others, tick))
         return Found(idle, peak_mib(child.pid), harbor, time.monotonic() - began)
 
 
-def _step(what: str, do: Callable[[Tick], None]) -> None:
-    with step(what, "took") as progress:
-        progress.announce()
-        do(progress.tick)
-
-
-def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def run(folder: Path) -> Found:
     authority = trustme.CA()
-    try:
-        need("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-        with (
-            tempfile.TemporaryDirectory(prefix="pullsecret-bench-", ignore_cleanup_errors=True) as folder,
-            ControlPlane.start(Path(folder) / "cluster") as cluster,
-            harborserver.threaded(vendorserver.tls(authority)) as harbor,
-            _registry() as host,
-        ):
-            deployed.install(cluster)
-            found = measured(Place(cluster, Path(folder), harbor, authority, host))
-    except HarnessError as e:
-        say(f"bench: {e}")
-        return 1
-    except KeyboardInterrupt:
-        say("bench: interrupted; everything that was started has ended")
-        return 130
-    print(table(found.figures()))
-    print()
-    print(goals(found.goals()))
-    if file := os.environ.get("JSON"):
-        write(found.figures(), Path(file))
-        say(f"written to {file}")
-    return 0 if all(goal.reached for goal in found.goals()) else 1
+    with (
+        ControlPlane.start(folder / "cluster") as cluster,
+        harborserver.threaded(vendorserver.tls(authority)) as harbor,
+        _registry() as host,
+    ):
+        deployed.install(cluster)
+        return measured(Place(cluster, folder, harbor, authority, host))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(run))

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from bench.contenders import REVIEW, published_ca
 from bench.figures import Chunk
 from bench.measure import Steady, Target, cpu_seconds, peak_mib, steadily
 from bench.platform import CONTENT, FIRST_TOKEN, OWNERS, REVIEWED, Platform, everybody, owner, spaces
+from bench.session import Tick
 from controlplane import webhook as deployed
 from controlplane.binaries import need
 from controlplane.errors import HarnessError
@@ -27,7 +28,6 @@ from webhook.core.dockerconfig import render
 from webhook.core.names import MANAGER
 from webhook.refresh import WORKERS
 
-Tick = Callable[[], None]
 REPLICAS = 2
 SERVER, CLIENT = 0, 1
 """Cores: the control plane has one for itself, as it has machines for itself; all else shares the other one. There the

@@ -4,23 +4,19 @@ With two replicas, PostgreSQL, and 2,000 namespaces of 500 owners with a pod in 
 """
 
 import os
-import signal
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from bench.figures import Chunk, Figure, Goal, goals, table, write
+from bench.figures import Chunk, Figure, Goal
 from bench.platform import EACH, OWNERS, Platform, platform
-from bench.rotation import EVERYBODY, Restart, Rotations, Spread, Tick
+from bench.rotation import EVERYBODY, Restart, Rotations, Spread
+from bench.session import ended, stepped
 from controlplane.binaries import need
 from controlplane.errors import HarnessError
-from controlplane.progress import say, step
 
-T = TypeVar("T")
 ROUNDS = 5
 SINGLE = 20
 """Owners whose rotation is measured alone, one after the other."""
@@ -123,55 +119,30 @@ def measured(made: Platform) -> Found:
     rotations, rounds = Rotations(made), []
     with rotations.up():
         empty = rotations.peak()
-        _step(f"{len(EVERYBODY):,} namespaces of {OWNERS} owners, a pod in each", rotations.fill)
-        singles = _step(
+        stepped(f"{len(EVERYBODY):,} namespaces of {OWNERS} owners, a pod in each", rotations.fill)
+        singles = stepped(
             f"rotations of {SINGLE} owners, one at a time",
             lambda tick: [rotations.one(number, tick) for number in range(SINGLE)],
         )
         peak = rotations.peak()
     for number in range(1, ROUNDS + 1):
         with rotations.up():
-            calm = _step(f"round {number}: reviews and nothing else", rotations.calm)
-            together = _step(f"round {number}: everybody's rotation", rotations.all)
+            calm = stepped(f"round {number}: reviews and nothing else", rotations.calm)
+            together = stepped(f"round {number}: everybody's rotation", rotations.all)
             peak = max(peak, rotations.peak())
-        plain = _step(f"round {number}: as many plain applies", rotations.plain)
-        rounds.append(Round(calm, together, plain, _step(f"round {number}: a restart", rotations.restart)))
+        plain = stepped(f"round {number}: as many plain applies", rotations.plain)
+        rounds.append(Round(calm, together, plain, stepped(f"round {number}: a restart", rotations.restart)))
     peak = max(peak, *(one.restart.peak for one in rounds))
     return Found(singles, rounds, empty, peak, rotations.disturbed())
 
 
-def _step(what: str, measure: Callable[[Tick], T]) -> T:
-    with step(what, "took") as progress:
-        progress.announce()
-        return measure(progress.tick)
-
-
-def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        need("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-        need("bench-load", "bench-apply", "kwok")
-        if os.geteuid() != 0:
-            raise HarnessError("only root may give what is measured precedence over what would be elsewhere; use sudo")
-        with (
-            tempfile.TemporaryDirectory(prefix="pullsecret-bench-", ignore_cleanup_errors=True) as folder,
-            platform(Path(folder)) as made,
-        ):
-            found = measured(made)
-    except HarnessError as e:
-        say(f"bench: {e}")
-        return 1
-    except KeyboardInterrupt:
-        say("bench: interrupted; everything that was started has ended")
-        return 130
-    print(table(found.figures()))
-    print()
-    print(goals(found.goals()))
-    if file := os.environ.get("JSON"):
-        write(found.figures(), Path(file))
-        say(f"written to {file}")
-    return 0 if all(goal.reached for goal in found.goals()) else 1
+def run(folder: Path) -> Found:
+    need("bench-load", "bench-apply", "kwok")
+    if os.geteuid() != 0:
+        raise HarnessError("only root may give what is measured precedence over what would be elsewhere; use sudo")
+    with platform(folder) as made:
+        return measured(made)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(run))
