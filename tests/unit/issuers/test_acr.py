@@ -409,7 +409,7 @@ def test_nothing_of_a_session_is_shown_as_a_code() -> None:
         }
         place.answers(1, 200, json.dumps({"Credentials": key}).encode(), lost=False)
         place.answers(2, 200, json.dumps({"IsSuccess": False, "Code": f"No.{secret}"}).encode(), lost=False)
-        told = str(await failed(place))
+        told = str(await refused(place))
         assert "(HTTP 200: No.***): is there" in told
         assert not planted.leaks(told)
 

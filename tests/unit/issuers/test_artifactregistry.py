@@ -342,8 +342,8 @@ def test_files_that_are_no_login(content: Any, told: str) -> None:
 
 def test_a_public_key_is_none_to_sign_with() -> None:
     async def scenario(place: Here) -> None:
-        place.google.account(ISSUER)
-        key = place.google.key_file(ISSUER)
+        place.server.account(ISSUER)
+        key = place.server.key_file(ISSUER)
         private = load_pem_private_key(key["private_key"].encode(), None)
         public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         place.keys["credentialsFile"] = written("key.json", key | {"private_key": public.decode()})
