@@ -235,6 +235,9 @@ class AskedContract(Contract):
 
 
 class NamedContract(AskedContract):
+    unique = True
+    """There is one of a name. Elsewhere several may be made at once, until the next one takes them away."""
+
     def at(self) -> AbstractAsyncContextManager[NamedPlace[Any]]:
         raise NotImplementedError
 
@@ -313,6 +316,10 @@ class NamedContract(AskedContract):
                 for one in issuers:
                     await one.close()
                 assert {type(one) for one in found} <= {Minted, IssuerUnavailable}, found
+                minted = [one for one in found if isinstance(one, Minted)]
+                if self.unique:
+                    assert place.minted("alice") == 1
+                    assert [await opened(place, one) for one in minted].count(True) == 1
                 assert await opened(place, await place.issuer.issue("alice", 1, leads))
                 assert place.minted("alice") == 1
 

@@ -132,15 +132,15 @@ async def placed(place: P) -> AsyncIterator[P]:
 
 def running(
     here: Callable[Q, AbstractAsyncContextManager[P]],
-) -> Callable[Concatenate[Callable[[P], Awaitable[None]], Q], None]:
-    """What runs a scenario at a place that `here` makes."""
+) -> Callable[Concatenate[Callable[[P], Awaitable[Any]], Q], Any]:
+    """What runs a scenario at a place that `here` makes, and returns what that returns."""
 
-    def run(scenario: Callable[[P], Awaitable[None]], /, *args: Q.args, **keys: Q.kwargs) -> None:
-        async def whole() -> None:
+    def run(scenario: Callable[[P], Awaitable[Any]], /, *args: Q.args, **keys: Q.kwargs) -> Any:
+        async def whole() -> Any:
             async with here(*args, **keys) as place:
-                await scenario(place)
+                return await scenario(place)
 
-        asyncio.run(whole())
+        return asyncio.run(whole())
 
     return run
 
@@ -155,6 +155,11 @@ async def refused(place: Place, owner: str = "alice", kind: type[Exception] = Is
     assert said.isprintable()
     assert len(said) < MAX_WHY_CHARS
     return found.value
+
+
+async def outcome(place: Place, failing: type[Exception] | None) -> Any:
+    """What is minted, or what is raised instead."""
+    return await place.issuer.issue("alice", 1, leads) if failing is None else await refused(place, kind=failing)
 
 
 async def opened(place: Place, minted: Minted, owner: str = "alice") -> bool:

@@ -163,13 +163,11 @@ run = running(here)
 
 def told(kind: type[Exception] = IssueRefused, environ: dict[str, str] | None = None, **keys: Any) -> Any:
     """What the issuer says with such a configuration."""
-    found: list[Any] = []
 
-    async def scenario(place: Here) -> None:
-        found.append(await refused(place, kind=kind))
+    async def scenario(place: Here) -> Any:
+        return await refused(place, kind=kind)
 
-    run(scenario, environ, **keys)
-    return found[0]
+    return run(scenario, environ, **keys)
 
 
 def fields(place: Here, number: int) -> dict[str, str]:

@@ -128,6 +128,8 @@ async def here(**keys: Any) -> AsyncIterator[Here]:
 
 
 class TestContract(NamedContract):
+    unique = False
+
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
 

@@ -15,13 +15,24 @@ from hypothesis import strategies as st
 from support import planted
 from support.gitlabserver import RIGHTS, Gitlab
 from support.issuercontract import NamedContract
-from support.issuerplace import CLUSTER, NAMES, NamedPlace, config_refused, leads, placed, refused, running, the_one
+from support.issuerplace import (
+    CLUSTER,
+    NAMES,
+    NamedPlace,
+    config_refused,
+    leads,
+    outcome,
+    placed,
+    refused,
+    running,
+    the_one,
+)
 from support.vendorserver import certified, serving
 from webhook.config import reading
 from webhook.config.issuers.gitlab import GitlabIssuer
 from webhook.core.credential import Credential
 from webhook.core.registry import matching
-from webhook.issuers import IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import IssueRefused, IssuerUnavailable
 from webhook.issuers.gitlab import issuer as gitlab
 from webhook.issuers.gitlab.issuer import MAX_PAGES, PAGE
 from webhook.issuers.keptlogin import AGAIN_SECONDS
@@ -98,6 +109,8 @@ async def here(**keys: Any) -> AsyncIterator[Here]:
 
 
 class TestContract(NamedContract):
+    unique = False
+
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
 
@@ -310,20 +323,13 @@ def test_the_midnight_counts_whatever_the_hour_is() -> None:
 
 
 def answered(answer: dict[str, Any], failing: type[Exception] | None = None) -> Any:
-    found: list[Minted | Exception] = []
-
-    async def scenario(place: Here) -> None:
+    async def scenario(place: Here) -> Any:
         username = minted_name(CLUSTER, "gitlab", "alice", 1)
         usual = {"id": 5, "username": username, "token": planted.token(), "expires_at": "2090-01-01T00:00:00.000Z"}
         place.answers(2, 201, json.dumps(usual | answer).encode())
-        if failing is None:
-            found.append(await place.issuer.issue("alice", 1, leads))
-        else:
-            found.append(await refused(place, kind=failing))
+        return await outcome(place, failing)
 
-    run(scenario)
-    (one,) = found
-    return one
+    return run(scenario)
 
 
 # -- the configuration --

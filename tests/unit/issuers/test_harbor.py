@@ -16,7 +16,7 @@ import trustme
 from support import harborserver, planted
 from support.harborserver import ADMIN, ISSUER_RIGHTS, Harbor, Robot, allowed
 from support.issuercontract import NamedContract
-from support.issuerplace import CLUSTER, NamedPlace, config_refused, leads, opened, placed, refused, running
+from support.issuerplace import CLUSTER, NamedPlace, config_refused, leads, opened, outcome, placed, refused, running
 from support.loopback import silent_port
 from support.vendorserver import Fault, certified
 from webhook.checks.registryclient import RegistryClient
@@ -27,7 +27,7 @@ from webhook.core.credential import Credential
 from webhook.core.issued import MAX_LIFE, Issued
 from webhook.core.registry import matching
 from webhook.issue import BURST
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, client
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, client
 from webhook.issuers.issuing import WORKERS, Issuing
 from webhook.issuers.minting import Bucket
 from webhook.issuers.names import minted_name
@@ -158,22 +158,6 @@ def test_the_usual_renewal_is_one_request() -> None:
         assert place.asked() == 4
         await place.issuer.issue("alice", 2, leads)
         assert place.asked() == 5
-
-    run(scenario)
-
-
-def test_of_several_at_once_one_is_first_and_nobody_has_what_is_gone() -> None:
-    async def scenario(place: Here) -> None:
-        issuers = [place.again() for _ in range(16)]
-        found = await asyncio.gather(*(one.issue("alice", 1, leads) for one in issuers), return_exceptions=True)
-        for one in issuers:
-            await one.close()
-        minted = [one for one in found if isinstance(one, Minted)]
-        assert minted
-        assert {type(one) for one in found} <= {Minted, IssuerUnavailable}, found
-        assert place.minted("alice") == 1
-        (robot,) = place.server.of("alice")
-        assert [one.credentials[0].password for one in minted].count(robot.secret) == 1
 
     run(scenario)
 
@@ -337,24 +321,15 @@ def test_an_end_that_no_calendar_has_is_far_away() -> None:
 
 
 def answered(answer: dict[str, Any], failing: type[Exception] | None = None) -> Any:
-    found: list[Minted | Exception] = []
-
-    async def scenario(place: Here) -> None:
+    async def scenario(place: Here) -> Any:
         full = f"alice+{place.name('alice', 1)}"
         usual = {"id": 5, "name": f"robot${full}", "secret": planted.token(), "expires_at": 4000000000}
         body = usual | answer
         body["name"] = str(body["name"]).replace("{name}", full)
         place.answers(1, 201, json.dumps(body).encode())
-        try:
-            found.append(await place.issuer.issue("alice", 1, leads))
-        except (IssuerUnavailable, IssueRefused) as e:
-            assert not planted.leaks(str(e))
-            found.append(e)
+        return await outcome(place, failing)
 
-    run(scenario)
-    (one,) = found
-    assert isinstance(one, failing or Minted)
-    return one
+    return run(scenario)
 
 
 def test_what_it_says_is_shown_in_one_line_without_the_password() -> None:

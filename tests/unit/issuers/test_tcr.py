@@ -18,14 +18,25 @@ from tencentcloud.tcr.v20190924.tcr_client import TcrClient
 
 from support import planted
 from support.issuercontract import NamedContract
-from support.issuerplace import CLUSTER, NAMES, NamedPlace, config_refused, leads, placed, refused, running, the_one
+from support.issuerplace import (
+    CLUSTER,
+    NAMES,
+    NamedPlace,
+    config_refused,
+    leads,
+    outcome,
+    placed,
+    refused,
+    running,
+    the_one,
+)
 from support.tencentserver import RIGHTS, Account, Key, Tencent
 from support.vendorserver import certified, serving
 from webhook.config import reading
 from webhook.core.credential import Credential
 from webhook.core.issued import MAX_LIFE
 from webhook.core.registry import matching
-from webhook.issuers import IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import IssueRefused, IssuerUnavailable
 from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import minted_name
 from webhook.issuers.signing import AccessKey
@@ -177,21 +188,6 @@ def test_whatever_tencent_calls_it_a_name_that_is_taken_is_noticed(code: str) ->
         assert place.minted("alice") == 1
 
     run(scenario, Tencent(taken=code))
-
-
-def test_of_several_at_once_one_is_first_and_nobody_has_what_is_gone() -> None:
-    async def scenario(place: Here) -> None:
-        issuers = [place.again() for _ in range(8)]
-        found = await asyncio.gather(*(one.issue("alice", 1, leads) for one in issuers), return_exceptions=True)
-        for one in issuers:
-            await one.close()
-        minted = [one for one in found if isinstance(one, Minted)]
-        assert minted
-        assert {type(one) for one in found} <= {Minted, IssuerUnavailable}, found
-        (account,) = place.server.of("alice").values()
-        assert [the_one(one).password for one in minted].count(account.password) == 1
-
-    run(scenario)
 
 
 @pytest.mark.parametrize(
@@ -512,20 +508,13 @@ def test_an_end_that_no_calendar_has_is_far_away() -> None:
 
 
 def answered(answer: dict[str, Any], failing: type[Exception] | None = None) -> Any:
-    found: list[Minted | Exception] = []
-
-    async def scenario(place: Here) -> None:
+    async def scenario(place: Here) -> Any:
         name = f"tcr${minted_name(CLUSTER, 'tcr', 'alice', 1)}"
         usual = {"Name": name, "Password": planted.token(), "ExpiresAt": 4000000000000, "RequestId": "1"}
         place.answers(1, 200, json.dumps({"Response": usual | answer}).encode())
-        if failing is None:
-            found.append(await place.issuer.issue("alice", 1, leads))
-        else:
-            found.append(await refused(place, kind=failing))
+        return await outcome(place, failing)
 
-    run(scenario)
-    (one,) = found
-    return one
+    return run(scenario)
 
 
 # -- the configuration --
