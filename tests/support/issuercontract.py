@@ -134,7 +134,7 @@ class Contract:
 
         self._in(scenario)
 
-    def test_a_secret_is_in_its_file_and_what_is_asked_has_tls(self) -> None:
+    def test_a_secret_is_in_its_file_what_is_asked_has_tls_and_the_registry_is_one(self) -> None:
         async def scenario(place: Place) -> None:
             for field in msgspec.structs.fields(type(place.config().issuers[0])):
                 key = field.encode_name
@@ -142,7 +142,8 @@ class Contract:
                     config_refused(place.written | {key: planted.token()}, f"{key} must be the path of a file")
                 if key.lower().endswith("endpoint"):
                     config_refused(place.written | {key: "http://plain.example.com"}, key)
-            config_refused(place.written | {"registry": f"https://{place.written['registry']}"}, "registry")
+            for registry in (f"https://{place.written['registry']}", "registry"):
+                config_refused(place.written | {"registry": registry}, "registry")
 
         self._in(scenario)
 

@@ -484,7 +484,6 @@ HARBOR = {"issue": "harbor", "registry": "r.example.com", "usernameFile": "/i/us
         ({"project": "team--{owner}"}, "Harbor has no such names"),
         ({"project": "{owner}\n"}, "Harbor has no such names"),
         ({"registry": "r.example.com/library"}, "registry"),
-        ({"registry": "r"}, "registry"),
         ({"days": 0}, "days"),
         ({"days": 1.5}, "days"),
         ({"days": -1}, "days"),
