@@ -134,7 +134,7 @@ class TestContract(NamedContract):
         return here()
 
     async def _another(self, place: NamedPlace[Any], other: Issuer, first: Minted) -> None:
-        """What is ended, a handle alone says."""
+        """Of which issuer of a cluster a token is, its handle does not say."""
         assert await opened(place, await other.issue("alice", 1, leads))
 
 
@@ -484,6 +484,19 @@ def test_a_token_with_other_rights_is_taken_away_at_once() -> None:
         assert told.everybody
         assert "is it 1.19 or newer?" in str(told)
         assert place.tokens("alice") == []
+
+    run(scenario)
+
+
+def test_a_handle_that_was_copied_to_another_cluster_ends_nothing() -> None:
+    async def scenario(place: Here) -> None:
+        minted = await place.issuer.issue("alice", 1, leads)
+        other = place.again(lambda: "deadbeef")
+        await other.end(minted.handle)
+        await other.close()
+        assert await opened(place, minted)
+        await place.issuer.end(minted.handle)
+        assert not await opened(place, minted)
 
     run(scenario)
 

@@ -56,9 +56,11 @@ class GiteaIssuer:
         parts = _HANDLE.fullmatch(handle)
         if parts is None or not model.is_gitea_user(parts[1]):
             return
+        cluster = self._cluster()
         for one in await self._api.tokens(parts[1]):
-            if not _NAME.fullmatch(one.name) or one.scopes != SCOPES:
-                continue  # none of ours, whatever the handle says
+            name = _NAME.fullmatch(one.name)
+            if name is None or name[1] != cluster or one.scopes != SCOPES:
+                continue  # none of ours, whatever the handle says: Secrets are copied to other clusters
             if (one.id == int(parts[2]) and one.name == parts[3]) or _is_forgotten(one, parts[3]):
                 await self._api.delete(parts[1], one)
 
