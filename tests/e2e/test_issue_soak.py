@@ -25,6 +25,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from controlplane.api import Object
 from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
 from controlplane.process import Child
@@ -137,6 +138,12 @@ class Soak:
                     self.violations.append(f"{time.strftime('%X')} {owner}: {ends} {self.registry.fault}")
 
 
+def issued(soak: Soak) -> list[Object]:
+    """The metadata of its Secrets."""
+    found = (one["metadata"] for one in soak.cluster.api.list("Secret", NAMESPACE))
+    return [one for one in found if one["name"].startswith(f"issued-{soak.called}-")]
+
+
 @contextmanager
 def soaked(
     cluster: ControlPlane, folder: Path, life: int = LIFE_SECONDS, fault_seconds: float = FAULT_SECONDS
@@ -163,6 +170,12 @@ def soaked(
             cluster.wait(lambda one=owner: soak.ends(one) is not None, f"{owner} has a credential")  # type: ignore[misc]
         yield soak, stack
         server.shutdown()
+    # Or the webhook, which others use after us, finds that many owners have lost what they had.
+    for owner in soak.owners:
+        cluster.api.delete("Namespace", owner)
+    cluster.wait(lambda: not [one for one in soak.owners if cluster.api.get("Namespace", one)], "namespaces are gone")
+    for one in issued(soak):
+        cluster.api.delete("Secret", one["name"], NAMESPACE)
 
 
 def of_registry(soak: Soak, kind: str) -> None:
@@ -230,8 +243,7 @@ def lived(soak: Soak, stack: ExitStack, kinds: Iterable[str], pause: float) -> l
 
 
 def generations(soak: Soak) -> list[int]:
-    found = (one["metadata"] for one in soak.cluster.api.list("Secret", NAMESPACE))
-    return [int(one["annotations"][GENERATION]) for one in found if one["name"].startswith(f"issued-{soak.called}-")]
+    return [int(one["annotations"][GENERATION]) for one in issued(soak)]
 
 
 def test_no_namespace_has_a_credential_that_has_ended_after_a_few_faults(
