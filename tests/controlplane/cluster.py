@@ -157,7 +157,7 @@ class ControlPlane:
         for name in ("kube-apiserver", "etcd"):
             (child,) = (child for child in self.children if child.name == name)
             self.children.remove(child)
-            child.stop()
+            child.stop(within=1)  # the API server would wait for those that watch
         yield self.folder / "etcd"
         self._serve()
 

@@ -497,8 +497,12 @@ def test_a_tenant_wins_no_race(installed: Installed, tina: Api) -> None:
         thread.start()
     owner = f"jsonpath=owner {{.metadata.annotations['{OWNER}']}}" + r'{"\n"}'
     watch = ("-n", "tinas", "get", "secrets", "--field-selector", f"metadata.name={SECRET}", "--watch", "-o", owner)
-    lines = installed.cluster.kubectl(*watch, "--request-timeout=6s", check=False).splitlines()
-    seen = {line.removeprefix("owner ") for line in lines if line.startswith("owner ")}
+    lines = list[str]()
+    for _ in range(10):  # a busy machine shows fewer of the turns
+        lines += installed.cluster.kubectl(*watch, "--request-timeout=6s", check=False).splitlines()
+        seen = {line.removeprefix("owner ") for line in lines if line.startswith("owner ")}
+        if seen >= {"tina", "bob"}:
+            break
     over.set()
     for thread in threads:
         thread.join()
