@@ -12,7 +12,7 @@ import sqlite3
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +41,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "actions": {"ENABLED": False},
     "cron": {"ENABLED": False},
 }
+_ON_A_DISK = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
 _TASKS = """
     archive_cleanup cancel_abandoned_jobs check_repo_stats cleanup_actions cleanup_hook_task_table
     cleanup_packages delete_generated_repository_avatars delete_inactive_accounts delete_missing_repos
@@ -59,22 +60,30 @@ class Gitea:
         self.address = f"127.0.0.1:{free_port()}"
         self.password = ""
         self.users: dict[str, str] = {}
-        self._folder, self.ca = folder, pki.ca
+        self._folder, self._data, self.ca = folder, folder / "data", pki.ca
         self._context = ssl.create_default_context(cafile=self.ca)
         self._pair = pki.server("gitea", "127.0.0.1", "localhost")
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path, pki: Pki | None = None) -> Iterator[Self]:
+    def start(cls, folder: Path, pki: Pki | None = None, *, disk_bytes: int = 0) -> Iterator[Self]:
+        """`disk_bytes`: its data have a disk of their own, of this size, that only its process sees."""
         if shutil.which("git") is None:
             raise HarnessError("git is missing, which Gitea wants to see: install git")
         gitea = cls(folder, pki or Pki(folder / "pki"))
         program = need("gitea")["gitea"]
         gitea._configure()
-        with Child("gitea", gitea._command(program, "web"), log=folder / "gitea.log", env=gitea._env) as child:
+        gitea._data.mkdir()
+        disk: list[str | Path] = ["unshare", "--mount", "sh", "-c", _ON_A_DISK, "sh", str(disk_bytes), gitea._data]
+        command = [*(disk if disk_bytes else []), *gitea._command(program, "web")]
+        with Child("gitea", command, log=folder / "gitea.log", env=gitea._env) as child:
             with step("Gitea"):
                 child.until(gitea._answers, "Gitea answers", within=60)
-                gitea._make_administrator(program)
+                gitea._make_administrator(
+                    program, ["nsenter", "--mount", f"--target={child.pid}"] if disk_bytes else []
+                )
+            if disk_bytes:
+                gitea._data = Path(f"/proc/{child.pid}/root{gitea._data}")
             yield gitea
 
     @property
@@ -125,9 +134,19 @@ class Gitea:
             return client.get(f"/v2/{name}/manifests/{tag}", headers=headers, auth=None).status_code
 
     @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """If it has one of its own."""
+        ballast = self._data / "ballast"
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        yield
+        ballast.unlink()
+
+    @contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
         """For what only time and chance bring about."""
-        connection = sqlite3.connect(self._folder / "data" / "gitea.db", timeout=20)
+        connection = sqlite3.connect(self._data / "gitea.db", timeout=20)
         try:
             with connection:
                 yield connection
@@ -166,12 +185,12 @@ class Gitea:
     def _command(self, program: Path, *words: str) -> list[str | Path]:
         return [program, "--config", self._file, *words]
 
-    def _make_administrator(self, program: Path) -> None:
+    def _make_administrator(self, program: Path, enter: list[str]) -> None:
         about = ["--username", ADMIN, "--email", f"{ADMIN}@example.com", "--must-change-password=false"]
         words = self._command(program, "admin", "user", "create", "--admin", "--random-password", *about)
         env = os.environ | self._env
         done = subprocess.run(
-            [str(word) for word in words], env=env, capture_output=True, text=True, check=False, timeout=60
+            [*enter, *map(str, words)], env=env, capture_output=True, text=True, check=False, timeout=60
         )
         told = re.search(r"generated random password is '(.+)'", done.stdout)
         if done.returncode or not told:

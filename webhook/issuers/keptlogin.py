@@ -7,6 +7,8 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
+from webhook.issuers import IssuerUnavailable
+
 T = TypeVar("T")
 
 Visible = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z")]
@@ -24,18 +26,30 @@ class KeptLogin(ABC, Generic[T]):
         self._one = asyncio.Lock()
         self._kept: tuple[T, float] | None = None
         """And the loop time until which it is used."""
+        self._failed: tuple[IssuerUnavailable, float] | None = None
+        """The last try that failed, and the loop time at which it did."""
 
     @abstractmethod
     async def _new(self) -> tuple[T, timedelta]:
         """And its life. Raises IssuerUnavailable."""
 
     async def kept(self) -> T:
-        """Raises IssuerUnavailable."""
+        """Raises IssuerUnavailable. Who waits for somebody else's try shares what becomes of it: a login that hangs is
+        not waited for by one owner after the other.
+        """
         clock = asyncio.get_running_loop().time
+        asked = clock()
         async with self._one:
             if self._kept is None or clock() >= self._kept[1]:
+                if self._failed is not None and self._failed[1] >= asked:
+                    told = self._failed[0]
+                    raise IssuerUnavailable(str(told), told.retry_after)
                 began = clock()
-                login, life = await self._new()
+                try:
+                    login, life = await self._new()
+                except IssuerUnavailable as e:
+                    self._failed = e, clock()
+                    raise
                 self._kept = login, began + min(life.total_seconds() * _USED_FOR, MAX_SECONDS)
             return self._kept[0]
 

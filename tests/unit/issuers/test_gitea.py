@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,12 +118,20 @@ def name(owner: str, generation: int, cluster: str = CLUSTER) -> str:
     return MARK + minted_name(cluster, "gitea", owner, generation)
 
 
+class Small(Here):
+    """Its disk may be full."""
+
+    async def close(self) -> None:
+        await self.issuer.close()
+
+
 @asynccontextmanager
-async def here(**keys: Any) -> AsyncIterator[Here]:
-    trusted = ssl.create_default_context(cafile=Here.gitea.ca)
+async def here(kind: type[Here] = Here, **keys: Any) -> AsyncIterator[Here]:
+    gitea = kind.gitea
+    trusted = ssl.create_default_context(cafile=gitea.ca)
     async with (
-        giteagate.gate(f"https://{Here.gitea.address}", trusted, Here.gitea.tls) as gate,
-        placed(Here(gate, **keys)) as place,
+        giteagate.gate(f"https://{gitea.address}", trusted, gitea.tls) as gate,
+        placed(kind(gate, **keys)) as place,
     ):
         yield place
 
@@ -637,3 +646,30 @@ def test_in_short() -> None:
     ).issuers
     told = "tokens of pull-{owner} that pull from r.example.com/{owner}/, r.example.com/a/, taken away after 168 h"
     assert issuer.in_short == told
+
+
+def test_while_its_disk_is_full_what_stands_stays(tmp_path: Path) -> None:
+    """Its database has some room left for a few more."""
+
+    async def scenario(place: Here) -> None:
+        minted = list[Minted]()
+
+        async def mint() -> None:
+            minted.append(await place.issuer.issue("alice", len(minted) + 1, leads))
+
+        async def mint_on() -> None:
+            for _ in range(1000):
+                await mint()
+
+        await mint()
+        with place.gitea.full_disk():
+            with pytest.raises(IssuerUnavailable, match="HTTP 500: database or disk is full"):
+                await mint_on()
+            assert await opened(place, minted[-1])
+        await mint()
+        assert [await opened(place, one) for one in minted] == [True] * len(minted)
+
+    with Gitea.start(tmp_path, disk_bytes=64 << 20) as Small.gitea:
+        Small.gitea.user("alice")
+        Small.gitea.push("alice", "alice/app", IMAGE)
+        run(scenario, Small)

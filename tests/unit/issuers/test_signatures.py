@@ -19,6 +19,7 @@ from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 
 from support import planted
+from webhook.issuers import IssuerUnavailable
 from webhook.issuers.aliyun import acs3
 from webhook.issuers.client import Answer
 from webhook.issuers.keptlogin import KeptLogin
@@ -128,5 +129,37 @@ def test_a_login_that_hardly_ends_is_not_kept_for_ever(monkeypatch: pytest.Monke
         later = loop.time() + 3601
         monkeypatch.setattr(loop, "time", lambda: later)
         assert await login.kept() == 2
+
+    asyncio.run(scenario())
+
+
+class Hanging(KeptLogin[int]):
+    asked = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = asyncio.Event()
+
+    async def _new(self) -> tuple[int, timedelta]:
+        self.asked += 1
+        await self.over.wait()
+        raise IssuerUnavailable("it hung", 7.0)
+
+
+def test_who_waits_for_a_login_that_hangs_waits_once() -> None:
+    async def scenario() -> None:
+        login = Hanging()
+        waiting = [asyncio.create_task(login.kept()) for _ in range(4)]
+        await asyncio.sleep(0)
+        login.over.set()
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [(str(one), one.retry_after) for one in told if isinstance(one, IssuerUnavailable)] == [
+            ("it hung", 7.0)
+        ] * 4
+        assert login.asked == 1
+        await asyncio.sleep(0.01)
+        with pytest.raises(IssuerUnavailable):
+            await login.kept()
+        assert login.asked == 2
 
     asyncio.run(scenario())
