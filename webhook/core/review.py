@@ -4,18 +4,17 @@ Shapes: k8s.io/api/admission/v1. The API server has already decoded and defaulte
 type than below means that the sender is no API server.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from webhook.core import podimages
+from webhook.core import objectmeta, podimages
 from webhook.core.errors import MalformedReview
 from webhook.core.kinds import KINDS, PatchedKind
 from webhook.core.mistakes import opting_out
-from webhook.core.names import APPLIED_BY_HELM, APPLIED_BY_KUBECTL, DISABLED, IMAGES, INJECT, MIRROR
-from webhook.core.rewrite import MAX_ORIGINALS_BYTES, Made
+from webhook.core.names import DISABLED
+from webhook.core.objectmeta import MAX_NAME_CHARS, Metadata
 from webhook.core.wire import decode_at_once
 
 API_VERSION = "admission.k8s.io/v1"
@@ -25,19 +24,10 @@ MAX_LIST_BYTES = 64 * 1024
 """Bytes of a list of imagePullSecrets that are looked at: hundreds of entries. We see pods before the API server has
 checked them, and a tenant's pod may have a million."""
 
-
-MAX_NAME_CHARS = 253
-"""Characters, as in the API: of a namespace's name there are 63, of a UID 36."""
-
 EPHEMERAL_CONTAINERS = "ephemeralcontainers"
 """The subresource of a pod by which `kubectl debug` adds containers."""
 
-_NULL, _ANYTHING, _APPLIED = msgspec.Raw(b"null"), msgspec.Raw(b"[]"), msgspec.Raw(b'[{"operation":"Apply"}]')
-_OPERATED = msgspec.Raw(b'[{"apiVersion":"operator.example.com/v1"}]')
-_REPLICA_SET = re.compile(rb'\[{"apiVersion":"apps/v1",[^{]{0,1024}+')
-"""How the API server writes that the one owner is a ReplicaSet, or another controller of that group."""
-KUBERNETES = frozenset({"v1", "apps/v1", "batch/v1"})
-"""The API versions of what Kubernetes itself makes pods of."""
+_NULL = msgspec.Raw(b"null")
 R = TypeVar("R", bound="Bare")
 Short = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
 
@@ -48,82 +38,6 @@ class TooDeep(MalformedReview):
 
 class Reference(msgspec.Struct):
     name: str | None = None
-
-
-class Labels(msgspec.Struct, rename={"inject": INJECT}):
-    inject: str | None = None
-
-
-class Annotations(
-    msgspec.Struct,
-    rename={
-        "mirror": MIRROR,
-        "inject": INJECT,
-        "images": IMAGES,
-        "by_kubectl": APPLIED_BY_KUBECTL,
-        "by_helm": APPLIED_BY_HELM,
-    },
-):
-    """Of `inject`, which is a label, it only counts that it is there; and of what tools write when they apply."""
-
-    mirror: str | msgspec.UnsetType | None = msgspec.UNSET
-    inject: str | msgspec.UnsetType | None = msgspec.UNSET
-    images: str | None = None
-    by_kubectl: msgspec.Raw = _NULL
-    by_helm: msgspec.Raw = _NULL
-
-
-class Manager(msgspec.Struct):
-    """Of an object's fields."""
-
-    operation: str = ""
-
-
-class OwnerReference(msgspec.Struct, rename="camel"):
-    api_version: str = ""
-
-
-class Metadata(msgspec.Struct, rename="camel"):
-    """The labels and annotations that matter: the others, a tenant's any number, are skipped over.
-
-    `generate_name`: only for the log.
-    """
-
-    labels: Labels | None = None
-    annotations: Annotations | None = None
-    generate_name: msgspec.Raw = _NULL
-    owner_references: msgspec.Raw = _NULL
-    managed_fields: msgspec.Raw = _NULL
-
-    @property
-    def made(self) -> Made:
-        """By somebody who may apply this object again, by a controller that is none of Kubernetes, or else."""
-        if _REPLICA_SET.fullmatch(self.owner_references):  # nearly all; to decode it takes a microsecond
-            return ""
-        if self.owner_references == _NULL:
-            return "applied" if self._is_applied() else ""
-        return "operated" if self._is_operated() else ""
-
-    def _is_applied(self) -> bool:
-        annotations = self.annotations
-        if annotations is not None and (annotations.by_kubectl != _NULL or annotations.by_helm != _NULL):
-            return True
-        if len(self.managed_fields) > podimages.MAX_READ_BYTES:
-            return False  # of such a pod no image is looked at
-        try:
-            managers = _MANAGERS.decode(self.managed_fields)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return False
-        return any(one.operation == "Apply" for one in managers or ())
-
-    def _is_operated(self) -> bool:
-        if len(self.owner_references) > podimages.MAX_READ_BYTES:
-            return True
-        try:
-            references = _OWNERS.decode(self.owner_references)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return True
-        return any(one.api_version not in KUBERNETES for one in references or ())
 
 
 class PodSpec(msgspec.Struct, rename="camel"):
@@ -231,12 +145,7 @@ class Request(Bare, rename="camel"):
     def called(self) -> str:
         """Its name, or the beginning of the name that it will get."""
         metadata = self.object.metadata if self.object else None
-        if self.name or metadata is None:
-            return self.name
-        try:
-            return f"{_TEXT.decode(metadata.generate_name) or ''}..."
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return ""
+        return self.name or (metadata.begins if metadata else "")
 
 
 class ReadRequest(Request, rename="camel"):
@@ -249,10 +158,7 @@ class Review(msgspec.Struct, Generic[R], rename="camel"):
     request: R
 
 
-_MANAGERS = msgspec.json.Decoder(list[Manager] | None)
-_OWNERS = msgspec.json.Decoder(list[OwnerReference] | None)
 _REFERENCES = msgspec.json.Decoder(list[Reference | None] | None)
-_TEXT = msgspec.json.Decoder(str | None)
 _DECODER = msgspec.json.Decoder(Review[Request])
 _READER = msgspec.json.Decoder(Review[ReadRequest])
 _ACTED_ON = {(*key, operation): kind for key, kind in KINDS.items() for operation in kind.operations}
@@ -307,35 +213,18 @@ def detached(request: Request) -> Request:
         if whole.spec is not None:
             podimages.detach(whole.spec)
         for part in filter(None, (whole, whole.template)):
-            _detach(part.metadata, part.spec)
+            if part.metadata is not None:
+                objectmeta.detach(part.metadata)
+            if part.spec is not None:
+                _detach(part.spec)
     return request
 
 
-def _detach(metadata: Metadata | None, spec: PodSpec | None) -> None:
+def _detach(spec: PodSpec) -> None:
     """What is cut is still too long, and says the same."""
-    if metadata is not None and metadata.labels is not None and metadata.labels.inject is not None:
-        metadata.labels.inject = metadata.labels.inject[: MAX_NAME_CHARS + 1]
-    if metadata is not None and (annotations := metadata.annotations) is not None:
-        # That they are there is all that counts.
-        annotations.mirror = annotations.mirror and ""
-        annotations.inject = annotations.inject and ""
-        annotations.by_kubectl, annotations.by_helm = _there(annotations.by_kubectl), _there(annotations.by_helm)
-        if (images := annotations.images) is not None:
-            annotations.images = images[: MAX_ORIGINALS_BYTES + 1] if images.isascii() else ""
-    if metadata is not None:
-        made = metadata.made  # it stays so, in few bytes
-        metadata.managed_fields = _APPLIED if made == "applied" else _NULL
-        metadata.owner_references = _OPERATED if made == "operated" else _there(metadata.owner_references)
-        name = metadata.generate_name
-        metadata.generate_name = msgspec.Raw(bytes(name)) if len(name) <= MAX_NAME_CHARS else _NULL
-    if spec is not None:
-        spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: MAX_LIST_BYTES + 1]))
-        if spec.service_account_name is not None:
-            spec.service_account_name = spec.service_account_name[: MAX_NAME_CHARS + 1]
-
-
-def _there(raw: msgspec.Raw) -> msgspec.Raw:
-    return _NULL if raw == _NULL else _ANYTHING
+    spec.image_pull_secrets = msgspec.Raw(bytes(memoryview(spec.image_pull_secrets)[: MAX_LIST_BYTES + 1]))
+    if spec.service_account_name is not None:
+        spec.service_account_name = spec.service_account_name[: MAX_NAME_CHARS + 1]
 
 
 def _other_kind(body: bytes | bytearray) -> Request:

@@ -11,8 +11,9 @@ import yaml
 
 from webhook.commands.inject.manifest import STR, Manifest, Node, Pair
 from webhook.core.names import APPLIED_BY_HELM, APPLIED_BY_KUBECTL, IMAGES
+from webhook.core.objectmeta import Metadata
 from webhook.core.podimages import REGION, ZONE
-from webhook.core.review import Kind, Metadata, Object, Request
+from webhook.core.review import Kind, Object, Request
 
 Shape: TypeAlias = "list[Shape] | Mapping[str, Shape] | None"
 """What is looked for: a list of such things, a mapping with these keys, or a text."""
@@ -35,7 +36,7 @@ POD: Shape = {
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _REQUIRED}},
     },
 }
-"""What core/review.py and core/podimages.py read, but for what decides on the reference."""
+"""What core/review.py, core/objectmeta.py and core/podimages.py read, but for what decides on the reference."""
 
 _ENCODE = msgspec.json.Encoder().encode
 _NULL, _NONE = msgspec.Raw(b"null"), msgspec.Raw(b"[]")
