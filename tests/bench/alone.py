@@ -7,9 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import httpx
 
@@ -20,6 +18,7 @@ from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
 from controlplane.waiting import until
+from support import anylogin
 
 CONNECTIONS = (1, 16)
 SERVER, CLIENT = 0, 1
@@ -68,25 +67,11 @@ def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]
         return Alone(found, {contender: rss_mib(pid) for contender, pid in pids.items() if contender != LISTED})
 
 
-class _Mirror(BaseHTTPRequestHandler):
-    """Answers as a registry that asks for no login."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @contextmanager
 def _mirrored(cluster: ControlPlane, ca: Path) -> Iterator[deployed.Webhook]:
     """A replica with a mirror of the captured review's registry, when it names the image there."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Mirror) as mirror:
-        Thread(target=mirror.serve_forever, daemon=True).start()
-        host = f"127.0.0.1:{mirror.server_port}"
+    with anylogin.serving() as mirror:
+        host = mirror.host
         settings = {
             "mirrors": [{"of": "ghcr.io", "to": host, "how": "rewrite"}],
             "registries": [{"host": host, "plain": True}],
@@ -107,7 +92,6 @@ def _mirrored(cluster: ControlPlane, ca: Path) -> Iterator[deployed.Webhook]:
 
             until(named, "the image is named at the mirror", within=20)
             yield replica
-        mirror.shutdown()
 
 
 def _target(port: int, ca: Path, review: Path = REVIEW) -> Target:

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import trustme
@@ -30,7 +28,7 @@ from controlplane.cluster import ControlPlane
 from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.waiting import until
-from support import harborserver, vendorserver
+from support import anylogin, harborserver, vendorserver
 from support.harborserver import ISSUER_RIGHTS, Harbor
 from webhook.core.names import ISSUER, ISSUER_ACCOUNT, OWNER
 from webhook.issue import BURST
@@ -74,30 +72,6 @@ class Found:
             Goal("MiB when all kinds have asked, in vain", self.idle, IDLE_MIB),
             Goal(f"MiB with {OWNERS:,} owners, at most", self.peak, PEAK_MIB),
         ]
-
-
-class _Registry(BaseHTTPRequestHandler):
-    """Takes each login."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.headers["Authorization"] else 401)
-        self.send_header("WWW-Authenticate", 'Basic realm="registry"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def _registry() -> Iterator[str]:
-    """Its host."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Registry) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def of_all_kinds(folder: Path) -> list[Object]:
@@ -234,10 +208,10 @@ def run(folder: Path) -> Found:
     with (
         ControlPlane.start(folder / "cluster") as cluster,
         harborserver.threaded(vendorserver.tls(authority)) as harbor,
-        _registry() as host,
+        anylogin.serving() as registry,
     ):
         deployed.install(cluster)
-        return measured(Place(cluster, folder, harbor, authority, host))
+        return measured(Place(cluster, folder, harbor, authority, registry.host))
 
 
 if __name__ == "__main__":

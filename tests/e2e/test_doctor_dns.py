@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import tempfile
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,8 +23,8 @@ from controlplane.command import Ran, command
 from controlplane.coredns import coredns
 from controlplane.ports import free_port
 from controlplane.waiting import until
+from support import anylogin
 from support.corednspod import CLUSTER, COREDNS, CUSTOM, IN_CLUSTER, InCluster, World, config_map, k3s
-from support.registryserver import asks, serving
 from webhook.commands.clusterdns import coredns as reading
 from webhook.commands.clusterdns import dns
 from webhook.commands.clusterdns.dns import Asker, Wanted
@@ -233,24 +232,10 @@ def own_address() -> str:
 @contextmanager
 def registry(ca: trustme.CA, *names: str) -> Iterator[tuple[str, int]]:
     """At an address that is not loopback, for which alone a key is made."""
-    context, ready, ended = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), threading.Event(), threading.Event()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ca.issue_cert(*names).configure_cert(context)
-    address, ports = own_address(), list[int]()
-
-    async def served() -> None:
-        async with serving(lambda _: asks('Basic realm="x"'), context, address=address) as server:
-            ports.append(server.port)
-            ready.set()
-            await asyncio.to_thread(ended.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(served()))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield address, ports[0]
-    finally:
-        ended.set()
-        thread.join()
+    with anylogin.serving(tls=context, address=own_address()) as server:
+        yield server.name, server.port
 
 
 def test_only_addresses_with_the_right_certificate_count() -> None:

@@ -8,9 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -28,7 +26,7 @@ from controlplane.command import Ran, command
 from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.webhook import NAMESPACE, Webhook
-from support import harborserver, planted, vendorserver
+from support import anylogin, harborserver, planted, vendorserver
 from support.connected import connected
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
@@ -276,19 +274,6 @@ def test_a_secret_that_another_one_has_changed_is_not_written_over(installed: Co
 # -- the process --
 
 
-class Registry(BaseHTTPRequestHandler):
-    """Asks for a login, and takes each."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.headers["Authorization"] else 401)
-        self.send_header("WWW-Authenticate", 'Basic realm="registry"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @dataclass(frozen=True)
 class Issuers:
     """`start`: another replica."""
@@ -353,14 +338,11 @@ def issuers(installed: ControlPlane, webhook: Webhook, tmp_path_factory: pytest.
     key.write_bytes(
         ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
-    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        host = f"127.0.0.1:{server.server_port}"
-        config = folder / "issuers.yaml"
+    with anylogin.serving() as registry:
+        host, config = registry.host, folder / "issuers.yaml"
         issuer = {"issue": "registry", "registry": host, "keyFiles": [str(key)], "owners": "minted-.*"}
         config.write_text(yaml.safe_dump({"issuers": [issuer], "registries": [{"host": host, "plain": True}]}))
         yield Issuers(installed, host, config, installed.service_account(NAMESPACE, "pullsecret-webhook-issuer"))
-        server.shutdown()
 
 
 def it_is_listed_and_left_to_its_issuer(issuers: Issuers) -> None:

@@ -4,6 +4,7 @@ The faults are those of the processes (killed, told to stop, held up until anoth
 the registry that is asked whether a new credential works.
 """
 
+import asyncio
 import base64
 import json
 import os
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -31,6 +31,8 @@ from controlplane.ports import free_port
 from controlplane.process import Child
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
+from support import anylogin
+from support.registryserver import Request, answer, asks, json_answer
 from webhook.core.names import GENERATION, ISSUER_LEASE, OWNER
 
 pytestmark = pytest.mark.cluster
@@ -52,38 +54,24 @@ class Registry:
     fault: str = ""
     refused: int = 0
 
-    def handler(self) -> type[BaseHTTPRequestHandler]:
-        registry = self
+    async def act(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        if self.fault == "hangs":
+            await asyncio.sleep(8)
+        writer.write(self._said(request))
+        await writer.drain()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                fault, status, body = registry.fault, 200, b"{}"
-                if fault == "hangs":
-                    time.sleep(8)
-                if fault in {"429", "500"}:
-                    status = int(fault)
-                elif not self.headers["Authorization"]:
-                    status = 401
-                elif fault == "refuses":
-                    status = 401
-                    registry.refused += 1
-                elif fault == "garbage":
-                    body = os.urandom(1000)
-                elif fault == "large":
-                    body = b"x" * 5_000_000
-                self.send_response(status)
-                self.send_header("Retry-After", "5")
-                if fault not in {"garbage", "large"}:
-                    self.send_header("WWW-Authenticate", 'Basic realm="registry"')
-                    self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+    def _said(self, request: Request) -> bytes:
+        match self.fault:
+            case "429" | "500":
+                return json_answer(int(self.fault), {}, "Retry-After: 5")
+            case "refuses":
+                self.refused += bool(request.login)
+                return asks(anylogin.CHALLENGE)
+            case "garbage":
+                return answer(200, os.urandom(1000))
+            case "large":
+                return answer(200, b"x" * 5_000_000)
+        return anylogin.any_login(request)
 
 
 @dataclass
@@ -148,10 +136,8 @@ def soaked(cluster: ControlPlane, folder: Path, life: int) -> Iterator[tuple[Soa
     key, registry = folder / "key.pem", Registry()
     private = ed25519.Ed25519PrivateKey.generate()
     key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    with ThreadingHTTPServer(("127.0.0.1", 0), registry.handler()) as server, ExitStack() as stack:
-        Thread(target=server.serve_forever, daemon=True).start()
-        host = f"127.0.0.1:{server.server_port}"
-        called = f"soak-{life}"
+    with anylogin.serving(registry.act) as server, ExitStack() as stack:
+        host, called = server.host, f"soak-{life}"
         issuer: dict[str, Any] = {"issue": "registry", "name": called, "registry": host, "keyFiles": [str(key)]}
         issuer |= {"owners": f"{called}-.*", "hours": life / 3600}
         config = folder / "issuers.yaml"
@@ -166,7 +152,6 @@ def soaked(cluster: ControlPlane, folder: Path, life: int) -> Iterator[tuple[Soa
         for owner in soak.owners:
             cluster.wait(lambda one=owner: soak.ends(one) is not None, f"{owner} has a credential")  # type: ignore[misc]
         yield soak, stack
-        server.shutdown()
     # Or the webhook, which others use after us, finds that many owners have lost what they had.
     for owner in soak.owners:
         cluster.api.delete("Namespace", owner)
