@@ -41,7 +41,6 @@ class ControlPlane:
         self.children: list[Child] = []
         self._parts = parts
         self._stack = stack
-        self._flags: tuple[str, ...] = ()
         admin = parts.access("admin", "admin", _MASTERS)
         self.kubeconfig = admin.write(folder / "admin.kubeconfig")
         self.api = self._client(admin)
@@ -154,24 +153,26 @@ class ControlPlane:
     @contextmanager
     def without_etcd(self) -> Iterator[Path]:
         """etcd and the API server end, and start again afterwards: the folder of etcd's data is given meanwhile."""
-        for name in ("kube-apiserver", "etcd"):
-            (child,) = (child for child in self.children if child.name == name)
-            self.children.remove(child)
+        etcd, apiserver = self.part("etcd"), self.part("kube-apiserver")
+        for child in (apiserver, etcd):
             child.stop(within=1)  # the API server would wait for those that watch
         yield self.folder / "etcd"
-        self._serve()
+        etcd.again()
+        self._until_etcd_answers(etcd)
+        apiserver.again()
+        self._until_ready(apiserver)
 
     def _start(self, extra_flags: tuple[str, ...]) -> None:
-        self._flags = extra_flags
-        self._serve()
+        self._until_etcd_answers(self._run("etcd", self._parts.etcd()))
+        self._until_ready(self._run("kube-apiserver", self._parts.apiserver(extra_flags)))
         manager = self._run("kube-controller-manager", self._parts.controller_manager())
         account = "the controllers have made the default service account"
         manager.until(lambda: self.api.get("ServiceAccount", "default", "default"), account, within=60)
 
-    def _serve(self) -> None:
-        etcd = self._run("etcd", self._parts.etcd())
+    def _until_etcd_answers(self, etcd: Child) -> None:
         etcd.until(lambda: _answers(f"{self._parts.etcd_url}/health"), "etcd answers", within=30)
-        apiserver = self._run("kube-apiserver", self._parts.apiserver(self._flags))
+
+    def _until_ready(self, apiserver: Child) -> None:
         apiserver.until(self._is_ready, "kube-apiserver is ready", within=60)
 
     def _run(self, name: str, command: Command) -> Child:
