@@ -80,7 +80,7 @@ def of_all_kinds(folder: Path) -> list[Object]:
     secret.write_text("none")
     files: Object = {"usernameFile": str(secret), "passwordFile": str(secret)}
     kinds: dict[str, Object] = {
-        "acr": {
+        "aliyun": {
             "registry": "acme-registry.cn-hangzhou.cr.aliyuncs.com",
             "instance": "cri-0123456789abcdef",
             "region": "cn-hangzhou",

@@ -85,7 +85,7 @@ def refused(helm: Helm, values: Object) -> str:
         ),
         (
             {"config": {"issuers": [{"issue": "registries", "registry": "r.test", "keyFiles": ["/k"]}]}},
-            "at '/config/issuers/0/issue': value must be one of 'acr', 'artifact-registry', ",
+            "at '/config/issuers/0/issue': value must be one of 'aliyun', 'artifact-registry', ",
         ),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "'10.0.0.1' does not match pattern"),
     ],

@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 PAGES = [
-    "acr.md",
+    "aliyun.md",
     "artifact-registry.md",
     "azure.md",
     "ecr.md",

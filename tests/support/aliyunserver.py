@@ -42,7 +42,7 @@ SUBJECT = "system:serviceaccount:pullsecret-webhook:pullsecret-webhook-issuer"
 
 
 def pull_policy(instance: str, *repositories: str) -> dict[str, Any]:
-    """What a role needs, as docs/acr.md has it."""
+    """What a role needs, as docs/aliyun.md has it."""
     return {
         "Version": "1",
         "Statement": [

@@ -18,7 +18,7 @@ from support.workload import SUBJECT
 from webhook.cli.registryauth import registry_auth
 from webhook.cli.registryauth import serve as registry_auth_serve
 from webhook.config import reading
-from webhook.config.issuers.acr import AcrIssuer
+from webhook.config.issuers.aliyun import AliyunIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.azure import AzureIssuer
 from webhook.config.issuers.base import IssuerModel
@@ -165,14 +165,14 @@ def test_ecr() -> None:
     assert pod_audience(page, "AWS_WEB_IDENTITY_TOKEN_FILE", {}) == "sts.amazonaws.com"
 
 
-def test_acr() -> None:
-    page = "docs/acr.md"
+def test_aliyun() -> None:
+    page = "docs/aliyun.md"
     pulls = json.loads(block(page, "json", "cr:PullRepository"))
     assert pulls == aliyunserver.pull_policy("cri-0123456789abcdef", "alice/*")  # with which the issuer's tests run
     by_user, by_token, takes = (json.loads(block(page, "json", part)) for part in ('"RAM"', "oidc:sub", "role/pull-*"))
     assert by_token["Statement"][0]["Condition"]["StringEquals"]["oidc:sub"] == aliyunserver.SUBJECT
     assert [one["Statement"][0]["Action"] for one in (by_user, by_token)] == ["sts:AssumeRole"] * 2
-    found = example(page, AcrIssuer)
+    found = example(page, AliyunIssuer)
     assert fnmatch(found.issuer.ram_role, takes["Statement"][0]["Resource"][0].replace(":*:", "::"))
     has_files(found, found.issuer.access_key_id_file, found.issuer.access_key_secret_file)
     condition, principal = (by_token["Statement"][0][key] for key in ("Condition", "Principal"))
@@ -243,7 +243,7 @@ AZURE = AzureIssuer(
 )
 MAX_ID = 30
 """Characters of what a service account has before the @."""
-ACR = AcrIssuer(
+ALIYUN = AliyunIssuer(
     registry="acme-registry.cn-hangzhou.cr.aliyuncs.com",
     instance="cri-0123456789abcdef",
     region="cn-hangzhou",
@@ -299,11 +299,11 @@ FIGURES = {
         f"in which\n  they end, of {azure.SECONDS}",
         f"tried again after {'half a minute' if keptlogin.AGAIN_SECONDS == 30 else '?'}",
     },
-    "docs/acr.md": {
-        f"from 0.25 to 12. The default is {ACR.hours:g}.",
-        f'The default is `["{ACR.repositories[0]}"]`.',
-        ACR.asked_at.replace(ACR.region, "REGION"),
-        ACR.sts_asked_at.replace(ACR.region, "REGION"),
+    "docs/aliyun.md": {
+        f"from 0.25 to 12. The default is {ALIYUN.hours:g}.",
+        f'The default is `["{ALIYUN.repositories[0]}"]`.',
+        ALIYUN.asked_at.replace(ALIYUN.region, "REGION"),
+        ALIYUN.sts_asked_at.replace(ALIYUN.region, "REGION"),
         f"wrong by more than {aliyunserver.LEEWAY.seconds // 60} minutes",
     },
     "docs/gitlab.md": {

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from webhook.config import issuers as models
-from webhook.config.issuers.acr import AcrIssuer
+from webhook.config.issuers.aliyun import AliyunIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.azure import AzureIssuer
 from webhook.config.issuers.ecr import EcrIssuer
@@ -26,10 +26,10 @@ def configured(
     # Imported only here: each kind loads what signs or asks for it alone.
     where = config.named_registries.get(model.registry) or Registry(host=model.registry)
     match model:
-        case AcrIssuer():
-            from webhook.issuers.aliyun import issuer as acr  # noqa: PLC0415
+        case AliyunIssuer():
+            from webhook.issuers.aliyun import issuer as aliyun  # noqa: PLC0415
 
-            return acr.AcrIssuer(model, environ, cluster)
+            return aliyun.AliyunIssuer(model, environ, cluster)
         case ArtifactRegistryIssuer():
             from webhook.issuers.google import issuer as artifactregistry  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ A new kind is a module here, a part of `Issuer`, and a line in webhook/issuers/c
 
 from collections.abc import Sequence
 
-from webhook.config.issuers.acr import AcrIssuer
+from webhook.config.issuers.aliyun import AliyunIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.azure import AzureIssuer
 from webhook.config.issuers.ecr import EcrIssuer
@@ -16,7 +16,7 @@ from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.issuers.tcr import TcrIssuer
 
 Issuer = (
-    AcrIssuer
+    AliyunIssuer
     | ArtifactRegistryIssuer
     | AzureIssuer
     | EcrIssuer

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from webhook.config.issuers import acr as model
+from webhook.config.issuers import aliyun as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.answer import hiding
 from webhook.core.shown import quoted, shown
@@ -40,10 +40,10 @@ class _Told(msgspec.Struct, frozen=True, rename="pascal"):
     code: str = ""
 
 
-class AcrIssuer:
+class AliyunIssuer:
     """`environ`: of the process. `cluster`: eight characters, for the logs of Aliyun; raises IssuerUnavailable."""
 
-    def __init__(self, config: model.AcrIssuer, environ: Mapping[str, str], cluster: Callable[[], str]) -> None:
+    def __init__(self, config: model.AliyunIssuer, environ: Mapping[str, str], cluster: Callable[[], str]) -> None:
         self._config, self._cluster = config, cluster
         self._api = AliyunApi("Aliyun's registry", config.asked_at, config.ca_file)
         self._sts = AliyunSts(config, environ)
@@ -67,7 +67,7 @@ class AcrIssuer:
         """Raises IssueRefused."""
         found = tuple(dict.fromkeys(repositories(template, owner) for template in self._config.repositories))
         for one in found:
-            if not model.is_acr_namespace(one):
+            if not model.is_aliyun_namespace(one):
                 raise IssueRefused(
                     f"Aliyun has no namespaces such as {quoted(one)}, only such of 2 to 120 characters; give the owner "
                     "another name, or leave it out of the issuer's owners"
@@ -104,7 +104,7 @@ class AcrIssuer:
         if reply.code.endswith("NoPermission") or reply.answer.status == 403:
             raise IssueRefused(
                 f"the role {role} may have no password of instance {config.instance} ({reply.answer.said}); it needs "
-                "cr:GetAuthorizationToken, as docs/acr.md has it",
+                "cr:GetAuthorizationToken, as docs/aliyun.md has it",
                 everybody=OWNER_HERE not in config.ram_role,
             )
         told = _Told(is_success=False) if reply.code else reply.answer.read(_Told)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from webhook.config.issuers.acr import AcrIssuer
+from webhook.config.issuers.aliyun import AliyunIssuer
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import shown
 from webhook.core.times import in_utc
@@ -50,7 +50,7 @@ class _Assumed(msgspec.Struct, frozen=True, rename="pascal"):
 class AliyunSts:
     """`environ`: of the process."""
 
-    def __init__(self, config: AcrIssuer, environ: Mapping[str, str]) -> None:
+    def __init__(self, config: AliyunIssuer, environ: Mapping[str, str]) -> None:
         self._config, self._api = config, AliyunApi("Aliyun's STS", config.sts_asked_at, config.ca_file)
         self._provider, self._token_file = environ.get(PROVIDER, ""), environ.get(TOKEN_FILE, "")
 
@@ -89,7 +89,8 @@ class AliyunSts:
         if not self._provider or not self._token_file:
             raise IssuerUnavailable(
                 "there is no key for Aliyun: write accessKeyIdFile and accessKeySecretFile, or give the service "
-                f"account of pullsecret issue a role, so that its pods have {PROVIDER} and {TOKEN_FILE} (docs/acr.md)"
+                f"account of pullsecret issue a role, so that its pods have {PROVIDER} and {TOKEN_FILE} "
+                "(docs/aliyun.md)"
             )
         token = line(self._token_file, "token for Aliyun")
         login = {"OIDCProviderArn": self._provider, "OIDCToken": token}
@@ -100,11 +101,11 @@ class AliyunSts:
         everybody = OWNER_HERE not in self._config.ram_role
         if code == "EntityNotExist.Role":
             return IssueRefused(
-                f"Aliyun has no role {role} ({said}); create it, as docs/acr.md has it", everybody=everybody
+                f"Aliyun has no role {role} ({said}); create it, as docs/aliyun.md has it", everybody=everybody
             )
         if code.endswith("NoPermission"):
             return IssueRefused(
-                f"Aliyun does not let us take the role {role} ({said}); docs/acr.md has its trust policy, and the "
+                f"Aliyun does not let us take the role {role} ({said}); docs/aliyun.md has its trust policy, and the "
                 "right that our key needs",
                 everybody=everybody,
             )

@@ -1,4 +1,4 @@
-"""`issue: acr`: Aliyun Container Registry, Enterprise Edition."""
+"""`issue: aliyun`: Aliyun Container Registry, Enterprise Edition."""
 
 import re
 from typing import Annotated
@@ -25,7 +25,7 @@ _ROLE = re.compile(r"acs:ram::[0-9]{6,20}:role/[A-Za-z0-9._-]{1,64}")
 _NAMESPACE_CHARS = range(2, 121)
 
 
-class AcrIssuer(IssuerModel, tag="acr", tag_field="issue", frozen=True, kw_only=True):
+class AliyunIssuer(IssuerModel, tag="aliyun", tag_field="issue", frozen=True, kw_only=True):
     """Aliyun Container Registry, Enterprise Edition: each owner has a RAM role, or a part of what one role may."""
 
     registry: Host
@@ -63,7 +63,7 @@ class AcrIssuer(IssuerModel, tag="acr", tag_field="issue", frozen=True, kw_only=
         check_registry(self.registry)
         if OWNER_HERE in self.ram_role or not any(OWNER_HERE in one for one in self.repositories):
             self.check_identity("ramRole", self.ram_role)
-        check_repositories(self.repositories, is_acr_namespace, f"a namespace of Aliyun, such as team-{OWNER_HERE}")
+        check_repositories(self.repositories, is_aliyun_namespace, f"a namespace of Aliyun, such as team-{OWNER_HERE}")
         if OWNER_HERE not in self.ram_role:
             check_apart(self.repositories)
         if not is_ram_role(self.ram_role.replace(OWNER_HERE, "owner")):
@@ -92,7 +92,7 @@ class AcrIssuer(IssuerModel, tag="acr", tag_field="issue", frozen=True, kw_only=
         return f"passwords of {self.ram_role} for {where}; good for {self.hours:g} h"
 
 
-def is_acr_namespace(text: str) -> bool:
+def is_aliyun_namespace(text: str) -> bool:
     return "/" not in text and len(text) in _NAMESPACE_CHARS and is_repository(text)
 
 

@@ -22,7 +22,7 @@ from support.aliyunserver import SUBJECT, USERNAME, Aliyun, Role, pull_policy
 from support.issuercontract import AskedContract, Contract
 from support.issuerplace import CLUSTER, NAMES, AskedPlace, config_refused, leads, placed, refused, running, the_one
 from support.vendorserver import Fault, certified, serving
-from webhook.config.issuers.acr import AcrIssuer
+from webhook.config.issuers.aliyun import AliyunIssuer
 from webhook.core.credential import Credential
 from webhook.core.registry import matching
 from webhook.issuers import IssuerUnavailable, Minted
@@ -36,8 +36,8 @@ from webhook.issuers.signing import AccessKey
 ACCOUNT = "1234567890123456"
 REGISTRY = "acme-registry.cn-hangzhou.cr.aliyuncs.com"
 EACH, ALL = f"acs:ram::{ACCOUNT}:role/pull-{{owner}}", f"acs:ram::{ACCOUNT}:role/pull"
-ACR = {
-    "issue": "acr",
+ALIYUN = {
+    "issue": "aliyun",
     "registry": REGISTRY,
     "instance": "cri-0123456789abcdef",
     "region": "cn-hangzhou",
@@ -45,8 +45,8 @@ ACR = {
 }
 
 
-def model(**keys: Any) -> AcrIssuer:
-    return msgspec.convert(ACR | keys, AcrIssuer)
+def model(**keys: Any) -> AliyunIssuer:
+    return msgspec.convert(ALIYUN | keys, AliyunIssuer)
 
 
 def policy(*repositories: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Here(AskedPlace[Aliyun]):
     @property
     def usual(self) -> dict[str, Any]:
         url = self.server.url
-        return ACR | {"endpoint": url, "stsEndpoint": url, "caFile": str(self.folder / "ca.pem")}
+        return ALIYUN | {"endpoint": url, "stsEndpoint": url, "caFile": str(self.folder / "ca.pem")}
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         repository = f"{self.keys.get('repositories', ['{owner}'])[0].replace('{owner}', owner)}/app"
@@ -143,7 +143,7 @@ def test_what_is_asked_for() -> None:
         assert place.server.queries == [
             {
                 "RoleArn": EACH.replace("{owner}", "alice"),
-                "RoleSessionName": minted_name(CLUSTER, "acr", "alice", 7),
+                "RoleSessionName": minted_name(CLUSTER, "aliyun", "alice", 7),
                 "DurationSeconds": "3600",
             },
             {"InstanceId": place.server.instance, "ExpiresInHours": "1"},
@@ -505,7 +505,7 @@ def test_answers_that_cannot_be_used(step: int, answer: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
-    config_refused(ACR | keys, told)
+    config_refused(ALIYUN | keys, told)
 
 
 def test_all_owners_may_share_one_role() -> None:
