@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -238,6 +238,8 @@ class AskedContract(Contract):
 class NamedContract(AskedContract):
     unique = True
     """There is one of a name. Elsewhere several may be made at once, until the next one takes them away."""
+    shared: ClassVar[Mapping[str, Any]]
+    """Keys of the configuration by which all owners have alice's identity."""
 
     def at(self) -> AbstractAsyncContextManager[NamedPlace[Any]]:
         raise NotImplementedError
@@ -294,6 +296,22 @@ class NamedContract(AskedContract):
         """It makes one of its own, and ends none of ours."""
         assert await opened(place, await other.issue("alice", 1, leads))
         await other.end(first.handle)
+
+    def test_owners_with_one_identity_leave_what_others_have_alone(self) -> None:
+        async def scenario() -> None:
+            async with self.at() as place:
+                issuer = place.again(shared=True, **self.shared)
+                alice = await issuer.issue("alice", 1, leads)
+                # Minted again after a crash, renewed, and so late that what is older is forgotten.
+                bob = [await issuer.issue("bob", generation, leads) for generation in (1, 1, 2, 100)]
+                assert await opened(place, bob[-1])
+                for one in bob:
+                    await issuer.end(one.handle)
+                assert await opened(place, alice)
+                assert place.minted("alice") == 1
+                await issuer.close()
+
+        asyncio.run(scenario())
 
     def test_which_cluster_this_is_must_be_known(self) -> None:
         def unknown() -> str:

@@ -136,6 +136,12 @@ class TestContract(NamedContract):
             await other.issue("alice", 1, leads)
         await other.end(first.handle)
 
+    def test_owners_with_one_identity_leave_what_others_have_alone(self) -> None:
+        """None have: each renewal would take a password of another owner."""
+        told = "shared: a token has two passwords, and both are one owner's"
+        for token in ("pull-alice", "pull-{owner}"):
+            config_refused(USUAL | {"shared": True, "token": token}, told)
+
     def test_the_one_before_goes_on(self) -> None:
         """A token has two passwords. By the third generation, the first one has ended."""
 
@@ -694,7 +700,7 @@ def test_a_token_without_passwords(properties: dict[str, Any]) -> None:
         ({"resourceId": "acmecorp"}, "resourceId 'acmecorp' is none of a registry"),
         ({"resourceId": f"{RESOURCE}/tokens/x"}, "is none of a registry; write what az acr show --query id says"),
         ({"resourceId": RESOURCE.replace("platform", "a/../b")}, "is none of a registry"),
-        ({"token": "pull"}, "token must have {owner} once"),
+        ({"token": "pull"}, "token must have {owner} once, such as pull-{owner}; a token has two passwords"),
         ({"token": "{owner}-{owner}"}, "token must have {owner} once"),
         ({"token": "Pull-{owner}"}, "Azure has no such names; write pull-{owner}"),
         ({"token": "pull/{owner}"}, "Azure has no such names"),

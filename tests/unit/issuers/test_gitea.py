@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import assume, given, settings
@@ -138,6 +138,7 @@ async def here(kind: type[Here] = Here, **keys: Any) -> AsyncIterator[Here]:
 
 class TestContract(NamedContract):
     unique = False
+    shared: ClassVar = {"user": "alice"}
 
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here()

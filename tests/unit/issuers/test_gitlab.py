@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -110,6 +110,7 @@ async def here(**keys: Any) -> AsyncIterator[Here]:
 
 class TestContract(NamedContract):
     unique = False
+    shared: ClassVar = {"group": "tenants/alice"}
 
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here()

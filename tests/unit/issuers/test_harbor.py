@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -112,6 +112,8 @@ async def here(harbor: Harbor | None = None, **keys: Any) -> AsyncIterator[Here]
 
 
 class TestContract(NamedContract):
+    shared: ClassVar = {"project": "alice"}
+
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tencentcloud.common.credential import Credential as SdkKey
@@ -123,6 +123,8 @@ async def here(tencent: Tencent | None = None, **keys: Any) -> AsyncIterator[Her
 
 
 class TestContract(NamedContract):
+    shared: ClassVar = {"repositories": ["alice"]}
+
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
 

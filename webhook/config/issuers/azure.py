@@ -16,6 +16,10 @@ _RESOURCE = re.compile(
 )
 _TOKEN = re.compile(r"[a-z0-9-]{5,50}")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ONE_EACH = (
+    "a token has two passwords, and both are one owner's: with one token for several owners, each owner's renewal "
+    "would have to end another owner's password"
+)
 
 
 class AzureIssuer(IssuerModel, tag="azure", tag_field="issue", frozen=True, kw_only=True):
@@ -32,6 +36,7 @@ class AzureIssuer(IssuerModel, tag="azure", tag_field="issue", frozen=True, kw_o
         Repositories,
         doc("what the names of repositories begin with for which an owner's password is sent"),
     ] = (OWNER_HERE,)
+    shared: Annotated[bool, doc("always false: each owner has a token of its own")] = False
     tenant_id: Annotated[str, doc("the tenant of the identity as which it asks")]
     client_id: Annotated[str, doc("the client ID of that identity")]
     token_file: Annotated[str, doc("a file with a token of the pod's service account, for api://AzureADTokenExchange")]
@@ -46,7 +51,12 @@ class AzureIssuer(IssuerModel, tag="azure", tag_field="issue", frozen=True, kw_o
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_registry()
-        self.check_identity("token", self.token)
+        if self.shared:
+            raise ValueError(
+                f"shared: {_ONE_EACH}; leave it out, and write a token for each, such as pull-{OWNER_HERE}"
+            )
+        if self.token.count(OWNER_HERE) != 1:
+            raise ValueError(f"token must have {OWNER_HERE} once, such as pull-{OWNER_HERE}; {_ONE_EACH}")
         if not is_token(self.token.replace(OWNER_HERE, "owner")):
             raise ValueError(f"token {value_shown(self.token)}: Azure has no such names; write pull-{OWNER_HERE}")
         check_repositories(self.repositories)
