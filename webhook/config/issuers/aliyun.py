@@ -8,6 +8,7 @@ import msgspec
 from webhook.config.base import are_paths, doc, whole
 from webhook.config.issuers.base import (
     OWNER_HERE,
+    CaFile,
     Host,
     IssuerModel,
     Repositories,
@@ -54,9 +55,7 @@ class AliyunIssuer(IssuerModel, tag="aliyun", tag_field="issue", frozen=True, kw
     sts_endpoint: Annotated[
         Url | None, doc("where it asks for sessions; the default is https://sts.REGION.aliyuncs.com")
     ] = None
-    ca_file: Annotated[
-        str | None, doc("a file with the CA certificates to trust there, if not those of the system")
-    ] = None
+    ca_file: CaFile = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

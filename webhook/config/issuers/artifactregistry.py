@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, check_repositories
+from webhook.config.issuers.base import OWNER_HERE, CaFile, Host, IssuerModel, Repositories, check_repositories
 from webhook.config.messages import value_shown
 
 _ACCOUNT = re.compile(
@@ -34,10 +34,7 @@ class ArtifactRegistryIssuer(IssuerModel, tag="artifact-registry", tag_field="is
         str | None,
         doc("how to log in: a file for workload identity federation, or a key; without it by the metadata server"),
     ] = None
-    ca_file: Annotated[
-        str | None,
-        doc("a file with the CA certificates of a proxy that opens TLS; without it those of the system count"),
-    ] = None
+    ca_file: CaFile = None
     hours: Annotated[
         Annotated[float, msgspec.Meta(ge=0.25, le=12.0)],
         doc("hours for which a token is good; more than 1 needs a policy of the organization"),

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Repositories, check_repositories
+from webhook.config.issuers.base import OWNER_HERE, CaFile, Host, IssuerModel, Repositories, check_repositories
 from webhook.config.messages import value_shown
 
 _HOST = re.compile(r"(?P<name>[a-z0-9]{5,50})(-[a-z0-9]+)?\.azurecr\.(io|cn|us)")
@@ -40,10 +40,7 @@ class AzureIssuer(IssuerModel, tag="azure", tag_field="issue", frozen=True, kw_o
     tenant_id: Annotated[str, doc("the tenant of the identity as which it asks")]
     client_id: Annotated[str, doc("the client ID of that identity")]
     token_file: Annotated[str, doc("a file with a token of the pod's service account, for api://AzureADTokenExchange")]
-    ca_file: Annotated[
-        str | None,
-        doc("a file with the CA certificates of a proxy that opens TLS; else the system's are trusted"),
-    ] = None
+    ca_file: CaFile = None
     hours: Annotated[Annotated[float, msgspec.Meta(ge=1.0, le=8760.0)], doc("hours for which a password is good")] = (
         24.0
     )

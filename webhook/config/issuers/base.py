@@ -29,6 +29,13 @@ Url = Annotated[
     msgspec.Meta(max_length=268),
     doc("an address that begins with https:// and has no path"),
 ]
+CaFile = Annotated[
+    str | None,
+    doc(
+        "a file with the CA certificates to trust where it asks, instead of the system's: those of a proxy that opens "
+        "TLS, or of your own CA"
+    ),
+]
 Repositories = Annotated[
     tuple[Annotated[str, msgspec.Meta(max_length=200)], ...],
     msgspec.Meta(min_length=1, max_length=5),

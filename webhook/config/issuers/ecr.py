@@ -10,6 +10,7 @@ import msgspec
 from webhook.config.base import are_paths, doc
 from webhook.config.issuers.base import (
     OWNER_HERE,
+    CaFile,
     Host,
     IssuerModel,
     Repositories,
@@ -80,10 +81,7 @@ class EcrIssuer(IssuerModel, tag="ecr", tag_field="issue", frozen=True, kw_only=
     ] = 1.0
     endpoint: Annotated[Url | None, doc("where ECR is asked; the default follows from registry")] = None
     sts_endpoint: Annotated[Url | None, doc("where STS is asked; the default follows from registry")] = None
-    ca_file: Annotated[
-        str | None,
-        doc("a file with the CA certificates of a proxy that opens TLS; else the system's are trusted"),
-    ] = None
+    ca_file: CaFile = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from webhook.config.base import are_paths, doc
-from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, Url, check_registry
+from webhook.config.issuers.base import OWNER_HERE, CaFile, Host, IssuerModel, Url, check_registry
 from webhook.config.messages import value_shown
 from webhook.core.imagename import is_repository
 from webhook.core.shown import counted
@@ -26,9 +26,7 @@ class GitlabIssuer(IssuerModel, tag="gitlab", tag_field="issue", frozen=True, kw
         Annotated[int, msgspec.Meta(ge=1, le=3650)],
         doc("days for which a token is good; it ends at the midnight after them"),
     ] = 30
-    ca_file: Annotated[
-        str | None, doc("a file with the CA certificates to trust there, if not those of the system")
-    ] = None
+    ca_file: CaFile = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

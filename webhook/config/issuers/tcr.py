@@ -8,6 +8,7 @@ import msgspec
 from webhook.config.base import are_paths, doc, whole
 from webhook.config.issuers.base import (
     OWNER_HERE,
+    CaFile,
     Host,
     IssuerModel,
     Repositories,
@@ -42,9 +43,7 @@ class TcrIssuer(IssuerModel, tag="tcr", tag_field="issue", frozen=True, kw_only=
     ] = 24.0
     endpoint: Annotated[Url, doc("where it is asked")] = "https://tcr.tencentcloudapi.com"
     sts_endpoint: Annotated[Url, doc("where it asks for sessions")] = "https://sts.tencentcloudapi.com"
-    ca_file: Annotated[
-        str | None, doc("a file with the CA certificates to trust there, if not those of the system")
-    ] = None
+    ca_file: CaFile = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
