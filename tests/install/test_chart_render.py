@@ -330,11 +330,13 @@ def test_labels_and_annotations_of_users(helm: Helm) -> None:
     common, own, notes = {"cost-centre": "42"}, {"sidecar.istio.io/inject": "false"}, {"example.com/contact": "me"}
     values = {"commonLabels": common, "podLabels": own, "podAnnotations": notes}
     more: Object = FAIL | DELETE | {"serviceMonitor": {"enabled": True}, "tls": {"mode": "cert-manager"}}
+    more["config"] = more["config"] | ISSUES["config"]
     objects = helm.render(more | values, "--api-versions", NET)
     kinds = {o["kind"] for o in objects}
     assert {"Namespace", "Certificate", "MutatingAdmissionPolicyBinding", "ServiceMonitor", "Job", "Pod"} <= kinds
     assert [o for o in objects if not common.items() <= o["metadata"]["labels"].items()] == []
     jobs = [o["spec"]["template"] for o in objects if o["kind"] in ("Deployment", "Job")]
+    assert len(jobs) == 4  # the server, the issuer, and two hooks
     for pod in (*jobs, one(objects, "Pod")):
         assert (common | own).items() <= pod["metadata"]["labels"].items()
         assert notes.items() <= pod["metadata"]["annotations"].items()
@@ -738,16 +740,18 @@ def test_the_issuer_gets_an_account_of_its_own_and_the_webhook_no_more_than_befo
     assert leases["resourceNames"] == [names.ISSUER_LEASE]
 
 
-def test_the_issuers_account_and_pods_have_what_a_cloud_wants_of_them_alone(helm: Helm) -> None:
-    account, labels = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}, {"azure.workload.identity/use": "true"}
-    own = {"serviceAccount": {"annotations": account}, "podLabels": labels}
-    objects, plain = helm.render(ISSUES | {"issuer": own}), helm.render(ISSUES)
+def test_the_issuers_account_alone_has_what_a_cloud_wants_of_it(helm: Helm) -> None:
+    account = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}
+    objects = helm.render(ISSUES | {"issuer": {"serviceAccount": {"annotations": account}}})
+    plain = helm.render(ISSUES)
     assert one(objects, "ServiceAccount", ISSUER)["metadata"]["annotations"] == account
     assert "annotations" not in one(plain, "ServiceAccount", ISSUER)["metadata"]
-    made, before = [one(found, "Deployment", ISSUER)["spec"]["template"]["metadata"] for found in (objects, plain)]
-    assert made["labels"] == before["labels"] | labels
-    for kind in ("ServiceAccount", "Deployment"):
-        assert one(objects, kind, "pullsecret-webhook") == one(plain, kind, "pullsecret-webhook")
+    for kind, name in (
+        ("ServiceAccount", "pullsecret-webhook"),
+        ("Deployment", "pullsecret-webhook"),
+        ("Deployment", ISSUER),
+    ):
+        assert one(objects, kind, name) == one(plain, kind, name)
 
 
 def test_no_value_switches_the_issuers_policy_off(helm: Helm) -> None:

@@ -68,13 +68,6 @@ def refused(helm: Helm, values: Object) -> str:
             {"sourceFiles": ["a"], "extraVolumes": [{"name": "a", "secret": {"secretName": "x"}}]},
             "sourceFiles and extraVolumes both have a, and their files would be in one folder",
         ),
-        (
-            {
-                "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFiles": ["/k"]}]},
-                "issuer": {"podLabels": {"app.kubernetes.io/name": "x"}},
-            },
-            "issuer.podLabels has app.kubernetes.io/name, which the chart sets itself; take it out",
-        ),
         ({"issuer": {"replicas": 0}}, "at '/issuer/replicas': minimum: got 0, want 1"),
         (
             {
