@@ -41,7 +41,9 @@ FROM = {
 def values_schema() -> str:
     """Each value is described: by its comment in values.yaml, by hand, or by the configuration's models."""
     config = reading.schema()
-    schema = {"$schema": config["$schema"], "$comment": MADE, **yaml.safe_load(SCHEMA.read_text())}
+    # By way of JSON: what several values share by an anchor would have one description for all of them.
+    by_hand = json.loads(json.dumps(yaml.safe_load(SCHEMA.read_text())))
+    schema = {"$schema": config["$schema"], "$comment": MADE, **by_hand}
     for value in _values():
         if value.comment:
             _at(schema, value.path)["description"] = value.comment

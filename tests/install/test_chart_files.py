@@ -47,6 +47,13 @@ def test_every_value_has_a_description() -> None:
     assert not [path for path, text in found.items() if not (isinstance(text, str) and text.strip())]
 
 
+def test_values_of_one_shape_have_each_its_own_description(generator: ModuleType) -> None:
+    found = dict(described(json.loads((CHART / "values.schema.json").read_text())))
+    written = {".".join(("", *value.path)): value.comment for value in generator._values() if value.comment}
+    assert {".sourceFiles", ".issuer.files", ".commonLabels", ".podLabels"} < set(written)
+    assert {path: found[path] for path in written} == written
+
+
 def test_every_key_of_the_configuration_has_a_description() -> None:
     assert not [path for path, text in described(reading.schema()) if not text]
 
