@@ -53,9 +53,11 @@ class Refused(Exception):
 
 @dataclass
 class Gitlab(VendorServer):
-    """`access`: the rights of who has an access token. `groups`: numbers by path. `bodies`: what was asked for."""
+    """`access`: the rights of who has an access token; `scopes`: of all of these. `groups`: numbers by path. `bodies`:
+    what was asked for."""
 
     access: dict[str, set[str]] = field(default_factory=dict)
+    scopes: list[str] = field(default_factory=lambda: ["api"])
     groups: dict[str, int] = field(default_factory=dict)
     tokens: list[Token] = field(default_factory=list)
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
@@ -95,6 +97,8 @@ class Gitlab(VendorServer):
         rights = self.access.get(request.headers.get("PRIVATE-TOKEN", ""))
         if rights is None:
             raise Refused(401, "401 Unauthorized")
+        if (request.method, request.path) == ("GET", "/api/v4/personal_access_tokens/self"):
+            return 200, {"id": 1, "name": "issuer", "revoked": False, "active": True, "scopes": self.scopes}
         found = _PATH.fullmatch(request.raw_path.partition("?")[0])
         if found is None:
             raise Refused(404, "404 Not Found")

@@ -19,15 +19,20 @@ from support.issuerplace import (
     AskedPlace,
     NamedPlace,
     Place,
+    check_fails,
+    checked,
     config_refused,
     follows,
     leads,
     opened,
+    refused,
 )
+from support.vendorserver import Fault
 from webhook.core.dockerconfig import parse, render
+from webhook.core.errors import PullsecretError
 from webhook.core.issued import MAX_HANDLE_CHARS
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, NotLeading
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, NotChecked, NotLeading
 
 
 class Contract:
@@ -134,6 +139,45 @@ class Contract:
 
         self._in(scenario)
 
+    def test_a_check_of_what_works_says_nothing_and_makes_nothing(self) -> None:
+        async def scenario(place: Place) -> None:
+            minted = await place.issuer.issue("alice", 1, leads)
+            made = place.made()
+            assert made == place.made()
+            for owner in ("alice", None):
+                await self._checked(place, owner)
+            assert place.made() == made
+            assert await opened(place, minted)
+            await place.issuer.issue("alice", 2, leads)  # what was checked goes on
+
+        self._in(scenario)
+
+    def test_a_check_with_a_wrong_login_says_what_issuing_says(self) -> None:
+        async def scenario(place: Place) -> None:
+            await place.issuer.issue("alice", 1, leads)
+            place.logs_in_wrongly()
+            told = await refused(place, kind=PullsecretError, at=place.again())
+            made = place.made()
+            for owner in ("alice", None) if self.checks_alone else ("alice",):
+                found = await check_fails(place, owner)
+                # Behind that are words of who was asked, such as which request it was.
+                assert (type(found), str(found).partition(" (")[0]) == (type(told), str(told).partition(" (")[0])
+                assert isinstance(found, IssuerUnavailable) or found.everybody
+            assert place.made() == made
+
+        self._in(scenario)
+
+    checks_alone = True
+    """It can be checked without an owner."""
+
+    async def _checked(self, place: Place, owner: str | None) -> None:
+        try:
+            await checked(place, owner)
+            assert owner is not None or self.checks_alone
+        except NotChecked:
+            assert owner is None
+            assert not self.checks_alone
+
     def test_a_secret_is_in_its_file_what_is_asked_has_tls_and_the_registry_is_one(self) -> None:
         async def scenario(place: Place) -> None:
             for field in msgspec.structs.fields(type(place.config().issuers[0])):
@@ -150,6 +194,17 @@ class Contract:
 
 IN_SEVEN_SECONDS = {"Date": "Sun, 06 Nov 1994 08:49:37 GMT", "Retry-After": "Sun, 06 Nov 1994 08:49:44 GMT"}
 """By the clock of who answers."""
+ODD_ANSWERS: list[tuple[int, bytes, dict[str, str]]] = [
+    (429, b"", {}),
+    (500, b'{"errors":[{"code":"UNKNOWN","message":"internal server error"}]}', {}),
+    (502, b"<html><head><title>502 Bad Gateway</title></head></html>", {"Content-Type": "text/html"}),
+    (302, b"", {"Location": "/elsewhere"}),
+    (200, b"<html>a page that says all is well</html>", {"Content-Type": "text/html"}),
+    (201, b"", {}),
+    (201, b"[" * 60000, {}),
+    (201, b'{"id":1,"name":"x","secret":"' + b"y" * 5_000_000 + b'"}', {}),
+    (201, b"\xff\xfe\x00", {}),
+]
 
 
 class AskedContract(Contract):
@@ -176,17 +231,7 @@ class AskedContract(Contract):
 
     @pytest.mark.parametrize(
         ("status", "body", "headers"),
-        [
-            (429, b"", {}),
-            (500, b'{"errors":[{"code":"UNKNOWN","message":"internal server error"}]}', {}),
-            (502, b"<html><head><title>502 Bad Gateway</title></head></html>", {"Content-Type": "text/html"}),
-            (302, b"", {"Location": "/elsewhere"}),
-            (200, b"<html>a page that says all is well</html>", {"Content-Type": "text/html"}),
-            (201, b"", {}),
-            (201, b"[" * 60000, {}),
-            (201, b'{"id":1,"name":"x","secret":"' + b"y" * 5_000_000 + b'"}', {}),
-            (201, b"\xff\xfe\x00", {}),
-        ],
+        ODD_ANSWERS,
         ids=["429", "500", "502", "redirect", "page", "empty", "nested", "5MB", "bytes"],
     )
     def test_odd_answers_are_none(self, status: int, body: bytes, headers: dict[str, str]) -> None:
@@ -209,6 +254,37 @@ class AskedContract(Contract):
             assert len(str(failed.value)) < MAX_WHY_CHARS
             assert not planted.leaks(str(failed.value))
             return failed.value
+
+    @pytest.mark.parametrize("owner", ["alice", None])
+    def test_a_check_that_gets_no_usable_answer_says_so(self, owner: str | None) -> None:
+        async def at_each_step(status: int, body: bytes, headers: Mapping[str, str]) -> None:
+            async with self.at() as place:
+                await place.issuer.issue("alice", 1, leads)
+                before = place.asked()
+                await self._checked(place, owner)
+                steps = place.asked() - before
+                assert steps > 0 or not self.checks_alone
+                made = place.made()
+                for at in range(1, steps + 1):
+                    before = place.asked()
+                    place.answers(at, status, body, headers)
+                    failed = await check_fails(place, owner)
+                    assert isinstance(failed, IssuerUnavailable)
+                    assert failed.retry_after >= 7.0 or "Retry-After" not in headers
+                    assert place.asked() - before == at
+                assert place.made() == made
+
+        async def scenario() -> None:
+            for status, body, headers in ODD_ANSWERS:
+                await at_each_step(status, body, headers)
+            await at_each_step(429, b"", {"Retry-After": "7"})
+            await at_each_step(503, b"", IN_SEVEN_SECONDS)
+            async with self.at() as place:
+                place.server.every = Fault(lost=True)
+                if owner is not None or self.checks_alone:
+                    assert isinstance(await check_fails(place, owner), IssuerUnavailable)
+
+        asyncio.run(scenario())
 
     @pytest.mark.parametrize("hours", [-30, 30])
     def test_lives_are_counted_by_its_clock(self, hours: int) -> None:

@@ -20,7 +20,7 @@ from webhook.config import reading
 from webhook.config.models import Config
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
-from webhook.issuers import Issuer, IssueRefused, Minted, NotLeading
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, NotLeading
 from webhook.issuers.configured import configured
 
 CLUSTER = "c1a5ab12"
@@ -61,6 +61,14 @@ class Place(ABC):
     @abstractmethod
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         """Does it open what is this owner's, and are the owner's images what the kubelet sends it for?"""
+
+    @abstractmethod
+    def made(self) -> Any:
+        """All that was minted and made until now, wherever it is kept. After a check it is the same."""
+
+    @abstractmethod
+    def logs_in_wrongly(self) -> None:
+        """From now on, what the issuer logs in or signs with is not good."""
 
     @property
     def written(self) -> dict[str, Any]:
@@ -145,16 +153,42 @@ def running(
     return run
 
 
-async def refused(place: Place, owner: str = "alice", kind: type[Exception] = IssueRefused) -> Any:
-    """What is raised instead of a credential."""
-    with pytest.raises(kind) as found:
-        await place.issuer.issue(owner, 1, leads)
-    said = str(found.value)
+async def refused(
+    place: Place, owner: str = "alice", kind: type[Exception] = IssueRefused, at: Issuer | None = None
+) -> Any:
+    """What is raised instead of a credential. `at`: another issuer than the place's, which is closed."""
+    try:
+        with pytest.raises(kind) as found:
+            await (at or place.issuer).issue(owner, 1, leads)
+    finally:
+        if at is not None:
+            await at.close()
+    return _told(place, found.value)
+
+
+async def checked(place: Place, owner: str | None = "alice") -> None:
+    """By an issuer of its own, as the process does it."""
+    issuer = place.again()
+    try:
+        await issuer.check(owner)
+    finally:
+        await issuer.close()
+
+
+async def check_fails(place: Place, owner: str | None = "alice") -> Any:
+    """With what is raised."""
+    with pytest.raises((IssuerUnavailable, IssueRefused)) as found:
+        await checked(place, owner)
+    return _told(place, found.value)
+
+
+def _told(place: Place, error: Exception) -> Any:
+    said = str(error)
     assert not planted.leaks(said)
     assert not [one for one in place.secrets if one in said]
     assert said.isprintable()
     assert len(said) < MAX_WHY_CHARS
-    return found.value
+    return error
 
 
 async def outcome(place: Place, failing: type[Exception] | None) -> Any:

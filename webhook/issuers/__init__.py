@@ -38,6 +38,10 @@ class IssueRefused(PullsecretError):
         self.everybody = everybody
 
 
+class NotChecked(PullsecretError):
+    """A check was not able to ask for anything that would say whether the issuer works."""
+
+
 class NotLeading(PullsecretError):
     """Another replica issues. What was begun is left to it."""
 
@@ -67,6 +71,15 @@ class Issuer(Protocol):
 
     async def end(self, handle: str) -> None:
         """Takes a credential away that has ended. One that is gone already is no error. Raises IssuerUnavailable."""
+        ...
+
+    async def check(self, owner: str | None) -> None:
+        """Is it reached, does it take our login, and does a read say that we lack a right? It mints, makes and changes
+        nothing. A login that is kept says nothing about now: so it is for one that was just made, and is closed then.
+
+        `owner`: what is asked for is of this one; None: none is known. Raises IssuerUnavailable, IssueRefused (without
+        `everybody` it is about this owner) and NotChecked.
+        """
         ...
 
     async def close(self) -> None: ...

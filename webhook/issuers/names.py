@@ -13,6 +13,9 @@ from webhook.core.imagename import is_repository
 from webhook.core.shown import quoted
 from webhook.issuers import IssueRefused, IssuerUnavailable
 
+CHECK_NAME = "pullsecret-check"
+"""In the logs of those who are asked; nothing has this name."""
+
 
 def repositories(template: str, owner: str) -> str:
     """What the names of an owner's repositories begin with, without the slash behind. Raises IssueRefused."""

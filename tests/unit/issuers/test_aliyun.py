@@ -20,7 +20,19 @@ from darabonba.exceptions import DaraException
 from support import aliyunserver, planted
 from support.aliyunserver import SUBJECT, USERNAME, Aliyun, Role, pull_policy
 from support.issuercontract import AskedContract, Contract
-from support.issuerplace import CLUSTER, NAMES, AskedPlace, config_refused, leads, placed, refused, running, the_one
+from support.issuerplace import (
+    CLUSTER,
+    NAMES,
+    AskedPlace,
+    check_fails,
+    checked,
+    config_refused,
+    leads,
+    placed,
+    refused,
+    running,
+    the_one,
+)
 from support.vendorserver import Fault, certified, serving
 from webhook.config.issuers.aliyun import AliyunIssuer
 from webhook.core.credential import Credential
@@ -93,6 +105,12 @@ class Here(AskedPlace[Aliyun]):
         url = self.server.url
         return ALIYUN | {"endpoint": url, "stsEndpoint": url, "caFile": str(self.folder / "ca.pem")}
 
+    def made(self) -> Any:
+        return {*self.server.passwords}
+
+    def logs_in_wrongly(self) -> None:
+        self.log_in("LTAI5tIssuer", planted.token(), known=False)
+
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         repository = f"{self.keys.get('repositories', ['{owner}'])[0].replace('{owner}', owner)}/app"
         if not self.server.opens(*c.login, repository):
@@ -115,6 +133,7 @@ async def here(**keys: Any) -> AsyncIterator[Here]:
 
 class TestWithAKey(AskedContract):
     username = USERNAME
+    checks_alone = False
 
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
@@ -122,6 +141,7 @@ class TestWithAKey(AskedContract):
 
 class TestWithAToken(AskedContract):
     username = USERNAME
+    checks_alone = False
 
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here(token=True)
@@ -599,3 +619,39 @@ def test_the_stand_in_refuses_what_is_not_signed(
         await api.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("token", [False, True])
+def test_a_check_takes_a_role_and_may_do_nothing_with_it(*, token: bool) -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place)
+        (session,) = place.server.sessions.values()
+        assert session.name == "pullsecret-check"
+        for action, resource in (
+            ("cr:GetAuthorizationToken", "*"),
+            ("cr:PullRepository", f"acs:cr:cn-hangzhou:{ACCOUNT}:repository/{place.server.instance}/alice/app"),
+        ):
+            assert _allows_alone(session.policies[:1], action, resource)
+            assert not session.may(action, resource)
+        del place.server.roles[EACH.replace("{owner}", "alice")]
+        told = await check_fails(place)
+        assert not told.everybody
+        assert "Aliyun has no role" in str(told)
+
+    run(scenario, token=token)
+
+
+def _allows_alone(policies: Any, action: str, resource: str) -> bool:
+    return all(aliyunserver._allows(one, action, resource) for one in policies)
+
+
+def test_a_check_of_one_role_is_about_everybody() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place, None)
+        place.server.roles[ALL].trusts.clear()
+        for owner in ("alice", None):
+            told = await check_fails(place, owner)
+            assert told.everybody
+            assert "does not let us take the role" in str(told)
+
+    run(scenario, ramRole=ALL)

@@ -28,7 +28,7 @@ from support.googleserver import (
     federation_file,
 )
 from support.issuercontract import AskedContract
-from support.issuerplace import AskedPlace, config_refused, leads, outcome, placed, refused, running
+from support.issuerplace import AskedPlace, checked, config_refused, leads, outcome, placed, refused, running
 from support.workload import SUBJECT, cluster_token
 from webhook.checks import addresses
 from webhook.checks.registryclient import RegistryClient
@@ -81,6 +81,12 @@ class Here(AskedPlace[Google]):
     async def close(self) -> None:
         await super().close()
         await self.asking.close()
+
+    def made(self) -> Any:
+        return [one for one in self.server.tokens.values() if one.who != NODE]
+
+    def logs_in_wrongly(self) -> None:
+        self.server.attached = ""
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         login = aiohttp.encode_basic_auth(*c.login)
@@ -646,3 +652,11 @@ def test_one_identity_for_all_must_be_wished_for() -> None:
 
 def test_no_scope_but_to_read() -> None:
     assert artifactregistry.SCOPE.endswith(".read_only")
+
+
+def test_a_check_logs_in_and_makes_no_token_of_an_owner() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place)
+        assert [one.who for one in place.server.tokens.values()] == [NODE]
+
+    run(scenario)

@@ -29,7 +29,18 @@ from support.azureserver import (
     allowed,
 )
 from support.issuercontract import NamedContract
-from support.issuerplace import NamedPlace, config_refused, follows, leads, opened, placed, refused, running
+from support.issuerplace import (
+    NamedPlace,
+    check_fails,
+    checked,
+    config_refused,
+    follows,
+    leads,
+    opened,
+    placed,
+    refused,
+    running,
+)
 from support.workload import cluster_token
 from webhook.checks import addresses
 from webhook.checks.registryclient import RegistryClient
@@ -101,6 +112,12 @@ class Here(NamedPlace[Azure]):
 
     def minted(self, owner: str) -> int:
         return len(self.passwords(owner))
+
+    def made(self) -> Any:
+        return [dict(one.passwords) for one in self.server.tokens.values()]
+
+    def logs_in_wrongly(self) -> None:
+        self.file.write_text(cluster_token("another audience"))
 
     def takes_the_name(self, owner: str, generation: int) -> None:
         """As `az acr token create` does, if nobody tells it not to."""
@@ -727,3 +744,26 @@ def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
 def test_registries(registry: str, resource: str) -> None:
     (issuer,) = reading.convert({"issuers": [USUAL | {"registry": registry, "resourceId": resource}]}).issuers
     assert issuer.in_short == f"passwords of the tokens pull-{{owner}} of {registry}, good for 24 h"
+
+
+def test_a_check_needs_the_right_to_read_tokens() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place)
+        place.server.token("pullsecret-check", "nothing")  # whether there is one is nothing to it
+        await checked(place)
+        assert all(call.startswith(("POST " + LOGIN, "GET ")) for call in place.server.calls)
+        place.server.rights.remove(RIGHTS[0])
+        told = await check_fails(place)
+        assert told.everybody
+        assert "docs/azure.md" in str(told)
+
+    run(scenario)
+
+
+def test_what_stands_before_azure_is_not_taken_for_it() -> None:
+    async def scenario(place: Here) -> None:
+        for status in (400, 404):
+            place.answers(2, status, b"<h1>nothing here</h1>", {"Content-Type": "text/html"})
+            assert isinstance(await check_fails(place), IssuerUnavailable)
+
+    run(scenario)

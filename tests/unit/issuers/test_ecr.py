@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl
 
 import pytest
 import yaml
@@ -22,7 +22,19 @@ from hypothesis import strategies as st
 from support import awsserver, planted
 from support.awsserver import ACCOUNT, OIDC, REGION, REGISTRY, SUBJECT, Aws, Door, allow, token
 from support.issuercontract import AskedContract
-from support.issuerplace import CLUSTER, NAMES, AskedPlace, config_refused, leads, opened, placed, refused, running
+from support.issuerplace import (
+    CLUSTER,
+    NAMES,
+    AskedPlace,
+    check_fails,
+    checked,
+    config_refused,
+    leads,
+    opened,
+    placed,
+    refused,
+    running,
+)
 from support.pages import block
 from support.vendorserver import certified
 from webhook.config import reading
@@ -111,6 +123,17 @@ class Here(AskedPlace[Door]):
         found: Login = self.issuer._login  # type: ignore[attr-defined]  # of this issuer
         return found
 
+    def made(self) -> Any:
+        return self.server.calls.count("GetAuthorizationToken")
+
+    def logs_in_wrongly(self) -> None:
+        secret = self.folder / "wrong"
+        secret.write_text(planted.token())
+        if "secretKeyFile" in self.keys:
+            self.keys |= {"secretKeyFile": str(secret)}
+        else:
+            self.environ = {**self.environ, "AWS_WEB_IDENTITY_TOKEN_FILE": str(secret)}
+
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         name = f"{self.keys.get('repositories', ['{owner}'])[0].replace('{owner}', owner)}/app"
         return await self.pulls(c, name)
@@ -136,6 +159,7 @@ class TestContract(AskedContract):
     """With an access key, and a role for each owner."""
 
     username = "AWS"
+    checks_alone = False
 
     def at(self) -> AbstractAsyncContextManager[Here]:
         return here()
@@ -881,3 +905,35 @@ def test_the_process_asks_as_its_environment_says(monkeypatch: pytest.MonkeyPatc
     assert isinstance(issuer, EcrIssuer)
     assert issuer._login.web_identity == WebIdentity(os.environ["AWS_WEB_IDENTITY_TOKEN_FILE"], "")
     assert issuer._api._sts == f"https://sts.{REGION}.amazonaws.com"
+
+
+def test_a_check_begins_a_session_that_may_do_nothing() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place)
+        assert place.server.calls == ["AssumeRole"]
+        form = {name: value for name, (value,) in parse_qs(place.server.sent[0][1]).items()}
+        assert form["RoleSessionName"] == "pullsecret-check"
+        (statement,) = json.loads(form["Policy"])["Statement"]
+        assert statement == {"Effect": "Deny", "Action": ["*"], "Resource": ["*"]}
+        session = await place.issuer._session(  # type: ignore[attr-defined]  # of this issuer
+            f"{ROLES}/alice", {"RoleSessionName": "x", "Policy": form["Policy"]}
+        )
+        with pytest.raises(IssueRefused, match="ECR gives the role"):
+            await place.issuer._token(f"{ROLES}/alice", session.key)  # type: ignore[attr-defined]
+        told = await check_fails(place, "zoe")
+        assert not told.everybody
+        assert "no session of the role" in str(told)
+
+    run(scenario)
+
+
+def test_a_check_of_one_role_is_about_everybody_and_about_its_hours() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place, None)
+        place.keys["hours"] = 12
+        await checked(place, None)
+        place.keys["role"] = f"{ROLES}-nothing"
+        told = await check_fails(place, None)
+        assert told.everybody
+
+    run(scenario, role=f"{ROLES}-all", repositories=["team-{owner}"])

@@ -20,7 +20,19 @@ from controlplane.image import Image
 from support import giteagate, planted
 from support.giteagate import Gate
 from support.issuercontract import NamedContract
-from support.issuerplace import CLUSTER, NAMES, NamedPlace, config_refused, leads, opened, placed, refused, running
+from support.issuerplace import (
+    CLUSTER,
+    NAMES,
+    NamedPlace,
+    check_fails,
+    checked,
+    config_refused,
+    leads,
+    opened,
+    placed,
+    refused,
+    running,
+)
 from webhook.checks.registryclient import RegistryClient
 from webhook.config import reading
 from webhook.config.issuers.gitea import is_gitea_user
@@ -104,6 +116,12 @@ class Here(NamedPlace[Gate]):
         assert made.status_code == 201, made.text
         found: dict[str, Any] = made.json()
         return found
+
+    def made(self) -> Any:
+        return [one["id"] for one in self.tokens("alice")]
+
+    def logs_in_wrongly(self) -> None:
+        self.log_in(ADMIN, planted.token())
 
     def takes_the_name(self, owner: str, generation: int) -> None:
         self.makes(owner, name(owner, generation), "write:package")
@@ -674,3 +692,15 @@ def test_while_its_disk_is_full_what_stands_stays(tmp_path: Path) -> None:
         Small.gitea.user("alice")
         Small.gitea.push("alice", "alice/app", IMAGE)
         run(scenario, Small)
+
+
+def test_a_check_asks_whether_we_are_an_administrator() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place)
+        assert place.server.calls == ["GET /api/v1/user"]
+        place.log_in("bob", place.gitea.users["bob"])
+        told = await check_fails(place)
+        assert told.everybody
+        assert str(told).endswith("; the user of usernameFile must be an administrator of Gitea")
+
+    run(scenario)

@@ -19,6 +19,8 @@ from support.issuerplace import (
     CLUSTER,
     NAMES,
     NamedPlace,
+    check_fails,
+    checked,
     config_refused,
     leads,
     outcome,
@@ -91,6 +93,12 @@ class Here(NamedPlace[Gitlab]):
 
     def minted(self, owner: str) -> int:
         return len(self.server.of(self.path(owner)))
+
+    def made(self) -> Any:
+        return [one.id for one in self.server.tokens]
+
+    def logs_in_wrongly(self) -> None:
+        self.log_in(planted.token(), known=False)
 
     def takes_the_name(self, owner: str, generation: int) -> None:
         self.server.token(self.path(owner), "pipeline", minted_name(CLUSTER, "gitlab", owner, generation), NEVER)
@@ -357,3 +365,27 @@ def test_what_is_refused(keys: dict[str, Any], told: str) -> None:
 def test_in_short() -> None:
     (issuer,) = reading.convert({"issuers": [GITLAB]}).issuers
     assert issuer.in_short == f"deploy tokens for {REGISTRY}/tenants/{{owner}}/; good for 30 days"
+
+
+def test_a_check_looks_at_the_scope_of_the_token_and_at_an_owners_group() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place)
+        assert place.server.calls == [
+            "GET /api/v4/personal_access_tokens/self",
+            "GET /api/v4/groups/tenants/alice/deploy_tokens",
+        ]
+        told = await check_fails(place, "dora")
+        assert not told.everybody
+        assert "GitLab has no group tenants/dora" in str(told)
+        (place.server.access[place.file.read_text().strip()]).clear()
+        told = await check_fails(place)
+        assert told.everybody
+        assert "docs/gitlab.md" in str(told)
+        await checked(place, None)
+        place.server.scopes = ["read_api", "read_registry"]
+        for owner in ("alice", None):
+            told = await check_fails(place, owner)
+            assert told.everybody
+            assert "does not have the scope api" in str(told)
+
+    run(scenario)

@@ -16,7 +16,19 @@ import trustme
 from support import harborserver, planted
 from support.harborserver import ADMIN, ISSUER_RIGHTS, Harbor, Robot, allowed
 from support.issuercontract import NamedContract
-from support.issuerplace import CLUSTER, NamedPlace, config_refused, leads, opened, outcome, placed, refused, running
+from support.issuerplace import (
+    CLUSTER,
+    NamedPlace,
+    check_fails,
+    checked,
+    config_refused,
+    leads,
+    opened,
+    outcome,
+    placed,
+    refused,
+    running,
+)
 from support.loopback import silent_port
 from support.vendorserver import Fault, certified
 from webhook.checks.registryclient import RegistryClient
@@ -92,6 +104,12 @@ class Here(NamedPlace[Harbor]):
 
     def minted(self, owner: str) -> int:
         return len(self.server.of(owner))
+
+    def made(self) -> Any:
+        return {*self.server.robots}, {*self.server.projects}
+
+    def logs_in_wrongly(self) -> None:
+        self.log_in("robot$nobody", planted.token())
 
     def takes_the_name(self, owner: str, generation: int) -> None:
         self.server.project(owner)
@@ -609,3 +627,48 @@ def test_one_identity_for_all_is_written_out() -> None:
     run(scenario, project="base", shared=True)
     with pytest.raises(ConfigError, match="shared: true"):
         run(scenario, project="base")
+
+
+def without(resource: str, action: str) -> list[dict[str, Any]]:
+    gone = {"resource": resource, "action": action}
+    return [{**one, "access": [access for access in one["access"] if access != gone]} for one in ISSUER_RIGHTS]
+
+
+def test_a_check_asks_as_for_an_owner_who_is_there() -> None:
+    async def scenario(place: Here) -> None:
+        told = await check_fails(place)  # alice has no project yet
+        assert not told.everybody
+        assert "Harbor shows no project alice" in str(told)
+        await place.issuer.issue("alice", 1, leads)
+        before = len(place.server.asked_at)
+        await checked(place)
+        asked = [what for _, what in place.server.asked_at[before:]]
+        assert asked == ["GET /api/v2.0/projects/alice", "GET /api/v2.0/robots"]
+        place.robot.permissions = without("robot", "list")
+        told = await check_fails(place)
+        assert told.everybody
+        assert "docs/harbor.md" in str(told)
+        place.robot.permissions = without("project", "read")
+        assert not (await check_fails(place)).everybody  # Harbor says the same of a project that is not there
+
+    run(scenario)
+
+
+def test_a_check_for_nobody_says_whether_the_login_is_right() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place, None)
+        assert place.server.calls == ["GET /api/v2.0/robots?page_size=1"]
+        place.log_in(ADMIN, place.server.password)  # who may list those of the system, too
+        await checked(place, None)
+
+    run(scenario)
+
+
+def test_what_stands_before_harbor_is_not_taken_for_it() -> None:
+    async def scenario(place: Here) -> None:
+        await place.issuer.issue("alice", 1, leads)
+        for owner in ("alice", None):
+            place.server.every = Fault(403, {"Content-Type": "text/html"}, b"<h1>403 Forbidden</h1>")
+            assert isinstance(await check_fails(place, owner), IssuerUnavailable)
+
+    run(scenario)

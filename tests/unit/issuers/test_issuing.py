@@ -129,6 +129,8 @@ class FakeIssuer:
         credential = Credential("r.test", handle, planted.token())
         return Minted((credential,), world.life, handle if world.named else "")
 
+    async def check(self, owner: str | None) -> None: ...
+
     async def end(self, handle: str) -> None:
         self.world.count["ended"] += 1
         await self.world.meets("end", lambda: self.world.alive.pop(handle, None))

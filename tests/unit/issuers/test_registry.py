@@ -79,6 +79,12 @@ class OwnRegistry(Place):
     def usual(self) -> dict[str, Any]:
         return {"issue": "registry", "registry": REGISTRY}
 
+    def made(self) -> Any:
+        """Nothing is kept anywhere."""
+
+    def logs_in_wrongly(self) -> None:
+        Path(self.model.key_files[0]).write_text("no key")
+
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         name = f"{repositories(self.model.repositories, owner)}/app"
         login = self.tokens.login(*c.login)

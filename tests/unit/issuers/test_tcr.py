@@ -22,6 +22,8 @@ from support.issuerplace import (
     CLUSTER,
     NAMES,
     NamedPlace,
+    check_fails,
+    checked,
     config_refused,
     leads,
     outcome,
@@ -103,6 +105,12 @@ class Here(NamedPlace[Tencent]):
 
     def minted(self, owner: str) -> int:
         return len(self.server.of(owner))
+
+    def made(self) -> Any:
+        return dict(self.server.accounts)
+
+    def logs_in_wrongly(self) -> None:
+        self.log_in("AKIDissuer", planted.token(), known=False)
 
     def takes_the_name(self, owner: str, generation: int) -> None:
         permissions = [{"Resource": owner, "Actions": ["tcr:PullRepository"]}]
@@ -620,5 +628,22 @@ def test_the_stand_in_refuses_what_is_wrong(change: dict[str, str], code: str, m
         assert (
             await api.signed(key, "DescribeServiceAccounts", lambda _now: {"RegistryId": "tcr-01234567"})
         ).code == code
+
+    run(scenario)
+
+
+def test_a_check_needs_the_right_to_list_and_the_instance() -> None:
+    async def scenario(place: Here) -> None:
+        await checked(place)
+        assert [action for action, _ in place.server.bodies] == ["DescribeServiceAccounts"]
+        place.server.instance = "tcr-another"
+        told = await check_fails(place)
+        assert isinstance(told, IssuerUnavailable)
+        assert "the instance does not exist" in str(told)
+        for key in place.server.keys.values():
+            key.rights.remove("tcr:DescribeServiceAccounts")
+        told = await check_fails(place)
+        assert told.everybody
+        assert "docs/tcr.md" in str(told)
 
     run(scenario)

@@ -15,12 +15,13 @@ from webhook.config.issuers import aliyun as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.answer import hiding
 from webhook.core.shown import quoted, shown
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotChecked
 from webhook.issuers.aliyun.api import SIGNATURE_REFUSED, AliyunApi, Call
 from webhook.issuers.aliyun.sts import AliyunSts, Session
-from webhook.issuers.names import credentials, minted_name, repositories
+from webhook.issuers.names import CHECK_NAME, credentials, minted_name, repositories
 
 _TOKEN = Call("GetAuthorizationToken", "2018-12-01")
+NOTHING = '{"Version":"1","Statement":[{"Effect":"Deny","Action":["*"],"Resource":["*"]}]}'
 _OWNER = re.compile(r"[a-z0-9._-]+")
 """As part of a role's name. RAM takes capitals for the same letters, so they would be another owner's role."""
 
@@ -58,6 +59,12 @@ class AliyunIssuer:
         return Minted(found, min(life, session.life))
 
     async def end(self, handle: str) -> None: ...
+
+    async def check(self, owner: str | None) -> None:
+        """A session is how it logs in. This one may do nothing."""
+        if owner is None and OWNER_HERE in self._config.ram_role:
+            raise NotChecked("each owner has a role of its own, and no owner is known whose role could be taken")
+        await self._sts.session(self._role(owner or ""), CHECK_NAME, NOTHING)
 
     async def close(self) -> None:
         await self._sts.close()

@@ -13,15 +13,16 @@ import msgspec
 from webhook.config.issuers import ecr as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotChecked
 from webhook.issuers.aws.api import AwsApi, AwsError, Session
 from webhook.issuers.aws.login import Login
 from webhook.issuers.keptlogin import AGAIN_SECONDS
-from webhook.issuers.names import credentials, minted_name
+from webhook.issuers.names import CHECK_NAME, credentials, minted_name
 from webhook.issuers.signing import AccessKey
 
 MAX_ROLE_SHOWN = 150
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+NOTHING = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":["*"],"Resource":["*"]}]}'
 _ROLES = "docs/ecr.md has what the roles need"
 
 
@@ -52,6 +53,12 @@ class EcrIssuer:
         return Minted(found, min(session.life, life))
 
     async def end(self, handle: str) -> None: ...
+
+    async def check(self, owner: str | None) -> None:
+        """A session is how it logs in. This one may do nothing."""
+        if owner is None and OWNER_HERE in self._config.role:
+            raise NotChecked("each owner has a role of its own, and no owner is known whose role could be taken")
+        await self._session(self._role(owner or ""), {"RoleSessionName": CHECK_NAME, "Policy": NOTHING})
 
     async def close(self) -> None:
         await self._api.close()

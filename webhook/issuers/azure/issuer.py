@@ -22,7 +22,7 @@ from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, Minted
 from webhook.issuers.azure.api import AzureApi
-from webhook.issuers.names import credentials, repositories
+from webhook.issuers.names import CHECK_NAME, credentials, repositories
 
 SECONDS = 59
 """A password lives up to so much less than it could, and that one of them it ends in is its mark."""
@@ -47,6 +47,14 @@ class _Token(msgspec.Struct, frozen=True):
     properties: _Properties
 
 
+class _Code(msgspec.Struct, frozen=True):
+    code: str
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: _Code
+
+
 class _Generated(msgspec.Struct, frozen=True):
     username: str
     passwords: list[_Password]
@@ -68,6 +76,13 @@ class AzureIssuer:
         return Minted(credentials("Azure", self._config.registry, below, username, password), life)
 
     async def end(self, handle: str) -> None: ...
+
+    async def check(self, owner: str | None) -> None:  # noqa: ARG002  # an issuer's interface
+        """Who may not read tokens is told so (403) before it is looked whether there is one."""
+        found = await self._api.call("GET", f"/tokens/{CHECK_NAME}")
+        if found.status not in (200, 404):
+            raise found.odd()
+        found.read(_Token if found.status == 200 else _Error)
 
     async def close(self) -> None:
         await self._api.close()

@@ -117,12 +117,16 @@ class GiteaApi:
         if answer.status != 404:
             return False
         answer.read(_Error)
+        await self.is_administrator(answer)
+        return True
+
+    async def is_administrator(self, because: Answer | None = None) -> None:
+        """`because`: of this answer it is asked. Raises IssueRefused, IssuerUnavailable."""
         we = await self._call("GET", "/user")
         if we.status != 200:
             raise we.odd()
         if not we.read(_Self).is_admin:
-            raise _no_administrator(answer)
-        return True
+            raise _no_administrator(because or we)
 
 
 def _no_administrator(answer: Answer) -> IssueRefused:

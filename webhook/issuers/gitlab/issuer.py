@@ -27,6 +27,8 @@ MAX_OWNER_CHARS = 60
 """Of an owner, in a token's name, which may have 255."""
 PAGE, MAX_PAGES = 100, 20
 """Tokens that are listed at once, and times that the next ones are asked for."""
+SCOPE = "api"
+"""Of the issuer's own token."""
 _RIGHTS = "the token of tokenFile needs the rights that docs/gitlab.md lists"
 _HANDLE = re.compile(r"(\d{1,19})/([0-9a-z]+-\d{1,9}-[0-9a-f]{16})/(.{1,255})", re.ASCII)
 _Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -38,6 +40,12 @@ class _Token(msgspec.Struct, frozen=True):
     id: _Id
     name: str
     username: str
+
+
+class _Access(msgspec.Struct, frozen=True):
+    """The token as which we ask."""
+
+    scopes: list[str]
 
 
 class _Created(msgspec.Struct, frozen=True):
@@ -81,6 +89,21 @@ class GitlabIssuer:
             await self._delete(path)
         else:
             log.info("a deploy token is left as it is: it is another one than was minted", id=parts[1])
+
+    async def check(self, owner: str | None) -> None:
+        """Who may list deploy tokens of a group has a role that may make them, and the scope says the rest."""
+        group = None if owner is None else self._group(owner)
+        found = await self._call("GET", "/personal_access_tokens/self")
+        if found.status != 200:
+            raise found.odd()
+        if SCOPE not in found.read(_Access).scopes:
+            raise IssueRefused(f"the token of tokenFile does not have the scope {SCOPE}; {_RIGHTS}", everybody=True)
+        if group is None:
+            return
+        listed = await self._call("GET", _path(group), query={"per_page": "1"})
+        if listed.status != 200:
+            raise self._not_let(listed, group)
+        listed.read(list[_Token])
 
     async def close(self) -> None:
         await self._client.close()

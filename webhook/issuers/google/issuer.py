@@ -59,6 +59,10 @@ class ArtifactRegistryIssuer:
 
     async def end(self, handle: str) -> None: ...
 
+    async def check(self, owner: str | None) -> None:  # noqa: ARG002  # an issuer's interface
+        """The API that makes tokens has nothing to read, and that of IAM may be closed to us."""
+        await self._login.kept()
+
     async def close(self) -> None:
         await self._client.close()
 

@@ -22,7 +22,7 @@ from webhook.core.shown import quoted
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer
 from webhook.issuers.harbor.api import HarborApi
-from webhook.issuers.names import credentials, minted_name
+from webhook.issuers.names import CHECK_NAME, credentials, minted_name
 
 log = structlog.get_logger()
 MAX_NAME_CHARS = 255
@@ -42,6 +42,16 @@ class _Robot(msgspec.Struct, frozen=True):
     id: _Id
     name: str
     description: str = ""
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: str
+
+
+class _Errors(msgspec.Struct, frozen=True):
+    """Which others that answer in the place of Harbor do not have."""
+
+    errors: list[_Error]
 
 
 class _Created(msgspec.Struct, frozen=True):
@@ -99,6 +109,26 @@ class HarborIssuer:
             await self._delete(path)
         else:
             log.info("a robot is left as it is: it is another one than was minted", id=parts[1])
+
+    async def check(self, owner: str | None) -> None:
+        """Nothing says what a robot may make. What it may read was given to it together with that."""
+        if owner is None:
+            # Whether it may is nothing to us: who may not is known all the same, and others are answered with 401.
+            found = await self._api.call("GET", "/robots", query={"page_size": "1"})
+            found.read(_Errors if found.status == 403 else list[_Robot])
+            return
+        project = self._project(owner, "")
+        seen = await self._api.call("GET", f"/projects/{project}")
+        if seen.status in (403, 404):
+            seen.read(_Errors)
+            raise IssueRefused(f"Harbor shows no project {project} ({seen.said}); is it there? If so, {_RIGHTS}")
+        listed = await self._list(seen, f"name=~{CHECK_NAME}")
+        if listed.status == 403:
+            listed.read(_Errors)
+            raise IssueRefused(f"Harbor does not list robots ({listed.said}); {_RIGHTS}", everybody=True)
+        if listed.status != 200:
+            raise listed.odd()
+        listed.read(list[_Robot])
 
     async def close(self) -> None:
         await self._api.close()
@@ -168,11 +198,15 @@ class HarborIssuer:
         if seen.status != 200:
             raise IssuerUnavailable(f"Harbor does not show project {project} ({seen.said}); {_RIGHTS}")
         # Not the whole name: versions of Harbor differ in how often the plus sign in it has to be escaped.
-        query = {"q": f"Level=project,ProjectID={seen.read(_Project).project_id},name=~{name}", "page_size": "10"}
-        listed = await self._api.call("GET", "/robots", query=query)
+        listed = await self._list(seen, f"name=~{name}")
         if listed.status != 200:
             raise IssuerUnavailable(f"Harbor does not list the robots of project {project} ({listed.said}); {_RIGHTS}")
         return next((one for one in listed.read(list[_Robot]) if one.name.endswith(f"{project}+{name}")), None)
+
+    async def _list(self, project: Answer, which: str) -> Answer:
+        """Robots of a project, of which this is Harbor's answer."""
+        query = {"q": f"Level=project,ProjectID={project.read(_Project).project_id},{which}", "page_size": "10"}
+        return await self._api.call("GET", "/robots", query=query)
 
     async def _delete(self, path: str) -> None:
         gone = await self._api.call("DELETE", path)

@@ -10,7 +10,7 @@ from webhook.core.credential import Credential
 from webhook.issuers import Fence, IssuerUnavailable, Minted
 from webhook.issuers.names import repositories
 from webhook.issuers.registry.pullpassword import pull_password
-from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKeys
+from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKey, SigningKeys
 
 
 class RegistryIssuer:
@@ -21,15 +21,21 @@ class RegistryIssuer:
 
     async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:  # noqa: ARG002  # an issuer's interface
         below, life = repositories(self._config.repositories, owner), timedelta(hours=self._config.hours)
-        try:
-            key = self._keys.first
-        except KeyUnusable as e:
-            raise IssuerUnavailable(f"it has no key to sign with: {e}") from None
         registry = self._config.registry
-        password = pull_password(key, registry, below, life)
+        password = pull_password(self._key(), registry, below, life)
         # With the slash: without it the kubelet would send the password for project-alice2/app, too.
         return Minted((Credential(f"{registry}/{below}/", below, password),), life)
 
     async def end(self, handle: str) -> None: ...
 
+    async def check(self, owner: str | None) -> None:  # noqa: ARG002  # an issuer's interface
+        self._key()
+
     async def close(self) -> None: ...
+
+    def _key(self) -> SigningKey:
+        """Raises IssuerUnavailable."""
+        try:
+            return self._keys.first
+        except KeyUnusable as e:
+            raise IssuerUnavailable(f"it has no key to sign with: {e}") from None

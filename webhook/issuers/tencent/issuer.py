@@ -16,7 +16,7 @@ from webhook.config.issuers import tcr as model
 from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted, shown
 from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
-from webhook.issuers.names import credentials, minted_name, repositories
+from webhook.issuers.names import CHECK_NAME, credentials, minted_name, repositories
 from webhook.issuers.tencent.api import Moment, Reply, TencentApi
 from webhook.issuers.tencent.login import TencentLogin
 
@@ -92,6 +92,10 @@ class TcrIssuer:
             await self._delete(found)
         else:
             log.info("a service account is left as it is: it is another one than was minted", name=handle)
+
+    async def check(self, owner: str | None) -> None:  # noqa: ARG002  # an issuer's interface
+        """Each right is one of its own, so this one says nothing of that to make accounts."""
+        await self._named(CHECK_NAME)
 
     async def close(self) -> None:
         await self._login.close()
