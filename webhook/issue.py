@@ -9,7 +9,9 @@ import functools
 import signal
 import socket
 from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from heapq import nsmallest
 from importlib import metadata
 from uuid import uuid4
 
@@ -18,12 +20,14 @@ import structlog
 from webhook.checks.registryclient import RegistryClient
 from webhook.config.issuers import Issuer as Model
 from webhook.config.models import Config
+from webhook.core import issuerchecks
 from webhook.core.check import WORDS, Why
 from webhook.core.credential import Credential
 from webhook.core.metrics import IssuerMetrics, IssuerNumbers
-from webhook.core.names import ISSUER_LEASE
+from webhook.core.names import ISSUER_CHECKS, ISSUER_LEASE
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.issuers import IssuerUnavailable, NotLeading
+from webhook.issuers.checking import OWNERS, Checking, made
 from webhook.issuers.configured import configured
 from webhook.issuers.issuing import Issuing
 from webhook.issuers.minting import Bucket
@@ -70,6 +74,7 @@ class Process:
         self._lease = Lease(cluster, config.namespace, ISSUER_LEASE, self._me)
         self._registry = RegistryClient(config, now)
         self._issuers = [(one, *self._connected(one)) for one in config.issuers]
+        self._checking = {model.called: self._checks(model, secrets) for model, secrets, _ in self._issuers}
         self._metrics.leads.set_function(lambda: float(self._lease.leads()))
         self._metrics.issuers.numbers = self._numbers
 
@@ -87,6 +92,17 @@ class Process:
         )
         secrets.on_change.append(lambda owner, _before, _after: issuing.look(owner))
         return secrets, issuing
+
+    def _checks(self, model: Model, secrets: IssuedSecrets) -> Checking:
+        def owners() -> list[str]:
+            """Who has a credential comes first: that one's identity was there."""
+            return nsmallest(OWNERS, self._owners_for(model), key=lambda owner: (secrets.get(owner) is None, owner))
+
+        return Checking(model.called, functools.partial(made, model, self._config), owners, now, self._publish)
+
+    def _publish(self) -> None:
+        last = {called: one.last for called, one in self._checking.items() if one.last is not None}
+        self._lease.annotations = {ISSUER_CHECKS: issuerchecks.text(last)}
 
     def _cluster_id(self) -> str:
         """Which cluster this is. It stays as it is for as long as the cluster is there."""
@@ -109,7 +125,10 @@ class Process:
 
     def _numbers(self) -> Mapping[str, IssuerNumbers]:
         owners = self._owners()
-        return {model.called: issuing.numbers(owners) for model, _, issuing in self._issuers}
+        return {
+            model.called: replace(issuing.numbers(owners), up=self._checking[model.called].up)
+            for model, _, issuing in self._issuers
+        }
 
     def _missing(self) -> str:
         """What has not been read yet; empty: nothing. One that waits for the Lease is ready."""
@@ -178,9 +197,14 @@ class Process:
         await for_ever("issuers", functools.partial(self._lease.run, self._lead))
 
     async def _lead(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for model, _, issuing in self._issuers:
-                group.create_task(issuing.run(self._owners_for(model)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for model, _, issuing in self._issuers:
+                    group.create_task(issuing.run(self._owners_for(model)))
+                    checking = self._checking[model.called]
+                    group.create_task(for_ever("check of an issuer", checking.run))
+        finally:
+            self._lease.annotations = {}  # what another one finds meanwhile is newer
 
     def _owners_for(self, model: Model) -> Iterator[str]:
         """As of the moment at which the first one is taken."""

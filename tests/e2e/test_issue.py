@@ -165,6 +165,35 @@ def test_who_sees_that_another_one_has_the_lease_stops_at_once(
 
 
 @pytest.mark.usefixtures("fast")
+def test_what_the_leader_says_is_in_the_lease_and_what_others_say_stays(installed: ControlPlane) -> None:
+    def annotations() -> dict[str, str]:
+        found = installed.api.get("Lease", "annotated", NAMESPACE) or {}
+        return dict(found.get("metadata", {}).get("annotations") or {})
+
+    async def scenario(api: Cluster) -> None:
+        one = Replica(api, "annotated", "one")
+        await until(lambda: one.leading)
+        assert annotations() == {}
+        installed.api.patch("Lease", "annotated", {"metadata": {"annotations": {"theirs": "1"}}}, NAMESPACE)
+        one.lease.annotations = {"ours": "first"}
+        await until(lambda: annotations() == {"theirs": "1", "ours": "first"})
+        one.lease.annotations = {"ours": "second"}
+        await until(lambda: annotations() == {"theirs": "1", "ours": "second"})
+        installed.api.patch("Lease", "annotated", {"metadata": {"annotations": {"ours": "forged"}}}, NAMESPACE)
+        await until(lambda: annotations() == {"theirs": "1", "ours": "second"})
+        await one.stop()
+        other = Replica(api, "annotated", "other")
+        await until(lambda: other.leading)
+        assert annotations() == {"theirs": "1", "ours": "second"}  # until the other one knows more
+        await other.stop()
+        found = await lease.held(api, NAMESPACE, "annotated")
+        assert found is not None
+        assert found.annotations["ours"] == "second"
+
+    on(installed, scenario)
+
+
+@pytest.mark.usefixtures("fast")
 def test_work_that_ends_by_itself_is_begun_again(installed: ControlPlane) -> None:
     async def scenario(api: Cluster) -> None:
         begun = list[float]()
@@ -377,14 +406,22 @@ def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Is
         cluster.wait(lambda: key in issuers.pulls("minted-alice"), "the pull secret has it")
         before = issuers.issued("minted-alice")
         it_is_listed_and_left_to_its_issuer(issuers)
-        found = issuers.doctor()
+
+        def checked() -> dict[str, Any] | None:
+            found = issuers.doctor()
+            return found if found["registry"]["result"] != "unknown" else None
+
+        found = cluster.wait(checked, "the Lease has what its check came to")
         assert (found["leader"]["result"], found["rights"]["result"]) == ("right", "right")
-        assert found["registry"]["result"] == "right"
+        assert found["registry"]["why"].startswith("answers; checked at ")
+        assert found["owners of registry"]["result"] == "right"
         assert found["issuer replicas"]["why"].endswith(f"in {NAMESPACE} is missing")  # it is a process here
         with issuers.start("issue-two") as two:
             two.until(lambda: issuers.page("issue-two", "/readyz") == "ok\n", "it is ready, and waits", within=20)
             assert f"{PREFIX}_issuer_leads 0.0" in issuers.page("issue-two", "/metrics")
             assert f"{PREFIX}_issuer_leads 1.0" in (page := issuers.page("issue-one", "/metrics"))
+            assert f'{PREFIX}_issuer_up{{issuer="registry"}} 1.0' in page
+            assert f"{PREFIX}_issuer_up{{" not in issuers.page("issue-two", "/metrics")
             assert f'{PREFIX}_issuer_results_total{{issuer="registry",result="issued"}} 1.0' in page
             assert f'{PREFIX}_issuer_owners{{issuer="registry",state="fresh"}} 1.0' in page
             assert f'{PREFIX}_issued_first_end_timestamp_seconds{{issuer="registry"}}' in page
@@ -419,7 +456,9 @@ def test_what_cannot_be_minted_is_told_and_others_go_on(issuers: Issuers) -> Non
             assert "minted-Odd" in one["note"]
             assert "cannot be part of a repository's name" in one["note"]
         assert (told["odd"]["regarding"]["kind"], told["odd"]["regarding"]["name"]) == ("Namespace", "odd")
-        assert issuers.doctor()["registry"]["why"].startswith("gives 1 owner no new credential; an Event in")
+        found = issuers.doctor()
+        assert found["owners of registry"]["why"].startswith("it gives 1 owner no new credential; an Event in")
+        assert found["registry"]["result"] == "right"  # that is the owner's trouble
         page = issuers.page("issue-odd", "/metrics")
         assert f'{PREFIX}_issuer_owners{{issuer="registry",state="failing"}} 1.0' in page
         for verb in (("status", "-n", "odd"), ("explain", "namespace", "odd")):

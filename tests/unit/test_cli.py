@@ -27,6 +27,7 @@ import yaml
 from controlplane.ports import free_port
 from controlplane.waiting import until
 from support import planted
+from support.signing import key_file
 from webhook.cli import main
 from webhook.kube import preflight
 
@@ -763,6 +764,24 @@ def test_an_issuer_without_rights_says_which(capture: pytest.CaptureFixture[str]
         "RBAC does not let the webhook list namespaces, list secrets in pullsecret-webhook, "
         "get leases named pullsecret-webhook-issuer in pullsecret-webhook; install the chart's roles"
     )
+
+
+def test_issuers_are_checked_without_a_cluster(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "issuers.yaml"
+    key = key_file(tmp_path / "key.pem")
+    issuer = {"issue": "registry", "registry": "registry.example.com"}
+    two = [{**issuer, "name": "two", "registry": "other.example.com", "keyFiles": ["/missing"], "owners": "team-.*"}]
+    one = [{**issuer, "name": "one", "keyFiles": [key]}]
+    config.write_text(yaml.safe_dump({"issuers": one}))
+    ran = run(capture, "issue", "--check", "--config", str(config))
+    assert (ran.code, ran.out, ran.err) == (0, "one: works\n", "")
+    config.write_text(yaml.safe_dump({"issuers": one + two}))
+    ran = run(capture, "issue", "--check", "--config", str(config))
+    fails = "two: fails: it has no key to sign with: /missing: No such file or directory\n"
+    assert (ran.code, ran.out, ran.err) == (1, f"one: works\n{fails}", "")
+    ran = run(capture, "issue", "--check", "--owner", "alice", "--config", str(config))
+    assert (ran.code, ran.out, ran.err) == (0, "one: works\ntwo: not checked: it is for other owners\n", "")
+    assert refused(run(capture, "issue", "--owner", "alice", "--config", str(config)), 2) == "--owner is for --check"
 
 
 def test_without_issuers_there_is_nothing_to_issue(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -111,13 +111,15 @@ class Total(Collector):
 @dataclass(frozen=True, slots=True)
 class IssuerNumbers:
     """Of one issuer. `results`: how often its work came to what; `owners`: how many are in which state; `late`: of how
-    many the credential should have been renewed long ago; `first_end`: of all credentials, in seconds since 1970.
+    many the credential should have been renewed long ago; `first_end`: of all credentials, in seconds since 1970. `up`:
+    did it pass its last check? None: another replica leads, or nothing can be said.
     """
 
     results: Mapping[str, int]
     owners: Mapping[str, int]
     late: int
     first_end: float | None
+    up: bool | None = None
 
 
 class Issuers(Collector):
@@ -144,6 +146,9 @@ class Issuers(Collector):
             "When the first of all issued credentials ends",
             labels=["issuer"],
         )
+        up = GaugeMetricFamily(
+            f"{_PREFIX}_issuer_up", "1 if the issuer passed its last check, else 0", labels=["issuer"]
+        )
         for issuer, numbers in self.numbers().items():
             for result, count in numbers.results.items():
                 results.add_metric([issuer, result], count)
@@ -152,7 +157,9 @@ class Issuers(Collector):
             late.add_metric([issuer], numbers.late)
             if numbers.first_end is not None:
                 first.add_metric([issuer], numbers.first_end)
-        yield from (results, owners, late, first)
+            if numbers.up is not None:
+                up.add_metric([issuer], float(numbers.up))
+        yield from (results, owners, late, first, up)
 
 
 class ProcessMetrics:

@@ -73,6 +73,8 @@ REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/componen
 ISSUER_REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=issuer"
 """The same of the pods that issue; the Lease says which of them does."""
 ISSUER_LEASE = "pullsecret-webhook-issuer"
+ISSUER_CHECKS = PREFIX + "issuer-checks"
+"""Annotation of that Lease: what the last check of each issuer came to."""
 
 CHECKS_SECRET = "pullsecret-webhook-checks"  # noqa: S105  # an object's name
 """The Secret in the release namespace in which replicas keep what registries said about credentials."""

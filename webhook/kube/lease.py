@@ -5,8 +5,8 @@ have seen no renewal for as long as it lasts, each by its own clock too. So cloc
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,10 +47,11 @@ _LEASE = msgspec.json.Decoder(_Lease)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """`holder` empty: it was given back. `renewed`: by the holder's clock."""
+    """`holder` empty: it was given back. `renewed`: by the holder's clock. `annotations`: as anybody may write them."""
 
     holder: str
     renewed: datetime | None
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 async def held(cluster: Cluster, namespace: str, name: str) -> Held | None:
@@ -66,7 +67,7 @@ async def held(cluster: Cluster, namespace: str, name: str) -> Held | None:
         renewed = None if found.spec.renew_time is None else datetime.fromisoformat(found.spec.renew_time)
     except ValueError:
         raise Unreadable("its renewTime is no time") from None
-    return Held(found.spec.holder_identity or "", renewed)
+    return Held(found.spec.holder_identity or "", renewed, found.metadata.annotations or {})
 
 
 class Lease:
@@ -76,6 +77,8 @@ class Lease:
         self._cluster, self._me = cluster, me
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._path, self._name, self._namespace = f"{self._collection}/{name}", name, namespace
+        self.annotations: Mapping[str, str] = {}
+        """Written with the next renewal. What is not named here stays as it is."""
         self._renewed: float | None = None
         """Loop time before the call that renewed it last; None: another one leads."""
         self._seen: tuple[str | None, str | None, float] = None, None, 0.0
@@ -128,7 +131,7 @@ class Lease:
             return False
         moved = int(holder != self._me)
         spec = self._spec((found.spec.lease_transitions or 0) + moved, acquired=bool(moved))
-        return await self._write("PATCH", self._path, _over(found, spec))
+        return await self._write("PATCH", self._path, _over(found, spec, self.annotations))
 
     async def _create(self) -> bool:
         """Nobody's yet. By apply, which RBAC can limit to one name, as it cannot limit POST."""
@@ -175,9 +178,10 @@ class Lease:
             self._failed(e)
 
 
-def _over(found: _Lease, spec: dict[str, Any]) -> dict[str, Any]:
+def _over(found: _Lease, spec: dict[str, Any], annotations: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Only if nobody has changed it since."""
-    return {"metadata": {"resourceVersion": found.metadata.resource_version}, "spec": spec}
+    metadata = {"resourceVersion": found.metadata.resource_version}
+    return {"metadata": metadata | ({"annotations": {**annotations}} if annotations else {}), "spec": spec}
 
 
 async def _ended(work: "asyncio.Task[None]") -> None:
