@@ -70,6 +70,7 @@ NAMESPACES = 'pullsecret_webhook_namespaces{{instance="{}",state="{}"}}'
 MIRROR = 'pullsecret_webhook_mirror_answers{{pod="{}",mirror="{}"}}'
 LEADS = 'pullsecret_webhook_issuer_leads{{pod="{}"}}'
 OWNERS = 'pullsecret_webhook_issuer_owners{{pod="{}",issuer="registry",state="{}"}}'
+UP = 'pullsecret_webhook_issuer_up{{pod="{}",issuer="registry"}}'
 LATE = 'pullsecret_webhook_issued_late{{pod="{}",issuer="registry"}}'
 CASES = {
     "PullsecretWebhookPassedBy": counted(f"apiserver_admission_webhook_fail_open_count{{{ENTRY}}}"),
@@ -151,6 +152,12 @@ CASES_OF_ISSUERS = {
     "PullsecretIssuerIdle": Case(
         {LEADS.format("a"): "1x100 0x20", LEADS.format("b"): "1x10 0x110"},
         {LEADS.format("a"): "1x100 0x20", LEADS.format("b"): "0x105 1x15"},
+    ),
+    "PullsecretIssuerDown": Case(
+        {UP.format("a"): "1x90 _x30", UP.format("b"): "_x90 0x30"},
+        {UP.format("a"): "1x110 0x10", UP.format("b"): "0x90 _x30"},
+        {"issuer": "registry"},
+        "0",
     ),
     "PullsecretIssueFails": Case(
         {OWNERS.format("a", "failing"): "0x80 3x40", OWNERS.format("b", "failing"): "0x120"},

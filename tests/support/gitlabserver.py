@@ -53,8 +53,9 @@ class Refused(Exception):
 
 @dataclass
 class Gitlab(VendorServer):
-    """`access`: the rights of who has an access token; `scopes`: of all of these. `groups`: numbers by path. `bodies`:
-    what was asked for."""
+    """`access`: the rights of who has an access token; `scopes`: of all of these; empty: it does not
+    say. `groups`: numbers by path. `bodies`: what was asked for.
+    """
 
     access: dict[str, set[str]] = field(default_factory=dict)
     scopes: list[str] = field(default_factory=lambda: ["api"])
@@ -98,7 +99,11 @@ class Gitlab(VendorServer):
         if rights is None:
             raise Refused(401, "401 Unauthorized")
         if (request.method, request.path) == ("GET", "/api/v4/personal_access_tokens/self"):
+            if not self.scopes:
+                raise Refused(404, "404 Not Found")
             return 200, {"id": 1, "name": "issuer", "revoked": False, "active": True, "scopes": self.scopes}
+        if (request.method, request.path) == ("GET", "/api/v4/version"):
+            return 200, {"version": "15.4.0", "revision": "abc"}
         found = _PATH.fullmatch(request.raw_path.partition("?")[0])
         if found is None:
             raise Refused(404, "404 Not Found")

@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import pytest
 import yaml
@@ -17,7 +18,9 @@ from support.pages import PAGES, ROOT, block, missing
 from support.workload import SUBJECT
 from webhook.cli.registryauth import registry_auth
 from webhook.cli.registryauth import serve as registry_auth_serve
+from webhook.commands.installation import issuers as doctored
 from webhook.config import reading
+from webhook.config.issuers import Issuer
 from webhook.config.issuers.aliyun import AliyunIssuer
 from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer
 from webhook.config.issuers.azure import AzureIssuer
@@ -30,6 +33,8 @@ from webhook.config.issuers.registry import RegistryIssuer
 from webhook.config.issuers.tcr import TcrIssuer
 from webhook.config.models import Config
 from webhook.core.issued import LATE_AT, RENEWED_AT, SLACK, SPREAD
+from webhook.core.issuerchecks import EVERY, WHILE_FAILING
+from webhook.core.names import ISSUER_CHECKS, ISSUER_LEASE
 from webhook.core.registryscope import PULL, PUSH, Right
 from webhook.issuers import issuing, keptlogin
 from webhook.issuers.aliyun import sts as aliyunsts
@@ -38,6 +43,7 @@ from webhook.issuers.gitea import api as giteaapi
 from webhook.issuers.gitea.issuer import MARK
 from webhook.issuers.google import login as googlelogin
 from webhook.issuers.google.issuer import SCOPE
+from webhook.issuers.names import CHECK_NAME
 from webhook.issuers.tencent import login as tencentlogin
 from webhook.kube import lease
 from webhook.registryauth import tokens
@@ -260,8 +266,12 @@ FIGURES = {
         f"half of its life and up to {'a tenth' if (RENEWED_AT, SPREAD) == (0.5, 0.1) else '?'} more",
         f"every {'five' if issuing.MAX_BACKOFF_SECONDS == 300 else '?'} minutes at most",
         f"takes over after {lease.DURATION_SECONDS} seconds",
+        f"about every {'hour' if timedelta(hours=1) == EVERY else '?'}, and",
+        f"every {WHILE_FAILING.seconds // 60} minutes while a check fails",
+        f"the annotation `{ISSUER_CHECKS}` of the Lease\n`{ISSUER_LEASE}`",
         f"The default is {OWN_REGISTRY.rate:g}.",
     },
+    "docs/operating.md": {f"more than {'two' if timedelta(hours=2) == 2 * EVERY else '?'} hours old"},
     "docs/registry.md": {
         f"It is good for {tokens.LIFE.seconds // 60} minutes",
         f"The default is {OWN_REGISTRY.hours:g}.",
@@ -286,6 +296,7 @@ FIGURES = {
         f"The default is {ECR.hours:g}, which",
         f'The default is `["{ECR.repositories[0]}"]`.',
         f"through the role of `AWS_ROLE_ARN`. The default is `{str(ECR.chain).lower()}`.",
+        f"`{CHECK_NAME}`",
     },
     "docs/artifact-registry.md": {
         f"ends after {'an hour' if GOOGLE.hours == 1 else '?'}",
@@ -297,6 +308,7 @@ FIGURES = {
         f"The default is {AZURE.hours:g}.",
         f"The default is `{json.dumps(AZURE.repositories)}`.",
         f"in which\n  they end, of {azure.SECONDS}",
+        f"`{CHECK_NAME}`",
         f"tried again after {'half a minute' if keptlogin.AGAIN_SECONDS == 30 else '?'}",
     },
     "docs/aliyun.md": {
@@ -304,6 +316,7 @@ FIGURES = {
         f'The default is `["{ALIYUN.repositories[0]}"]`.',
         ALIYUN.asked_at.replace(ALIYUN.region, "REGION"),
         ALIYUN.sts_asked_at.replace(ALIYUN.region, "REGION"),
+        f"`{CHECK_NAME}`",
         f"wrong by more than {aliyunserver.LEEWAY.seconds // 60} minutes",
     },
     "docs/gitlab.md": {
@@ -314,10 +327,27 @@ FIGURES = {
         f"is good. The default is {TCR.hours:g}.",
         f'The default is `["{TCR.repositories[0]}"]`.',
         f"`{TCR.endpoint}` and `{TCR.sts_endpoint}`",
+        f"`{CHECK_NAME}`",
         f"wrong by more than {tencentserver.LEEWAY.seconds // 60} minutes",
     },
 }
 """What pages say of the code's bounds, made of the code's own numbers."""
+
+
+def test_it_is_said_of_each_kind_what_a_check_proves() -> None:
+    _, _, table = PAGES["docs/issuers.md"].partition("| kind | a check proves |")
+    told = re.findall(r"^\| `([a-z-]+)` \|", table.partition("\n\n")[0], re.MULTILINE)
+    kinds = [str(kind.__struct_config__.tag) for kind in get_args(Issuer)]
+    assert sorted(told) == sorted(kinds)
+
+
+def test_an_issuer_is_checked_by_the_command_that_is_told() -> None:
+    """In the container that the chart makes."""
+    command = "pullsecret issue --config /etc/pullsecret/config.yaml --check"
+    assert command in block("docs/issuers.md", "sh", "--check").replace("\\\n  ", "")
+    assert command in doctored.answers("harbor", None, datetime.now(UTC), "release").hint
+    chart = (ROOT / "charts/pullsecret-webhook/templates/issuer.yaml").read_text()
+    assert "args: [issue, --config, /etc/pullsecret/config.yaml," in chart
 
 
 @pytest.mark.parametrize("page", FIGURES)

@@ -382,10 +382,18 @@ def test_a_check_looks_at_the_scope_of_the_token_and_at_an_owners_group() -> Non
         assert told.everybody
         assert "docs/gitlab.md" in str(told)
         await checked(place, None)
+        for scopes in (["granular"], list[str]()):
+            place.server.scopes = scopes
+            await checked(place, None)
+        assert place.server.calls[-2:] == ["GET /api/v4/personal_access_tokens/self", "GET /api/v4/version"]
         place.server.scopes = ["read_api", "read_registry"]
         for owner in ("alice", None):
             told = await check_fails(place, owner)
             assert told.everybody
             assert "does not have the scope api" in str(told)
+        place.answers(1, 403, b'{"error":"insufficient_scope"}')
+        told = await check_fails(place, None)
+        assert told.everybody
+        assert "docs/gitlab.md" in str(told)
 
     run(scenario)

@@ -27,8 +27,8 @@ MAX_OWNER_CHARS = 60
 """Of an owner, in a token's name, which may have 255."""
 PAGE, MAX_PAGES = 100, 20
 """Tokens that are listed at once, and times that the next ones are asked for."""
-SCOPE = "api"
-"""Of the issuer's own token."""
+ENOUGH = {"api", "granular"}
+"""Scopes of the issuer's own token, of which it takes one. The second is that of tokens with single rights."""
 _RIGHTS = "the token of tokenFile needs the rights that docs/gitlab.md lists"
 _HANDLE = re.compile(r"(\d{1,19})/([0-9a-z]+-\d{1,9}-[0-9a-f]{16})/(.{1,255})", re.ASCII)
 _Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -46,6 +46,12 @@ class _Access(msgspec.Struct, frozen=True):
     """The token as which we ask."""
 
     scopes: list[str]
+
+
+class _Version(msgspec.Struct, frozen=True):
+    """For all who log in. It says nothing of their scopes."""
+
+    version: str
 
 
 class _Created(msgspec.Struct, frozen=True):
@@ -91,13 +97,18 @@ class GitlabIssuer:
             log.info("a deploy token is left as it is: it is another one than was minted", id=parts[1])
 
     async def check(self, owner: str | None) -> None:
-        """Who may list deploy tokens of a group has a role that may make them, and the scope says the rest."""
+        """Maintainers of a group may list its deploy tokens, too. No read says who may make them: a custom role may."""
         group = None if owner is None else self._group(owner)
         found = await self._call("GET", "/personal_access_tokens/self")
+        if found.status == 403:
+            raise IssueRefused(f"GitLab does not let us ask ({found.said}); {_RIGHTS}", everybody=True)
+        if found.status == 404:  # before GitLab 15.5
+            found = await self._call("GET", "/version")
+            found.read(_Version)
+        elif not ENOUGH & {*found.read(_Access).scopes}:
+            raise IssueRefused(f"the token of tokenFile does not have the scope api; {_RIGHTS}", everybody=True)
         if found.status != 200:
             raise found.odd()
-        if SCOPE not in found.read(_Access).scopes:
-            raise IssueRefused(f"the token of tokenFile does not have the scope {SCOPE}; {_RIGHTS}", everybody=True)
         if group is None:
             return
         listed = await self._call("GET", _path(group), query={"per_page": "1"})
