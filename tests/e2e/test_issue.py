@@ -508,5 +508,32 @@ def test_a_robot_of_harbor_says_whose_it_is_and_is_made_anew_by_hand(issuers: Is
     assert first.name.partition("+")[2] in found["metadata"]["annotations"][EARLIER]
 
 
+def test_an_issuer_that_fails_its_check_is_known_before_anybody_needs_it(issuers: Issuers, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text(planted.token())
+    issuer = {
+        "issue": "registry",
+        "registry": "registry.test",
+        "keyFiles": [str(key)],
+        "owners": "nobody",
+        "name": "bad",
+    }
+    config = tmp_path / "issuers.yaml"
+    config.write_text(yaml.safe_dump({"issuers": [issuer]}))
+    mine = replace(issuers, config=config)
+
+    def doctored() -> dict[str, Any] | None:
+        found = mine.doctor()["bad"]
+        return found if found["result"] != "unknown" else None
+
+    with mine.start("issue-bad") as child:
+        found = issuers.cluster.wait(doctored, "the Lease has what its check came to")
+        assert found["result"] == "wrong"
+        assert f"it has no key to sign with: {key}" in found["why"]
+        assert f'{PREFIX}_issuer_up{{issuer="bad"}} 0.0' in mine.page("issue-bad", "/metrics")
+    assert child.log.read_text().count("an issuer fails its check") == 1
+    assert not planted.leaks(child.log.read_text() + found["why"])
+
+
 def _with_generation(found: Object | None, generation: str) -> Object | None:
     return found if found and found["metadata"]["annotations"].get(GENERATION) == generation else None
