@@ -141,7 +141,7 @@ class Place:
                 "usernameFile": str(user),
                 "passwordFile": str(password),
             },
-            {"issue": "registry", "registry": host, "owners": "signed-.*", "keyFiles": [str(key)], "rate": 1000},
+            {"issue": "registry", "registry": host, "owners": "signed-.*", "keyFile": str(key), "rate": 1000},
             *of_all_kinds(folder),
         ]
         self._registries = [{"host": harbor.host, "caFile": str(ca)}, {"host": host, "plain": True}]

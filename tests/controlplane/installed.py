@@ -14,7 +14,7 @@ OWNER_RULES = [
 ]
 EXCLUDED = {"excludedNamespaces": ["left-out-*"]}
 MIRRORS = [{"of": "ghcr.io", "to": "mirror.example.com", "how": "rewrite"}]
-ISSUERS = [{"issue": "registry", "registry": "registry.example.com", "keyFiles": ["/key.pem"]}]
+ISSUERS = [{"issue": "registry", "registry": "registry.example.com", "keyFile": "/key.pem"}]
 POLICIES = ("owner-policy", "write-policy", "configuration-policy", "account-policy")
 
 

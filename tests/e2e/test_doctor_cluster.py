@@ -169,7 +169,7 @@ def test_a_policy_without_its_binding(cluster: ControlPlane, webhook: Webhook) -
 
 def test_the_issuers_policy(cluster: ControlPlane, webhook: Webhook) -> None:
     """Where there are issuers."""
-    issuers: Object = {"issuers": [{"issue": "registry", "registry": "r.test", "keyFiles": ["/key"]}]}
+    issuers: Object = {"issuers": [{"issue": "registry", "registry": "r.test", "keyFile": "/key"}]}
     name = "issuer policy, tried"
 
     def tried() -> str:

@@ -369,7 +369,7 @@ def issuers(installed: ControlPlane, webhook: Webhook, tmp_path_factory: pytest.
     )
     with anylogin.serving() as registry:
         host, config = registry.host, folder / "issuers.yaml"
-        issuer = {"issue": "registry", "registry": host, "keyFiles": [str(key)], "owners": "minted-.*"}
+        issuer = {"issue": "registry", "registry": host, "keyFile": str(key), "owners": "minted-.*"}
         config.write_text(yaml.safe_dump({"issuers": [issuer], "registries": [{"host": host, "plain": True}]}))
         yield Issuers(installed, host, config, installed.service_account(NAMESPACE, "pullsecret-webhook-issuer"))
 

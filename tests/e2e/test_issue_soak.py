@@ -138,7 +138,7 @@ def soaked(cluster: ControlPlane, folder: Path, life: int) -> Iterator[tuple[Soa
     key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with anylogin.serving(registry.act) as server, ExitStack() as stack:
         host, called = server.host, f"soak-{life}"
-        issuer: dict[str, Any] = {"issue": "registry", "name": called, "registry": host, "keyFiles": [str(key)]}
+        issuer: dict[str, Any] = {"issue": "registry", "name": called, "registry": host, "keyFile": str(key)}
         issuer |= {"owners": f"{called}-.*", "hours": life / 3600}
         config = folder / "issuers.yaml"
         config.write_text(yaml.safe_dump({"issuers": [issuer], "registries": [{"host": host, "plain": True}]}))

@@ -28,11 +28,12 @@ from controlplane.process import Child
 from controlplane.stockregistry import StockRegistry
 from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
+from support.signing import key_file, public_file
 from support.tokenendpoint import BUILDER, TokenEndpoint, serving
 from webhook.core.issued import secret_name
 from webhook.core.names import ISSUED, OWNER
 from webhook.issuers.registry.pullpassword import pull_password, signed
-from webhook.issuers.registry.signingkeys import jwks, read_key
+from webhook.issuers.registry.signingkeys import SigningKey, read_key
 
 pytestmark = pytest.mark.node
 PAGE = (Path(__file__).parents[2] / "docs" / "registry.md").read_text()
@@ -42,22 +43,24 @@ ALICE, BOB = "project-signed-alice", "project-signed-bob"
 
 @dataclass(frozen=True)
 class World:
-    """`keys`: the file that the registry reads when it starts."""
+    """`keys`: the file that the registry reads when it starts, with the public parts of keys for tokens."""
 
     registry: StockRegistry
     endpoint: TokenEndpoint
     keys: Path
     app: Path
 
-    @property
-    def key_files(self) -> list[str]:
-        return [str(self.endpoint.folder / f"key-{number}.pem") for number in range(2)]
+    def publish(self, *files: Path) -> None:
+        public_file(self.keys, *map(str, files))
 
-    def publish(self, *files: str) -> None:
-        self.keys.write_text(jwks([read_key(Path(file)) for file in files]))
+    def password(self, below: str, life: timedelta = HOUR, key: SigningKey | None = None) -> str:
+        return pull_password(key or self.endpoint.key, self.registry.address, below, life)
 
-    def password(self, below: str, life: timedelta = HOUR, key: int = 0) -> str:
-        return pull_password(read_key(Path(self.key_files[key])), self.registry.address, below, life)
+    def knows(self, key: SigningKey) -> bool:
+        """Does the registry take a token that this key has signed?"""
+        claims = {"iss": self.registry.address, "aud": self.registry.address, "sub": ALICE, "access": []}
+        with self.registry.client(signed(key, claims, HOUR)) as client:
+            return client.get("/v2/").status_code == 200
 
     def pull(self, name: str, password: str, repository: str, tag: str = "1") -> int:
         """As containerd: what the registry asks for is asked of the token service. Its status, if that gives none."""
@@ -87,7 +90,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, node_binaries: None) -> Iter
     pki = Pki(folder / "pki")
     registry, keys = StockRegistry(folder, pki), folder / "jwks.json"
     with ExitStack() as stack:
-        endpoint = stack.enter_context(serving(folder, registry.address, planted.token(), keys=2, pki=pki))
+        endpoint = stack.enter_context(serving(folder, registry.address, planted.token(), pki=pki))
 
         def here(config: dict[str, Any]) -> None:
             token = config["auth"]["token"]
@@ -96,7 +99,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, node_binaries: None) -> Iter
             token |= dict.fromkeys(("service", "issuer"), registry.address)
 
         made = World(registry, endpoint, keys, need("app")["app"])
-        made.publish(made.key_files[0])
+        made.publish(endpoint.token_key_file)
         stack.enter_context(registry.serving(text, here))
         for repository in (f"{ALICE}/app", f"{BOB}/app", f"{ALICE}2/app"):
             made.push(repository)
@@ -119,6 +122,14 @@ def test_what_has_ended_opens_nothing(world: World) -> None:
 def test_a_password_is_no_token(world: World) -> None:
     with world.registry.client(world.password(ALICE)) as client:
         assert client.get(f"/v2/{ALICE}/app/manifests/1").status_code == 401
+
+
+def test_each_key_is_good_for_one_thing(world: World) -> None:
+    """Who takes the token service signs no password, and who takes the issuer's key signs no token."""
+    password = world.password(ALICE, key=world.endpoint.token_key)
+    assert world.pull(ALICE, password, f"{ALICE}/app") == -401
+    assert world.knows(world.endpoint.token_key)
+    assert not world.knows(world.endpoint.key)
 
 
 def test_an_owner_pushes_and_deletes_nothing(world: World) -> None:
@@ -195,26 +206,40 @@ def test_the_example_of_the_token_service(installed: ControlPlane) -> None:
     assert "Warning" not in made
 
 
-def test_the_next_key_is_published_before_it_signs(world: World) -> None:
-    """The last test here: it takes the first key away. The next one is of the other kind."""
-    (old, new), endpoint = world.key_files, world.endpoint
-    before, after = world.password(ALICE), world.password(ALICE, key=1)
+def test_the_next_key_for_passwords_is_published_before_it_signs(world: World) -> None:
+    """The next one is of the other kind. Nothing starts anew: the token service reads its files again."""
+    endpoint, old = world.endpoint, world.endpoint.key_file
+    new = Path(key_file(endpoint.folder / "next.pem", "p256"))
+    before, after = (world.password(ALICE, key=read_key(file)) for file in (old, new))
 
-    def knows(file: str) -> bool:
-        """Does the registry take what this key has signed?"""
-        claims = {"iss": world.registry.address, "aud": world.registry.address, "sub": ALICE, "access": []}
-        with world.registry.client(signed(read_key(Path(file)), claims, HOUR)) as client:
-            return client.get("/v2/").status_code == 200
+    def pulls() -> list[int]:
+        return [world.pull(ALICE, one, f"{ALICE}/app") for one in (before, after)]
 
-    world.publish(old, new)
-    assert knows(old)
-    assert not knows(new)
+    assert pulls() == [200, -401]
+    endpoint.takes_passwords_of(old, new)
+    assert pulls() == [200, 200]
+    new.replace(old)  # now it signs
+    assert pulls() == [200, 200]
+    endpoint.takes_passwords_of(old)
+    assert pulls() == [-401, 200]
+
+
+def test_the_next_key_for_tokens_is_published_before_it_signs(world: World) -> None:
+    endpoint, file = world.endpoint, world.endpoint.token_key_file
+    new = Path(key_file(endpoint.folder / "next-token-key.pem", "p256"))
+    keys = [read_key(one) for one in (file, new)]
+
+    def known() -> list[bool]:
+        return [world.knows(one) for one in keys]
+
+    world.publish(file, new)
+    assert known() == [True, False]
     world.registry.restart()
-    assert knows(old)
-    assert knows(new)
-    endpoint.restart(new, old)
-    assert world.pull(ALICE, before, f"{ALICE}/app") == 200
-    assert world.pull(ALICE, after, f"{ALICE}/app") == 200
-    endpoint.restart(new)
-    assert world.pull(ALICE, before, f"{ALICE}/app") == -401
-    assert world.pull(ALICE, after, f"{ALICE}/app") == 200
+    assert known() == [True, True]
+    new.replace(file)
+    password = world.password(ALICE)
+    assert world.pull(ALICE, password, f"{ALICE}/app") == 200
+    world.publish(file)
+    world.registry.restart()
+    assert known() == [False, True]
+    assert world.pull(ALICE, password, f"{ALICE}/app") == 200

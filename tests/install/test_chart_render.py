@@ -698,7 +698,7 @@ def test_helm_test_owns_a_namespace_where_the_rules_let_it(helm: Helm) -> None:
 # -- the issuer --
 
 ISSUES: Object = {
-    "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFiles": ["/etc/pullsecret/issuers/k/key"]}]}
+    "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFile": "/etc/pullsecret/issuers/k/key"}]}
 }
 ISSUER = names.ISSUER_ACCOUNT
 

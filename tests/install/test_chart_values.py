@@ -71,13 +71,13 @@ def refused(helm: Helm, values: Object) -> str:
         ({"issuer": {"replicas": 0}}, "at '/issuer/replicas': minimum: got 0, want 1"),
         (
             {
-                "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFiles": ["/k"]}]},
+                "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFile": "/k"}]},
                 "issuer": {"files": ["a"], "extraVolumes": [{"name": "a", "csi": {"driver": "x"}}]},
             },
             "issuer.files and issuer.extraVolumes both have a, and their files would be in one folder",
         ),
         (
-            {"config": {"issuers": [{"issue": "registries", "registry": "r.test", "keyFiles": ["/k"]}]}},
+            {"config": {"issuers": [{"issue": "registries", "registry": "r.test", "keyFile": "/k"}]}},
             "at '/config/issuers/0/issue': value must be one of 'aliyun', 'artifact-registry', ",
         ),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "'10.0.0.1' does not match pattern"),

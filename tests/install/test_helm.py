@@ -50,7 +50,7 @@ ISSUES: Object = {
     "issue": "registry",
     "registry": "127.0.0.1:9",  # in the pod nobody answers there, at once
     "owners": "minted",
-    "keyFiles": [f"/etc/pullsecret/issuers/{KEY}/key.pem"],
+    "keyFile": f"/etc/pullsecret/issuers/{KEY}/key.pem",
 }
 VALUES: Object = {
     "config": {"ownerRules": RULES, "issuers": [ISSUES]},

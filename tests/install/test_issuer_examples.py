@@ -9,7 +9,6 @@ import yaml
 from controlplane.helm import Helm, one
 from webhook.config import reading
 from webhook.config.issuers import Issuer
-from webhook.config.issuers.registry import RegistryIssuer
 
 pytestmark = pytest.mark.helm
 DOCS = Path(__file__).parents[2] / "docs"
@@ -70,8 +69,6 @@ def test_a_token_for_another_cloud_is_where_the_process_looks_for_it(helm: Helm)
 
 
 def files(issuer: Issuer) -> list[str]:
-    """With secrets."""
-    if isinstance(issuer, RegistryIssuer):
-        return list(issuer.key_files)
+    """With secrets, of the issuer's pods."""
     named = {name: getattr(issuer, name) for name in issuer.__struct_fields__ if name.endswith("_file")}
     return [file for name, file in named.items() if file and name != "ca_file"]

@@ -24,7 +24,7 @@ ENTRY = 'name="mutate.pullsecret-webhook.io"'
 ALERTS: Object = {"prometheusRule": {"enabled": True}}
 ISSUERS: Object = {
     **ALERTS,
-    "config": {"issuers": [{"issue": "registry", "registry": "r.example.com", "keyFiles": ["/key.pem"]}]},
+    "config": {"issuers": [{"issue": "registry", "registry": "r.example.com", "keyFile": "/key.pem"}]},
 }
 FAIL: Object = {**ALERTS, "failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}
 END = "2h"

@@ -17,7 +17,8 @@ import jwt
 from controlplane.pki import Pki
 from controlplane.ports import free_port
 from controlplane.process import Child
-from support.signing import Kind, key_file
+from support.signing import key_file, public_file
+from webhook.issuers.registry.signingkeys import SigningKey, read_key
 
 BUILDER = "builder"
 QUICK = """
@@ -31,7 +32,9 @@ cli.main()
 
 @dataclass(frozen=True)
 class TokenEndpoint:
-    """`model`: the issuer in its configuration. Who pushes is BUILDER, with `password`."""
+    """`model`: the issuer in its configuration, with which an issuer signs passwords. Who pushes is BUILDER, with
+    `password`.
+    """
 
     folder: Path
     registry: str
@@ -53,13 +56,26 @@ class TokenEndpoint:
         context = ssl.create_default_context(cafile=self.ca)
         return httpx.Client(base_url=self.url, verify=context, trust_env=False, timeout=10, **options)
 
-    def restart(self, *keys: str) -> None:
-        """With these key files."""
-        self.model["keyFiles"] = [*keys]
-        (self.folder / "config.yaml").write_text(json.dumps({"issuers": [self.model]}))
-        self.child.stop()
-        self.child.again()
-        self.wait()
+    @property
+    def key_file(self) -> Path:
+        """Of the issuer, for passwords; the token service does not read it."""
+        return Path(self.model["keyFile"])
+
+    @property
+    def token_key_file(self) -> Path:
+        return Path(self.model["tokenService"]["keyFile"])
+
+    @property
+    def key(self) -> SigningKey:
+        return read_key(self.key_file)
+
+    @property
+    def token_key(self) -> SigningKey:
+        return read_key(self.token_key_file)
+
+    def takes_passwords_of(self, *keys: Path) -> None:
+        """It is told the public parts of these key files."""
+        public_file(Path(self.model["tokenService"]["passwordKeysFile"]), *map(str, keys))
 
     def wait(self) -> None:
         self.child.until(self._answers, "the token endpoint answers", within=20)
@@ -91,23 +107,24 @@ class TokenEndpoint:
 
 @contextmanager
 def serving(
-    folder: Path, registry: str, password: str, *, keys: int = 1, plain: bool = False, pki: Pki | None = None
+    folder: Path, registry: str, password: str, *, plain: bool = False, pki: Pki | None = None
 ) -> Iterator[TokenEndpoint]:
-    """With `keys` key files of different kinds, of which the first one signs. `password`: of BUILDER. `pki`: of the CA
-    that its certificate is to be from.
-    """
+    """`password`: of BUILDER. `pki`: of the CA that its certificate is to be from."""
     pki, port = pki or Pki(folder / "pki"), free_port()
     pair = pki.server("token-service", "127.0.0.1", "localhost")
-    kinds: list[Kind] = ["ed25519", "p256"]
-    files = [key_file(folder / f"key-{number}.pem", kind) for number, kind in enumerate(kinds[:keys])]
+    key, token_key = key_file(folder / "key.pem"), key_file(folder / "token-key.pem")
     digest = hashlib.sha256(password.encode()).hexdigest()
     (folder / "pushers").write_text(f"# who builds\n{BUILDER} {digest} *\n")
     model = {
         "issue": "registry",
         "registry": registry,
         "repositories": "project-{owner}",
-        "keyFiles": files,
-        "pushersFile": str(folder / "pushers"),
+        "keyFile": key,
+        "tokenService": {
+            "keyFile": token_key,
+            "passwordKeysFile": public_file(folder / "password-keys.json", key),
+            "pushersFile": str(folder / "pushers"),
+        },
     }
     config = folder / "config.yaml"
     config.write_text(json.dumps({"issuers": [model]}))

@@ -345,7 +345,7 @@ def test_a_valid_file_is_said_to_be_one(capture: pytest.CaptureFixture[str], tmp
     file = tmp_path / "config.yaml"
     rule = "{from: name, prefix: 'project-', owner: '[0-9]+', suffix: '-dev'}"
     mirror = "mirrors: [{of: ghcr.io, to: mirror.test/ghcr}]"
-    issuer = "issuers: [{issue: registry, registry: registry.test, repositories: 'team-{owner}', keyFiles: [/key]}]"
+    issuer = "issuers: [{issue: registry, registry: registry.test, repositories: 'team-{owner}', keyFile: /key}]"
     rules = f"ownerRules:\n- {rule}\n- {{from: label, key: team}}"
     file.write_text(f"{rules}\nnamespace: platform\n{mirror}\n{issuer}\n")
 
@@ -755,7 +755,7 @@ def test_a_token_that_nobody_knows(capture: pytest.CaptureFixture[str], tmp_path
 @pytest.mark.usefixtures("impatient")
 def test_an_issuer_without_rights_says_which(capture: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     config = tmp_path / "issuers.yaml"
-    issuer = {"issue": "registry", "registry": "registry.example.com", "keyFiles": ["/missing"]}
+    issuer = {"issue": "registry", "registry": "registry.example.com", "keyFile": "/missing"}
     config.write_text(yaml.safe_dump({"issuers": [issuer], "server": {"metricsPort": free_port()}}))
     with api_server(tmp_path, refuse=403) as file:
         line = refused(run(capture, "issue", "--kubeconfig", file, "--config", str(config)), 1)

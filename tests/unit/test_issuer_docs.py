@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, get_args
 import pytest
 import yaml
 from click.testing import CliRunner
+from jwt import PyJWKSet, get_unverified_header
 
 from support import aliyunserver, azureserver, harborapi, harborserver, tencentserver
 from support.pages import PAGES, ROOT, block, missing
@@ -29,7 +30,7 @@ from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.gitlab import GitlabIssuer
 from webhook.config.issuers.harbor import HarborIssuer
-from webhook.config.issuers.registry import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer, TokenService
 from webhook.config.issuers.tcr import TcrIssuer
 from webhook.config.models import Config
 from webhook.core.issued import LATE_AT, RENEWED_AT, SLACK, SPREAD
@@ -44,6 +45,8 @@ from webhook.issuers.gitea.issuer import MARK
 from webhook.issuers.google import login as googlelogin
 from webhook.issuers.google.issuer import SCOPE
 from webhook.issuers.names import CHECK_NAME
+from webhook.issuers.registry.pullpassword import pull_password
+from webhook.issuers.registry.signingkeys import read_key
 from webhook.issuers.tencent import login as tencentlogin
 from webhook.kube import lease
 from webhook.registryauth import tokens
@@ -98,19 +101,36 @@ def pod_audience(page: str, variable: str, others: dict[str, str]) -> str:
 def test_a_registry_of_ones_own(tmp_path: Path) -> None:
     """The commands run as they are written, but for kubectl; what they make is taken by what reads it."""
     page = "docs/registry.md"
-    calls = "".join(re.findall(r"```sh\n(.*?)```", PAGES[page], re.DOTALL)).splitlines()
+    calls = "".join(re.findall(r"```sh\n(.*?)```", PAGES[page], re.DOTALL)).replace("\\\n", "").splitlines()
     own = [line for line in calls if not line.startswith(("kubectl", "pullsecret"))]
-    assert len(own) == 3
+    assert len(own) == 4
     subprocess.run(["sh", "-e"], input="\n".join(own), cwd=tmp_path, check=True, text=True, capture_output=True)
-    (call,) = [line.split() for line in calls if line.startswith("pullsecret")]
-    assert call[1:3] == ["registry-auth", "jwks"]
-    printed = CliRunner().invoke(registry_auth, ["jwks", str(tmp_path / call[3])]).output
-    assert json.loads(printed)["keys"][0]["alg"] == "EdDSA"
+    for call in [line.split() for line in calls if line.startswith("pullsecret")]:
+        assert call[1:3] == ["registry-auth", "jwks"]
+        printed = CliRunner().invoke(registry_auth, ["jwks", str(tmp_path / call[3])]).output
+        (tmp_path / call[5]).write_text(printed)
     right = Pushers(str(tmp_path / "pushers")).right("builder", (tmp_path / "password").read_text().strip())
     assert right == Right(None, frozenset({PULL, PUSH}))
     config = reading.convert(yaml.safe_load(block(page, "yaml", "pushersFile"))["config"])
     (issuer,) = config.issuers
     assert isinstance(issuer, RegistryIssuer)
+    service = issuer.token_service
+    assert service
+    created = re.findall(r"create (?:configmap|secret generic) (\S+)((?: +--from-file=\S+)+)", "\n".join(calls))
+    made = {name: re.findall(r"--from-file=(\S+)", files) for name, files in created}
+    assert made.keys() == {"registry-key", "token-service", "registry-jwks"}
+    assert issuer.key_file == f"{FOLDER}/registry-key/{made['registry-key'][0]}"
+    theirs = [service.key_file, service.password_keys_file, service.pushers_file]
+    assert theirs == [f"/etc/pullsecret/registry-auth/token-service/{file}" for file in made["token-service"]]
+    key, token_key, keys, pushers = (str(tmp_path / Path(file or "").name) for file in (issuer.key_file, *theirs))
+    endpoint = tokens.Tokens(
+        issuer.registry, TokenService(key_file=token_key, password_keys_file=keys, pushers_file=pushers)
+    )
+    endpoint.check()
+    password = pull_password(read_key(Path(key)), issuer.registry, "project-alice", timedelta(hours=1))
+    issued = endpoint.token(endpoint.login("project-alice", password), ())
+    known = PyJWKSet.from_json((tmp_path / made["registry-jwks"][0]).read_text())
+    assert [one.key_id for one in known.keys] == [get_unverified_header(issued)["kid"]]
     token = yaml.safe_load(block(page, "yaml", "version: 0.1"))["auth"]["token"]
     assert (token["service"], token["issuer"]) == (issuer.registry, issuer.registry)
     assert token["realm"] == f"https://{config.registries[0].host}/token"
@@ -213,10 +233,12 @@ def test_the_token_service_finds_its_files() -> None:
     config = reading.convert(yaml.safe_load(block("docs/registry.md", "yaml", "pushersFile"))["config"])
     (issuer,) = config.issuers
     assert isinstance(issuer, RegistryIssuer)
+    assert issuer.token_service
     folders = [one["mountPath"] for one in container["volumeMounts"]]
     files = [
-        *issuer.key_files,
-        issuer.pushers_file,
+        issuer.token_service.key_file,
+        issuer.token_service.password_keys_file,
+        issuer.token_service.pushers_file,
         arguments["config_file"],
         arguments["tls_cert"],
         arguments["tls_key"],
@@ -257,7 +279,7 @@ ALIYUN = AliyunIssuer(
 )
 GITLAB = GitlabIssuer(registry="registry.example.com", endpoint="https://gitlab.example.com", token_file="/token")
 TCR = TcrIssuer(registry="acme.tencentcloudcr.com", instance="tcr-01234567", region="ap-guangzhou")
-OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_files=("/key.pem",))
+OWN_REGISTRY = RegistryIssuer(registry="registry.example.com", key_file="/key.pem")
 
 
 FIGURES = {

@@ -13,7 +13,7 @@ from webhook.config.issuers.registry import RegistryIssuer
 
 @click.group("registry-auth", short_help="Run the token service of the platform's own registry.")
 def registry_auth() -> None:
-    """Runs the token service of the platform's own registry, or prints the keys that the registry needs.
+    """Runs the token service of the platform's own registry, or prints the public parts of keys.
 
     For issuers of the kind registry; docs/registry.md has the whole setup.
     """
@@ -39,16 +39,20 @@ def serve(
 ) -> int:
     """Runs the token service until SIGTERM: /token, where the registry sends its clients.
 
-    It reads the passwords that the issuer signs, and keeps nothing. Key files are read again when they change.
+    It reads the passwords that the issuer signs, for which it needs the public parts of the issuer's keys, and keeps
+    nothing. Files are read again when they change.
     """
     process.ends_on_sigterm()
     from webhook.registryauth import process as registryauth  # noqa: PLC0415  # it loads the server
 
     issuers = [one for one in reading.load(config_file).issuers if isinstance(one, RegistryIssuer)]
-    if not issuers:
-        raise UsageError("the configuration has no issuer of the kind registry; write one as in docs/registry.md")
+    services = {one.registry: one.token_service for one in issuers if one.token_service}
+    if not services:
+        raise UsageError(
+            "the configuration has no issuer of the kind registry with a tokenService; write one as in docs/registry.md"
+        )
     certificate = _certificate(tls_cert, tls_key, plain=plain)
-    return process.run(lambda: registryauth.serve(issuers, address, port, certificate), log_format, verbose=False)
+    return process.run(lambda: registryauth.serve(services, address, port, certificate), log_format, verbose=False)
 
 
 def _certificate(cert: Path | None, key: Path | None, *, plain: bool) -> tuple[Path, Path] | None:
@@ -62,16 +66,17 @@ def _certificate(cert: Path | None, key: Path | None, *, plain: bool) -> tuple[P
 
 
 @registry_auth.command(
-    short_help="Print the keys that the registry needs.",
-    epilog="Example: pullsecret registry-auth jwks key.pem next.pem > jwks.json",
+    short_help="Print the public parts of keys.",
+    epilog="Example: pullsecret registry-auth jwks token-key.pem next.pem > jwks.json",
 )
 @click.argument("keys", nargs=-1, required=True, type=options.FILE, metavar="KEY...")
 def jwks(keys: Sequence[Path]) -> int:
-    """Prints the public parts of key files, as the registry reads them from the file of its auth.token.jwks.
+    """Prints the public parts of key files: of those for tokens as the registry reads them from the file of its
+    auth.token.jwks, of those for passwords as the token service reads them from its passwordKeysFile.
 
-    The registry reads that file only when it starts. So before another key signs, its public part must be there.
+    Before another key signs, its public part must be there. The registry reads its file only when it starts.
     """
     from webhook.issuers.registry import signingkeys  # noqa: PLC0415  # it loads what signs
 
-    click.echo(signingkeys.jwks([signingkeys.read_key(key) for key in keys]))
+    click.echo(signingkeys.jwks(signingkeys.read_key(key).public for key in keys))
     return OK

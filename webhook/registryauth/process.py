@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +12,7 @@ import structlog
 from certs.errors import Unusable
 from certs.files import Files
 from certs.serving import Serving
-from webhook.config.issuers.registry import RegistryIssuer
+from webhook.config.issuers.registry import TokenService
 from webhook.core.errors import PullsecretError
 from webhook.registryauth.endpoint import token_app
 from webhook.registryauth.tokens import Tokens
@@ -27,12 +27,12 @@ costs 0.1 MiB.
 
 
 async def serve(
-    issuers: Sequence[RegistryIssuer], address: str, port: int, certificate: tuple[Path, Path] | None
+    services: Mapping[str, TokenService], address: str, port: int, certificate: tuple[Path, Path] | None
 ) -> None:
-    """Until SIGTERM or SIGINT. `certificate`: its file, and that of its key; None: HTTP, for behind what speaks TLS.
-    Raises PullsecretError for what an administrator must fix.
+    """Until SIGTERM or SIGINT. `services`: by the registry. `certificate`: its file, and that of its key; None: HTTP,
+    for behind what speaks TLS. Raises PullsecretError for what an administrator must fix.
     """
-    registries = [Tokens(one) for one in issuers]
+    registries = [Tokens(registry, one) for registry, one in services.items()]
     for one in registries:
         one.check()
     serving = Serving()

@@ -5,7 +5,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,15 +22,15 @@ from certs.pem import encode_key
 from support import planted
 from support.issuercontract import Contract
 from support.issuerplace import Place, config_refused, the_one
-from support.signing import Kind, key_file
+from support.signing import Kind, key_file, public_file
 from webhook.config import reading
-from webhook.config.issuers.registry import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer, TokenService
 from webhook.config.models import Config
 from webhook.config.reading import ConfigError
 from webhook.core.credential import Credential
 from webhook.core.dockerconfig import parse, render
 from webhook.core.registry import matching
-from webhook.core.registryscope import PULL, Scope
+from webhook.core.registryscope import PULL, Right, Scope
 from webhook.issuers import IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.configured import configured
 from webhook.issuers.names import repositories
@@ -43,11 +43,21 @@ from webhook.issuers.registry.pullpassword import (
     read,
     signed,
 )
-from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKeys, jwks, read_key
-from webhook.registryauth.tokens import Tokens
+from webhook.issuers.registry.signingkeys import (
+    KeyUnusable,
+    PublicKey,
+    SigningKey,
+    jwks,
+    public_keys,
+    read_key,
+    read_public_keys,
+    signing_key,
+)
+from webhook.registryauth.tokens import Login, Tokens
 
 REGISTRY = "registry.example.com"
 HOUR = timedelta(hours=1)
+SERVICE = {"keyFile": "/t.pem", "passwordKeysFile": "/p.json"}
 RFC_7638_LIKE = '{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
 """The key of RFC 8037, appendix A.3."""
 
@@ -62,6 +72,11 @@ def issued(owner: str, **keys: Any) -> Minted:
     return asyncio.run(issuer.issue(owner, 1, fence))
 
 
+def published(*files: str) -> Callable[[], Mapping[str, PublicKey]]:
+    """What the token service reads of these key files."""
+    return public_keys(public_file(Path(files[0]).with_name("published.json"), *files))
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     return key_file(tmp_path / "key.pem")
@@ -71,9 +86,11 @@ class OwnRegistry(Place):
     life = 24 * HOUR
 
     def __init__(self, file: str, repositories: str) -> None:
-        self.keys = {"repositories": repositories, "keyFiles": [file]}
-        self.model = RegistryIssuer(registry=REGISTRY, repositories=repositories, key_files=(file,))
-        self.issuer, self.tokens = self.again(), Tokens(self.model)
+        self.keys = {"repositories": repositories, "keyFile": file}
+        self.model = RegistryIssuer(registry=REGISTRY, repositories=repositories, key_file=file)
+        public = public_file(Path(file).with_name("keys.json"), file)
+        service = TokenService(key_file="/not-asked-for.pem", password_keys_file=public)
+        self.issuer, self.tokens = self.again(), Tokens(REGISTRY, service)
 
     @property
     def usual(self) -> dict[str, Any]:
@@ -108,11 +125,11 @@ class TestContract(Contract):
 @pytest.mark.parametrize("kind", ["ed25519", "p256"])
 def test_a_password_for_an_owner(tmp_path: Path, kind: Kind) -> None:
     file = key_file(tmp_path / "key.pem", kind)
-    minted = issued("alice", keyFiles=[file], hours=2)
+    minted = issued("alice", keyFile=file, hours=2)
     credential = the_one(minted)
     assert (minted.life, minted.handle) == (2 * HOUR, "")
     assert (credential.registry, credential.username) == (f"{REGISTRY}/project-alice/", "project-alice")
-    key = read_key(Path(file))
+    key = read_key(Path(file)).public
     header = jwt.get_unverified_header(credential.password)
     assert header == {"alg": "EdDSA" if kind == "ed25519" else "ES256", "kid": key.id, "typ": "JWT"}
     claims = jwt.decode(credential.password, options={"verify_signature": False})
@@ -124,12 +141,12 @@ def test_a_password_for_an_owner(tmp_path: Path, kind: Kind) -> None:
     }
     assert claims["exp"] - claims["iat"] == 2 * 3600
     assert abs(claims["iat"] - now) < 5
-    found = read(credential.password, SigningKeys([file]), REGISTRY)
+    found = read(credential.password, published(file), REGISTRY)
     assert found == PullPassword("project-alice", datetime.fromtimestamp(claims["exp"], UTC))
 
 
 def test_the_kubelet_sends_it_for_the_owners_repositories_alone(file: str) -> None:
-    credential = the_one(issued("alice", keyFiles=[file]))
+    credential = the_one(issued("alice", keyFile=file))
     (written,) = parse(render([credential])).credentials
     assert written.login == credential.login
     for image, sent in {
@@ -146,7 +163,7 @@ def test_the_kubelet_sends_it_for_the_owners_repositories_alone(file: str) -> No
 @pytest.mark.parametrize("owner", ["v1", "v2", "a.b", "a_b", "a--b", "7"])
 @pytest.mark.parametrize("template", ["{owner}", "teams/{owner}", "{owner}/images", "p-{owner}-x"])
 def test_every_name_that_fits_comes_back_as_it_was_written(file: str, owner: str, template: str) -> None:
-    credential = the_one(issued(owner, keyFiles=[file], repositories=template))
+    credential = the_one(issued(owner, keyFile=file, repositories=template))
     (written,) = parse(render([credential])).credentials
     assert (written.registry, written.login) == (credential.registry, credential.login)
     below = template.replace("{owner}", owner)
@@ -175,7 +192,7 @@ def test_every_name_that_fits_comes_back_as_it_was_written(file: str, owner: str
 )
 def test_an_owner_that_is_no_part_of_a_name_is_refused(file: str, owner: str) -> None:
     with pytest.raises(IssueRefused, match=r"cannot be part of a repository's name.*give the owner such a name") as e:
-        issued(owner, keyFiles=[file])
+        issued(owner, keyFile=file)
     assert not e.value.everybody
 
 
@@ -197,40 +214,42 @@ def test_the_thumbprint_is_that_of_the_standard(tmp_path: Path) -> None:
     secret = base64.urlsafe_b64decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
     key = Ed25519PrivateKey.from_private_bytes(secret)
     (tmp_path / "key.pem").write_bytes(encode_key(key))
-    found = read_key(tmp_path / "key.pem")
-    assert json.loads(RFC_7638_LIKE) == found.public
+    found = read_key(tmp_path / "key.pem").public
+    assert json.loads(RFC_7638_LIKE) == found.members
     assert found.id == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "p256"])
 def test_the_set_of_keys_has_their_public_parts_alone(tmp_path: Path, kind: Kind) -> None:
     key = read_key(Path(key_file(tmp_path / "key.pem", kind)))
-    (found,) = json.loads(jwks([key]))["keys"]
+    (found,) = json.loads(jwks([key.public]))["keys"]
     members = {"kty", "crv", "x", "kid", "alg", "use"} | ({"y"} if kind == "p256" else set())
     assert {*found} == members
     password = pull_password(key, REGISTRY, "a", HOUR)
-    verified = jwt.decode(password, jwt.PyJWK(found), algorithms=[key.algorithm], audience="pull")
+    verified = jwt.decode(password, jwt.PyJWK(found), algorithms=[key.public.algorithm], audience="pull")
     assert verified["sub"] == "a"
 
 
 def test_a_key_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
     file = key_file(tmp_path / "key.pem")
-    keys = SigningKeys([file])
-    before = keys.first
-    assert keys.first is before
+    read_now = signing_key(file)
+    before = read_now()
+    assert read_now() is before
     key_file(tmp_path / "next.pem")
     (tmp_path / "next.pem").replace(file)
-    assert keys.first.id != before.id
+    assert read_now().public.id != before.public.id
 
 
 def test_the_next_key_signs_and_the_last_one_is_still_good(tmp_path: Path) -> None:
-    old, new = key_file(tmp_path / "old.pem"), key_file(tmp_path / "new.pem")
-    before = the_one(issued("alice", keyFiles=[old, new])).password
-    after = the_one(issued("alice", keyFiles=[new, old])).password
+    old, new = key_file(tmp_path / "old.pem"), key_file(tmp_path / "new.pem", "p256")
+    before, after = (the_one(issued("alice", keyFile=file)).password for file in (old, new))
+    with pytest.raises(NotGood, match="signed with no key for passwords of this registry"):
+        read(after, published(old), REGISTRY)  # so it is published before it signs
+    both = published(old, new)
     for password in (before, after):
-        assert read(password, SigningKeys([new, old]), REGISTRY).below == "project-alice"
-    with pytest.raises(NotGood, match="signed with no key of this registry"):
-        read(before, SigningKeys([new]), REGISTRY)
+        assert read(password, both, REGISTRY).below == "project-alice"
+    with pytest.raises(NotGood, match="signed with no key for passwords of this registry"):
+        read(before, published(new), REGISTRY)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +273,7 @@ def test_a_key_that_cannot_be_read(tmp_path: Path, content: bytes | str | None, 
     elif isinstance(content, bytes):
         file.write_bytes(content)
     with pytest.raises(IssuerUnavailable) as e:
-        issued("alice", keyFiles=[str(file)])
+        issued("alice", keyFile=str(file))
     said = str(e.value)
     assert str(file) in said
     assert why in said
@@ -262,18 +281,79 @@ def test_a_key_that_cannot_be_read(tmp_path: Path, content: bytes | str | None, 
     assert "UExBTlRFRA" not in said
 
 
-def test_a_key_that_is_missing_is_no_reason_to_refuse_a_password(tmp_path: Path) -> None:
-    file, gone = key_file(tmp_path / "key.pem"), str(tmp_path / "gone.pem")
-    good = the_one(issued("alice", keyFiles=[file])).password
-    assert read(good, SigningKeys([gone, file]), REGISTRY).below == "project-alice"
-    other = the_one(issued("alice", keyFiles=[key_file(tmp_path / "other.pem")])).password
-    with pytest.raises(KeyUnusable, match=r"gone\.pem"):
-        read(other, SigningKeys([gone, file]), REGISTRY)
+def jwk(tmp_path: Path, **changed: str) -> str:
+    key = read_key(Path(key_file(tmp_path / "key.pem", "p256"))).public
+    return json.dumps({"keys": [{**key.jwk, **changed}]})
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        ("", "is no JSON Web Key Set; write what pullsecret registry-auth jwks prints"),
+        ("[]", "is no JSON Web Key Set"),
+        ("PLANTED", "is no JSON Web Key Set"),
+        (b'{"keys": [{"\xff": "PLANTED"}]}', "is no JSON Web Key Set"),
+        ('{"keys": ["PLANTED"]}', "is no JSON Web Key Set"),
+        ('{"keys": [{"kty": 1}]}', "is no JSON Web Key Set"),
+        ('{"keys": ' + "[" * 60_000, "is no JSON Web Key Set"),
+        ('{"keys": []}', "has no key"),
+        ('{"keys": [{}]}', "has a key that is neither Ed25519 nor P-256"),
+        ('{"keys": [{"kty": "oct", "k": "PLANTED"}]}', "has a key that is neither Ed25519 nor P-256"),
+        ('{"keys": [{"kty": "OKP", "crv": "Ed448", "x": "AAAA"}]}', "has a key that is neither Ed25519 nor P-256"),
+        ('{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "PLANTED"}]}', "neither Ed25519 nor P-256"),
+        ({"x": "A" * 43}, "has a key that is neither Ed25519 nor P-256"),  # which is no point of the curve
+        ({"crv": "P-384"}, "has a key that is neither Ed25519 nor P-256"),
+        ({"x": "ä"}, "has a key that is neither Ed25519 nor P-256"),
+        ({"d": "PLANTED"}, "has a private key, which must not be there"),
+    ],
+)
+def test_public_keys_that_cannot_be_read(
+    tmp_path: Path, content: bytes | str | dict[str, str] | None, why: str
+) -> None:
+    file = tmp_path / "keys.json"
+    if content is not None:
+        text = jwk(tmp_path, **content) if isinstance(content, dict) else content
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(KeyUnusable, match=why) as e:
+        read_public_keys(file)
+    assert str(file) in str(e.value)
+    assert "PLANTED" not in str(e.value)
+
+
+@given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: json.dumps({"keys": [{"kty": text}]}).encode()))
+def test_whatever_is_in_the_file_of_public_keys(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "keys.json"
+    file.write_bytes(content)
+    with pytest.raises(KeyUnusable):
+        read_public_keys(file)
+
+
+def test_what_a_key_is_called_follows_from_the_key(tmp_path: Path) -> None:
+    """So nobody makes one key pass for another by its kid."""
+    (tmp_path / "keys.json").write_text(jwk(tmp_path, kid="other", alg="none"))
+    (found,) = read_public_keys(tmp_path / "keys.json").items()
+    own = read_key(tmp_path / "key.pem").public
+    assert (found[0], found[1].id, found[1].algorithm) == (own.id, own.id, "ES256")
+
+
+def test_the_key_of_the_token_service_signs_no_password(file: str, tmp_path: Path) -> None:
+    """Whatever it says of itself; and what it signs for the registry is no password."""
+    keys, key, of_tokens = published(file), read_key(Path(file)), read_key(Path(key_file(tmp_path / "token.pem")))
+    tokens = Tokens(REGISTRY, TokenService(key_file=str(tmp_path / "token.pem"), password_keys_file=str(file)))
+    token = tokens.token(Login("project-alice", Right("project-alice", frozenset({PULL}))), ())
+    for password, why in {
+        pull_password(of_tokens, REGISTRY, "project-alice", HOUR): "signed with no key for passwords",
+        pull_password(SigningKey(of_tokens.private, key.public), REGISTRY, "a", HOUR): "its signature is wrong",
+        token: "signed with no key for passwords",
+    }.items():
+        with pytest.raises(NotGood, match=why):
+            read(password, keys, REGISTRY)
 
 
 def test_passwords_that_open_nothing(file: str, tmp_path: Path) -> None:
-    keys = SigningKeys([file])
-    key, other = keys.first, read_key(Path(key_file(tmp_path / "other.pem")))
+    keys, key, other = published(file), read_key(Path(file)), read_key(Path(key_file(tmp_path / "other.pem")))
+    own = {"kid": key.public.id}
     claims = {"iss": REGISTRY, "aud": "pull", "sub": "project-alice"}
     good = signed(key, claims, HOUR)
     assert read(good, keys, REGISTRY).below == "project-alice"
@@ -285,29 +365,30 @@ def test_passwords_that_open_nothing(file: str, tmp_path: Path) -> None:
         return jwt.encode({**claims, **times}, other.private, algorithm="EdDSA", headers=header)
 
     def unsigned(algorithm: str) -> str:
-        text = json.dumps({"alg": algorithm, "typ": "JWT", "kid": key.id}).encode()
+        text = json.dumps({"alg": algorithm, "typ": "JWT", "kid": key.public.id}).encode()
         return f"{base64.urlsafe_b64encode(text).rstrip(b'=').decode()}.{body}."
 
-    public = json.dumps(dict(key.public)).encode()
+    public = json.dumps(dict(key.public.members)).encode()
     for password, why in {
         signed(key, claims, -2 * timedelta(minutes=1)): "has expired",
         signed(key, claims | {"iss": "other.example.com"}, HOUR): "for another registry",
         signed(key, claims | {"aud": REGISTRY}, HOUR): "for another registry, or for another purpose",
         signed(key, claims | {"aud": ["pull", "x"]}, HOUR): "for another registry, or for another purpose",
         signed(key, {"iss": REGISTRY, "aud": "pull"}, HOUR): "it lacks what a password has",
+        jwt.encode(claims | {"iat": now}, key.private, algorithm="EdDSA", headers=own): "it lacks what a password has",
         jwt.encode(
-            claims | {"iat": now}, key.private, algorithm="EdDSA", headers={"kid": key.id}
+            claims | {"exp": now + HOUR}, key.private, algorithm="EdDSA", headers=own
         ): "it lacks what a password has",
         jwt.encode(
-            claims | {"exp": now + HOUR}, key.private, algorithm="EdDSA", headers={"kid": key.id}
-        ): "it lacks what a password has",
-        jwt.encode(
-            claims | {"iat": now + HOUR, "exp": now + 2 * HOUR}, key.private, algorithm="EdDSA", headers={"kid": key.id}
+            claims | {"iat": now + HOUR, "exp": now + 2 * HOUR},
+            key.private,
+            algorithm="EdDSA",
+            headers=own,
         ): "from a time to come",
-        made(kid=key.id): "signature is wrong",
-        made(kid=other.id): "signed with no key of this registry",
-        made(): "signed with no key of this registry",
-        jwt.encode({**claims, **times}, public * 2, algorithm="HS256", headers={"kid": key.id}): "signature is wrong",
+        made(kid=key.public.id): "signature is wrong",
+        made(kid=other.public.id): "signed with no key for passwords of this registry",
+        made(): "signed with no key for passwords of this registry",
+        jwt.encode({**claims, **times}, public * 2, algorithm="HS256", headers=own): "signature is wrong",
         unsigned("none"): "signature is wrong",
         unsigned("EdDSA"): "signature is wrong",
         f"{head}.{body[:-2]}AA.{signature}": "signature is wrong",
@@ -325,12 +406,12 @@ def test_passwords_that_open_nothing(file: str, tmp_path: Path) -> None:
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: base64.urlsafe_b64encode(b).decode() + ".e30.e30"))
 def test_whatever_comes_as_a_password(text: str) -> None:
     with pytest.raises((NotSigned, NotGood)):
-        read(text, SigningKeys([]), REGISTRY)
+        read(text, dict, REGISTRY)
 
 
 def test_clocks_may_differ_a_little(file: str) -> None:
-    keys = SigningKeys([file])
-    assert read(pull_password(keys.first, REGISTRY, "a", -timedelta(seconds=30)), keys, REGISTRY).below == "a"
+    password = pull_password(read_key(Path(file)), REGISTRY, "a", -timedelta(seconds=30))
+    assert read(password, published(file), REGISTRY).below == "a"
 
 
 @pytest.mark.parametrize(
@@ -341,19 +422,23 @@ def test_clocks_may_differ_a_little(file: str) -> None:
         ({"repositories": "{owner}/"}, "no repository's name begins so; write {owner} or project-{owner}"),
         ({"repositories": "Team-{owner}"}, "no repository's name begins so"),
         ({"repositories": "../{owner}"}, "no repository's name begins so"),
-        ({"keyFiles": [planted.token()]}, "keyFiles must be the path of a file, beginning with /"),
-        ({"pushersFile": "pushers"}, "pushersFile must be the path of a file, beginning with /"),
+        ({"keyFile": planted.token()}, "keyFile must be the path of a file, beginning with /"),
+        ({"tokenService": SERVICE | {"keyFile": planted.token()}}, "keyFile must be the path of a file"),
+        ({"tokenService": SERVICE | {"passwordKeysFile": "{}"}}, "passwordKeysFile must be the path of a file"),
+        ({"tokenService": SERVICE | {"pushersFile": "pushers"}}, "pushersFile must be the path of a file"),
+        ({"tokenService": {"keyFile": "/t.pem"}}, "passwordKeysFile"),
+        ({"tokenService": SERVICE | {"keyFile": "/k.pem"}}, "keyFile and tokenService.keyFile are one file; make two"),
         ({"registry": "registry"}, "the name of a registry is not valid"),
         ({"registry": "index.docker.io"}, "images of Docker Hub are called docker.io"),
         ({"registry": "registry.example.com:443"}, "write registry.example.com"),
     ],
 )
 def test_a_configuration_that_is_refused(keys: dict[str, Any], why: str) -> None:
-    config_refused({"issue": "registry", "registry": REGISTRY, "keyFiles": ["/k.pem"], **keys}, why)
+    config_refused({"issue": "registry", "registry": REGISTRY, "keyFile": "/k.pem", **keys}, why)
 
 
 def test_one_issuer_for_a_registry() -> None:
-    model = {"issue": "registry", "registry": REGISTRY, "keyFiles": ["/k.pem"]}
+    model = {"issue": "registry", "registry": REGISTRY, "keyFile": "/k.pem"}
     with pytest.raises(ConfigError, match="use one issuer for a registry"):
         reading.convert({"issuers": [model, model | {"name": "teams", "repositories": "teams/{owner}"}]})
 

@@ -27,7 +27,7 @@ from starlette.types import Message
 
 from controlplane.waiting import until
 from support import planted
-from support.signing import key_file
+from support.signing import key_file, public_file
 from support.tokenendpoint import BUILDER, TokenEndpoint, serving
 from webhook.cli.exitcodes import UsageError
 from webhook.cli.registryauth import registry_auth
@@ -46,13 +46,14 @@ HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenEndpoint]:
-    with serving(tmp_path_factory.mktemp("endpoint"), REGISTRY, planted.token(), keys=2) as running:
+    with serving(tmp_path_factory.mktemp("endpoint"), REGISTRY, planted.token()) as running:
         yield running
 
 
 @pytest.fixture
 def key(endpoint: TokenEndpoint) -> SigningKey:
-    return read_key(Path(endpoint.model["keyFiles"][0]))
+    """Which signs passwords."""
+    return endpoint.key
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def password(key: SigningKey) -> str:
 
 
 @pytest.mark.parametrize("how", ["ask", "post"])
-def test_a_token_for_own_repositories(endpoint: TokenEndpoint, key: SigningKey, password: str, how: str) -> None:
+def test_a_token_for_own_repositories(endpoint: TokenEndpoint, password: str, how: str) -> None:
     asked = [OWN, "repository:project-alice/b:pull,push", THEIRS, "repository:project-alice2/app:pull"]
     answer = getattr(endpoint, how)("project-alice", password, *asked, "registry:catalog:*")
     assert endpoint.granted(answer) == {"project-alice/app": ["pull"], "project-alice/b": ["pull"]}
@@ -71,6 +72,7 @@ def test_a_token_for_own_repositories(endpoint: TokenEndpoint, key: SigningKey, 
     issued = datetime.strptime(said["issued_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     assert abs(issued - datetime.now(UTC)) < 10 * SECOND
     assert answer.headers["cache-control"] == "no-store"
+    key = endpoint.token_key.public
     assert jwt.get_unverified_header(said["token"]) == {"alg": "EdDSA", "typ": "JWT", "kid": key.id}
     claims = jwt.decode(said["token"], key.verifying, algorithms=["EdDSA"], audience=REGISTRY, issuer=REGISTRY)
     assert claims["sub"] == "project-alice"
@@ -103,8 +105,8 @@ def test_who_gets_none(endpoint: TokenEndpoint, key: SigningKey, password: str, 
     ask = getattr(endpoint, how)
     token = ask("project-alice", password, OWN).json()["token"]
     foreign = read_key(Path(key_file(tmp_path / "other.pem")))
-    disguised = SigningKey(foreign.private, foreign.public, key.id)
-    unsigned = base64.urlsafe_b64encode(json.dumps({"alg": "none", "kid": key.id}).encode()).decode().rstrip("=")
+    disguised = SigningKey(foreign.private, key.public)
+    unsigned = base64.urlsafe_b64encode(json.dumps({"alg": "none", "kid": key.public.id}).encode()).decode().rstrip("=")
     none = f"{unsigned}.{password.split('.')[1]}."
     for name, secret in [
         ("project-bob", password),
@@ -119,6 +121,8 @@ def test_who_gets_none(endpoint: TokenEndpoint, key: SigningKey, password: str, 
         ("project-alice", pull_password(key, "other.example.com", "project-alice", HOUR)),
         ("project-alice", pull_password(foreign, REGISTRY, "project-alice", HOUR)),
         ("project-alice", pull_password(disguised, REGISTRY, "project-alice", HOUR)),
+        ("project-alice", pull_password(endpoint.token_key, REGISTRY, "project-alice", HOUR)),
+        ("project-alice", pull_password(SigningKey(endpoint.token_key.private, key.public), REGISTRY, "a", HOUR)),
         (BUILDER, planted.token()),
         (BUILDER, ""),
         ("nobody", endpoint.password),
@@ -141,11 +145,16 @@ def test_nobody_is_let_in_without_a_password(endpoint: TokenEndpoint) -> None:
         assert client.post("/token", data=asked | {"grant_type": "password"}).status_code == 401
 
 
-def test_both_keys_are_good_and_the_first_one_signs(endpoint: TokenEndpoint, key: SigningKey) -> None:
-    second = read_key(Path(endpoint.model["keyFiles"][1]))
-    answer = endpoint.ask("project-alice", pull_password(second, REGISTRY, "project-alice", HOUR), OWN)
-    assert endpoint.granted(answer) == {"project-alice/app": ["pull"]}
-    assert jwt.get_unverified_header(answer.json()["token"])["kid"] == key.id
+def test_it_has_no_key_that_signs_passwords(plain: TokenEndpoint) -> None:
+    """Its answers and its log are the same without the issuer's file."""
+    good = pull_password(plain.key, REGISTRY, "project-alice", HOUR)
+    away = plain.key_file.rename(plain.folder / "of-the-issuer.pem")
+    try:
+        assert plain.granted(plain.ask("project-alice", good, OWN)) == {"project-alice/app": ["pull"]}
+        with plain.client() as client:
+            assert client.get("/readyz").status_code == 200
+    finally:
+        away.rename(plain.key_file)
 
 
 @pytest.mark.parametrize("how", ["ask", "post"])
@@ -167,6 +176,7 @@ def test_a_pusher_is_added_and_taken_away_while_it_runs(plain: TokenEndpoint) ->
     digest = subprocess.run(["sha256sum"], input=secret, capture_output=True, text=True, check=True).stdout[:64]
     assert plain.granted(plain.ask(BUILDER, plain.password, asked)) == {"project-alice/app": ["push"]}
     assert plain.ask("ci", secret, asked).status_code == 401
+    before = file.read_text()
     file.write_text(f"ci {digest} project-alice\n")
     both = plain.ask("ci", secret, asked, "repository:project-bob/app:push")
     assert plain.granted(both) == {"project-alice/app": ["push"]}
@@ -176,26 +186,69 @@ def test_a_pusher_is_added_and_taken_away_while_it_runs(plain: TokenEndpoint) ->
     with plain.client() as client:
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
-    good = pull_password(read_key(plain.folder / "key-0.pem"), REGISTRY, "project-alice", HOUR)
+    good = pull_password(plain.key, REGISTRY, "project-alice", HOUR)
     assert plain.ask("project-alice", good, OWN).status_code == 200
-    file.write_text("")
+    file.write_text(before)
     assert plain.ask("ci", secret, asked).status_code == 401
+    assert plain.granted(plain.ask(BUILDER, plain.password, asked)) == {"project-alice/app": ["push"]}
     until(lambda: f"{file}: line 1: expected NAME SHA-256" in plain.log, "it is logged", within=5)
     assert digest not in plain.log
 
 
-def test_a_key_is_replaced_while_it_runs(plain: TokenEndpoint) -> None:
-    file = plain.folder / "key-0.pem"
-    before = pull_password(read_key(file), REGISTRY, "project-alice", HOUR)
-    Path(key_file(plain.folder / "next.pem")).replace(file)
-    after = pull_password(read_key(file), REGISTRY, "project-alice", HOUR)
-    assert plain.ask("project-alice", before, OWN).status_code == 401
-    assert plain.ask("project-alice", after, OWN).status_code == 200
+def test_the_key_for_passwords_is_replaced_while_it_runs(plain: TokenEndpoint) -> None:
+    old, new = plain.key_file, Path(key_file(plain.folder / "next.pem", "p256"))
+    before, after = (pull_password(read_key(file), REGISTRY, "project-alice", HOUR) for file in (old, new))
+
+    def statuses() -> list[int]:
+        return [plain.ask("project-alice", one, OWN).status_code for one in (before, after)]
+
+    assert statuses() == [200, 401]
+    plain.takes_passwords_of(old, new)
+    assert statuses() == [200, 200]
+    plain.takes_passwords_of(new)
+    assert statuses() == [401, 200]
+    new.replace(old)
+    file = Path(plain.model["tokenService"]["passwordKeysFile"])
+    away = file.rename(plain.folder / "away.json")
+    assert statuses() == [503, 503]
+    until(lambda: f"{file}: No such file or directory" in plain.log, "it is logged", within=5)
+    pushed = plain.ask(BUILDER, plain.password, "repository:base:push")
+    assert plain.granted(pushed) == {"base": ["push"]}  # whose passwords are in another file
+    away.rename(file)
+    assert statuses() == [401, 200]
+
+
+def test_the_key_for_tokens_is_replaced_while_it_runs(plain: TokenEndpoint) -> None:
+    good = pull_password(plain.key, REGISTRY, "project-alice", HOUR)
+
+    def signed_with() -> str:
+        token = plain.ask("project-alice", good, OWN).json()["token"]
+        return str(jwt.get_unverified_header(token)["kid"])
+
+    file, before = plain.token_key_file, plain.token_key.public.id
+    assert signed_with() == before
+    Path(key_file(plain.folder / "next.pem", "p256")).replace(file)
+    assert signed_with() == plain.token_key.public.id != before
     away = file.rename(plain.folder / "away.pem")
-    assert plain.ask("project-alice", after, OWN).status_code == 503
+    assert plain.ask("project-alice", good, OWN).status_code == 503
     until(lambda: f"{file}: No such file or directory" in plain.log, "it is logged", within=5)
     away.rename(file)
-    assert plain.ask("project-alice", after, OWN).status_code == 200
+    assert plain.ask("project-alice", good, OWN).status_code == 200
+
+
+def test_a_key_for_tokens_that_could_sign_passwords(plain: TokenEndpoint) -> None:
+    """Then it is not ready, and says why; what it could do before goes on."""
+
+    def ready() -> int:
+        with plain.client() as client:
+            return client.get("/readyz").status_code
+
+    assert ready() == 200
+    plain.takes_passwords_of(plain.key_file, plain.token_key_file)
+    assert ready() == 503
+    until(lambda: "it could sign passwords; make another key for tokens" in plain.log, "it is logged", within=5)
+    plain.takes_passwords_of(plain.key_file)
+    assert ready() == 200
 
 
 def test_nobody_is_sent_away_when_all_nodes_come_at_once(plain: TokenEndpoint) -> None:
@@ -255,7 +308,8 @@ def test_whatever_is_asked(endpoint: TokenEndpoint, query: bytes, form: bytes, l
     """No password, no token, and no error of ours."""
     (model,) = reading.convert({"issuers": [endpoint.model]}).issuers
     assert isinstance(model, RegistryIssuer)
-    app = token_app([Tokens(model)], lambda: "")
+    assert model.token_service
+    app = token_app([Tokens(REGISTRY, model.token_service)], lambda: "")
 
     async def ask(method: str, body: bytes, authorization: bytes) -> int:
         headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"authorization", authorization)]
@@ -330,7 +384,7 @@ def test_the_keys_for_the_registry(tmp_path: Path) -> None:
     ran = jwks(*files)
     assert (ran.returncode, ran.stderr) == (0, "")
     found = jwt.PyJWKSet.from_dict(json.loads(ran.stdout)).keys
-    assert [one.key_id for one in found] == [read_key(Path(file)).id for file in files]
+    assert [one.key_id for one in found] == [read_key(Path(file)).public.id for file in files]
     assert [one.algorithm_name for one in found] == ["EdDSA", "ES256"]
     assert '"d"' not in ran.stdout
     wrong = jwks(files[0], str(tmp_path / "gone.pem"))
@@ -341,30 +395,42 @@ def test_the_keys_for_the_registry(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--plain"], "no issuer of the kind registry"),
+        (["--plain"], "no issuer of the kind registry with a tokenService"),
+        (["--config", "ISSUER", "--plain"], "no issuer of the kind registry with a tokenService"),
         (["--config", "CONFIG"], "passwords need TLS: give --tls-cert and --tls-key, or --plain"),
         (["--config", "CONFIG", "--tls-cert", "a"], "give --tls-cert and --tls-key"),
         (["--config", "CONFIG", "--plain", "--tls-key", "a"], "--plain is for HTTP without TLS"),
     ],
 )
 def test_arguments_that_do_not_fit(tmp_path: Path, words: list[str], why: str) -> None:
-    model = {"issue": "registry", "registry": REGISTRY, "keyFiles": ["/gone.pem"]}
-    (tmp_path / "config.yaml").write_text(json.dumps({"issuers": [model]}))
+    service = {"keyFile": "/gone.pem", "passwordKeysFile": "/gone.json"}
+    model = {"issue": "registry", "registry": REGISTRY, "keyFile": "/other.pem"}
+    files = {"ISSUER": tmp_path / "issuer.yaml", "CONFIG": tmp_path / "config.yaml"}
+    files["ISSUER"].write_text(json.dumps({"issuers": [model]}))
+    files["CONFIG"].write_text(json.dumps({"issuers": [model | {"tokenService": service}]}))
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(UsageError, match=re.escape(why)):
-            registry_auth.main(
-                ["serve", *(str(tmp_path / "config.yaml") if one == "CONFIG" else one for one in words)],
-                standalone_mode=False,
-            )
+            registry_auth.main(["serve", *(str(files.get(one, one)) for one in words)], standalone_mode=False)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_without_its_key_it_does_not_start(tmp_path: Path) -> None:
-    model = {"issue": "registry", "registry": REGISTRY, "keyFiles": [str(tmp_path / "gone.pem")]}
+@pytest.mark.parametrize("wrong", ["gone", "both"])
+def test_without_its_own_key_it_does_not_start(tmp_path: Path, wrong: str) -> None:
+    key, keys = key_file(tmp_path / "key.pem"), tmp_path / "keys.json"
+    public_file(keys, key)
+    token_key = tmp_path / "token-key.pem"
+    if wrong == "both":
+        token_key.write_bytes(Path(key).read_bytes())
+    service = {"keyFile": str(token_key), "passwordKeysFile": str(keys)}
+    model = {"issue": "registry", "registry": REGISTRY, "keyFile": key, "tokenService": service}
     (tmp_path / "config.yaml").write_text(json.dumps({"issuers": [model]}))
     command = [sys.executable, "-m", "webhook", "registry-auth", "serve", "--config", str(tmp_path / "config.yaml")]
     ran = subprocess.run([*command, "--plain"], capture_output=True, text=True, timeout=20, check=False)
     assert ran.returncode == 1
-    assert ran.stderr == f"pullsecret: {tmp_path}/gone.pem: No such file or directory\n"
+    said = {
+        "gone": f"{token_key}: No such file or directory",
+        "both": f"{token_key} has a key that is in {keys}, too: it could sign passwords; make another key for tokens",
+    }
+    assert ran.stderr == f"pullsecret: {said[wrong]}\n"

@@ -4,8 +4,29 @@ from typing import Annotated
 
 import msgspec
 
-from webhook.config.base import are_paths, doc
+from webhook.config.base import Model, are_paths, doc
 from webhook.config.issuers.base import OWNER_HERE, Host, IssuerModel, check_registry, check_repositories
+
+PRIVATE = "a private key, PEM, Ed25519 or P-256"
+
+
+class TokenService(Model, frozen=True, kw_only=True):
+    """What pullsecret registry-auth has for this registry."""
+
+    key_file: Annotated[str, doc(f"a file with {PRIVATE}, that signs the registry's tokens and nothing else")]
+    password_keys_file: Annotated[
+        str,
+        doc(
+            "a file with the public parts of the keys that sign passwords, as pullsecret registry-auth jwks prints "
+            "them: what any of them signed is good"
+        ),
+    ]
+    pushers_file: Annotated[
+        str | None, doc("a file with those who may push, a line for each; without it nobody may")
+    ] = None
+
+    def __post_init__(self) -> None:
+        are_paths(keyFile=self.key_file, passwordKeysFile=self.password_keys_file, pushersFile=self.pushers_file)
 
 
 class RegistryIssuer(IssuerModel, tag="registry", tag_field="issue", frozen=True, kw_only=True):
@@ -17,13 +38,9 @@ class RegistryIssuer(IssuerModel, tag="registry", tag_field="issue", frozen=True
         msgspec.Meta(max_length=200),
         doc("what the names of an owner's repositories begin with, such as {owner} or project-{owner}"),
     ] = OWNER_HERE
-    key_files: Annotated[
-        tuple[str, ...],
-        msgspec.Meta(min_length=1, max_length=5),
-        doc("files with private keys, PEM, Ed25519 or P-256: the first one signs, and what any of them signed is good"),
-    ]
-    pushers_file: Annotated[
-        str | None, doc("for pullsecret registry-auth: a file with those who may push, a line for each")
+    key_file: Annotated[str, doc(f"a file with {PRIVATE}, that signs passwords and nothing else")]
+    token_service: Annotated[
+        TokenService | None, doc("for pullsecret registry-auth, which has other files than the issuer")
     ] = None
     hours: Annotated[Annotated[float, msgspec.Meta(ge=0.01, le=8760.0)], doc("hours for which a password is good")] = (
         24.0
@@ -36,9 +53,12 @@ class RegistryIssuer(IssuerModel, tag="registry", tag_field="issue", frozen=True
         check_repositories(
             (self.repositories,), good=f"{OWNER_HERE} or project-{OWNER_HERE}, without a slash at the end"
         )
-        are_paths(pushersFile=self.pushers_file)
-        for file in self.key_files:
-            are_paths(keyFiles=file)
+        are_paths(keyFile=self.key_file)
+        if self.token_service and self.token_service.key_file == self.key_file:
+            raise ValueError(
+                "keyFile and tokenService.keyFile are one file; make two keys: with the one for passwords, whoever "
+                "takes the token service could sign passwords"
+            )
 
     @property
     def in_short(self) -> str:

@@ -10,14 +10,14 @@ from webhook.core.credential import Credential
 from webhook.issuers import Fence, IssuerUnavailable, Minted
 from webhook.issuers.names import repositories
 from webhook.issuers.registry.pullpassword import pull_password
-from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKey, SigningKeys
+from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKey, signing_key
 
 
 class RegistryIssuer:
     """What it mints has no name to be taken away by: it just ends."""
 
     def __init__(self, config: model.RegistryIssuer) -> None:
-        self._config, self._keys = config, SigningKeys(config.key_files)
+        self._config, self._read_key = config, signing_key(config.key_file)
 
     async def issue(self, owner: str, generation: int, fence: Fence) -> Minted:  # noqa: ARG002  # an issuer's interface
         below, life = repositories(self._config.repositories, owner), timedelta(hours=self._config.hours)
@@ -36,6 +36,6 @@ class RegistryIssuer:
     def _key(self) -> SigningKey:
         """Raises IssuerUnavailable."""
         try:
-            return self._keys.first
+            return self._read_key()
         except KeyUnusable as e:
             raise IssuerUnavailable(f"it has no key to sign with: {e}") from None

@@ -5,7 +5,7 @@ begin with, which is also the user name. A registry's own tokens have the regist
 passes for the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 
 from webhook.core.errors import PullsecretError
-from webhook.issuers.registry.signingkeys import SigningKey, SigningKeys
+from webhook.issuers.registry.signingkeys import PublicKey, SigningKey
 
 PULL = "pull"
 LEEWAY = timedelta(seconds=60)
@@ -42,24 +42,25 @@ def signed(key: SigningKey, claims: Mapping[str, Any], life: timedelta) -> str:
     """A token with these claims, of which our clock says when it begins and ends."""
     now = datetime.now(UTC)
     times = {"iat": now, "exp": now + life}
-    return jwt.encode({**claims, **times}, key.private, algorithm=key.algorithm, headers={"kid": key.id})
+    public = key.public
+    return jwt.encode({**claims, **times}, key.private, algorithm=public.algorithm, headers={"kid": public.id})
 
 
 def pull_password(key: SigningKey, registry: str, below: str, life: timedelta) -> str:
     return signed(key, {"iss": registry, "aud": PULL, "sub": below}, life)
 
 
-def read(password: str, keys: SigningKeys, registry: str) -> PullPassword:
-    """Raises NotSigned, NotGood, KeyUnusable."""
+def read(password: str, keys: Callable[[], Mapping[str, PublicKey]], registry: str) -> PullPassword:
+    """`keys`: those that sign passwords, by their id. Raises NotSigned, NotGood, and what `keys` raises."""
     if len(password) > MAX_CHARS:
         raise NotSigned
     try:
         key_id = jwt.get_unverified_header(password).get("kid")
     except jwt.PyJWTError:
         raise NotSigned from None
-    key = keys.named(key_id) if isinstance(key_id, str) else None
+    key = keys().get(key_id) if isinstance(key_id, str) else None
     if key is None:
-        raise NotGood("it is signed with no key of this registry")
+        raise NotGood("it is signed with no key for passwords of this registry")
     try:
         claims = jwt.decode(
             password,
