@@ -199,13 +199,6 @@ def test_a_pod_pulls_with_a_password_that_was_signed_for_its_owner(
     assert world.password(ALICE).split(".")[0] not in log
 
 
-def test_the_example_of_the_token_service(installed: ControlPlane) -> None:
-    example = Path(__file__).parents[2] / "docs" / "examples" / "issuers" / "registry-auth.yaml"
-    made = installed.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(example))
-    assert made.count("created (server dry run)") == 2
-    assert "Warning" not in made
-
-
 def test_the_next_key_for_passwords_is_published_before_it_signs(world: World) -> None:
     """The next one is of the other kind. Nothing starts anew: the token service reads its files again."""
     endpoint, old = world.endpoint, world.endpoint.key_file

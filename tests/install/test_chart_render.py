@@ -16,6 +16,7 @@ from controlplane.kinds import resource
 from controlplane.webhook import INSTALLED, REWRITING
 from webhook.cli.credential import add
 from webhook.cli.entry import pullsecret
+from webhook.cli.registryauth import serve as registry_auth_serve
 from webhook.commands.installation import rights
 from webhook.config import reading
 from webhook.config.models import Config
@@ -857,6 +858,131 @@ def test_only_who_may_reads_the_issuers_metrics(helm: Helm) -> None:
     opened = helm.render(ISSUES | {"networkPolicy": {"enabled": True, "metricsFrom": who}})
     (rule,) = one(opened, "NetworkPolicy", ISSUER)["spec"]["ingress"]
     assert rule == {"ports": [{"port": 8080, "protocol": "TCP"}], "from": who}
+
+
+# -- the token service --
+
+TOKENS: Object = {
+    "config": {
+        "issuers": [
+            {
+                "issue": "registry",
+                "registry": "r.test",
+                "keyFile": "/etc/pullsecret/issuers/k/key",
+                "tokenService": {"keyFile": "/etc/pullsecret/registry-auth/t/key", "passwordKeysFile": "/p"},
+            }
+        ]
+    },
+    "issuer": {"files": ["k"]},
+    "registryAuth": {"enabled": True, "tlsSecretName": "certificate", "files": ["t"]},
+}
+REGISTRY_AUTH = "pullsecret-webhook-registry-auth"
+CLOSED: Object = {"networkPolicy": {"enabled": True}}
+
+
+def changed(**values: Any) -> Object:
+    """TOKENS with these in registryAuth."""
+    return TOKENS | {"registryAuth": TOKENS["registryAuth"] | values}
+
+
+def test_nothing_of_the_token_service_is_there_unless_it_is_asked_for(helm: Helm) -> None:
+    for values in ({}, ISSUES, changed(enabled=False)):
+        assert [o for o in helm.render(CLOSED | values) if o["metadata"]["name"] == REGISTRY_AUTH] == []
+    kinds = [o["kind"] for o in helm.render(CLOSED | TOKENS) if o["metadata"]["name"] == REGISTRY_AUTH]
+    assert sorted(kinds) == ["Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount"]
+
+
+def test_the_token_service_has_no_rights_and_its_pods_no_token(helm: Helm) -> None:
+    objects = helm.render(TOKENS)
+    spec = one(objects, "Deployment", REGISTRY_AUTH)["spec"]["template"]["spec"]
+    assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == (REGISTRY_AUTH, False)
+    assert one(objects, "ServiceAccount", REGISTRY_AUTH)["automountServiceAccountToken"] is False
+    bound = [subject["name"] for o in objects if o["kind"].endswith("Binding") for subject in o.get("subjects", ())]
+    assert ISSUER in bound
+    assert REGISTRY_AUTH not in bound
+    assert not [volume for volume in spec["volumes"] if "projected" in volume]
+
+
+def test_each_of_the_three_has_its_own_files(helm: Helm) -> None:
+    objects = helm.render(TOKENS | {"sourceFiles": ["database"], "extraEnv": [{"name": "A", "value": "b"}]})
+
+    def secrets(name: str) -> set[str]:
+        spec = one(objects, "Deployment", name)["spec"]["template"]["spec"]
+        return {volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+
+    assert [secrets(name) for name in ("pullsecret-webhook", ISSUER, REGISTRY_AUTH)] == [
+        {"database"},
+        {"k"},
+        {"certificate", "t"},
+    ]
+    spec = one(objects, "Deployment", REGISTRY_AUTH)["spec"]["template"]["spec"]
+    assert {volume["secret"]["defaultMode"] for volume in spec["volumes"] if "secret" in volume} == {0o440}
+    (container,) = spec["containers"]
+    assert all(mount["readOnly"] for mount in container["volumeMounts"])
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounted == {"/etc/pullsecret/config.yaml", "/etc/pullsecret/tls", "/etc/pullsecret/registry-auth/t"}
+    assert "env" not in container  # it calls nobody
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_command_and_the_port_of_the_token_service(helm: Helm, plain: bool) -> None:
+    values = changed(plain=True, tlsSecretName="") if plain else TOKENS
+    server = {"server": {"address": "::"}}
+    values = values | {"ports": {"https": 9443}, "config": TOKENS["config"] | server}
+    objects = helm.render(CLOSED | values)
+    spec = one(objects, "Deployment", REGISTRY_AUTH)["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["args"][:2] == ["registry-auth", "serve"]
+    root = click.Context(pullsecret, **pullsecret.context_settings)
+    parsed = registry_auth_serve.make_context("serve", container["args"][2:], parent=root).params
+    assert (parsed["address"], parsed["port"], parsed["plain"]) == ("::", 9443, plain)
+    assert (parsed["tls_cert"] is None) == ("tls" not in {volume["name"] for volume in spec["volumes"]}) == plain
+    scheme = "http" if plain else "https"
+    assert container["ports"] == [{"name": scheme, "containerPort": 9443, "protocol": "TCP"}]
+    for kind, path in (("liveness", "/healthz"), ("readiness", "/readyz")):
+        assert container[f"{kind}Probe"]["httpGet"] == {"path": path, "port": scheme, "scheme": scheme.upper()}
+    (port,) = one(objects, "Service", REGISTRY_AUTH)["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (80 if plain else 443, scheme)
+    policy = one(objects, "NetworkPolicy", REGISTRY_AUTH)["spec"]
+    assert policy["ingress"] == [{"ports": [{"port": 9443, "protocol": "TCP"}]}]
+    assert (policy["policyTypes"], policy["egress"]) == (["Ingress", "Egress"], [])
+    assert spec["terminationGracePeriodSeconds"] >= LINGER_SECONDS + CLOSING_SECONDS + 5
+
+
+def test_pods_of_the_token_service_are_taken_for_others_by_nobody(helm: Helm) -> None:
+    objects = helm.render(CLOSED | TOKENS | {"serviceMonitor": {"enabled": True}})
+    labels = {
+        name: one(objects, "Deployment", name)["spec"]["template"]["metadata"]["labels"]
+        for name in ("pullsecret-webhook", ISSUER, REGISTRY_AUTH)
+    }
+    selectors = {(o["kind"], o["metadata"]["name"]): selector(o) for o in objects if selector(o)}
+    assert {kind for kind, name in selectors if name == REGISTRY_AUTH} == {
+        "Deployment",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "Service",
+    }
+    for (kind, name), found in selectors.items():
+        selected = [one for one, has in labels.items() if found.items() <= has.items()]
+        assert (REGISTRY_AUTH in selected) == (name == REGISTRY_AUTH), (kind, name)
+        assert selected == [name] or name != REGISTRY_AUTH
+
+
+def test_a_change_of_the_configuration_rolls_the_token_service(helm: Helm) -> None:
+    def template(values: Object) -> Any:
+        return one(helm.render(values), "Deployment", REGISTRY_AUTH)["spec"]["template"]
+
+    assert template(TOKENS | {"config": TOKENS["config"] | {"check": False}}) != template(TOKENS)
+    assert template(TOKENS | {"serviceMonitor": {"enabled": True}}) == template(TOKENS)
+
+
+def test_one_pod_of_the_token_service_is_enough_for_a_node(helm: Helm) -> None:
+    objects = helm.render(TOKENS, "--values", CHART / "values-k3s.yaml")
+    assert one(objects, "Deployment", REGISTRY_AUTH)["spec"]["replicas"] == 1
+    assert not [o for o in objects if o["kind"] == "PodDisruptionBudget"]
+    objects = helm.render(changed(replicas=4))
+    assert one(objects, "PodDisruptionBudget", REGISTRY_AUTH)["spec"]["maxUnavailable"] == 1
+    assert int(one(objects, "ResourceQuota")["spec"]["hard"]["pods"]) >= 2 * (2 + 2 + 4)
 
 
 # -- the doctor --

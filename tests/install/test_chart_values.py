@@ -7,6 +7,10 @@ from controlplane.errors import HarnessError
 from controlplane.helm import Helm
 
 pytestmark = pytest.mark.helm
+ISSUER = {"issue": "registry", "registry": "r.test", "keyFile": "/k"}
+OWN_REGISTRY: Object = {
+    "config": {"issuers": [ISSUER | {"tokenService": {"keyFile": "/t", "passwordKeysFile": "/p"}}]},
+}
 
 
 def refused(helm: Helm, values: Object) -> str:
@@ -71,15 +75,61 @@ def refused(helm: Helm, values: Object) -> str:
         ({"issuer": {"replicas": 0}}, "at '/issuer/replicas': minimum: got 0, want 1"),
         (
             {
-                "config": {"issuers": [{"issue": "registry", "registry": "r.test", "keyFile": "/k"}]},
+                "config": {"issuers": [ISSUER]},
                 "issuer": {"files": ["a"], "extraVolumes": [{"name": "a", "csi": {"driver": "x"}}]},
             },
             "issuer.files and issuer.extraVolumes both have a, and their files would be in one folder",
         ),
         (
-            {"config": {"issuers": [{"issue": "registries", "registry": "r.test", "keyFile": "/k"}]}},
+            {"config": {"issuers": [ISSUER | {"issue": "registries"}]}},
             "at '/config/issuers/0/issue': value must be one of 'aliyun', 'artifact-registry', ",
         ),
+        (
+            {"registryAuth": {"enabled": True, "plain": True}},
+            "registryAuth.enabled is true, and no issuer of config.issuers has a tokenService",
+        ),
+        (
+            {"config": {"issuers": [ISSUER]}, "registryAuth": {"enabled": True, "plain": True}},
+            "registryAuth.enabled is true, and no issuer of config.issuers has a tokenService",
+        ),
+        (
+            OWN_REGISTRY | {"registryAuth": {"enabled": True}},
+            "passwords need TLS: set registryAuth.tlsSecretName to a kubernetes.io/tls Secret",
+        ),
+        (
+            OWN_REGISTRY | {"registryAuth": {"enabled": True, "plain": True, "tlsSecretName": "a"}},
+            "registryAuth has tlsSecretName and plain: true; leave one out",
+        ),
+        (
+            OWN_REGISTRY
+            | {"registryAuth": {"enabled": True, "plain": True, "files": ["k", "both"]}, "issuer": {"files": ["both"]}},
+            "issuer and registryAuth both have the Secret both; give each one of its own",
+        ),
+        (
+            OWN_REGISTRY
+            | {
+                "registryAuth": {
+                    "enabled": True,
+                    "plain": True,
+                    "extraVolumes": [{"name": "x", "secret": {"secretName": "both"}}],
+                },
+                "issuer": {"extraVolumes": [{"name": "y", "projected": {"sources": [{"secret": {"name": "both"}}]}}]},
+            },
+            "issuer and registryAuth both have the Secret both; give each one of its own",
+        ),
+        (
+            OWN_REGISTRY
+            | {
+                "registryAuth": {
+                    "enabled": True,
+                    "plain": True,
+                    "files": ["a"],
+                    "extraVolumes": [{"name": "a", "csi": {"driver": "x"}}],
+                }
+            },
+            "registryAuth.files and registryAuth.extraVolumes both have a, and their files would be in one folder",
+        ),
+        ({"registryAuth": {"tlsSecretName": "a/b"}}, "at '/registryAuth/tlsSecretName': 'a/b' does not match pattern"),
         ({"networkPolicy": {"apiServerCIDRs": ["10.0.0.1"]}}, "'10.0.0.1' does not match pattern"),
     ],
 )

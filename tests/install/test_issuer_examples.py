@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from controlplane.helm import Helm, one
+from webhook.cli.registryauth import serve
 from webhook.config import reading
 from webhook.config.issuers import Issuer
+from webhook.config.issuers.registry import RegistryIssuer
 
 pytestmark = pytest.mark.helm
 DOCS = Path(__file__).parents[2] / "docs"
@@ -50,6 +52,38 @@ def test_the_values(helm: Helm, page: str) -> None:
     assert not [one for one in webhook["volumes"] if one.get("secret", {}).get("secretName") in own]
     account = one(rendered, "ServiceAccount", "pullsecret-webhook-issuer")["metadata"]
     assert account.get("annotations") == values["issuer"].get("serviceAccount", {}).get("annotations")
+
+
+def test_the_token_service_finds_its_files(helm: Helm) -> None:
+    """And its pods have nothing of the issuer's, nor the issuer's of theirs."""
+    (text,) = re.findall(r"```yaml\n(config:.*?)```", (DOCS / "registry.md").read_text(), re.DOTALL)
+    values = yaml.safe_load(text)
+    rendered = helm.render(values)
+    (issuer,) = reading.convert(values["config"]).issuers
+    assert isinstance(issuer, RegistryIssuer)
+    assert issuer.token_service
+    spec, theirs = (
+        one(rendered, "Deployment", f"pullsecret-webhook-{name}")["spec"]["template"]["spec"]
+        for name in ("registry-auth", "issuer")
+    )
+    (container,) = spec["containers"]
+    assert container["args"][:2] == ["registry-auth", "serve"]
+    arguments = serve.make_context("serve", container["args"][2:]).params  # raises if they are not right
+    folders = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    service = issuer.token_service
+    for file in (service.key_file, service.password_keys_file, service.pushers_file):
+        assert folders[str(Path(str(file)).parent)] == "file-0"
+    for name in ("tls_cert", "tls_key"):
+        assert folders[str(arguments[name].parent)] == "tls"
+    assert folders[str(arguments["config_file"])] == "config"
+    assert {*folders.values()} == {volume["name"] for volume in spec["volumes"]}
+    assert container["ports"][0]["containerPort"] == arguments["port"]
+    mine, others = (
+        {volume["secret"]["secretName"] for volume in found["volumes"] if "secret" in volume}
+        for found in (spec, theirs)
+    )
+    assert mine == {"token-service", "registry-auth-tls"}
+    assert not mine & others
 
 
 def test_a_token_for_another_cloud_is_where_the_process_looks_for_it(helm: Helm) -> None:

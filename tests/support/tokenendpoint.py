@@ -75,7 +75,8 @@ class TokenEndpoint:
 
     def takes_passwords_of(self, *keys: Path) -> None:
         """It is told the public parts of these key files."""
-        public_file(Path(self.model["tokenService"]["passwordKeysFile"]), *map(str, keys))
+        file = Path(self.model["tokenService"]["passwordKeysFile"])
+        Path(public_file(file.with_suffix(".next"), *map(str, keys))).replace(file)  # never read half-written
 
     def wait(self) -> None:
         self.child.until(self._answers, "the token endpoint answers", within=20)

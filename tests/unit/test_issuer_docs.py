@@ -15,10 +15,9 @@ from click.testing import CliRunner
 from jwt import PyJWKSet, get_unverified_header
 
 from support import aliyunserver, azureserver, harborapi, harborserver, tencentserver
-from support.pages import PAGES, ROOT, block, missing
+from support.pages import PAGES, block, missing
 from support.workload import SUBJECT
 from webhook.cli.registryauth import registry_auth
-from webhook.cli.registryauth import serve as registry_auth_serve
 from webhook.commands.installation import issuers as doctored
 from webhook.config import reading
 from webhook.config.issuers import Issuer
@@ -222,32 +221,6 @@ def test_tcr() -> None:
 def test_gitlab() -> None:
     found = example("docs/gitlab.md", GitlabIssuer)
     has_files(found, found.issuer.token_file)
-
-
-def test_the_token_service_finds_its_files() -> None:
-    deployment, service = yaml.safe_load_all((ROOT / "docs/examples/issuers/registry-auth.yaml").read_text())
-    spec = deployment["spec"]["template"]["spec"]
-    (container,) = spec["containers"]
-    assert container["args"][:2] == ["registry-auth", "serve"]
-    arguments = registry_auth_serve.make_context("serve", container["args"][2:]).params
-    config = reading.convert(yaml.safe_load(block("docs/registry.md", "yaml", "pushersFile"))["config"])
-    (issuer,) = config.issuers
-    assert isinstance(issuer, RegistryIssuer)
-    assert issuer.token_service
-    folders = [one["mountPath"] for one in container["volumeMounts"]]
-    files = [
-        issuer.token_service.key_file,
-        issuer.token_service.password_keys_file,
-        issuer.token_service.pushers_file,
-        arguments["config_file"],
-        arguments["tls_cert"],
-        arguments["tls_key"],
-    ]
-    for file in files:
-        assert [folder for folder in folders if str(file) == folder or str(file).startswith(f"{folder}/")], file
-    assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in spec["volumes"]}
-    assert container["ports"][0]["containerPort"] == arguments["port"]
-    assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
 
 
 # -- what is counted --

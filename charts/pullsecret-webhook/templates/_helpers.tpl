@@ -12,9 +12,10 @@
 {{- if and .Values.safetyNet.enabled (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") }}true{{ end -}}
 {{- end }}
 
-{{/* Of the webhook's pods, which is also the selector of core/names.py; and of those that issue credentials. */}}
+{{/* Of the webhook's pods, which is also the selector of core/names.py; of those that issue credentials; of the registry's token service. */}}
 {{- define "selector" }}{{ include "selector-of" (list . "webhook") }}{{- end }}
 {{- define "issuer-selector" }}{{ include "selector-of" (list . "issuer") }}{{- end }}
+{{- define "registry-auth-selector" }}{{ include "selector-of" (list . "registry-auth") }}{{- end }}
 {{/* In: list of the chart's root and the component. */}}
 {{- define "selector-of" -}}
 app.kubernetes.io/name: {{ include "name" (first .) }}
@@ -144,6 +145,40 @@ seccompProfile: {type: RuntimeDefault}
 {{/* Whether credentials are issued. */}}
 {{- define "has-issuers" -}}
 {{- if .Values.config.issuers }}true{{ end -}}
+{{- end }}
+
+{{/* Whether the registry's token service runs here. Refuses values that contradict each other. */}}
+{{- define "has-registry-auth" -}}
+{{- with .Values.registryAuth -}}
+{{- if .enabled -}}
+{{- $service := false -}}
+{{- range $.Values.config.issuers }}{{ if and (eq .issue "registry") .tokenService }}{{ $service = true }}{{ end }}{{ end -}}
+{{- if not $service -}}
+{{- fail "registryAuth.enabled is true, and no issuer of config.issuers has a tokenService; write one, as in docs/registry.md" -}}
+{{- end -}}
+{{- if and .tlsSecretName .plain -}}
+{{- fail "registryAuth has tlsSecretName and plain: true; leave one out" -}}
+{{- else if not (or .tlsSecretName .plain) -}}
+{{- fail "registryAuth.enabled is true, and passwords need TLS: set registryAuth.tlsSecretName to a kubernetes.io/tls Secret in the release namespace, or registryAuth.plain to true behind an Ingress that speaks TLS" -}}
+{{- end -}}
+{{- $both := dict -}}
+{{- range $key := list "issuer" "registryAuth" -}}
+{{- $own := index $.Values $key -}}
+{{- $names := $own.files -}}
+{{- range $own.extraVolumes -}}
+{{- with .secret }}{{ $names = append $names .secretName }}{{ end -}}
+{{- with .projected }}{{ range .sources }}{{ with .secret }}{{ $names = append $names .name }}{{ end }}{{ end }}{{ end -}}
+{{- end -}}
+{{- $_ := set $both $key $names -}}
+{{- end -}}
+{{- range $both.registryAuth -}}
+{{- if has . $both.issuer -}}
+{{- fail (printf "issuer and registryAuth both have the Secret %s; give each one of its own: whoever takes the token service must not have the key that signs passwords" .) -}}
+{{- end -}}
+{{- end -}}
+true
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{- define "pull-secret" -}}

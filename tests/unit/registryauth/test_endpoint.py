@@ -191,7 +191,7 @@ def test_a_pusher_is_added_and_taken_away_while_it_runs(plain: TokenEndpoint) ->
     file.write_text(before)
     assert plain.ask("ci", secret, asked).status_code == 401
     assert plain.granted(plain.ask(BUILDER, plain.password, asked)) == {"project-alice/app": ["push"]}
-    until(lambda: f"{file}: line 1: expected NAME SHA-256" in plain.log, "it is logged", within=5)
+    until(lambda: f"{file}: line 1: expected NAME SHA-256" in plain.log, "it is logged", within=20)
     assert digest not in plain.log
 
 
@@ -211,7 +211,7 @@ def test_the_key_for_passwords_is_replaced_while_it_runs(plain: TokenEndpoint) -
     file = Path(plain.model["tokenService"]["passwordKeysFile"])
     away = file.rename(plain.folder / "away.json")
     assert statuses() == [503, 503]
-    until(lambda: f"{file}: No such file or directory" in plain.log, "it is logged", within=5)
+    until(lambda: f"{file}: No such file or directory" in plain.log, "it is logged", within=20)
     pushed = plain.ask(BUILDER, plain.password, "repository:base:push")
     assert plain.granted(pushed) == {"base": ["push"]}  # whose passwords are in another file
     away.rename(file)
@@ -231,7 +231,7 @@ def test_the_key_for_tokens_is_replaced_while_it_runs(plain: TokenEndpoint) -> N
     assert signed_with() == plain.token_key.public.id != before
     away = file.rename(plain.folder / "away.pem")
     assert plain.ask("project-alice", good, OWN).status_code == 503
-    until(lambda: f"{file}: No such file or directory" in plain.log, "it is logged", within=5)
+    until(lambda: f"{file}: No such file or directory" in plain.log, "it is logged", within=20)
     away.rename(file)
     assert plain.ask("project-alice", good, OWN).status_code == 200
 
@@ -246,7 +246,7 @@ def test_a_key_for_tokens_that_could_sign_passwords(plain: TokenEndpoint) -> Non
     assert ready() == 200
     plain.takes_passwords_of(plain.key_file, plain.token_key_file)
     assert ready() == 503
-    until(lambda: "it could sign passwords; make another key for tokens" in plain.log, "it is logged", within=5)
+    until(lambda: "it could sign passwords; make another key for tokens" in plain.log, "it is logged", within=20)
     plain.takes_passwords_of(plain.key_file)
     assert ready() == 200
 
