@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
+import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from controlplane import webhook as deployed
 from controlplane.api import Api, ApiError, Object
@@ -28,16 +28,19 @@ from controlplane.errors import HarnessError
 from controlplane.helm import NAMESPACE
 from controlplane.networked import Networked
 from controlplane.node import Node
+from controlplane.pki import Pki
 from controlplane.process import Child
 from controlplane.release import NAME, OWNER, PODS, SECRET, HelmRelease, Release, Traffic, pod, references
 from controlplane.waiting import until
 from support import planted
 from support.corednspod import InCluster, World
+from support.signing import key_file, public_file
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.doctor import nodepod
 from webhook.commands.doctor.evidence import Answer, Probed, Request, Target
 from webhook.commands.doctor.nodepod import NoProbeError, from_node
 from webhook.config.models import Config
+from webhook.core.dockerconfig import parse
 from webhook.core.names import ISSUER, ISSUER_ACCOUNT
 from webhook.kube.cluster import Cluster
 
@@ -45,18 +48,25 @@ pytestmark = [pytest.mark.node, pytest.mark.helm, pytest.mark.usefixtures("node_
 
 
 RULES = [{"from": "label", "key": OWNER}, {"from": "name", "prefix": "project-", "owner": "[a-z]+"}]
-KEY = "signing-key"  # a Secret, and the folder of its files
+KEY, TOKENS = "signing-key", "token-service"  # Secrets, and the folders of their files
+CERTIFICATE = "token-service-tls"
+TOKEN_SERVICE = "pullsecret-webhook-registry-auth"
 ISSUES: Object = {
     "issue": "registry",
     "registry": "127.0.0.1:9",  # in the pod nobody answers there, at once
     "owners": "minted",
     "keyFile": f"/etc/pullsecret/issuers/{KEY}/key.pem",
+    "tokenService": {
+        "keyFile": f"/etc/pullsecret/registry-auth/{TOKENS}/token-key.pem",
+        "passwordKeysFile": f"/etc/pullsecret/registry-auth/{TOKENS}/password-keys.json",
+    },
 }
 VALUES: Object = {
     "config": {"ownerRules": RULES, "issuers": [ISSUES]},
     "issuer": {"files": [KEY], "replicas": 1},
+    "registryAuth": {"enabled": True, "tlsSecretName": CERTIFICATE, "files": [TOKENS], "replicas": 1},
 }
-"""A second owner rule, and an issuer."""
+"""A second owner rule, an issuer, and the token service of its registry."""
 
 
 @dataclass
@@ -81,9 +91,18 @@ class Installed:
 def installed(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """Helm 4, two replicas, everything as the chart has it but the image, small requests and VALUES."""
     found = Installed(release, release.helm(4, tmp_path_factory.mktemp("helm")))
-    private = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    key: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": KEY, "namespace": NAMESPACE}}
-    found.api.apply(key | {"stringData": {"key.pem": private.decode()}})
+    folder = tmp_path_factory.mktemp("keys")
+    key, token_key = key_file(folder / "key.pem"), Path(key_file(folder / "token-key.pem"))
+    public, pair = Path(public_file(folder / "public.json", key)), Pki(folder / "pki").server("tls", "localhost")
+    for name, files in {
+        KEY: {"key.pem": Path(key)},
+        TOKENS: {"token-key.pem": token_key, "password-keys.json": public},
+        CERTIFICATE: {"tls.crt": pair.certificate, "tls.key": pair.key},
+    }.items():
+        kind = "kubernetes.io/tls" if name == CERTIFICATE else "Opaque"
+        secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE}}
+        content = {file: path.read_text() for file, path in files.items()}
+        found.api.apply(secret | {"type": kind, "stringData": content})
     found.helm.install(VALUES)
     yield found
     if release.left():  # the story was not told to its end
@@ -106,7 +125,7 @@ def test_two_replicas_are_ready_and_called_through_the_service(installed: Instal
     (entry,) = hook["webhooks"]
     assert entry["clientConfig"]["service"]["name"] == "pullsecret-webhook"
     assert entry["clientConfig"]["caBundle"]
-    slices = installed.api.list("EndpointSlice", NAMESPACE)
+    slices = installed.api.list("EndpointSlice", NAMESPACE, labels=f"kubernetes.io/service-name={NAME}")
     addresses = {address for one in slices for end in one["endpoints"] for address in end["addresses"]}
     assert addresses == {one["status"]["podIP"] for one in installed.release.pods()}
 
@@ -127,6 +146,33 @@ def test_a_pod_of_its_own_mints_credentials_under_its_own_account(installed: Ins
     assert lease["spec"]["holderIdentity"].startswith(issuer["metadata"]["name"])
     for name, space in (("mints", None), (source["metadata"]["name"], NAMESPACE)):
         installed.api.delete("Secret" if space else "Namespace", name, space)
+
+
+def test_the_token_service_reads_what_the_issuer_signs(installed: Installed) -> None:
+    """In strict pods, with its own key and the public part of the issuer's."""
+    installed.cluster.namespace("signed", labels={OWNER: "minted"})
+    found = installed.cluster.wait(lambda: installed.api.get("Secret", SECRET, "signed"), "the pull secret stands")
+    (credential,) = parse(base64.b64decode(found["data"][".dockerconfigjson"])).credentials
+    name, password = credential.login
+    path = f"/api/v1/namespaces/{NAMESPACE}/services/https:{TOKEN_SERVICE}:https/proxy/token"
+    form = {"grant_type": "password", "username": name, "service": "127.0.0.1:9"}
+    form |= {"scope": "repository:minted/app:pull,push repository:other/app:pull"}
+
+    def token(password: str) -> dict[str, Any]:
+        content = urlencode(form | {"password": password}).encode()
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        answered: dict[str, Any] = installed.api.raw("POST", path, content=content, headers=headers).json()
+        return answered
+
+    claims = jwt.decode(token(password)["token"], options={"verify_signature": False})
+    assert claims["access"] == [{"type": "repository", "name": "minted/app", "actions": ["pull"]}]
+    with pytest.raises(ApiError) as e:
+        token(planted.token())
+    assert e.value.status == 401
+    (pod,) = installed.api.list("Pod", NAMESPACE, labels="app.kubernetes.io/component=registry-auth")
+    assert pod["spec"]["serviceAccountName"] == TOKEN_SERVICE
+    assert not [one for one in pod["spec"]["volumes"] if "projected" in one]
+    installed.api.delete("Namespace", "signed", None)
 
 
 def test_an_administrators_command_finds_the_configuration(installed: Installed) -> None:
