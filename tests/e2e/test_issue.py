@@ -514,7 +514,7 @@ def test_an_issuer_that_fails_its_check_is_known_before_anybody_needs_it(issuers
     issuer = {
         "issue": "registry",
         "registry": "registry.test",
-        "keyFiles": [str(key)],
+        "keyFile": str(key),
         "owners": "nobody",
         "name": "bad",
     }

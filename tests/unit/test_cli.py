@@ -770,8 +770,8 @@ def test_issuers_are_checked_without_a_cluster(capture: pytest.CaptureFixture[st
     config = tmp_path / "issuers.yaml"
     key = key_file(tmp_path / "key.pem")
     issuer = {"issue": "registry", "registry": "registry.example.com"}
-    two = [{**issuer, "name": "two", "registry": "other.example.com", "keyFiles": ["/missing"], "owners": "team-.*"}]
-    one = [{**issuer, "name": "one", "keyFiles": [key]}]
+    two = [{**issuer, "name": "two", "registry": "other.example.com", "keyFile": "/missing", "owners": "team-.*"}]
+    one = [{**issuer, "name": "one", "keyFile": key}]
     config.write_text(yaml.safe_dump({"issuers": one}))
     ran = run(capture, "issue", "--check", "--config", str(config))
     assert (ran.code, ran.out, ran.err) == (0, "one: works\n", "")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from jwt import PyJWKSet, get_unverified_header
 
 from support import aliyunserver, azureserver, harborapi, harborserver, tencentserver
-from support.pages import PAGES, block, missing
+from support.pages import PAGES, ROOT, block, missing
 from support.workload import SUBJECT
 from webhook.cli.registryauth import registry_auth
 from webhook.commands.installation import issuers as doctored

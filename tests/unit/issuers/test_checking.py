@@ -216,12 +216,12 @@ def test_all_of_a_configuration_at_once(tmp_path: Path) -> None:
     config = reading.convert(
         {
             "issuers": [
-                {**registry, "name": "good", "keyFiles": [good]},
+                {**registry, "name": "good", "keyFile": good},
                 {
                     **registry,
                     "name": "bad",
                     "registry": "other.example.com",
-                    "keyFiles": [missing],
+                    "keyFile": missing,
                     "owners": "team-.*",
                 },
                 {"issue": "ecr", "registry": ecr, "role": role},

@@ -100,7 +100,7 @@ class OwnRegistry(Place):
         """Nothing is kept anywhere."""
 
     def logs_in_wrongly(self) -> None:
-        Path(self.model.key_files[0]).write_text("no key")
+        Path(self.model.key_file).write_text("no key")
 
     async def opens(self, c: Credential, owner: str = "alice") -> bool:
         name = f"{repositories(self.model.repositories, owner)}/app"
