@@ -25,7 +25,7 @@ help:
 
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pullsecret-webhook needs Python 3.11 or newer; set PYTHON=python3.11")'
-	@echo "installing the Python packages into $(VENV) (about half a minute) ..."
+	@echo "installing the Python packages into $(VENV) (about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
