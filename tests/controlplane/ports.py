@@ -3,22 +3,48 @@
 They are taken from below the range that the kernel gives to outgoing connections: a port from that range can be
 gone again between the moment it is found free and the moment the server that gets it listens."""
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
+from pathlib import Path
+from typing import IO
 
 from controlplane.errors import HarnessError
 
-_RANGE = range(20000, 32000)
-_RANDOM = random.SystemRandom()  # hypothesis seeds the usual one, and then all workers would try the same ports
-_given: set[int] = set()  # never twice in a process: the server of the first may not listen yet
+_RANGE, _BLOCK = range(20000, 32000), 50
+_RANDOM = random.SystemRandom()  # hypothesis seeds the usual one, and then all workers would try the same addresses
+_LOCKS = Path(tempfile.gettempdir()) / f"pullsecret-webhook-ports-{os.getuid()}"
+_mine: list[IO[bytes]] = []
+"""Locked files, one for each block of ports that is this process's until it ends: of several that start servers at the
+same time, two would else find the same port free."""
+_left: list[int] = []
+"""Ports of these blocks. None is given twice: the server of the first may not listen yet."""
 
 
 def free_port() -> int:
-    for port in _RANDOM.sample(_RANGE, 200):
-        if port not in _given and _is_free(port):
-            _given.add(port)
+    while True:
+        if not _left:
+            _left.extend(_another_block())
+        port = _left.pop()
+        if _is_free(port):
             return port
-    raise HarnessError(f"no free TCP port on 127.0.0.1 between {_RANGE.start} and {_RANGE.stop}")
+
+
+def _another_block() -> range:
+    _LOCKS.mkdir(exist_ok=True)
+    starts = _RANGE[::_BLOCK]
+    for start in _RANDOM.sample(starts, len(starts)):
+        file = (_LOCKS / str(start)).open("wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            continue
+        _mine.append(file)
+        return range(start, start + _BLOCK)
+    raise HarnessError(f"no free TCP ports on 127.0.0.1 between {_RANGE.start} and {_RANGE.stop}")
 
 
 def free_address(*ports: int) -> str:
