@@ -273,7 +273,7 @@ def in_order(api: ApiServer, replicas: list[Replica]) -> None:
 
 LONG = {
     "soaked", "key lost after the soak", "the next one's key lost", "both keys lost", "reverted while it soaks",
-    "deleted again", "replaced by an older one",
+    "deleted again", "replaced by an older one", "due", "deleted while the next one soaks",
 }  # fmt: skip
 
 
