@@ -3,6 +3,7 @@
 The registry's configuration is the one in docs/registry.md, with addresses and files of here.
 """
 
+import base64
 import json
 import re
 import sys
@@ -197,6 +198,31 @@ def test_a_pod_pulls_with_a_password_that_was_signed_for_its_owner(
     cluster.api.delete("Namespace", "signed-alice")
     log = world.endpoint.log + registry.log() + child.log.read_text()
     assert world.password(ALICE).split(".")[0] not in log
+
+
+def test_one_key_of_a_secret_is_changed_by_the_commands_of_the_page(installed: ControlPlane, tmp_path: Path) -> None:
+    """And its other keys stay."""
+    (makes, changes), names = (
+        re.findall(r"^ *kubectl (.*--dry-run=client.*|.*--patch-file.*)$", PAGE, re.MULTILINE),
+        "abc",
+    )
+    before = {name: base64.b64encode(name.encode()).decode() for name in ("password-keys.json", *names)}
+    metadata = {"name": "token-service", "namespace": NAMESPACE, "labels": {"mine": "1"}}
+    made = installed.api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": before})
+    (tmp_path / "password-keys.json").write_text("next")
+    try:
+        there = makes.removesuffix(" |").replace("=password", f"={tmp_path}/password").split()
+        installed.kubectl(*changes.split(), input=installed.kubectl(*there))
+        found = installed.api.get("Secret", "token-service", NAMESPACE)
+        assert found is not None
+        assert found["data"] == before | {"password-keys.json": base64.b64encode(b"next").decode()}
+        assert {**found["metadata"], "resourceVersion": "", "managedFields": ""} == {
+            **made["metadata"],
+            "resourceVersion": "",
+            "managedFields": "",
+        }
+    finally:
+        installed.api.delete("Secret", "token-service", NAMESPACE)
 
 
 def test_the_next_key_for_passwords_is_published_before_it_signs(world: World) -> None:

@@ -108,14 +108,16 @@ class TokenEndpoint:
 
 @contextmanager
 def serving(
-    folder: Path, registry: str, password: str, *, plain: bool = False, pki: Pki | None = None
+    folder: Path, registry: str, password: str, *, plain: bool = False, pki: Pki | None = None, pushers: str = ""
 ) -> Iterator[TokenEndpoint]:
-    """`password`: of BUILDER. `pki`: of the CA that its certificate is to be from."""
+    """`password`: of BUILDER. `pki`: of the CA that its certificate is to be from. `pushers`: what the file has in
+    place of BUILDER.
+    """
     pki, port = pki or Pki(folder / "pki"), free_port()
     pair = pki.server("token-service", "127.0.0.1", "localhost")
     key, token_key = key_file(folder / "key.pem"), key_file(folder / "token-key.pem")
     digest = hashlib.sha256(password.encode()).hexdigest()
-    (folder / "pushers").write_text(f"# who builds\n{BUILDER} {digest} *\n")
+    (folder / "pushers").write_text(pushers or f"# who builds\n{BUILDER} {digest} *\n")
     model = {
         "issue": "registry",
         "registry": registry,

@@ -100,7 +100,8 @@ def pod_audience(page: str, variable: str, others: dict[str, str]) -> str:
 def test_a_registry_of_ones_own(tmp_path: Path) -> None:
     """The commands run as they are written, but for kubectl; what they make is taken by what reads it."""
     page = "docs/registry.md"
-    calls = "".join(re.findall(r"```sh\n(.*?)```", PAGES[page], re.DOTALL)).replace("\\\n", "").splitlines()
+    setup, _, _ = PAGES[page].partition("## Keys of the configuration")
+    calls = "".join(re.findall(r"```sh\n(.*?)```", setup, re.DOTALL)).replace("\\\n", "").splitlines()
     own = [line for line in calls if not line.startswith(("kubectl", "pullsecret"))]
     assert len(own) == 4
     subprocess.run(["sh", "-e"], input="\n".join(own), cwd=tmp_path, check=True, text=True, capture_output=True)
@@ -117,7 +118,12 @@ def test_a_registry_of_ones_own(tmp_path: Path) -> None:
     assert service
     created = re.findall(r"create (?:configmap|secret generic) (\S+)((?: +--from-file=\S+)+)", "\n".join(calls))
     made = {name: re.findall(r"--from-file=(\S+)", files) for name, files in created}
-    assert made.keys() == {"registry-key", "token-service", "registry-jwks"}
+    assert made.keys() == {"registry-key", "token-service", "registry-jwks", "corporate-ca"}
+    spaces = {name: number for number, line in enumerate(calls) if (name := line.partition("create namespace ")[2])}
+    used = {number: line.split()[2] for number, line in enumerate(calls) if line.startswith("kubectl -n ")}
+    assert all(spaces[name] < number for number, name in used.items())
+    values = yaml.safe_load(block(page, "yaml", "pushersFile"))
+    assert f"create secret tls {values['registryAuth']['tlsSecretName']} --cert" in "\n".join(calls)
     assert issuer.key_file == f"{FOLDER}/registry-key/{made['registry-key'][0]}"
     theirs = [service.key_file, service.password_keys_file, service.pushers_file]
     assert theirs == [f"/etc/pullsecret/registry-auth/token-service/{file}" for file in made["token-service"]]
@@ -125,14 +131,15 @@ def test_a_registry_of_ones_own(tmp_path: Path) -> None:
     endpoint = tokens.Tokens(
         issuer.registry, TokenService(key_file=token_key, password_keys_file=keys, pushers_file=pushers)
     )
-    endpoint.check()
+    assert endpoint.condition() == tokens.Condition(works=True, faults=[])
     password = pull_password(read_key(Path(key)), issuer.registry, "project-alice", timedelta(hours=1))
     issued = endpoint.token(endpoint.login("project-alice", password), ())
     known = PyJWKSet.from_json((tmp_path / made["registry-jwks"][0]).read_text())
     assert [one.key_id for one in known.keys] == [get_unverified_header(issued)["kid"]]
     token = yaml.safe_load(block(page, "yaml", "version: 0.1"))["auth"]["token"]
     assert (token["service"], token["issuer"]) == (issuer.registry, issuer.registry)
-    assert token["realm"] == f"https://{config.registries[0].host}/token"
+    named = {one.host for one in config.registries}
+    assert named == {issuer.registry, token["realm"].removeprefix("https://").removesuffix("/token")}
 
 
 def test_harbor() -> None:

@@ -67,7 +67,7 @@ async def _token(known: Mapping[str, Tokens], request: Request) -> Response:
         response.headers["www-authenticate"] = 'Basic realm="registry"'
     except (KeyUnusable, PushersUnusable) as e:
         log.error("no token can be given out", about=str(e))  # noqa: TRY400  # what an administrator must mend
-        response = _problem(503, "the token service cannot read its files; see its log")
+        response = _problem(503, "the token service cannot use a file; see its log")
     response.headers["cache-control"] = "no-store"
     response.headers["connection"] = "close"  # a node asks once for a pull; others need the place
     return response

@@ -24,6 +24,8 @@ MAX_CLIENTS = 1024
 """Connections: all nodes may come at once, and there is none that must not be closed for the sake of another one. One
 costs 0.1 MiB.
 """
+LOOK_SECONDS = 5.0
+"""Between two looks at the files, so that the log says what is wrong with them before somebody needs them."""
 
 
 async def serve(
@@ -33,8 +35,8 @@ async def serve(
     for behind what speaks TLS. Raises PullsecretError for what an administrator must fix.
     """
     registries = [Tokens(registry, one) for registry, one in services.items()]
-    for one in registries:
-        one.check()
+    _check(registries)
+    watched = Watched(registries)
     serving = Serving()
     files = _files(certificate, serving)
     if files is not None:
@@ -49,13 +51,15 @@ async def serve(
         draining = asyncio.Event()
 
         def missing() -> str:
-            return "draining" if draining.is_set() else _missing(registries)
+            return "draining" if draining.is_set() else watched.look()
 
         context = serving.listening if files is not None else None
         web = server(token_app(registries, missing), context=context, most=MAX_CLIENTS)
         async with asyncio.TaskGroup() as group:
             group.create_task(web.serve([bound]))
-            renewing = group.create_task(for_ever("certificate", files.run)) if files is not None else None
+            background = [group.create_task(for_ever("files", watched.run))]
+            if files is not None:
+                background.append(group.create_task(for_ever("certificate", files.run)))
             log.info(
                 "listening",
                 version=metadata.version("pullsecret-webhook"),
@@ -66,8 +70,8 @@ async def serve(
             if await stop.get() == signal.SIGTERM:  # Ctrl-C is a person who does not want to wait
                 draining.set()
                 await asyncio.sleep(LINGER_SECONDS)  # endpoints lag
-            if renewing is not None:
-                renewing.cancel()
+            for task in background:
+                task.cancel()
             web.should_exit = True
     log.info("stopped")
 
@@ -83,11 +87,36 @@ def _files(certificate: tuple[Path, Path] | None, serving: Serving) -> Files | N
     )
 
 
-def _missing(registries: Sequence[Tokens]) -> str:
-    for one in registries:
-        try:
-            one.check()
-        except PullsecretError as e:
-            log.error("no token can be given out", about=str(e))  # noqa: TRY400  # what an administrator must mend
-            return "a file cannot be read; see the log"
-    return ""
+def _check(registries: Sequence[Tokens]) -> None:
+    """Raises PullsecretError if nobody could get a token."""
+    found = [one.condition() for one in registries]
+    if not any(one.works for one in found):
+        raise PullsecretError("; ".join(dict.fromkeys(fault.why for one in found for fault in one.faults)))
+
+
+class Watched:
+    """The files of these registries. All replicas have the same ones, so one that cannot be used must not stop what
+    does without it: it is logged when that begins, and when it is over.
+    """
+
+    def __init__(self, registries: Sequence[Tokens]) -> None:
+        self._registries = registries
+        self._known: Mapping[tuple[str, str], str] = {}
+        """Why, by registry and what does not work."""
+
+    def look(self) -> str:
+        """Why nobody gets a token; empty: somebody does."""
+        found = {one.registry: one.condition() for one in self._registries}
+        faults = {(registry, fault.so): fault.why for registry, one in found.items() for fault in one.faults}
+        for (registry, so), why in faults.items():
+            if self._known.get((registry, so)) != why:
+                log.error("a file cannot be used; mend it, and it is read again", registry=registry, about=why, so=so)
+        for registry, so in self._known.keys() - faults.keys():
+            log.info("a file can be used again", registry=registry, over=so)
+        self._known = faults
+        return "" if any(one.works for one in found.values()) else "a file cannot be used; see the log"
+
+    async def run(self) -> None:
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK_SECONDS)

@@ -41,15 +41,12 @@ class Pushers:
     """`file` None: nobody may push."""
 
     def __init__(self, file: str | None) -> None:
-        self._known = made((file,), functools.partial(_read, file))
-
-    def check(self) -> None:
-        """Raises PushersUnusable."""
-        self._known()
+        self.known = made((file,), functools.partial(_read, file))
+        """Who may push now, by name. Raises PushersUnusable when it is called."""
 
     def right(self, name: str, password: str) -> Right | None:
         """None: there is no such name, or it has another password. Raises PushersUnusable."""
-        found, digest = self._known().get(name), hashlib.sha256(password.encode()).hexdigest()
+        found, digest = self.known().get(name), hashlib.sha256(password.encode()).hexdigest()
         equal = hmac.compare_digest(digest, found.digest if found else _NOBODY)
         return found.right if found and equal else None
 

@@ -1,15 +1,18 @@
 """Who a client is by its password, and the registry's token for what it may do of what it asks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from webhook.config.issuers.registry import TokenService
 from webhook.core.errors import PullsecretError
 from webhook.core.registryscope import PULL, REPOSITORY, Right, Scope
 from webhook.issuers.registry.pullpassword import NotGood, NotSigned, read, signed
-from webhook.issuers.registry.signingkeys import KeyUnusable, public_keys, signing_key
-from webhook.registryauth.pushers import Pushers
+from webhook.issuers.registry.signingkeys import KeyUnusable, PublicKey, SigningKey, public_keys, signing_key
+from webhook.registryauth.pushers import Pushers, PushersUnusable
+
+T = TypeVar("T")
 
 LIFE, LEAST_LIFE = timedelta(minutes=5), timedelta(minutes=1)
 """Of a token. It ends with the password that it is for, but clients count on the minute that the specification has."""
@@ -28,6 +31,22 @@ class Login:
     life: timedelta = LIFE
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A file that cannot be used. `why`: and what to do; `so`: what does not work meanwhile."""
+
+    why: str
+    so: str
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`works`: somebody can get a token. One of the two kinds of logins does not stop the other one."""
+
+    works: bool
+    faults: Sequence[Fault]
+
+
 class Tokens:
     """Of one registry."""
 
@@ -37,19 +56,27 @@ class Tokens:
         self._key, self._password_keys = signing_key(config.key_file), public_keys(config.password_keys_file)
         self._pushers = Pushers(config.pushers_file)
 
-    def check(self) -> None:
-        """Can it work? Raises KeyUnusable, PushersUnusable."""
-        if self._key().public.id in self._password_keys():
-            raise KeyUnusable(
-                f"{self._config.key_file} has a key that is in {self._config.password_keys_file}, too: it could sign "
-                "passwords; make another key for tokens"
+    def condition(self) -> Condition:
+        key, keys, pushers = _tried(self._key), _tried(self._password_keys), _tried(self._pushers.known)
+        faults = [
+            Fault(str(found), so)
+            for found, so in (
+                (key, "nobody gets a token"),
+                (keys, "owners get no token"),
+                (pushers, "those who push get no token"),
             )
-        self._pushers.check()
+            if isinstance(found, PullsecretError)
+        ]
+        if isinstance(key, SigningKey) and isinstance(keys, Mapping) and key.public.id in keys:
+            faults.append(Fault(self._one_key_for_both, "passwords that it has signed are refused"))
+            keys = _without(keys, key)
+        logins = [found for found in (keys, pushers) if isinstance(found, Mapping)]
+        return Condition(isinstance(key, SigningKey) and any(logins), faults)
 
     def login(self, name: str, password: str) -> Login:
         """Raises LoginRefused, KeyUnusable, PushersUnusable."""
         try:
-            found = read(password, self._password_keys, self.registry)
+            found = read(password, self._keys_for_passwords, self.registry)
         except NotSigned:
             return self._pusher(name, password)
         except NotGood as e:
@@ -65,8 +92,37 @@ class Tokens:
         claims = {"iss": self.registry, "aud": self.registry, "sub": login.name, "access": access}
         return signed(self._key(), claims | {"nbf": datetime.now(UTC)}, login.life)
 
+    def _keys_for_passwords(self) -> Mapping[str, PublicKey]:
+        """Without the one that signs tokens, if it is there by mistake. Raises KeyUnusable."""
+        keys, key = self._password_keys(), _tried(self._key)
+        if (
+            isinstance(key, SigningKey) and key.public.id in keys
+        ):  # and if it cannot be used, there are no tokens at all
+            keys = _without(keys, key)
+            if not keys:
+                raise KeyUnusable(self._one_key_for_both)
+        return keys
+
+    @property
+    def _one_key_for_both(self) -> str:
+        return (
+            f"{self._config.key_file} has a key that is in {self._config.password_keys_file}, too: it could sign "
+            "passwords; make another key for tokens"
+        )
+
     def _pusher(self, name: str, password: str) -> Login:
         right = self._pushers.right(name, password)
         if right is None:
             raise LoginRefused("the user name or the password is wrong")
         return Login(name, right)
+
+
+def _tried(look: Callable[[], T]) -> T | KeyUnusable | PushersUnusable:
+    try:
+        return look()
+    except (KeyUnusable, PushersUnusable) as e:
+        return e
+
+
+def _without(keys: Mapping[str, PublicKey], one: SigningKey) -> Mapping[str, PublicKey]:
+    return {key_id: key for key_id, key in keys.items() if key_id != one.public.id}

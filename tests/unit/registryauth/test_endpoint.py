@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,13 @@ from support.tokenendpoint import BUILDER, TokenEndpoint, serving
 from webhook.cli.exitcodes import UsageError
 from webhook.cli.registryauth import registry_auth
 from webhook.config import reading
-from webhook.config.issuers.registry import RegistryIssuer
-from webhook.core.registryscope import MAX_SCOPES
+from webhook.config.issuers.registry import RegistryIssuer, TokenService
+from webhook.core.registryscope import MAX_SCOPES, Right
 from webhook.issuers.registry.pullpassword import pull_password
-from webhook.issuers.registry.signingkeys import SigningKey, read_key
+from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKey, read_key
 from webhook.registryauth.endpoint import MAX_FIELDS, MAX_FORM_BYTES, token_app
-from webhook.registryauth.tokens import Tokens
+from webhook.registryauth.process import Watched
+from webhook.registryauth.tokens import Login, Tokens
 
 REGISTRY = "registry.example.com"
 OWN, THEIRS = "repository:project-alice/app:pull", "repository:project-bob/app:pull"
@@ -183,11 +184,6 @@ def test_a_pusher_is_added_and_taken_away_while_it_runs(plain: TokenEndpoint) ->
     assert plain.ask(BUILDER, plain.password, asked).status_code == 401
     file.write_text(f"ci {digest}\n")
     assert plain.ask("ci", secret, asked).status_code == 503
-    with plain.client() as client:
-        assert client.get("/readyz").status_code == 503
-        assert client.get("/healthz").status_code == 200
-    good = pull_password(plain.key, REGISTRY, "project-alice", HOUR)
-    assert plain.ask("project-alice", good, OWN).status_code == 200
     file.write_text(before)
     assert plain.ask("ci", secret, asked).status_code == 401
     assert plain.granted(plain.ask(BUILDER, plain.password, asked)) == {"project-alice/app": ["push"]}
@@ -236,19 +232,85 @@ def test_the_key_for_tokens_is_replaced_while_it_runs(plain: TokenEndpoint) -> N
     assert plain.ask("project-alice", good, OWN).status_code == 200
 
 
-def test_a_key_for_tokens_that_could_sign_passwords(plain: TokenEndpoint) -> None:
-    """Then it is not ready, and says why; what it could do before goes on."""
+@contextmanager
+def broken(*files: Path) -> Iterator[None]:
+    """For a while they have a line that nobody can use."""
+    before = {file: file.read_bytes() for file in files}
+    for file in files:
+        file.write_text("builder\n")
+    try:
+        yield
+    finally:
+        for file, content in before.items():
+            file.write_bytes(content)
 
-    def ready() -> int:
+
+KEY, KEYS, PUSHERS = "token-key.pem", "password-keys.json", "pushers"
+
+
+@pytest.mark.parametrize(
+    ("files", "ready", "pull", "push"),
+    [
+        ([], 200, 200, 200),
+        ([PUSHERS], 200, 200, 503),
+        ([KEYS], 200, 503, 200),
+        ([KEYS, PUSHERS], 503, 503, 503),
+        ([KEY], 503, 503, 503),
+    ],
+)
+def test_a_file_that_cannot_be_used_stops_nobody_who_needs_it_not(
+    plain: TokenEndpoint, files: list[str], ready: int, pull: int, push: int
+) -> None:
+    """All replicas have the same files: if that made them unready, nobody would reach any of them."""
+    good = pull_password(plain.key, REGISTRY, "project-alice", HOUR)
+
+    def answers() -> list[int]:
         with plain.client() as client:
-            return client.get("/readyz").status_code
+            probed = client.get("/readyz")
+        asked = plain.ask("project-alice", good, OWN), plain.ask(BUILDER, plain.password, "repository:base:push")
+        assert probed.text in {"ok\n", "not ready: a file cannot be used; see the log\n"}
+        return [answer.status_code for answer in (probed, *asked)]
 
-    assert ready() == 200
+    def told() -> tuple[list[str], list[str]]:
+        """What it has logged to be wrong, and to be over."""
+        lines = [json.loads(line) for line in plain.log.splitlines() if line.startswith("{")]
+        wrong = [
+            line["about"] for line in lines if line["event"] == "a file cannot be used; mend it, and it is read again"
+        ]
+        return wrong, [line["over"] for line in lines if line["event"] == "a file can be used again"]
+
+    def is_over() -> bool:
+        wrong, over = told()
+        return len(wrong) == len(over)
+
+    assert answers() == [200, 200, 200]
+    until(is_over, "all that was wrong before is over", within=20)
+    already = len(told()[0])
+    with broken(*(plain.folder / name for name in files)):
+        assert answers() == [ready, pull, push]
+        assert answers() == [ready, pull, push]
+    assert answers() == [200, 200, 200]
+    until(lambda: len(told()[0]) == already + len(files) and is_over(), "each was logged once, and its end", within=20)
+    assert {about.split(" ")[0].rstrip(":") for about in told()[0][already:]} == {str(plain.folder / n) for n in files}
+
+
+def test_a_key_for_tokens_that_could_sign_passwords(plain: TokenEndpoint) -> None:
+    """What it has signed is no password, and the others are good."""
+    passwords = [pull_password(key, REGISTRY, "project-alice", HOUR) for key in (plain.key, plain.token_key)]
+
+    def answers() -> list[int]:
+        with plain.client() as client:
+            ready = client.get("/readyz").status_code
+        return [ready, *(plain.ask("project-alice", one, OWN).status_code for one in passwords)]
+
+    assert answers() == [200, 200, 401]
     plain.takes_passwords_of(plain.key_file, plain.token_key_file)
-    assert ready() == 503
+    assert answers() == [200, 200, 401]
     until(lambda: "it could sign passwords; make another key for tokens" in plain.log, "it is logged", within=20)
+    plain.takes_passwords_of(plain.token_key_file)
+    assert answers() == [200, 503, 503]
     plain.takes_passwords_of(plain.key_file)
-    assert ready() == 200
+    assert answers() == [200, 200, 401]
 
 
 def test_nobody_is_sent_away_when_all_nodes_come_at_once(plain: TokenEndpoint) -> None:
@@ -434,3 +496,22 @@ def test_without_its_own_key_it_does_not_start(tmp_path: Path, wrong: str) -> No
         "both": f"{token_key} has a key that is in {keys}, too: it could sign passwords; make another key for tokens",
     }
     assert ran.stderr == f"pullsecret: {said[wrong]}\n"
+
+
+def test_it_starts_with_what_it_can_do(tmp_path: Path) -> None:
+    with serving(tmp_path, REGISTRY, planted.token(), plain=True, pushers="builder\n") as running:
+        good = pull_password(running.key, REGISTRY, "project-alice", HOUR)
+        assert running.granted(running.ask("project-alice", good, OWN)) == {"project-alice/app": ["pull"]}
+        assert running.ask(BUILDER, running.password, OWN).status_code == 503
+
+
+def test_each_registry_is_by_itself(endpoint: TokenEndpoint) -> None:
+    (model,) = reading.convert({"issuers": [endpoint.model]}).issuers
+    assert isinstance(model, RegistryIssuer)
+    assert model.token_service
+    gone = TokenService(key_file="/gone.pem", password_keys_file="/gone.json")
+    good, bad = Tokens(REGISTRY, model.token_service), Tokens("other.example.com", gone)
+    assert Watched([bad, good]).look() == Watched([good]).look() == ""
+    assert Watched([bad]).look() == "a file cannot be used; see the log"
+    with pytest.raises(KeyUnusable, match=r"^/gone\.pem: No such file"):
+        bad.token(Login("a", Right("a", frozenset())), ())
