@@ -413,7 +413,7 @@ def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Is
 
         found = cluster.wait(checked, "the Lease has what its check came to")
         assert (found["leader"]["result"], found["rights"]["result"]) == ("right", "right")
-        assert found["registry"]["why"].startswith("answers; checked at ")
+        assert found["registry"]["why"].startswith("works; checked at ")
         assert found["owners of registry"]["result"] == "right"
         assert found["issuer replicas"]["why"].endswith(f"in {NAMESPACE} is missing")  # it is a process here
         with issuers.start("issue-two") as two:

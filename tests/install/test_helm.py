@@ -193,6 +193,7 @@ def test_doctor_finds_nothing_wrong(installed: Installed) -> None:
     results = {name: one["result"] for name, one in found.items()}
     assert {*results.values()} <= {"right", "absent"}, found
     names = {"configuration", "endpoints", "replicas", "version", "pods", "serving certificate", "a new pod"}
+    names |= {"token service replicas", "token service pods"}
     assert names | {"write policy, tried", "rights"} <= {name for name, result in results.items() if result == "right"}
     before = doctor(installed, "--pre")
     assert before["earlier installation"]["result"] == "wrong"

@@ -76,6 +76,10 @@ ISSUER_LEASE = "pullsecret-webhook-issuer"
 ISSUER_CHECKS = PREFIX + "issuer-checks"
 """Annotation of that Lease: what the last check of each issuer came to."""
 
+REGISTRY_AUTH = "pullsecret-webhook-registry-auth"
+REGISTRY_AUTH_REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=registry-auth"
+"""The Deployment of the token service of the platform's own registry, and the selector of its pods."""
+
 CHECKS_SECRET = "pullsecret-webhook-checks"  # noqa: S105  # an object's name
 """The Secret in the release namespace in which replicas keep what registries said about credentials."""
 

@@ -10,7 +10,7 @@ import msgspec
 from webhook.commands import health, status
 from webhook.commands.cluster_view import USE_FLAG, ClusterView, SourceSecrets, broken, config_of, readable_config
 from webhook.commands.health import ADMISSION, Finding
-from webhook.commands.installation import apiserver, issuers, nodeclocks, replicas, servingcert, way
+from webhook.commands.installation import apiserver, issuers, nodeclocks, replicas, servingcert, tokenservice, way
 from webhook.commands.installation.checklist import Check
 from webhook.commands.status import Report
 from webhook.config.models import Config, Tls
@@ -75,6 +75,8 @@ async def checks(cluster: Cluster, as_user: As | None, asked: Asked, now: dateti
     if config.issuers:
         async for one in issuers.checks(view, now):
             yield one
+    async for one in tokenservice.checks(view):
+        yield one
     try:
         yield summed_up(await status.run(view, None, now, webhook))
     except PullsecretError as e:

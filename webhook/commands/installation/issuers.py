@@ -6,7 +6,6 @@ and what they found is read here.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from webhook.commands import health, status
@@ -39,10 +38,9 @@ async def checks(view: ClusterView, now: datetime) -> AsyncIterator[Check]:
     config = view.config
     try:
         found = await replicas.deployment(view.cluster, config, ISSUER_ACCOUNT)
-        yield replace(replicas.rollout(found, config, ISSUER_ACCOUNT), section=SECTION, name=ROLLOUT)
-        if found is not None:
-            there = await replicas.pods_of(view.cluster, config, ISSUER_REPLICAS)
-            yield replace(replicas.pods(there, config.namespace), section=SECTION, name="issuer pods")
+        names = SECTION, ROLLOUT, "issuer pods"
+        for one in await replicas.of_others(view.cluster, config, found, ISSUER_ACCOUNT, ISSUER_REPLICAS, names):
+            yield one
     except PullsecretError as e:
         yield Check(SECTION, ROLLOUT, "unknown", str(e))
     lease, unread = None, ""
@@ -112,7 +110,7 @@ def answers(called: str, last: Checked | None, now: datetime, namespace: str) ->
         return Check(SECTION, called, "wrong", why, f"the page of its kind has what to do; {again}")
     if last.result == "unknown":
         return Check(SECTION, called, "unknown", why)
-    return Check(SECTION, called, "right", f"answers; {asked}")
+    return Check(SECTION, called, "right", f"works; {asked}")
 
 
 def owners(called: str, warnings: RecentWarnings) -> Check:

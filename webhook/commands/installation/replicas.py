@@ -1,6 +1,7 @@
-"""The webhook's pods: is the Deployment rolled out, and what keeps a pod from running?"""
+"""The pods of the webhook and of the chart's other Deployments: is it rolled out, and what keeps a pod from running?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 
 import msgspec
@@ -157,6 +158,18 @@ async def checks(cluster: Cluster, config: Config, found: Deployment | None) -> 
         return [done]
     there = await pods_of(cluster, config, REPLICAS)
     return [done, version(found, metadata.version("pullsecret-webhook")), pods(there, config.namespace)]
+
+
+async def of_others(
+    cluster: Cluster, config: Config, found: Deployment | None, called: str, selector: str, names: tuple[str, str, str]
+) -> list[Check]:
+    """Of the Deployment that is `called` so. `names`: of the section, and of the two checks. Raises PullsecretError."""
+    section, of_rollout, of_pods = names
+    done = [replace(rollout(found, config, called), section=section, name=of_rollout)]
+    if found is not None:
+        there = await pods_of(cluster, config, selector)
+        done.append(replace(pods(there, config.namespace), section=section, name=of_pods))
+    return done
 
 
 async def pods_of(cluster: Cluster, config: Config, selector: str) -> list[Pod]:

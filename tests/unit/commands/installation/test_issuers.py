@@ -45,9 +45,9 @@ def test_for_whom_an_issuer_fails() -> None:
     ("last", "result", "why"),
     [
         (None, "unknown", "no pod says yet that it was checked"),
-        (Checked(NOW, "works"), "right", "answers; checked at 2030-01-01 00:00"),
-        (Checked(NOW - 2 * EVERY, "works"), "right", "answers; checked at 2029-12-31 22:00"),
-        (Checked(NOW + CLOCKS, "works"), "right", "answers; checked at 2030-01-01 00:01"),  # clocks differ
+        (Checked(NOW, "works"), "right", "works; checked at 2030-01-01 00:00"),
+        (Checked(NOW - 2 * EVERY, "works"), "right", "works; checked at 2029-12-31 22:00"),
+        (Checked(NOW + CLOCKS, "works"), "right", "works; checked at 2030-01-01 00:01"),  # clocks differ
         (Checked(NOW - 2 * EVERY - CLOCKS, "works"), "unknown", "last checked at 2029-12-31 21:59"),
         (Checked(NOW - 2 * EVERY - CLOCKS, "fails", "no"), "unknown", "last checked at 2029-12-31 21:59"),
         (Checked(NOW + timedelta(days=9999), "works"), "unknown", "last checked at 2057-05-18 00:00"),
