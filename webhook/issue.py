@@ -11,7 +11,6 @@ import socket
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from heapq import nsmallest
 from importlib import metadata
 from uuid import uuid4
 
@@ -27,7 +26,7 @@ from webhook.core.metrics import IssuerMetrics, IssuerNumbers
 from webhook.core.names import ISSUER_CHECKS, ISSUER_LEASE
 from webhook.core.pullsecret import Fingerprint, Namespace
 from webhook.issuers import IssuerUnavailable, NotLeading
-from webhook.issuers.checking import OWNERS, Checking, made
+from webhook.issuers.checking import Checking, likeliest, made
 from webhook.issuers.configured import configured
 from webhook.issuers.issuing import Issuing
 from webhook.issuers.minting import Bucket
@@ -95,8 +94,7 @@ class Process:
 
     def _checks(self, model: Model, secrets: IssuedSecrets) -> Checking:
         def owners() -> list[str]:
-            """Who has a credential comes first: that one's identity was there."""
-            return nsmallest(OWNERS, self._owners_for(model), key=lambda owner: (secrets.get(owner) is None, owner))
+            return likeliest(self._owners_for(model), lambda owner: secrets.get(owner) is not None)
 
         return Checking(model.called, functools.partial(made, model, self._config), owners, now, self._publish)
 

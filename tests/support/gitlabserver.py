@@ -54,12 +54,14 @@ class Refused(Exception):
 @dataclass
 class Gitlab(VendorServer):
     """`access`: the rights of who has an access token; `scopes`: of all of these; empty: it does not
-    say. `groups`: numbers by path. `bodies`: what was asked for.
+    say. `groups`: numbers by path. `lowered`: numbers of those in which nobody of `access` has a role that may do
+    something. `bodies`: what was asked for.
     """
 
     access: dict[str, set[str]] = field(default_factory=dict)
     scopes: list[str] = field(default_factory=lambda: ["api"])
     groups: dict[str, int] = field(default_factory=dict)
+    lowered: set[int] = field(default_factory=set)
     tokens: list[Token] = field(default_factory=list)
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
     ids: int = 100
@@ -109,7 +111,7 @@ class Gitlab(VendorServer):
             raise Refused(404, "404 Not Found")
         group = self._group(unquote(found[1]))
         needed = {"GET": "read", "POST": "create", "DELETE": "delete"}[request.method]
-        if needed not in rights:
+        if needed not in rights or group in self.lowered:
             raise Refused(403, "403 Forbidden")
         if found[2]:
             return self._one(request.method, group, int(found[2]))

@@ -32,7 +32,7 @@ from webhook.core.dockerconfig import parse, render
 from webhook.core.errors import PullsecretError
 from webhook.core.issued import MAX_HANDLE_CHARS
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, NotChecked, NotLeading
+from webhook.issuers import DoesNotFit, Issuer, IssueRefused, IssuerUnavailable, Minted, NotChecked, NotLeading
 
 
 class Contract:
@@ -285,6 +285,28 @@ class AskedContract(Contract):
                     assert isinstance(await check_fails(place, owner), IssuerUnavailable)
 
         asyncio.run(scenario())
+
+    def test_nobody_is_asked_for_an_owner_who_does_not_fit(self) -> None:
+        async def scenario() -> None:
+            async with self.at() as place:
+                assert {await self._fits(place, owner) for owner in NAMES} == {True, False}
+
+        asyncio.run(scenario())
+
+    async def _fits(self, place: AskedPlace[Any], owner: str) -> bool:
+        """Was somebody asked?"""
+        before = place.asked()
+        with suppress(IssueRefused):
+            await place.issuer.issue(owner, 1, leads)
+        fits = place.asked() > before
+        for ask in (checked(place, owner), place.issuer.issue(owner, 2, leads)):
+            before = place.asked()
+            try:
+                await ask
+            except IssueRefused as e:
+                assert isinstance(e, DoesNotFit) == (place.asked() == before)
+                assert (e.everybody, e.right) == (False, False)
+        return fits
 
     @pytest.mark.parametrize("hours", [-30, 30])
     def test_lives_are_counted_by_its_clock(self, hours: int) -> None:

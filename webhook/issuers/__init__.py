@@ -30,12 +30,20 @@ class IssuerUnavailable(PullsecretError):
 
 class IssueRefused(PullsecretError):
     """The issuer mints nothing for this owner, until somebody changes something: the message says what. It quotes at
-    most a few words of the issuer's answer, and never a secret. `everybody`: for no owner.
+    most a few words of the issuer's answer, and never a secret. `everybody`: for no owner. `right`: we lack one, here
+    at least. Who may take it from us for what is one owner's must not speak for others, so that alone is not everybody.
     """
 
-    def __init__(self, why: str, *, everybody: bool = False) -> None:
+    def __init__(self, why: str, *, everybody: bool = False, right: bool = False) -> None:
         super().__init__(why)
-        self.everybody = everybody
+        self.everybody, self.right = everybody, right
+
+
+class DoesNotFit(IssueRefused):
+    """The owner's name does not fit, which is known here: nobody was asked."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
 
 
 class NotChecked(PullsecretError):
@@ -78,7 +86,7 @@ class Issuer(Protocol):
         nothing. A login that is kept says nothing about now: so it is for one that was just made, and is closed then.
 
         `owner`: what is asked for is of this one; None: none is known. Raises IssuerUnavailable, IssueRefused (without
-        `everybody` it is about this owner) and NotChecked.
+        `everybody` it is about this owner; DoesNotFit, before anybody is asked) and NotChecked.
         """
         ...
 

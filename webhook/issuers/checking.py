@@ -5,9 +5,9 @@ by an issuer of its own, with connections and a login of its own.
 
 import asyncio
 import functools
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
-from itertools import islice
 
 import structlog
 
@@ -16,21 +16,23 @@ from webhook.config.models import Config
 from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.core.issuerchecks import EVERY, WHILE_FAILING, Checked
-from webhook.issuers import Issuer, IssueRefused, NotChecked
+from webhook.issuers import DoesNotFit, Issuer, IssueRefused, NotChecked
 from webhook.issuers.configured import configured
 
 log = structlog.get_logger()
 SECONDS = 60.0
 """Of a check. It is a few requests."""
 JITTER = 0.1
-OWNERS = 3
-"""For so many it is asked at most: some have a name that does not fit, or no project yet."""
+OWNERS, CANDIDATES = 3, 1000
+"""For so many it is asked at most, of which some have no project yet; and so many names are looked at, of which some do
+not fit.
+"""
 BUG = "an error in pullsecret-webhook itself; see its log"
 
 
 class Checking:
-    """Of one issuer. `make`: another one like it. `owners`: for whom it is asked, the likeliest first. `told`: called
-    after each check.
+    """Of one issuer. `make`: another one like it. `owners`: for whom it may be asked, the likeliest first, at most
+    CANDIDATES. `told`: called after each check.
     """
 
     def __init__(
@@ -44,32 +46,37 @@ class Checking:
         self._called, self._make, self._owners, self._now, self._told = called, make, owners, now, told
         self.last: Checked | None = None
         """None: another replica leads, or it is not known yet."""
+        self._failing = False
+        """Since a check failed, and until one says that it works: that nothing can be said is no good news."""
 
     @property
     def up(self) -> bool | None:
         """None: nothing can be said."""
-        return {"works": True, "fails": False}.get(self.last.result) if self.last is not None else None
+        if self._failing:
+            return False
+        return True if self.last is not None and self.last.result == "works" else None
 
     async def run(self) -> None:
         """Until it is cancelled, because another replica leads."""
         try:
             while True:
-                before, self.last = self.last, await self._checked()
-                self._log(before, self.last)
+                self.last = await self._checked()
+                self._judge(self.last)
                 self._told()
-                pause = WHILE_FAILING if self.last.result == "fails" else EVERY
+                pause = WHILE_FAILING if self._failing else EVERY
                 await asyncio.sleep(jittered(pause.total_seconds(), JITTER))
         finally:
-            self.last = None
+            self.last, self._failing = None, False
 
     async def _checked(self) -> Checked:
         return await checked(self._make, functools.partial(_for_one_of, self._owners()), self._now)
 
-    def _log(self, before: Checked | None, now: Checked) -> None:
-        failed = before is not None and before.result == "fails"
-        if now.result == "fails" and not failed:
+    def _judge(self, now: Checked) -> None:
+        if now.result == "fails" and not self._failing:
+            self._failing = True
             log.warning("an issuer fails its check", issuer=self._called, why=now.why)
-        elif failed and now.result != "fails":
+        elif now.result == "works" and self._failing:
+            self._failing = False
             log.info("an issuer passes its check again", issuer=self._called)
 
 
@@ -97,24 +104,41 @@ async def checked(
     return Checked(at, "works")
 
 
+def likeliest(owners: Iterable[str], has_credential: Callable[[str], bool]) -> list[str]:
+    """Who has a credential comes first: that one's identity was there. Among these it is by chance: in an order that is
+    known, a tenant could have an owner who always comes first.
+    """
+    found = [*owners]
+    random.shuffle(found)
+    return sorted(found, key=has_credential, reverse=True)[:CANDIDATES]
+
+
 async def _for_one_of(owners: Iterable[str], issuer: Issuer) -> None:
     """An owner who is refused is told so elsewhere, and says nothing about the issuer: then it is another one's turn,
-    and at last nobody's.
+    and at last nobody's. If we lack a right for all of them, that is more than what one of them can have done.
     """
-    why = ""
-    for owner in islice(owners, OWNERS):
+    misfit, refused = "", list[IssueRefused]()
+    for owner in owners:
         try:
             return await issuer.check(owner)
+        except DoesNotFit as e:
+            misfit = str(e)
         except IssueRefused as e:
             if e.everybody:
                 raise
-            why = str(e)
+            refused.append(e)
+            if len(refused) == OWNERS:
+                break
+    if refused and all(one.right for one in refused):
+        raise refused[-1]
     try:
         await issuer.check(None)
     except NotChecked:
-        if not why:
-            raise
-        raise NotChecked(f"all owners for whom it was asked are refused: {why}") from None
+        if refused:
+            raise NotChecked(f"all owners for whom it was asked are refused: {refused[-1]}") from None
+        if misfit:
+            raise NotChecked(f"there is no owner for whom it can be asked: {misfit}") from None
+        raise
 
 
 async def check_all(config: Config, owner: str | None, now: Callable[[], datetime]) -> Mapping[str, Checked]:

@@ -11,7 +11,7 @@ from webhook.core.credential import Credential
 from webhook.core.errors import CredentialError
 from webhook.core.imagename import is_repository
 from webhook.core.shown import quoted
-from webhook.issuers import IssueRefused, IssuerUnavailable
+from webhook.issuers import DoesNotFit, IssuerUnavailable
 
 CHECK_NAME = "pullsecret-check"
 """In the logs of those who are asked; nothing has this name."""
@@ -21,7 +21,7 @@ def repositories(template: str, owner: str) -> str:
     """What the names of an owner's repositories begin with, without the slash behind. Raises IssueRefused."""
     found = template.replace(OWNER_HERE, owner)
     if OWNER_HERE in template and ("/" in owner or not is_repository(f"{found}/name")):
-        raise IssueRefused(
+        raise DoesNotFit(
             f"the owner {quoted(owner)} cannot be part of a repository's name, which has lower-case letters, digits, "
             "and single . _ - between them; give the owner such a name, or leave it out of the issuer's owners"
         )

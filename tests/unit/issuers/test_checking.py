@@ -15,13 +15,16 @@ from support.signing import key_file
 from support.simulated import Stepping
 from webhook.config import reading
 from webhook.core.issuerchecks import EVERY, WHILE_FAILING, Checked
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotChecked
-from webhook.issuers.checking import BUG, JITTER, OWNERS, SECONDS, Checking, check_all
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, IssuerUnavailable, Minted, NotChecked
+from webhook.issuers.checking import BUG, CANDIDATES, JITTER, OWNERS, SECONDS, Checking, check_all, likeliest
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DOWN = IssuerUnavailable("it does not answer")
 REFUSED = IssueRefused("there is no project")
 EVERYBODY = IssueRefused("it lacks a right", everybody=True)
+NO_RIGHT = IssueRefused("it lacks a right here", right=True)
+MISFIT = DoesNotFit("no role has such a name")
+NOBODY = NotChecked("nobody")
 
 
 @dataclass
@@ -137,6 +140,19 @@ def test_one_that_fails_is_asked_again_soon_and_the_log_has_when_it_begins_and_e
     assert {one["issuer"] for one in logs} == {"harbor"}
 
 
+def test_one_of_which_nothing_can_be_said_fails_for_as_long_as_it_did(world: Callable[..., World]) -> None:
+    issuer, seen = Fake({None: DOWN}), list[tuple[str, bool | None]]()
+    with capture_logs() as logs:
+        found = world(issuer)
+        for raised in (NOBODY, DOWN, NOBODY, None, NOBODY):
+            issuer.raised = {} if raised is None else {None: raised}
+            found.loop.sleep()
+            seen.append((found.last.result, found.checking.up))
+    assert seen == [("unknown", False), ("fails", False), ("unknown", False), ("works", True), ("unknown", None)]
+    assert found.told[4][0] <= 4 * WHILE_FAILING.total_seconds() + 1
+    assert [one["event"] for one in logs] == ["an issuer fails its check", "an issuer passes its check again"]
+
+
 def test_who_leads_no_more_knows_nothing(world: Callable[..., World]) -> None:
     found = world(Fake({None: DOWN}))
     assert found.checking.up is False
@@ -155,11 +171,26 @@ def test_who_leads_no_more_knows_nothing(world: Callable[..., World]) -> None:
         ({"a": REFUSED, "b": REFUSED, "c": REFUSED}, ["a", "b", "c", None], "works", ""),
         ({"a": REFUSED, "b": REFUSED, "c": REFUSED, None: DOWN}, ["a", "b", "c", None], "fails", "it does not answer"),
         (
-            {"a": REFUSED, "b": REFUSED, "c": REFUSED, None: NotChecked("nobody")},
+            {"a": REFUSED, "b": REFUSED, "c": REFUSED, None: NOBODY},
             ["a", "b", "c", None],
             "unknown",
             "all owners for whom it was asked are refused: there is no project",
         ),
+        # One of them may have taken the right from us; all of them have not.
+        ({"a": NO_RIGHT}, ["a", "b"], "works", ""),
+        ({"a": NO_RIGHT, "b": NO_RIGHT}, ["a", "b", "c"], "works", ""),
+        ({"a": NO_RIGHT, "b": NO_RIGHT, "c": NO_RIGHT}, ["a", "b", "c"], "fails", "it lacks a right here"),
+        ({"a": NO_RIGHT, "b": REFUSED, "c": NO_RIGHT}, ["a", "b", "c", None], "works", ""),
+        # Nobody was asked for those who do not fit.
+        ({"a": MISFIT, "b": MISFIT, "c": MISFIT, "d": DOWN}, ["a", "b", "c", "d"], "fails", "it does not answer"),
+        ({"a": MISFIT, "b": MISFIT, "c": NO_RIGHT, "d": NO_RIGHT}, ["a", "b", "c", "d"], "fails", str(NO_RIGHT)),
+        (
+            dict.fromkeys("abcd", MISFIT) | {None: NOBODY},
+            ["a", "b", "c", "d", None],
+            "unknown",
+            "there is no owner for whom it can be asked: no role has such a name",
+        ),
+        (dict.fromkeys("abcd", MISFIT), ["a", "b", "c", "d", None], "works", ""),
         ({"a": ValueError("a secret")}, ["a"], "fails", BUG),
     ],
 )
@@ -172,6 +203,15 @@ def test_for_whom_it_is_asked(
     assert found.issuer.asked == asked
     assert (found.last.result, found.last.why) == (result, why)
     assert found.issuer.closed == 1
+
+
+def test_who_has_a_credential_comes_first_and_among_these_nobody_always_does() -> None:
+    owners = {f"owner-{number}" for number in range(CANDIDATES + 100)}
+    having = {"owner-3", "owner-7", "owner-1050"}
+    orders = [likeliest(owners, having.__contains__) for _ in range(50)]
+    assert {frozenset(order[:3]) for order in orders} == {frozenset(having)}
+    assert {len({*order}) for order in orders} == {CANDIDATES}
+    assert {order[0] for order in orders} == having  # but for one of 200 million runs
 
 
 def test_nobody_to_ask_for_is_neither_up_nor_down(world: Callable[..., World]) -> None:

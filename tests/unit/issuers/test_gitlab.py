@@ -246,7 +246,28 @@ def test_without_a_right_it_is_said_which_page_lists_them(lacking: str) -> None:
             await every_call()
         assert "HTTP 403: 403 Forbidden" in str(told.value)
         assert "docs/gitlab.md" in str(told.value)
-        assert getattr(told.value, "everybody", True)
+        assert not getattr(told.value, "everybody", False)  # it may be so in this group alone
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("what", ["list", "make"])
+def test_what_we_may_not_in_one_group_says_nothing_about_others(what: str) -> None:
+    """Who administers a group may lower our role there."""
+
+    async def scenario(place: Here) -> None:
+        if what == "list":
+            place.server.lowered.add(place.server.groups["tenants/alice2"])
+            found = [await check_fails(place, "alice2"), await refused(place, "alice2")]
+            await checked(place, "alice")
+        else:
+            place.answers(2, 403, b'{"message": "403 Forbidden"}')
+            found = [await refused(place, "alice2")]
+        for told in found:
+            assert (told.everybody, told.right) == (False, True)
+            assert f"GitLab lets us {what} no deploy token in group tenants/alice2 (HTTP 403: 403 For" in str(told)
+            assert "docs/gitlab.md" in str(told)
+        assert await place.opens(the_one(await place.issuer.issue("alice", 1, leads)))
 
     run(scenario)
 
@@ -375,11 +396,11 @@ def test_a_check_looks_at_the_scope_of_the_token_and_at_an_owners_group() -> Non
             "GET /api/v4/groups/tenants/alice/deploy_tokens",
         ]
         told = await check_fails(place, "dora")
-        assert not told.everybody
+        assert (told.everybody, told.right) == (False, False)
         assert "GitLab has no group tenants/dora" in str(told)
         (place.server.access[place.file.read_text().strip()]).clear()
         told = await check_fails(place)
-        assert told.everybody
+        assert told.right
         assert "docs/gitlab.md" in str(told)
         await checked(place, None)
         for scopes in (["granular"], list[str]()):

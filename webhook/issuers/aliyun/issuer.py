@@ -15,7 +15,7 @@ from webhook.config.issuers import aliyun as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.answer import hiding
 from webhook.core.shown import quoted, shown
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotChecked
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, IssuerUnavailable, Minted, NotChecked
 from webhook.issuers.aliyun.api import SIGNATURE_REFUSED, AliyunApi, Call
 from webhook.issuers.aliyun.sts import AliyunSts, Session
 from webhook.issuers.names import CHECK_NAME, credentials, minted_name, repositories
@@ -75,7 +75,7 @@ class AliyunIssuer:
         found = tuple(dict.fromkeys(repositories(template, owner) for template in self._config.repositories))
         for one in found:
             if not model.is_aliyun_namespace(one):
-                raise IssueRefused(
+                raise DoesNotFit(
                     f"Aliyun has no namespaces such as {quoted(one)}, only such of 2 to 120 characters; give the owner "
                     "another name, or leave it out of the issuer's owners"
                 )
@@ -86,7 +86,7 @@ class AliyunIssuer:
         template = self._config.ram_role
         role = template.replace(OWNER_HERE, owner)
         if OWNER_HERE in template and not (_OWNER.fullmatch(owner) and model.is_ram_role(role)):
-            raise IssueRefused(
+            raise DoesNotFit(
                 f"no RAM role can have the owner {quoted(owner)} in its name, which has at most 64 lower-case letters, "
                 "digits, . _ and -; give the owner such a name, or leave it out of the issuer's owners"
             )

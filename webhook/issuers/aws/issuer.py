@@ -13,7 +13,7 @@ import msgspec
 from webhook.config.issuers import ecr as model
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted, NotChecked
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, IssuerUnavailable, Minted, NotChecked
 from webhook.issuers.aws.api import AwsApi, AwsError, Session
 from webhook.issuers.aws.login import Login
 from webhook.issuers.keptlogin import AGAIN_SECONDS
@@ -70,7 +70,7 @@ class EcrIssuer:
         """Raises IssueRefused. A slash would make it a role in another path, perhaps another owner's."""
         role = self._config.role.replace(OWNER_HERE, owner)
         if OWNER_HERE in self._config.role and ("/" in owner or not model.is_role(role)):
-            raise IssueRefused(
+            raise DoesNotFit(
                 f"no role can have the owner {quoted(owner)} in its name: it has at most 64 letters, digits, and + = , "
                 ". @ _ - ; give the owner such a name, or leave it out of the issuer's owners"
             )
@@ -83,13 +83,13 @@ class EcrIssuer:
         common = [one for one in templates if OWNER_HERE not in one]
         for one in own:
             if "/" in owner or not model.is_ecr_name(one):
-                raise IssueRefused(
+                raise DoesNotFit(
                     f"the owner {quoted(owner)} cannot be part of a repository's name, which in ECR has lower-case "
                     "letters, digits, and single . _ - between them; give the owner such a name, or leave it out of "
                     "the issuer's owners"
                 )
             if any(f"{one}/".startswith(f"{other}/") for other in common):
-                raise IssueRefused(
+                raise DoesNotFit(
                     f"the repositories of the owner {quoted(owner)} would be among those that every owner pulls; leave "
                     "it out of the issuer's owners, or begin the owners' repositories with something else"
                 )

@@ -20,7 +20,7 @@ from webhook.config.issuers.azure import AzureIssuer as Model
 from webhook.config.issuers.azure import is_token
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
-from webhook.issuers import Fence, IssueRefused, Minted
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, Minted
 from webhook.issuers.azure.api import AzureApi
 from webhook.issuers.names import CHECK_NAME, credentials, repositories
 
@@ -91,7 +91,7 @@ class AzureIssuer:
         """Raises IssueRefused. An owner that does not fit is never changed until it does: it might be another one's."""
         token = self._config.token.replace(OWNER_HERE, owner)
         if not is_token(token):
-            raise IssueRefused(
+            raise DoesNotFit(
                 f"no token can have the owner {quoted(owner)} in its name, which has 5 to 50 lower-case letters, "
                 "digits and -; give the owner such a name, or leave it out of the issuer's owners"
             )

@@ -15,7 +15,7 @@ from webhook.config.issuers.base import OWNER_HERE
 from webhook.config.models import Registry
 from webhook.core.issued import MAX_EARLIER
 from webhook.core.shown import quoted
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer
 from webhook.issuers.gitea.api import SCOPES, GiteaApi, Made, Token
 from webhook.issuers.names import credentials, minted_name, repositories
@@ -75,13 +75,13 @@ class GiteaIssuer:
         """Raises IssueRefused. An owner that does not fit is never changed until it does: it might be another one's."""
         user = self._config.user.replace(OWNER_HERE, owner)
         if not model.is_gitea_user(user):
-            raise IssueRefused(
+            raise DoesNotFit(
                 f"no user can have the owner {quoted(owner)} in its name: that has lower-case letters, digits, and "
                 "single . _ - between them, and Gitea takes capitals for the same; give the owner such a name, or "
                 "leave it out of the issuer's owners"
             )
         if self._api.is_us(user):
-            raise IssueRefused(
+            raise DoesNotFit(
                 f"the owner {quoted(owner)} would pull as {user}, the user that issues, who may pull everything; give "
                 "the owner another name, or let user begin with something of its own"
             )

@@ -8,7 +8,7 @@ and owner. If its name is our mark, it is of a crash, nobody has it, and it goes
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -17,7 +17,7 @@ import structlog
 from webhook.config.issuers import gitlab as model
 from webhook.core.shown import quoted, shown
 from webhook.core.times import in_utc
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer, Client, Method, line
 from webhook.issuers.keptlogin import AGAIN_SECONDS
 from webhook.issuers.names import credentials, minted_name, repositories
@@ -76,7 +76,7 @@ class GitlabIssuer:
         wanted = {"name": name, "username": username, "scopes": ["read_registry"], "expires_at": self._end(now)}
         made = await self._call("POST", _path(group), body=wanted)
         if made.status != 201:
-            raise self._not_let(made, group)
+            raise self._not_let("make", made, group)
         return self._minted(group, username, made)
 
     async def end(self, handle: str) -> None:
@@ -113,7 +113,7 @@ class GitlabIssuer:
             return
         listed = await self._call("GET", _path(group), query={"per_page": "1"})
         if listed.status != 200:
-            raise self._not_let(listed, group)
+            raise self._not_let("list", listed, group)
         listed.read(list[_Token])
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class GitlabIssuer:
         """Raises IssueRefused."""
         group = repositories(self._config.group, owner)
         if not model.is_gitlab_group(group):
-            raise IssueRefused(
+            raise DoesNotFit(
                 f"GitLab takes {quoted(group, 60)} for the number of another group; give the owner a name that is no "
                 "number, or let group begin with something else"
             )
@@ -163,7 +163,7 @@ class GitlabIssuer:
             query = {"active": "true", "per_page": str(PAGE), "page": str(page)}
             listed = await self._call("GET", _path(group), query=query)
             if listed.status != 200:
-                raise self._not_let(listed, group)
+                raise self._not_let("list", listed, group)
             tokens = listed.read(list[_Token])
             found += [one for one in tokens if one.username == username]
             if len(tokens) < PAGE:
@@ -175,7 +175,8 @@ class GitlabIssuer:
         if gone.status not in (204, 404):
             raise IssuerUnavailable(f"GitLab does not take away a deploy token of ours ({gone.said}); {_RIGHTS}")
 
-    def _not_let(self, answer: Answer, group: str) -> IssueRefused | IssuerUnavailable:
+    def _not_let(self, what: Literal["list", "make"], answer: Answer, group: str) -> IssueRefused | IssuerUnavailable:
+        """Who administers a group decides what we may there."""
         if answer.status < 400:
             return answer.odd()
         if answer.status == 404:
@@ -184,9 +185,9 @@ class GitlabIssuer:
             )
         if answer.status == 403:
             return IssueRefused(
-                f"GitLab lets us make no deploy token in group {group} ({answer.said}); {_RIGHTS}", everybody=True
+                f"GitLab lets us {what} no deploy token in group {group} ({answer.said}); {_RIGHTS}", right=True
             )
-        return IssueRefused(f"GitLab makes no deploy token in group {group} ({answer.said})")
+        return IssueRefused(f"GitLab {what}s no deploy token in group {group} ({answer.said})")
 
     def _minted(self, group: str, username: str, made: Answer) -> Minted:
         created = made.read(_Created)

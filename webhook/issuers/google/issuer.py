@@ -10,7 +10,7 @@ from webhook.config.issuers.artifactregistry import ArtifactRegistryIssuer as Mo
 from webhook.config.issuers.artifactregistry import is_service_account
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer, Client
 from webhook.issuers.google.login import Generated, GoogleLogin, generate
 from webhook.issuers.names import credentials, repositories
@@ -71,7 +71,7 @@ class ArtifactRegistryIssuer:
         account = self._config.service_account.replace(OWNER_HERE, owner)
         # With a dot or an @ it might be an account of another project.
         if "@" in owner or "." in owner or not is_service_account(account):
-            raise IssueRefused(
+            raise DoesNotFit(
                 f"no service account can have the owner {quoted(owner)} in its name: it has 6 to 30 lower-case "
                 "letters, digits and -, and begins with a letter; give the owner such a name, or leave it out of the "
                 "issuer's owners"

@@ -19,7 +19,7 @@ from webhook.config.issuers.base import OWNER_HERE
 from webhook.config.models import Registry
 from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.client import Answer
 from webhook.issuers.harbor.api import HarborApi
 from webhook.issuers.names import CHECK_NAME, credentials, minted_name
@@ -125,7 +125,7 @@ class HarborIssuer:
         listed = await self._list(seen, f"name=~{CHECK_NAME}")
         if listed.status == 403:
             listed.read(_Errors)
-            raise IssueRefused(f"Harbor does not list robots ({listed.said}); {_RIGHTS}", everybody=True)
+            raise IssueRefused(f"Harbor lists no robots of project {project} ({listed.said}); {_RIGHTS}", right=True)
         if listed.status != 200:
             raise listed.odd()
         listed.read(list[_Robot])
@@ -144,12 +144,12 @@ class HarborIssuer:
         """Raises IssueRefused. An owner that does not fit is never changed until it does: it might be another one's."""
         project = self._config.project.replace(OWNER_HERE, owner)
         if not model.is_harbor_name(project):
-            raise IssueRefused(
+            raise DoesNotFit(
                 f"no project can have the owner {quoted(owner)} in its name: Harbor takes lower-case letters, digits, "
                 "and single . _ - between them; give the owner such a name, or leave it out of the issuer's owners"
             )
         if len(f"{project}+{name}") > MAX_NAME_CHARS:
-            raise IssueRefused(f"project {quoted(project, 60)} has so long a name that its robots have no room for one")
+            raise DoesNotFit(f"project {quoted(project, 60)} has so long a name that its robots have no room for one")
         return project
 
     # -- calls --
@@ -165,7 +165,7 @@ class HarborIssuer:
         made = await self._api.call("POST", "/robots", body=robot)  # it may also have been made in between
         if made.status in (403, 404):
             raise IssueRefused(
-                f"Harbor lets us make no robot in project {project} ({made.said}); {_RIGHTS}", everybody=True
+                f"Harbor lets us make no robot in project {project} ({made.said}); {_RIGHTS}", right=True
             )
         return made
 

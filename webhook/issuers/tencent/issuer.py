@@ -15,7 +15,7 @@ import structlog
 from webhook.config.issuers import tcr as model
 from webhook.core.issued import MAX_LIFE
 from webhook.core.shown import quoted, shown
-from webhook.issuers import Fence, IssueRefused, IssuerUnavailable, Minted
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, IssuerUnavailable, Minted
 from webhook.issuers.names import CHECK_NAME, credentials, minted_name, repositories
 from webhook.issuers.tencent.api import Moment, Reply, TencentApi
 from webhook.issuers.tencent.login import TencentLogin
@@ -111,7 +111,7 @@ class TcrIssuer:
         found = tuple(dict.fromkeys(repositories(template, owner) for template in self._config.repositories))
         for one in found:
             if not model.is_tcr_namespace(one):
-                raise IssueRefused(
+                raise DoesNotFit(
                     f"Tencent has no namespaces such as {quoted(one, 60)}, only such of 2 to 30 lower-case letters and "
                     "digits, with single . _ - between them; give the owner another name, or leave it out of the "
                     "issuer's owners"
