@@ -37,6 +37,9 @@ RIGHTS = (
     "Microsoft.ContainerRegistry/registries/operationStatuses/read",
 )
 VERSIONS = {"2023-07-01", "2025-04-01", "2025-11-01"}
+_PATH = re.compile(
+    r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/microsoft\.containerregistry/registries/([^/]+)/.+"
+)
 _TOKEN = re.compile(r"[A-Za-z0-9-]{5,50}")
 _SCOPED = re.compile(r"repository:([^:]+):pull")
 _FORM = {"client_id", "client_assertion", "client_assertion_type", "grant_type", "scope"}
@@ -161,8 +164,7 @@ class Azure(VendorServer):
             raise Refused(401, "ExpiredAuthenticationToken", "The access token expiry UTC time is in the past.")
         if request.query.get("api-version") not in VERSIONS:
             raise Refused(400, "NoRegisteredProviderFound", "No registered resource provider found for API version.")
-        if not request.path.lower().startswith(f"{RESOURCE.lower()}/"):
-            raise Refused(404, "ResourceNotFound", "The Resource was not found.")
+        self._is_there(request.path)
         path = request.path[len(RESOURCE) + 1 :]
         match request.method, path.split("/"):
             case "GET", ["tokens", name]:
@@ -180,6 +182,22 @@ class Azure(VendorServer):
                 return (202, None, self._location(number)) if left else (200, result, {})
         raise Refused(404, "NotFound", "There is nothing here.")
 
+    @staticmethod
+    def _is_there(path: str) -> None:
+        """What is asked for is below the registry, and all above it is there. Names are the same in capitals."""
+        found = _PATH.fullmatch(path.lower())
+        if found is None:
+            raise Refused(404, "NotFound", "There is nothing here.")
+        subscription, group, registry = found.groups()
+        _, _, our_subscription, _, our_group, *_, our_registry = RESOURCE.split("/")
+        if subscription != our_subscription:
+            raise Refused(404, "SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
+        if group != our_group:
+            raise Refused(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
+        if registry != our_registry:
+            message = "Can not perform requested operation on nested resource. "
+            raise Refused(404, "ParentResourceNotFound", f"{message}Parent resource '{registry}' not found.")
+
     def _needs(self, right: str) -> None:
         if right not in self.rights:
             message = f"The client does not have authorization to perform action '{right}' over scope '{RESOURCE}'."
@@ -189,7 +207,7 @@ class Azure(VendorServer):
         """Names of resources are the same in capitals."""
         found = self.tokens.get(name.lower())
         if found is None:
-            raise Refused(404, "TokenNotFound", f"The token '{name}' was not found in registry acmecorp.")
+            raise Refused(404, "ResourceNotFound", f"The resource {name} could not be found.")
         return found
 
     def _shown(self, token: Token) -> dict[str, Any]:

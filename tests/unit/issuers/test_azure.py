@@ -50,7 +50,7 @@ from webhook.core.check import Why
 from webhook.core.credential import Credential
 from webhook.core.errors import WriteConflict
 from webhook.core.registry import matching
-from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, NotLeading, client, keptlogin
+from webhook.issuers import Issuer, IssueRefused, IssuerUnavailable, Minted, NotChecked, NotLeading, client, keptlogin
 from webhook.issuers.azure import api as azureapi
 from webhook.issuers.azure import issuer as azure
 from webhook.issuers.azure import login as azurelogin
@@ -547,10 +547,11 @@ def test_a_token_that_is_not_there_is_the_owners() -> None:
     async def scenario(place: Here) -> None:
         told = await refused(place, "carol")
         assert str(told) == (
-            f"{REGISTRY} does not show a token pull-carol (HTTP 404: The token 'pull-carol' was not found in registry "
-            "acmecorp.); create it, as docs/azure.md has it"
+            f"{REGISTRY} does not show a token pull-carol (HTTP 404: The resource pull-carol could not be found.); "
+            "create it, as docs/azure.md has it"
         )
         assert not told.everybody
+        assert (str(await check_fails(place, "carol")), told.everybody) == (str(told), False)
         assert await place.issuer.issue("alice", 1, leads)
 
     run(scenario)
@@ -559,7 +560,9 @@ def test_a_token_that_is_not_there_is_the_owners() -> None:
 def test_a_token_that_is_disabled_stays_so() -> None:
     async def scenario(place: Here) -> None:
         place.server.tokens["pull-alice"].enabled = False
-        assert "pull-alice of acmecorp.azurecr.io is disabled" in str(await refused(place))
+        for told in (await refused(place), await check_fails(place)):
+            assert "pull-alice of acmecorp.azurecr.io is disabled" in str(told)
+            assert not told.everybody
         assert place.minted("alice") == 0
 
     run(scenario)
@@ -749,13 +752,61 @@ def test_registries(registry: str, resource: str) -> None:
 def test_a_check_needs_the_right_to_read_tokens() -> None:
     async def scenario(place: Here) -> None:
         await checked(place)
+        await checked(place, None)
         place.server.token("pullsecret-check", "nothing")  # whether there is one is nothing to it
-        await checked(place)
+        await checked(place, None)
         assert all(call.startswith(("POST " + LOGIN, "GET ")) for call in place.server.calls)
         place.server.rights.remove(RIGHTS[0])
-        told = await check_fails(place)
-        assert told.everybody
-        assert "docs/azure.md" in str(told)
+        for owner in ("alice", None):
+            told = await check_fails(place, owner)
+            assert told.everybody
+            assert "docs/azure.md" in str(told)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("aaaaaaaa", "abababab"), "The subscription 'abababab-bbbb-cccc-dddd-eeeeeeeeeeee' could not be found."),
+        (("/platform/", "/other/"), "Resource group 'other' could not be found."),
+    ],
+)
+def test_a_registry_that_is_not_there_is_told_by_check_and_issue(wrong: tuple[str, str], said: str) -> None:
+    async def scenario(place: Here) -> None:
+        for told in (await refused(place), await check_fails(place), await check_fails(place, None)):
+            assert told.everybody
+            assert str(told) == (
+                f"Azure has no registry of this resourceId (HTTP 404: {said}); write what az acr show --query id says"
+            )
+
+    run(scenario, resourceId=RESOURCE.replace(*wrong))
+
+
+def test_names_above_a_token_are_the_same_in_capitals() -> None:
+    async def scenario(place: Here) -> None:
+        for owner in ("alice", None):
+            await checked(place, owner)
+
+    run(scenario, resourceId=RESOURCE.replace("platform", "Platform"))
+
+
+def test_a_registry_of_another_name_is_not_there() -> None:
+    async def scenario(place: Here) -> None:
+        for owner in ("alice", None):
+            told = await check_fails(place, owner)
+            assert told.everybody
+            assert "(HTTP 404: Can not perform requested operation on nested resource. Parent resource 'e" in str(told)
+
+    run(scenario, registry="elsewhere.azurecr.io", resourceId=RESOURCE.replace("acmecorp", "elsewhere"))
+
+
+def test_a_404_that_does_not_name_the_token_proves_nothing() -> None:
+    async def scenario(place: Here) -> None:
+        for code in ("ResourceNotFound", "NotFound"):
+            place.answers(2, 404, json.dumps({"error": {"code": code, "message": "It was not found."}}).encode())
+            with pytest.raises(NotChecked, match=r"whether it has the registry \(HTTP 404: It was not found\.\)"):
+                await checked(place, None)
 
     run(scenario)
 
@@ -763,7 +814,8 @@ def test_a_check_needs_the_right_to_read_tokens() -> None:
 def test_what_stands_before_azure_is_not_taken_for_it() -> None:
     async def scenario(place: Here) -> None:
         for status in (400, 404):
-            place.answers(2, status, b"<h1>nothing here</h1>", {"Content-Type": "text/html"})
-            assert isinstance(await check_fails(place), IssuerUnavailable)
+            for owner in ("alice", None):
+                place.answers(2, status, b"<h1>nothing here</h1>", {"Content-Type": "text/html"})
+                assert isinstance(await check_fails(place, owner), IssuerUnavailable)
 
     run(scenario)

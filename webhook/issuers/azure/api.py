@@ -18,8 +18,21 @@ from webhook.issuers.client import Answer, Client, Method
 VERSION = "2025-11-01"
 ASKS, PAUSE_SECONDS, MAX_PAUSE_SECONDS = 15, 1.0, 4.0
 """How often it is asked whether something is done, and how long it waits before each time."""
+_ABOVE = {"SubscriptionNotFound", "ResourceGroupNotFound", "ParentResourceNotFound"}
+"""Of a 404: codes of what is above a token."""
 TRIES = 5
 """How often the registry is asked whether it knows a new password."""
+
+
+class _Reason(msgspec.Struct, frozen=True):
+    code: str
+    message: str = ""
+
+
+class Error(msgspec.Struct, frozen=True):
+    """Which what answers in the place of Azure does not have."""
+
+    error: _Reason
 
 
 class AzureApi:
@@ -34,7 +47,7 @@ class AzureApi:
         await self._client.close()
 
     async def call(self, method: Method, path: str, body: object = None) -> Answer:
-        """`path`: below the registry. Raises IssuerUnavailable, and IssueRefused for what no owner may."""
+        """`path`: below the registry. Raises IssuerUnavailable, and IssueRefused for what no owner may or has."""
         answer = await self._asked(method, f"{self._registry}{path}?api-version={VERSION}", body)
         for _ in range(ASKS):
             if answer.status != 202:
@@ -75,6 +88,11 @@ class AzureApi:
         if answer.status == 403:
             raise IssueRefused(
                 f"Azure does not let us ({answer.said}); our identity needs the rights that docs/azure.md lists",
+                everybody=True,
+            )
+        if answer.status == 404 and answer.read(Error).error.code in _ABOVE:
+            raise IssueRefused(
+                f"Azure has no registry of this resourceId ({answer.said}); write what az acr show --query id says",
                 everybody=True,
             )
         if answer.status == 409:

@@ -10,7 +10,7 @@ one that has not ended is somebody else's, or another cluster's, and is never re
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -20,8 +20,8 @@ from webhook.config.issuers.azure import AzureIssuer as Model
 from webhook.config.issuers.azure import is_token
 from webhook.config.issuers.base import OWNER_HERE
 from webhook.core.shown import quoted
-from webhook.issuers import DoesNotFit, Fence, IssueRefused, Minted
-from webhook.issuers.azure.api import AzureApi
+from webhook.issuers import DoesNotFit, Fence, IssueRefused, Minted, NotChecked
+from webhook.issuers.azure.api import AzureApi, Error
 from webhook.issuers.names import CHECK_NAME, credentials, repositories
 
 SECONDS = 59
@@ -47,14 +47,6 @@ class _Token(msgspec.Struct, frozen=True):
     properties: _Properties
 
 
-class _Code(msgspec.Struct, frozen=True):
-    code: str
-
-
-class _Error(msgspec.Struct, frozen=True):
-    error: _Code
-
-
 class _Generated(msgspec.Struct, frozen=True):
     username: str
     passwords: list[_Password]
@@ -77,12 +69,20 @@ class AzureIssuer:
 
     async def end(self, handle: str) -> None: ...
 
-    async def check(self, owner: str | None) -> None:  # noqa: ARG002  # an issuer's interface
-        """Who may not read tokens is told so (403) before it is looked whether there is one."""
+    async def check(self, owner: str | None) -> None:
+        """Who may not read tokens is told so (403) before it is looked whether there is one. That none is there may be
+        said because of what is above it.
+        """
+        if owner is not None:
+            await self._read(self._token(owner))
+            return
         found = await self._api.call("GET", f"/tokens/{CHECK_NAME}")
         if found.status not in (200, 404):
             raise found.odd()
-        found.read(_Token if found.status == 200 else _Error)
+        if found.status == 200:
+            found.read(_Token)
+        elif CHECK_NAME not in found.read(Error).error.message:
+            raise NotChecked(f"Azure does not say whether it has the registry ({found.said}), and no owner has a token")
 
     async def close(self) -> None:
         await self._api.close()
@@ -101,29 +101,35 @@ class AzureIssuer:
         digest = hashlib.sha256(f"{self._cluster()} {self._config.called} {owner}".encode()).digest()
         return int.from_bytes(digest[:8], "big") % SECONDS
 
-    async def _made_free(self, token: str, name: str, mark: int, fence: Fence) -> datetime:
-        """When nobody has this password any more, by Azure's clock."""
+    async def _read(self, token: str) -> tuple[Sequence[_Password], datetime]:
+        """The passwords of a token, and when that was, by Azure's clock. Raises IssueRefused."""
         registry, found = self._config.registry, await self._api.call("GET", f"/tokens/{token}")
-        if found.status != 200:
+        if found.status >= 400:
+            found.read(Error)
             raise IssueRefused(
                 f"{registry} does not show a token {token} ({found.said}); create it, as docs/azure.md has it"
             )
-        properties = found.read(_Token).properties
-        if found.date is None:
+        if found.status != 200 or found.date is None:
             raise found.odd()
+        properties = found.read(_Token).properties
         if properties.status == "disabled":
             raise IssueRefused(f"the token {token} of {registry} is disabled; enable it, if its owner may pull")
-        passwords = (properties.credentials or _Credentials()).passwords or []
+        return (properties.credentials or _Credentials()).passwords or (), found.date
+
+    async def _made_free(self, token: str, name: str, mark: int, fence: Fence) -> datetime:
+        """When nobody has this password any more, by Azure's clock."""
+        passwords, now = await self._read(token)
         standing = next((one for one in passwords if one.name == name), None)
-        if standing is None or (standing.expiry is not None and standing.expiry <= found.date):
-            return found.date
+        if standing is None or (standing.expiry is not None and standing.expiry <= now):
+            return now
         if standing.expiry is None or int(standing.expiry.timestamp()) % SECONDS != mark:
+            registry = self._config.registry
             raise IssueRefused(
                 f"the token {token} of {registry} has a {name} that is not ours, and has not ended; delete it if "
                 "nobody needs it, and give each cluster tokens of its own"
             )
         await fence()
-        return found.date
+        return now
 
     async def _generated(self, token: str, name: str, ends: datetime) -> tuple[str, str, timedelta]:
         asked = {
