@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -427,7 +428,10 @@ def test_clocks_may_differ_a_little(file: str) -> None:
         ({"tokenService": SERVICE | {"passwordKeysFile": "{}"}}, "passwordKeysFile must be the path of a file"),
         ({"tokenService": SERVICE | {"pushersFile": "pushers"}}, "pushersFile must be the path of a file"),
         ({"tokenService": {"keyFile": "/t.pem"}}, "passwordKeysFile"),
-        ({"tokenService": SERVICE | {"keyFile": "/k.pem"}}, "keyFile and tokenService.keyFile are one file; make two"),
+        (
+            {"tokenService": SERVICE | {"keyFile": "/k.pem"}},
+            f"keyFile of {REGISTRY} and tokenService.keyFile of {REGISTRY} are one file; make two keys",
+        ),
         ({"registry": "registry"}, "the name of a registry is not valid"),
         ({"registry": "index.docker.io"}, "images of Docker Hub are called docker.io"),
         ({"registry": "registry.example.com:443"}, "write registry.example.com"),
@@ -441,6 +445,17 @@ def test_one_issuer_for_a_registry() -> None:
     model = {"issue": "registry", "registry": REGISTRY, "keyFile": "/k.pem"}
     with pytest.raises(ConfigError, match="use one issuer for a registry"):
         reading.convert({"issuers": [model, model | {"name": "teams", "repositories": "teams/{owner}"}]})
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_key_for_passwords_of_one_registry_is_none_for_tokens_of_another(turned: bool) -> None:
+    one = {"issue": "registry", "registry": REGISTRY, "keyFile": "/k.pem", "tokenService": SERVICE}
+    other = {"issue": "registry", "name": "other", "registry": "other.example.com", "keyFile": SERVICE["keyFile"]}
+    told = f"keyFile of other.example.com and tokenService.keyFile of {REGISTRY} are one file; make two keys"
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        reading.convert({"issuers": [other, one] if turned else [one, other]})
+    # Passwords and tokens name their registry, so two of these may have one key of each kind.
+    assert reading.convert({"issuers": [one, other | {"keyFile": "/k.pem", "tokenService": SERVICE}]}).issuers
 
 
 def test_the_webhook_itself_loads_nothing_that_signs() -> None:

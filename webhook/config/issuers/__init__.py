@@ -12,7 +12,7 @@ from webhook.config.issuers.ecr import EcrIssuer
 from webhook.config.issuers.gitea import GiteaIssuer
 from webhook.config.issuers.gitlab import GitlabIssuer
 from webhook.config.issuers.harbor import HarborIssuer
-from webhook.config.issuers.registry import RegistryIssuer
+from webhook.config.issuers.registry import RegistryIssuer, check_keys
 from webhook.config.issuers.tcr import TcrIssuer
 
 Issuer = (
@@ -41,3 +41,4 @@ def check_issuers(issuers: Sequence[Issuer]) -> None:
                 f"issuers has {registry} twice; one owner's repositories might begin like another's, so use one issuer "
                 "for a registry"
             )
+    check_keys([one for one in issuers if isinstance(one, RegistryIssuer)])

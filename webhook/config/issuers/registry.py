@@ -1,5 +1,6 @@
 """`issue: registry`: the platform's own registry."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -54,12 +55,18 @@ class RegistryIssuer(IssuerModel, tag="registry", tag_field="issue", frozen=True
             (self.repositories,), good=f"{OWNER_HERE} or project-{OWNER_HERE}, without a slash at the end"
         )
         are_paths(keyFile=self.key_file)
-        if self.token_service and self.token_service.key_file == self.key_file:
-            raise ValueError(
-                "keyFile and tokenService.keyFile are one file; make two keys: with the one for passwords, whoever "
-                "takes the token service could sign passwords"
-            )
 
     @property
     def in_short(self) -> str:
         return f"passwords for {self.registry}/{self.repositories}/, good for {self.hours:g} h"
+
+
+def check_keys(issuers: Sequence[RegistryIssuer]) -> None:
+    """A token service has the keys for tokens of all its registries. Raises ValueError."""
+    for one in issuers:
+        for other in issuers:
+            if other.token_service is not None and other.token_service.key_file == one.key_file:
+                raise ValueError(
+                    f"keyFile of {one.registry} and tokenService.keyFile of {other.registry} are one file; make two "
+                    "keys: with one for passwords, whoever takes the token service could sign passwords"
+                )
