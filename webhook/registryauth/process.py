@@ -34,7 +34,7 @@ async def serve(
     """Until SIGTERM or SIGINT. `services`: by the registry. `certificate`: its file, and that of its key; None: HTTP,
     for behind what speaks TLS. Raises PullsecretError for what an administrator must fix.
     """
-    registries = [Tokens(registry, one) for registry, one in services.items()]
+    registries = [Tokens(registry, one, services.values()) for registry, one in services.items()]
     _check(registries)
     watched = Watched(registries)
     serving = Serving()

@@ -1,6 +1,6 @@
 """Who a client is by its password, and the registry's token for what it may do of what it asks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -48,12 +48,14 @@ class Condition:
 
 
 class Tokens:
-    """Of one registry."""
+    """Of one registry. `others`: of all that this process serves."""
 
-    def __init__(self, registry: str, config: TokenService) -> None:
+    def __init__(self, registry: str, config: TokenService, others: Iterable[TokenService] = ()) -> None:
         self.registry = registry
         self._config = config
         self._key, self._password_keys = signing_key(config.key_file), public_keys(config.password_keys_file)
+        self._here = {one.key_file: signing_key(one.key_file) for one in (config, *others)}
+        """By file: the keys that whoever takes this process has. None of them may sign passwords."""
         self._pushers = Pushers(config.pushers_file)
 
     def condition(self) -> Condition:
@@ -67,9 +69,10 @@ class Tokens:
             )
             if isinstance(found, PullsecretError)
         ]
-        if isinstance(key, SigningKey) and isinstance(keys, Mapping) and key.public.id in keys:
-            faults.append(Fault(self._one_key_for_both, "passwords that it has signed are refused"))
-            keys = _without(keys, key)
+        if isinstance(keys, Mapping):
+            keys, mistaken = self._good(keys)
+            if mistaken:
+                faults.append(Fault(self._for_both(mistaken), "passwords that it has signed are refused"))
         logins = [found for found in (keys, pushers) if isinstance(found, Mapping)]
         return Condition(isinstance(key, SigningKey) and any(logins), faults)
 
@@ -93,21 +96,25 @@ class Tokens:
         return signed(self._key(), claims | {"nbf": datetime.now(UTC)}, login.life)
 
     def _keys_for_passwords(self) -> Mapping[str, PublicKey]:
-        """Without the one that signs tokens, if it is there by mistake. Raises KeyUnusable."""
-        keys, key = self._password_keys(), _tried(self._key)
-        if (
-            isinstance(key, SigningKey) and key.public.id in keys
-        ):  # and if it cannot be used, there are no tokens at all
-            keys = _without(keys, key)
-            if not keys:
-                raise KeyUnusable(self._one_key_for_both)
-        return keys
+        """Raises KeyUnusable."""
+        good, mistaken = self._good(self._password_keys())
+        if mistaken and not good:
+            raise KeyUnusable(self._for_both(mistaken))
+        return good
 
-    @property
-    def _one_key_for_both(self) -> str:
+    def _good(self, keys: Mapping[str, PublicKey]) -> tuple[Mapping[str, PublicKey], str]:
+        """Without those that sign tokens, which are there by mistake; and the file of one of these. With what is in a
+        file that cannot be used, no token is signed.
+        """
+        found = {file: _tried(key) for file, key in self._here.items()}
+        files = {key.public.id: file for file, key in found.items() if isinstance(key, SigningKey)}
+        mistaken = next((files[key_id] for key_id in keys if key_id in files), "")
+        return {key_id: key for key_id, key in keys.items() if key_id not in files}, mistaken
+
+    def _for_both(self, file: str) -> str:
         return (
-            f"{self._config.key_file} has a key that is in {self._config.password_keys_file}, too: it could sign "
-            "passwords; make another key for tokens"
+            f"{file} has a key that is in {self._config.password_keys_file}, too: it could sign passwords; make "
+            "another key for tokens"
         )
 
     def _pusher(self, name: str, password: str) -> Login:
@@ -122,7 +129,3 @@ def _tried(look: Callable[[], T]) -> T | KeyUnusable | PushersUnusable:
         return look()
     except (KeyUnusable, PushersUnusable) as e:
         return e
-
-
-def _without(keys: Mapping[str, PublicKey], one: SigningKey) -> Mapping[str, PublicKey]:
-    return {key_id: key for key_id, key in keys.items() if key_id != one.public.id}

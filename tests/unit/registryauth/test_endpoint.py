@@ -23,6 +23,7 @@ import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from starlette.types import Message
 
 from controlplane.waiting import until
@@ -38,7 +39,7 @@ from webhook.issuers.registry.pullpassword import pull_password
 from webhook.issuers.registry.signingkeys import KeyUnusable, SigningKey, read_key
 from webhook.registryauth.endpoint import MAX_FIELDS, MAX_FORM_BYTES, token_app
 from webhook.registryauth.process import Watched
-from webhook.registryauth.tokens import Login, Tokens
+from webhook.registryauth.tokens import Login, LoginRefused, Tokens
 
 REGISTRY = "registry.example.com"
 OWN, THEIRS = "repository:project-alice/app:pull", "repository:project-bob/app:pull"
@@ -496,6 +497,42 @@ def test_without_its_own_key_it_does_not_start(tmp_path: Path, wrong: str) -> No
         "both": f"{token_key} has a key that is in {keys}, too: it could sign passwords; make another key for tokens",
     }
     assert ran.stderr == f"pullsecret: {said[wrong]}\n"
+
+
+def test_keys_for_tokens_of_two_registries_that_sign_each_others_passwords(tmp_path: Path) -> None:
+    """Whoever takes the token service has both."""
+    keys, models, said = {one: key_file(tmp_path / f"{one}.pem") for one in "ab"}, [], []
+    for one, other in ("ab", "ba"):
+        file = public_file(tmp_path / f"{one}.json", keys[other])
+        service = {"keyFile": keys[one], "passwordKeysFile": file}
+        models.append({"issue": "registry", "name": one, "registry": f"{one}.example.com", "tokenService": service})
+        said.append(
+            f"{keys[other]} has a key that is in {file}, too: it could sign passwords; make another key for tokens"
+        )
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"issuers": [one | {"keyFile": "/issuer.pem"} for one in models]}))
+    command = [sys.executable, "-m", "webhook", "registry-auth", "serve", "--config", str(config), "--plain"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (1, f"pullsecret: {'; '.join(said)}\n")
+
+
+def test_a_key_for_tokens_of_another_registry_signs_no_password_here(endpoint: TokenEndpoint, tmp_path: Path) -> None:
+    (model,) = reading.convert({"issuers": [endpoint.model]}).issuers
+    assert isinstance(model, RegistryIssuer)
+    assert model.token_service
+    theirs = Path(key_file(tmp_path / "theirs.pem"))
+    other = TokenService(key_file=str(theirs), password_keys_file=model.token_service.password_keys_file)
+    public = public_file(tmp_path / "keys.json", str(endpoint.key_file), str(theirs))
+    tokens = Tokens(REGISTRY, structs.replace(model.token_service, password_keys_file=public), [other])
+    good, bad = (pull_password(key, REGISTRY, "project-alice", HOUR) for key in (endpoint.key, read_key(theirs)))
+    assert tokens.login("project-alice", good).right.below == "project-alice"
+    with pytest.raises(LoginRefused, match="no key for passwords of this registry"):
+        tokens.login("project-alice", bad)
+    (fault,) = tokens.condition().faults
+    assert fault.why.startswith(f"{theirs} has a key that is in {public}, too")
+    assert tokens.condition().works
+    theirs.unlink()  # which the other registry is told about, and nothing can be signed with it
+    assert tokens.condition().faults == []
 
 
 def test_it_starts_with_what_it_can_do(tmp_path: Path) -> None:
