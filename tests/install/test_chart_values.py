@@ -11,6 +11,8 @@ ISSUER = {"issue": "registry", "registry": "r.test", "keyFile": "/k"}
 OWN_REGISTRY: Object = {
     "config": {"issuers": [ISSUER | {"tokenService": {"keyFile": "/t", "passwordKeysFile": "/p"}}]},
 }
+KEY_IN_K: Object = {"config": {"issuers": [ISSUER | {"keyFile": "/etc/pullsecret/issuers/k/key.pem"}]}}
+VAULT = {"driver": "vault", "volumeAttributes": {"keys": "a"}}
 
 
 def refused(helm: Helm, values: Object) -> str:
@@ -120,6 +122,43 @@ def refused(helm: Helm, values: Object) -> str:
         (
             OWN_REGISTRY
             | {
+                "registryAuth": {"enabled": True, "plain": True, "extraVolumes": [{"name": "x", "csi": VAULT}]},
+                "issuer": {"extraVolumes": [{"name": "y", "csi": VAULT}]},
+            },
+            'issuer and registryAuth both have the volume of vault with the attributes {"keys":"a"}; give each one of',
+        ),
+        (
+            OWN_REGISTRY | {"registryAuth": {"enabled": True, "tlsSecretName": "both"}, "issuer": {"files": ["both"]}},
+            "issuer has the Secret both of registryAuth.tlsSecretName; give each one of its own",
+        ),
+        (
+            OWN_REGISTRY
+            | {"registryAuth": {"enabled": True, "plain": True, "files": ["both"]}, "sourceFiles": ["both"]},
+            "registryAuth has the Secret both, which the webhook has by sourceFiles or extraVolumes; give each one of",
+        ),
+        (
+            OWN_REGISTRY
+            | {
+                "registryAuth": {"enabled": True, "plain": True, "extraVolumes": [{"name": "x", "csi": VAULT}]},
+                "extraVolumes": [{"name": "y", "csi": VAULT}],
+            },
+            "registryAuth has the volume of vault with",
+        ),
+        (
+            KEY_IN_K | {"issuer": {"files": ["k"]}, "sourceFiles": ["k"]},
+            "the webhook has the Secret k by sourceFiles or extraVolumes, in which there is a key that signs passwords",
+        ),
+        (
+            KEY_IN_K
+            | {
+                "issuer": {"extraVolumes": [{"name": "k", "csi": VAULT}]},
+                "extraVolumes": [{"name": "y", "csi": VAULT}],
+            },
+            "the webhook has the volume of vault with",
+        ),
+        (
+            OWN_REGISTRY
+            | {
                 "registryAuth": {
                     "enabled": True,
                     "plain": True,
@@ -154,3 +193,17 @@ def test_expressions_that_the_api_server_would_refuse_or_python_reads_differentl
     helm: Helm, part: str, words: str
 ) -> None:
     assert words in refused(helm, {"config": {"ownerRules": [{"from": "annotation", "key": "a", "prefix": part}]}})
+
+
+def test_what_is_no_key_may_be_in_several_pods(helm: Helm) -> None:
+    """ConfigMaps, CA certificates of issuers, and what a driver gives by other attributes."""
+    other = VAULT | {"volumeAttributes": {"keys": "b"}}
+    ca = {"name": "ca", "configMap": {"name": "ca"}}
+    values = {
+        "config": {"issuers": [OWN_REGISTRY["config"]["issuers"][0] | KEY_IN_K["config"]["issuers"][0]]},
+        "sourceFiles": ["corporate-ca"],
+        "extraVolumes": [ca, {"name": "pin", "csi": VAULT | {"volumeAttributes": {"keys": "c"}}}],
+        "issuer": {"files": ["k", "corporate-ca"], "extraVolumes": [{"name": "y", "csi": VAULT}]},
+        "registryAuth": {"enabled": True, "plain": True, "extraVolumes": [ca, {"name": "x", "csi": other}]},
+    }
+    assert [o for o in helm.render(values) if o["metadata"]["name"].endswith("-registry-auth")]

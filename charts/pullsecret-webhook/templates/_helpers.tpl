@@ -161,22 +161,52 @@ seccompProfile: {type: RuntimeDefault}
 {{- else if not (or .tlsSecretName .plain) -}}
 {{- fail "registryAuth.enabled is true, and passwords need TLS: set registryAuth.tlsSecretName to a kubernetes.io/tls Secret in the release namespace, or registryAuth.plain to true behind an Ingress that speaks TLS" -}}
 {{- end -}}
-{{- $both := dict -}}
-{{- range $key := list "issuer" "registryAuth" -}}
-{{- $own := index $.Values $key -}}
-{{- $names := $own.files -}}
-{{- range $own.extraVolumes -}}
-{{- with .secret }}{{ $names = append $names .secretName }}{{ end -}}
-{{- with .projected }}{{ range .sources }}{{ with .secret }}{{ $names = append $names .name }}{{ end }}{{ end }}{{ end -}}
+{{- $issuer := include "kept-in" (list $.Values.issuer.files $.Values.issuer.extraVolumes) | fromJsonArray -}}
+{{- $webhook := include "kept-in" (list $.Values.sourceFiles $.Values.extraVolumes) | fromJsonArray -}}
+{{- range include "kept-in" (list .files .extraVolumes) | fromJsonArray -}}
+{{- if has . $issuer -}}
+{{- fail (printf "issuer and registryAuth both have %s; give each one of its own: whoever takes the token service must not have the key that signs passwords" .) -}}
+{{- else if has . $webhook -}}
+{{- fail (printf "registryAuth has %s, which the webhook has by sourceFiles or extraVolumes; give each one of its own: the pods that answer the API server must not have the key that signs tokens" .) -}}
 {{- end -}}
-{{- $_ := set $both $key $names -}}
 {{- end -}}
-{{- range $both.registryAuth -}}
-{{- if has . $both.issuer -}}
-{{- fail (printf "issuer and registryAuth both have the Secret %s; give each one of its own: whoever takes the token service must not have the key that signs passwords" .) -}}
-{{- end -}}
+{{- if and .tlsSecretName (has (printf "the Secret %s" .tlsSecretName) $issuer) -}}
+{{- fail (printf "issuer has the Secret %s of registryAuth.tlsSecretName; give each one of its own: whoever takes the token service must not have a key that signs passwords" .tlsSecretName) -}}
 {{- end -}}
 true
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* In: list of names of Secrets and of volumes. A list in JSON: what there is that may hold a key, which a ConfigMap does
+     not. */}}
+{{- define "kept-in" -}}
+{{- $found := list -}}
+{{- range first . }}{{ $found = append $found (printf "the Secret %s" .) }}{{ end -}}
+{{- range index . 1 -}}
+{{- with .secret }}{{ $found = append $found (printf "the Secret %s" .secretName) }}{{ end -}}
+{{- with .projected }}{{ range .sources }}{{ with .secret }}{{ $found = append $found (printf "the Secret %s" .name) }}{{ end }}{{ end }}{{ end -}}
+{{- with .csi }}{{ $found = append $found (printf "the volume of %s with the attributes %s" .driver (.volumeAttributes | default dict | toJson)) }}{{ end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end }}
+
+{{/* Refuses a key that signs passwords in the webhook's pods. Other files of issuers, such as CA certificates, may be in
+     both. */}}
+{{- define "no-key-in-the-webhook" -}}
+{{- $webhook := include "kept-in" (list .Values.sourceFiles .Values.extraVolumes) | fromJsonArray -}}
+{{- range .Values.config.issuers -}}
+{{- if and (eq .issue "registry") (hasPrefix "/etc/pullsecret/issuers/" .keyFile) -}}
+{{- $folder := regexReplaceAll "^/etc/pullsecret/issuers/([^/]*).*$" .keyFile "${1}" -}}
+{{- $files := list -}}
+{{- if has $folder $.Values.issuer.files }}{{ $files = list $folder }}{{ end -}}
+{{- $volumes := list -}}
+{{- range $.Values.issuer.extraVolumes }}{{ if eq .name $folder }}{{ $volumes = append $volumes . }}{{ end }}{{ end -}}
+{{- range include "kept-in" (list $files $volumes) | fromJsonArray -}}
+{{- if has . $webhook -}}
+{{- fail (printf "the webhook has %s by sourceFiles or extraVolumes, in which there is a key that signs passwords; take it out there: the pods that answer the API server must not have it" .) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
