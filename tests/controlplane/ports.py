@@ -4,18 +4,15 @@ They are taken from below the range that the kernel gives to outgoing connection
 gone again between the moment it is found free and the moment the server that gets it listens."""
 
 import fcntl
-import os
 import random
 import socket
-import tempfile
-from pathlib import Path
 from typing import IO
 
+from controlplane.cache import cache
 from controlplane.errors import HarnessError
 
 _RANGE, _BLOCK = range(20000, 32000), 50
 _RANDOM = random.SystemRandom()  # hypothesis seeds the usual one, and then all workers would try the same addresses
-_LOCKS = Path(tempfile.gettempdir()) / f"pullsecret-webhook-ports-{os.getuid()}"
 _mine: list[IO[bytes]] = []
 """Locked files, one for each block of ports that is this process's until it ends: of several that start servers at the
 same time, two would else find the same port free."""
@@ -33,10 +30,11 @@ def free_port() -> int:
 
 
 def _another_block() -> range:
-    _LOCKS.mkdir(exist_ok=True)
+    locks = cache() / "ports"
+    locks.mkdir(exist_ok=True)
     starts = _RANGE[::_BLOCK]
     for start in _RANDOM.sample(starts, len(starts)):
-        file = (_LOCKS / str(start)).open("wb")
+        file = (locks / str(start)).open("wb")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
