@@ -18,7 +18,11 @@ A Secret that was deleted or replaced does not have the authority of the leaves 
 certificate stays published beside the new authority, and is kept in `tls.crt`, without a key and not in `ca.crt`. The
 replicas replace their leaves `RELIEF` after the new authority is confirmed. After twice that time the new one signs,
 and the old one is no longer trusted. So to distrust an authority, an administrator deletes the Secret. To be faster,
-they also empty the `caBundle`: if nothing else is published, the new authority signs immediately.
+they also empty each `caBundle`: if nothing else is published, the new authority signs immediately.
+
+The webhook configuration has several entries, each with its `caBundle`, and a replica serves one leaf to the callers of
+all. They are published in one write. So they differ only if somebody has changed one, or an upgrade has brought a new
+one. An entry without a certificate trusts nobody, so there is no leaf that it no longer accepts.
 
 Only one certificate is relieved, and only from the `caBundle`. Only the webhook and cluster administrators write that,
 so no other client can get a certificate published in this way.
@@ -26,7 +30,7 @@ so no other client can get a certificate published in this way.
 Each step is correct whichever replica takes it, and at any time. The Secret is the only memory.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -137,22 +141,22 @@ Step = Use | Publish | Write
 
 def step(
     data: Mapping[str, bytes] | None,
-    published: bytes | None,
+    published: Collection[bytes] | None,
     leaf: Pair | None,
     now: datetime,
     create: Callable[[datetime], Authority],
 ) -> Step:
     """The next step. `data`: of the Secret; None: it does not exist.
 
-    `published`: the `caBundle`, read before the Secret; None: there is no webhook configuration. `leaf`: what this
-    replica serves. `create`: `Authority.create`.
+    `published`: the `caBundle` of each entry, read before the Secret; None: there is no webhook configuration. `leaf`:
+    what this replica serves. `create`: `Authority.create`.
     """
     held = data or {}
     signing, why = _pair(held, SIGNING, now)
     following, why_not = _pair(held, NEXT, now)
     trusted = _trusted(held, (signing, following), now)
     relieved = None if signing else _relieved(held, trusted, now)
-    public = readable(published or b"")
+    public = trusted_anywhere(published or ())
     known = (*trusted, relieved) if relieved else trusted
     forgotten = None if relieved in public else _forgotten(known, signing, public, leaf, now)
     if not signing and not following:
@@ -174,13 +178,25 @@ def step(
     return _published(bundle, published, now)
 
 
-def _published(bundle: Bundle, published: bytes | None, now: datetime) -> Step:
+def trusted_anywhere(published: Collection[bytes]) -> tuple[x509.Certificate, ...]:
+    """By at least one entry, in the order of the entries."""
+    return tuple(dict.fromkeys(certificate for one in published for certificate in readable(one)))
+
+
+def trusted_everywhere(published: Collection[bytes]) -> tuple[x509.Certificate, ...]:
+    """By each entry that trusts somebody."""
+    found = [certificates for one in published if (certificates := readable(one))]
+    return tuple(c for c in found[0] if all(c in other for other in found)) if found else ()
+
+
+def _published(bundle: Bundle, published: Collection[bytes] | None, now: datetime) -> Step:
     """The next step for a Secret that is in order."""
     following = bundle.following
     if published is None:
         return Use(bundle)
-    if published != bundle.ca_bundle():
-        if following and bundle.confirmed and following.certificate not in readable(published):
+    wanted = bundle.ca_bundle()
+    if any(one != wanted for one in published):
+        if following and bundle.confirmed and following.certificate not in trusted_everywhere(published):
             return Write(replace(bundle, confirmed=None), "the next CA is no longer published")
         return Publish(bundle)
     if following and not bundle.confirmed:

@@ -34,19 +34,24 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The `caBundle` as it was read; empty: there is none. `version`: the resourceVersion of its object."""
+    """The `caBundle` of each entry as it was read, by the entry's name, in their order; empty: there is none.
 
-    bundle: bytes
+    `version`: the resourceVersion of their object.
+    """
+
+    bundles: Mapping[str, bytes]
     version: str
 
 
 class Publisher(Protocol):
-    """The `caBundle` of the webhook configuration. Reads are live. Both methods raise `ApiTrouble`."""
+    """The `caBundle` of the webhook configuration, in each of its entries. Reads are live. Both methods raise
+    `ApiTrouble`.
+    """
 
     async def published(self) -> Published | None:
-        """None: the object or its entry does not exist (yet)."""
+        """None: the object or the entry for pods does not exist (yet)."""
         ...
 
     async def publish(self, bundle: bytes, over: Published) -> None:
-        """Replaces what was read as `over`. Raises `Conflict` if its object was changed or deleted."""
+        """Replaces all that was read as `over`, at once. Raises `Conflict` if their object was changed or deleted."""
         ...

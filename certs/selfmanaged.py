@@ -1,8 +1,8 @@
 """Certificates without any installed tool: an authority in a Secret. The first replica creates it.
 
 Each look reads the published `caBundle` and then the Secret, does the one thing that `step` says, and begins again. A
-leaf is served when the published `caBundle` trusts it. The Secret is the only memory, and resourceVersions are the only
-locks. So a process may die at any point, replicas need no leader, and after a conflict a replica looks again.
+leaf is served when each entry that trusts somebody trusts it. The Secret is the only memory, and resourceVersions are
+the only locks. So a process may die at any point, replicas need no leader, and after a conflict a replica looks again.
 
 Also a slow replica never publishes an older `caBundle`. It replaces only the version that it read *before* it read the
 Secret, and the replica that published that version had read the Secret even earlier.
@@ -15,9 +15,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from certs.authority import Authority
-from certs.bundle import Bundle, Use, Write, stale, step
+from certs.bundle import Bundle, Use, Write, stale, step, trusted_everywhere
 from certs.errors import ApiTrouble, Conflict
-from certs.pem import readable
 from certs.ports import Published, Publisher, Store
 from certs.serving import Serving
 
@@ -88,8 +87,8 @@ class SelfManaged:
             published = await self._publisher.published()
             stored = await self._store.read()
             data, now = stored.data if stored else None, self._now()
-            bundle, leaf = published.bundle if published else None, self._serving.pair
-            todo = step(data, bundle, leaf, now, Authority.create)
+            bundles, leaf = published.bundles.values() if published else None, self._serving.pair
+            todo = step(data, bundles, leaf, now, Authority.create)
             if isinstance(todo, Write):
                 await self._store.write(todo.bundle.data(), over=stored)
                 self._report(f"the CA Secret was written: {todo.why}")
@@ -110,7 +109,7 @@ class SelfManaged:
             raise
         except ApiTrouble:
             # During a rotation the old one still trusts the leaf that we serve.
-            issuers = readable(over.bundle)
+            issuers = trusted_everywhere(over.bundles.values())
             self._registered(self._serving.pair is not None and any(one in issuers for one in bundle.published))
             raise
 
@@ -119,7 +118,7 @@ class SelfManaged:
         issuer = bundle.issuer
         if not stale(self._serving.pair, bundle, now):
             return
-        if published is None or issuer.certificate in readable(published.bundle):
+        if published is None or issuer.certificate in trusted_everywhere(published.bundles.values()):
             self._serving.serve(issuer.issue(self._hosts, now))
 
     async def _look_until_done(self) -> None:

@@ -34,6 +34,7 @@ SPACES = {
     OURS: "bench",
 }
 """`bench` is the namespace of the captured review."""
+NO_MIRROR_PODS = "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))"
 LABEL = "bench"
 REVIEW = Path(__file__).with_name("review.json")
 AUDITED = f"system:serviceaccount:{deployed.NAMESPACE}:{deployed.ACCOUNT}"
@@ -120,9 +121,7 @@ def go(cluster: ControlPlane, program: str, port: int, *, core: int | None = Non
 
 
 def published_ca(cluster: ControlPlane, file: Path) -> Path:
-    found = cluster.api.get("MutatingWebhookConfiguration", "pullsecret-webhook")
-    assert found is not None
-    file.write_bytes(base64.b64decode(found["webhooks"][0]["clientConfig"]["caBundle"]))
+    file.write_bytes(base64.b64decode(deployed.ca_bundle(cluster.api)))
     return file
 
 
@@ -147,9 +146,10 @@ def _selector(contender: str) -> Object:
 
 
 def _entry() -> Object:
-    """The other webhooks are registered as ours is, so that what differs is what they do."""
-    entry: Object = deployed.registration()["webhooks"][0]
-    return entry
+    """The other webhooks are registered as ours would be with one entry, whose conditions pods have to pass, too."""
+    pods, templates = deployed.registration()["webhooks"]
+    conditions: list[Object] = [{"name": "no-mirror-pods", "expression": NO_MIRROR_PODS}, *templates["matchConditions"]]
+    return dict(pods | {"matchConditions": conditions})
 
 
 def _plain() -> Object:

@@ -26,7 +26,7 @@ def write() -> None:
 
 
 def installed(helm: Helm) -> str:
-    """The registration with the default owner rule, which is what the webhook runs with there."""
+    """The registration with the default owner rule, which is what the webhook runs with there, and without patterns."""
     made = "# Made from the chart by `make chart`: policies for two owner rules, a label and project names.\n"
     values = {"config": {"ownerRules": OWNER_RULES, **EXCLUDED}}
     return (
@@ -35,14 +35,14 @@ def installed(helm: Helm) -> str:
         + _rendered(helm, values, "safety-net")
         + _rendered(helm, {"config": {"issuers": ISSUERS}}, "issuer-rbac", "issuer-policy")
         + _rendered(helm, {"doctorRoles": {"enabled": True}}, "doctor")
-        + _rendered(helm, {"config": EXCLUDED}, "webhook")
+        + _rendered(helm, {}, "webhook")
     )
 
 
 def rewriting(helm: Helm) -> str:
     """The registration alone: with mirrors nothing else differs but the configuration."""
     made = "# Made from the chart by `make chart`: the registration where images get their names at a mirror.\n"
-    return made + _rendered(helm, {"config": {**EXCLUDED, "mirrors": MIRRORS}}, "webhook")
+    return made + _rendered(helm, {"config": {"mirrors": MIRRORS}}, "webhook")
 
 
 def _rendered(helm: Helm, values: dict[str, Any], *templates: str) -> str:

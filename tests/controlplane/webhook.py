@@ -28,6 +28,7 @@ PAGE_LASTS = 0.1
 NAMESPACE = "pullsecret-webhook"
 ACCOUNT = "pullsecret-webhook"
 ENTRY = "mutate.pullsecret-webhook.io"
+TEMPLATES_ENTRY = "templates.pullsecret-webhook.io"
 _UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _UNVERIFIED.check_hostname, _UNVERIFIED.verify_mode = False, ssl.CERT_NONE
 TRUSTS_NOBODY = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
@@ -64,10 +65,30 @@ def objects(file: Path = INSTALLED) -> list[Object]:
 
 
 def register(cluster: ControlPlane, port: int, file: Path = INSTALLED, **changes: Any) -> None:
-    """`changes`: fields of the one entry, such as failurePolicy."""
+    """`changes`: fields of all entries, such as failurePolicy."""
     configuration = registration(file)
-    configuration["webhooks"][0] |= {"clientConfig": {"url": f"https://127.0.0.1:{port}/mutate"}} | changes
-    cluster.api.apply(configuration)
+    own = {"clientConfig": {"url": f"https://127.0.0.1:{port}/mutate"}} | changes
+    cluster.api.apply(configuration | {"webhooks": [entry | own for entry in configuration["webhooks"]]})
+
+
+def patch_entries(api: Api, *names: str, **changes: Any) -> Object:
+    """By strategic merge. `names`: only of these entries."""
+    entries = [{"name": name} | changes for name in names or (ENTRY, TEMPLATES_ENTRY)]
+    return api.patch(_REGISTRATION, "pullsecret-webhook", {"webhooks": entries}, how="strategic")
+
+
+def ca_bundle(api: Api) -> str:
+    """As all entries have it, in base64. Empty: not all have the same, or there is none."""
+    found = api.get(_REGISTRATION, "pullsecret-webhook") or {"webhooks": []}
+    bundles = {str(entry["clientConfig"].get("caBundle", "")) for entry in found["webhooks"]}
+    return bundles.pop() if len(bundles) == 1 else ""
+
+
+def not_excluded() -> Object:
+    """The condition of the chart that excludes left-out-*: the same in the safety net and in each entry."""
+    (net, *_) = (obj["spec"] for obj in objects() if obj["kind"] == "MutatingAdmissionPolicy")
+    (found,) = (dict(one) for one in net["matchConditions"] if one["name"] == "not-excluded")
+    return found
 
 
 def unregister(cluster: ControlPlane) -> None:

@@ -21,6 +21,7 @@ from certs.ports import Published, Stored
 from controlplane import webhook as deployed
 from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
+from controlplane.objects import SECRET, deployment, names
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
 from webhook.kube.ca import CaBundle, CaSecret
@@ -127,13 +128,13 @@ def test_a_bundle_is_published_over_what_was_read_or_not_at_all(installed: Contr
     name = f"configuration-{next(_numbers)}"
     configuration = deployed.registration()
     configuration["metadata"] = {"name": name}
-    configuration["webhooks"][0]["failurePolicy"] = "Ignore"
-    configuration["webhooks"][0]["objectSelector"] = {"matchLabels": {"nobody": "has-it"}}
+    for entry in configuration["webhooks"]:
+        entry |= {"failurePolicy": "Ignore", "objectSelector": {"matchLabels": {"nobody": "has-it"}}}
 
-    def client_config() -> Object:
+    def entries() -> list[Object]:
         found = installed.api.get("MutatingWebhookConfiguration", name)
         assert found
-        return dict(found["webhooks"][0]["clientConfig"])
+        return list(found["webhooks"])
 
     async def test(cluster: Cluster) -> None:
         hook = CaBundle(cluster, name, deployed.ENTRY)
@@ -142,17 +143,18 @@ def test_a_bundle_is_published_over_what_was_read_or_not_at_all(installed: Contr
         assert await CaBundle(cluster, name, "another.entry.io").published() is None
         seen = await hook.published()
         assert seen
-        assert seen.bundle == b""
+        assert seen.bundles == {deployed.ENTRY: b"", deployed.TEMPLATES_ENTRY: b""}
         bundle, other = (Authority.create(datetime.now(UTC)).pem()[0] for _ in range(2))
+        before = entries()
         await hook.publish(bundle, over=seen)
-        assert client_config() == configuration["webhooks"][0]["clientConfig"] | {
-            "caBundle": base64.b64encode(bundle).decode()
-        }
+        for entry in before:
+            entry["clientConfig"]["caBundle"] = base64.b64encode(bundle).decode()
+        assert entries() == before
         with pytest.raises(Conflict, match=f"{name} has changed"):
             await hook.publish(other, over=seen)
         newer = await hook.published()
         assert isinstance(newer, Published)
-        assert newer.bundle == bundle
+        assert [*newer.bundles.values()] == [bundle, bundle]
 
         installed.api.delete("MutatingWebhookConfiguration", name)
         with pytest.raises(Conflict):
@@ -235,9 +237,7 @@ def noted_a_soak_ago(cluster: ControlPlane, soak: timedelta = SOAK) -> None:
 
 
 def published(cluster: ControlPlane) -> bytes:
-    found = cluster.api.get("MutatingWebhookConfiguration", CONFIGURATION)
-    assert found
-    return base64.b64decode(found["webhooks"][0]["clientConfig"].get("caBundle", ""))
+    return base64.b64decode(deployed.ca_bundle(cluster.api))
 
 
 def test_ca_rotation_misses_no_admission(cluster: ControlPlane, webhook: Webhook) -> None:
@@ -391,8 +391,7 @@ def test_a_ca_is_distrusted_at_once_when_it_is_published_no_longer(cluster: Cont
     """Until the API server has the new caBundle, pods are admitted without us."""
     before = secret(cluster)["tls.crt"]
     cluster.api.delete("Secret", CA, NAMESPACE)
-    emptied = {"webhooks": [{"name": deployed.ENTRY, "clientConfig": {"caBundle": ""}}]}
-    cluster.api.patch("MutatingWebhookConfiguration", CONFIGURATION, emptied, how="strategic")
+    deployed.patch_entries(cluster.api, clientConfig={"caBundle": ""})
     until(lambda: secret(cluster), "it is there again", within=15)
     until(lambda: published(cluster) == secret(cluster)["ca.crt"], "it is published", within=15)
     assert secret(cluster)["ca.crt"] == secret(cluster)["tls.crt"] != before
@@ -404,12 +403,41 @@ def test_a_replaced_registration_has_its_bundle_again_within_seconds(cluster: Co
     found = cluster.api.get("MutatingWebhookConfiguration", CONFIGURATION)
     assert found
     rendered = deployed.registration()
-    rendered["webhooks"][0]["clientConfig"] = {"url": found["webhooks"][0]["clientConfig"]["url"]}
+    for entry in rendered["webhooks"]:
+        entry["clientConfig"] = {"url": found["webhooks"][0]["clientConfig"]["url"]}
     before = published(cluster)
     cluster.kubectl("replace", "-f", "-", input=json.dumps(rendered))
     assert published(cluster) == b""
     until(lambda: published(cluster) == before, "it is published again", within=5)
     deployed.wait_called(cluster.api, webhook.port, "called")
+
+
+def test_an_upgrade_from_one_entry_and_back_misses_no_admission(cluster: ControlPlane, webhook: Webhook) -> None:
+    """A replica that runs gives the new entry its CA: until then Deployments go without, and their pods do not."""
+    two = deployed.registration()
+    for entry in two["webhooks"]:
+        entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook.port}/mutate"}
+    pods, templates = two["webhooks"]
+    conditions = [one for one in templates["matchConditions"] if one["name"] == "created-or-lost-our-reference"]
+    rules = [*pods["rules"], *templates["rules"]]
+    one = two | {"webhooks": [pods | {"failurePolicy": "Fail", "matchConditions": conditions, "rules": rules}]}
+    two["webhooks"][0] = pods | {"failurePolicy": "Fail"}
+
+    def injected() -> bool:
+        return names(cluster.api.create(deployment("called"), dry_run=True)) == [SECRET]
+
+    with admissions(cluster) as admitted:
+        until(lambda: admitted.answered > 10, "pods are admitted", within=10)
+        before = deployed.ca_bundle(cluster.api)
+        for _ in range(3):
+            for configuration in (one, two):
+                cluster.api.apply(configuration)
+                until(lambda: deployed.ca_bundle(cluster.api) == before, "all entries have the CA", within=10)
+                until(injected, "Deployments get the reference", within=10)
+                answered = admitted.answered
+                until(lambda least=answered + 20: admitted.answered > least, "pods are admitted", within=20)  # type: ignore[misc]
+        deployed.register(cluster, webhook.port)
+    assert admitted.missed == 0
 
 
 def test_a_registration_that_vanishes_is_told_and_so_is_its_return(cluster: ControlPlane, webhook: Webhook) -> None:

@@ -58,10 +58,10 @@ def probed(cluster: ControlPlane, webhook: Webhook, team: str, before: float) ->
 
 
 def concerns(review: Review, *, owned: bool) -> bool:
-    """What the registration lets through: UPDATEs only when they lose our reference, no mirror pods."""
+    """What the registration lets through: UPDATEs only when they lose our reference."""
     about, old = review.object or {}, review.old_object
     lost = old is None or (SECRET in goldencase.names(old) and SECRET not in goldencase.names(about))
-    return owned and lost and "kubernetes.io/config.mirror" not in about["metadata"].get("annotations", {})
+    return owned and lost
 
 
 def reasons(cluster: ControlPlane, team: str, owners: set[str]) -> set[str]:

@@ -35,36 +35,37 @@ def refused(do: Callable[[], object]) -> str:
     return ""
 
 
-def entry(api: Api) -> Object:
+def entries(api: Api) -> list[Object]:
     found = api.get("MutatingWebhookConfiguration", CONFIGURATION)
     assert found is not None
-    one: Object = found["webhooks"][0]
-    return one
+    return list(found["webhooks"])
 
 
 EVERYTHING = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"], "scope": "*"}
 
 
+@pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize(
     "change",
     [
         lambda one: [one | {"rules": [*one["rules"], EVERYTHING]}],
-        lambda one: [one, one | {"name": "second.pullsecret-webhook.io"}],
+        lambda one: [one, one | {"name": "another.pullsecret-webhook.io"}],
         lambda one: [one | {"name": "other.pullsecret-webhook.io"}],
         lambda one: [one | {"namespaceSelector": {}}],
         lambda one: [one | {"objectSelector": {"matchLabels": {"a": "b"}}}],
-        lambda one: [one | {"matchConditions": []}],
+        lambda one: [one | {"matchConditions": [{"name": "all", "expression": "true"}]}],
         lambda one: [one | {"clientConfig": one["clientConfig"] | {"url": "https://192.0.2.1/"}}],
         lambda one: [one | {"failurePolicy": "Fail"}],
         lambda one: [one | {"timeoutSeconds": 30}],
         lambda _one: [],
     ],
-    ids=["rules", "second", "renamed", "namespaces", "objects", "conditions", "url", "failure", "timeout", "none"],
+    ids=["rules", "another", "renamed", "namespaces", "objects", "conditions", "url", "failure", "timeout", "none"],
 )
 def test_of_its_configuration_the_account_changes_nothing_but_the_bundle(
-    account: Api, installed: ControlPlane, change: Callable[[Object], list[Object]]
+    account: Api, installed: ControlPlane, change: Callable[[Object], list[Object]], number: int
 ) -> None:
-    webhooks = change(entry(installed.api))
+    webhooks = entries(installed.api)
+    webhooks[number : number + 1] = change(webhooks[number])
     said = refused(lambda: account.patch("MutatingWebhookConfiguration", CONFIGURATION, {"webhooks": webhooks}))
     assert "changes nothing but the caBundle" in said
 
@@ -81,9 +82,10 @@ def test_nor_its_metadata(account: Api, part: str) -> None:
 
 
 def test_the_bundle_it_may_change_and_the_webhook_restores_it(account: Api, installed: ControlPlane) -> None:
-    emptied = {"webhooks": [{"name": deployed.ENTRY, "clientConfig": {"caBundle": None}}]}
-    account.patch("MutatingWebhookConfiguration", CONFIGURATION, emptied, how="strategic")
-    until(lambda: entry(installed.api)["clientConfig"].get("caBundle"), "the bundle is published again", within=10)
+    for name in (deployed.ENTRY, deployed.TEMPLATES_ENTRY):
+        emptied = deployed.patch_entries(account, name, clientConfig={"caBundle": None})
+        assert [one["name"] for one in emptied["webhooks"] if "caBundle" not in one["clientConfig"]] == [name]
+        until(lambda: deployed.ca_bundle(installed.api), "the bundle is published again", within=10)
 
 
 @pytest.mark.parametrize("name", ["ghcr-secret", "pullsecret-webhook-ca", "pullsecret-webhook-checks"])

@@ -20,6 +20,7 @@ from controlplane.api import ApiError, Object
 from controlplane.cluster import ControlPlane
 from controlplane.command import command
 from controlplane.objects import SECRET, deployment, names, password, pod, stands
+from controlplane.ports import free_port
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
@@ -340,16 +341,11 @@ def test_broken_source_secret_is_named_and_harms_nobody_else(cluster: ControlPla
 
 
 def test_emptied_ca_bundle_is_published_again(cluster: ControlPlane, webhook: Webhook) -> None:
-    def bundle() -> str:
-        found = cluster.api.get("MutatingWebhookConfiguration", "pullsecret-webhook")
-        assert found is not None
-        return str(found["webhooks"][0]["clientConfig"].get("caBundle", ""))
-
-    before = bundle()
+    before = deployed.ca_bundle(cluster.api)
     assert before
-    entry = {"name": deployed.ENTRY, "clientConfig": {"caBundle": ""}}
-    cluster.api.patch("MutatingWebhookConfiguration", "pullsecret-webhook", {"webhooks": [entry]}, how="strategic")
-    until(lambda: bundle() == before, "the caBundle is back", within=5)
+    for which in ((), (deployed.ENTRY,), (deployed.TEMPLATES_ENTRY,)):
+        deployed.patch_entries(cluster.api, *which, clientConfig={"caBundle": ""})
+        until(lambda: deployed.ca_bundle(cluster.api) == before, f"the caBundle is back {which}", within=10)
 
 
 def test_restart_writes_nothing_when_all_is_right(cluster: ControlPlane, webhook: Webhook) -> None:
@@ -395,6 +391,31 @@ def test_draining_replica_answers_on(cluster: ControlPlane, webhook: Webhook) ->
         finally:
             deployed.register(cluster, webhook.port)
             deployed.wait_called(cluster.api, webhook.port, name)
+
+
+def test_what_fail_stops_while_no_replica_answers(cluster: ControlPlane, webhook: Webhook) -> None:
+    """Pods, but not those that a pattern excludes; and no Deployment, whose pods wait."""
+    served, excluded = owned(cluster, owner_name()), "left-out-and-starts"
+    deployed.register(cluster, free_port(), matchConditions=[deployed.not_excluded()])
+    deployed.patch_entries(cluster.api, deployed.ENTRY, failurePolicy="Fail")
+    cluster.namespace(excluded, labels={"pullsecret-webhook/owner": owner_name()})
+    try:
+
+        def refused() -> bool:
+            try:
+                cluster.api.create(pod(served), dry_run=True)
+            except ApiError as e:
+                assert "failed calling webhook" in e.message
+                return True
+            return False
+
+        until(refused, "a pod is refused", within=10)
+        assert names(cluster.api.create(pod(excluded))) == []
+        assert names(cluster.api.create(deployment(served), dry_run=True)) == []
+    finally:
+        deployed.register(cluster, webhook.port)
+        deployed.wait_called(cluster.api, webhook.port, served)
+    cluster.api.delete("Namespace", excluded)
 
 
 def test_source_that_nobody_lets_us_read(cluster: ControlPlane, webhook: Webhook) -> None:

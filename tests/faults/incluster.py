@@ -176,8 +176,7 @@ def _touch(scene: Scene) -> None:
 
 
 def _published(scene: Scene) -> bytes | None:
-    found = scene.arena.api.get("MutatingWebhookConfiguration", CONFIGURATION)
-    bundle = found["webhooks"][0]["clientConfig"].get("caBundle") if found else None
+    bundle = deployed.ca_bundle(scene.arena.api)
     return base64.b64decode(bundle) if bundle else None
 
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 
 from controlplane import crds
+from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.binaries import need
 from controlplane.helm import NAMESPACE
@@ -48,8 +49,7 @@ def secret(release: Release, name: str) -> dict[str, bytes]:
 
 
 def bundle(release: Release) -> list[x509.Certificate]:
-    (hook,) = release.api.list("MutatingWebhookConfiguration")
-    return x509.load_pem_x509_certificates(base64.b64decode(hook["webhooks"][0]["clientConfig"]["caBundle"]))
+    return x509.load_pem_x509_certificates(base64.b64decode(deployed.ca_bundle(release.api)))
 
 
 def authority(release: Release) -> x509.Certificate:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.helm]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples" / "install"
+ONE_ENTRY = Path(__file__).with_name("one-entry.tpl")
 KINDS = ("ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy")
 BUNDLE = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1PPT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo="
 
@@ -66,9 +68,7 @@ def environment(cluster: ControlPlane, major: int) -> dict[str, str]:
 
 def publish(cluster: ControlPlane) -> None:
     """The caBundle, as the webhook does it."""
-    entry = {"name": "mutate.pullsecret-webhook.io", "clientConfig": {"caBundle": BUNDLE}}
-    kind = "MutatingWebhookConfiguration"
-    cluster.api.patch(kind, "pullsecret-webhook", {"webhooks": [entry]}, how="strategic")
+    deployed.patch_entries(cluster.api, clientConfig={"caBundle": BUNDLE})
 
 
 def existing(cluster: ControlPlane) -> dict[str, Any]:
@@ -98,14 +98,14 @@ def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(own: ControlPlane,
     script(own, major, "helm.sh")
     publish(own)
     first = existing(own)
-    assert first["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
+    assert deployed.ca_bundle(own.api) == BUNDLE
     script(own, major, "helm.sh")
     assert existing(own) == first  # the same again changes nothing
     script(own, major, "helm.sh", "--set", "config.deployments=supply,config.pullSecret.name=registry")
     changed = existing(own)
-    assert changed["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
+    assert deployed.ca_bundle(own.api) == BUNDLE
     assert changed["generations"] > first["generations"]
-    assert "'registry'" in changed["webhooks"][0]["matchConditions"][1]["expression"]
+    assert "'registry'" in changed["webhooks"][1]["matchConditions"][0]["expression"]
     helm.run("rollback", "pullsecret-webhook", "1", "--namespace", NAMESPACE)
     assert existing(own)["webhooks"] == first["webhooks"]
     started = time.monotonic()
@@ -113,6 +113,34 @@ def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(own: ControlPlane,
     assert time.monotonic() - started < 30
     assert left(own) == []
     assert own.api.list("Job", NAMESPACE) == []
+
+
+@pytest.mark.parametrize("major", [4, pytest.param(3, marks=pytest.mark.slow)])
+def test_upgraded_from_one_entry_and_back(own: ControlPlane, tmp_path: Path, major: int) -> None:
+    """The entry that stays keeps its caBundle, so pods lose nothing meanwhile."""
+    helm, release = Helm(major, tmp_path, own.kubeconfig), ("pullsecret-webhook", "--namespace", NAMESPACE)
+    earlier = tmp_path / "earlier"
+    shutil.copytree(CHART, earlier)
+    shutil.copy(ONE_ENTRY, earlier / "templates" / "webhook.yaml")
+    image: Object = {"image": {"repository": REPOSITORY}}
+    helm.run("install", release[0], earlier, *release[1:], "--create-namespace", values=image)
+    deployed.patch_entries(own.api, deployed.ENTRY, clientConfig={"caBundle": BUNDLE})
+    first = existing(own)["webhooks"]
+
+    def upgrade() -> Object:
+        helm.run("upgrade", release[0], CHART, *release[1:])
+        pods, templates = existing(own)["webhooks"]
+        assert (pods["clientConfig"]["caBundle"], "matchConditions" in pods) == (BUNDLE, False)
+        return dict(templates)
+
+    assert "caBundle" not in upgrade()["clientConfig"]
+    publish(own)
+    helm.run("rollback", release[0], "1", *release[1:])
+    assert existing(own)["webhooks"] == first
+    assert [(one["name"], len(one["matchConditions"])) for one in first] == [(deployed.ENTRY, 2)]
+    assert "caBundle" not in upgrade()["clientConfig"]
+    helm.run("uninstall", *release, "--wait")
+    assert left(own) == []
 
 
 def test_the_first_steps_of_the_readme(own: ControlPlane, tmp_path: Path) -> None:
@@ -135,8 +163,7 @@ def test_the_first_steps_of_the_readme(own: ControlPlane, tmp_path: Path) -> Non
     assert "Next:" in run(install[0].replace(" --wait", ""))
     with deployed.running(own) as replica:
         url = {"service": None, "url": f"https://127.0.0.1:{replica.port}/mutate"}
-        entry = {"name": deployed.ENTRY, "clientConfig": url}
-        own.api.patch("MutatingWebhookConfiguration", "pullsecret-webhook", {"webhooks": [entry]}, how="strategic")
+        deployed.patch_entries(own.api, clientConfig=url)
         own.namespace("team-b", labels={"pullsecret-webhook/owner": "bob"})
         deployed.wait_called(own.api, replica.port, "team-b")
         own.namespace("team-a")
@@ -162,7 +189,7 @@ def test_certificates_from_files_after_the_webhooks_own(own: ControlPlane, tmp_p
     with pytest.raises(HarnessError, match="caBundle"):
         helm.run(*upgrade, values=files)
     helm.run(*upgrade, "--force-conflicts", values=files)
-    assert existing(own)["webhooks"][0]["clientConfig"]["caBundle"] == other
+    assert deployed.ca_bundle(own.api) == other
     helm.run("uninstall", "r", "--namespace", NAMESPACE, "--wait")
     assert left(own) == []
 
@@ -188,7 +215,7 @@ def test_applied_as_argo_cd_does_it_nothing_drifts(own: ControlPlane, helm: Helm
     publish(own)
     assert argo.drift(objects) == ""
     argo.apply(objects)
-    assert existing(own)["webhooks"][0]["clientConfig"]["caBundle"] == BUNDLE
+    assert deployed.ca_bundle(own.api) == BUNDLE
     changed = helm.render({"failurePolicy": "Fail", "config": {"excludedNamespaces": ["kube-system"]}}, "--no-hooks")
     assert "failurePolicy: Fail" in argo.drift(changed)  # drift would be seen
     own.kubectl("delete", "-f", "-", input=as_list(objects))
@@ -207,8 +234,10 @@ def test_manifests_pass_the_strict_dry_run(own: ControlPlane, name: str) -> None
 def test_flux_values(helm: Helm) -> None:
     source, release = one(example("flux.yaml"), "OCIRepository"), one(example("flux.yaml"), "HelmRelease")
     assert release["spec"]["chartRef"] == {"kind": "OCIRepository", "name": source["metadata"]["name"]}
-    (entry,) = one(helm.render(release["spec"]["values"]), "MutatingWebhookConfiguration")["webhooks"]
-    assert "flux-system" in entry["namespaceSelector"]["matchExpressions"][-1]["values"]
+    entries = one(helm.render(release["spec"]["values"]), "MutatingWebhookConfiguration")["webhooks"]
+    assert all("flux-system" in one["namespaceSelector"]["matchExpressions"][-1]["values"] for one in entries)
+    (ignored,) = release["spec"]["driftDetection"]["ignore"]
+    assert ignored["paths"] == [f"/webhooks/{number}/clientConfig/caBundle" for number in range(len(entries))]
 
 
 def test_k3s_values_are_those_of_a_single_node(helm: Helm) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
 from controlplane.flux import Flux
 from controlplane.helm import CHART, NAMESPACE
@@ -59,14 +60,11 @@ def test_the_example_installs_and_does_not_drift(flux: Flux) -> None:
 
     # As the webhook publishes its CA.
     bundle = base64.b64encode(cluster.ca.read_bytes()).decode()
-    entry = {"name": "mutate.pullsecret-webhook.io", "clientConfig": {"caBundle": bundle}}
-    cluster.api.patch("MutatingWebhookConfiguration", NAME, {"webhooks": [entry]}, how="strategic")
+    deployed.patch_entries(cluster.api, clientConfig={"caBundle": bundle})
     for _ in range(2):
         flux.reconcile("HelmRelease", NAME, NAMESPACE)
     assert events(flux, "DriftDetected") == []
-    published = cluster.api.get("MutatingWebhookConfiguration", NAME)
-    assert published is not None
-    assert published["webhooks"][0]["clientConfig"]["caBundle"] == bundle
+    assert deployed.ca_bundle(cluster.api) == bundle
     # And drift that is none of its doing, to see that it would be found.
     cluster.api.patch("MutatingWebhookConfiguration", NAME, {"metadata": {"labels": {"helm.sh/chart": "other"}}})
     flux.reconcile("HelmRelease", NAME, NAMESPACE)

@@ -122,9 +122,9 @@ def refused(do: Callable[[], object]) -> str:
 def test_two_replicas_are_ready_and_called_through_the_service(installed: Installed) -> None:
     assert len(installed.release.pods()) == 2
     (hook,) = installed.api.list("MutatingWebhookConfiguration")
-    (entry,) = hook["webhooks"]
-    assert entry["clientConfig"]["service"]["name"] == "pullsecret-webhook"
-    assert entry["clientConfig"]["caBundle"]
+    assert [entry["name"] for entry in hook["webhooks"]] == [deployed.ENTRY, deployed.TEMPLATES_ENTRY]
+    assert {entry["clientConfig"]["service"]["name"] for entry in hook["webhooks"]} == {"pullsecret-webhook"}
+    assert deployed.ca_bundle(installed.api)
     slices = installed.api.list("EndpointSlice", NAMESPACE, labels=f"kubernetes.io/service-name={NAME}")
     addresses = {address for one in slices for end in one["endpoints"] for address in end["addresses"]}
     assert addresses == {one["status"]["podIP"] for one in installed.release.pods()}
@@ -207,8 +207,7 @@ def test_doctor_tells_a_webhook_that_is_passed_by_from_one_that_is_not_reached(i
 
     def path(there: str) -> None:
         service = {"name": NAME, "namespace": NAMESPACE, "port": 443, "path": there}
-        entry = {"name": deployed.ENTRY, "clientConfig": {"service": service}}
-        installed.api.patch("MutatingWebhookConfiguration", NAME, {"webhooks": [entry]}, how="strategic")
+        deployed.patch_entries(installed.api, clientConfig={"service": service})
 
     path("/elsewhere")
     try:
@@ -438,8 +437,7 @@ def test_an_upgrade_and_a_rollback_lose_no_admission(installed: Installed) -> No
     assert upgraded.isdisjoint(after)
     assert traffic.made > 100
     assert traffic.missed == []
-    (hook,) = installed.api.list("MutatingWebhookConfiguration")
-    assert hook["webhooks"][0]["clientConfig"]["caBundle"]
+    assert deployed.ca_bundle(installed.api)
 
 
 def test_upgrading_to_the_same_changes_nothing(installed: Installed) -> None:
@@ -569,7 +567,7 @@ def test_the_webhooks_own_account_writes_only_what_it_must(installed: Installed)
     space = installed.api.get("Namespace", "team-a")
     assert space is not None
     (hook,) = installed.api.list("MutatingWebhookConfiguration")
-    entry, evil = hook["webhooks"][0], {"name": "evil", "namespace": "tinas"}
+    (entry, other), evil = hook["webhooks"], {"name": "evil", "namespace": "tinas"}
 
     def secret(namespace: str, **changes: Object | str) -> Object:
         notes = {OWNER: "alice", "pullsecret-webhook/namespace-uid": space["metadata"]["uid"]}
@@ -586,9 +584,11 @@ def test_the_webhooks_own_account_writes_only_what_it_must(installed: Installed)
         lambda: us.apply(secret("kube-system")),
         lambda: us.apply(secret("stranger")),
         lambda: us.apply(token),
-        lambda: us.patch("MutatingWebhookConfiguration", NAME, {"webhooks": [entry | {"namespaceSelector": {}}]}),
         lambda: us.patch(
-            "MutatingWebhookConfiguration", NAME, {"webhooks": [entry | {"clientConfig": {"service": evil}}]}
+            "MutatingWebhookConfiguration", NAME, {"webhooks": [entry | {"namespaceSelector": {}}, other]}
+        ),
+        lambda: us.patch(
+            "MutatingWebhookConfiguration", NAME, {"webhooks": [entry, other | {"clientConfig": {"service": evil}}]}
         ),
         lambda: us.patch("MutatingWebhookConfiguration", NAME, {"webhooks": []}),
         lambda: us.patch("Namespace", "team-a", {"metadata": {"labels": {OWNER: "bob"}}}),

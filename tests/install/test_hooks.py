@@ -68,7 +68,8 @@ def chart(alone: ControlPlane, helm: Helm) -> Iterator[Installed]:
         replica = running.enter_context(deployed.running(cluster, settings={"ownerRules": RULES}))
         # Ignore: it takes a moment until the replica has published its CA.
         url = {"url": f"https://127.0.0.1:{replica.port}/mutate"}
-        hook["webhooks"][0] |= {"clientConfig": url, "failurePolicy": "Ignore"}
+        for entry in hook["webhooks"]:
+            entry |= {"clientConfig": url, "failurePolicy": "Ignore"}
         cluster.api.apply(hook)
         until(lambda: cluster.api.get("ServiceAccount", "default", "pullsecret-webhook-test"), "account", within=20)
         deployed.wait_called(cluster.api, replica.port, "pullsecret-webhook-test")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.helm
 
 DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
 PANELS = DASHBOARD["panels"]
-ENTRY = 'name="mutate.pullsecret-webhook.io"'
+ENTRY, TEMPLATES_ENTRY = 'name="mutate.pullsecret-webhook.io"', 'name="templates.pullsecret-webhook.io"'
 ALERTS: Object = {"prometheusRule": {"enabled": True}}
 ISSUERS: Object = {
     **ALERTS,
@@ -75,7 +75,7 @@ LATE = 'pullsecret_webhook_issued_late{{pod="{}",issuer="registry"}}'
 CASES = {
     "PullsecretWebhookPassedBy": counted(f"apiserver_admission_webhook_fail_open_count{{{ENTRY}}}"),
     "PullsecretWebhookConditionsFail": counted(
-        f'apiserver_admission_match_condition_evaluation_errors_total{{kind="webhook",{ENTRY}}}', RISEN
+        f'apiserver_admission_match_condition_evaluation_errors_total{{kind="webhook",{TEMPLATES_ENTRY}}}', RISEN
     ),
     "PullsecretWebhookAbsent": Case(
         {'pullsecret_webhook_build_info{pod="a"}': "1x100"}, {'pullsecret_webhook_build_info{pod="a"}': "1x120"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.binaries import need
 from controlplane.command import command
@@ -133,14 +134,13 @@ def test_a_forced_upgrade_has_its_bundle_again_within_seconds(release: Release, 
     helm = release.helm(major, tmp_path)
     helm.install()
 
-    def bundle() -> str:
-        (hook,) = release.api.list("MutatingWebhookConfiguration")
-        return str(hook["webhooks"][0]["clientConfig"].get("caBundle", ""))
-
-    before, flags = bundle(), {3: ("--force",), 4: ("--force-replace", "--server-side=false")}[major]
+    before, flags = (
+        deployed.ca_bundle(release.api),
+        {3: ("--force",), 4: ("--force-replace", "--server-side=false")}[major],
+    )
     version = release.api.list("MutatingWebhookConfiguration")[0]["metadata"]["resourceVersion"]
     helm("upgrade", NAME, str(CHART), *flags, values=release.values | {"verbose": True})
-    until(lambda: bundle() == before, "the bundle is published again", within=5)
+    until(lambda: deployed.ca_bundle(release.api) == before, "the bundle is published again", within=5)
     assert release.api.list("MutatingWebhookConfiguration")[0]["metadata"]["resourceVersion"] != version
     helm.uninstall()
     gone(release)

@@ -226,15 +226,13 @@ CHANGES: dict[str, Object] = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_no_field_but_the_bundle(own: ControlPlane, us: Api, change: Object) -> None:
     """By strategic merge, so that all else stays; test_policies.py in tests/e2e has the other fields."""
-    body = {"webhooks": [{"name": deployed.ENTRY} | change]}
-
-    def patch(api: Api) -> Object:
-        return api.patch("MutatingWebhookConfiguration", CONFIGURATION, body, how="strategic")
-
-    assert "changes nothing but the caBundle" in refused(lambda: patch(us))
+    for name in (deployed.ENTRY, deployed.TEMPLATES_ENTRY):
+        said = refused(lambda name=name: deployed.patch_entries(us, name, **change))  # type: ignore[misc]
+        assert "changes nothing but the caBundle" in said
     before = own.api.get("MutatingWebhookConfiguration", CONFIGURATION)
     assert before
-    assert patch(own.api)["webhooks"] != before["webhooks"]  # it would have changed something
+    changed = deployed.patch_entries(own.api, deployed.ENTRY, **change)
+    assert changed["webhooks"] != before["webhooks"]  # it would have changed something
     own.api.apply(deployed.registration())
 
 

@@ -49,17 +49,21 @@ class Held:
 class ApiServer:
     """The Secret and the webhook configuration (`bundle` None: not installed), each with its resourceVersion.
 
+    `other`: the caBundle of another entry of the configuration; None: it has none.
+
     A call waits for its turn before it takes effect, and again before its caller hears of it. `by_hand` leaves the
     turns to the test; otherwise they come at once. `brief`: only writes have the second turn; the test then does not
     let time pass, so that a read's answer may as well come at once.
     """
 
-    def __init__(self, *, by_hand: bool = False, brief: bool = False, bundle: bytes | None = b"") -> None:
+    def __init__(
+        self, *, by_hand: bool = False, brief: bool = False, bundle: bytes | None = b"", other: bytes | None = None
+    ) -> None:
         self.by_hand, self.brief = by_hand, brief
         self.time = START
         self.data: dict[str, bytes] | None = None
         self.version = 0
-        self.bundle = bundle
+        self.bundle, self.other = bundle, other
         self.bundle_version = 0
         self.history: list[Held] = []
         self.calls: list[str] = []
@@ -85,8 +89,21 @@ class ApiServer:
         self.bundle_version += 1
         if self.history and self.history[-1].until is None:
             self.history[-1].until = self.time
+        if ours and self.other is not None:
+            self.other = bundle
         if bundle and ours:
             self.history.append(Held(bundle, self.time))
+
+    def reentry(self, other: bytes | None) -> None:
+        self.other = other
+        self.bundle_version += 1
+
+    @property
+    def bundles(self) -> dict[str, bytes] | None:
+        """By entry."""
+        if self.bundle is None:
+            return None
+        return {"pods": self.bundle} | ({} if self.other is None else {"templates": self.other})
 
     def held(self, within: timedelta) -> list[bytes]:
         """What clients may hold that are `within` behind."""
@@ -107,7 +124,7 @@ class ApiServer:
 
     async def published(self) -> Published | None:
         await self._call("published")
-        published = None if self.bundle is None else Published(self.bundle, str(self.bundle_version))
+        published = None if self.bundles is None else Published(self.bundles, str(self.bundle_version))
         await self._answer(wrote=False)
         return published
 

@@ -11,8 +11,8 @@ import msgspec
 from certs.pem import readable
 from webhook.commands.cluster_view import ClusterView, Registration
 from webhook.core.errors import PullsecretError
-from webhook.core.names import WRITE_POLICY
-from webhook.core.shown import few
+from webhook.core.names import TEMPLATES_ENTRY, WRITE_POLICY
+from webhook.core.shown import few, shown
 from webhook.core.wire import Unreadable
 from webhook.kube import preflight
 from webhook.kube.cluster import ClusterError, decode
@@ -25,6 +25,7 @@ ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _KIND = "MutatingWebhookConfiguration"
 _PREFIX = WRITE_POLICY.removesuffix("writes")
 _NONE = "new pods get no reference, except from the safety net"
+_NO_TEMPLATE = "templates of new Deployments get no reference, only their pods"
 _UPGRADE = "upgrade the release to have it again"
 _ABSENT = {"policies": "there is no policy of the chart", "rights": "there is no service account of the chart's name"}
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -100,27 +101,34 @@ async def findings(view: ClusterView, now: datetime) -> list[Finding]:
 
 
 def _registration(registration: Registration, name: str, view: ClusterView, now: datetime) -> list[Finding]:
-    hooks = [one for one in registration.webhooks or () if one.name == view.config.tls.webhook]
-    if not hooks:
-        why = f"the {_KIND} {name} has no entry {view.config.tls.webhook}, so {_NONE}; {_UPGRADE}"
-        return [Finding("registration", "wrong", why)]
+    bundles = {one.name: one.client_config.ca_bundle or "" for one in registration.webhooks or ()}
+    for entry, so in ((view.config.tls.webhook, _NONE), (TEMPLATES_ENTRY, _NO_TEMPLATE)):
+        if entry not in bundles:
+            why = f"the {_KIND} {name} has no entry {entry}, so {so}; {_UPGRADE}"
+            return [Finding("registration", "wrong", why)]
     found = [Finding("registration", "right")]
-    bundle = hooks[0].client_config.ca_bundle or ""
-    if not bundle:
-        why = f"the caBundle of the {_KIND} {name} is empty, so the API server cannot trust the webhook"
-        return [*found, Finding("caBundle", "wrong", f"{why}: does a replica run that publishes it?")]
-    try:
-        ends = max((one.not_valid_after_utc for one in readable(base64.b64decode(bundle))), default=None)
-    except ValueError:
-        ends = None
-    if ends is None:
-        return [*found, Finding("caBundle", "wrong", f"the caBundle of {name} has no certificate that can be read")]
+    for entry, bundle in bundles.items():
+        what = f"the caBundle of {shown(entry)} in the {_KIND} {name}"
+        if not bundle:
+            why = f"{what} is empty, so the API server cannot trust the webhook: does a replica run that publishes it?"
+            return [*found, Finding("caBundle", "wrong", why)]
+        if _ends(bundle) is None:
+            return [*found, Finding("caBundle", "wrong", f"{what} has no certificate that can be read")]
     found.append(Finding("caBundle", "right"))
+    ends = min(filter(None, map(_ends, bundles.values())))
     if ends <= now + SOON:
         verb = "expired" if ends <= now else "expires"
         why = f"the CA in the caBundle of {name} {verb} at {ends.astimezone(UTC):%Y-%m-%d %H:%M}, and was not renewed"
         return [*found, Finding("certificate", "wrong", why)]
     return [*found, Finding("certificate", "right")]
+
+
+def _ends(bundle: str) -> datetime | None:
+    """When the last of its certificates does."""
+    try:
+        return max((one.not_valid_after_utc for one in readable(base64.b64decode(bundle))), default=None)
+    except ValueError:
+        return None
 
 
 async def _known(part: Part, look: Callable[[], Awaitable[Sequence[str] | None]]) -> Finding:

@@ -150,7 +150,7 @@ class Tls(Model, frozen=True):
     webhook_configuration: Annotated[Name, named("the name of the MutatingWebhookConfiguration that gets the CA")] = (
         "pullsecret-webhook"
     )
-    webhook: Annotated[str, doc("the name of the entry in it")] = "mutate.pullsecret-webhook.io"
+    webhook: Annotated[str, doc("the name of the entry for pods in it")] = "mutate.pullsecret-webhook.io"
 
     def __post_init__(self) -> None:
         if (self.cert_file is None) != (self.key_file is None):

@@ -83,6 +83,9 @@ REGISTRY_AUTH_REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernet
 CHECKS_SECRET = "pullsecret-webhook-checks"  # noqa: S105  # an object's name
 """The Secret in the release namespace in which replicas keep what registries said about credentials."""
 
+TEMPLATES_ENTRY = "templates.pullsecret-webhook.io"
+"""The chart's entry for objects with a template, beside the one for pods (`tls.webhook` in the configuration)."""
+
 SAFETY_NET = "pullsecret-webhook-safety-net"
 """The chart's ServiceAccount whose annotation the safety net reads."""
 REFUSING = PREFIX + "refusing"

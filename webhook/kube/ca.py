@@ -38,7 +38,11 @@ _CONFIGURATION = msgspec.json.Decoder(_Configuration)
 
 
 class CaBundle:
-    """Written by a strategic merge patch, keyed by the entry's name: it changes no field that the chart sets."""
+    """Written by a strategic merge patch, keyed by the entries' names: it changes no field that the chart sets.
+
+    Of all entries, also those that a newer chart has and this version does not know: the configuration is the
+    webhook's own, and one without a CA cannot be called. `entry`: the one that must be there.
+    """
 
     def __init__(self, cluster: Cluster, configuration: str, entry: str) -> None:
         self._cluster, self._name, self._entry = cluster, configuration, entry
@@ -51,15 +55,13 @@ class CaBundle:
             if isinstance(e, ClusterError) and e.status == 404:
                 return None
             raise ApiTrouble(f"the MutatingWebhookConfiguration {self._name} cannot be read ({e})") from None
-        for entry in seen.webhooks or ():
-            if entry.name == self._entry:
-                return Published(from_base64(entry.client_config.ca_bundle or ""), seen.metadata.resource_version)
-        return None
+        bundles = {one.name: from_base64(one.client_config.ca_bundle or "") for one in seen.webhooks or ()}
+        return Published(bundles, seen.metadata.resource_version) if self._entry in bundles else None
 
     async def publish(self, bundle: bytes, over: Published) -> None:
         ca_bundle = base64.b64encode(bundle).decode()
-        entry = {"name": self._entry, "clientConfig": {"caBundle": ca_bundle}}
-        body = {"metadata": {"resourceVersion": over.version}, "webhooks": [entry]}
+        entries = [{"name": name, "clientConfig": {"caBundle": ca_bundle}} for name in over.bundles]
+        body = {"metadata": {"resourceVersion": over.version}, "webhooks": entries}
         query = {"fieldManager": MANAGER}
         try:
             await self._cluster.call("PATCH", self._path, query=query, body=body, content_type=STRATEGIC_MERGE_PATCH)

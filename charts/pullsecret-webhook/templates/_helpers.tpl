@@ -1,6 +1,7 @@
 {{/* The names of objects are fixed: a cluster has one such webhook, a second one would fight over the same Secrets. */}}
 {{- define "name" -}}pullsecret-webhook{{- end }}
 {{- define "entry" -}}mutate.pullsecret-webhook.io{{- end }}
+{{- define "templates-entry" -}}templates.pullsecret-webhook.io{{- end }}
 {{- define "prefix" -}}pullsecret-webhook/{{- end }}
 {{- define "ca-secret" -}}pullsecret-webhook-ca{{- end }}
 {{- define "safety-net" -}}pullsecret-webhook-safety-net{{- end }}
@@ -263,23 +264,23 @@ matchExpressions:
 {{- range .Values.config.mirrors }}{{ if eq (.how | default "node") "rewrite" }}yes{{ end }}{{ end -}}
 {{- end }}
 
+{{/* In: list of the chart's root, and whether it is about objects with a template. Nothing if there are none. */}}
 {{- define "match-conditions" -}}
-{{- $has := printf "spec.?template.?spec.?imagePullSecrets.orValue([]).exists(s, s.?name.orValue('') == '%s')" (include "pull-secret" .) -}}
-- name: no-mirror-pods
-  expression: "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))"
+{{- $root := first . -}}
+{{- $has := printf "spec.?template.?spec.?imagePullSecrets.orValue([]).exists(s, s.?name.orValue('') == '%s')" (include "pull-secret" $root) -}}
+{{- $patterns := include "excluded-patterns" $root | fromJsonArray -}}
+{{- if last . -}}
 # An UPDATE that never had our reference must not get it: that would roll out what runs.
 - name: created-or-lost-our-reference
   expression: >-
-    request.operation == 'CREATE' ||
-    {{- if include "rewrites" . }}
-    request.?subResource.orValue('') == 'ephemeralcontainers' ||
-    {{- end }} (
+    request.operation == 'CREATE' || (
     oldObject.{{ $has }} &&
     !object.{{ $has }})
-{{- with include "excluded-patterns" . | fromJsonArray }}
+{{ end -}}
+{{- with $patterns -}}
 - name: not-excluded
   expression: "!request.namespace.matches('^({{ join "|" . | replace "*" ".*" }})$')"
-{{- end }}
+{{- end -}}
 {{- end }}
 
 {{- define "config" -}}

@@ -1,15 +1,16 @@
 """What is done about the CA Secret in each state that it can be in."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certs import bundle as bundles
 from certs.authority import CA_LIFE, LEAF_LIFE, SKEW, Authority
-from certs.bundle import CONFIRMED, KEPT, RELIEF, SOAK, Bundle, Publish, Use, Write, stale, step
+from certs.bundle import CONFIRMED, KEPT, RELIEF, SOAK, Bundle, Publish, Step, Use, Write, stale
 from certs.pair import Pair
 from certs.pem import encode, encode_key, readable
 from certs.ports import Published, Stored
@@ -24,6 +25,17 @@ GONE = Authority.create(NOW - CA_LIFE - SKEW)
 TO_COME = Authority.create(NOW + timedelta(days=30))
 LEAF = OLD.issue([HOST], NOW)
 DUE = NOW + CA_LIFE * 2 / 3
+
+
+def step(
+    data: Mapping[str, bytes] | None,
+    published: bytes | None,
+    leaf: Pair | None,
+    now: datetime,
+    create: Callable[[datetime], Authority],
+) -> Step:
+    """Where all entries have the same caBundle."""
+    return bundles.step(data, None if published is None else (published,) * 2, leaf, now, create)
 
 
 def trusting(*authorities: Authority) -> bytes:
@@ -465,41 +477,86 @@ KEYS = ["ca.crt", "tls.crt", "tls.key", "next.crt", "next.key", CONFIRMED, "ca.k
 @settings(max_examples=250, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(KEYS), VALUES),
-    st.one_of(st.none(), VALUES),
+    st.one_of(st.none(), st.lists(VALUES, min_size=1, max_size=3)),
     st.sampled_from([None, LEAF, OTHER.issue([HOST], NOW)]),
     st.one_of(st.timedeltas(timedelta(), LEAF_LIFE), st.timedeltas(-CA_LIFE * 2, CA_LIFE * 2)),
 )
 def test_anything_ends_in_order_in_a_few_steps(
-    verifies: Verifies, changes: dict[str, bytes], published: bytes | None, leaf: Pair | None, passed: timedelta
+    verifies: Verifies, changes: dict[str, bytes], published: list[bytes] | None, leaf: Pair | None, passed: timedelta
 ) -> None:
     """From any Secret, at any time: no exception, soon nothing to do, and a leaf that what is published vouches for.
 
-    What is published vouches for a leaf in the end if it did at first.
+    What is published vouches for a leaf in the end if one entry did at first.
     """
     data, now = ROTATING.data() | changes, NOW + passed
-    given = [c for c in readable(published or b"") if c in {OLD.certificate, OTHER.certificate, FRESH.certificate}]
-    accepted = bool(leaf and given and leaf.begins <= now and verifies(leaf, encode(*given), HOST, now))
+    whole = {OLD.certificate, OTHER.certificate, FRESH.certificate}
+    given = [[c for c in readable(one) if c in whole] for one in published or ()]
+    accepted = leaf and leaf.begins <= now and any(one and verifies(leaf, encode(*one), HOST, now) for one in given)
     for _ in range(6):
-        todo = step(data, published, leaf, now, Authority.create)
+        todo = bundles.step(data, published, leaf, now, Authority.create)
         if isinstance(todo, Use):
             break
         if isinstance(todo, Write):
             data = todo.bundle.data()
         else:
-            published = todo.bundle.ca_bundle()
+            assert published
+            published = [todo.bundle.ca_bundle()] * len(published)
 
     assert isinstance(todo, Use)
     assert not (leaf and accepted) or verifies(leaf, todo.bundle.ca_bundle(), HOST, now)
     if leaf is None or stale(leaf, todo.bundle, now):
         leaf = todo.bundle.issuer.issue([HOST], now)
     assert not stale(leaf, todo.bundle, now) or todo.bundle.issuer.ends - now < SOAK
-    assert published is None or verifies(leaf, published, HOST, now)
+    assert published is None or all(verifies(leaf, one, HOST, now) for one in published)
+
+
+BOTH = trusting(FRESH, OLD)
+
+
+@pytest.mark.parametrize("other", [b"", b"somebody else's", trusting(OLD), trusting(FRESH, OTHER, OLD)])
+def test_entries_that_differ_are_published_again(other: bytes) -> None:
+    ours = STANDING["ca.crt"]
+    for published in ([ours, other], [other, ours], [other, other]):
+        assert bundles.step(STANDING, published, LEAF, NOW, never) == Publish(GOOD)
+
+
+def test_the_next_one_is_published_when_each_entry_has_it() -> None:
+    """What an entry without a CA does not trust is nothing that it could lose."""
+    noted, lacking = bundle(OLD, following=FRESH, confirmed=NOW), trusting(OLD)
+    for published in ([BOTH, lacking], [lacking, BOTH]):
+        assert bundles.step(ROTATING.data(), published, LEAF, NOW, never) == Publish(ROTATING)
+        again = Write(ROTATING, "the next CA is no longer published")
+        assert bundles.step(noted.data(), published, LEAF, NOW + SOAK, never) == again
+    assert bundles.step(noted.data(), [BOTH, b""], LEAF, NOW + SOAK, never) == Publish(noted)
+    assert bundles.step(ROTATING.data(), [BOTH, BOTH], LEAF, NOW, never) == Write(noted, "the next CA is published")
+
+
+@pytest.mark.parametrize("other", [b"", trusting(OTHER)])
+def test_the_authority_in_use_is_relieved_if_one_entry_trusts_it(other: bytes) -> None:
+    for published in ([trusting(OLD), other], [other, trusting(OLD)]):
+        todo = bundles.step(None, published, LEAF, NOW, fresh)
+        assert isinstance(todo, Write)
+        assert todo.bundle == bundle(None, following=FRESH, relieved=OLD)
+
+
+def test_whom_entries_trust() -> None:
+    old, fresh_one, other = OLD.certificate, FRESH.certificate, OTHER.certificate
+    for published, anywhere, everywhere in (
+        ([], (), ()),
+        ([b"", b""], (), ()),
+        ([BOTH, BOTH], (fresh_one, old), (fresh_one, old)),
+        ([BOTH, b""], (fresh_one, old), (fresh_one, old)),
+        ([trusting(OTHER, OLD), BOTH], (other, old, fresh_one), (old,)),
+        ([trusting(OTHER), BOTH], (other, fresh_one, old), ()),
+    ):
+        assert bundles.trusted_anywhere(published) == anywhere
+        assert bundles.trusted_everywhere(published) == everywhere
 
 
 def test_no_repr_shows_a_key() -> None:
     every = bundle(OLD, OTHER, following=FRESH, confirmed=NOW)
     stored = Stored(every.data(), "1")
-    steps = [Use(every), Publish(every), Write(every, "why"), Published(every.ca_bundle(), "1")]
+    steps = [Use(every), Publish(every), Write(every, "why"), Published({"e": every.ca_bundle()}, "1")]
     shown = repr([OLD, LEAF, every, stored, *steps])
     scalar = OLD.key.private_numbers().private_value
 

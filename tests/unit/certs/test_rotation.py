@@ -21,7 +21,7 @@ from certs.authority import CA_LIFE, SKEW, Authority
 from certs.bundle import CONFIRMED, RELIEF, SOAK, Bundle, Use, step
 from certs.errors import ApiTrouble
 from certs.pem import readable
-from support.certworld import HOST, START, ApiServer, Replica, started, verifies
+from support.certworld import HOST, START, ApiServer, Held, Replica, started, verifies
 
 CLOCKS = timedelta(minutes=10)
 """How far a replica's clock may be off, either way."""
@@ -58,8 +58,7 @@ def keys_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     is_issuer, read = lru_cache(100_000)(authority.is_issuer), lru_cache(100_000)(readable)
     for module in (authority, bundle):
         monkeypatch.setattr(module, "is_issuer", is_issuer)
-    for module in (bundle, selfmanaged):
-        monkeypatch.setattr(module, "readable", read)
+    monkeypatch.setattr(bundle, "readable", read)
 
 
 def accepted(replica: Replica, by: bytes) -> bool:
@@ -84,7 +83,8 @@ class Stage:
     """The Secret, what is published, and the time: two replicas look at it at once.
 
     Both have a leaf of `served`, if that is somebody. `lossless`: also the slowest client accepts what they serve, at
-    any time. After a loss that is not so for one that begins without a leaf: `renewed`.
+    any time. After a loss that is not so for one that begins without a leaf: `renewed`. `other`: of
+    another entry.
     """
 
     def __init__(
@@ -98,9 +98,10 @@ class Stage:
         lost: tuple[str, ...] = (),
         lossless: bool = True,
         renewed: bool = True,
+        other: bytes | None = None,
     ) -> None:
         self.published, self.now, self.lossless, self.renewed = published, now, lossless, renewed
-        self.clocks = clocks
+        self.clocks, self.other = clocks, other
         self.leaf = served.issue([HOST], now) if served else None
         data = existing.data() if existing else None
         self.data = None if data is None else {key: b"" if key in lost else value for key, value in data.items()}
@@ -157,6 +158,15 @@ STAGES = {
     ),
     "deleted, and caBundle emptied": Stage(None, b"", START, lossless=False),
     "deleted, not installed": Stage(None, None, START, lossless=False),
+    "an entry comes": Stage(ONE, ONE.ca_bundle(), START, other=b""),
+    "an entry comes while the next one soaks": Stage(
+        ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, other=b""
+    ),
+    "an entry lacks the next one": Stage(
+        ROTATING(at=DUE - MINUTE), ROTATING(at=START).ca_bundle(), DUE, other=ONE.ca_bundle()
+    ),
+    "deleted, and an entry comes": relieved(None, ONE.ca_bundle(), START, other=b""),
+    "deleted, and caBundle of one entry emptied": relieved(None, b"", START, other=ONE.ca_bundle()),
 }
 
 
@@ -170,8 +180,9 @@ class Duel:
         self.api = ApiServer(by_hand=True, brief=True, bundle=stage.published)
         self.api.time = stage.now
         self.api.change(stage.data)
-        if stage.published:
-            self.api.rebundle(stage.published, ours=True)
+        self.api.reentry(stage.other)
+        for published in filter(None, (stage.other, stage.published)):
+            self.api.history.append(Held(published, stage.now))
         self.replicas = [Replica(self.api, stage.clocks), Replica(self.api, -stage.clocks)]
         for replica in self.replicas:
             if stage.leaf:
@@ -196,7 +207,7 @@ class Duel:
             tuple(sorted(self.api.data or {})),
             (self.api.data or {}).get(CONFIRMED),
             *(self._names((self.api.data or {}).get(name, b"")) for name in ("ca.crt", "tls.crt", "next.crt")),
-            self._names(self.api.bundle or b""),
+            *(self._names(one) for one in (self.api.bundles or {}).values()),
             frozenset(self._names(held.bundle) for held in self.api.history),
             *(self._local(replica) for replica in self.replicas),
         )
@@ -265,9 +276,10 @@ def all_interleavings(stage: Stage, at_most: int) -> int:
 def in_order(api: ApiServer, replicas: list[Replica]) -> None:
     """Nothing is left to do, by any of the clocks, and all leaves are accepted."""
     for replica in replicas:
-        todo = step(api.data, api.bundle, replica.leaf, api.time + replica.skew, Authority.create)
+        bundles = api.bundles.values() if api.bundles is not None else None
+        todo = step(api.data, bundles, replica.leaf, api.time + replica.skew, Authority.create)
         assert isinstance(todo, Use)
-        assert api.bundle in {None, todo.bundle.ca_bundle()}
+        assert {*(bundles or ())} <= {todo.bundle.ca_bundle()}
         assert accepted(replica, todo.bundle.ca_bundle())
 
 
@@ -317,6 +329,8 @@ class Life:
         elif event == "restart":
             replica.crash()
             self.replicas[who] = Replica(self.api, self.skews[who])
+        elif event in ENTRIES:
+            self.api.reentry(ENTRIES[event])
         else:
             replica.step(ApiTrouble("no answer") if event == "fail" else None)
 
@@ -339,6 +353,9 @@ WAITS = [timedelta(seconds=1), MINUTE, 10 * MINUTE, SOAK / 2, SOAK, 3 * SOAK, RE
 STEPS = st.tuples(
     st.sampled_from(["step", "step", "step", "step", "fail", "finish", "restart"]), st.sampled_from([0, 1])
 )
+ENTRIES = {"comes": b"", "leaves": None}
+"""Another entry: by an upgrade, and when that is taken back."""
+UPGRADES = st.tuples(st.sampled_from([*ENTRIES]), st.just(0))
 PASSING = st.tuples(st.just("wait"), st.sampled_from(WAITS))
 SOON_DUE = (CA_LIFE + SKEW) * 2 / 3 - SKEW - SOAK
 AGES = {
@@ -363,7 +380,7 @@ def never_refused(life: Life) -> None:
 
 @pytest.mark.parametrize(("age", "secret"), AGES.values(), ids=AGES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(skews=st.tuples(SKEWS, SKEWS), events=st.lists(st.one_of(STEPS, STEPS, PASSING), max_size=80))
+@given(skews=st.tuples(SKEWS, SKEWS), events=st.lists(st.one_of(STEPS, STEPS, PASSING, UPGRADES), max_size=80))
 def test_a_rotation_has_no_window(
     age: timedelta, secret: Bundle, skews: tuple[timedelta, timedelta], events: list[tuple[str, int | timedelta]]
 ) -> None:

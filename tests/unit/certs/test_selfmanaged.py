@@ -89,6 +89,9 @@ MISCHIEF: dict[str, Callable[[ApiServer], None]] = {
     "caBundle emptied": lambda api: api.rebundle(b""),
     "caBundle replaced": lambda api: api.rebundle(FOREIGN.pem()[0]),
     "uninstalled": lambda api: api.rebundle(None),
+    "an entry without caBundle": lambda api: api.reentry(b""),
+    "an entry with another": lambda api: api.reentry(FOREIGN.pem()[0]),
+    "no other entry": lambda api: api.reentry(None),
 }
 TURNS = st.one_of(STEPS, STEPS, STEPS, st.tuples(st.sampled_from(sorted(MISCHIEF)), st.just(FIRST)))
 
@@ -107,9 +110,10 @@ def test_whatever_is_done_to_them_is_repaired(verifies: Verifies, events: list[t
     end(replicas)
 
     for replica in replicas:
-        todo = step(api.data, api.bundle, replica.leaf, START, Authority.create)
+        bundles = api.bundles.values() if api.bundles is not None else None
+        todo = step(api.data, bundles, replica.leaf, START, Authority.create)
         assert isinstance(todo, Use)
-        assert api.bundle in {None, todo.bundle.ca_bundle()}
+        assert {*(bundles or ())} <= {todo.bundle.ca_bundle()}
         assert not stale(replica.leaf, todo.bundle, START)
         assert verifies(replica.leaf, todo.bundle.ca_bundle(), HOST, START)
         assert "PRIVATE" not in "".join(replica.said)
@@ -167,6 +171,24 @@ def test_a_leaf_of_a_new_authority_waits_until_it_is_published() -> None:
     del api.trouble["publish"]
     replica.finish()
     assert replica.leaf is not old
+
+
+@pytest.mark.parametrize("other", [b"", FOREIGN.pem()[0]], ids=["no CA", "another CA"])
+def test_a_leaf_waits_for_each_entry_that_trusts_somebody(other: bytes) -> None:
+    """One that an upgrade has just brought has no CA, and pods do not wait for it."""
+    ours = Authority.create(START)
+    api = ApiServer(by_hand=True, bundle=ours.pem()[0], other=other)
+    api.change(alone(ours).data())
+    api.trouble["publish"] = ApiTrouble("403 Forbidden")
+    replica = Replica(api)
+    replica.finish()
+    assert bool(replica.serving.pair) is (other == b"")
+    assert replica.registered == [other == b""]
+
+    del api.trouble["publish"]
+    replica.finish()
+    assert replica.serving.pair
+    assert (api.other, api.calls.count("publish"), replica.registered[-1]) == (api.bundle, 2, True)
 
 
 def test_a_leaf_is_renewed_although_nothing_can_be_published() -> None:

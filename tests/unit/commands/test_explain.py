@@ -50,7 +50,9 @@ class Answers:
             "/api/v1/namespaces/team": made("team", labels=labels),
             "/api/v1/namespaces/team/pods/p": the_pod,
             "mutatingwebhookconfigurations/pullsecret-webhook": made(
-                "w", webhooks=[ENTRY], created="2029-07-01T00:00:00Z"
+                "w",
+                webhooks=[ENTRY, ENTRY | {"name": "templates.pullsecret-webhook.io"}],
+                created="2029-07-01T00:00:00Z",
             ),
         } | {f"/api/v1/namespaces/team/secrets/{one['metadata']['name']}": one for one in secrets}
         self.lists: dict[str, list[Object]] = {"/api/v1/namespaces/team/pods": [the_pod]}

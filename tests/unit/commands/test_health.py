@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any, cast
 
 import msgspec
@@ -18,13 +19,15 @@ from webhook.kube.cluster import Cluster, ClusterError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 BUNDLE = base64.b64encode(Authority.create(NOW).pem()[0]).decode()
-ENTRY = "mutate.pullsecret-webhook.io"
+ENTRY, TEMPLATES_ENTRY = "mutate.pullsecret-webhook.io", "templates.pullsecret-webhook.io"
 Object = dict[str, Any]
 
 
-def registration(bundle: str | None = BUNDLE, name: str = ENTRY, **client: Any) -> Object:
+def registration(*bundles: str | None, names: tuple[str, ...] = (ENTRY, TEMPLATES_ENTRY), **client: Any) -> Object:
+    """`bundles`: of the entries; the last one is also that of those that follow."""
     called = {"service": {"namespace": "pullsecret-webhook", "name": "pullsecret-webhook"}} | client
-    return {"webhooks": [{"name": name, "clientConfig": called | {"caBundle": bundle}}]}
+    every = dict(zip_longest(names, bundles or (BUNDLE,), fillvalue=(bundles or (BUNDLE,))[-1]))
+    return {"webhooks": [{"name": n, "clientConfig": called | {"caBundle": bundle}} for n, bundle in every.items()]}
 
 
 def policy(name: str) -> Object:
@@ -93,7 +96,18 @@ def test_all_is_well() -> None:
     ("changes", "part", "why"),
     [
         ({"mutatingwebhookconfigurations": 404}, "registration", "is missing, so new pods get no reference, except"),
-        ({"mutatingwebhookconfigurations": registration(name="other")}, "registration", f"has no entry {ENTRY}"),
+        (
+            {"mutatingwebhookconfigurations": registration(names=("other", TEMPLATES_ENTRY))},
+            "registration",
+            f"has no entry {ENTRY}, so new pods get no reference",
+        ),
+        (
+            {"mutatingwebhookconfigurations": registration(names=(ENTRY,))},
+            "registration",
+            f"has no entry {TEMPLATES_ENTRY}, so templates of new Deployments get no reference, only their pods",
+        ),
+        ({"mutatingwebhookconfigurations": registration(BUNDLE, "")}, "caBundle", f"of {TEMPLATES_ENTRY} in the"),
+        ({"mutatingwebhookconfigurations": registration("", BUNDLE)}, "caBundle", f"of {ENTRY} in the"),
         ({"mutatingwebhookconfigurations": {"webhooks": None}}, "registration", "has no entry"),
         ({"mutatingwebhookconfigurations": registration("")}, "caBundle", "is empty"),
         ({"mutatingwebhookconfigurations": registration(None)}, "caBundle", "is empty"),

@@ -3,7 +3,6 @@
 Only certificates are parsed; the keys beside them are left alone.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -53,11 +52,12 @@ async def check(view: ClusterView, deployment: Deployment | None, now: datetime)
 
 
 async def _trusted(view: ClusterView) -> tuple[x509.Certificate, ...]:
+    """By each entry."""
     name = view.config.tls.webhook_configuration
     path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
     found = await decode(msgspec.json.Decoder(Registration), await view.cluster.call("GET", path))
-    bundles = [one.client_config.ca_bundle or "" for one in found.webhooks or () if one.name == view.config.tls.webhook]
-    return readable(base64.b64decode("".join(bundles[:1])))
+    every = [readable(from_base64(one.client_config.ca_bundle or "")) for one in found.webhooks or ()]
+    return tuple(c for c in every[0] if all(c in other for other in every)) if every else ()
 
 
 def own(data: Mapping[str, str], trusted: Sequence[x509.Certificate], secret: str) -> Check:
