@@ -110,7 +110,7 @@ class Run:
         )
         if workers == 1:
             self.goals.append(
-                Goal(f"added median latency, {way}, to the hand-made Go's", rounds.added(OURS, HANDMADE, NONE), 1.1)
+                Goal(f"added median latency, {way}, to the hand-made Go's", rounds.added(OURS, HANDMADE, NONE), 0.8)
             )
 
     def _first_pods(self) -> None:

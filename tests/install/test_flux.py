@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from controlplane.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 EXAMPLE = CHART.parents[1] / "docs" / "examples" / "install" / "flux.yaml"
+ONE_ENTRY = Path(__file__).with_name("one-entry.tpl")
 NAME = "pullsecret-webhook"
 
 
@@ -30,9 +32,10 @@ def flux(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterat
         yield started
 
 
-def chart() -> Artifact:
+def chart(version: str = "0.1.0", **templates: str) -> Artifact:
     files = {str(file.relative_to(CHART)): file.read_text() for file in CHART.rglob("*") if file.is_file()}
-    version = yaml.safe_load(files["Chart.yaml"])["version"]
+    files |= {f"templates/{name}.yaml": text for name, text in templates.items()}
+    files["Chart.yaml"] = yaml.safe_dump(yaml.safe_load(files["Chart.yaml"]) | {"version": version})
     return Artifact.of_chart(NAME, version, files)
 
 
@@ -52,7 +55,7 @@ def test_the_example_installs_and_does_not_drift(flux: Flux) -> None:
             flux.credentials(NAMESPACE)
             obj["spec"] |= {"url": flux.url(NAME), **flux.reach}
         if obj["kind"] == "HelmRelease":
-            obj["spec"]["install"] = {"disableWait": True}
+            obj["spec"] |= {"install": {"disableWait": True}, "upgrade": {"disableWait": True}}
         cluster.api.create(obj)
     flux.reconcile("OCIRepository", NAME, NAMESPACE)
     flux.reconcile("HelmRelease", NAME, NAMESPACE)
@@ -69,3 +72,28 @@ def test_the_example_installs_and_does_not_drift(flux: Flux) -> None:
     cluster.api.patch("MutatingWebhookConfiguration", NAME, {"metadata": {"labels": {"helm.sh/chart": "other"}}})
     flux.reconcile("HelmRelease", NAME, NAMESPACE)
     until(lambda: events(flux, "DriftDetected"), "drift is found", within=20)
+
+
+def test_back_to_one_entry_and_up_again(flux: Flux) -> None:
+    """After the test above, which has installed it and published a caBundle."""
+    before, drifts = deployed.ca_bundle(flux.cluster.api), len(events(flux, "DriftDetected"))
+
+    def entries() -> list[tuple[str, str]]:
+        found = flux.cluster.api.get("MutatingWebhookConfiguration", NAME)
+        assert found is not None
+        return [(one["name"], one["clientConfig"].get("caBundle", "")) for one in found["webhooks"]]
+
+    def installs(artifact: Artifact, tag: str) -> list[tuple[str, str]]:
+        flux.push(NAME, artifact, tag=tag)
+        flux.reconcile("OCIRepository", NAME, NAMESPACE)
+        flux.reconcile("HelmRelease", NAME, NAMESPACE)
+        return entries()
+
+    one, two = (deployed.ENTRY, before), (deployed.TEMPLATES_ENTRY, "")
+    assert before
+    assert installs(chart("0.1.1", webhook=ONE_ENTRY.read_text()), "0.1.1") == [one]
+    assert installs(chart("0.1.2"), "0.1.2") == [one, two]
+    deployed.patch_entries(flux.cluster.api, clientConfig={"caBundle": before})
+    flux.reconcile("HelmRelease", NAME, NAMESPACE)
+    assert deployed.ca_bundle(flux.cluster.api) == before
+    assert len(events(flux, "DriftDetected")) == drifts
