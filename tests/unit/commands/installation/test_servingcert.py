@@ -1,7 +1,10 @@
 """Whether the API server trusts what the replicas serve, as far as a Secret tells."""
 
+import asyncio
 import base64
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -10,7 +13,10 @@ from cryptography import x509
 from certs.authority import LEAF_LIFE, Authority
 from certs.bundle import Bundle
 from certs.pem import readable
+from webhook.commands.cluster_view import ClusterView
 from webhook.commands.installation import servingcert
+from webhook.config import reading
+from webhook.kube.cluster import Cluster
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 CA, OTHER = Authority.create(NOW), Authority.create(NOW)
@@ -75,3 +81,26 @@ def test_a_chain_with_an_authority_between() -> None:
     assert servingcert.served(chain, trusted, HOST, "own-tls", now).result == "right"
     assert servingcert.served(chain[:1], trusted, HOST, "own-tls", now).result == "wrong"
     assert servingcert.served(chain, chain[:1], HOST, "own-tls", now).result == "right"  # it may be trusted itself
+
+
+class Registered:
+    """Answers with a registration whose entries have these bundles."""
+
+    def __init__(self, *bundles: bytes) -> None:
+        entries = [
+            {"name": str(n), "clientConfig": {"caBundle": base64.b64encode(b).decode()}} for n, b in enumerate(bundles)
+        ]
+        self.body = json.dumps({"webhooks": entries}).encode()
+
+    async def call(self, _method: str, _path: str, **_: Any) -> bytes:
+        return self.body
+
+
+@pytest.mark.parametrize(
+    "others", [[], [OTHER.pem()[0]], [b""], [b"x"]], ids=["alone", "another", "none", "unreadable"]
+)
+def test_only_what_each_entry_trusts_counts(others: list[bytes]) -> None:
+    both = CA.pem()[0] + OTHER.pem()[0]
+    view = ClusterView(cast("Cluster", Registered(both, *others)), reading.convert({}))
+    found = asyncio.run(servingcert._trusted(view))  # the checks are given its result
+    assert found == ((CA.certificate, OTHER.certificate) if not others else tuple(readable(others[0])))
