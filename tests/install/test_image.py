@@ -150,7 +150,7 @@ def test_what_the_server_imports_is_compiled(image_layout: Layout, ours: dict[st
         "webhook/serving/server",
         "certs/selfmanaged",
         "uvicorn/server",
-        "kubernetes/aio/client/api_client",
+        "kubernetes/aio/client/rest",
     ):
         assert f"{HOME}/bytecode/{SITE}/{module}.cpython-311.pyc" in compiled
     assert f"{HOME}/bytecode/usr/lib/python3.11/asyncio/events.cpython-311.pyc" in compiled

@@ -1,7 +1,8 @@
 """The Kubernetes API as bytes and Structs. The only module that imports `kubernetes`.
 
-It uses the client's credentials, TLS and connections, but not its generated API classes: they import thousands of
-models (+26 MiB of memory), and a call costs two to three times the CPU.
+It uses the client's credentials, TLS and connections, but neither its generated API classes, which import thousands of
+models (+26 MiB of memory) and make a call cost two to three times the CPU, nor its ApiClient, which imports pydantic
+(+11 MiB).
 """
 
 import importlib.util
@@ -15,6 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -28,7 +30,7 @@ from webhook.core.wire import Bytes, Unreadable, cut, decode_at_once
 from webhook.fairness import in_steps
 
 
-def _bare(package: str) -> None:
+def _bare(package: str) -> ModuleType:
     """Registers a package without running its `__init__`, so that an import of a module in it imports only that module.
 
     `kubernetes` and `kubernetes.aio` import everything they have: a second, synchronous client with requests and OAuth,
@@ -37,11 +39,18 @@ def _bare(package: str) -> None:
     spec = importlib.util.find_spec(package)
     if package not in sys.modules and spec is not None:
         sys.modules[package] = importlib.util.module_from_spec(spec)
+    return sys.modules[package]
 
 
-_bare("kubernetes")
-_bare("kubernetes.aio")
-from kubernetes.aio import client, config  # noqa: E402  # see _bare
+for _package in ("kubernetes", "kubernetes.aio", "kubernetes.aio.utils"):
+    _bare(_package)
+_client = _bare("kubernetes.aio.client")
+from kubernetes.aio.client.configuration import Configuration  # noqa: E402  # see _bare
+from kubernetes.aio.client.rest import RESTClientObject  # noqa: E402
+
+# `config` imports both names from there. It makes an ApiClient only in functions that nobody calls here.
+vars(_client).update(Configuration=Configuration, ApiClient=None)
+from kubernetes.aio import config  # noqa: E402
 
 BROKEN = Exception
 """What a call may raise. Each exception of a library means the same: no answer. Only its type is shown."""
@@ -197,10 +206,20 @@ async def decode(decoder: msgspec.json.Decoder[T], data: Bytes) -> T:
 
 
 class Cluster:
-    """`namespace`: of the kubeconfig's context. `seconds`: for each call, in place of what each has by itself."""
+    """`namespace`: of the kubeconfig's context. `headers`: of each request. `seconds`: for each call, in place of what
+    each has by itself.
+    """
 
-    def __init__(self, api: client.ApiClient, namespace: str = "default", seconds: float | None = None) -> None:
-        self._api, self.namespace, self._seconds = api, namespace, seconds
+    def __init__(
+        self,
+        settings: Configuration,
+        rest: RESTClientObject,
+        headers: Mapping[str, str],
+        namespace: str = "default",
+        seconds: float | None = None,
+    ) -> None:
+        self._settings, self._rest, self._headers = settings, rest, headers
+        self.namespace, self._seconds = namespace, seconds
         self._last_date = ("", 0.0)
 
     def now(self) -> datetime:
@@ -229,7 +248,7 @@ class Cluster:
         namespace = "default"
         # trust_env, the client's default, doubles the CPU of a call (it looks up netrc and proxies each time) and sends
         # API traffic to HTTPS_PROXY, because Python does not support CIDRs in NO_PROXY.
-        settings = client.Configuration(
+        settings = Configuration(
             connection_pool_maxsize=64,
             client_session_kwargs={
                 "trust_env": False,
@@ -244,19 +263,19 @@ class Cluster:
                 _readable(kubeconfig)
                 loader = await config.load_kube_config(kubeconfig, context, client_configuration=settings)  # type: ignore[no-untyped-call]
                 namespace = (loader.current_context["context"] or {}).get("namespace") or namespace
-            made = client.ApiClient(settings)  # reads the certificates
+            rest = RESTClientObject(settings)  # reads the certificates
         except _NO_CONFIGURATION as e:
             raise ClusterError(0, _no_configuration(kubeconfig, context, e)) from None
-        async with made as api:
-            api.user_agent = "pullsecret-webhook"
-            if as_user is not None:
-                api.default_headers["Impersonate-User"] = as_user
-            yield cls(api, namespace, seconds)
+        headers = {"User-Agent": "pullsecret-webhook"} | ({"Impersonate-User": as_user} if as_user is not None else {})
+        try:
+            yield cls(settings, rest, headers, namespace, seconds)
+        finally:
+            await rest.close()
 
     @property
     def address(self) -> str:
         """Of the API server."""
-        return str(self._api.configuration.host)
+        return str(self._settings.host)
 
     async def open(
         self,
@@ -271,13 +290,12 @@ class Cluster:
     ) -> aiohttp.ClientResponse:
         """One request; the response is open, its body unread. Raises ClusterError, also for each status but 2xx."""
         try:
-            # param_serialize and call_api would check values that are plain already: a tenth of the CPU of a call.
-            headers = {**self._api.default_headers, "Accept": accept, "Content-Type": content_type}
-            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-            url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-            rest = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
-                method, url, headers=headers, body=body, _request_timeout=timeout
-            )
+            headers = {**self._headers, "Accept": accept, "Content-Type": content_type}
+            login = (await self._settings.auth_settings()).get("BearerToken")
+            if login is not None and login["value"] is not None:
+                headers[login["key"]] = login["value"]
+            url = f"{self._settings.host}{path}" + (f"?{urlencode(query)}" if query else "")
+            rest = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=timeout)  # type: ignore[no-untyped-call]
         except BROKEN as e:
             raise _no_answer(e) from None
         response: aiohttp.ClientResponse = rest.response
