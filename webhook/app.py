@@ -311,7 +311,7 @@ class App:
             self._cluster,
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
             Object,
-            lambda seen: seen,
+            lambda seen: (seen.metadata.name, seen),
             reflector.Health("mutatingwebhookconfigurations", self._metrics, self._record),
             query={"fieldSelector": f"metadata.name={self._config.tls.webhook_configuration}"},
             metadata_only=True,

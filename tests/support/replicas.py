@@ -165,12 +165,12 @@ class Replica:
             "secrets": lambda seen: (seen.metadata.namespace, reader.existing(seen)),
         }
         namespaces: Feed[NamespaceObject, Namespace] = Feed(
-            cast(Watch[NamespaceObject, tuple[str, Namespace]], self.mails["namespaces"]),
+            cast(Watch[NamespaceObject, Namespace], self.mails["namespaces"]),
             self.state.namespaces,
             self.refresh.look_soon,
         )
         secrets: Feed[SecretObject, ExistingSecret] = Feed(
-            cast(Watch[SecretObject, tuple[str, ExistingSecret]], self.mails["secrets"]),
+            cast(Watch[SecretObject, ExistingSecret], self.mails["secrets"]),
             self.state.pull_secrets,
             self.refresh.look_soon,
             self.supply.secret_changed,
@@ -210,7 +210,8 @@ class Replica:
             name, secret = self.source.keep(msgspec.convert(event.obj, SecretObject))
             self.soon(*(self.source.forget, name, secret.version) if gone else (self.source.learn, name, secret))
         else:
-            self.mails[what].queue.put_nowait(Changed(self.keep[what](msgspec.convert(event.obj, _struct(what))), gone))
+            key, item = self.keep[what](msgspec.convert(event.obj, _struct(what)))
+            self.mails[what].queue.put_nowait(Changed(key, item, gone))
             self.loop.settle()
 
     def list(self, what: str) -> None:
@@ -221,7 +222,7 @@ class Replica:
             kept_by_name = dict(self.source.keep(cast(SecretObject, item)) for item in items)
             self.soon(self.source.replace, kept_by_name, self.server.version)
         else:
-            kept = [self.keep[what](item) for item in items]
+            kept = dict(self.keep[what](item) for item in items)
             self.mails[what].queue.put_nowait(Replaced(kept, self.server.version))
             self.loop.settle()
 

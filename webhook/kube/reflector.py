@@ -27,11 +27,11 @@ V = TypeVar("V", bound=Versioned)
 
 @dataclass(frozen=True)
 class Feed(Generic[W, V]):
-    """The watch keeps the key and the value of an object. `changed` is called with the key of each object that has
-    changed; before it `secret_changed`, but not for the first list. Our own error in these two ends no feed.
+    """`changed` is called with the key of each object that has changed; before it `secret_changed`, but not for the
+    first list. Our own error in these two ends no feed.
     """
 
-    watch: Watch[W, tuple[str, V]]
+    watch: Watch[W, V]
     view: View[V]
     changed: Callable[[str], None] = lambda _key: None
     secret_changed: Callable[[str], None] = lambda _key: None
@@ -40,14 +40,15 @@ class Feed(Generic[W, V]):
         async for event in self.watch.events():
             if isinstance(event, Replaced):
                 first = not self.view.synced.is_set()
-                for key in self.view.replace(dict(event.items), event.version):
+                for key in self.view.replace(event.items, event.version):
                     self._report(key, first=first)
                     await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
             else:
-                key, item = event.item
+                key, item = event.key, event.item
                 if self.view.forget(key, item.version) if event.gone else self.view.learn(key, item):
                     self._report(key)
                 self.view.observed(item.version)
+            del event  # else the list of all objects is kept until the next change, which may take days
 
     def _report(self, key: str, *, first: bool = False) -> None:
         try:

@@ -110,7 +110,8 @@ class View(Generic[V]):
         """
         known_before = max(self._observed, self._newest)
         later = {key for key, known in self._items.items() if known.version > version >= known_before}
-        changed = {key for key in {*self._items, *items} - later if self._put(key, items.get(key))}
+        gone = [key for key in self._items if key not in items]
+        changed = {key for key in (*gone, *items) if key not in later and self._put(key, items.get(key))}
         self._observed = version
         self.synced.set()
         return changed

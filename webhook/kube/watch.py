@@ -57,14 +57,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Replaced(Generic[R]):
-    """All objects as of `version`, after a (re-)list: an object that is not in it is gone."""
+    """All objects by key as of `version`, after a (re-)list: an object that is not in it is gone."""
 
-    items: list[R]
+    items: Mapping[str, R]
     version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Changed(Generic[R]):
+    key: str
     item: R
     gone: bool
 
@@ -121,14 +122,14 @@ class _Position:
 
 @dataclass(frozen=True)
 class Watch(Generic[T, R]):
-    """`item`: the Struct that is decoded; `keep`: the part that stays, taken object by object, so that a list of tens
-    of thousands of objects is never in memory as a whole.
+    """`item`: the Struct that is decoded; `keep`: the key and the part that stays, taken object by object, so that a
+    list of tens of thousands of objects is never in memory as a whole.
     """
 
     cluster: Cluster
     path: str
     item: type[T]
-    keep: Callable[[T], R]
+    keep: Callable[[T], tuple[str, R]]
     health: Health
     query: Mapping[str, str] = field(default_factory=dict)
     metadata_only: bool = False
@@ -142,6 +143,7 @@ class Watch(Generic[T, R]):
                     self.health.works()
                     yield replaced
                     position.at, position.seen = replaced.version, clock()
+                    del replaced  # else it is kept as long as the watch lasts
                 async with aclosing(self._changes(position)) as changes:
                     async for change in changes:
                         yield change
@@ -162,11 +164,11 @@ class Watch(Generic[T, R]):
 
     async def _list(self) -> Replaced[R]:
         decoder = msgspec.json.Decoder(self.item)
-        listing, items = self._listing(), list[R]()
+        listing, items = self._listing(), dict[str, R]()
         async for raw in listing:
-            item = await kept(raw, decoder, self.keep, self.health.left_out)
-            if item is not None:
-                items.append(item)
+            one = await kept(raw, decoder, self.keep, self.health.left_out)
+            if one is not None:
+                key, items[key] = one
         if listing.version is None:
             raise ClusterError(0, "NotKubernetes")
         return Replaced(items, listing.version)
@@ -186,9 +188,9 @@ class Watch(Generic[T, R]):
                 if clock() >= position.current:
                     self.health.works()
                 if frame.type != "BOOKMARK":
-                    item = await kept(frame.object, decoder, self.keep, self.health.left_out)
-                    if item is not None:
-                        yield Changed(item, gone=frame.type == "DELETED")
+                    one = await kept(frame.object, decoder, self.keep, self.health.left_out)
+                    if one is not None:
+                        yield Changed(*one, gone=frame.type == "DELETED")
         if clock() - began < MIN_WATCH_SECONDS:  # a proxy may answer 200 and close: no busy loop
             raise ClusterError(0, "WatchEndedEarly")
         if quiet:

@@ -1,6 +1,7 @@
 """What is said of a watch, and what becomes of an object that can no longer be read."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -91,15 +92,33 @@ def test_an_error_of_ours_about_an_object_says_where_it_is_but_not_all_the_time(
     assert "secret" not in {line["error"] for line in logs}
 
 
+def test_a_list_is_not_kept_when_it_was_taken_in() -> None:
+    class Listed(dict[str, Namespace]):
+        """A dict cannot be referred to weakly."""
+
+    class Said:
+        async def events(self) -> AsyncIterator[Replaced[Namespace] | Changed[Namespace]]:
+            listed = Listed(a=Namespace("a", "u", 1, "alice"))
+            ref = weakref.ref(listed)
+            yield Replaced(listed, 1)
+            del listed
+            assert ref() is None
+            told.append("the end")
+
+    told: list[str] = []
+    asyncio.run(Feed(cast(Any, Said()), View[Namespace](), told.append).run())
+    assert told == ["a", "the end"]
+
+
 def test_an_error_of_ours_about_one_namespace_ends_no_feed() -> None:
     def namespace(name: str, version: int) -> tuple[str, Namespace]:
         return name, Namespace(name, "u", version, "alice")
 
     class Said:
-        async def events(self) -> AsyncIterator[Replaced[tuple[str, Namespace]] | Changed[tuple[str, Namespace]]]:
-            yield Replaced([namespace("a", 1), namespace("b", 1)], 1)
-            yield Changed(namespace("a", 2), gone=False)
-            yield Changed(namespace("b", 3), gone=False)
+        async def events(self) -> AsyncIterator[Replaced[Namespace] | Changed[Namespace]]:
+            yield Replaced(dict([namespace("a", 1), namespace("b", 1)]), 1)
+            yield Changed(*namespace("a", 2), gone=False)
+            yield Changed(*namespace("b", 3), gone=False)
 
     looked: list[str] = []
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -164,7 +165,17 @@ class Seen:
         self.unread.append(str(one))
 
 
-async def follow(fake: Fake, folder: Path, events: int, *, metadata_only: bool = False) -> Seen:
+Keep = Callable[[NamespaceObject], tuple[str, object]]
+
+
+async def follow(
+    fake: Fake,
+    folder: Path,
+    events: int,
+    *,
+    metadata_only: bool = False,
+    keep: Keep = lambda item: (item.metadata.name, item),
+) -> Seen:
     """The first so many events."""
     seen = Seen([], [])
     runner = web.AppRunner(web.Application(), shutdown_timeout=0.1)
@@ -178,7 +189,7 @@ async def follow(fake: Fake, folder: Path, events: int, *, metadata_only: bool =
                 cluster,
                 PATH,
                 NamespaceObject,
-                lambda item: item,
+                keep,
                 seen,
                 query={"labelSelector": "x"},
                 metadata_only=metadata_only,
@@ -193,10 +204,10 @@ async def follow(fake: Fake, folder: Path, events: int, *, metadata_only: bool =
     return seen
 
 
-def told(event: Replaced[NamespaceObject] | Changed[NamespaceObject]) -> str:
+def told(event: Replaced[object] | Changed[object]) -> str:
     if isinstance(event, Replaced):
-        return f"[{' '.join(item.metadata.name for item in event.items)}]@{event.version}"
-    return f"{'-' if event.gone else '+'}{event.item.metadata.name}"
+        return f"[{' '.join(event.items)}]@{event.version}"
+    return f"{'-' if event.gone else '+'}{event.key}"
 
 
 def kubeconfig(folder: Path, port: int) -> Path:
@@ -220,7 +231,7 @@ def kubeconfig(folder: Path, port: int) -> Path:
     return file
 
 
-def run(fake: Fake, folder: Path, events: int, **how: bool) -> Seen:
+def run(fake: Fake, folder: Path, events: int, **how: Any) -> Seen:
     return asyncio.run(follow(fake, folder, events, **how))
 
 
@@ -238,6 +249,23 @@ def test_a_list_then_what_changes(tmp_path: Path) -> None:
     assert (asked["labelSelector"], asked["resourceVersion"], asked["allowWatchBookmarks"]) == ("x", "10", "true")
     assert watch.WATCH_SECONDS <= int(asked["timeoutSeconds"]) <= 2 * watch.WATCH_SECONDS
     assert fake.accepted == {"application/json"}
+
+
+def test_a_list_is_not_kept_while_the_watch_lasts(tmp_path: Path) -> None:
+    class Kept:
+        """A Struct cannot be referred to weakly."""
+
+    refs, alive = list[weakref.ref[Kept]](), list[bool]()
+
+    def keep(item: NamespaceObject) -> tuple[str, Kept]:
+        alive.append(bool(refs) and refs[0]() is not None)
+        refs.append(weakref.ref(kept := Kept()))
+        return item.metadata.name, kept
+
+    fake = Fake([listed(namespace("a", 3), version=10)], [stream(ADDED_A, ADDED_C)])
+
+    assert run(fake, tmp_path, 3, keep=keep).events == ["[a]@10", "+a", "+c"]
+    assert alive == [False, True, False]  # with the first change the test still has the list
 
 
 def test_pages_are_one_list(tmp_path: Path) -> None:
@@ -618,7 +646,9 @@ def test_nothing_listens(tmp_path: Path) -> None:
     async def main() -> list[str]:
         seen = Seen([], [])
         async with Cluster.connect(str(kubeconfig(tmp_path, 1))) as cluster:
-            events: AsyncIterator[object] = Watch(cluster, PATH, NamespaceObject, lambda item: item, seen).events()
+            events: AsyncIterator[object] = Watch(
+                cluster, PATH, NamespaceObject, lambda item: ("", item), seen
+            ).events()
             first = asyncio.ensure_future(anext(events))
             async with asyncio.timeout(5):
                 await seen.fails.wait()
