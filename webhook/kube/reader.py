@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import accumulate, islice
 
 from webhook.core.dockerconfig import of_kubelet, registries
@@ -54,7 +55,7 @@ class Reader:
             name=meta.name,
             uid=meta.uid,
             version=version(meta),
-            owner=find_owner(self.rules, meta.name, labels, annotations),
+            owner=_once(find_owner(self.rules, meta.name, labels, annotations)),
             left_alone=EXCLUDED if self.excluded(meta.name) else OPTED_OUT if labels.get(INJECT) == DISABLED else "",
             terminating=meta.deletion_timestamp is not None,
             mistakes="; ".join(few(of_namespace(self.rules, labels, annotations, self.regions))),
@@ -75,7 +76,7 @@ class Reader:
             dockerconfig=seen.type == DOCKERCONFIG_TYPE,
             immutable=bool(seen.immutable),
             terminating=meta.deletion_timestamp is not None,
-            owner=owner if owner is not None and len(owner) <= MAX_OWNER_CHARS else None,
+            owner=_once(owner) if owner is not None and len(owner) <= MAX_OWNER_CHARS else None,
             digest=self.fingerprint(fields(seen.type, content, labels, annotations, owner_uids)),
             registries=_registries(content) if ours and content else (),
             expiries=_times(expires) if ours and expires else (),
@@ -93,10 +94,21 @@ class Reader:
         )
 
 
+def _once(text: str | None) -> str | None:
+    """One string for all that are equal: the same owner has many namespaces and Secrets."""
+    return None if text is None else sys.intern(text)
+
+
 def _registries(content: str) -> tuple[str, ...]:
     """Empty for a Secret that is larger than the webhook writes."""
     found = registries(content) if len(content) <= MAX_CONTENT_CHARS else ()
-    return tuple(map(sys.intern, found)) if sum(map(len, found)) <= MAX_REGISTRIES_CHARS else ()
+    return _shared(tuple(map(sys.intern, found))) if sum(map(len, found)) <= MAX_REGISTRIES_CHARS else ()
+
+
+@lru_cache(maxsize=64)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The first tuple of these names, for most that are equal: nearly all Secrets have the same registries."""
+    return names
 
 
 def _times(text: str) -> tuple[datetime, ...]:

@@ -431,6 +431,17 @@ def test_standing(path: tuple[str, ...], value: Any, field: str, read: object) -
     assert replace(after, digest=before.digest, **of_ours, **{field: getattr(before, field)}) == before
 
 
+def test_what_many_objects_have_is_kept_once() -> None:
+    """Each of them is decoded by itself."""
+    raw = msgspec.json.encode(written())
+    secrets = [READER.existing(msgspec.json.decode(raw, type=SecretObject)) for _ in range(2)]
+    assert secrets[0].owner is secrets[1].owner == "alice"
+    assert secrets[0].registries is secrets[1].registries
+    raw = b'{"metadata": {"name": "team", "labels": {"pullsecret-webhook/owner": "alice"}}}'
+    spaces = [READER.namespace(msgspec.json.decode(raw, type=NamespaceObject)) for _ in range(2)]
+    assert spaces[0].owner is spaces[1].owner == "alice"
+
+
 def encoded(registries: Iterable[str]) -> str:
     return base64.b64encode(json.dumps({"auths": dict.fromkeys(registries, 1)}).encode()).decode()
 
