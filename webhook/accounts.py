@@ -5,7 +5,7 @@ account does not list. This module has the notices about them, in a review and w
 from dataclasses import dataclass
 
 from webhook.core.notice import Notice, Reason, Record
-from webhook.kube.views import Account, State
+from webhook.kube.views import AnyAccount, State
 
 REASON: Reason = "AccountRefuses"
 
@@ -26,7 +26,7 @@ class Tightened:
     state: State
     record: Record
 
-    def __call__(self, key: str, before: Account | None, account: Account | None) -> None:
+    def __call__(self, key: str, before: AnyAccount | None, account: AnyAccount | None) -> None:
         """Reported now: the API server refuses pods of templates that were patched before, without calling the webhook.
 
         Also with `deployments: supply`: templates may have been patched before that was set. Not for the first list:

@@ -20,7 +20,7 @@ from webhook.core.pullsecret import ExistingSecret, Leave, Namespace, may_refer
 from webhook.core.review import Request, Target, answer, old_names, target
 from webhook.core.standing import foreign
 from webhook.kube.lookup import Lookup
-from webhook.kube.views import Account, State, account_key
+from webhook.kube.views import AnyAccount, State, account_key
 from webhook.rewriting import SMALL_BYTES, Rewriting
 from webhook.supply import Supply
 
@@ -123,7 +123,7 @@ class Admission:
         return pod
 
     def _answer(
-        self, request: Request, pod: Target, namespace: Namespace, account: Account | None, problem: str
+        self, request: Request, pod: Target, namespace: Namespace, account: AnyAccount | None, problem: str
     ) -> Answer:
         existing = self.state.pull_secrets.get(namespace.name)
         if pod.debugged:
@@ -165,7 +165,7 @@ class Admission:
         pod: Target,
         namespace: Namespace,
         existing: ExistingSecret | None,
-        account: Account | None,
+        account: AnyAccount | None,
     ) -> str:
         """Why a reference would do harm, if it would."""
         name = self.config.pull_secret.name
@@ -194,7 +194,7 @@ class Admission:
         pod: Target,
         namespace: Namespace,
         existing: ExistingSecret | None,
-        account: Account | None,
+        account: AnyAccount | None,
     ) -> str:
         """Encoded; empty: nothing changes."""
         rewrite, present = self.rewriting, pod.names
@@ -216,7 +216,7 @@ class Admission:
             return first_reference(missing[0], pod.kind.at)
         return encoded(add_references(present, missing, pod.kind.at))
 
-    def _missing(self, pod: Target, present: Sequence[str | None], account: Account | None) -> tuple[str, ...]:
+    def _missing(self, pod: Target, present: Sequence[str | None], account: AnyAccount | None) -> tuple[str, ...]:
         """The references that are added to those that it has."""
         name = self.config.pull_secret.name
         if name not in present:

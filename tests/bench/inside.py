@@ -24,7 +24,7 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.metrics import Metrics
 from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace, Planner
 from webhook.core.registry import repository
-from webhook.kube.views import Account, State, account_key
+from webhook.kube.views import PlainAccount, State, account_key
 from webhook.serving.fastpath import AtOnce, ReviewProtocol
 from webhook.serving.server import Mutate, admission_app
 from webhook.supply import Supply
@@ -73,7 +73,7 @@ def mutate(config: Config, registries: Sequence[str] = ()) -> Mutate:
     state.pull_secrets.learn(
         SPACE, ExistingSecret(SPACE, "s", 2, True, True, False, False, "alice", digest, tuple(registries))
     )  # as in Standing
-    state.accounts.learn(account_key(SPACE, "default"), Account(1, "", enforced=False))
+    state.accounts.learn(account_key(SPACE, "default"), PlainAccount(1))
     supply = Supply(
         state=state,
         source=Known(),

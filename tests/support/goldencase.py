@@ -52,7 +52,7 @@ from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, SecretObject
 from webhook.kube.lookup import Lookup
 from webhook.kube.reader import Reader
-from webhook.kube.views import Account, State, account_key
+from webhook.kube.views import AnyAccount, State, account_key
 from webhook.sources.secret import SecretSource, read
 from webhook.supply import Supply
 from webhook.wiring import Parts
@@ -221,7 +221,7 @@ class Live(Lookup):
 
     state: State
     namespaces: dict[str, Namespace] = field(default_factory=dict)
-    accounts: dict[str, Account] = field(default_factory=dict)
+    accounts: dict[str, AnyAccount] = field(default_factory=dict)
     unreachable: bool = False
 
     async def namespace(self, name: str, *, recent: bool = False) -> Namespace | None:
@@ -233,7 +233,7 @@ class Live(Lookup):
 
     namespace_in_review = namespace
 
-    async def account(self, namespace: str, name: str) -> Account | None:
+    async def account(self, namespace: str, name: str) -> AnyAccount | None:
         return self.accounts.get(account_key(namespace, name))
 
 

@@ -9,7 +9,7 @@ from webhook.core.pullsecret import Namespace
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, decode, is_name
 from webhook.kube.reader import Reader
-from webhook.kube.views import Account, State, account_key
+from webhook.kube.views import AnyAccount, State, account_key
 
 RECENT_SECONDS = 0.2
 """Seconds for which one write may use the read of a namespace by a review. If the namespace was created again since,
@@ -117,7 +117,7 @@ class Lookup:
             if known is not None:
                 view.forget(name, known.version)
 
-    async def account(self, namespace: str, name: str) -> Account | None:
+    async def account(self, namespace: str, name: str) -> AnyAccount | None:
         """As the API server has it now. None: it does not exist or cannot be read, so it refuses no reference."""
         if not is_name(namespace) or not is_name(name):
             return None

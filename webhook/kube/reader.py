@@ -28,7 +28,7 @@ from webhook.core.times import in_utc
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Meta, NamespaceObject, SecretObject
 from webhook.kube.listing import number
-from webhook.kube.views import Account
+from webhook.kube.views import Account, AnyAccount, PlainAccount
 
 MAX_SECRETS, MAX_NAMES_CHARS = 50, 1024
 """Pull secrets of an account that are kept, and characters of all their names. An account may list 75,000."""
@@ -83,15 +83,13 @@ class Reader:
             kubelet="takes" if ours else of_kubelet(seen.type, seen.data or {}),
         )
 
-    def account(self, seen: AccountObject) -> Account:
+    def account(self, seen: AccountObject) -> AnyAccount:
+        at, enforced = version(seen.metadata), (seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) in TRUE
         names = dict.fromkeys(one.name for one in seen.image_pull_secrets or () if one.name and "/" not in one.name)
         lengths = zip(islice(names, MAX_SECRETS), accumulate(map(len, names)), strict=False)
         first = [name for name, together in lengths if together <= MAX_NAMES_CHARS]
-        return Account(
-            version=version(seen.metadata),
-            names=sys.intern("/".join((*first, *({self.secret} & names.keys() - first)))),
-            enforced=(seen.metadata.annotations or {}).get(ENFORCE_MOUNTABLE) in TRUE,
-        )
+        kept = sys.intern("/".join((*first, *({self.secret} & names.keys() - first))))
+        return Account(at, kept, enforced) if kept or enforced else PlainAccount(at)
 
 
 def _once(text: str | None) -> str | None:

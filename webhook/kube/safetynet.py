@@ -15,7 +15,7 @@ from webhook.core.names import MANAGER, REFUSING, SAFETY_NET
 from webhook.core.notice import Notice, Record
 from webhook.core.pullsecret import Namespace
 from webhook.kube.cluster import MERGE_PATCH, Cluster, ClusterError
-from webhook.kube.views import Account, State, account_key
+from webhook.kube.views import AnyAccount, State, account_key
 
 log = structlog.get_logger()
 MAX_ANNOTATION_BYTES = 64 * 1024
@@ -47,7 +47,7 @@ class SafetyNet:
         state.accounts.on_change.append(self._account)
         state.namespaces.on_change.append(self._namespace)
 
-    def _account(self, key: str, _before: Account | None, account: Account | None) -> None:
+    def _account(self, key: str, _before: AnyAccount | None, account: AnyAccount | None) -> None:
         namespace, _, name = key.partition("/")
         if account is not None and account.refuses(self._secret):
             self._refusing.setdefault(namespace, set()).add(name)

@@ -31,7 +31,7 @@ from webhook.kube.cluster import SecretObject
 from webhook.kube.lookup import Lookup
 from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
-from webhook.kube.views import Account, State, account_key
+from webhook.kube.views import Account, AnyAccount, PlainAccount, State, account_key
 from webhook.supply import Supply
 from webhook.wiring import Parts
 
@@ -39,8 +39,8 @@ SECRET = "ghcr-secret"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 TEAM = Namespace("team", "u1", 1, "alice")
 INHERITED, ENFORCED = ("inherited", SECRET, "a"), ("a",)
-ACCOUNTS = {
-    "default": Account(1, "", enforced=False),
+ACCOUNTS: dict[str, AnyAccount] = {
+    "default": PlainAccount(1),
     "inherits": Account(1, "/".join(INHERITED), enforced=False),
     "enforces": Account(1, "/".join(ENFORCED), enforced=True),
 }
@@ -96,7 +96,7 @@ class Seen(Lookup):
 
     namespace_in_review = namespace
 
-    async def account(self, namespace: str, name: str) -> Account | None:
+    async def account(self, namespace: str, name: str) -> AnyAccount | None:
         return None
 
 

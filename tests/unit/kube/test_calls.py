@@ -17,7 +17,7 @@ from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.lookup import MAX_LOOKS, Lookup
 from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
-from webhook.kube.views import Account, State, account_key
+from webhook.kube.views import Account, AnyAccount, State, account_key
 from webhook.kube.writepolicy import IN_FORCE_SECONDS, NOT_IN_FORCE_SECONDS, WritePolicy
 
 READER = Reader((OwnerRule("label", OWNER),), lambda _: False, Fingerprint(b"k"), "ghcr-secret")
@@ -215,7 +215,7 @@ def test_accounts() -> None:
     state = State.empty()
     seen = {"metadata": {"resourceVersion": "7"}, "imagePullSecrets": [{"name": "a"}, {}]}
 
-    def account(answer: object) -> Account | None:
+    def account(answer: object) -> AnyAccount | None:
         return asyncio.run(Lookup(cast(Cluster, Says(answer)), READER, state).account("team", "default"))
 
     assert account(ClusterError(403, "Forbidden")) is None
@@ -226,7 +226,7 @@ def test_accounts() -> None:
 def test_an_account_that_the_watch_is_about_to_tell_costs_no_call() -> None:
     state, says, told = State.empty(), Says(SEEN), Account(3, "a", enforced=False)
 
-    async def asked() -> Account | None:
+    async def asked() -> AnyAccount | None:
         state.accounts.replace({}, 1)
         asyncio.get_running_loop().call_later(0.005, state.accounts.learn, account_key("team", "default"), told)
         return await Lookup(cast(Cluster, says), READER, state).account("team", "default")

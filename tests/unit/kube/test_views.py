@@ -20,7 +20,7 @@ from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import EXCLUDED, OPTED_OUT, Fingerprint, Namespace, Planner, Write
 from webhook.kube.cluster import AccountObject, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
-from webhook.kube.views import BEHIND_SECONDS, Account, Namespaces, State, View
+from webhook.kube.views import BEHIND_SECONDS, Account, AnyAccount, Namespaces, PlainAccount, State, View
 from webhook.kube.watch import SILENCE_SECONDS, WATCH_SECONDS
 
 KEYS = ("a", "b")
@@ -490,8 +490,8 @@ def references(*names: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("seen", "read"),
     [
-        ({"metadata": {"resourceVersion": "5"}}, Account(5, "", enforced=False)),
-        ({"metadata": {}, "imagePullSecrets": None}, Account(0, "", enforced=False)),
+        ({"metadata": {"resourceVersion": "5"}}, PlainAccount(5)),
+        ({"metadata": {}, "imagePullSecrets": None}, PlainAccount(0)),
         (
             {"metadata": {}, "imagePullSecrets": [{"name": "b"}, {}, {"name": ""}, {"name": "a"}]},
             Account(0, "b/a", enforced=False),
@@ -512,12 +512,26 @@ def references(*names: str) -> list[dict[str, str]]:
         # What Go's strconv.ParseBool takes for true, as in the API server.
         ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "True"}}}, Account(0, "", enforced=True)),
         ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "1"}}}, Account(0, "", enforced=True)),
-        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "tRUE"}}}, Account(0, "", enforced=False)),
-        ({"metadata": {"labels": {ENFORCE_MOUNTABLE: "true"}}}, Account(0, "", enforced=False)),
+        ({"metadata": {"annotations": {ENFORCE_MOUNTABLE: "tRUE"}}}, PlainAccount(0)),
+        ({"metadata": {"labels": {ENFORCE_MOUNTABLE: "true"}}}, PlainAccount(0)),
     ],
 )
-def test_account(seen: dict[str, Any], read: Account) -> None:
-    assert READER.account(msgspec.json.decode(json.dumps(seen), type=AccountObject)) == read
+def test_account(seen: dict[str, Any], read: AnyAccount) -> None:
+    kept = READER.account(msgspec.json.decode(json.dumps(seen), type=AccountObject))
+    assert (kept, type(kept)) == (read, type(read))
+
+
+def test_a_plain_account_is_known_and_refuses_nothing() -> None:
+    view = View[AnyAccount]()
+    assert view.learn("team/a", PlainAccount(5))
+    assert not view.learn("team/a", Account(4, "", enforced=True))  # older
+    known = view.get("team/a")
+    assert known is not None
+    assert (known.version, known.pull_secrets, known.refuses("ghcr-secret")) == (5, (), False)
+    assert view.learn("team/a", Account(6, "", enforced=True))
+    assert view.learn("team/a", PlainAccount(7))
+    assert not view.forget("team/a", 6)
+    assert view.forget("team/a", 7)
 
 
 @pytest.mark.parametrize(("enforced", "name", "refuses"), [(True, "a", False), (True, "b", True), (False, "b", False)])
