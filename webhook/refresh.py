@@ -15,6 +15,7 @@ How long a namespace waits for its next reconcile depends on what happened:
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -96,7 +97,8 @@ class Refresh:
         self._some = asyncio.Event()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: dict[str, _Timer | None] = {}
-        """None: in the queue."""
+        """None: in the queue, or until `run` begins."""
+        self._begun = False
         self._working: dict[str, bool | None] = {}
         """Namespaces with a worker. None: not requeued since; else, whether because of news."""
         self._paces: dict[str, _Pace] = {}
@@ -114,6 +116,9 @@ class Refresh:
     def _look(self, namespace: str, delay: float, *, urgent: bool = False) -> None:
         if namespace in self._working:
             self._working[namespace] = self._working[namespace] or urgent
+            return
+        if not self._begun:  # no timers: the first list has all namespaces, and each timer would take 0.4 KiB
+            self._waiting[namespace] = None
             return
         loop = asyncio.get_running_loop()
         now, pace = loop.time(), self._paces.get(namespace)
@@ -146,10 +151,21 @@ class Refresh:
 
     async def run(self) -> None:
         """Start it when the views are synced: earlier, right Secrets would be written again."""
+        self._begun = True
+        await self._queue_early()
         async with asyncio.TaskGroup() as workers:
             workers.create_task(self._queue_owners())
             for _ in range(WORKERS):
                 workers.create_task(self._work())
+
+    async def _queue_early(self) -> None:
+        """What was to be looked at before `run`, in a random order: another replica may start at the same time."""
+        early = [*self._waiting]
+        random.shuffle(early)
+        for number, namespace in enumerate(early, 1):
+            self._enqueue(namespace)
+            if number % OWNER_BATCH == 0:
+                await asyncio.sleep(0)
 
     async def _queue_owners(self) -> None:
         while True:
@@ -174,6 +190,8 @@ class Refresh:
             namespace = await self._queue.get()
             await yield_to_reviews()
             self._waiting.pop(namespace, None)
+            if not self._waiting:
+                self._waiting.clear()  # a dict that had thousands of keys keeps their places
             self._working[namespace] = None
             try:
                 supplied = await self._supply(namespace)

@@ -88,6 +88,7 @@ class Scene:
 
         async def main() -> None:
             running = asyncio.create_task(self.refresh.run())
+            await asyncio.sleep(0)
             await script
             assert not running.done()
             running.cancel()
@@ -169,6 +170,36 @@ def test_moments_that_are_very_near_on_the_loop_that_serves(scene: Scene, monkey
     with asyncio.Runner(loop_factory=loop.Loop) as runner:
         runner.run(main())
     assert scene.names == ["a"]
+
+
+def test_what_is_known_before_it_begins_waits_without_timers_and_has_its_turn_in_a_random_order(scene: Scene) -> None:
+    """At the start that is all namespaces."""
+    names = [f"ns-{number}" for number in range(10 * OWNER_BATCH)]
+
+    async def main() -> None:
+        done, clock = asyncio.Event(), asyncio.get_running_loop()
+
+        def answer(_: str) -> Supplied:
+            if len(scene.seen) == len(names):
+                done.set()
+            return OK
+
+        scene.answer = answer
+        for name in names:
+            scene.refresh.new_or_moved(name)
+            scene.refresh.look_soon(name)
+        assert clock._scheduled == []  # type: ignore[attr-defined]
+        running = asyncio.create_task(scene.refresh.run())
+        await done.wait()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(main())
+    assert scene.names != names
+    assert sorted(scene.names) == sorted(names)
+    assert {at for _, at in scene.seen} == {0.0}
 
 
 def test_a_namespace_waits_once(scene: Scene) -> None:
