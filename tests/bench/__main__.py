@@ -66,7 +66,7 @@ class Run:
             took = size.started_go(self._arena, program, self._plan.starts)
             self.figures.append(Figure(f"start: {contender}", p50_ms=took * 1000))
         self.goals += [
-            Goal("MiB of memory, idle", found.rss_mib, 85),
+            Goal("MiB of memory, idle", found.rss_mib, 70),
             Goal("seconds from start to ready", found.ready_s, 1.5),
             Goal("writes at a restart", found.writes, 0),
         ]

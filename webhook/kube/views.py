@@ -158,8 +158,8 @@ class Namespaces(View[Namespace]):
 
 
 class PlainAccount(int):
-    """A service account that lists no pull secret and does not enforce, as nearly all: its version alone, which takes a
-    third of the memory. It must be known all the same: of one that is not, a review cannot say that it is plain.
+    """A service account that lists no pull secret and does not enforce, as nearly all: its version alone, which takes
+    half of the memory. It must be known all the same: of one that is not, a review cannot say that it is plain.
     """
 
     __slots__ = ()
