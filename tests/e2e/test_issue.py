@@ -394,6 +394,12 @@ def it_is_listed_and_left_to_its_issuer(issuers: Issuers) -> None:
     assert f"kubectl annotate secret {row['secret']} -n {NAMESPACE} pullsecret-webhook/issued-" in refused.err
     told = credential("rm", "minted-alice", "--dry-run")
     assert "the issuer registry writes it, and mints another one" in told.err
+    minted_and_next = f"registry: credential 1, of {issued:%Y-%m-%d %H:%M}, ends {ends:%Y-%m-%d %H:%M}, the next from "
+    for words in (("explain", "namespace", "minted-alice"), ("status", "-n", "minted-alice", "-o", "wide")):
+        assert minted_and_next in command(issuers.cluster, *words, "--config", str(issuers.config)).out
+    seen = command(issuers.cluster, "status", "-n", "minted-alice", "-o", "json", "--config", str(issuers.config))
+    (line,) = json.loads(seen.out)["namespaces"]
+    assert line["issued"] == [row["issued"]]
 
 
 def test_owners_get_credentials_and_another_replica_mints_none_again(issuers: Issuers) -> None:

@@ -100,6 +100,7 @@ def test_each_namespace_says_what_is_right_and_what_is_not(cluster: ControlPlane
         "rule": "the label pullsecret-webhook/owner (ownerRules[0])",
         "uid": uid,
         "unmirrored": [],
+        "issued": [],
         "needs_a_human": False,
     }
     assert found[poor]["state"] == "none"

@@ -21,7 +21,7 @@ from webhook.core.check import KEY, RECORDS, Checks, decoded
 from webhook.core.credential import Credential, Credentials
 from webhook.core.dockerconfig import MAX_PARTS, DockerConfigError, parse
 from webhook.core.errors import PullsecretError
-from webhook.core.issued import read_issued
+from webhook.core.issued import IssuedBy, read_issued
 from webhook.core.mistakes import near_owner
 from webhook.core.names import CHECKS_SECRET, DOCKERCONFIG_KEY, ISSUER, OWNER
 from webhook.core.owner import deciding
@@ -188,18 +188,6 @@ async def _there(cluster: Cluster, path: str, what: str, kind: type[T]) -> T:
         raise ConfigError(f"{what} cannot be decoded; {USE_FLAG}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedBy:
-    """What an issuer noted about the credential that it minted; None: that cannot be read. `renewed`: from when on it
-    is renewed; None: by no issuer of the configuration.
-    """
-
-    issuer: str
-    generation: int | None = None
-    issued: datetime | None = None
-    renewed: datetime | None = None
-
-
 @dataclass(frozen=True)
 class ClusterView:
     """`unread`: what this user may not read, told once. `unconfigured`: why the configuration is not known, so that the
@@ -318,7 +306,7 @@ class ClusterView:
             by = IssuedBy(issuer)
             if known is not None:
                 renewed = known.renewed_at(owner) if model is not None and model.is_for(owner) else None
-                by = IssuedBy(issuer, known.generation, known.issued, renewed)
+                by = IssuedBy(issuer, known.generation, known.issued, renewed, known.ends)
             found[one.metadata.name] = by
         return found
 

@@ -296,6 +296,7 @@ def text(explained: Explained) -> str:
         for image in explained.images:
             rows += _image_rows(image)
     else:
+        rows += [("issued", one) for one in status.issued_text(line)]
         rows += [("mirrors", one) for one in explained.mirrors]
         rows += [("pods", one) for one in status.failing_text(line)]
         rows += [("pods", one) for one in status.pods_text(line)]

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from webhook.commands import health, pods, pullevents
-from webhook.commands.cluster_view import FINGERPRINT, ClusterView, IssuedBy, outlook, usable
+from webhook.commands.cluster_view import FINGERPRINT, ClusterView, outlook, usable
 from webhook.commands.health import Finding
 from webhook.commands.pullcause import FailingPod
 from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
+from webhook.config.models import Config
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import PullsecretError
-from webhook.core.issued import secret_name
+from webhook.core.issued import IssuedBy, secret_name
 from webhook.core.pullsecret import Namespace, Planner
 from webhook.core.shown import MAX_NAMED, counted, cut, few, needs_attention, quoted, some
 from webhook.kube.cluster import AccountObject, Forbidden
@@ -104,8 +105,8 @@ async def run(
         }
     sources = await view.may(SOURCE_SECRETS, view.source_secrets(), {})
     warnings = await recent_warnings(view.cluster, config, namespace, now, view.cannot_read)
-    if warnings.not_issued:
-        drop_what_is_over(warnings, await view.may(SOURCE_SECRETS, view.issued(), {}))
+    issued = await view.may(SOURCE_SECRETS, view.issued(), {}) if config.issuers or warnings.not_issued else {}
+    drop_what_is_over(warnings, issued)
     found = await _pods(view, namespace, {*spaces, *(of.name for of in mistaken)})
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn, mirrors=mirrors)
@@ -126,6 +127,7 @@ async def run(
         replace(
             judge(of, one, usable(sources, of), found.get(of.name, Pods()), outlook(sources, of)),
             rule=rules[of.name],
+            issued=_of_owner(of.owner, config, issued),
             uid=one.existing.uid if one is not None else "",
         )
         for of, one in ((of, seen.get(of.name)) for of in spaces.values())
@@ -143,6 +145,22 @@ def drop_what_is_over(warnings: RecentWarnings, issued: Mapping[str, IssuedBy]) 
             by = issued.get(secret_name(issuer, owner))
             if by is not None and by.issued is not None and not warning.is_after(by.issued):
                 del failed[issuer]
+
+
+def _of_owner(owner: str | None, config: Config, issued: Mapping[str, IssuedBy]) -> tuple[IssuedBy, ...]:
+    found = (issued.get(secret_name(one.called, owner or "")) for one in config.issuers)
+    return tuple(one for one in found if one is not None)
+
+
+def issued_text(line: Line) -> list[str]:
+    """What an issuer gave its owner, and when it does again."""
+    return [
+        f"{quoted(one.issuer)}: what was noted about its credential cannot be read, so it gives another one soon"
+        if one.issued is None
+        else f"{quoted(one.issuer)}: credential {one.generation}, of {_short(one.issued)}, ends {_short(one.ends)}, "
+        + (f"the next from {_short(one.renewed)} on" if one.renewed else "no issuer of the configuration renews it")
+        for one in line.issued
+    ]
 
 
 def _unread(view: ClusterView, webhook: Sequence[Finding]) -> Sequence[str]:
@@ -197,6 +215,7 @@ def text(report: Report, *, wide: bool = False) -> str:
                 *_unknown_text(about, unknown),
                 *failing_text(about, nodes=wide),
                 *pods_text(about),
+                *(issued_text(about) if wide else ()),
             )
             out += [f"  {one}" for one in notes if one]
     above = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]

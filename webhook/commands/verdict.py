@@ -13,6 +13,7 @@ from webhook.config.mirrorconfig import Mirror
 from webhook.core.check import Check, Checks
 from webhook.core.check import Result as Said
 from webhook.core.credential import Credential, Credentials, has_expired, next_expiry
+from webhook.core.issued import IssuedBy
 from webhook.core.mirror import MirrorRule, of_mirrors
 from webhook.core.names import NAMESPACE_UID
 from webhook.core.pullsecret import (
@@ -74,7 +75,7 @@ class Line:
     `rule`: by which owner rule the owner was found; `uid`: of the pull secret, by which the kubelet trusts images.
     `expires`: when the next of its credentials expires; if all have expired, when the first one did. `checks`: what
     registries said about the credentials in the Secret, and about those that are left out because of it. `unmirrored`:
-    mirrors for which the owner has no credential.
+    mirrors for which the owner has no credential. `issued`: what issuers gave the owner.
     """
 
     namespace: str
@@ -93,6 +94,7 @@ class Line:
     rule: str = ""
     uid: str = ""
     unmirrored: tuple[str, ...] = ()
+    issued: tuple[IssuedBy, ...] = ()
 
     @property
     def needs_a_human(self) -> bool:

@@ -70,6 +70,19 @@ class Issued:
         return texts
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedBy:
+    """For people: what an issuer noted about the credential that it minted; None: that cannot be read. `renewed`: from
+    when on it is renewed; None: by no issuer of the configuration.
+    """
+
+    issuer: str
+    generation: int | None = None
+    issued: datetime | None = None
+    renewed: datetime | None = None
+    ends: datetime | None = None
+
+
 def read_issued(annotations: Mapping[str, str]) -> Issued | None:
     """None: nobody can tell what it was; then the first one is minted again. Without the time at which it was issued it
     was long ago: the next one is minted at once, and this one is remembered.

@@ -15,10 +15,20 @@ from webhook.commands.health import Finding
 from webhook.commands.pullcause import Cause, FailingPod
 from webhook.commands.status import Report
 from webhook.commands.verdict import Answer, Line
+from webhook.core.issued import IssuedBy
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 FAILING = FailingPod("p", "c", "ghcr.io/x", "ErrImagePull", "401", "refused", "the registry refuses it", "node-1")
-LINE = Line("team", "alice", "right", ("ghcr.io",), NOW, NOW, checks=(Answer("ghcr.io", "works", at=NOW),))
+LINE = Line(
+    "team",
+    "alice",
+    "right",
+    ("ghcr.io",),
+    NOW,
+    NOW,
+    checks=(Answer("ghcr.io", "works", at=NOW),),
+    issued=(IssuedBy("harbor", 3, NOW, NOW, NOW), IssuedBy("ecr")),
+)
 WHOLE = Report([LINE, Line("b", None, "unserved", pods_failing=(FAILING,))], ["x"], [Finding("rights", "right")], ["y"])
 
 
@@ -34,6 +44,7 @@ def printed(report: Report) -> dict[str, Any]:
         ("check", Answer, set[str]()),
         ("failing", FailingPod, set[str]()),
         ("finding", Finding, set[str]()),
+        ("issued", IssuedBy, set[str]()),
     ],
 )
 def test_each_key_is_documented(definition: str, kind: type, more: set[str]) -> None:

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from webhook.commands.cluster_view import ClusterView, IssuedBy
+from webhook.commands.cluster_view import ClusterView
 from webhook.commands.credential.holdings import NAMESPACES_UNREAD, Holdings, Names
 from webhook.commands.verdict import REFUSES, Answer, Entry
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.credential import Credential, Credentials
+from webhook.core.issued import IssuedBy
 from webhook.core.pullsecret import SOON, Namespace, refused_at
 from webhook.core.shown import counted, needs_attention, quoted, some
 from webhook.sources.secret import SourceSecret

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
-from webhook.commands.cluster_view import IssuedBy
 from webhook.commands.credential.holdings import Holdings
 from webhook.commands.credential.table import Row, Table, rows_of, text
 from webhook.core.check import Check, Checks, Why
 from webhook.core.credential import Credential, Origin
+from webhook.core.issued import IssuedBy
 from webhook.core.mirror import MirrorRule
 from webhook.core.pullsecret import Namespace
 from webhook.sources.secret import SourceSecret
