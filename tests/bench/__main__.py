@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import alone, creation, first, size
-from bench.alone import MIRRORED
 from bench.contenders import HANDMADE, NONE, OURS, USUAL, Arena, arena
 from bench.figures import Figure, Goal, Rounds
 from bench.measure import rss_mib
@@ -25,19 +24,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """`chunk`, `solo`: seconds of one contender's turn through the API server, and alone."""
+    """`chunk`, `solo`: seconds of one contender's turn through the API server, and alone. `pairs`: of processes."""
 
     rounds: int
     chunk: float
     solo: float
+    pairs: int
     real: bool
     first_pods: int
     starts: int
     many: bool
 
 
-FULL = Plan(rounds=12, chunk=0.5, solo=0.8, real=True, first_pods=20, starts=5, many=True)
-QUICK = Plan(rounds=10, chunk=0.25, solo=0.25, real=False, first_pods=10, starts=2, many=False)
+FULL = Plan(rounds=12, chunk=0.5, solo=0.8, pairs=7, real=True, first_pods=20, starts=5, many=True)
+QUICK = Plan(rounds=10, chunk=0.25, solo=0.25, pairs=5, real=False, first_pods=10, starts=2, many=False)
 
 
 class Run:
@@ -85,12 +85,17 @@ class Run:
         for contender, mib in found.rss.items():
             self.figures.append(Figure(f"after that: {contender}", rss_mib=mib))
         self._alone_goals(found.rounds[16])
+        pairs = self._measured(
+            "alone, with mirrors",
+            lambda tick: alone.mirrored(self._arena, plan.pairs, plan.rounds, plan.solo / 2, tick),
+        )
+        self.figures += pairs.figures()
+        self.goals.append(Goal("CPU of a review with mirrors, to that without", pairs.ratio, 1.15))
 
     def _alone_goals(self, at_16: Rounds) -> None:
         self.goals += [
             Goal("CPU of a review alone, to controller-runtime's", at_16.ratio(OURS, USUAL, lambda c: c.cpu), 1 / 8),
             Goal("CPU of a review alone, to the hand-made Go's", at_16.ratio(OURS, HANDMADE, lambda c: c.cpu), 1.3),
-            Goal("CPU of a review with mirrors, to that without", at_16.ratio(MIRRORED, OURS, lambda c: c.cpu), 1.15),
             Goal("reviews a second, to controller-runtime's", at_16.ratio(OURS, USUAL, lambda c: c.rps), 8, least=True),
         ]
 

@@ -4,7 +4,8 @@ import base64
 import json
 import os
 import ssl
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from bench.contenders import HANDMADE, OURS, REVIEW, USUAL, Arena, go, published_ca
-from bench.figures import Rounds
+from bench.figures import Figure, Rounds, middle
 from bench.measure import Target, load, rss_mib
 from controlplane import webhook as deployed
 from controlplane.cluster import ControlPlane
@@ -39,6 +40,23 @@ class Alone:
     rss: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """A review with mirrors beside one without, at the most connections: by pair of processes."""
+
+    of: Sequence[Rounds]
+
+    @property
+    def ratio(self) -> float:
+        """Of their CPU: the median of the pairs."""
+        return statistics.median(rounds.ratio(MIRRORED, OURS, lambda c: c.cpu) for rounds in self.of)
+
+    def figures(self) -> list[Figure]:
+        """Each is the median of the pairs' own."""
+        found = [rounds.figures(f"in pairs, {CONNECTIONS[-1]} conn", OURS) for rounds in self.of]
+        return [middle(same) for same in zip(*found, strict=True)]
+
+
 def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]) -> Alone:
     """Each contender is a process of its own that has never seen another core."""
     found = {connections: Rounds() for connections in CONNECTIONS}
@@ -53,9 +71,6 @@ def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]
         pids[OURS] = pids[LISTED] = ours.child.pid
         ca = published_ca(arena.cluster, arena.cluster.folder / "published.crt")
         targets[OURS], targets[LISTED] = _target(ours.port, ca), _target(ours.port, ca, _listed(arena.cluster.folder))
-        mirrored = stack.enter_context(_mirrored(arena.cluster, ca))
-        _pin(mirrored.child.pid)
-        targets[MIRRORED], pids[MIRRORED] = _target(mirrored.port, ca), mirrored.child.pid
         contenders = list(targets)
         for number in range(rounds):
             first = number % len(contenders)
@@ -65,6 +80,28 @@ def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]
                     found[connections].add(contender, chunk)
                 tick()
         return Alone(found, {contender: rss_mib(pid) for contender, pid in pids.items() if contender != LISTED})
+
+
+def mirrored(arena: Arena, pairs: int, rounds: int, seconds: float, tick: Callable[[], None]) -> Pairs:
+    """Two processes of the same code differ by up to a tenth for as long as they live, so there are several pairs."""
+    ca = published_ca(arena.cluster, arena.cluster.folder / "published.crt")
+    return Pairs([_pair(arena.cluster, ca, rounds, seconds, tick) for _ in range(pairs)])
+
+
+def _pair(cluster: ControlPlane, ca: Path, rounds: int, seconds: float, tick: Callable[[], None]) -> Rounds:
+    found = Rounds()
+    with deployed.running(cluster, name="alone", verbose=False) as plain, _mirrored(cluster, ca) as named:
+        replicas = {OURS: plain, MIRRORED: named}
+        for replica in replicas.values():
+            _pin(replica.child.pid)
+        for number in range(rounds):
+            for contender in [OURS, MIRRORED] if number % 2 else [MIRRORED, OURS]:
+                replica = replicas[contender]
+                target = _target(replica.port, ca)
+                chunk = load(target, CONNECTIONS[-1], seconds, pid=replica.child.pid, core=CLIENT)
+                found.add(contender, chunk)
+            tick()
+    return found
 
 
 @contextmanager

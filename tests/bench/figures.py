@@ -82,6 +82,14 @@ class Rounds:
         ]
 
 
+def middle(measured: Sequence[Figure]) -> Figure:
+    """One row, measured several times: the median of each column."""
+    name = measured[0].name
+    columns = {field.name: [getattr(one, field.name) for one in measured] for field in fields(Figure)}
+    del columns["name"]
+    return Figure(name, **{key: None if None in all_ else statistics.median(all_) for key, all_ in columns.items()})
+
+
 @dataclass(frozen=True)
 class Goal:
     """What is to be reached: `value` at most `limit` (or at least, with `least`)."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.figures import Chunk, Figure, Goal, Rounds, goals, table, write
+from bench.figures import Chunk, Figure, Goal, Rounds, goals, middle, table, write
 
 
 def chunk(p50_ms: float, cpu_us: float = 0.0) -> Chunk:
@@ -53,6 +53,11 @@ def test_the_table_has_a_line_for_each_and_leaves_out_what_was_not_measured() ->
     head, line = table([Figure("start", p50_ms=1234.5, rss_mib=70.0)]).splitlines()
     assert head.split() == ["name", "p50_ms", "p99_ms", "added_ms", "ratio", "cpu_us", "rps", "rss_mib"]
     assert line.split() == ["start", "1234.50", "70.00"]
+
+
+def test_the_middle_of_several_runs_is_that_of_each_column() -> None:
+    runs = [Figure("a", 1.0, cpu_us=30.0), Figure("a", 9.0, cpu_us=10.0), Figure("a", 2.0, cpu_us=20.0)]
+    assert middle(runs) == Figure("a", 2.0, cpu_us=20.0)
 
 
 def test_goals() -> None:
