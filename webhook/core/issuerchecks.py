@@ -1,7 +1,6 @@
 """What the last check of each issuer came to: the process that issues writes it, and `doctor cluster` reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -19,8 +18,7 @@ ORDER = ("fails", "unknown", "works")
 """Which are kept if there are too many."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True, omit_defaults=True):
     """`at`: when, by the clock of who checked. `why`: it fails, or nothing can be said; what others say is quoted in
     it. It is bounded and has no secret.
     """
@@ -30,17 +28,11 @@ class Checked:
     why: str = ""
 
 
-class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
-    at: datetime
-    result: Literal["works", "fails", "unknown"]
-    why: str = ""
-
-
 def text(found: Mapping[str, Checked]) -> str:
     """By issuer."""
     first = sorted(found, key=lambda called: (ORDER.index(found[called].result), called))[:MAX_ISSUERS]
     kept = {
-        called: _Kept(one.at.replace(microsecond=0), one.result, short(one.why, MAX_WHY_BYTES))
+        called: Checked(one.at.replace(microsecond=0), one.result, short(one.why, MAX_WHY_BYTES))
         for called in first
         if (one := found[called])
     }
@@ -61,7 +53,7 @@ def read(text: str) -> dict[str, Checked]:
 
 def _one(raw: bytes) -> Checked | None:
     try:
-        kept = msgspec.json.decode(raw, type=_Kept)
+        kept = msgspec.json.decode(raw, type=Checked)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return None if kept.at.tzinfo is None else Checked(kept.at, kept.result, kept.why)
+    return None if kept.at.tzinfo is None else kept
