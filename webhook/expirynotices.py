@@ -14,6 +14,7 @@ from webhook.core.credential import has_expired, next_expiry
 from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice, Record
 from webhook.core.pullsecret import SOON, ExistingSecret
+from webhook.core.times import to_the_minute
 from webhook.fairness import yield_to_reviews
 from webhook.kube.views import View
 
@@ -58,5 +59,5 @@ class ExpiryNotices:
         self._metrics.expired.set(expired)
 
     def _report(self, namespace: str, expiry: datetime) -> None:
-        message = f"a credential in it expires at {expiry:%Y-%m-%d %H:%M} UTC; renew it at its source"
+        message = f"a credential in it expires at {to_the_minute(expiry)} UTC; renew it at its source"
         self._record(Notice("CredentialExpires", message, namespace, "Secret", self._name))

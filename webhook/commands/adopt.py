@@ -17,6 +17,7 @@ from webhook.core.credential import Credentials
 from webhook.core.names import DOCKERCONFIG_TYPE, is_ours
 from webhook.core.pullsecret import Namespace, marks
 from webhook.core.shown import command, quoted, shown, some
+from webhook.core.times import to_the_minute
 from webhook.kube.cluster import MERGE_PATCH, ClusterError, Meta, OwnerReference, is_name
 
 FIELD_MANAGER = "pullsecret-adopt"
@@ -103,7 +104,7 @@ def judge(
     if not force and (lost := _lost(secret, known, owner, now)):
         return refused(lost[0], lost[1] + ", or use --force")
     at, by = secret.written or (None, "")
-    return Outcome(name, owner, "adopted", before=f"{quoted(by)}, {at:%Y-%m-%d %H:%M}" if at else "")
+    return Outcome(name, owner, "adopted", before=f"{quoted(by)}, {to_the_minute(at)}" if at else "")
 
 
 def _unfit(namespace: Namespace, secret: PullSecretObject) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from webhook.commands import imagenames, podsecrets, status
+from webhook.commands import imagenames, issuedby, podsecrets, status
 from webhook.commands.cluster_view import NO_OWNER, ClusterView
 from webhook.commands.imagenames import NO_NAMING, ImageNames, Naming
 from webhook.commands.pods import Pod
@@ -20,6 +20,7 @@ from webhook.core.pullsecret import EXCLUDED, OPTED_OUT
 from webhook.core.registry import repository
 from webhook.core.review import Object
 from webhook.core.shown import command, quoted, some
+from webhook.core.times import to_the_minute
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import ClusterError, decode, is_name
 
@@ -273,7 +274,7 @@ async def _why_none(view: ClusterView, about: Explained, seen: Pod) -> str:
         registration = _Registration(_Created())
     since, created = registration.metadata.creation_timestamp, seen.metadata.creation_timestamp
     if since is not None and created is not None and created < since:
-        return f"the pod is older than the webhook's registration ({since:%Y-%m-%d %H:%M})"
+        return f"the pod is older than the webhook's registration ({to_the_minute(since)})"
     return "when it was created, the namespace had no owner, or the webhook did not answer"
 
 
@@ -284,19 +285,19 @@ def text(explained: Explained) -> str:
     rows.append(("owner", f"{quoted(line.owner)}, by {explained.rule}" if line.owner else "none"))
     rows.append(("served", f"no: {explained.unserved}" if explained.unserved else "yes"))
     if not explained.unserved:
-        written = f", written {line.written:%Y-%m-%d %H:%M}" if line.written else ""
+        written = f", written {to_the_minute(line.written)}" if line.written else ""
         has = f"; it has {some(line.registries)}" if line.registries else ""
         rows.append(("secret", f"{explained.pull_secret}: {line.state}{written}{has}"))
     rows += [("", one) for one in (line.problem, line.note) if one and one != explained.unserved]
     if explained.pod is not None:
-        created = f"created {explained.created:%Y-%m-%d %H:%M}" if explained.created else "created"
+        created = f"created {to_the_minute(explained.created)}" if explained.created else "created"
         rows.append(("pod", f"{created}, on {quoted(explained.node) if explained.node else 'no node yet'}"))
         rows.append(("reference", "yes" if explained.reference else f"no: {explained.no_reference}"))
         rows += [("", f"{quoted(name)}: {words}") for name, words in explained.secrets]
         for image in explained.images:
             rows += _image_rows(image)
     else:
-        rows += [("issued", one) for one in status.issued_text(line)]
+        rows += [("issued", one) for one in issuedby.text(line.issued)]
         rows += [("mirrors", one) for one in explained.mirrors]
         rows += [("pods", one) for one in status.failing_text(line)]
         rows += [("pods", one) for one in status.pods_text(line)]

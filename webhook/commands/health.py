@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from webhook.commands.cluster_view import ClusterView, Registration
 from webhook.core.errors import PullsecretError
 from webhook.core.names import TEMPLATES_ENTRY, WRITE_POLICY
 from webhook.core.shown import few, shown
+from webhook.core.times import to_the_minute
 from webhook.core.wire import Unreadable
 from webhook.kube import preflight
 from webhook.kube.cluster import ClusterError, decode
@@ -118,7 +119,7 @@ def _registration(registration: Registration, name: str, view: ClusterView, now:
     ends = min(filter(None, map(_ends, bundles.values())))
     if ends <= now + SOON:
         verb = "expired" if ends <= now else "expires"
-        why = f"the CA in the caBundle of {name} {verb} at {ends.astimezone(UTC):%Y-%m-%d %H:%M}, and was not renewed"
+        why = f"the CA in the caBundle of {name} {verb} at {to_the_minute(ends)}, and was not renewed"
         return [*found, Finding("certificate", "wrong", why)]
     return [*found, Finding("certificate", "right")]
 

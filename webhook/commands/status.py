@@ -6,25 +6,24 @@ webhook's recent Events.
 """
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from webhook.commands import health, pods, pullevents
+from webhook.commands import health, issuedby, pods, pullevents
 from webhook.commands.cluster_view import FINGERPRINT, ClusterView, outlook, usable
 from webhook.commands.health import Finding
 from webhook.commands.pullcause import FailingPod
 from webhook.commands.verdict import Judge, Line, Pods, Seen, unserved
-from webhook.config.models import Config
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.errors import PullsecretError
-from webhook.core.issued import IssuedBy, secret_name
 from webhook.core.pullsecret import Namespace, Planner
 from webhook.core.shown import MAX_NAMED, counted, cut, few, needs_attention, quoted, some
+from webhook.core.times import to_the_minute
 from webhook.kube.cluster import AccountObject, Forbidden
 from webhook.kube.listing import listed
-from webhook.kube.recent_events import RecentWarnings, recent_warnings
+from webhook.kube.recent_events import recent_warnings
 
 MAX_FAILING = 10
 """Images that cannot be pulled which are told of one namespace. JSON has all."""
@@ -106,7 +105,7 @@ async def run(
     sources = await view.may(SOURCE_SECRETS, view.source_secrets(), {})
     warnings = await recent_warnings(view.cluster, config, namespace, now, view.cannot_read)
     issued = await view.may(SOURCE_SECRETS, view.issued(), {}) if config.issuers or warnings.not_issued else {}
-    drop_what_is_over(warnings, issued)
+    issuedby.drop_what_is_over(warnings, issued)
     found = await _pods(view, namespace, {*spaces, *(of.name for of in mistaken)})
     asked = all(isinstance(source, SecretsSource) for source in config.sources)
     planner = Planner(name, FINGERPRINT, when_withdrawn=config.pull_secret.when_withdrawn, mirrors=mirrors)
@@ -127,40 +126,15 @@ async def run(
         replace(
             judge(of, one, usable(sources, of), found.get(of.name, Pods()), outlook(sources, of)),
             rule=rules[of.name],
-            issued=_of_owner(of.owner, config, issued),
+            issued=issuedby.of_owner(of.owner, config, issued),
             uid=one.existing.uid if one is not None else "",
         )
         for of, one in ((of, seen.get(of.name)) for of in spaces.values())
     ]
     lines += [unserved(of, "", found.get(of.name, Pods()), name) for of in mistaken]
     newest = sorted(warnings.of_source.values(), key=lambda one: one.at, reverse=True)
-    outages = () if asked else [f"{_short(one.at)} {one}" for one in newest]
+    outages = () if asked else [f"{to_the_minute(one.at)} {one}" for one in newest]
     return Report(lines, outages, webhook, _unread(view, webhook))
-
-
-def drop_what_is_over(warnings: RecentWarnings, issued: Mapping[str, IssuedBy]) -> None:
-    """A replica that takes over does not know what the one before it has told."""
-    for owner, failed in warnings.not_issued.items():
-        for issuer, warning in [*failed.items()]:
-            by = issued.get(secret_name(issuer, owner))
-            if by is not None and by.issued is not None and not warning.is_after(by.issued):
-                del failed[issuer]
-
-
-def _of_owner(owner: str | None, config: Config, issued: Mapping[str, IssuedBy]) -> tuple[IssuedBy, ...]:
-    found = (issued.get(secret_name(one.called, owner or "")) for one in config.issuers)
-    return tuple(one for one in found if one is not None)
-
-
-def issued_text(line: Line) -> list[str]:
-    """What an issuer gave its owner, and when it does again."""
-    return [
-        f"{quoted(one.issuer)}: what was noted about its credential cannot be read, so it gives another one soon"
-        if one.issued is None
-        else f"{quoted(one.issuer)}: credential {one.generation}, of {_short(one.issued)}, ends {_short(one.ends)}, "
-        + (f"the next from {_short(one.renewed)} on" if one.renewed else "no issuer of the configuration renews it")
-        for one in line.issued
-    ]
 
 
 def _unread(view: ClusterView, webhook: Sequence[Finding]) -> Sequence[str]:
@@ -200,7 +174,7 @@ def text(report: Report, *, wide: bool = False) -> str:
     lines = report.shown
     rows = [("NAMESPACE", "OWNER", "SECRET", "EXPIRES", "WRITTEN", "REGISTRIES", *(WIDE if wide else ()))]
     for line in lines:
-        expires_at, written = _short(line.expires), _short(line.written)
+        expires_at, written = to_the_minute(line.expires), to_the_minute(line.written)
         owner = quoted(line.owner, MAX_CELL_CHARS) if line.owner else "-"
         more = (_pods_cell(line), line.rule or "-", line.uid or "-") if wide else ()
         rows.append((quoted(line.namespace), owner, line.state, expires_at, written, _registries(line), *more))
@@ -215,7 +189,7 @@ def text(report: Report, *, wide: bool = False) -> str:
                 *_unknown_text(about, unknown),
                 *failing_text(about, nodes=wide),
                 *pods_text(about),
-                *(issued_text(about) if wide else ()),
+                *(issuedby.text(about.issued) if wide else ()),
             )
             out += [f"  {one}" for one in notes if one]
     above = [f"the webhook: {one.why}" for one in report.webhook if one.result == "wrong"]
@@ -306,7 +280,3 @@ def failing_text(line: Line, *, nodes: bool = False) -> Sequence[str]:
 def _pods_cell(line: Line) -> str:
     cannot, without = len({one.pod for one in line.pods_failing}), len(line.pods_without) + len(line.pods_barred)
     return ", ".join([f"{cannot} cannot pull"] * bool(cannot) + [f"{without} without it"] * bool(without)) or "-"
-
-
-def _short(when: datetime | None) -> str:
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M}" if when is not None else "-"

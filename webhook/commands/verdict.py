@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from webhook.commands import issuedby
 from webhook.commands.cluster_view import NO_OUTLOOK, Outlook, PullSecretObject
 from webhook.commands.pods import Lacking, Stuck
 from webhook.commands.pullcause import About, FailingPod, failing
@@ -30,6 +31,7 @@ from webhook.core.pullsecret import (
 )
 from webhook.core.registry import DOCKER_HUB, also_known_as, matching
 from webhook.core.shown import few, quoted
+from webhook.core.times import to_the_minute
 from webhook.kube.reader import Reader
 from webhook.kube.recent_events import RecentWarnings, WarningEvent
 
@@ -194,8 +196,8 @@ class Judge:
             line = replace(line, state=state, problem="; ".join(filter(None, (line.problem, *refused))))
         if line.state == "none" and self.asked:
             line = replace(line, note=_why_none(namespace, outlook))
-        failed = self.warnings.issuing(namespace.owner or "", namespace.name)
-        note = "; ".join(filter(None, (line.note, str(failed or ""), namespace.mistakes)))
+        trouble = issuedby.trouble(self.warnings, namespace.owner, namespace.name)
+        note = "; ".join(filter(None, (line.note, trouble, namespace.mistakes)))
         line = replace(line, note=note, checks=tuple(map(Answer.of, self._all(seen, known))))
         about = self._about(namespace, seen, known, outlook)
         unknown = outlook.unknown if self.asked and line.state == "none" else ""
@@ -309,7 +311,7 @@ class Judge:
         if seen.unreadable:
             return f"the content of the Secret is not usable: {seen.unreadable}"
         if expired := [expiry for expiry in existing.expiries if has_expired(expiry, self.now)]:
-            return f"a credential of {quoted(namespace.owner or '')} expired at {min(expired):%Y-%m-%d %H:%M}; renew it"
+            return f"a credential of {quoted(namespace.owner or '')} expired at {to_the_minute(min(expired))}; renew it"
         return ""
 
     def _other(self, namespace: Namespace, seen: Seen, known: Credentials | None, broken: str) -> str:

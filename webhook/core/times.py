@@ -1,4 +1,4 @@
-"""Times that others wrote, in UTC, so that all other code can print and compare them.
+"""Times that others wrote, in UTC, so that all other code can compare them, and how they are printed.
 
 The text of a ValueError continues the name of a time: "the annotation x" + "is not an RFC 3339 time".
 """
@@ -62,6 +62,11 @@ def in_utc(when: datetime) -> datetime:
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except OverflowError:
         raise ValueError(OUT_OF_RANGE) from None
+
+
+def to_the_minute(when: datetime | None) -> str:
+    """In UTC, for people; "-" if there is none."""
+    return "-" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def retry_after(value: str, now: datetime) -> float:

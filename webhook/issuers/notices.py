@@ -7,11 +7,12 @@ would make all replicas of the webhook read it again.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from webhook.core.issued import secret_name
 from webhook.core.notice import About, Notice
 from webhook.core.shown import quoted
+from webhook.core.times import to_the_minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def notices(
     many, failed = problem.many, f"{who}: {problem.text}"
     yield Notice("IssueFailed", failed, namespace, about, name, owner=owner, source=issuer, quiet=many)
     if problem.ends is not None:
-        ends = f"{problem.ends.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        ends = f"{to_the_minute(problem.ends)} UTC"
         message = f"{who}: its credential ends at {ends} and is not renewed yet"
         yield Notice("IssuedSoonEnds", message, namespace, about, name, owner=owner, source=issuer, quiet=many)
     for tenant in tenants if problem.refused else ():

@@ -21,13 +21,12 @@ from support.writtenevents import written
 from webhook.commands import health
 from webhook.commands.cluster_view import FINGERPRINT, NO_OUTLOOK, ClusterView, Outlook, PullSecretObject
 from webhook.commands.pods import Lacking, Stuck
-from webhook.commands.status import Report, drop_what_is_over, issued_text, run, summary, text
+from webhook.commands.status import Report, run, summary, text
 from webhook.commands.verdict import SPREAD, Judge, Line, Pods, Seen
 from webhook.config import reading
 from webhook.core.check import KEY, RECORDS, Check, Checks, Why, encoded
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
-from webhook.core.issued import IssuedBy, secret_name
 from webhook.core.metrics import Metrics
 from webhook.core.mirror import mirrored
 from webhook.core.names import CHECKS_SECRET
@@ -1052,7 +1051,7 @@ def test_an_event_about_something_else_is_not_shown(about: Object) -> None:
     assert line.problem == "the Secret is missing; is the webhook running?"
 
 
-def test_why_an_issuer_gives_nothing_is_a_note_until_something_newer_is_issued() -> None:
+def test_why_an_issuer_gives_nothing_is_a_note() -> None:
     event = WarningEvent("pullsecret-webhook", NOW, "IssueFailed", "issuer registry, owner alice: it does not answer")
     warnings = RecentWarnings(not_issued={"alice": {"registry": event}})
     line = Judge(PLANNER, NOW, warnings)(SPACE, None, Credentials())
@@ -1062,20 +1061,3 @@ def test_why_an_issuer_gives_nothing_is_a_note_until_something_newer_is_issued()
         '"issuer registry, owner alice: it does not answer"'
     )
     assert "Event" not in Judge(PLANNER, NOW, warnings)(replace(SPACE, owner="bob"), None, Credentials()).note
-    name = secret_name("registry", "alice")
-    drop_what_is_over(warnings, {name: IssuedBy("registry", 1, NOW - timedelta(minutes=1), NOW)})
-    assert warnings.not_issued["alice"]
-    drop_what_is_over(warnings, {name: IssuedBy("registry", 1, NOW + timedelta(minutes=1), NOW)})
-    assert not warnings.not_issued["alice"]
-
-
-def test_what_issuers_gave_is_said_with_the_next_one() -> None:
-    later = NOW + timedelta(hours=12)
-    given = (IssuedBy("harbor", 3, NOW, later, later), IssuedBy("old", 7, NOW, None, later), IssuedBy("ecr"))
-    first, orphan, lost = issued_text(Line("a", "alice", "right", issued=given))
-    assert first == (
-        f"harbor: credential 3, of {NOW:%Y-%m-%d %H:%M}, ends {later:%Y-%m-%d %H:%M}, "
-        f"the next from {later:%Y-%m-%d %H:%M} on"
-    )
-    assert orphan.endswith(", no issuer of the configuration renews it")
-    assert lost == "ecr: what was noted about its credential cannot be read, so it gives another one soon"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from webhook.core.times import NO_END, NO_TIME, OUT_OF_RANGE, end, ends, in_utc
+from webhook.core.times import NO_END, NO_TIME, OUT_OF_RANGE, end, ends, in_utc, to_the_minute
 
 ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 TIMES = st.datetimes(timezones=st.none() | st.just(UTC) | ZONES)
@@ -109,3 +109,9 @@ def test_what_nobody_can_mean_is_refused(text: str) -> None:
 def test_too_far_away() -> None:
     with pytest.raises(ValueError, match=OUT_OF_RANGE):
         ends("999999w", LAST)
+
+
+def test_people_read_times_to_the_minute_in_utc() -> None:
+    assert to_the_minute(datetime(2030, 1, 31, 12, 30, 59, tzinfo=UTC)) == "2030-01-31 12:30"
+    assert to_the_minute(datetime(2030, 1, 31, 1, tzinfo=timezone(timedelta(hours=2)))) == "2030-01-30 23:00"
+    assert to_the_minute(None) == "-"

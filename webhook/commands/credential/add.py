@@ -1,7 +1,7 @@
 """`pullsecret credential add`: a new source Secret. It overwrites nothing."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.credential import arrival, content
@@ -12,6 +12,7 @@ from webhook.core.credential import Credential
 from webhook.core.errors import PullsecretError
 from webhook.core.registry import why_unmatched
 from webhook.core.shown import quoted, some
+from webhook.core.times import to_the_minute
 from webhook.core.tokenkind import doubt
 
 
@@ -43,9 +44,7 @@ async def run(
 def not_over(c: Credential, now: datetime) -> None:
     """Raises PullsecretError."""
     if c.expired(now) and c.expiry is not None:
-        raise PullsecretError(
-            f"a credential that ended at {c.expiry.astimezone(UTC):%Y-%m-%d %H:%M} is written nowhere"
-        )
+        raise PullsecretError(f"a credential that ended at {to_the_minute(c.expiry)} is written nowhere")
 
 
 def doubts(c: Credential) -> Iterator[str]:

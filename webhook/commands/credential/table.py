@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from webhook.commands.cluster_view import ClusterView
@@ -13,6 +13,7 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.issued import IssuedBy
 from webhook.core.pullsecret import SOON, Namespace, refused_at
 from webhook.core.shown import counted, needs_attention, quoted, some
+from webhook.core.times import to_the_minute
 from webhook.sources.secret import SourceSecret
 
 MAX_CELL_CHARS = 48
@@ -199,7 +200,7 @@ def text(table: Table) -> str:
     lines = [("OWNER", "REGISTRY", "SOURCE SECRET", "ENDS", "NAMESPACES", "PREFERRED", "CHECK", *ISSUED * minted)]
     for row in table.rows:
         check = "-" if row.check is None else _CHECKS[row.check.result]
-        ends = _short(row.expires)
+        ends = to_the_minute(row.expires)
         used = "-" if row.used_in is None else str(row.used_in)
         owner = "-" if row.owner is None else quoted(row.owner, MAX_CELL_CHARS)
         registry = quoted(row.registry, MAX_CELL_CHARS) if row.registry else "-"
@@ -222,11 +223,7 @@ def text(table: Table) -> str:
 def _issued(by: IssuedBy | None) -> tuple[str, ...]:
     if by is None:
         return ("-",) * len(ISSUED)
-    return quoted(by.issuer, MAX_CELL_CHARS), str(by.generation or "-"), _short(by.issued), _short(by.renewed)
-
-
-def _short(when: datetime | None) -> str:
-    return "-" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return quoted(by.issuer, MAX_CELL_CHARS), str(by.generation or "-"), *map(to_the_minute, (by.issued, by.renewed))
 
 
 def _why(check: Answer | None) -> str:

@@ -8,7 +8,7 @@ and what they found is read here.
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
-from webhook.commands import health, status
+from webhook.commands import health, issuedby
 from webhook.commands.cluster_view import ClusterView
 from webhook.commands.installation import replicas
 from webhook.commands.installation.checklist import Check
@@ -62,7 +62,7 @@ async def checks(view: ClusterView, now: datetime) -> AsyncIterator[Check]:
     try:
         warnings = await recent_warnings(view.cluster, config, config.namespace, now, hidden.append)
         if warnings.not_issued:
-            status.drop_what_is_over(warnings, await view.issued())
+            issuedby.drop_what_is_over(warnings, await view.issued())
     except PullsecretError as e:
         hidden.append(str(e))
     for model in config.issuers:

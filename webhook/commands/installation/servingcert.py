@@ -4,7 +4,7 @@ Only certificates are parsed; the keys beside them are left alone.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from cryptography import x509
@@ -16,6 +16,7 @@ from webhook.commands.cluster_view import ClusterView, Registration
 from webhook.commands.installation.checklist import Check
 from webhook.commands.installation.replicas import Deployment
 from webhook.core.shown import quoted
+from webhook.core.times import to_the_minute
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import ClusterError, SecretObject, decode
 from webhook.kube.ownsecret import from_base64
@@ -83,7 +84,7 @@ def served(
     if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
         verb = "expired" if now >= leaf.not_valid_after_utc else "is not valid before"
         at = leaf.not_valid_after_utc if now >= leaf.not_valid_after_utc else leaf.not_valid_before_utc
-        why = f"that of the Secret {secret} {verb} {at.astimezone(UTC):%Y-%m-%d %H:%M}"
+        why = f"that of the Secret {secret} {verb} {to_the_minute(at)}"
         return Check(SECTION, NAME, "wrong", why, f"renew it; {_DOCS}")
     names = _names(leaf)
     if host not in names:
@@ -92,7 +93,7 @@ def served(
     if not _is_trusted(chain, trusted):
         why = f"that of the Secret {secret} is of no CA in the caBundle"
         return Check(SECTION, NAME, "wrong", why, f"put its CA there; {_DOCS}")
-    return Check(SECTION, NAME, "right", f"of the Secret {secret}, until {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+    return Check(SECTION, NAME, "right", f"of the Secret {secret}, until {to_the_minute(leaf.not_valid_after_utc)} UTC")
 
 
 def _names(leaf: x509.Certificate) -> list[str]:
