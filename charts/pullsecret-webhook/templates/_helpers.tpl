@@ -13,7 +13,8 @@
 {{- if and .Values.safetyNet.enabled (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") }}true{{ end -}}
 {{- end }}
 
-{{/* Of the webhook's pods, which is also the selector of core/names.py; of those that issue credentials; of the registry's token service. */}}
+{{/* Of the webhook's pods, which is also the selector of core/names.py; of those that issue credentials; of the registry's
+     token service. */}}
 {{- define "selector" }}{{ include "selector-of" (list . "webhook") }}{{- end }}
 {{- define "issuer-selector" }}{{ include "selector-of" (list . "issuer") }}{{- end }}
 {{- define "registry-auth-selector" }}{{ include "selector-of" (list . "registry-auth") }}{{- end }}
