@@ -14,6 +14,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 export PYTHONPATH := tests
+# Tests start hundreds of processes: without bytecode each of them compiles all modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
