@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import httpx
 import pytest
 import structlog
 import trustme
-import uvicorn
+import uvicorn.server
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -33,6 +35,10 @@ from webhook.serving.server import MAX_BODY_BYTES, Mutate, admission_app, listen
 from webhook.serving.slots import ConnectionSlots
 
 CA = trustme.CA()
+TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CA.configure_trust(TRUST)
+HASTY = SimpleNamespace(**vars(asyncio) | {"sleep": lambda _: asyncio.sleep(0.005)})
+"""asyncio as uvicorn sees it: it looks ten times a second whether it is to end, and waits that long for connections."""
 
 
 class Admission:
@@ -67,12 +73,10 @@ class Running:
         self.mutate = Mutate(self.admission, self.metrics)  # type: ignore[arg-type]  # the part of it that is used
         self.missing = ""
         self.server: uvicorn.Server
-        self.trust = ssl.create_default_context()
-        CA.configure_trust(self.trust)
         self.url = f"https://127.0.0.1:{port}"
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, verify=self.trust, trust_env=False, timeout=10)
+        return httpx.Client(base_url=self.url, verify=TRUST, trust_env=False, timeout=10)
 
     def post(self, body: bytes | str, content_type: str = "application/json") -> httpx.Response:
         with self.client() as client:
@@ -81,20 +85,21 @@ class Running:
     @contextmanager
     def connection(self) -> Iterator[ssl.SSLSocket]:
         raw = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-        with closing(self.trust.wrap_socket(raw, server_hostname="127.0.0.1")) as connection:
+        with closing(TRUST.wrap_socket(raw, server_hostname="127.0.0.1")) as connection:
             yield connection
 
 
 @contextmanager
 def serving(web: uvicorn.Server, bound: socket.socket) -> Iterator[None]:
     thread = threading.Thread(target=lambda: asyncio.Runner(loop_factory=Loop).run(web.serve([bound])))
-    thread.start()
-    while not web.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield
-    web.should_exit = True
-    thread.join(10)
+    with patch.object(uvicorn.server, "asyncio", HASTY):
+        thread.start()
+        while not web.started:
+            assert thread.is_alive()
+            time.sleep(0.001)
+        yield
+        web.should_exit = True
+        thread.join(10)
     assert not thread.is_alive()
 
 
@@ -267,7 +272,7 @@ def test_a_handshake_that_does_not_come_is_ended(monkeypatch: pytest.MonkeyPatch
 def test_a_handshake_may_begin_in_pieces(running: Running, pieces: tuple[int, ...]) -> None:
     """Each a moment after the one before."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = running.trust.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    client = TRUST.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
     with closing(socket.create_connection(("127.0.0.1", running.port), timeout=5)) as connection:
         with suppress(ssl.SSLWantReadError):
             client.do_handshake()
