@@ -48,13 +48,14 @@ def reviews(webhook: Webhook) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.startswith("pullsecret_webhook_reviews_total{"))
 
 
-def probed(cluster: ControlPlane, webhook: Webhook, team: str, before: float) -> bool:
-    """The API server's own namespace selector has caught up with the labels: it calls us."""
+def probed(cluster: ControlPlane, webhook: Webhook, team: str, before: float) -> float | None:
+    """The API server's own namespace selector has caught up with the labels: it calls us. How many reviews then."""
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
     spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
     probe = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "probe"}, "spec": spec}
     cluster.api.create(within(probe, team), dry_run=True)
-    return reviews(webhook) > before
+    count = reviews(webhook)
+    return count if count > before else None
 
 
 def concerns(review: Review, *, owned: bool) -> bool:
@@ -103,8 +104,7 @@ def reviewed(cluster: ControlPlane, webhook: Webhook, case: Case, review: Review
     owned = any(OWNER in one and one.get(INJECT) != "disabled" for one in labels)
     count = reviews(webhook)
     if owned:
-        until(lambda: probed(cluster, webhook, case.team, count), "we are called for the namespace", within=10)
-        count = reviews(webhook)
+        count = until(lambda: probed(cluster, webhook, case.team, count), "we are called for the namespace", within=10)
     cluster.api.take_warnings()
     created = send(cluster, review, case.team)
     assert (reviews(webhook) > count) == concerns(review, owned=owned)
