@@ -1,6 +1,6 @@
 """What registries say about credentials: two replicas ask real ones, with passwords and with tokens, all side by side.
 
-The tests follow each other: what a registry has refused twice takes half a minute, which is the same one for all.
+The tests follow each other: what a registry has refused twice takes AGAIN_SECONDS, which are the same ones for all.
 """
 
 import base64
@@ -23,16 +23,20 @@ from controlplane.registry import Registry
 from controlplane.waiting import until
 from controlplane.webhook import NAMESPACE, Webhook
 from support import planted
-from webhook.core.check import AGAIN_SECONDS
 from webhook.core.names import CHECKS_SECRET, OWNER
 
 pytestmark = pytest.mark.cluster
 SECONDS = 10.0
 """What "within seconds" is here, on a busy machine."""
-OTHER_POD = (
-    "-c",
-    "import runpy, socket; socket.gethostname = lambda: 'other'; runpy.run_module('webhook', run_name='__main__')",
-)
+AGAIN_SECONDS = 15.0
+"""Half of the webhook's own: long enough to see what stays until then."""
+POD = f"""
+import runpy, socket
+from webhook.core import check
+check.AGAIN_SECONDS = {AGAIN_SECONDS}
+socket.gethostname = lambda: {{host!r}}
+runpy.run_module("webhook", run_name="__main__")
+"""
 """Replicas in pods have different host names, by which they know who asks."""
 WORKS = {"works-basic", "works-tokens"}
 PARTLY = {"partly-basic", "partly-tokens"}
@@ -60,11 +64,12 @@ class World:
     began: float = 0.0
     running: ExitStack = field(default_factory=ExitStack)
 
-    def start(self, name: str, **options: Any) -> Webhook:
+    def start(self, name: str, **settings: Any) -> Webhook:
         hosts = {one.address: str(one.ca) for one in (self.basic, self.tokens)}
         registries = [{"host": host, "caFile": file} for host, file in hosts.items()]
-        settings = {"registries": [*registries, {"host": self.silent_host}]} | options.pop("settings", {})
-        return self.running.enter_context(deployed.running(self.cluster, settings=settings, name=name, **options))
+        settings = {"registries": [*registries, {"host": self.silent_host}]} | settings
+        program = "-c", POD.format(host=name)
+        return self.running.enter_context(deployed.running(self.cluster, settings=settings, name=name, program=program))
 
     @property
     def silent_host(self) -> str:
@@ -126,7 +131,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, node_binaries: None) -> Iter
 @pytest.fixture(scope="module")
 def replicas(world: World) -> list[Webhook]:
     """Both there from the start; then all get their credentials."""
-    both = [world.start("first"), world.start("other", program=OTHER_POD)]
+    both = [world.start("first"), world.start("other")]
     deployed.register(world.cluster, both[0].port)
     world.began = time.monotonic()
     for owner in WORKS:
@@ -256,7 +261,7 @@ def test_a_review_does_not_wait_for_a_registry(world: World, replicas: list[Webh
 
 def test_without_check_nothing_is_asked(world: World, replicas: list[Webhook]) -> None:
     world.running.close()
-    replicas[:] = [world.start("unasking", settings={"check": False})]
+    replicas[:] = [world.start("unasking", check=False)]
     deployed.register(world.cluster, replicas[0].port)
     before = kept(world)
     hosts = {one.address: planted.token() for one in (world.basic, world.tokens)}
