@@ -40,7 +40,7 @@ class Access:
     @staticmethod
     def read(file: Path) -> "Access":
         """Of a file that `write` wrote."""
-        config: dict[str, Any] = yaml.safe_load(file.read_text())
+        config: dict[str, Any] = yaml.load(file.read_text(), yaml.CSafeLoader)
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         server, ca = cluster["server"], Path(cluster["certificate-authority"])
         if "tokenFile" in user:

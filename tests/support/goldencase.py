@@ -156,7 +156,7 @@ def load(path: Path, **names: str) -> Case:
     assert text.startswith("# "), f"{path.name} begins with a sentence that says what it shows"
     for word, other in names.items():
         text = text.replace(word, other)
-    return msgspec.convert(yaml.safe_load(text.replace("TOKEN", planted.token())), Case)
+    return msgspec.convert(yaml.load(text.replace("TOKEN", planted.token()), yaml.CSafeLoader), Case)
 
 
 def obj(thing: Thing) -> Object:

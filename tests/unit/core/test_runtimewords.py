@@ -20,7 +20,7 @@ from webhook.core.runtimewords import MAX_NAMES, Words, read
 
 
 def _yaml(name: str) -> object:
-    return yaml.safe_load(Path(__file__).with_name(name).read_text())
+    return yaml.load(Path(__file__).with_name(name).read_text(), yaml.CSafeLoader)
 
 
 def _kinds() -> Iterator[tuple[str, str]]:
