@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -155,7 +156,7 @@ class ControlPlane:
         """etcd and the API server end, and start again afterwards: the folder of etcd's data is given meanwhile."""
         etcd, apiserver = self.part("etcd"), self.part("kube-apiserver")
         for child in (apiserver, etcd):
-            child.stop(within=1)  # the API server would wait for those that watch
+            child.stop()
         yield self.folder / "etcd"
         etcd.again()
         self._until_etcd_answers(etcd)
@@ -178,7 +179,10 @@ class ControlPlane:
     def _run(self, name: str, command: Command) -> Child:
         # The stack ends its children last started first: the API server before etcd, without which it hangs.
         command, log = [*self.network.enter, *command], self.folder / f"{name}.log"
-        child = self._stack.enter_context(Child(name, command, log=log, env=_COLLECTED | self.network.env))
+        # By SIGTERM the API server would wait a second for those that watch; only what is in etcd counts.
+        end = signal.SIGKILL if name == "kube-apiserver" else signal.SIGTERM
+        env = _COLLECTED | self.network.env
+        child = self._stack.enter_context(Child(name, command, log=log, env=env, stop_signal=end))
         self.children.append(child)
         return child
 
