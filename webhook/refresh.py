@@ -12,11 +12,17 @@ How long a namespace waits for its next reconcile depends on what happened:
 - There is *news*, such as another token or owner: at most half a second. News may come often, also during a tug-of-war;
   only what is undone makes the delay grow.
 - A credential expires: a right Secret is reconciled again when the plan no longer holds (`requeue_after`).
+
+Many owners at once (at the start, or after news about all of them) have their turn in parts: the source is asked about
+OWNERS of them (`prefetch`), their namespaces are queued, and the next part follows when few of these are left. So a
+source that answers many owners with one query gets few queries, and its answers are still fresh when they are used.
 """
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -24,11 +30,20 @@ import structlog
 from webhook.core.backoff import Backoff, jittered
 from webhook.core.notice import Notice, Reason, Record
 from webhook.fairness import yield_to_reviews
+from webhook.sources.remote import MAX_OWNERS
 from webhook.supply import Supplied
 
 log = structlog.get_logger()
 WORKERS = 4
 """More make one process no faster when a write takes 5 ms; they would only make reviews wait."""
+OWNERS = MAX_OWNERS
+"""Of one part."""
+PREFETCH_SECONDS = 2.0
+"""The longest wait for the source. After that its answers are waited for where they are needed."""
+FEW = 64
+"""Namespaces in the queue that keep the workers busy while the source is asked about the next part."""
+CROWD = OWNERS
+"""So many namespaces get no random moments, which would be a timer each: replicas begin at a random one of them."""
 OWNER_BATCH = 16
 """Namespaces of one owner that are queued without a pause: there may be thousands, and reviews must not wait."""
 SPREAD_SECONDS = 0.5
@@ -83,18 +98,26 @@ class _Timer:
 
 
 class Refresh:
-    """`of_owner(None)`: all known namespaces."""
+    """`of_owner(None)`: all known namespaces. `prefetch`: the source's."""
 
     def __init__(
         self,
         supply: Callable[[str], Awaitable[Supplied]],
         of_owner: Callable[[str | None], Sequence[str]],
+        owner_of: Callable[[str], str | None],
+        prefetch: Callable[[Sequence[str]], Awaitable[None]],
         record: Record,
         secret: str,
     ) -> None:
-        self._supply, self._of_owner, self._record, self._secret = supply, of_owner, record, secret
-        self._owners: dict[str | None, None] = {}
-        self._some = asyncio.Event()
+        self._supply, self._of_owner, self._owner_of, self._prefetch = supply, of_owner, owner_of, prefetch
+        self._record, self._secret = record, secret
+        self._owners: OrderedDict[str, None] = OrderedDict()
+        """Whose namespaces are to be queued."""
+        self._everybody = False
+        """Are all namespaces to be queued?"""
+        self._rest: list[str] = []
+        """Owners who are left of everybody; the last one is the next."""
+        self._some, self._few = asyncio.Event(), asyncio.Event()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: dict[str, _Timer | None] = {}
         """None: in the queue, or until `run` begins."""
@@ -146,48 +169,89 @@ class Refresh:
 
     def owner_changed(self, owner: str | None) -> None:
         """A source has news: queues all namespaces of the owner; None: of all owners."""
-        self._owners[owner] = None
+        if owner is None:
+            self._everybody = True
+        else:
+            self._owners[owner] = None
         self._some.set()
 
     async def run(self) -> None:
         """Start it when the views are synced: earlier, right Secrets would be written again."""
         self._begun = True
-        await self._queue_early()
+        early, self._waiting = [*self._waiting], {}
         async with asyncio.TaskGroup() as workers:
-            workers.create_task(self._queue_owners())
+            workers.create_task(self._queue_owners(early))
             for _ in range(WORKERS):
                 workers.create_task(self._work())
 
-    async def _queue_early(self) -> None:
-        """What was to be looked at before `run`, in a random order: another replica may start at the same time."""
-        early = [*self._waiting]
-        random.shuffle(early)
-        for number, namespace in enumerate(early, 1):
-            self._enqueue(namespace)
-            if number % OWNER_BATCH == 0:
-                await asyncio.sleep(0)
-
-    async def _queue_owners(self) -> None:
+    async def _queue_owners(self, early: Sequence[str]) -> None:
+        """`early`: namespaces that were to be looked at before `run`."""
+        await self._queue_all(early)
         while True:
-            await self._some.wait()
+            if not self._rest:
+                await self._some.wait()
             self._some.clear()
             if self._recovered:
                 self._recovered = False
                 await self._look_soon([*self._failing])
-            owners, self._owners = self._owners, {}
-            for owner in owners:
+            if self._everybody:
+                self._everybody = False
+                await self._queue_all(self._of_owner(None))
+            while owners := self._next_owners():
+                await self._queue_some(owners)
+                if self._recovered or self._everybody:
+                    break
+
+    async def _queue_all(self, namespaces: Sequence[str]) -> None:
+        """Those without an owner at once, the others when it is their owner's turn."""
+        owners: dict[str, None] = {}
+        others: list[str] = []
+        for number, namespace in enumerate(namespaces, 1):
+            if (owner := self._owner_of(namespace)) is None:
+                others.append(namespace)
+            else:
+                owners[owner] = None
+            if number % OWNER_BATCH == 0:
                 await asyncio.sleep(0)
-                await self._look_soon(self._of_owner(owner))
+        self._rest = _from_anywhere([*owners])
+        await self._look_soon(others)
+
+    def _next_owners(self) -> list[str]:
+        """With a namespace. News comes first, but may not keep everybody else waiting."""
+        owners: dict[str, None] = {}
+        news = OWNERS // 2 if self._rest else OWNERS
+        while self._owners and len(owners) < news:
+            owner, _ = self._owners.popitem(last=False)
+            if self._of_owner(owner):
+                owners[owner] = None
+        while self._rest and len(owners) < OWNERS:
+            if self._of_owner(owner := self._rest.pop()):
+                owners[owner] = None
+        return [*owners]
+
+    async def _queue_some(self, owners: Sequence[str]) -> None:
+        if len(owners) > 1:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PREFETCH_SECONDS):
+                    await self._prefetch(owners)
+        await self._look_soon([namespace for owner in owners for namespace in self._of_owner(owner)])
+        while self._queue.qsize() > FEW:
+            self._few.clear()
+            await self._few.wait()
 
     async def _look_soon(self, namespaces: Sequence[str]) -> None:
+        if crowd := len(namespaces) >= CROWD:
+            namespaces = _from_anywhere(namespaces)
         for number, namespace in enumerate(namespaces, 1):
-            self._look(namespace, _moment(), urgent=True)
+            self._look(namespace, 0.0 if crowd else _moment(), urgent=True)
             if number % OWNER_BATCH == 0:
                 await asyncio.sleep(0)
 
     async def _work(self) -> None:
         while True:
             namespace = await self._queue.get()
+            if self._queue.qsize() <= FEW:
+                self._few.set()
             await yield_to_reviews()
             self._waiting.pop(namespace, None)
             if not self._waiting:
@@ -266,3 +330,9 @@ class Refresh:
 def _moment() -> float:
     """Seconds until this replica handles a change that all replicas see."""
     return jittered(SPREAD_SECONDS, 1.0)
+
+
+def _from_anywhere(names: Sequence[str]) -> list[str]:
+    """In a circle, from a random one on: another replica has the same names at the same time."""
+    start = random.randrange(len(names)) if names else 0  # noqa: S311  # keeps replicas apart, protects nothing
+    return [*names[start:], *names[:start]]

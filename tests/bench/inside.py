@@ -8,7 +8,7 @@ import asyncio
 import base64
 import json
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -56,6 +56,9 @@ class Known:
 
     def known(self, _owner: str) -> Credentials:
         return self.credentials_
+
+    async def prefetch(self, owners: Collection[str]) -> None:
+        pass
 
     def invalidate(self, _owner: str) -> None:
         pass

@@ -7,7 +7,7 @@ watch tells comes when it is let come, in order.
 import asyncio
 import base64
 import copy
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -107,6 +107,9 @@ class SlowSource:
 
     def known(self, owner: str) -> None:
         """Nothing without asking."""
+
+    async def prefetch(self, owners: Collection[str]) -> None:
+        pass
 
     def invalidate(self, owner: str) -> None:
         """It is asked each time anyway."""

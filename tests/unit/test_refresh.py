@@ -3,7 +3,7 @@
 import asyncio
 import random
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -64,7 +64,21 @@ class Scene:
         self.told: list[Notice] = []
         self.known: dict[str | None, list[str]] = {}
         self.answer: Callable[[str], Supplied | Awaitable[Supplied]] = lambda _: OK
-        self.refresh = Refresh(self.supply, lambda owner: self.known[owner], self.told.append, "ghcr-secret")
+        self.owners: dict[str, str] = {}
+        self.prefetched: list[list[str]] = []
+        self.prefetch_seconds = 0.0
+        self.refresh = Refresh(
+            self.supply,
+            lambda owner: self.known.get(owner, []),
+            self.owners.get,
+            self.prefetch,
+            self.told.append,
+            "ghcr-secret",
+        )
+
+    async def prefetch(self, owners: Sequence[str]) -> None:
+        self.prefetched.append([*owners])
+        await asyncio.sleep(self.prefetch_seconds)
 
     async def supply(self, namespace: str) -> Supplied:
         self.seen.append((namespace, asyncio.get_running_loop().time()))

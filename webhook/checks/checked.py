@@ -57,6 +57,9 @@ class Checked:
             self._doubted.discard(owner)
         return self._judge(owner, await self._source.credentials(owner))
 
+    async def prefetch(self, owners: Collection[str]) -> None:
+        await self._source.prefetch(owners)
+
     def invalidate(self, owner: str) -> None:
         self._source.invalidate(owner)
         if (judged := self._judged.get(owner)) is not None and self._checker.has_unsettled(judged.digests):

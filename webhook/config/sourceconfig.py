@@ -44,9 +44,14 @@ class Fields(Model, frozen=True):
 
 
 class HttpSource(Model, tag="http", tag_field="from", frozen=True):
-    """A service that is asked with GET, as in docs/http-source.openapi.yaml. Files are read again when they change."""
+    """A service that is asked with GET, and for many owners with POST, as in docs/http-source.openapi.yaml. Files are
+    read again when they change.
+    """
 
     url: Annotated[str, doc("its address, with {owner} where the owner goes: in the path, or in a value of the query")]
+    batch_url: Annotated[
+        str | None, doc("the address to which a POST with many owners goes; without it, they are asked for one by one")
+    ] = None
     answer: Annotated[
         Literal["auths"] | Fields, doc("auths: as in a dockerconfigjson; else where things are in the answer")
     ] = "auths"
@@ -60,7 +65,9 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
 
     def __post_init__(self) -> None:
         are_paths(tokenFile=self.token_file, caFile=self.ca_file, certFile=self.cert_file, keyFile=self.key_file)
-        _checked(self.url, plain=self.plain)
+        _checked("url", self.url, EXAMPLE, plain=self.plain)
+        if self.batch_url is not None:
+            _checked("batchUrl", self.batch_url, BATCH_EXAMPLE, plain=self.plain)
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("certFile and keyFile go together; name both or neither")
 
@@ -68,16 +75,13 @@ class HttpSource(Model, tag="http", tag_field="from", frozen=True):
     def in_short(self) -> str:
         """Not the whole address: somebody may have put a token there."""
         sent = "the token of a file" if self.token_file else "a client certificate" if self.cert_file else "no login"
-        return f"GET {urlsplit(self.url).hostname} with {sent}; {_used(self.max_age)} without Cache-Control"
+        many = f", and POST {urlsplit(self.batch_url).hostname} for many owners," if self.batch_url else ""
+        return f"GET {urlsplit(self.url).hostname}{many} with {sent}; {_used(self.max_age)} without Cache-Control"
 
     @property
     def registries_named(self) -> Collection[str]:
         default = self.answer.default_registry if isinstance(self.answer, Fields) else None
         return () if default is None else (default,)
-
-    @property
-    def secure(self) -> bool:
-        return urlsplit(self.url).scheme == "https"
 
     @property
     def in_path(self) -> bool:
@@ -106,8 +110,9 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
     query: Annotated[
         str | None,
         doc(
-            "SQL with %(owner)s once; its columns are registry, username, password, and perhaps expires, status and "
-            "namespaces (a list)"
+            "SQL with %(owners)s once, a list of texts; its columns are owner, registry, username, password, and "
+            "perhaps expires, status and namespaces (a list). With %(owner)s instead, it is asked for one owner at a "
+            "time, and needs no column owner"
         ),
     ] = None
     preset: Annotated[
@@ -133,15 +138,24 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
         are_paths(urlFile=self.url_file)
         if (self.query is None) == (self.preset is None):
             raise ValueError("query and preset: set one of them")
-        marks = re.findall(r"%%|%\(owner\)s|%", self.query or "%(owner)s")
-        if marks.count("%(owner)s") != 1 or re.search(r"""['"]%\(owner\)s|%\(owner\)s['"]""", self.query or ""):
-            raise ValueError("query must have %(owner)s once, without quotes; it is sent apart from the query")
+        marks = re.findall(r"%%|%\(owners?\)s|%", self.query or "%(owners)s")
+        names = [mark for mark in marks if len(mark) > 2]
+        if len(names) != 1 or re.search(r"""['"]%\(owners?\)s|%\(owners?\)s['"]""", self.query or ""):
+            raise ValueError(
+                "query must have %(owners)s once, or %(owner)s once, without quotes; it is sent apart from the query. "
+                "Write WHERE owner = ANY(%(owners)s), and a column owner"
+            )
         if "%" in marks:
-            raise ValueError("query has a % that is not of %(owner)s; write %% for a percent sign")
+            raise ValueError(f"query has a % that is not of {names[0]}; write %% for a percent sign")
+
+    @property
+    def many(self) -> bool:
+        """Does one query answer many owners?"""
+        return self.query is None or "%(owner)s" not in self.query.replace("%%", "")
 
     @property
     def in_short(self) -> str:
-        what = f"the preset {self.preset}" if self.preset else "a query"
+        what = f"the preset {self.preset}" if self.preset else "a query for many owners" if self.many else "a query"
         news = f", or until NOTIFY on {self.listen}" if self.listen else ""
         return f"PostgreSQL of {self.url_file}, asked with {what}; {_used(self.max_age)}{news}"
 
@@ -158,9 +172,10 @@ def _used(seconds: float) -> str:
 
 
 EXAMPLE = "https://tokens.example.com/v1/owners/{owner}"
+BATCH_EXAMPLE = "https://tokens.example.com/v1/owners"
 
 
-def _checked(url: str, *, plain: bool) -> None:
+def _checked(name: str, url: str, example: str, *, plain: bool) -> None:
     """No message quotes the address: somebody may have put a token there."""
     try:
         parts = urlsplit(url)
@@ -168,14 +183,16 @@ def _checked(url: str, *, plain: bool) -> None:
     except ValueError:
         host = None
     if not host or parts.scheme not in {"https", "http"} or not re.fullmatch(r"[!-~]+", url) or "\\" in url:
-        raise ValueError(f"url is not valid: expected one such as {EXAMPLE}")
+        raise ValueError(f"{name} is not valid: expected one such as {example}")
     if "@" in parts.netloc:
-        raise ValueError("url has a user or password in it; use tokenFile, or certFile and keyFile")
-    if url.count("{owner}") != 1 or "{owner}" not in parts.path + "?" + parts.query:
+        raise ValueError(f"{name} has a user or password in it; use tokenFile, or certFile and keyFile")
+    if example == EXAMPLE and (url.count("{owner}") != 1 or "{owner}" not in parts.path + "?" + parts.query):
         raise ValueError(f"url must have {{owner}} once, in its path or query, as in {EXAMPLE}")
+    if example == BATCH_EXAMPLE and "{" in url:
+        raise ValueError(f"batchUrl has a {{; the owners are sent in the body, so write it as in {BATCH_EXAMPLE}")
     if "#" in url:
-        raise ValueError("url has a #; leave it out, it is never sent")
+        raise ValueError(f"{name} has a #; leave it out, it is never sent")
     if any(unquote(segment) in {".", ".."} for segment in parts.path.split("/")):
-        raise ValueError(f"url has . or .. in its path; write the path that is meant, as in {EXAMPLE}")
+        raise ValueError(f"{name} has . or .. in its path; write the path that is meant, as in {example}")
     if parts.scheme == "http" and host not in LOOPBACK and not plain:
-        raise ValueError("url is http:, so tokens would go in the clear; use https:, or set plain: true")
+        raise ValueError(f"{name} is http:, so tokens would go in the clear; use https:, or set plain: true")

@@ -17,12 +17,20 @@ class CredentialError(PullsecretError):
 class SourceUnavailable(PullsecretError):
     """No source can answer which credentials an owner has. The existing pull secrets stay unchanged.
 
-    `everybody`: no other owner would get an answer. `retry_after`: seconds that the source asked us to wait.
+    `everybody`: no other owner would get an answer. `retry_after`: seconds that the source asked us to wait. `about`:
+    the owners of the query that failed, if they were several; each of them may be the reason.
     """
 
-    def __init__(self, message: str = "", *, everybody: bool = False, retry_after: float = 0.0) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        everybody: bool = False,
+        retry_after: float = 0.0,
+        about: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__(short(message, MAX_WHY_BYTES))
-        self.everybody, self.retry_after = everybody, retry_after
+        self.everybody, self.retry_after, self.about = everybody, retry_after, about
 
 
 class MalformedReview(PullsecretError):

@@ -243,6 +243,9 @@ class Metrics(ProcessMetrics):
             "source",
             "result",
         )
+        self.queries = self._counter(
+            "source_queries", "Queries that were sent to a source; one may be about many owners", "source"
+        )
         self.down = Flags(
             "source_down", "1 for each source that gave no answer when last asked", self.registry, "source"
         )

@@ -145,6 +145,11 @@ class Namespaces(View[Namespace]):
         """None: all, also those without an owner."""
         return list(self._items) if owner is None else sorted(self._of_owner.get(owner, ()))
 
+    def owner_of(self, name: str) -> str | None:
+        """Also None: there is no such namespace."""
+        namespace = self.get(name)
+        return namespace.owner if namespace is not None else None
+
     def _index(self, key: str, before: Namespace | None, after: Namespace | None) -> None:
         if before is not None and before.owner is not None:
             names = self._of_owner[before.owner]

@@ -12,7 +12,7 @@ Every source keeps these rules, and tests/support/sourcecontract.py checks them:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from webhook.core.credential import Credentials
@@ -25,6 +25,12 @@ class Answers(Protocol):
 
     async def credentials(self, owner: str) -> Credentials:
         """Empty: the owner has none. Raises SourceUnavailable if the source cannot answer."""
+        ...
+
+    async def prefetch(self, owners: Collection[str]) -> None:
+        """Before namespaces of these owners are looked at: returns when what needs to be asked for has been answered,
+        or has failed. A source that is not faster with many owners at once does nothing.
+        """
         ...
 
     def invalidate(self, owner: str) -> None:

@@ -1,8 +1,9 @@
 """Limits the queries to a remote that fails: a back-off for each owner, and a circuit breaker for all of them.
 
 - After a failed query the owner waits: longer after each failure, or as long as the remote says (Retry-After).
-- The breaker opens when queries about two owners in a row fail for a reason that affects all owners. (One owner alone,
-  perhaps with a query that breaks the remote, never stops others.) While it is open, queries are rejected.
+- The breaker opens when queries in a row fail for a reason that affects all owners, and no owner is in all of these
+  queries. (One owner alone, perhaps with a query that breaks the remote, never stops others.) While it is open, queries
+  are rejected.
 - Half-open: after a delay, one query at a time tests the remote, for the owner that was rejected the longest ago. The
   first answer, even a refusal, closes the breaker.
 - When a query may succeed again, `changed` is called for each rejected owner, and the owner's namespaces are requeued.
@@ -61,6 +62,8 @@ class Breaker:
         self._all = _Pause()
         self._failing: set[str] = set()
         """Owners that failed since the last answer, for a reason that affects all owners."""
+        self._suspects: frozenset[str] = frozenset()
+        """Those who were in each of these queries: one of them may be the reason."""
         self._rejected: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -101,8 +104,10 @@ class Breaker:
         if not e.everybody:
             self._failing.discard(owner)
             return self._close()  # a refusal is an answer
+        about = e.about or frozenset({owner})
+        self._suspects = self._suspects & about if self._failing else about
         self._failing.add(owner)
-        if len(self._failing) > 1:
+        if not self._suspects:
             self._open(owner, e)
         return False
 

@@ -1,4 +1,4 @@
-"""Makes a `Source` of a `Remote`, which is asked about one owner at a time and may be slow or down.
+"""Makes a `Source` of a `Remote`, which may be slow or down.
 
 - An answer is used while it is fresh: as long as the remote says, and at least MIN_FRESH_SECONDS, so that the write of
   one Secret, which needs it several times, asks once. Later the next review or reconcile asks again; nothing polls.
@@ -15,7 +15,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -26,12 +26,10 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Reason
 from webhook.sources import Changed
 from webhook.sources.breaker import OWNERS, Breaker, clock
-from webhook.sources.remote import Answer, Remote, down
+from webhook.sources.remote import QUERY_SECONDS, Answer, Remote, down
 
 MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 1.0, 86400.0
 """Limits of the time that an answer is fresh, whatever the remote says."""
-QUERY_SECONDS = 60.0
-"""Time limit of one query. Remotes have shorter limits of their own; this is for one that lacks them."""
 FEED_BACKOFF_SECONDS, MAX_FEED_BACKOFF_SECONDS = 0.5, 3.0
 """The first and the longest delay before a broken feed of changes is started again."""
 MAX_INVALIDATION_SECONDS = 60.0
@@ -119,6 +117,23 @@ class Cached:
             flight = self._start(owner)
         return await asyncio.shield(flight)  # a cancelled caller does not cancel the query of the others
 
+    async def prefetch(self, owners: Collection[str]) -> None:
+        """Nothing without queries for many owners: so many at once would wait for each other past their time limits."""
+        if self._remote.many and (flights := [one for owner in owners if (one := self._flight(owner)) is not None]):
+            await asyncio.wait(flights)
+
+    def _flight(self, owner: str) -> asyncio.Task[Credentials] | None:
+        """None: the owner is known, or may not be asked about now."""
+        if self.known(owner) is not None:
+            return None
+        if (flight := self._flights.get(owner)) is not None:
+            return flight
+        try:
+            self._breaker.check(owner)
+        except SourceUnavailable:
+            return None
+        return self._start(owner)
+
     def invalidate(self, owner: str) -> None:
         """Ignored for a while if the last one changed nothing: a tenant can cause any number of them by edits."""
         if (futile := self._futile.get(owner)) is not None and clock() < futile.until:
@@ -187,6 +202,8 @@ class Cached:
 
     async def _ask(self, owner: str) -> Answer:
         before = self._entries.get(owner)
+        if not self._remote.many:  # Batched counts its own
+            self._metrics.queries.labels(self._name).inc()
         try:
             async with asyncio.timeout(QUERY_SECONDS):
                 return await self._remote.ask(owner, before.answer if before is not None else None)

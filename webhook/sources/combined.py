@@ -12,7 +12,7 @@ If one source cannot answer while the others can:
 import asyncio
 import operator
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from webhook.core.credential import Credentials, joined, same
@@ -58,6 +58,9 @@ class Combined:
             self._joined[owner] = replace(before, invalidated=True)
         for source in self._sources:
             source.invalidate(owner)
+
+    async def prefetch(self, owners: Collection[str]) -> None:
+        await asyncio.gather(*(source.prefetch(owners) for source in self._sources))
 
     async def credentials(self, owner: str) -> Credentials:
         """Asks all sources concurrently, so that it takes no longer than the slowest."""

@@ -12,9 +12,10 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import OVER, Notice, Reason, Record
 from webhook.kube.cluster import Cluster
 from webhook.sources import Changed, Source
+from webhook.sources.batched import Batched
 from webhook.sources.cached import Cached
 from webhook.sources.combined import Combined
-from webhook.sources.http import HttpRemote
+from webhook.sources.http import QUERIES, HttpRemote
 from webhook.sources.remote import Remote
 from webhook.sources.secret import SecretSource
 
@@ -37,15 +38,17 @@ def configured(
             sources.append((name, secrets))
         else:
             origin = Origin(name, config.namespace, "Service", config.tls.service)
-            remote = _remote(model, now)
+            remote = _remote(model, now, metrics.queries.labels(name).inc)
             sources.append((name, Cached(origin, remote, changed, functools.partial(report, name), metrics, now)))
     return sources[0][1] if len(sources) == 1 else Combined(sources)
 
 
-def _remote(model: HttpSource | SqlSource, now: Callable[[], datetime]) -> Remote:
+def _remote(model: HttpSource | SqlSource, now: Callable[[], datetime], count: Callable[[], object]) -> Remote:
     if isinstance(model, HttpSource):
-        return HttpRemote(model, now)
+        http = HttpRemote(model, now)
+        return Batched(http, QUERIES, count) if http.many else http
     # Imported only here: the driver takes some MiB.
     from webhook.sources.sql import SqlRemote  # noqa: PLC0415
 
-    return SqlRemote(model)
+    database = SqlRemote(model)
+    return Batched(database, model.connections, count) if database.many else database

@@ -1,21 +1,25 @@
-"""An HTTP service that is asked about one owner with GET. docs/http-source.openapi.yaml is the contract.
+"""An HTTP service that is asked about one owner with GET, and about several with POST if it has an address for that.
+docs/http-source.openapi.yaml is the contract.
 
-404 means that the owner has no credentials. Any other status than 200 and 304, and any answer that is not valid as a
-whole, means SourceUnavailable. Only the administrator decides where requests go: the owner is escaped, redirects are
-not followed, and the environment is not read. In a path an owner is refused if a proxy may turn the escaped text into
-something else (a slash, a dot segment, a second escape). Answers are not decompressed, so none grows in memory.
+404 of a GET means that the owner has no credentials, as null does in the answer to a POST. Any other status than 200
+and 304, and any answer that is not valid as a whole, means SourceUnavailable. Only the administrator decides where
+requests go: the owner is escaped, redirects are not followed, and the environment is not read. In a path an owner is
+refused if a proxy may turn the escaped text into something else (a slash, a dot segment, a second escape); a POST can
+name it. Answers are not decompressed, so none grows in memory.
 """
 
 import asyncio
 import functools
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from webhook import noanswer
@@ -23,14 +27,17 @@ from webhook.config.sourceconfig import HttpSource
 from webhook.core.credential import Credentials
 from webhook.core.errors import PullsecretError, SourceUnavailable
 from webhook.core.times import retry_after
+from webhook.fairness import yield_to_reviews
 from webhook.sources import Changed
 from webhook.sources.files import made
 from webhook.sources.jsonanswer import read
-from webhook.sources.remote import Answer, down
+from webhook.sources.remote import MAX_SIZE, Answer, down
 
 MAX_ANSWER_BYTES = 1024 * 1024
 CHUNK = 65536
 CONNECTIONS = 16
+QUERIES = 4
+"""At a time, where one may be about many owners."""
 NOT_FOUND_MAX_SECONDS = 30.0
 """The longest time that `maxAge` keeps a 404 fresh: a user who links a registry should not wait long."""
 _BAD_IN_PATH = re.compile(r"[/\\%\x00-\x1f\x7f]|^\.{1,2}$")
@@ -39,13 +46,21 @@ _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,512}"')
 _DIRECTIVE = re.compile(r'([\w-]+)(?:=(?:"([^"]*)"|([^\s,"]*)))?')
 NOT_ABOUT_THE_OWNER = (401, 407, 408, 421, 425, 429)
 """Statuses below 500 that affect all owners."""
+ABOUT_SOME_OWNERS = (400, 413, 422)
+"""Statuses of a POST for which some of its owners may be the reason."""
+
+
+class _Batch(msgspec.Struct):
+    """The answer to a POST: by owner what a GET would answer; null: no credentials."""
+
+    owners: dict[str, msgspec.Raw]
 
 
 class HttpRemote:
     """`now` is the wall clock, for a Retry-After that is a date."""
 
     def __init__(self, config: HttpSource, now: Callable[[], datetime]) -> None:
-        self._config, self._now = config, now
+        self._config, self._now, self.many = config, now, config.batch_url is not None
         self._session: aiohttp.ClientSession | None = None
         # A new context gets new connections, so a renewed certificate takes effect immediately.
         self._context = made((config.ca_file, config.cert_file, config.key_file), functools.partial(_context, config))
@@ -60,20 +75,73 @@ class HttpRemote:
             self._session = None
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:
+        if self._not_in_path(owner) and self.many:  # as it would be answered beside others
+            found = (await self.ask_many([owner]))[owner]
+            if isinstance(found, SourceUnavailable):
+                raise found
+            return found
         url, headers = self._address(owner), _headers(self._config)
         if before is not None and before.validator:
             headers["If-None-Match"] = before.validator
+        async with self._response("GET", url, headers) as response:
+            return await self._answer(response, before)
+
+    async def ask_many(self, owners: Sequence[str]) -> Mapping[str, Answer | SourceUnavailable]:
+        """Only if `many`."""
+        headers = _headers(self._config) | {"Content-Type": "application/json"}
+        url = URL(self._config.batch_url or "", encoded=True)
+        asked = msgspec.json.encode({"owners": owners})
+        async with self._response("POST", url, headers, asked) as response:
+            if response.status != 200:
+                raise self._refused(response, "batchUrl", everybody=response.status not in ABOUT_SOME_OWNERS)
+            body, fresh = await _body(response, MAX_SIZE), _fresh(response, self._config.max_age)
+            none = _fresh(response, min(self._config.max_age, NOT_FOUND_MAX_SECONDS))
         try:
-            context = self._context() if self._config.secure else True
-            async with self._opened().get(url, headers=headers, ssl=context, allow_redirects=False) as response:
-                return await self._answer(response, before)
+            found = msgspec.json.decode(body, type=_Batch).owners
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise SourceUnavailable('its answer cannot be used: expected {"owners": {OWNER: ...}}') from None
+        answers: dict[str, Answer | SourceUnavailable] = {}
+        for owner in owners:
+            answers[owner] = self._of_owner(found.get(owner), fresh, none)
+            await yield_to_reviews()
+        return answers
+
+    def _of_owner(self, part: msgspec.Raw | None, fresh: float, none: float) -> Answer | SourceUnavailable:
+        """`fresh`, `none`: seconds that this is used, also if it says that there are no credentials."""
+        if part is None:
+            return SourceUnavailable("its answer leaves this owner out; it must have null for who has no credentials")
+        if (data := bytes(part)) == b"null":
+            return Answer(Credentials(), none)
+        if len(data) > MAX_ANSWER_BYTES:
+            return SourceUnavailable("its answer is larger than 1 MiB")
+        try:
+            parsed = read(data, self._config.answer)
+        except PullsecretError as e:
+            return SourceUnavailable(f"its answer cannot be used: {e}")
+        return Answer(Credentials(parsed.credentials), fresh, problems=parsed.problems)
+
+    @asynccontextmanager
+    async def _response(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Raises SourceUnavailable, also for what happens while it is read."""
+        session = self._opened()
+        try:
+            context = self._context() if url.scheme == "https" else True
+            async with session.request(
+                method, url, headers=headers, data=body, ssl=context, allow_redirects=False
+            ) as response:
+                yield response
         except TimeoutError:
             raise down(f"no answer within {self._config.timeout:g} s") from None
         except aiohttp.ClientError as e:  # their texts have addresses, and perhaps more
             raise down(noanswer.words(e)) from None
 
+    def _not_in_path(self, owner: str) -> bool:
+        return self._config.in_path and _BAD_IN_PATH.search(owner) is not None
+
     def _address(self, owner: str) -> URL:
-        if self._config.in_path and _BAD_IN_PATH.search(owner):
+        if self._not_in_path(owner):
             raise SourceUnavailable("the owner's name has a / \\ % or is . or ..; put {owner} into the query of url")
         try:
             return URL(self._config.url.replace("{owner}", quote(owner, safe="")), encoded=True)
@@ -100,14 +168,9 @@ class HttpRemote:
         if status == 404:
             return Answer(Credentials(), _fresh(response, min(self._config.max_age, NOT_FOUND_MAX_SECONDS)))
         if status != 200:
-            raise SourceUnavailable(
-                _refusal(status),
-                everybody=status >= 500 or status < 400 or status in NOT_ABOUT_THE_OWNER,
-                retry_after=retry_after(headers.get("Retry-After", ""), self._now()),
-            )
-        if headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise SourceUnavailable("its answer is compressed; the service must respect Accept-Encoding: identity")
-        body = await _body(response)
+            everybody = status >= 500 or status < 400 or status in NOT_ABOUT_THE_OWNER
+            raise self._refused(response, "url", everybody=everybody)
+        body = await _body(response, MAX_ANSWER_BYTES)
         try:
             found = read(body, self._config.answer)
         except PullsecretError as e:
@@ -115,6 +178,11 @@ class HttpRemote:
         etag = headers.get("ETag", "")
         validator = etag if _ETAG.fullmatch(etag) and "no-store" not in _directives(response) else ""
         return Answer(Credentials(found.credentials), _fresh(response, self._config.max_age), validator, found.problems)
+
+    def _refused(self, response: aiohttp.ClientResponse, name: str, *, everybody: bool) -> SourceUnavailable:
+        """`name`: of the address in the configuration."""
+        wait = retry_after(response.headers.get("Retry-After", ""), self._now())
+        return SourceUnavailable(_refusal(response.status, name), everybody=everybody, retry_after=wait)
 
 
 def _headers(config: HttpSource) -> dict[str, str]:
@@ -156,13 +224,16 @@ def _why(e: Exception) -> str:
     return e.strerror or type(e).__name__ if isinstance(e, OSError) else str(e)
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """`most`: bytes."""
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise SourceUnavailable("its answer is compressed; the service must respect Accept-Encoding: identity")
     body = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK):
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
+        if len(body) > most:
             response.close()  # without reading the rest
-            raise SourceUnavailable("its answer is larger than 1 MiB")
+            raise SourceUnavailable(f"its answer is larger than {most // 1024**2} MiB")
     return bytes(body)
 
 
@@ -185,9 +256,11 @@ def _number(text: str) -> float | None:
     return float(text[:9]) if text.isascii() and text.isdigit() else None
 
 
-def _refusal(status: int) -> str:
+def _refusal(status: int, name: str) -> str:
     if 300 <= status < 400:
-        return f"HTTP {status}: redirects are not followed; set url to the final address"
+        return f"HTTP {status}: redirects are not followed; set {name} to the final address"
+    if name == "batchUrl" and status in {404, 405}:
+        return f"HTTP {status}: nothing there takes a POST; check batchUrl"
     if status in {401, 403}:
         return f"HTTP {status}: access denied; check tokenFile, certFile and keyFile"
     return f"HTTP {status}"

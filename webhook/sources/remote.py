@@ -1,11 +1,19 @@
-"""What cached.py makes a source of: it is asked about one owner at a time, and may be slow or down."""
+"""What cached.py makes a source of: it may be slow or down."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from webhook.core.credential import Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import Changed
+
+QUERY_SECONDS = 60.0
+"""Time limit of one query. Remotes have shorter limits of their own; this is for one that lacks them."""
+MAX_OWNERS = 128
+"""Owners in one query at most, so that 25,000 owners take 200 queries."""
+MAX_SIZE = 4 * 1024 * 1024
+"""Bytes or characters of an answer about several owners. More is asked for in smaller queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,11 @@ def down(why: str) -> SourceUnavailable:
 
 
 class Remote(Protocol):
+    @property
+    def many(self) -> bool:
+        """Does one query answer many owners? Then it is worth asking about them at the same time."""
+        ...
+
     async def ask(self, owner: str, before: Answer | None) -> Answer:
         """`before`: the last answer, fresh or not. Raises SourceUnavailable, with no secret in its text."""
         ...
@@ -45,4 +58,15 @@ class Remote(Protocol):
 
     async def close(self) -> None:
         """Closes the connections, at the end."""
+        ...
+
+
+class ManyRemote(Remote, Protocol):
+    """What batched.py makes a remote of that is asked about one owner at a time."""
+
+    async def ask_many(self, owners: Sequence[str]) -> Mapping[str, Answer | SourceUnavailable]:
+        """For each of up to MAX_OWNERS owners its answer, or why there is none; the others have theirs all the same.
+
+        Raises SourceUnavailable if the query fails as a whole. An owner alone may be the reason even of `everybody`.
+        """
         ...

@@ -7,7 +7,7 @@ SOPS or Sealed Secrets work like any other.
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -202,6 +202,9 @@ class SecretSource(View[SourceSecret]):
         if owner not in self._merged and owner in self._of_owner:
             self._merged[owner] = credentials_of(self._of_owner[owner])
         return self._merged.get(owner, NOTHING)
+
+    async def prefetch(self, owners: Collection[str]) -> None:
+        """All is known."""
 
     def invalidate(self, owner: str) -> None:
         """While the watch fails there is nothing to ask again: the owner's credentials are not known."""

@@ -1,4 +1,4 @@
-"""The platform's own PostgreSQL database: one query with the owner as its only parameter.
+"""The platform's own PostgreSQL database: one query with the owners, or one owner, as its only parameter.
 
 A trigger that sends NOTIFY with the owner's name reports a change immediately; without it, the age of an answer decides
 when to ask again. Every error means SourceUnavailable. Of the database's own messages only the code is shown: they may
@@ -7,6 +7,7 @@ quote a row. Only this module and sqlpool.py import the driver, so it costs noth
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,6 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from webhook.config.sourceconfig import LOOPBACK, SqlSource
-from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.errors import SourceUnavailable
 from webhook.fairness import yield_to_reviews
 from webhook.sources import Changed
@@ -25,7 +25,7 @@ from webhook.sources.encrypted import Keys, SealedError, padded, read_keys
 from webhook.sources.files import made
 from webhook.sources.remote import Answer, down
 from webhook.sources.sqlpool import Connection, Pool, connected
-from webhook.sources.sqlrows import BY_PROJECT, BY_USER, MAX_ROWS_CHARS, Row, credentials, size
+from webhook.sources.sqlrows import BY_PROJECT, BY_USER, Rows, credentials
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # its log lines may have parts of the connection string
 
@@ -36,6 +36,7 @@ _WORDS = {
     "42703": "the query uses a column that does not exist",
     "42601": "the query has a syntax error",
     "42P18": "the type of %(owner)s is unknown; write it without quotes, and compare it with a text",
+    "42883": "the query uses a function or compares types that do not fit; write user_id::text = ANY(%(owners)s)",
     "57014": "the query took too long",
     "57P01": "it is shutting down",
 }
@@ -50,26 +51,51 @@ _REFUSALS = {
     "does not exist": "the database or the role does not exist",
 }
 """By parts of libpq's messages about failed connections, which have no code."""
+STEP = 16
+"""Rows that are read, or turned into credentials, without a pause."""
 
 
 class SqlRemote:
     """Checks its files before each query, so that a new connection string takes effect with the next one."""
 
     def __init__(self, config: SqlSource) -> None:
-        self._config = config
-        self._query = (config.query or PRESETS[config.preset or "git-connections"]).encode()
+        self._config, self.many = config, config.many
+        query = config.query or PRESETS[config.preset or "git-connections"]
+        # With the type, `owner = %(owners)s` is an error. Without it, nobody would seem to have any credentials.
+        self._query = query.replace("%(owners)s", "%(owners)s::text[]").encode()
         decrypt = config.decrypt
         self._address = made((config.url_file,), self._read_address)
         self._keys = made((decrypt.passphrase_file, decrypt.keys_file) if decrypt else (), self._read_keys)
         self._pool = Pool(config.connections, self._address)
 
     async def ask(self, owner: str, before: Answer | None) -> Answer:  # noqa: ARG002  # a remote's interface
-        if "\0" in owner:
-            raise SourceUnavailable("the owner's name has a NUL character, which PostgreSQL cannot store")
+        found = (await self.ask_many([owner]))[owner]
+        if isinstance(found, SourceUnavailable):
+            raise found
+        return found
+
+    async def ask_many(self, owners: Sequence[str]) -> Mapping[str, Answer | SourceUnavailable]:
+        """Of several only if `many`."""
         keys = self._keys()
-        rows = await self._rows(owner)
-        found = credentials(rows, owner, keys, self._config.registries, datetime.now(UTC))
-        return Answer(found, self._config.max_age)
+        sent = [owner for owner in owners if "\0" not in owner]
+        answers: dict[str, Answer | SourceUnavailable] = {
+            owner: SourceUnavailable("the owner's name has a NUL character, which PostgreSQL cannot store")
+            for owner in owners
+            if "\0" in owner
+        }
+        if not sent:
+            return answers
+        rows, now, read = await self._rows(sent), datetime.now(UTC), 0
+        for owner in sent:
+            try:
+                found = credentials(rows.of(owner), owner, keys, self._config.registries, now)
+                answers[owner] = Answer(found, self._config.max_age)
+            except SourceUnavailable as e:
+                answers[owner] = e.with_traceback(None)  # its frames would keep the rows
+            if (read := read + 1 + rows.count(owner)) > STEP:
+                read = 0
+                await yield_to_reviews()
+        return answers
 
     async def run(self, changed: Changed) -> None:
         try:
@@ -85,12 +111,12 @@ class SqlRemote:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def _rows(self, owner: str) -> list[Row]:
+    async def _rows(self, owners: Sequence[str]) -> Rows:
         """Takes at most twice the time limit: after the first one the driver cancels the query on the server."""
         limit, connection = self._config.timeout, None
         try:
             async with asyncio.timeout(2 * limit), asyncio.timeout(limit), self._pool.connection() as connection:
-                return await self._fetched(connection, owner)
+                return await self._fetched(connection, owners)
         except TimeoutError:
             raise down(f"no {'connection' if connection is None else 'answer'} within {limit:g} s") from None
         except psycopg.DataError as e:
@@ -98,17 +124,15 @@ class SqlRemote:
         except psycopg.Error as e:
             raise down(_words(e)) from None
 
-    async def _fetched(self, connection: Connection, owner: str) -> list[Row]:
-        rows: list[Row] = []
-        room = MAX_ROWS_CHARS
-        answer = connection.cursor().stream(self._query, {"owner": owner})  # only one row at a time in memory
+    async def _fetched(self, connection: Connection, owners: Sequence[str]) -> Rows:
+        rows, number = Rows(owners, many=self.many), 0
+        values = {"owners": list(owners)} if self.many else {"owner": owners[0]}
+        answer = connection.cursor().stream(self._query, values)  # only one row at a time in memory
         async with aclosing(answer):  # type: ignore[type-var]  # it is a generator, but not annotated as one
             async for row in answer:
-                if len(rows) == MAX_CREDENTIALS:
-                    raise SourceUnavailable(f"it has more than {MAX_CREDENTIALS} rows")
-                if (room := room - size(row)) < 0:
-                    raise SourceUnavailable("its rows are larger than 1 MiB")
-                rows.append(row)
+                rows.add(row)
+                if (number := number + 1) % STEP == 0:
+                    await yield_to_reviews()
         return rows
 
     async def _listen(self, channel: str, changed: Changed) -> None:

@@ -1,6 +1,7 @@
 """From the rows of a SQL source to credentials, by the names of columns. Pure.
 
-A row that cannot be read is an error for its owner, never a missing credential: the pull secret stays unchanged.
+A row that cannot be read is an error for its owner, never a missing credential: the pull secret stays unchanged. A
+row of an owner who was not asked for is an error for all who were: it may be one of theirs, spelled differently.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from webhook.core import times
-from webhook.core.credential import Credential, Credentials, limits
+from webhook.core.credential import MAX_CREDENTIALS, Credential, Credentials, limits
 from webhook.core.errors import CredentialError, SourceUnavailable
 from webhook.core.registry import canonical_registry
 from webhook.sources.encrypted import Keys, SealedError, is_sealed, unseal
+from webhook.sources.remote import MAX_SIZE
 
 REGISTRIES = {"github": "ghcr.io", "gitlab": "registry.gitlab.com", "bitbucket": ""}
 """Of providers; empty: it has none."""
@@ -21,13 +23,13 @@ HOSTED = frozenset({"github.com", "gitlab.com"})
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 BY_USER = """\
-SELECT provider, server_url, username, access_token AS password, expires_at AS expires, status
-FROM git_connections WHERE user_id::text = %(owner)s"""
+SELECT user_id::text AS owner, provider, server_url, username, access_token AS password, expires_at AS expires, status
+FROM git_connections WHERE user_id::text = ANY(%(owners)s)"""
 BY_PROJECT = """\
-SELECT c.provider, c.server_url, c.username, c.access_token AS password, c.expires_at AS expires, c.status,
-  c.user_id::text AS sealed_for
+SELECT p.id::text AS owner, c.provider, c.server_url, c.username, c.access_token AS password, c.expires_at AS expires,
+  c.status, c.user_id::text AS sealed_for
 FROM projects p JOIN project_git_auth a ON a.project_id = p.id JOIN git_connections c ON c.user_id = a.user_id
-WHERE p.id::text = %(owner)s"""
+WHERE p.id::text = ANY(%(owners)s)"""
 
 Row = Mapping[str, Any]
 MAX_ROWS_CHARS = 1024 * 1024
@@ -38,6 +40,57 @@ def size(row: Row) -> int:
     """Characters."""
     texts = (one for value in row.values() for one in (value if isinstance(value, list) else (value,)))
     return sum(len(one) for one in texts if isinstance(one, str | bytes))
+
+
+class Rows:
+    """The rows of a query about these owners, sorted by owner, as far as they are within the limits."""
+
+    def __init__(self, owners: Sequence[str], *, many: bool) -> None:
+        """`many`: each row says in its column `owner` whose it is."""
+        self._many = many
+        self._of: dict[str, list[Row]] = {owner: [] for owner in owners}
+        self._room = dict.fromkeys(owners, MAX_ROWS_CHARS)
+        self._too_many: dict[str, str] = {}
+        self._left, self._rest = len(owners) * MAX_CREDENTIALS, MAX_SIZE
+
+    def add(self, row: Row) -> None:
+        """Raises SourceUnavailable, and then the query must end."""
+        owner = self._owner(row)
+        self._left, self._rest = self._left - 1, self._rest - size(row)
+        self._room[owner] -= size(row)
+        if len(self._of[owner]) == MAX_CREDENTIALS:
+            self._drop(owner, f"it has more than {MAX_CREDENTIALS} rows")
+        elif self._room[owner] < 0:
+            self._drop(owner, "its rows are larger than 1 MiB")
+        if owner not in self._too_many:
+            self._of[owner].append(row)
+        if len(self._of) == len(self._too_many) == 1:
+            raise SourceUnavailable(self._too_many[owner])
+        if self._left < 0 or self._rest < 0:
+            raise SourceUnavailable(f"the rows of {len(self._of)} owners are too many for one query")
+
+    def of(self, owner: str) -> Sequence[Row]:
+        """Raises SourceUnavailable."""
+        if (why := self._too_many.get(owner)) is not None:
+            raise SourceUnavailable(why)
+        return self._of[owner]
+
+    def count(self, owner: str) -> int:
+        return len(self._of[owner])
+
+    def _drop(self, owner: str, why: str) -> None:
+        self._too_many.setdefault(owner, why)
+        self._of[owner].clear()
+
+    def _owner(self, row: Row) -> str:
+        if not self._many:
+            return next(iter(self._of))
+        owner = row.get("owner", 0)
+        if isinstance(owner, str) and owner in self._of:
+            return owner
+        if isinstance(owner, str | None):
+            raise SourceUnavailable("a row is of an owner who was not asked for; select what is compared AS owner")
+        raise SourceUnavailable("its rows have no text in a column owner; add user_id::text AS owner", everybody=True)
 
 
 def credentials(

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -100,6 +100,9 @@ class Users:
 
     async def credentials(self, owner: str) -> Credentials:
         return self.of.get(owner, Credentials())
+
+    async def prefetch(self, owners: Collection[str]) -> None:
+        pass
 
     def invalidate(self, owner: str) -> None:
         self.invalidated.append(owner)

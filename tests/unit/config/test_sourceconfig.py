@@ -19,7 +19,11 @@ DOTS = "url has . or .. in its path; write the path that is meant"
 IN_THE_CLEAR = "url is http:, so tokens would go in the clear; use https:, or set plain: true"
 TOGETHER = "certFile and keyFile go together; name both or neither"
 ONE_OF_THEM = "query and preset: set one of them"
-OWNER_ONCE = "query must have %(owner)s once, without quotes; it is sent apart from the query"
+OWNER_ONCE = (
+    "query must have %(owners)s once, or %(owner)s once, without quotes; it is sent apart from the query. "
+    "Write WHERE owner = ANY(%(owners)s), and a column owner"
+)
+BATCH = {"batchUrl": "https://tokens.example.com/v1/owners"}
 
 
 def http(url: str, **changes: object) -> dict[str, Any]:
@@ -53,6 +57,16 @@ def http(url: str, **changes: object) -> dict[str, Any]:
         (http(f"http://tokens.example.com/{{owner}}?k={TOKEN}"), IN_THE_CLEAR),
         (http(f"HTTP://tokens.example.com/{{owner}}?k={TOKEN}"), IN_THE_CLEAR),
         (http(f"http://localhost.example.com/{{owner}}?k={TOKEN}"), IN_THE_CLEAR),
+        (HTTP | {"batchUrl": f"https://u:{TOKEN}@tokens.example.com/"}, "batchUrl has a user or password in it"),
+        (
+            HTTP | {"batchUrl": TOKEN},
+            "batchUrl is not valid: expected one such as https://tokens.example.com/v1/owners",
+        ),
+        (HTTP | {"batchUrl": f"http://tokens.example.com/?k={TOKEN}"}, "batchUrl is http:, so tokens would go in the"),
+        (HTTP | {"batchUrl": f"https://tokens.example.com/{{owner}}?k={TOKEN}"}, "the owners are sent in the body"),
+        (HTTP | {"batchUrl": f"https://tokens.example.com/{TOKEN}/../"}, "batchUrl has . or .. in its path"),
+        (HTTP | {"batchUrl": f"https://tokens.example.com/#{TOKEN}"}, "batchUrl has a #"),
+        (BATCH | {"from": "http"}, "sources[0]: url is missing"),
         (HTTP | {"certFile": "/c"}, TOGETHER),
         (HTTP | {"keyFile": "/k"}, TOGETHER),
         (HTTP | {"maxAge": -1}, "sources[0].maxAge: write a number from 0.0 to 86400.0 (it is -1)"),
@@ -64,6 +78,7 @@ def http(url: str, **changes: object) -> dict[str, Any]:
         ({"from": "sql", "urlFile": "/etc/url"}, ONE_OF_THEM),
         (SQL | {"query": f"SELECT '{TOKEN}'"}, OWNER_ONCE),
         (SQL | {"query": f"SELECT '{TOKEN}' WHERE a = %(owner)s OR b = %(owner)s"}, OWNER_ONCE),
+        (SQL | {"query": f"SELECT '{TOKEN}' WHERE a = ANY(%(owners)s) OR b = %(owner)s"}, OWNER_ONCE),
         (PRESET | {"preset": "git"}, "sources[0].preset: write one of git-connections, git-connections-by-project"),
         (PRESET | {"listen": "a; DROP TABLE x"}, "sources[0].listen"),
         (PRESET | {"listen": ""}, "sources[0].listen"),
@@ -97,8 +112,10 @@ def test_what_is_refused_is_said_in_one_line_without_a_secret(source: dict[str, 
         http("http://127.0.0.1:8080/{owner}"),
         http("http://[::1]:8080/{owner}"),
         http("http://tokens.platform.svc/{owner}", plain=True),
-        HTTP | {"certFile": "/c", "keyFile": "/k", "answer": {"items": "data"}},
+        HTTP | BATCH | {"certFile": "/c", "keyFile": "/k", "answer": {"items": "data"}},
+        HTTP | {"batchUrl": "http://localhost/owners?all=1"},
         SQL,
+        SQL | {"query": "SELECT 1 AS owner WHERE id = ANY(%(owners)s)"},
         PRESET | {"listen": "owner_changed", "decrypt": {"keysFile": "/k"}},
     ],
 )
@@ -111,3 +128,19 @@ def test_sources_are_some_and_secrets_are_named_once() -> None:
     for sources, message in (([], "sources is empty"), ([{"from": "secrets"}] * 2, "sources has secrets twice")):
         with pytest.raises(ConfigError, match=message):
             reading.convert({"sources": sources})
+
+
+@pytest.mark.parametrize(
+    ("source", "many"),
+    [
+        (SQL, False),
+        (SQL | {"query": "SELECT 7 %%(owner)s AS owner WHERE id = ANY(%(owners)s)"}, True),
+        (SQL | {"query": "SELECT 7 %%(owners)s WHERE id = %(owner)s"}, False),
+        (PRESET, True),
+    ],
+)
+def test_whether_one_query_answers_many_owners(source: dict[str, Any], *, many: bool) -> None:
+    (read,) = reading.convert({"sources": [source]}).sources
+    assert isinstance(read, SqlSource)
+    assert read.many is many
+    assert ("many owners" in read.in_short) is (many and read.query is not None)

@@ -6,7 +6,7 @@ import json
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -53,6 +53,9 @@ class Source:
 
     def known(self, owner: str) -> Credentials | None:
         return self.owners.get(owner)
+
+    async def prefetch(self, owners: Collection[str]) -> None:
+        pass
 
     def invalidate(self, owner: str) -> None:
         pass

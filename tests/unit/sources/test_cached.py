@@ -22,7 +22,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed, breaker, cached
 from webhook.sources.cached import Cached
-from webhook.sources.remote import Answer
+from webhook.sources.remote import QUERY_SECONDS, Answer
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 FRESH = 30.0
@@ -49,6 +49,7 @@ class Question:
 class Remote:
     """Answers when it is told to."""
 
+    many: bool = False
     questions: list[Question] = field(default_factory=list)
     step: int = 0
     hear: Changed | None = None
@@ -288,7 +289,7 @@ class Everything(RuleBasedStateMachine):
             self.world.loop.settle()
 
     def time_passes(self, which: int) -> None:
-        self.world.passes((0.2, 0.2, 1.0, 5.0, FRESH, cached.QUERY_SECONDS)[which % 6])
+        self.world.passes((0.2, 0.2, 1.0, 5.0, FRESH, QUERY_SECONDS)[which % 6])
 
     @rule()
     def all_is_well_for_a_while(self) -> None:
@@ -547,7 +548,7 @@ def test_news_end_a_pause(world: World) -> None:
 
 def test_one_that_never_answers_is_given_up(world: World) -> None:
     task = world.ask("alice")
-    world.passes(cached.QUERY_SECONDS + 1)
+    world.passes(QUERY_SECONDS + 1)
     assert str(task.exception()) == "no answer in time"
 
 

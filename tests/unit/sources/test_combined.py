@@ -1,7 +1,7 @@
 """Several sources as one: what is merged, what is reported, and what a broken one does to an answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 
@@ -26,6 +26,9 @@ class Told:
 
     def known(self, owner: str) -> Credentials | None:
         return self.says if self.knows else None
+
+    async def prefetch(self, owners: Collection[str]) -> None:
+        pass
 
     def invalidate(self, owner: str) -> None:
         self.invalidated.append(owner)

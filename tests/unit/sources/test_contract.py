@@ -93,6 +93,8 @@ def _secret(name: str, version: int, owner: str, auths: Mapping[str, tuple[str, 
 class Memory:
     """A remote without a feed."""
 
+    many = False
+
     def __init__(self) -> None:
         self.up, self.stands = True, dict[str, tuple[Credential, ...]]()
 

@@ -26,8 +26,11 @@ from support.sourcecontract import Contract, Place, running
 from webhook.config.sourceconfig import Decrypt, SqlSource
 from webhook.core.credential import MAX_CREDENTIALS, Credential, Origin, in_order
 from webhook.core.errors import SourceUnavailable
+from webhook.sources import sql
+from webhook.sources.batched import Batched
 from webhook.sources.cached import Cached
 from webhook.sources.encrypted import Keys
+from webhook.sources.remote import MAX_OWNERS, Answer, Remote
 from webhook.sources.sql import SqlRemote
 
 pytestmark = pytest.mark.cluster
@@ -122,11 +125,13 @@ def database(postgres: Postgres, tmp_path: Path) -> Any:
 
 
 class Sql(Place):
-    def __init__(self, database: Database, **more: Any) -> None:
+    def __init__(self, database: Database, query: str, **more: Any) -> None:
         super().__init__()
         self.database = database
-        config = database.config(query="SELECT registry, username, password FROM c WHERE owner = %(owner)s", **more)
-        self.source = Cached(Origin("sql"), SqlRemote(config), self.heard.append, self.report, self.metrics, now)
+        remote: Remote = SqlRemote(database.config(query=query, **more))
+        if isinstance(remote, SqlRemote) and remote.many:
+            remote = Batched(remote, 4, lambda: None)
+        self.source = Cached(Origin("sql"), remote, self.heard.append, self.report, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         await asyncio.to_thread(self._write, owner, credentials)
@@ -154,6 +159,7 @@ def now() -> datetime:
 class TestSql(Contract):
     """With notifications: what is said is good for a day."""
 
+    query = "SELECT owner, registry, username, password FROM c WHERE owner = ANY(%(owners)s)"
     more: dict[str, Any] = {"listen": CHANNEL, "max_age": 86400.0}  # noqa: RUF012
 
     @pytest.fixture(autouse=True)
@@ -171,7 +177,7 @@ class TestSql(Contract):
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[Place]:
-        place = Sql(self.database, **self.more)
+        place = Sql(self.database, self.query, **self.more)
         async with running(place):
             if "listen" in self.more:
                 await place.until(lambda: None in place.heard)
@@ -183,6 +189,13 @@ class TestSqlWithoutNotifications(TestSql):
     """An answer's age decides."""
 
     more: dict[str, Any] = {"max_age": 0.0}  # noqa: RUF012
+
+
+@pytest.mark.usefixtures("table")
+class TestSqlForOneOwner(TestSql):
+    """A query for one owner at a time."""
+
+    query = "SELECT registry, username, password FROM c WHERE owner = %(owner)s"
 
 
 def test_a_connection_is_a_credential(database: Database) -> None:
@@ -312,6 +325,157 @@ def test_many_owners_at_once_through_few_connections(database: Database) -> None
         assert used <= 2
 
     database.tried(asked, connections=2)
+
+
+# -- one query for many owners --
+
+MANY = "SELECT owner, registry, username, password FROM t WHERE owner = ANY(%(owners)s)"
+"""A query of `table`, in which a tenant may have filled in anything."""
+
+
+def table(database: Database, *rows: tuple[str | None, str]) -> None:
+    """Owners and passwords."""
+    database.run("CREATE TABLE t (owner text, registry text, username text, password text, ends text)")
+    database.run("GRANT SELECT ON t TO pullsecret")
+    with database.server.admin(database.name) as admin, admin.cursor() as cursor:
+        cursor.executemany("INSERT INTO t VALUES (%s, 'ghcr.io', 'u', %s)", rows)
+
+
+def asked_about(database: Database, *owners: str, **more: Any) -> dict[str, str | tuple[str, ...]]:
+    """At the same moment, as the process asks: their passwords, or why not. And how many queries that took."""
+
+    async def asked(remote: SqlRemote) -> dict[str, str | tuple[str, ...]]:
+        sent: list[int] = []
+        many = Batched(remote, 4, lambda: sent.append(1))
+        found = await asyncio.gather(*(many.ask(owner, None) for owner in owners), return_exceptions=True)
+        answers: dict[str, str | tuple[str, ...]] = {"queries": str(len(sent))}
+        for owner, answer in zip(owners, found, strict=True):
+            if isinstance(answer, Answer):
+                answers[owner] = tuple(sorted(c.password for c in answer.credentials.items))
+            else:
+                assert isinstance(answer, SourceUnavailable), answer
+                assert not planted.leaks(str(answer))
+                answers[owner] = str(answer)
+        return answers
+
+    found: dict[str, str | tuple[str, ...]] = database.tried(asked, **more)
+    return found
+
+
+@pytest.mark.parametrize("more", [{"preset": "git-connections"}, {"query": MANY}])
+def test_one_query_answers_all(database: Database, more: dict[str, Any]) -> None:
+    tokens = {f"{number}": planted.token() for number in range(MAX_OWNERS)}
+    table(database, *tokens.items())
+    for owner, token in tokens.items():
+        database.connect(owner, token)
+    database.connect("7", second := planted.token(), "gitlab")
+    database.run("INSERT INTO t VALUES ('7', 'gitlab.com', 'u', %s)", second)
+    found = asked_about(database, *tokens, **more)
+    assert found.pop("queries") == "1"
+    assert found == {
+        owner: tuple(sorted((token, second) if owner == "7" else (token,))) for owner, token in tokens.items()
+    }
+
+
+@pytest.mark.parametrize("preset", ["git-connections", "git-connections-by-project"])
+def test_the_index_of_the_example_is_used_for_many_owners(database: Database, preset: str) -> None:
+    database.run("INSERT INTO git_connections (user_id, provider) SELECT n, 'github' FROM generate_series(1, 100000) n")
+    database.run("INSERT INTO projects SELECT generate_series(1, 100000)")
+    database.run("INSERT INTO project_git_auth SELECT n, n FROM generate_series(1, 100000) n")
+    database.run("CREATE INDEX ON projects ((id::text))")
+    database.run("CREATE INDEX ON project_git_auth (project_id)")
+    database.run("ANALYZE")
+    owners = [str(number) for number in range(MAX_OWNERS)]
+    with database.server.admin(database.name) as admin:
+        plan = admin.execute(b"EXPLAIN " + sql.PRESETS[preset].encode(), {"owners": owners}).fetchall()
+    assert "Seq Scan" not in repr(plan)
+
+
+def test_owners_are_sent_as_they_are(database: Database) -> None:
+    odd = [
+        "'",
+        '"',
+        "{",
+        "}",
+        ",",
+        "\\",
+        'a","b',
+        "NULL",
+        "null",
+        "",
+        " ",
+        "山田",
+        "{a,b}",
+        "%(owners)s",
+        "x'; DROP TABLE t; --",
+    ]
+    tokens = {owner: planted.token() for owner in odd}
+    table(database, *tokens.items())
+    found = asked_about(database, *odd, "nobody", "a\0b", query=MANY)
+    assert found.pop("queries") == "1"
+    assert "NUL" in str(found.pop("a\0b"))
+    assert found.pop("nobody") == ()
+    assert [owner for owner, token in tokens.items() if found[owner] != (token,)] == []
+
+
+def test_an_owner_who_breaks_the_query_or_has_too_much_is_alone_in_that(database: Database) -> None:
+    tokens = {f"{number}": planted.token() for number in range(100)}
+    table(database, *tokens.items())
+    database.run(
+        "UPDATE t SET ends = CASE owner WHEN '17' THEN '9999-12-31 23:59:59-08' ELSE '2031-01-01 00:00+00' END"
+    )
+    database.run("INSERT INTO t SELECT '18', 'ghcr.io', n::text, 'p' FROM generate_series(1, 500) n")
+    database.run("INSERT INTO t SELECT '19', 'ghcr.io', n::text, repeat('p', 20000) FROM generate_series(1, 60) n")
+    database.run("INSERT INTO t VALUES ('20', 'ghcr.io', 'u', null)")
+    query = MANY.replace(" FROM", ", ends::timestamptz AS expires FROM")
+    found = asked_about(database, *tokens, query=query)
+    assert "such as a time after the year 9999" in str(found.pop("17"))
+    assert f"more than {MAX_CREDENTIALS} rows" in str(found.pop("18"))
+    assert found.pop("19") == "its rows are larger than 1 MiB"
+    assert found.pop("20") == "row 2: its column password has no text"
+    assert int(str(found.pop("queries"))) <= 17
+    assert found == {owner: (tokens[owner],) for owner in found}
+    assert len(found) == 96
+
+
+def test_rows_that_are_too_many_together_are_asked_for_in_parts(database: Database) -> None:
+    table(database)
+    owners = [str(number) for number in range(12)]
+    database.run("INSERT INTO t SELECT mod(n, 12), 'ghcr.io', n, repeat('p', 20000) FROM generate_series(1, 12 * 40) n")
+    found = asked_about(database, *owners, query=MANY, timeout=20.0)
+    assert int(str(found.pop("queries"))) > 1
+    assert {owner: len(passwords) for owner, passwords in found.items()} == dict.fromkeys(owners, 40)
+
+
+def test_an_endless_answer_is_not_read_to_its_end(database: Database) -> None:
+    table(database)
+    endless = "SELECT 'evil' AS owner, 'ghcr.io' AS registry, generate_series(1, 10000000000)::text AS username"
+    query = f"{endless}, 'p' AS password WHERE 'evil' = ANY(%(owners)s)"
+    began = time.monotonic()
+    found = asked_about(database, "evil", "alice", "bob", query=query, timeout=20.0)
+    assert time.monotonic() - began < 15
+    assert f"more than {MAX_CREDENTIALS} rows" in str(found["evil"])
+    assert found["alice"] == found["bob"] == ()
+
+
+def test_a_row_of_somebody_else_is_no_answer_for_anybody(database: Database) -> None:
+    """It may be of one who was asked for: without it, that one would seem to have nothing."""
+    table(database, ("alice", planted.token()), ("BOB", planted.token()), (None, planted.token()))
+    ignores_case = MANY.replace("owner = ANY", "lower(owner) = ANY")
+    found = asked_about(database, "alice", "bob", "carol", query=ignores_case)
+    assert "a row is of an owner who was not asked for" in str(found["bob"])
+    assert len(found["alice"]) == 1
+    assert found["carol"] == ()
+    assert "not asked for" in str(database.refused("alice", query=f"{MANY} OR owner IS NULL"))
+    for query, said in [
+        (MANY.replace("owner,", ""), "its rows have no text in a column owner"),
+        (MANY.replace("owner,", "1 AS owner,"), "its rows have no text in a column owner"),
+        (MANY.replace("owner = ", "length(owner) = "), "types that do not fit; write user_id::text = ANY"),
+        (MANY.replace("ANY", ""), "types that do not fit; write user_id::text = ANY"),
+    ]:
+        down = database.refused("alice", query=query)
+        assert said in str(down)
+        assert down.everybody
 
 
 @pytest.mark.parametrize(
@@ -721,8 +885,9 @@ INSERT INTO git_connections (user_id, provider, access_token) VALUES ('a', 'gith
 def test_a_view_and_nothing_of_the_table(database: Database) -> None:
     database.connect("7", token := planted.token(), expires_at=datetime(2031, 1, 1, tzinfo=UTC))
     file = EXAMPLES / "git-connections-view.sql"
-    database.run(file.read_text().replace("%(owner)s", ""))
-    (query,) = [line.removeprefix("--").strip() for line in file.read_text().splitlines() if "%(owner)s" in line]
+    database.run(file.read_text().replace("%(owners)s", ""))
+    comments = [line.removeprefix("--").strip() for line in file.read_text().splitlines() if line.startswith("--  ")]
+    query = " ".join(comments)
     assert database.ask("7", query=query) == (Credential("ghcr.io", "robot", token, datetime(2031, 1, 1, tzinfo=UTC)),)
     assert database.ask("8", query=query) == ()
     assert "42501" in str(database.refused("7")), "the table itself"
