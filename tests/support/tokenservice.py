@@ -21,6 +21,7 @@ from aiohttp import web
 from webhook.core.credential import Credential
 
 OWNERS = "/v1/owners/"
+BATCH = "/v1/owners"
 
 
 @dataclass
@@ -46,6 +47,10 @@ class TokenService:
     headers: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "max-age=0"})
     owners: dict[str, tuple[Credential, ...]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    batches: list[tuple[str, ...]] = field(default_factory=list)
+    """The owners of each POST."""
+    left_out: set[str] = field(default_factory=set)
+    """Owners whom the answer to a POST leaves out."""
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     names: tuple[str, ...] = ()
     port: int = 0
@@ -58,6 +63,10 @@ class TokenService:
     @property
     def query(self) -> str:
         return f"https://localhost:{self.port}/v1/credentials?owner={{owner}}"
+
+    @property
+    def batch_url(self) -> str:
+        return f"https://localhost:{self.port}{BATCH}"
 
     @property
     def ca_file(self) -> str:
@@ -75,6 +84,8 @@ class TokenService:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         parts = urlsplit(request.raw_path)
+        if parts.path == BATCH:
+            return await self._batch(request)
         if parts.path.startswith(OWNERS):
             owner = unquote(parts.path.removeprefix(OWNERS), errors="strict")
         else:
@@ -91,6 +102,30 @@ class TokenService:
         headers = headers | self.headers
         self.answers.append((status, headers, body))
         return web.Response(status=status, headers=headers, body=body, content_type="application/json")
+
+    async def _batch(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert request.method == "POST"
+        assert request.content_type == "application/json"
+        owners = json.loads(await request.read())["owners"]
+        client = request.get_extra_info("peercert") or {}
+        headers = {k.lower(): v for k, v in request.headers.items()}
+        self.asked.append(Asked("", request.raw_path, headers, client.get("serialNumber", "")))
+        self.batches.append(tuple(owners))
+        if not self.up:
+            assert request.transport is not None
+            request.transport.abort()
+        status, parts = 200, dict[str, Any]()
+        for owner in owners:
+            status, _, body = self._answer(owner, None, request)
+            if status not in {200, 404}:
+                break
+            if owner not in self.left_out:
+                parts[owner] = json.loads(body) if status == 200 else None
+        else:
+            status = 200
+        body = json.dumps({"owners": parts}).encode() if status == 200 else b""
+        self.answers.append((status, dict(self.headers), body))
+        return web.Response(status=status, headers=self.headers, body=body, content_type="application/json")
 
     def _answer(self, owner: str, before: str | None, request: web.BaseRequest) -> tuple[int, dict[str, str], bytes]:
         if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":

@@ -19,9 +19,12 @@ from webhook.core.notice import Notice
 from webhook.refresh import (
     BACKOFF_SECONDS,
     CALM_SECONDS,
+    FEW,
     MAX_BACKOFF_SECONDS,
     MAX_OUTAGE_BACKOFF_SECONDS,
     OWNER_BATCH,
+    OWNERS,
+    PREFETCH_SECONDS,
     RESYNC_SECONDS,
     RETRIES_PER_SECOND,
     SPREAD_SECONDS,
@@ -164,7 +167,7 @@ def test_however_many_are_concerned_others_have_their_turn_in_between(
 
 def test_moments_that_are_very_near_on_the_loop_that_serves(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """uvloop's handle of such a moment does not say when it is."""
-    moments = iter([2e-4, 1e-4, 0.0])
+    moments = iter([2e-4, 1e-4, *[0.0] * 10])
     monkeypatch.setattr(random, "uniform", lambda _low, _high: next(moments))
 
     async def main() -> None:
@@ -186,8 +189,11 @@ def test_moments_that_are_very_near_on_the_loop_that_serves(scene: Scene, monkey
     assert scene.names == ["a"]
 
 
-def test_what_is_known_before_it_begins_waits_without_timers_and_has_its_turn_in_a_random_order(scene: Scene) -> None:
+def test_what_is_known_before_it_begins_waits_without_timers_and_has_its_turn_from_a_random_one_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the start that is all namespaces."""
+    monkeypatch.setattr(random, "randrange", lambda count: count // 4)
     names = [f"ns-{number}" for number in range(10 * OWNER_BATCH)]
 
     async def main() -> None:
@@ -211,9 +217,161 @@ def test_what_is_known_before_it_begins_waits_without_timers_and_has_its_turn_in
 
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(main())
-    assert scene.names != names
+    assert scene.names[0] == names[40], "another replica begins elsewhere"
     assert sorted(scene.names) == sorted(names)
     assert {at for _, at in scene.seen} == {0.0}
+
+
+# -- many owners, in parts --
+
+
+def platform(scene: Scene, owners: int, spaces: int = 3) -> list[str]:
+    """Owners with so many namespaces each, and one namespace without an owner."""
+    names = [f"owner-{number:03}" for number in range(owners)]
+    of_all = {owner: [f"{owner}-{number}" for number in range(spaces)] for owner in names}
+    scene.owners.update({space: owner for owner, of_one in of_all.items() for space in of_one})
+    scene.known = {None: [*scene.owners, "free"]}
+    scene.known.update(of_all)
+    return names
+
+
+async def writes() -> Supplied:
+    await asyncio.sleep(0.005)
+    return WROTE
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_everybody_has_a_turn_in_parts_each_asked_for_before_and_looked_at_before_the_next(
+    scene: Scene, *, early: bool
+) -> None:
+    owners = platform(scene, 5 * OWNERS + 7)
+    asked_at: list[float] = []
+    scene.answer = lambda _: writes()
+
+    async def script() -> None:
+        if not early:
+            scene.refresh.owner_changed(None)
+        await asyncio.sleep(60)
+
+    prefetch = scene.prefetch
+
+    async def noted(owners: Sequence[str]) -> None:
+        asked_at.append(asyncio.get_running_loop().time())
+        await prefetch(owners)
+
+    scene.refresh._prefetch = noted
+    scene.prefetch_seconds = 0.1
+    if early:
+        for name in scene.known[None]:
+            scene.refresh.look_soon(name)
+    scene.play(script())
+    assert [len(part) for part in scene.prefetched] == [OWNERS] * 5 + [7]
+    assert sorted(owner for part in scene.prefetched for owner in part) == owners
+    assert sorted(scene.names) == sorted(scene.known[None])
+    for part, following, at in zip(scene.prefetched, scene.prefetched[1:], asked_at[1:], strict=False):
+        late = [name for name, when in scene.seen if scene.owners.get(name) in part and when > at]
+        assert len(late) <= FEW + WORKERS
+        assert min(when for name, when in scene.seen if scene.owners.get(name) in following) >= at + 0.1
+    together = [scene.owners.get(name) for name in scene.names]
+    apart = sum(before != after for before, after in pairwise(together))
+    assert apart < 1.2 * len(owners), "namespaces of one owner have their turn together"
+
+
+def test_replicas_begin_at_different_owners() -> None:
+    def first() -> str:
+        scene = Scene()
+        platform(scene, 2000, 1)
+        for name in scene.known[None]:
+            scene.refresh.look_soon(name)
+        scene.play(asyncio.sleep(0.1))
+        return scene.prefetched[0][0]
+
+    assert len({first() for _ in range(4)}) > 1
+
+
+def test_a_crowd_takes_no_timers(scene: Scene) -> None:
+    platform(scene, 1, 100 * OWNERS)
+
+    async def script() -> None:
+        scene.refresh.owner_changed("owner-000")
+        scene.refresh.owner_changed(None)
+        clock = asyncio.get_running_loop()
+        for _ in range(50):
+            await asyncio.sleep(0)
+            assert len(clock._scheduled) < OWNERS  # type: ignore[attr-defined]
+        await asyncio.sleep(1)
+
+    scene.play(script())
+    assert {*scene.names} == {*scene.known[None]}
+
+
+def test_news_of_many_are_asked_for_together_and_come_before_the_rest(scene: Scene) -> None:
+    owners = platform(scene, 10 * OWNERS)
+    scene.answer = lambda _: writes()
+
+    async def script() -> None:
+        scene.refresh.owner_changed(None)
+        await asyncio.sleep(0.1)
+        assert len(scene.prefetched) == 1
+        left = [owner for owner in owners if owner not in scene.prefetched[0]]
+        news = left[:: len(left) // OWNERS][: OWNERS - 28]
+        for owner in [*news, "stranger", *news]:
+            scene.refresh.owner_changed(owner)
+        await asyncio.sleep(60)
+        half = OWNERS // 2
+        assert scene.prefetched[1][:half] == news[:half], "but they do not keep everybody else waiting"
+        assert scene.prefetched[2][: len(news) - half] == news[half:]
+        assert {len(part) for part in scene.prefetched[:9]} == {OWNERS}
+
+    scene.play(script())
+    assert "stranger" not in str(scene.prefetched)
+
+
+def test_one_owner_alone_is_not_asked_for_before(scene: Scene) -> None:
+    platform(scene, 2)
+
+    async def script() -> None:
+        for owner in ("owner-000", "stranger"):
+            scene.refresh.owner_changed(owner)
+        await asyncio.sleep(1)
+        assert scene.prefetched == []
+        for owner in ("owner-000", "owner-001"):
+            scene.refresh.owner_changed(owner)
+        await asyncio.sleep(1)
+
+    scene.play(script())
+    assert scene.prefetched == [["owner-000", "owner-001"]]
+    assert len(scene.seen) == 9
+
+
+def test_a_source_that_does_not_answer_is_not_waited_for_for_long(scene: Scene) -> None:
+    platform(scene, 2)
+    scene.prefetch_seconds = 1000.0
+
+    async def script() -> None:
+        for owner in ("owner-000", "owner-001"):
+            scene.refresh.owner_changed(owner)
+        await asyncio.sleep(PREFETCH_SECONDS + SPREAD_SECONDS)
+
+    scene.play(script())
+    assert len(scene.seen) == 6
+    assert min(at for _, at in scene.seen) >= PREFETCH_SECONDS
+
+
+def test_everybody_again_while_everybody_has_a_turn_begins_anew(scene: Scene) -> None:
+    owners = platform(scene, 4 * OWNERS)
+    scene.answer = lambda _: writes()
+
+    async def script() -> None:
+        scene.refresh.owner_changed(None)
+        await asyncio.sleep(0.1)
+        for _ in range(3):
+            scene.refresh.owner_changed(None)
+        await asyncio.sleep(60)
+
+    scene.play(script())
+    assert len(scene.prefetched) == 1 + 4
+    assert sorted(owner for part in scene.prefetched[1:] for owner in part) == owners
 
 
 def test_a_namespace_waits_once(scene: Scene) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import cast
@@ -16,6 +16,7 @@ from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.sources import Changed, Source
+from webhook.sources.batched import Batched
 from webhook.sources.cached import Cached
 from webhook.sources.combined import Combined
 from webhook.sources.remote import Answer
@@ -111,6 +112,13 @@ class Memory:
         pass
 
 
+class MemoryForMany(Memory):
+    many = True
+
+    async def ask_many(self, owners: Sequence[str]) -> Mapping[str, Answer | SourceUnavailable]:
+        return {owner: await self.ask(owner, None) for owner in owners}
+
+
 class Remembered(Place):
     def __init__(self) -> None:
         super().__init__()
@@ -131,6 +139,16 @@ class Remembered(Place):
         self.remote.up = True
 
 
+class Shared(Remembered):
+    """One query is about many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.remote = memory = MemoryForMany()
+        remote = Batched(memory, 1, lambda: None)
+        self.source = Cached(Origin("memory"), remote, self.heard.append, self.report, self.metrics, now)
+
+
 class Both(Remembered):
     """One that has everything, after one that has nothing."""
 
@@ -148,6 +166,11 @@ class TestSecrets(Contract):
 class TestCached(Contract):
     def place(self) -> AbstractAsyncContextManager[Place]:
         return running(Remembered())
+
+
+class TestBatched(Contract):
+    def place(self) -> AbstractAsyncContextManager[Place]:
+        return running(Shared())
 
 
 class TestCombined(Contract):

@@ -20,9 +20,10 @@ from webhook.config.sourceconfig import HttpSource
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import http
+from webhook.sources.batched import Batched
 from webhook.sources.cached import Cached
-from webhook.sources.http import HttpRemote
-from webhook.sources.remote import Answer
+from webhook.sources.http import QUERIES, HttpRemote
+from webhook.sources.remote import MAX_OWNERS, Answer
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 AUTHS = json.dumps({"auths": {"ghcr.io": {"username": "u", "password": planted.token()}}}).encode()
@@ -35,12 +36,23 @@ def now() -> datetime:
 # -- the contract --
 
 
+class WithPost(HttpRemote):
+    """Asks about one owner alone with POST, too."""
+
+    async def ask(self, owner: str, before: Answer | None) -> Answer:
+        found = (await self.ask_many([owner]))[owner]
+        if isinstance(found, SourceUnavailable):
+            raise found
+        return found
+
+
 class Service(Place):
-    def __init__(self, service: tokenservice.TokenService, url: str) -> None:
+    def __init__(self, service: tokenservice.TokenService, kind: type[HttpRemote], **more: str) -> None:
         super().__init__()
         self.service = service
-        self.remote = HttpRemote(HttpSource(url=url, ca_file=service.ca_file), now)
-        self.source = Cached(Origin("http"), self.remote, self.heard.append, self.report, self.metrics, now)
+        http = kind(HttpSource(url=service.query, ca_file=service.ca_file, **more), now)  # type: ignore[arg-type]
+        remote = Batched(http, QUERIES, lambda: None) if http.many else http
+        self.source = Cached(Origin("http"), remote, self.heard.append, self.report, self.metrics, now)
 
     async def gives(self, owner: str, *credentials: Credential) -> None:
         new = owner not in self.service.owners
@@ -75,7 +87,17 @@ class TestHttp(Contract):
             yield
 
     def place(self) -> AbstractAsyncContextManager[Place]:
-        return running(Service(self.service, self.service.query))
+        return running(Service(self.service, HttpRemote))
+
+
+class TestHttpForMany(TestHttp):
+    def place(self) -> AbstractAsyncContextManager[Place]:
+        return running(Service(self.service, HttpRemote, batch_url=self.service.batch_url))
+
+
+class TestHttpWithPostAlone(TestHttp):
+    def place(self) -> AbstractAsyncContextManager[Place]:
+        return running(Service(self.service, WithPost, batch_url=self.service.batch_url))
 
 
 # -- a real service --
@@ -317,6 +339,114 @@ def test_nothing_is_taken_from_the_environment(
     assert "cookie" not in service.asked[-1].headers
 
 
+# -- many owners --
+
+
+def many(config: HttpSource, *owners: str) -> dict[str, Answer | SourceUnavailable]:
+    async def asked() -> dict[str, Answer | SourceUnavailable]:
+        remote = HttpRemote(config, now)
+        try:
+            return {**await remote.ask_many(owners)}
+        finally:
+            await remote.close()
+
+    return asyncio.run(asked())
+
+
+def many_refused(config: HttpSource) -> SourceUnavailable:
+    with pytest.raises(SourceUnavailable) as caught:
+        many(config, "alice", "bob")
+    assert not planted.leaks(str(caught.value))
+    return caught.value
+
+
+def batch(service: tokenservice.TokenService, **changes: object) -> HttpSource:
+    return to(service, **{"batch_url": service.batch_url} | changes)
+
+
+def test_one_post_is_about_many_owners_whatever_their_names_are(service: tokenservice.TokenService) -> None:
+    given = {owner: credential() for owner in (*OWNERS, ".", "..", "a\r\nX: y", '"', "\\")}
+    for owner, one in given.items():
+        service.give(owner, one)
+    names = (*given, "nobody")
+    found = many(batch(service), *names)
+    assert [*found] == [*names]
+    nobody = found.pop("nobody")
+    assert isinstance(nobody, Answer)
+    assert nobody.credentials == Credentials()
+    for owner, answer in found.items():
+        assert isinstance(answer, Answer)
+        assert answer.credentials.items == (given[owner],)
+        assert answer.validator == ""
+    assert service.batches == [names]
+
+
+def test_who_is_left_out_is_not_known_to_have_none(service: tokenservice.TokenService) -> None:
+    service.left_out = {"bob"}
+    found = many(batch(service), "alice", "bob", "nobody")
+    assert isinstance(found["alice"], Answer)
+    assert isinstance(found["nobody"], Answer)
+    bob = found["bob"]
+    assert isinstance(bob, SourceUnavailable)
+    assert str(bob) == "its answer leaves this owner out; it must have null for who has no credentials"
+    assert not bob.everybody
+
+
+def test_one_answers_time_is_that_of_all(service: tokenservice.TokenService) -> None:
+    def times(**headers: str) -> list[float]:
+        service.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        found = many(batch(service, max_age=42.0), "alice", "nobody").values()
+        return [answer.fresh_for for answer in found if isinstance(answer, Answer)]
+
+    assert times(Cache_Control="max-age=60") == [60, 60]
+    assert times(Cache_Control="max-age=60", Age="50") == [10, 10]
+    assert times(Cache_Control="no-store") == [0, 0]
+    assert times() == [42, http.NOT_FOUND_MAX_SECONDS]
+
+
+def test_the_token_goes_with_a_post_and_an_error_is_about_the_service_or_perhaps_about_an_owner(tmp_path: Path) -> None:
+    (file := tmp_path / "token").write_text(token := planted.token())
+    with tokenservice.serving(tmp_path / "service", token=token) as service:
+        assert "HTTP 401: access denied" in str(many_refused(batch(service)))
+        config = batch(service, token_file=str(file))
+        assert [*many(config, "alice", "bob")] == ["alice", "bob"]
+        service.headers = {"Retry-After": "7"}
+        for status, everybody in {400: False, 413: False, 422: False, 403: True, 429: True, 500: True}.items():
+            service.status = status
+            e = many_refused(config)
+            assert (e.everybody, e.retry_after) == (everybody, 7.0)
+        service.status = 405
+        assert "nothing there takes a POST" in str(many_refused(config))
+        service.status = 307
+        assert "redirects are not followed; set batchUrl" in str(many_refused(config))
+    assert many_refused(config).everybody
+
+
+def test_an_owner_who_cannot_be_in_the_path_is_asked_about_with_a_post(service: tokenservice.TokenService) -> None:
+    service.give("a/b", given := credential())
+    assert ask(batch(service), "a/b").credentials.items == (given,)
+    service.left_out = {"a/b"}
+    assert "leaves this owner out" in str(refused(batch(service), "a/b"))
+    assert ask(batch(service)).validator, "all others as before"
+
+
+def test_many_through_the_source_as_it_is_configured(service: tokenservice.TokenService) -> None:
+    names = [f"owner-{number}" for number in range(MAX_OWNERS)]
+    for name in names:
+        service.give(name, credential())
+    service.left_out = {"owner-7"}
+
+    async def scenario() -> None:
+        remote = Batched(HttpRemote(batch(service), now), QUERIES, lambda: None)
+        found = await asyncio.gather(*(remote.ask(name, None) for name in names), return_exceptions=True)
+        wrong = [name for name, answer in zip(names, found, strict=True) if not isinstance(answer, Answer)]
+        assert wrong == ["owner-7"]
+        await remote.close()
+
+    asyncio.run(scenario())
+    assert len(service.batches) == len(service.asked) == 1
+
+
 # -- a service that sends whatever it likes --
 
 Writes = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -351,7 +481,8 @@ async def sent(write: Writes, **changes: object) -> AsyncIterator[HttpRemote]:
     server = await asyncio.start_server(served, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}/{{owner}}"
-    remote = HttpRemote(HttpSource(**{"url": url, "timeout": 0.3} | changes), now)  # type: ignore[arg-type]
+    both = {"url": url, "batch_url": f"http://127.0.0.1:{port}/"}
+    remote = HttpRemote(HttpSource(**both | {"timeout": 0.3} | changes), now)  # type: ignore[arg-type]
     try:
         yield remote
     finally:
@@ -416,6 +547,58 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 def test_whatever_it_sends_takes_bounded_time_and_memory_and_is_no_answer(write: Writes, message: str) -> None:
     assert message in why(write)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (answers(ok(b"")), "its answer cannot be used: expected"),
+        (answers(ok(AUTHS)), "its answer cannot be used: expected"),
+        (answers(ok(b"[]")), "its answer cannot be used: expected"),
+        (answers(ok(b'{"owners": null}')), "its answer cannot be used: expected"),
+        (answers(ok(b'{"owners": {"alice": ' + b"[" * 100_000)), "its answer cannot be used: expected"),
+        (answers(ok(b'{"owners": {"\xff": null}}')), "its answer cannot be used: expected"),
+        (answers(CHUNKED, then=b"10000\r\n" + b" " * 65536 + b"\r\n"), "larger than 4 MiB"),
+        (answers(ok(gzip.compress(AUTHS), "Content-Encoding: gzip")), "compressed"),
+        (answers(CHUNKED, then=b"1\r\n \r\n", pause=0.05), "no answer within 0.5 s"),
+        (answers(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"), "nothing there takes a POST"),
+        (answers(b"HTTP/1.1 304 Not Modified\r\n\r\n"), "HTTP 304"),
+    ],
+)
+def test_whatever_it_sends_about_many_is_no_answer_for_any(write: Writes, message: str) -> None:
+    async def asked() -> str:
+        async with sent(write, timeout=0.5) as remote:
+            with pytest.raises(SourceUnavailable) as caught:
+                await remote.ask_many(["alice", "bob"])
+            assert not planted.leaks(str(caught.value))
+            return str(caught.value)
+
+    assert message in asyncio.run(asked())
+
+
+def test_what_is_wrong_about_one_owner_is_wrong_for_that_owner_alone() -> None:
+    parts = {
+        "html": b'"<html>"',
+        "list": b"[]",
+        "large": b'{"auths": {"' + b"x" * http.MAX_ANSWER_BYTES + b'": {}}}',
+        "crowded": b"[" + b"{}," * 100_000 + b"{}]",
+        "deep": b"[" * 500 + b"]" * 500,
+        "sealed": b'{"auths": {"ghcr.io": {"identitytoken": "x"}}}',
+        "none": b'{"auths": {}}',
+        "null": b" null ",
+        "good": AUTHS,
+    }
+    body = b", ".join(f'"{owner}": '.encode() + part for owner, part in parts.items())
+
+    async def asked() -> dict[str, Answer | SourceUnavailable]:
+        async with sent(answers(ok(b'{"owners": {' + body + b'}, "more": 1}')), timeout=5.0) as remote:
+            return {**await remote.ask_many([*parts, "left out"])}
+
+    found = asyncio.run(asked())
+    items = {owner: len(answer.credentials.items) for owner, answer in found.items() if isinstance(answer, Answer)}
+    assert items == {"none": 0, "null": 0, "good": 1}
+    assert not any(answer.everybody for answer in found.values() if isinstance(answer, SourceUnavailable))
+    assert "larger than 1 MiB" in str(found["large"])
 
 
 def test_an_etag_that_would_split_the_next_head_is_not_sent_back() -> None:
