@@ -116,6 +116,7 @@ def _table() -> dict[str, Tool]:
     kubernetes, containerd = _kubernetes(), _containerd()
     images, network = Module("images", "10 s"), Module("network", "10 s")
     flux = Module("flux", "5 to 10 min", rare=True)
+    simulated = Module("simulated", "10 s")
     bench = Module("bench", "1 to 2 min", elsewhere=_BENCH)
     plugins = "github.com/containernetworking/plugins/plugins"
     kube = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -141,6 +142,7 @@ def _table() -> dict[str, Tool]:
         Tool("gitea", Module("gitea", "4 to 6 min"), "."),
         Tool("keyring", Module("keyring", "1 min"), "."),
         Tool("certmanager", Module("certmanager", "3 to 6 min", rare=True), "."),
+        *(Tool(f"simulated-{name}", simulated, f"./{name}") for name in ("apiserver", "credentials")),
         Tool("kwok", Module("kwok", "2 to 4 min", rare=True), "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok"),
     ]
     return {tool.name: tool for tool in tools}

@@ -1,4 +1,7 @@
-"""The API server of tests/support/simulated.py answers as the real one, with the real write policy, does."""
+"""The API server of tests/support/simulated.py answers as the real one, with the real write policy, does.
+
+And so does the one for many namespaces, controlplane/simulated.py.
+"""
 
 import asyncio
 import time
@@ -10,6 +13,7 @@ import msgspec
 import pytest
 
 from controlplane.cluster import ControlPlane
+from controlplane.simulated import Simulated
 from controlplane.waiting import until
 from controlplane.webhook import install
 from support.simulated import (
@@ -50,7 +54,7 @@ class World(Protocol):
     def delete(self) -> None: ...
 
 
-class Simulated:
+class InMemory:
     def __init__(self) -> None:
         self.server = Server()
         self.server.create_namespace({OWNER: "alice"})
@@ -251,10 +255,21 @@ def real(binaries: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     """A cluster of its own, without the webhook, which would take part in the story."""
     with ControlPlane.start(tmp_path_factory.mktemp("alone")) as cluster:
         install(cluster)
-        cluster.namespace(NAMESPACE, labels={OWNER: "alice"})
-        real = Real(cluster, cluster.service_account("pullsecret-webhook", "pullsecret-webhook"))
+        real = in_a_namespace(cluster)
         until(lambda: _denies(real), "the write policy is in force", within=20)
         yield real
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+    """The one for many namespaces (controlplane/simulated.py)."""
+    with Simulated.begin(tmp_path_factory.mktemp("large")) as cluster:
+        yield in_a_namespace(cluster)
+
+
+def in_a_namespace(cluster: ControlPlane) -> Real:
+    cluster.namespace(NAMESPACE, labels={OWNER: "alice"})
+    return Real(cluster, cluster.service_account("pullsecret-webhook", "pullsecret-webhook"))
 
 
 def _denies(real: Real) -> bool:
@@ -265,12 +280,23 @@ def _denies(real: Real) -> bool:
     return "(policy)" in str(story.told)
 
 
-@pytest.mark.parametrize(
-    "record", [ordinary_life, edits, finalizers, secrets_of_others], ids=lambda record: record.__name__
-)
+STORIES = (ordinary_life, edits, finalizers, secrets_of_others)
+
+
+@pytest.mark.parametrize("record", STORIES, ids=lambda record: record.__name__)
 def test_the_simulated_api_server_answers_as_the_real_one(real: Real, record: Callable[[Story], None]) -> None:
-    simulated, happened = Story(Simulated()), Story(real)
-    record(simulated)
+    told_alike(InMemory(), real, record)
+
+
+@pytest.mark.parametrize("record", STORIES, ids=lambda record: record.__name__)
+def test_the_large_one_answers_as_the_simulated_one(large: Real, record: Callable[[Story], None]) -> None:
+    """And so as the real one."""
+    told_alike(InMemory(), large, record)
+
+
+def told_alike(simulated: World, other: World, record: Callable[[Story], None]) -> None:
+    expected, happened = Story(simulated), Story(other)
+    record(expected)
     record(happened)
-    for expected, seen in zip(simulated.told, happened.told, strict=True):
-        assert expected == seen
+    for one, seen in zip(expected.told, happened.told, strict=True):
+        assert one == seen
