@@ -8,6 +8,7 @@
 # make bench   beside other webhooks; make bench-quick the same in two minutes
 # make bench-issuers  how large the process is that issues credentials, and how fast 10,000 owners get theirs
 # make bench-scale  how a changed token spreads over 2,000 namespaces, with PostgreSQL and two replicas
+# make bench-100k  100,000 namespaces, on an API server in memory; ARGS="--namespaces 20000 --real" on the real one
 # make test-faults  what faults cost, in an hour; FAULTS="--list", or names of some; the cheap ones are in `make test`
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 BASE ?= docker.io/library/python:3.11-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
-.PHONY: help demo demo-mirrors cluster build bench bench-quick bench-issuers bench-scale image chart test test-fast test-install test-gitops test-doctor test-sources test-faults test-all lint format lock clean
+.PHONY: help demo demo-mirrors cluster build bench bench-quick bench-issuers bench-scale bench-100k image chart test test-fast test-install test-gitops test-doctor test-sources test-faults test-all lint format lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -53,6 +54,9 @@ bench-issuers: $(VENV)/.installed
 
 bench-scale: $(VENV)/.installed
 	@$(RUN)/python -m bench.scale
+
+bench-100k: $(VENV)/.installed
+	@$(RUN)/python -m bench.hundred $(ARGS)
 
 # BUILD_FLAGS go to the build command, such as --platform or --volume.
 image:

@@ -64,7 +64,7 @@ class Steady:
 @contextmanager
 def steadily(target: Target, connections: int, every: float) -> Iterator[Steady]:
     """While it lasts each connection asks once in so many seconds. An answer's time counts from when it was due."""
-    command = ["chrt", "--fifo", "1", *_load(target, connections), "-seconds", "600", "-every", f"{every}s"]
+    command = ["chrt", "--fifo", "1", *_load(target, connections), "-seconds", "3600", "-every", f"{every}s"]
     found = Steady()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:

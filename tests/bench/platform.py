@@ -8,13 +8,17 @@ import secrets
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
+from urllib.parse import urlencode
 
-import httpx
+import msgspec
 
 from controlplane import webhook as deployed
 from controlplane.api import Object
@@ -50,8 +54,8 @@ def spaces(number: int) -> list[str]:
     return [f"{owner(number)}-{letter}" for letter in "abcdefgh"[:EACH]]
 
 
-def everybody() -> list[str]:
-    return [space for number in range(OWNERS) for space in spaces(number)]
+def everybody(owners: int = OWNERS) -> list[str]:
+    return [space for number in range(owners) for space in spaces(number)]
 
 
 REVIEWED = "bench"
@@ -62,7 +66,7 @@ of how those fare that need not wait."""
 class Database:
     """Tokens hold the count of rotations; a rotation is one transaction, and its trigger says NOTIFY at the end."""
 
-    def __init__(self, postgres: Postgres, folder: Path) -> None:
+    def __init__(self, postgres: Postgres, folder: Path, owners: int = OWNERS) -> None:
         self._postgres, self._rotations = postgres, 0
         self.url_file = folder / "url"
         self.pid = int((postgres.folder / "data" / "postmaster.pid").read_text().split()[0])
@@ -77,9 +81,15 @@ class Database:
                 rows.executemany(
                     "INSERT INTO git_connections (user_id, provider, username, access_token)"
                     f" VALUES (%s, 'github', 'u', '{FIRST_TOKEN}')",
-                    [(REVIEWED,), *((owner(number),) for number in range(OWNERS))],
+                    [(REVIEWED,), *((owner(number),) for number in range(owners))],
                 )
         self.url_file.write_text(postgres.url("pullsecret", given, DATABASE))
+
+    @property
+    def source(self) -> Object:
+        """For the webhook's configuration."""
+        source: Object = {"from": "sql", "urlFile": str(self.url_file), "preset": "git-connections"}
+        return source | {"maxAge": 86400, "listen": "pullsecret_owner_changed"}
 
     def rotate(self, of: str | None = None) -> str:
         """Of one owner, or of everybody. The new token."""
@@ -93,49 +103,97 @@ class Database:
         return token
 
 
+class _Data(msgspec.Struct):
+    content: str = msgspec.field(name=CONTENT, default="")
+
+
+class _SecretMeta(msgspec.Struct, rename="camel"):
+    namespace: str = ""
+    resource_version: str = ""
+
+
+class _Secret(msgspec.Struct):
+    metadata: _SecretMeta
+    data: _Data = msgspec.field(default_factory=_Data)
+
+
+class _Frame(msgspec.Struct):
+    type: str
+    object: _Secret
+
+
+class _Login(msgspec.Struct):
+    password: str
+
+
+class _Content(msgspec.Struct):
+    auths: dict[str, _Login]
+
+
+_FRAME, _CONTENT = msgspec.json.Decoder(_Frame), msgspec.json.Decoder(_Content)
+
+
 class Onlooker:
     """Watches the pull secrets, as kubelets do: what stands where, since when, and how often each was written."""
 
     def __init__(self, access: Access) -> None:
-        context = ssl.create_default_context(cafile=access.ca)
+        self._context = ssl.create_default_context(cafile=access.ca)
         if access.pair is not None:
-            context.load_cert_chain(access.pair.certificate, access.pair.key)
-        self._client = httpx.Client(base_url=access.server, verify=context, trust_env=False, timeout=None)
+            self._context.load_cert_chain(access.pair.certificate, access.pair.key)
+        self._host = access.server.removeprefix("https://")
         self._seen: dict[str, tuple[str, float]] = {}
         self._version: dict[str, str] = {}
+        self._with: Counter[str] = Counter()
+        """How many namespaces have a token."""
         self.changes = 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
+
+    def having(self, token: str) -> int:
+        """Namespaces with this token."""
+        return self._with[token]
 
     def arrived(self, where: Collection[str], token: str, within: float, tick: Callable[[], None]) -> float:
         """When the last of these namespaces had this token, as `time.monotonic` counts."""
 
         def all_there() -> bool:
             tick()
+            if self.having(token) < len(where):  # without a look at each of them, of which there may be 100,000
+                return False
             return all(self._seen.get(space, ("", 0.0))[0] == token for space in where)
 
         until(all_there, f"the new token is in {len(where)} namespaces", within=within)
         return max(self._seen[space][1] for space in where)
 
+    def without(self, where: Collection[str], token: str) -> int:
+        """How many of these namespaces have another token, or none."""
+        return sum(self._seen.get(space, ("", 0.0))[0] != token for space in where)
+
     def _watch(self) -> None:
         """A watch that the API server ends, since we were too slow for it, begins anew with all that there is."""
-        query = {"fieldSelector": f"metadata.name={SECRET}", "watch": "1", "resourceVersion": "0"}
+        query = urlencode({"fieldSelector": f"metadata.name={SECRET}", "watch": "1", "resourceVersion": "0"})
         while True:
             with (
-                suppress(httpx.TransportError),
-                self._client.stream("GET", "/api/v1/secrets", params=query) as answer,
+                suppress(OSError, HTTPException),
+                closing(HTTPSConnection(self._host, context=self._context)) as connection,
             ):
-                for line in answer.iter_lines():
-                    self._note(json.loads(line)["object"])
+                connection.request("GET", f"/api/v1/secrets?{query}")
+                for line in connection.getresponse():
+                    frame = _FRAME.decode(line)
+                    if frame.type in {"ADDED", "MODIFIED"}:
+                        self._note(frame.object)
             time.sleep(0.1)
 
-    def _note(self, secret: Object) -> None:
-        auths = json.loads(base64.b64decode(secret["data"][CONTENT]))["auths"]
-        space, version = secret["metadata"]["namespace"], secret["metadata"]["resourceVersion"]
+    def _note(self, secret: _Secret) -> None:
+        content = _CONTENT.decode(base64.b64decode(secret.data.content))
+        space, version = secret.metadata.namespace, secret.metadata.resource_version
         if self._version.get(space) != version:
             self._version[space] = version
             self.changes += 1
-            self._seen[space] = (auths["ghcr.io"]["password"], time.monotonic())
+            token = content.auths["ghcr.io"].password
+            self._with[self._seen.get(space, ("", 0.0))[0]] -= 1
+            self._with[token] += 1
+            self._seen[space] = (token, time.monotonic())
 
 
 class Audit:
@@ -144,8 +202,10 @@ class Audit:
     def __init__(self, file: Path) -> None:
         self._file, self._at = file, 0
 
-    def writes(self) -> list[tuple[str, int]]:
-        """Since the last call, all requests that are no reads and no dry runs: namespace and status."""
+    def writes(self, resource: str = "") -> list[tuple[str, int]]:
+        """Since the last call, requests that are no reads and no dry runs, of one resource or of all: namespace and
+        status.
+        """
         with self._file.open() as file:
             file.seek(self._at)
             lines = file.readlines()
@@ -154,7 +214,9 @@ class Audit:
         return [
             (event["objectRef"].get("namespace", ""), event["responseStatus"]["code"])
             for event in events
-            if event["verb"] not in ("get", "list", "watch") and "dryRun=" not in event["requestURI"]
+            if event["verb"] not in ("get", "list", "watch")
+            and "dryRun=" not in event["requestURI"]
+            and resource in ("", event["objectRef"]["resource"])
         ]
 
 
@@ -168,19 +230,12 @@ class Platform:
 
     @contextmanager
     def replica(self, name: str) -> Iterator[deployed.Webhook]:
-        source: Object = {"from": "sql", "urlFile": str(self.database.url_file), "preset": "git-connections"}
-        source |= {"maxAge": 86400, "listen": "pullsecret_owner_changed"}
-        with deployed.running(self.cluster, settings={"sources": [source]}, name=name, verbose=False) as started:
+        settings = {"sources": [self.database.source]}
+        with deployed.running(self.cluster, settings=settings, name=name, verbose=False) as started:
             yield started
 
-    def namespace(self, space: str) -> None:
-        metadata = {"name": space, "labels": {"pullsecret-webhook/owner": space.rpartition("-")[0] or space}}
-        self.cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-
     def fill(self, tick: Callable[[], None]) -> None:
-        with ThreadPoolExecutor(WRITERS) as workers:
-            for _ in workers.map(self.namespace, everybody()):
-                tick()
+        fill(self.cluster, everybody(), tick)
 
     def populate(self, port: int, tick: Callable[[], None]) -> None:
         """A pod in each namespace, Running on one of the nodes, with the reference from the replica at this port."""
@@ -210,6 +265,28 @@ class Platform:
         return self.cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 
 
+def namespace(cluster: ControlPlane, space: str) -> None:
+    metadata = {"name": space, "labels": {"pullsecret-webhook/owner": space.rpartition("-")[0] or space}}
+    cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+
+def fill(cluster: ControlPlane, names: Collection[str], tick: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(WRITERS) as workers:
+        for _ in workers.map(partial(namespace, cluster), names):
+            tick()
+
+
+def audit_flags(policy: Path, audit: Path) -> tuple[str, ...]:
+    """Of kube-apiserver, for a log of what the webhook's account asks. Writes the policy."""
+    account = f"system:serviceaccount:{deployed.NAMESPACE}:{deployed.ACCOUNT}"
+    rules = [{"level": "Metadata", "users": [account]}, {"level": "None"}]
+    stages = ["RequestReceived", "ResponseStarted"]
+    policy.write_text(
+        json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": stages, "rules": rules})
+    )
+    return f"--audit-policy-file={policy}", f"--audit-log-path={audit}", "--audit-log-mode=blocking"
+
+
 def registered_for_nobody(cluster: ControlPlane) -> None:
     """For the caBundle: what the API server would ask of a replica is asked by the load client."""
     deployed.register(cluster, 1, namespaceSelector={"matchLabels": {"bench": "none"}})
@@ -217,14 +294,8 @@ def registered_for_nobody(cluster: ControlPlane) -> None:
 
 @contextmanager
 def platform(folder: Path) -> Iterator[Platform]:
-    audit, policy = folder / "audit.log", folder / "audit-policy.json"
-    account = f"system:serviceaccount:{deployed.NAMESPACE}:{deployed.ACCOUNT}"
-    rules = [{"level": "Metadata", "users": [account]}, {"level": "None"}]
-    stages = ["RequestReceived", "ResponseStarted"]
-    policy.write_text(
-        json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": stages, "rules": rules})
-    )
-    flags = (f"--audit-policy-file={policy}", f"--audit-log-path={audit}", "--audit-log-mode=blocking")
+    audit = folder / "audit.log"
+    flags = audit_flags(folder / "audit-policy.json", audit)
     with (
         Postgres.start() as postgres,
         ControlPlane.start(folder / "cluster", extra_flags=flags) as cluster,

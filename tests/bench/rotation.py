@@ -14,10 +14,11 @@ from pathlib import Path
 from bench.contenders import REVIEW, published_ca
 from bench.figures import Chunk
 from bench.measure import Steady, Target, cpu_seconds, peak_mib, steadily
-from bench.platform import CONTENT, FIRST_TOKEN, OWNERS, REVIEWED, Platform, everybody, owner, spaces
+from bench.platform import CONTENT, FIRST_TOKEN, OWNERS, REVIEWED, Platform, everybody, namespace, owner, spaces
 from bench.session import Tick
 from controlplane import webhook as deployed
 from controlplane.binaries import need
+from controlplane.cluster import ControlPlane
 from controlplane.errors import HarnessError
 from controlplane.kubeconfig import Access
 from controlplane.objects import SECRET
@@ -87,12 +88,11 @@ class Rotations:
         self.replicas: list[Webhook] = []
         self._pods: set[tuple[str, int]] = set()
         for child in made.cluster.children:
-            _pin(child.pid, SERVER)
-        _pin(os.getpid(), CLIENT)  # and what we start from here on
+            pin(child.pid, SERVER)
+        pin(os.getpid(), CLIENT)  # and what we start from here on
         for pid in (made.nodes.child.pid, made.database.pid):
-            _pin(pid, CLIENT)  # before it has children
+            pin(pid, CLIENT)  # before it has children
         (self._apiserver,) = (child.pid for child in made.cluster.children if child.name == "kube-apiserver")
-        self._access = Access.read(made.cluster.service_account(deployed.NAMESPACE, deployed.ACCOUNT))
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -100,11 +100,11 @@ class Rotations:
         with ExitStack() as stack:
             names = [f"replica-{number}-start-{self._starts}" for number in range(REPLICAS)]
             self.replicas = [stack.enter_context(self._made.replica(name)) for name in names]
-            _first(self.replicas[0].child.pid)
+            first(self.replicas[0].child.pid)
             yield
 
     def fill(self, tick: Tick) -> None:
-        self._made.namespace(REVIEWED)
+        namespace(self._made.cluster, REVIEWED)
         self._made.fill(tick)
         self._made.onlooker.arrived([REVIEWED, *EVERYBODY], FIRST_TOKEN, 300, tick)
         self._made.populate(self.replicas[0].port, tick)
@@ -115,9 +115,9 @@ class Rotations:
         return len(self._pods ^ self._made.pods())
 
     def calm(self, tick: Tick) -> Chunk:
-        _sleep(QUIET, tick)  # after a start each owner is asked for once
+        pause(QUIET, tick)  # after a start each owner is asked for once
         with self._reviews() as asked:
-            _sleep(CALM, tick)
+            pause(CALM, tick)
         return asked.chunk
 
     def one(self, number: int, tick: Tick) -> Spread:
@@ -130,18 +130,12 @@ class Rotations:
         """A client that knows what to write, with the webhook's account and the concurrency of all replicas together:
         seconds, and the API server's CPU. It writes what the database then says.
         """
-        token, file = self._made.database.rotate(), self._made.cluster.folder / "applies"
-        file.write_text("".join(json.dumps(one) + "\n" for one in self._applies(token)))
-        command: list[str | Path] = [need("bench-apply")["bench-apply"], "-in", file, "-manager", MANAGER]
-        command += ["-server", self._access.server, "-ca", self._access.ca]
-        command += ["-token-file", str(self._access.token_file), "-workers", str(REPLICAS * WORKERS)]
+        token = self._made.database.rotate()
         before = cpu_seconds(self._apiserver)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+        took = plain_applies(self._made.cluster, token)
         used = cpu_seconds(self._apiserver) - before
-        if done.returncode:
-            raise HarnessError(f"the plain client failed: {done.stderr.strip()[-1000:]}")
         self._made.onlooker.arrived(EVERYBODY, token, 60, tick)
-        return float(json.loads(done.stdout)["seconds"]), used
+        return took, used
 
     def restart(self, tick: Tick) -> "Restart":
         """Of all replicas when all is right, and of one while another one is asked."""
@@ -166,7 +160,7 @@ class Rotations:
             return all(asked(one) >= OWNERS for one in replicas)
 
         until(all_asked, "all is looked at", within=120)
-        _sleep(QUIET, tick)
+        pause(QUIET, tick)
 
     def peak(self) -> float:
         return max(peak_mib(replica.child.pid) for replica in self.replicas)
@@ -179,46 +173,68 @@ class Rotations:
             token = self._made.database.rotate(of)
             took = self._made.onlooker.arrived(where, token, 300, tick) - began
         mine, theirs = self._cpu() - mine, cpu_seconds(self._apiserver) - theirs
-        _sleep(quiet, tick)
+        pause(quiet, tick)
         writes = Writes.of(self._made.audit.writes(), self._made.onlooker.changes - changes)
         return Spread(took, asked.chunk, writes, mine, theirs)
 
-    def _applies(self, token: str) -> Iterator[dict[str, object]]:
-        content = base64.b64encode(render([Credential("ghcr.io", "u", token)])).decode()
-        for secret in self._made.cluster.api.list("Secret", fields=f"metadata.name={SECRET}"):
-            found = secret["metadata"]
-            kept = ("name", "namespace", "uid", "labels", "annotations", "ownerReferences")
-            metadata = {key: found[key] for key in kept}
-            body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": secret["type"]}
-            if found["namespace"] != REVIEWED:
-                path = f"/api/v1/namespaces/{found['namespace']}/secrets/{SECRET}"
-                yield {"path": path, "body": body | {"data": {CONTENT: content}}}
-
     @contextmanager
     def _reviews(self) -> Iterator[Steady]:
-        cluster = self._made.cluster
-        ca = published_ca(cluster, cluster.folder / "published.crt")
-        asked = Target(f"https://127.0.0.1:{self.replicas[0].port}/mutate?timeout=3s", REVIEW, ca)
-        with steadily(asked, CONNECTIONS, EVERY) as reviews:
-            yield reviews
+        with reviews(self._made.cluster, self.replicas[0]) as asked:
+            yield asked
 
     def _cpu(self) -> float:
         return sum(cpu_seconds(replica.child.pid) for replica in self.replicas)
 
 
-def _sleep(seconds: float, tick: Tick) -> None:
+@contextmanager
+def reviews(cluster: ControlPlane, replica: Webhook) -> Iterator[Steady]:
+    """While it lasts, 100 a second."""
+    ca = published_ca(cluster, cluster.folder / "published.crt")
+    asked = Target(f"https://127.0.0.1:{replica.port}/mutate?timeout=3s", REVIEW, ca)
+    with steadily(asked, CONNECTIONS, EVERY) as steady:
+        yield steady
+
+
+def plain_applies(cluster: ControlPlane, token: str) -> float:
+    """Seconds in which a client writes this token into each pull secret but that of the reviews."""
+    access = Access.read(cluster.service_account(deployed.NAMESPACE, deployed.ACCOUNT))
+    file = cluster.folder / "applies"
+    with file.open("w") as lines:
+        lines.writelines(json.dumps(one) + "\n" for one in _applies(cluster, token))
+    command: list[str | Path] = [need("bench-apply")["bench-apply"], "-in", file, "-manager", MANAGER]
+    command += ["-server", access.server, "-ca", access.ca]
+    command += ["-token-file", str(access.token_file), "-workers", str(REPLICAS * WORKERS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+    if done.returncode:
+        raise HarnessError(f"the plain client failed: {done.stderr.strip()[-1000:]}")
+    return float(json.loads(done.stdout)["seconds"])
+
+
+def _applies(cluster: ControlPlane, token: str) -> Iterator[dict[str, object]]:
+    content = base64.b64encode(render([Credential("ghcr.io", "u", token)])).decode()
+    for secret in cluster.api.list("Secret", fields=f"metadata.name={SECRET}"):
+        found = secret["metadata"]
+        kept = ("name", "namespace", "uid", "labels", "annotations", "ownerReferences")
+        metadata = {key: found[key] for key in kept}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": secret["type"]}
+        if found["namespace"] != REVIEWED:
+            path = f"/api/v1/namespaces/{found['namespace']}/secrets/{SECRET}"
+            yield {"path": path, "body": body | {"data": {CONTENT: content}}}
+
+
+def pause(seconds: float, tick: Tick) -> None:
     for _ in range(round(seconds * 10)):
         time.sleep(0.1)
         tick()
 
 
-def _pin(pid: int, core: int) -> None:
+def pin(pid: int, core: int) -> None:
     for task in _threads(pid):
         with suppress(ProcessLookupError):  # it may have ended
             os.sched_setaffinity(task, {core})
 
 
-def _first(pid: int) -> None:
+def first(pid: int) -> None:
     for task in _threads(pid):
         os.setpriority(os.PRIO_PROCESS, task, FIRST)
     session = Path(f"/proc/{pid}/autogroup")

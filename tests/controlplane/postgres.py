@@ -36,14 +36,15 @@ class Postgres:
 
     @classmethod
     @contextmanager
-    def start(cls) -> Iterator["Postgres"]:
-        """In a folder of its own under /tmp: the server's user must be able to reach it."""
+    def start(cls, **settings: str) -> Iterator["Postgres"]:
+        """In a folder of its own under /tmp: the server's user must be able to reach it. `settings`: more than those
+        of all tests, for postgresql.conf."""
         with tempfile.TemporaryDirectory(prefix="pullsecret-pg-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             folder.chmod(0o755)
             server = cls(folder)
             with step("PostgreSQL"):
-                server._initialise()
+                server._initialise(settings)
                 server.up()
             try:
                 yield server
@@ -88,7 +89,7 @@ class Postgres:
             child.until(lambda: _connects(self.url(user, password, "postgres", port=port)), "it answers", within=20)
             yield port
 
-    def _initialise(self) -> None:
+    def _initialise(self, more: dict[str, str]) -> None:
         pair = self.pki.server("postgres", "127.0.0.1", "localhost")
         self._hand_over()
         flags = ("--auth-local=trust", "--auth-host=scram-sha-256", "--username=postgres", "--no-sync", "-E", "UTF8")
@@ -103,7 +104,7 @@ class Postgres:
             "fsync": "off",
             "max_connections": "30",
             "shared_buffers": "32MB",
-        }
+        } | more
         with (self.folder / "data" / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
         access = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"

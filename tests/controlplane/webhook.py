@@ -177,9 +177,11 @@ def running(
     program: tuple[str, ...] = ("-m", "webhook"),
     enter: tuple[str, ...] = (),
     verbose: bool = True,
+    within: float = 30.0,
 ) -> Iterator[Webhook]:
     """Ready when yielded. `settings` go into its configuration file; `program`: what Python is to run; `enter`: the
-    command that runs Python somewhere, such as in a cgroup; `verbose`: also log each review, which costs time.
+    command that runs Python somewhere, such as in a cgroup; `verbose`: also log each review, which costs time;
+    `within`: seconds until it must be ready.
     """
     port, metrics_port = port or free_port(), free_port()
     config = cluster.folder / f"{name}.yaml"
@@ -191,7 +193,7 @@ def running(
     serve += ["--kubeconfig", kubeconfig, *(["--verbose"] if verbose else [])]
     with Child(name, serve, log=log, stop_signal=signal.SIGINT, env=TRUSTS_NOBODY) as child:
         replica = Webhook(child, port, metrics_port)
-        child.until(replica.is_ready, "the webhook is ready", within=30)
+        child.until(replica.is_ready, "the webhook is ready", within=within)
         yield replica
 
 

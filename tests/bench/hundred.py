@@ -1,0 +1,478 @@
+"""`make bench-100k`: 100,000 namespaces of 25,000 owners, with two replicas.
+
+The API server is the one in memory (controlplane/simulated.py); with --real it is kube-apiserver, which has room for
+20,000 here.
+"""
+
+import argparse
+import functools
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from bench.figures import Chunk, Figure, Goal
+from bench.measure import cpu_seconds, peak_mib
+from bench.platform import (
+    EACH,
+    FIRST_TOKEN,
+    REVIEWED,
+    Audit,
+    Database,
+    Onlooker,
+    audit_flags,
+    everybody,
+    fill,
+    namespace,
+    owner,
+    registered_for_nobody,
+    spaces,
+)
+from bench.rotation import CLIENT, SERVER, first, pause, pin, plain_applies, reviews
+from bench.session import Tick, ended, stepped
+from controlplane import plain
+from controlplane import webhook as deployed
+from controlplane.api import Object
+from controlplane.binaries import need
+from controlplane.cluster import ControlPlane
+from controlplane.errors import HarnessError
+from controlplane.kubeconfig import Access
+from controlplane.ports import free_port
+from controlplane.postgres import Postgres
+from controlplane.process import Child
+from controlplane.simulated import Simulated
+from controlplane.waiting import until
+from controlplane.webhook import Webhook
+
+WRITE_SECONDS = 0.005
+"""Of a write by the API server in memory: what one takes that the real one gets alone."""
+SINGLE = 20
+"""Owners whose rotation is measured alone, one after the other."""
+TAKEN_OVER = 40
+"""Owners who rotate right after a replica was killed: of some of them the dead one had the namespaces."""
+CALM = 15.0
+"""Seconds of reviews while nothing else happens."""
+QUIET = 5.0
+"""Seconds without a question and without a write after which a start has ended."""
+PATIENCE = 1800.0
+"""Seconds after which a phase is given up."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`writes`: requests of the webhook's account that are no reads; `vain`: those of them that changed nothing;
+    `refused`: conflicts, mostly. `cpu`: seconds of all replicas.
+    """
+
+    seconds: float
+    reviews: Chunk | None = None
+    writes: int = 0
+    vain: int = 0
+    refused: int = 0
+    questions: int = 0
+    cpu: float = 0.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """`ready`: seconds until it is ready; `settled`: until it has asked for all. `peak`: MiB."""
+
+    ready: float
+    settled: float
+    questions: int
+    writes: int
+    peak: float
+    reviews: Chunk | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """`taken_over`: seconds from the kill until each of some owners' new tokens was everywhere. `wrong`: namespaces
+    without the newest token at the end of a phase. `http`: a start that asks an HTTP service.
+    """
+
+    namespaces: int
+    filled: Phase
+    calm: Chunk
+    singles: Sequence[Phase]
+    all: Phase
+    killed: Phase
+    restart: Start
+    taken_over: float
+    plain: float
+    http: Start
+    wrong: int
+    peak: float
+
+    def figures(self) -> list[Figure]:
+        single = sorted(one.seconds * 1000 for one in self.singles)
+        rows = [
+            self._phase("filled", self.filled),
+            Figure("one owner's rotation", statistics.median(single), single[-1]),
+            self._phase("everybody's rotation", self.all, self.slower),
+            Figure("as many plain applies", self.plain * 1000, rps=self.namespaces / self.plain),
+            self._phase("everybody's, a replica is killed half-way", self.killed),
+            Figure("a dead replica's share is taken over", self.taken_over * 1000),
+            Figure("a restart: ready", self.restart.ready * 1000, rss_mib=self.restart.peak),
+            Figure("a restart: all is looked at", self.restart.settled * 1000),
+            Figure("a start with an HTTP source: ready", self.http.ready * 1000, rss_mib=self.http.peak),
+            Figure("a start with an HTTP source: all is looked at", self.http.settled * 1000),
+            Figure("a replica at most", rss_mib=self.peak),
+            self._reviews("a review, in calm", self.calm),
+        ]
+        for name, seen in self._meanwhile.items():
+            rows.append(self._reviews(f"a review, {name}", seen))
+        return rows
+
+    def goals(self) -> list[Goal]:
+        phases = {"in everybody's rotation": self.all, "when a replica is killed": self.killed}
+        due = sum(self.namespaces for _ in phases)
+        vain = sum(one.vain for one in phases.values())
+        slow = [
+            Goal(f"p99 of a review {name}, to calm", seen.p99_ms / self.calm.p99_ms, 1.5)
+            for name, seen in self._meanwhile.items()
+        ]
+        return [
+            Goal("seconds until a restarted replica is ready", self.restart.ready, 30),
+            Goal("seconds until one with an HTTP source is ready", self.http.ready, 30),
+            Goal("MiB of memory, at most", self.peak, 350),
+            Goal("seconds until one owner's rotation is everywhere", max(one.seconds for one in self.singles), 1),
+            Goal("everybody's rotation, to as many plain applies", self.slower, 1.3),
+            Goal("writes at a restart", self.restart.writes + self.http.writes, 0),
+            Goal("questions to the database at a restart", self.restart.questions, 250),
+            Goal("questions to an HTTP service at a restart", self.http.questions, 250),
+            Goal("seconds until a dead replica's share is taken over", self.taken_over, 15),
+            Goal("namespaces that are left wrong", self.wrong, 0),
+            Goal("applies that changed nothing, to those that did", vain / due, 0.05),
+            *slow,
+        ]
+
+    @property
+    def slower(self) -> float:
+        return self.all.seconds / self.plain
+
+    @property
+    def _meanwhile(self) -> dict[str, Chunk]:
+        """A rotation of one is over before the hundredth review: the median of their worst."""
+        worst = [one.reviews for one in self.singles if one.reviews is not None]
+        single = sorted(worst, key=lambda chunk: chunk.p99_ms)[len(worst) // 2]
+        seen = {
+            "in one owner's rotation": single,
+            "in everybody's rotation": self.all.reviews,
+            "when a replica is killed": self.killed.reviews,
+            "while another replica starts": self.restart.reviews,
+        }
+        return {name: chunk for name, chunk in seen.items() if chunk is not None}
+
+    def _phase(self, name: str, seen: Phase, ratio: float | None = None) -> Figure:
+        cpu = seen.cpu / self.namespaces * 1e6 if seen.cpu > 0 else None  # a dead one took its share with it
+        return Figure(name, seen.seconds * 1000, ratio=ratio, cpu_us=cpu, rps=self.namespaces / seen.seconds)
+
+    def _reviews(self, name: str, seen: Chunk) -> Figure:
+        return Figure(name, seen.p50_ms, seen.p99_ms, ratio=seen.p99_ms / self.calm.p99_ms)
+
+
+@dataclass
+class Hundred:
+    """All that takes part, and what is done to it. The first of the replicas is the one that is asked."""
+
+    cluster: ControlPlane
+    database: Database
+    postgres: Postgres
+    onlooker: Onlooker
+    audit: Audit
+    owners: int
+    replicas: list[Webhook] = field(default_factory=list)
+    peak: float = 0.0
+    wrong: int = 0
+    _starts: int = 0
+
+    @functools.cached_property
+    def everybody(self) -> list[str]:
+        return everybody(self.owners)
+
+    def seed(self, tick: Tick) -> None:
+        namespace(self.cluster, REVIEWED)
+        if isinstance(self.cluster, Simulated):
+            self.cluster.seed(self.owners, EACH)
+        else:
+            fill(self.cluster, self.everybody, tick)
+
+    @contextmanager
+    def replica(self, source: Object, core: int) -> Iterator[tuple[Webhook, float]]:
+        """With the seconds that it took to be ready."""
+        self._starts += 1
+        name, began = f"replica-{self._starts}", time.monotonic()
+        settings = {"sources": [source]}
+        with deployed.running(
+            self.cluster,
+            settings=settings,
+            name=name,
+            verbose=False,
+            within=PATIENCE,
+            enter=("taskset", "-c", str(core)),
+        ) as started:
+            self.replicas.append(started)
+            try:
+                yield started, time.monotonic() - began
+            finally:
+                self.look_at_memory()
+                self.replicas.remove(started)
+
+    def look_at_memory(self) -> None:
+        alive = [one for one in self.replicas if one.child.running]
+        self.peak = max([self.peak, *(peak_mib(one.child.pid) for one in alive)])
+
+    def questions(self) -> int:
+        with self.postgres.admin() as admin:
+            found = admin.execute(
+                "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%git_connections%'"
+                " AND userid = 'pullsecret'::regrole"
+            ).fetchone()
+        return int(found[0]) if found else 0
+
+    def settled(self, asked: Callable[[], int], tick: Tick) -> float:
+        """When the last question and the last write were, as `time.monotonic` counts."""
+        last, since = (-1, -1), time.monotonic()
+        while time.monotonic() - since < QUIET:
+            tick()
+            now = (asked(), self.onlooker.changes)
+            if now != last:
+                last, since = now, time.monotonic()
+            time.sleep(0.1)
+        return since
+
+    def phase(self, act: Callable[[], float], *, asked: bool = True) -> Phase:
+        """`act` gives when it ended."""
+        self.audit.writes()
+        changes, questions, cpu = self.onlooker.changes, self.questions(), self._cpu()
+        with ExitStack() as stack:
+            seen = stack.enter_context(reviews(self.cluster, self.replicas[0])) if asked else None
+            began = time.monotonic()
+            took = act() - began
+        used = self._cpu() - cpu
+        time.sleep(1.0)  # for what is written once too often
+        requests = [status for _, status in self.audit.writes("secrets")]
+        taken = sum(status < 300 for status in requests)
+        return Phase(
+            took,
+            seen.chunk if seen is not None else None,
+            len(requests),
+            taken - (self.onlooker.changes - changes),
+            len(requests) - taken,
+            self.questions() - questions,
+            used,
+        )
+
+    def rotated(self, tick: Tick, of: str | None = None) -> Callable[[], float]:
+        def act() -> float:
+            where = self.everybody if of is None else spaces(int(of.removeprefix("user-")))
+            return self.onlooker.arrived(where, self.database.rotate(of), PATIENCE, tick)
+
+        return act
+
+    def killed_half_way(self, tick: Tick) -> Callable[[], float]:
+        def act() -> float:
+            token = self.database.rotate()
+            until(lambda: self._half(token, tick), "half of the Secrets are new", within=PATIENCE)
+            self.kill()
+            ends = self.onlooker.arrived(self.everybody, token, PATIENCE, tick)
+            self.wrong += self.onlooker.without(self.everybody, token)
+            return ends
+
+        return act
+
+    def taken_over(self, tick: Tick) -> float:
+        """Seconds from the death of a replica until what changes right after it is everywhere."""
+        self.kill()
+        began, seen = time.monotonic(), []
+        numbers = range(0, self.owners, max(1, self.owners // TAKEN_OVER))
+        tokens = [(number, self.database.rotate(owner(number))) for number in numbers]
+        for number, token in tokens:
+            seen.append(self.onlooker.arrived(spaces(number), token, PATIENCE, tick))
+            self.wrong += self.onlooker.without(spaces(number), token)
+        return max(seen) - began
+
+    def kill(self) -> None:
+        """The replica that is not asked."""
+        self.look_at_memory()
+        victim = self.replicas[-1].child
+        victim.signal(signal.SIGKILL)
+        victim.wait(5)
+
+    def started(self, source: Object, core: int, asked: Callable[[], int], tick: Tick, stack: ExitStack) -> Start:
+        """One more replica."""
+        self.audit.writes()
+        before, began = asked(), time.monotonic()
+        with ExitStack() as until_settled:
+            seen = until_settled.enter_context(reviews(self.cluster, self.replicas[0])) if self.replicas else None
+            replica, ready = stack.enter_context(self.replica(source, core))
+            settled = self.settled(asked, tick) - began
+        writes = [space for space, _ in self.audit.writes() if space not in (deployed.NAMESPACE, REVIEWED)]
+        return Start(
+            ready,
+            settled,
+            asked() - before,
+            len(writes),
+            peak_mib(replica.child.pid),
+            seen.chunk if seen is not None else None,
+        )
+
+    def _half(self, token: str, tick: Tick) -> bool:
+        tick()
+        return self.onlooker.having(token) >= len(self.everybody) // 2
+
+    def _cpu(self) -> float:
+        return sum(cpu_seconds(one.child.pid) for one in self.replicas if one.child.running)
+
+
+def measured(made: Hundred, credentials: "Credentials") -> Found:
+    size, source, other = len(made.everybody), made.database.source, SERVER
+    if not isinstance(made.cluster, Simulated):
+        other = CLIENT  # the real API server has a core for itself
+    stepped(f"{size:,} namespaces", made.seed)
+    with ExitStack() as first_one:
+        began = time.monotonic()
+        asked, _ = first_one.enter_context(made.replica(source, CLIENT))
+        first(asked.child.pid)
+        with ExitStack() as second:
+            second.enter_context(made.replica(source, other))
+            everywhere = [REVIEWED, *made.everybody]
+
+            def filled(tick: Tick) -> Phase:
+                took = made.onlooker.arrived(everywhere, FIRST_TOKEN, PATIENCE, tick) - began
+                return Phase(took, cpu=made._cpu())
+
+            first_fill = stepped("all Secrets are written", filled)
+            calm = stepped("reviews and nothing else", functools.partial(_calm, made))
+            singles = stepped(
+                f"rotations of {SINGLE} owners, one at a time",
+                lambda tick: [made.phase(made.rotated(tick, owner(number))) for number in range(SINGLE)],
+            )
+            together = stepped("everybody's rotation", lambda tick: made.phase(made.rotated(tick)))
+            stepped("until all is quiet", lambda tick: made.settled(made.questions, tick))
+            killed = stepped("the same, a replica is killed", lambda tick: made.phase(made.killed_half_way(tick)))
+        with ExitStack() as third:
+            restart = stepped("it starts again", lambda tick: made.started(source, other, made.questions, tick, third))
+            taken_over = stepped(f"it is killed, and {TAKEN_OVER} owners rotate", made.taken_over)
+    token, took = stepped("as many plain applies", lambda _: _plain(made))
+    made.onlooker.arrived(made.everybody, token, PATIENCE, lambda: None)
+    credentials.token(token)
+    with ExitStack() as last:
+        http = stepped(
+            "a start with an HTTP source",
+            lambda tick: made.started(credentials.source, CLIENT, credentials.questions, tick, last),
+        )
+    return Found(
+        size,
+        first_fill,
+        calm,
+        singles,
+        together,
+        killed,
+        restart,
+        taken_over,
+        took,
+        http,
+        made.wrong,
+        made.peak,
+    )
+
+
+def _calm(made: Hundred, tick: Tick) -> Chunk:
+    made.settled(made.questions, tick)
+    with reviews(made.cluster, made.replicas[0]) as seen:
+        pause(CALM, tick)
+    return seen.chunk
+
+
+def _plain(made: Hundred) -> tuple[str, float]:
+    token = made.database.rotate()  # which the Secret for the reviews does not get
+    return token, plain_applies(made.cluster, token)
+
+
+class Credentials:
+    """The service that the HTTP source asks, go/simulated/credentials."""
+
+    def __init__(self, port: int) -> None:
+        self._base = f"http://127.0.0.1:{port}"
+        self.source: Object = {"from": "http", "url": f"{self._base}/owners/{{owner}}", "maxAge": 86400}
+
+    @classmethod
+    @contextmanager
+    def start(cls, folder: Path) -> Iterator["Credentials"]:
+        port = free_port()
+        command: list[str | Path] = [
+            need("simulated-credentials")["simulated-credentials"],
+            f"--address=127.0.0.1:{port}",
+        ]
+        with Child("credentials", command, log=folder / "credentials.log") as child:
+            made = cls(port)
+            child.until(made._answers, "it answers", within=10)
+            pin(child.pid, SERVER)
+            yield made
+
+    def token(self, token: str) -> None:
+        plain.put(f"{self._base}/token", token)
+
+    def questions(self) -> int:
+        return int(plain.get(f"{self._base}/questions").text)
+
+    def _answers(self) -> bool:
+        try:
+            return self.questions() == 0
+        except httpx.TransportError:
+            return False
+
+
+@contextmanager
+def world(folder: Path, owners: int, *, real: bool) -> Iterator[Hundred]:
+    audit = folder / "audit.log"
+    audit.touch()
+    with ExitStack() as stack:
+        libraries = {"shared_preload_libraries": "pg_stat_statements"}
+        postgres = stack.enter_context(Postgres.start(**libraries))
+        with postgres.admin() as admin:
+            admin.execute("CREATE EXTENSION pg_stat_statements")
+        place = folder / "cluster"
+        if real:
+            flags = audit_flags(folder / "audit-policy.json", audit)
+            cluster = stack.enter_context(ControlPlane.start(place, extra_flags=flags))
+            deployed.install(cluster)
+        else:
+            cluster = stack.enter_context(Simulated.begin(place, write_seconds=WRITE_SECONDS, audit=audit))
+        registered_for_nobody(cluster)
+        database = Database(postgres, folder, owners)
+        for child in cluster.children:
+            pin(child.pid, SERVER)
+        pin(database.pid, CLIENT if real else SERVER)
+        pin(os.getpid(), CLIENT)  # and what we start from here on, if it does not say where
+        onlooker = Onlooker(Access.read(cluster.kubeconfig))
+        yield Hundred(cluster, database, postgres, onlooker, Audit(audit), owners)
+
+
+def run(folder: Path, namespaces: int, *, real: bool) -> Found:
+    need("bench-load", "bench-apply")
+    if os.geteuid() != 0:
+        raise HarnessError("only root may give what is measured precedence over what would be elsewhere; use sudo")
+    with world(folder, namespaces // EACH, real=real) as made, Credentials.start(folder) as credentials:
+        return measured(made, credentials)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.hundred", description="100,000 namespaces of 25,000 owners.")
+    parser.add_argument("--namespaces", type=int, default=100_000)
+    parser.add_argument("--real", action="store_true", help="on kube-apiserver; 20,000 take a quarter of an hour")
+    wanted = parser.parse_args()
+    return ended(functools.partial(run, namespaces=wanted.namespaces, real=wanted.real), real=wanted.real)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
