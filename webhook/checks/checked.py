@@ -41,8 +41,8 @@ class Checked:
         self._now = now
         self.settled = asyncio.Event()
         self._judged: dict[str, _Judged] = {}
-        self._owners: dict[bytes, tuple[str, ...]] = {}
-        """By digest: who has this credential."""
+        self._owners: dict[bytes, dict[str, None]] = {}
+        """By digest: who has this credential. All owners may have the same one."""
         self._doubted: set[str] = set()
         """Owners about whose credentials another replica may have been told something."""
         checker.changed, checker.report = self._refusals_changed, self._report
@@ -91,8 +91,7 @@ class Checked:
             self._judged.pop(owner, None)
             return found
         for digest, c in zip(digests, found.items, strict=True):
-            if owner not in self._owners.get(digest, ()):
-                self._owners[digest] = (*self._owners.get(digest, ()), owner)
+            self._owners.setdefault(digest, {})[owner] = None
             if not c.expired(now):  # one that has ended stays where it is: a container that restarts may need it
                 self._checker.want(digest, c, owner)
         marked = checks.marked(found)
@@ -102,10 +101,9 @@ class Checked:
     def _forget(self, owner: str, judged: _Judged | None, keep: Collection[bytes] = ()) -> None:
         gone = set(judged.digests) - set(keep) if judged is not None else set()
         for digest in gone:
-            rest = tuple(one for one in self._owners.get(digest, ()) if one != owner)
-            if rest:
-                self._owners[digest] = rest
-            else:
+            rest = self._owners.get(digest, {})
+            rest.pop(owner, None)
+            if not rest:
                 self._owners.pop(digest, None)
                 self._checker.drop([digest])
 
