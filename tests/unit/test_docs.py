@@ -162,7 +162,7 @@ def test_the_readme_is_a_front_page() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_make_targets_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", PAGES[page], re.MULTILINE):
+    for target in re.findall(r"`make ([a-z0-9-]+)|^make ([a-z0-9-]+)", PAGES[page], re.MULTILINE):
         assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), target
 
 

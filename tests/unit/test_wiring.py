@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from support.steps import at_once
 from webhook.app import App
 from webhook.config.models import Config
 from webhook.core.metrics import Metrics
@@ -110,9 +111,9 @@ def test_accounts_of_the_first_list_are_not_spoken_of() -> None:
         state = scene(told).state
         state.namespaces.learn("team", TEAM)
         state.accounts.learn("team/early", replace(REFUSES, version=1))
-        state.accounts.replace({"team/builder": REFUSES, "team/other": LENIENT}, 2)
+        at_once(state.accounts.replace({"team/builder": REFUSES, "team/other": LENIENT}, 2))
         assert told == []
-        state.accounts.replace({"team/builder": REFUSES, "team/other": replace(REFUSES, version=3)}, 3)
+        at_once(state.accounts.replace({"team/builder": REFUSES, "team/other": replace(REFUSES, version=3)}, 3))
 
     asyncio.run(main())
     assert [one.name for one in told] == ["other"]

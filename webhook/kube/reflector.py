@@ -10,6 +10,7 @@ import structlog
 
 from webhook.core.metrics import ProcessMetrics
 from webhook.core.notice import About, Notice, Record
+from webhook.fairness import in_steps
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, Object, SecretObject, is_name
 from webhook.kube.listing import Unread
 from webhook.kube.reader import Reader
@@ -40,7 +41,7 @@ class Feed(Generic[W, V]):
         async for event in self.watch.events():
             if isinstance(event, Replaced):
                 first = not self.view.synced.is_set()
-                for key in self.view.replace(event.items, event.version):
+                for key in await in_steps(self.view.replace(event.items, event.version)):
                     self._report(key, first=first)
                     await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
             else:

@@ -9,6 +9,7 @@ import pytest
 
 from support import planted
 from support.simulated import Stepping
+from support.steps import at_once
 from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
 from webhook.core.names import MANAGER, OWNER
 from webhook.core.owner import OwnerRule
@@ -174,7 +175,7 @@ def test_what_is_there_after_a_restore_of_etcd_is_not_taken_for_gone() -> None:
 
     assert looked(state, Says(served(team(900, "alice")))) == team(900, "alice")
     assert state.namespaces.get("team") == team(900, "alice")
-    assert state.namespaces.replace({}, 950) == {"team"}
+    assert at_once(state.namespaces.replace({}, 950)) == {"team"}
 
 
 def test_reviews_of_one_namespace_read_it_once_and_keep_no_others_waiting() -> None:
@@ -227,7 +228,7 @@ def test_an_account_that_the_watch_is_about_to_tell_costs_no_call() -> None:
     state, says, told = State.empty(), Says(SEEN), Account(3, "a", enforced=False)
 
     async def asked() -> AnyAccount | None:
-        state.accounts.replace({}, 1)
+        at_once(state.accounts.replace({}, 1))
         asyncio.get_running_loop().call_later(0.005, state.accounts.learn, account_key("team", "default"), told)
         return await Lookup(cast(Cluster, says), READER, state).account("team", "default")
 

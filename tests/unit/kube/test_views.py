@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
+from support.steps import at_once
 from webhook.core.credential import Credential, Credentials
 from webhook.core.names import DOCKERCONFIG_KEY, ENFORCE_MOUNTABLE, EXPIRES, INJECT, MANAGED_BY, NAMESPACE_UID, OWNER
 from webhook.core.owner import OwnerRule
@@ -91,9 +93,17 @@ class Delivery:
     def list(self) -> None:
         version = self.data.draw(st.integers(0, self.last), "list as of")
         before = dict(self.view.items())
-        changed = self.view.replace(as_of(self.history, version), version)
+        changed = at_once(self.view.replace(as_of(self.history, version), version))
         after = dict(self.view.items())
         assert changed == {key for key in KEYS if before.get(key) != after.get(key)}
+        self.position = version
+
+    def long_list(self) -> None:
+        """Answers come between its steps."""
+        version = self.data.draw(st.integers(0, self.last), "list as of")
+        for _ in self.view.replace(as_of(self.history, version), version):
+            if self.data.draw(st.booleans()):
+                self.answer()
         self.position = version
 
     def answer(self) -> None:
@@ -118,7 +128,10 @@ class Delivery:
             assert told.item or before.version > told.version
 
 
-@given(histories(), st.lists(st.sampled_from(["watch", "watch", "list", "answer"]), max_size=12), st.data())
+@patch("webhook.kube.views.STEP", 1)
+@given(
+    histories(), st.lists(st.sampled_from(["watch", "watch", "list", "long_list", "answer"]), max_size=12), st.data()
+)
 def test_in_whatever_order_the_newest_wins(history: list[Told], steps: list[str], data: st.DataObject) -> None:
     delivery = Delivery(history, data)
     for step in steps:
@@ -142,22 +155,22 @@ def test_what_we_wrote_after_a_list_stays() -> None:
     view = Namespaces()
     old, written = Namespace("a", "1", 3, "alice"), Namespace("b", "2", 7, "bob")
     view.learn("b", written)
-    assert view.replace({"a": old}, 5) == {"a"}
+    assert at_once(view.replace({"a": old}, 5)) == {"a"}
     assert dict(view.items()) == {"a": old, "b": written}
-    assert view.replace({"a": old}, 8) == {"b"}
+    assert at_once(view.replace({"a": old}, 8)) == {"b"}
     assert view.get("b") is None
 
 
 def test_what_we_wrote_before_a_list_was_asked_for_is_in_it_or_lost() -> None:
     view = Namespaces()
-    view.replace({"a": replace(TEAM, version=90)}, 100)
+    at_once(view.replace({"a": replace(TEAM, version=90)}, 100))
     view.learn("a", replace(TEAM, version=103, owner="bob"))
     view.out_of_touch()
     view.learn("b", replace(TEAM, name="b", version=102))
-    assert view.replace({"a": replace(TEAM, version=90)}, 101) == {"a", "b"}
+    assert at_once(view.replace({"a": replace(TEAM, version=90)}, 101)) == {"a", "b"}
     view.out_of_touch()
     view.learn("b", replace(TEAM, name="b", version=104))
-    assert view.replace({"a": replace(TEAM, version=90)}, 102) == set()
+    assert at_once(view.replace({"a": replace(TEAM, version=90)}, 102)) == set()
 
 
 def test_what_the_watch_told_of_is_not_brought_back() -> None:
@@ -171,24 +184,24 @@ def test_what_the_watch_told_of_is_not_brought_back() -> None:
 def test_a_list_is_believed_however_old() -> None:
     view = Namespaces()
     view.observed(9)
-    assert view.replace({"a": TEAM}, TEAM.version - 4) == {"a"}
-    assert view.replace({}, TEAM.version) == {"a"}
+    assert at_once(view.replace({"a": TEAM}, TEAM.version - 4)) == {"a"}
+    assert at_once(view.replace({}, TEAM.version)) == {"a"}
     view.observed(20)
-    assert view.replace({"a": TEAM}, TEAM.version) == {"a"}
+    assert at_once(view.replace({"a": TEAM}, TEAM.version)) == {"a"}
     assert view.learn("b", replace(TEAM, version=TEAM.version + 1))
 
 
 def test_after_a_restore_from_a_backup_a_list_is_the_truth() -> None:
     """etcd counts on from the backup, or, as its guide has it, from a number far above: then objects have old ones."""
     view = Namespaces()
-    view.replace({"a": replace(TEAM, version=90), "b": replace(TEAM, name="b", version=95)}, 100)
+    at_once(view.replace({"a": replace(TEAM, version=90), "b": replace(TEAM, name="b", version=95)}, 100))
     view.learn("c", replace(TEAM, name="c", version=101))
     before = replace(TEAM, version=40, owner="bob")
-    assert view.replace({"a": before}, 50) == {"a", "b", "c"}
+    assert at_once(view.replace({"a": before}, 50)) == {"a", "b", "c"}
     assert dict(view.items()) == {"a": before}
     assert view.learn("a", replace(TEAM, version=51))
-    assert view.replace({"a": before}, 10**9) == {"a"}
-    assert view.replace({"a": before}, 10**9) == set()
+    assert at_once(view.replace({"a": before}, 10**9)) == {"a"}
+    assert at_once(view.replace({"a": before}, 10**9)) == set()
     assert view.learn("b", replace(TEAM, name="b", version=10**9 + 1))
 
 
@@ -216,15 +229,29 @@ def test_each_change_is_told_with_what_was_before() -> None:
     view, heard = View[Account](), list[tuple[str, int | None, int | None]]()
     view.on_change.append(lambda key, *both: heard.append((key, *(one.version if one else None for one in both))))
     view.learn("team/a", Account(1, "", enforced=True))
-    view.replace({"team/a": Account(2, "", enforced=True), "team/b": Account(2, "", enforced=False)}, 2)
+    at_once(view.replace({"team/a": Account(2, "", enforced=True), "team/b": Account(2, "", enforced=False)}, 2))
     assert sorted(heard[1:], key=str) == [("team/a", 1, 2), ("team/b", None, 2)]
     for version, enforced in ((3, False), (4, True), (4, False)):
         view.learn("team/b", Account(version, "x", enforced=enforced))
     view.forget("team/a", 7)
     view.learn("team/a", Account(8, "", enforced=True))
-    view.replace({"team/c": Account(10, "", enforced=True)}, 10)
+    at_once(view.replace({"team/c": Account(10, "", enforced=True)}, 10))
     assert heard[3:7] == [("team/b", 2, 3), ("team/b", 3, 4), ("team/a", 2, None), ("team/a", None, 8)]
     assert set(heard[7:]) == {("team/a", 8, None), ("team/b", 4, None), ("team/c", None, 10)}
+
+
+@patch("webhook.kube.views.STEP", 1)
+def test_answers_between_the_steps_of_a_list() -> None:
+    """Nothing that is gone comes back, and what is newer than the list stays."""
+    view = View[Namespace]()
+    at_once(view.replace({name: replace(TEAM, name=name, version=4) for name in "abc"}, 5))
+    late, newer = replace(TEAM, name="c", version=6), replace(TEAM, name="a", version=12)
+    for number, _ in enumerate(view.replace({"a": replace(TEAM, name="a", version=8)}, 10)):
+        if number == 0:
+            view.learn("a", newer)
+        view.learn("c", late)
+    assert not view.learn("c", late)
+    assert dict(view.items()) == {"a": newer}
 
 
 def test_who_waits_for_an_arrival_can_be_ended_in_the_moment_of_it() -> None:
@@ -249,7 +276,7 @@ def test_synced_once_all_views_had_a_list() -> None:
             view.observed(9)
             await asyncio.sleep(0)
             done.append(waiting.done())
-            view.replace({}, 1)
+            at_once(view.replace({}, 1))
             assert view.synced.is_set()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
