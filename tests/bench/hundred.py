@@ -36,7 +36,7 @@ from bench.platform import (
     spaces,
 )
 from bench.rotation import CLIENT, SERVER, first, pause, pin, plain_applies, reviews
-from bench.session import Tick, ended, stepped
+from bench.session import T, Tick, ended, stepped
 from controlplane import plain
 from controlplane import webhook as deployed
 from controlplane.api import Object
@@ -47,6 +47,7 @@ from controlplane.kubeconfig import Access
 from controlplane.ports import free_port
 from controlplane.postgres import Postgres
 from controlplane.process import Child
+from controlplane.progress import say
 from controlplane.simulated import Simulated
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
@@ -333,11 +334,19 @@ class Hundred:
         return sum(cpu_seconds(one.child.pid) for one in self.replicas if one.child.running)
 
 
+def told(what: str, measure: Callable[[Tick], T]) -> T:
+    """As `stepped`; what was found is said at once, as a run takes a quarter of an hour."""
+    found = stepped(what, measure)
+    if found is not None:
+        say(f"  {found}")
+    return found
+
+
 def measured(made: Hundred, credentials: "Credentials") -> Found:
     size, source, other = len(made.everybody), made.database.source, SERVER
     if not isinstance(made.cluster, Simulated):
         other = CLIENT  # the real API server has a core for itself
-    stepped(f"{size:,} namespaces", made.seed)
+    told(f"{size:,} namespaces", made.seed)
     with ExitStack() as first_one:
         began = time.monotonic()
         asked, _ = first_one.enter_context(made.replica(source, CLIENT))
@@ -350,23 +359,23 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
                 took = made.onlooker.arrived(everywhere, FIRST_TOKEN, PATIENCE, tick) - began
                 return Phase(took, cpu=made._cpu())
 
-            first_fill = stepped("all Secrets are written", filled)
-            calm = stepped("reviews and nothing else", functools.partial(_calm, made))
-            singles = stepped(
+            first_fill = told("all Secrets are written", filled)
+            calm = told("reviews and nothing else", functools.partial(_calm, made))
+            singles = told(
                 f"rotations of {SINGLE} owners, one at a time",
                 lambda tick: [made.phase(made.rotated(tick, owner(number))) for number in range(SINGLE)],
             )
-            together = stepped("everybody's rotation", lambda tick: made.phase(made.rotated(tick)))
-            stepped("until all is quiet", lambda tick: made.settled(made.questions, tick))
-            killed = stepped("the same, a replica is killed", lambda tick: made.phase(made.killed_half_way(tick)))
+            together = told("everybody's rotation", lambda tick: made.phase(made.rotated(tick)))
+            told("until all is quiet", lambda tick: made.settled(made.questions, tick))
+            killed = told("the same, a replica is killed", lambda tick: made.phase(made.killed_half_way(tick)))
         with ExitStack() as third:
-            restart = stepped("it starts again", lambda tick: made.started(source, other, made.questions, tick, third))
-            taken_over = stepped(f"it is killed, and {TAKEN_OVER} owners rotate", made.taken_over)
-    token, took = stepped("as many plain applies", lambda _: _plain(made))
+            restart = told("it starts again", lambda tick: made.started(source, other, made.questions, tick, third))
+            taken_over = told(f"it is killed, and {TAKEN_OVER} owners rotate", made.taken_over)
+    token, took = told("as many plain applies", lambda _: _plain(made))
     made.onlooker.arrived(made.everybody, token, PATIENCE, lambda: None)
     credentials.token(token)
     with ExitStack() as last:
-        http = stepped(
+        http = told(
             "a start with an HTTP source",
             lambda tick: made.started(credentials.source, CLIENT, credentials.questions, tick, last),
         )

@@ -50,6 +50,11 @@ def owner(number: int) -> str:
     return f"user-{number:03d}"
 
 
+def of_owner(token: str, name: str) -> str:
+    """What is written: each owner has a token of its own."""
+    return f"{token}.{name}"
+
+
 def spaces(number: int) -> list[str]:
     return [f"{owner(number)}-{letter}" for letter in "abcdefgh"[:EACH]]
 
@@ -80,8 +85,8 @@ class Database:
             with admin.cursor() as rows:
                 rows.executemany(
                     "INSERT INTO git_connections (user_id, provider, username, access_token)"
-                    f" VALUES (%s, 'github', 'u', '{FIRST_TOKEN}')",
-                    [(REVIEWED,), *((owner(number),) for number in range(owners))],
+                    " VALUES (%s, 'github', 'u', %s)",
+                    [(one, of_owner(FIRST_TOKEN, one)) for one in (REVIEWED, *map(owner, range(owners)))],
                 )
         self.url_file.write_text(postgres.url("pullsecret", given, DATABASE))
 
@@ -97,8 +102,8 @@ class Database:
         token = f"token-{self._rotations}"
         with self._postgres.admin(DATABASE) as admin:
             admin.execute(
-                "UPDATE git_connections SET access_token = %s WHERE user_id = %s OR %s AND user_id <> %s",
-                (token, of, of is None, REVIEWED),
+                "UPDATE git_connections SET access_token = %s || user_id WHERE user_id = %s OR %s AND user_id <> %s",
+                (of_owner(token, ""), of, of is None, REVIEWED),
             )
         return token
 
@@ -190,7 +195,7 @@ class Onlooker:
         if self._version.get(space) != version:
             self._version[space] = version
             self.changes += 1
-            token = content.auths["ghcr.io"].password
+            token = content.auths["ghcr.io"].password.partition(".")[0]
             self._with[self._seen.get(space, ("", 0.0))[0]] -= 1
             self._with[token] += 1
             self._seen[space] = (token, time.monotonic())

@@ -14,7 +14,18 @@ from pathlib import Path
 from bench.contenders import REVIEW, published_ca
 from bench.figures import Chunk
 from bench.measure import Steady, Target, cpu_seconds, peak_mib, steadily
-from bench.platform import CONTENT, FIRST_TOKEN, OWNERS, REVIEWED, Platform, everybody, namespace, owner, spaces
+from bench.platform import (
+    CONTENT,
+    FIRST_TOKEN,
+    OWNERS,
+    REVIEWED,
+    Platform,
+    everybody,
+    namespace,
+    of_owner,
+    owner,
+    spaces,
+)
 from bench.session import Tick
 from controlplane import webhook as deployed
 from controlplane.binaries import need
@@ -26,7 +37,7 @@ from controlplane.waiting import until
 from controlplane.webhook import Webhook
 from webhook.core.credential import Credential
 from webhook.core.dockerconfig import render
-from webhook.core.names import MANAGER
+from webhook.core.names import MANAGER, OWNER
 from webhook.refresh import WORKERS
 
 REPLICAS = 2
@@ -211,7 +222,6 @@ def plain_applies(cluster: ControlPlane, token: str) -> float:
 
 
 def _applies(cluster: ControlPlane, token: str) -> Iterator[dict[str, object]]:
-    content = base64.b64encode(render([Credential("ghcr.io", "u", token)])).decode()
     for secret in cluster.api.list("Secret", fields=f"metadata.name={SECRET}"):
         found = secret["metadata"]
         kept = ("name", "namespace", "uid", "labels", "annotations", "ownerReferences")
@@ -219,6 +229,8 @@ def _applies(cluster: ControlPlane, token: str) -> Iterator[dict[str, object]]:
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": secret["type"]}
         if found["namespace"] != REVIEWED:
             path = f"/api/v1/namespaces/{found['namespace']}/secrets/{SECRET}"
+            own = of_owner(token, found["annotations"][OWNER])
+            content = base64.b64encode(render([Credential("ghcr.io", "u", own)])).decode()
             yield {"path": path, "body": body | {"data": {CONTENT: content}}}
 
 

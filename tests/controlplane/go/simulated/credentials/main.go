@@ -1,5 +1,6 @@
 // Command credentials is a service that knows a credential of each owner, as the HTTP source of the webhook asks for it:
-// GET /owners/NAME of one, POST /owners of many. GET /questions says how many it was asked, PUT /token sets the token of all.
+// GET /owners/NAME of one, POST /owners of many. GET /questions says how many it was asked, PUT /token sets
+// what all tokens begin with: each ends with its owner.
 package main
 
 import (
@@ -28,10 +29,12 @@ func main() {
 	var questions atomic.Int64
 	var token atomic.Value
 	token.Store("")
-	known := func() answer { return answer{map[string]login{"ghcr.io": {"u", token.Load().(string)}}} }
-	http.HandleFunc("GET /owners/{name}", func(w http.ResponseWriter, _ *http.Request) {
+	known := func(owner string) answer {
+		return answer{map[string]login{"ghcr.io": {"u", token.Load().(string) + "." + owner}}}
+	}
+	http.HandleFunc("GET /owners/{name}", func(w http.ResponseWriter, r *http.Request) {
 		questions.Add(1)
-		_ = json.NewEncoder(w).Encode(known())
+		_ = json.NewEncoder(w).Encode(known(r.PathValue("name")))
 	})
 	http.HandleFunc("POST /owners", func(w http.ResponseWriter, r *http.Request) {
 		questions.Add(1)
@@ -42,7 +45,7 @@ func main() {
 		}
 		found := map[string]answer{}
 		for _, name := range asked.Owners {
-			found[name] = known()
+			found[name] = known(name)
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"owners": found})
 	})
