@@ -37,12 +37,14 @@ class _Spec(msgspec.Struct, rename="camel", frozen=True):
     lease_transitions: int | None = None
 
 
-class _Lease(msgspec.Struct):
+class Found(msgspec.Struct):
+    """A Lease, as it was read."""
+
     metadata: Meta
     spec: _Spec = _Spec()
 
 
-_LEASE = msgspec.json.Decoder(_Lease)
+_LEASE = msgspec.json.Decoder(Found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,74 @@ async def held(cluster: Cluster, namespace: str, name: str) -> Held | None:
     return Held(found.spec.holder_identity or "", renewed, found.metadata.annotations or {})
 
 
+class LeaseObject:
+    """The calls about one Lease. `me`: this process, different from all others, also from an earlier one of the same
+    pod. `lasts`: seconds, for those who read it; `within`: seconds of a call.
+
+    All raise ClusterError and Unreadable.
+    """
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, name: str, me: str, *, lasts: int = DURATION_SECONDS, within: float
+    ) -> None:
+        self._cluster, self._me, self._lasts, self._within = cluster, me, lasts, within
+        self._name, self._namespace = name, namespace
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+
+    async def read(self) -> Found | None:
+        """None: there is none."""
+        try:
+            return await decode(_LEASE, await self._cluster.call("GET", self._path, within=self._within))
+        except ClusterError as e:
+            if e.status == NOT_FOUND:
+                return None
+            raise
+
+    async def create(self) -> Found:
+        """What stands then, perhaps another one's already. By apply, which RBAC can limit to one name, as it cannot
+        limit POST.
+        """
+        metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+        answer = await self._cluster.apply(self._path, body, manager=MANAGER, within=self._within)
+        return await decode(_LEASE, answer)
+
+    async def take(self, over: Found, annotations: Mapping[str, str] | None = None) -> bool:
+        """Takes it, or renews it. False: somebody has changed it since it was read."""
+        now, moved = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", over.spec.holder_identity != self._me
+        spec = {
+            "holderIdentity": self._me,
+            "leaseDurationSeconds": self._lasts,
+            "renewTime": now,
+            "leaseTransitions": (over.spec.lease_transitions or 0) + moved,
+        }
+        return await self._write(over, spec | ({"acquireTime": now} if moved else {}), annotations)
+
+    async def give_back(self, over: Found) -> bool:
+        """The next one need not wait. False: somebody has changed it since it was read."""
+        return await self._write(over, {"holderIdentity": ""})
+
+    async def _write(self, over: Found, spec: dict[str, Any], annotations: Mapping[str, str] | None = None) -> bool:
+        metadata: dict[str, Any] = {"resourceVersion": over.metadata.resource_version}
+        body = {"metadata": metadata | ({"annotations": {**annotations}} if annotations else {}), "spec": spec}
+        query = {"fieldManager": MANAGER}
+        try:
+            await self._cluster.call(
+                "PATCH", self._path, within=self._within, query=query, body=body, content_type=MERGE_PATCH
+            )
+        except ClusterError as e:
+            if e.status == CONFLICT:
+                return False
+            raise
+        return True
+
+
 class Lease:
-    """`me`: this process, different from all others, also from an earlier one of the same pod."""
+    """`me`: as of LeaseObject."""
 
     def __init__(self, cluster: Cluster, namespace: str, name: str, me: str) -> None:
-        self._cluster, self._me = cluster, me
-        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        self._path, self._name, self._namespace = f"{self._collection}/{name}", name, namespace
+        self._object = LeaseObject(cluster, namespace, name, me, within=WRITE_SECONDS)
+        self._me, self._name = me, name
         self.annotations: Mapping[str, str] = {}
         """Written with the next renewal. What is not named here stays as it is."""
         self._renewed: float | None = None
@@ -118,70 +181,31 @@ class Lease:
         """Renews it, or takes it if it is free. False: not now."""
         loop = asyncio.get_running_loop()
         try:
-            found = await decode(_LEASE, await self._cluster.call("GET", self._path, within=WRITE_SECONDS))
-        except ClusterError as e:
-            return (await self._create() and await self._take()) if e.status == NOT_FOUND else self._failed(e)
-        except Unreadable as e:
+            found = await self._object.read() or await self._object.create()
+            holder, renewed = found.spec.holder_identity, found.spec.renew_time
+            if (holder, renewed) != self._seen[:2]:
+                self._seen = holder, renewed, loop.time()
+            if holder and holder != self._me and loop.time() - self._seen[2] < DURATION_SECONDS:
+                self._renewed = None  # even if this one has led until now: somebody edited or deleted the Lease
+                return False
+            return await self._object.take(found, self.annotations)
+        except (ClusterError, Unreadable) as e:
             return self._failed(e)
-        holder, renewed = found.spec.holder_identity, found.spec.renew_time
-        if (holder, renewed) != self._seen[:2]:
-            self._seen = holder, renewed, loop.time()
-        if holder and holder != self._me and loop.time() - self._seen[2] < DURATION_SECONDS:
-            self._renewed = None  # even if this one has led until now: somebody edited or deleted the Lease
-            return False
-        moved = int(holder != self._me)
-        spec = self._spec((found.spec.lease_transitions or 0) + moved, acquired=bool(moved))
-        return await self._write("PATCH", self._path, _over(found, spec, self.annotations))
-
-    async def _create(self) -> bool:
-        """Nobody's yet. By apply, which RBAC can limit to one name, as it cannot limit POST."""
-        metadata = {"name": self._name, "namespace": self._namespace, "labels": {MANAGED_BY: MANAGER}}
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
-        try:
-            await self._cluster.apply(self._path, body, manager=MANAGER, within=WRITE_SECONDS)
-        except ClusterError as e:
-            return self._failed(e)
-        return True
-
-    def _spec(self, transitions: int, *, acquired: bool) -> dict[str, Any]:
-        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-        spec = {
-            "holderIdentity": self._me,
-            "leaseDurationSeconds": DURATION_SECONDS,
-            "renewTime": now,
-            "leaseTransitions": transitions,
-        }
-        return spec | ({"acquireTime": now} if acquired else {})
-
-    async def _write(self, method: str, path: str, body: Any) -> bool:
-        kind, query = MERGE_PATCH if method == "PATCH" else "application/json", {"fieldManager": MANAGER}
-        try:
-            await self._cluster.call(method, path, within=WRITE_SECONDS, query=query, body=body, content_type=kind)
-        except ClusterError as e:
-            return False if e.status == CONFLICT else self._failed(e)
-        return True
 
     def _failed(self, error: Exception) -> bool:
         log.warning("the Lease cannot be read or written", lease=self._name, error=str(error))
         return False
 
     async def _release(self) -> None:
-        """The next one need not wait."""
         if self._renewed is None:
             return
         self._renewed = None
         try:
-            found = await decode(_LEASE, await self._cluster.call("GET", self._path, within=WRITE_SECONDS))
-            if found.spec.holder_identity == self._me:
-                await self._write("PATCH", self._path, _over(found, {"holderIdentity": ""}))
+            found = await self._object.read()
+            if found is not None and found.spec.holder_identity == self._me:
+                await self._object.give_back(found)
         except (ClusterError, Unreadable) as e:
             self._failed(e)
-
-
-def _over(found: _Lease, spec: dict[str, Any], annotations: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Only if nobody has changed it since."""
-    metadata = {"resourceVersion": found.metadata.resource_version}
-    return {"metadata": metadata | ({"annotations": {**annotations}} if annotations else {}), "spec": spec}
 
 
 async def _ended(work: "asyncio.Task[None]") -> None:
