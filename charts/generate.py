@@ -17,7 +17,7 @@ from webhook.config import reading
 CHART = Path(__file__).parent / "pullsecret-webhook"
 SCHEMA = CHART.parent / "values.schema.yaml"
 MADE = "Made by `make chart` from charts/values.schema.yaml, values.yaml and webhook/config: change those."
-KNOWN = {"Config": ("namespace", "tls"), "Server": ("port", "metricsPort")}
+KNOWN = {"Config": ("namespace", "replicas", "tls"), "Server": ("port", "metricsPort")}
 """What the chart fills in: it stands in no values file."""
 NAMES = {
     "pull-secret": "ghcr-secret",
@@ -25,6 +25,7 @@ NAMES = {
     "ca-secret": "pullsecret-webhook-ca",
     "checks-secret": "pullsecret-webhook-checks",
     "issuer-lease": "pullsecret-webhook-issuer",
+    "replica-leases": "pullsecret-webhook-replica-0, pullsecret-webhook-replica-1",
     "safety-net": "pullsecret-webhook-safety-net",
     "prefix": "pullsecret-webhook/",
 }

@@ -18,6 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from uuid import uuid4
 
 import structlog
 import uvicorn
@@ -48,11 +49,14 @@ from webhook.kube.ownsecret import OwnSecret
 from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
 from webhook.kube.safetynet import SafetyNet
+from webhook.kube.slots import Slots
 from webhook.kube.views import State
 from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.kube.writepolicy import WritePolicy
+from webhook.overdue import Overdue
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
+from webhook.sharing import Sharing
 from webhook.sources import Source
 from webhook.sources.configured import configured
 from webhook.supply import Supply
@@ -93,8 +97,18 @@ class App:
         self._source: Source = configured(config, cluster, self._changed, self._record, self._metrics, now)
         self._checker = self._checked() if config.check else None
         self._policy = self._write_policy()
+        me = f"{socket.gethostname()}_{uuid4().hex[:8]}"
+        slots = Slots(cluster, config.namespace, config.replicas, me)
+        self._sharing = Sharing(slots, me, state.namespaces, self._able)
+        self._metrics.share.value = self._sharing.part
         withdrawals = Withdrawals(
-            config.pull_secret.max_withdrawn, state, time.monotonic, self._record, config.namespace, config.tls.service
+            config.pull_secret.max_withdrawn,
+            state,
+            time.monotonic,
+            self._record,
+            config.namespace,
+            config.tls.service,
+            self._sharing.part,
         )
         supply = Supply(
             state=state,
@@ -113,11 +127,14 @@ class App:
             metrics=self._metrics,
             record=self._record,
             withdrawals=withdrawals,
+            mine=self._sharing.mine,
         )
         self._metrics.namespaces.counts = supply.standings.counts
         self._metrics.withdrawals_held.set_function(withdrawals.held)
         self._mirrors = self._mirror_health() if config.rewrite_rules else None
         self._parts = Parts(config, supply, self._mirrors.silent) if self._mirrors else Parts(config, supply)
+        self._sharing.moved = self._parts.refresh.share_changed
+        self._overdue = Overdue(state, self._sharing.mine, supply.is_late, self._parts.refresh.look)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
         self._expiry = ExpiryNotices(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics, verbose=log.is_enabled_for(logging.DEBUG))
@@ -194,6 +211,11 @@ class App:
             self._serving.pair.ends.timestamp() if self._serving.pair else 0.0
         )
 
+    def _able(self) -> bool:
+        """Can this replica do its share of the background's work? Not if its sources, or its watches, are down."""
+        behind = any(view.behind() for view in self._parts.state.views.values())
+        return self._source.settled.is_set() and not behind and not any(self._metrics.down.names())
+
     def _missing(self) -> str:
         """What readiness waits for."""
         if self._draining:
@@ -253,8 +275,12 @@ class App:
             for_ever("write policy", self._policy.run),
             *([for_ever("checks", self._checker.run)] if self._checker is not None else []),
             *([for_ever("mirrors", self._mirrors.run)] if self._mirrors is not None else []),
+            *(self._sharing_runs() if self._config.replicas > 1 else []),
             self._begin(),
         ]
+
+    def _sharing_runs(self) -> list[Coroutine[None, None, None]]:
+        return [for_ever("sharing", self._sharing.run), for_ever("overdue", self._overdue.run)]
 
     async def _begin(self) -> None:
         """Starts the background when the views are synced: earlier, right Secrets would be written again."""
@@ -264,6 +290,8 @@ class App:
         self._source.settled.set()
         await self._parts.state.wait_synced()
         log.info("synced", namespaces=len(self._parts.state.namespaces), secrets=len(self._parts.state.pull_secrets))
+        if self._config.replicas > 1:
+            await self._sharing.begin()
         gc.freeze()  # these objects live long: a full collection would scan them, for up to 0.2 s
         await self._parts.refresh.run()
 
@@ -321,6 +349,7 @@ class App:
     async def _drain(self) -> None:
         """Fails readiness, but accepts connections until endpoints are updated; then asks clients to close theirs."""
         self._draining = True
+        self._sharing.leave()
         log.info("draining", seconds=LINGER_SECONDS + CLOSING_SECONDS)
         await asyncio.sleep(LINGER_SECONDS)
         self._mutate.closing = True

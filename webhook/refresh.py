@@ -16,6 +16,9 @@ How long a namespace waits for its next reconcile depends on what happened:
 Many owners at once (at the start, or after news about all of them) have their turn in parts: the source is asked about
 OWNERS of them (`prefetch`), their namespaces are queued, and the next part follows when few of these are left. So a
 source that answers many owners with one query gets few queries, and its answers are still fresh when they are used.
+
+Where replicas share out the namespaces (core/shares.py), each drops what is not its own: when it would be queued, and
+when its turn comes. What a review asks for is never dropped: this replica tries until the Secret is right.
 """
 
 import asyncio
@@ -98,7 +101,9 @@ class _Timer:
 
 
 class Refresh:
-    """`of_owner(None)`: all known namespaces. `prefetch`: the source's."""
+    """`of_owner(None)`: all known namespaces. `prefetch`: the source's. `mine`: is the namespace this replica's? All
+    of one owner are the same replica's. `leave`: called with one that is not, each time that it is dropped.
+    """
 
     def __init__(
         self,
@@ -108,9 +113,14 @@ class Refresh:
         prefetch: Callable[[Sequence[str]], Awaitable[None]],
         record: Record,
         secret: str,
+        mine: Callable[[str], bool] = lambda _namespace: True,
+        leave: Callable[[str], None] = lambda _namespace: None,
     ) -> None:
         self._supply, self._of_owner, self._owner_of, self._prefetch = supply, of_owner, owner_of, prefetch
         self._record, self._secret = record, secret
+        self._mine, self._leave = mine, leave
+        self._asked: set[str] = set()
+        """Namespaces that a review waits for, or waited for in vain."""
         self._owners: OrderedDict[str, None] = OrderedDict()
         """Whose namespaces are to be queued."""
         self._everybody = False
@@ -130,6 +140,8 @@ class Refresh:
         self._recovered, self._woken = False, 0.0
 
     def look(self, namespace: str) -> None:
+        """For a review: also if it is another replica's."""
+        self._asked.add(namespace)
         self._look(namespace, 0.0)
 
     def look_soon(self, namespace: str) -> None:
@@ -137,6 +149,8 @@ class Refresh:
         self._look(namespace, _moment())
 
     def _look(self, namespace: str, delay: float, *, urgent: bool = False) -> None:
+        if self._begun and self._is_left(namespace):
+            return
         if namespace in self._working:
             self._working[namespace] = self._working[namespace] or urgent
             return
@@ -158,14 +172,31 @@ class Refresh:
         else:
             self._enqueue(namespace)
 
+    def _is_left(self, namespace: str) -> bool:
+        """To another replica."""
+        if namespace in self._asked or self._mine(namespace):
+            return False
+        self._failing.discard(namespace)
+        self._leave(namespace)
+        return True
+
     def _enqueue(self, namespace: str) -> None:
         self._waiting[namespace] = None
         self._queue.put_nowait(namespace)
 
     def new_or_moved(self, namespace: str) -> None:
-        """Another namespace with that name, or another owner: its history does not count."""
+        """Another namespace of that name, or another owner: its history does not count."""
         self._paces.pop(namespace, None)
         self._look(namespace, _moment(), urgent=True)
+
+    def share_changed(self, namespace: str) -> None:
+        """It was another replica's until now, or is one's from now on. There may be thousands, so owners take turns."""
+        self._paces.pop(namespace, None)
+        owner = self._owner_of(namespace)
+        if owner is None or not self._begun or self._is_left(namespace):
+            self._look(namespace, _moment(), urgent=True)
+        else:
+            self.owner_changed(owner)
 
     def owner_changed(self, owner: str | None) -> None:
         """A source has news: queues all namespaces of the owner; None: of all owners."""
@@ -217,17 +248,21 @@ class Refresh:
         await self._look_soon(others)
 
     def _next_owners(self) -> list[str]:
-        """With a namespace. News comes first, but may not keep everybody else waiting."""
+        """With a namespace of this replica's. News comes first, but may not keep everybody else waiting."""
         owners: dict[str, None] = {}
         news = OWNERS // 2 if self._rest else OWNERS
         while self._owners and len(owners) < news:
             owner, _ = self._owners.popitem(last=False)
-            if self._of_owner(owner):
+            if self._has_turn(owner):
                 owners[owner] = None
         while self._rest and len(owners) < OWNERS:
-            if self._of_owner(owner := self._rest.pop()):
+            if self._has_turn(owner := self._rest.pop()):
                 owners[owner] = None
         return [*owners]
+
+    def _has_turn(self, owner: str) -> bool:
+        namespaces = self._of_owner(owner)
+        return bool(namespaces) and self._mine(namespaces[0])
 
     async def _queue_some(self, owners: Sequence[str]) -> None:
         if len(owners) > 1:
@@ -256,6 +291,8 @@ class Refresh:
             self._waiting.pop(namespace, None)
             if not self._waiting:
                 self._waiting.clear()  # a dict that had thousands of keys keeps their places
+            if self._is_left(namespace):
+                continue
             self._working[namespace] = None
             try:
                 supplied = await self._supply(namespace)
@@ -264,6 +301,8 @@ class Refresh:
                 supplied = Supplied(problem="an error in pullsecret-webhook itself; see its log")
             self._judge(namespace, supplied)
             asked = self._working.pop(namespace)
+            if not supplied.problem:
+                self._asked.discard(namespace)
             if asked is not None or supplied.problem:
                 self._look(namespace, _moment(), urgent=bool(asked))
             elif supplied.requeue_after is not None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from webhook.core import standing
 from webhook.core.notice import Record
-from webhook.core.pullsecret import STANDINGS, ExistingSecret, Namespace, Plan
+from webhook.core.pullsecret import STANDINGS, ExistingSecret, Namespace, Plan, Standing
 from webhook.core.tally import Tally
 
 WITHDRAWAL_TOLD = timedelta(hours=1)
@@ -15,11 +15,12 @@ WITHDRAWAL_TOLD = timedelta(hours=1)
 
 @dataclass
 class Standings:
-    """`secret`: the pull secret's name."""
+    """`secret`: the pull secret's name. `mine`: does this replica count the namespace, or another one?"""
 
     secret: str
     now: Callable[[], datetime]
     record: Record
+    mine: Callable[[str], bool] = lambda _namespace: True
     _tally: Tally = field(init=False, default_factory=lambda: Tally(STANDINGS))
     _troubled: set[str] = field(init=False, default_factory=set)
     """Namespaces whose tenants were told of trouble that is not over."""
@@ -38,11 +39,11 @@ class Standings:
 
     def failed(self, name: str) -> None:
         """refresh.py tells why."""
-        self._tally.put(name, "failed")
+        self._count(name, "failed")
         self._troubled.add(name)
 
     def withdrawn(self, name: str) -> None:
-        self._tally.put(name, "no_credential")
+        self._count(name, "no_credential")
         self._troubled.add(name)
         self._withdrawn[name] = self.now()
 
@@ -52,7 +53,7 @@ class Standings:
         if not namespace.served or namespace.terminating:
             self.gone(name)
             return
-        self._tally.put(name, plan.standing)
+        self._count(name, plan.standing)
         trouble = standing.trouble(namespace, plan, existing, self.secret)
         if trouble is not None or plan.refused:
             self._troubled.add(name)
@@ -62,6 +63,10 @@ class Standings:
             self.record(standing.right(namespace, self.secret))
         if trouble is not None and not (trouble.reason == standing.NONE and self._is_told(name)):
             self.record(trouble)
+
+    def _count(self, name: str, state: Standing | None) -> None:
+        """Of another replica's, which a review asked for, this one would not see the end."""
+        self._tally.put(name, state if self.mine(name) else None)
 
     def _is_told(self, name: str) -> bool:
         at = self._withdrawn.get(name)

@@ -81,6 +81,8 @@ class Supply:
     record: Record
     withdrawals: Withdrawals | None = None
     """None: no withdrawal is held back."""
+    mine: Callable[[str], bool] = lambda _namespace: True
+    """Does this replica look at the namespace, when no review asks for it?"""
     writes: WriteLog = field(default_factory=WriteLog)
     _running: dict[str, tuple[Step, asyncio.Task[Supplied | None]]] = field(init=False, default_factory=dict)
     _up_to_date: dict[str, UpToDate] = field(init=False, default_factory=dict)
@@ -90,7 +92,7 @@ class Supply:
     """As of the last time that each namespace was supplied."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "standings", Standings(self.planner.name, self.now, self.record))
+        object.__setattr__(self, "standings", Standings(self.planner.name, self.now, self.record, self.mine))
 
     def is_up_to_date(self, namespace: Namespace) -> bool:
         """Is there nothing to write, as far as is known now? False also if a source must be asked first.
@@ -115,6 +117,24 @@ class Supply:
             return False
         self._up_to_date[namespace.name] = UpToDate(namespace, weakref.ref(known), existing, plan.until)
         return True
+
+    def is_late(self, name: str) -> bool:
+        """Is there something to write, by what is known? False if a source must be asked first."""
+        namespace = self.state.namespaces.get(name)
+        if namespace is None:
+            return False
+        asks = namespace.owner is not None and not namespace.left_alone
+        known = self.source.known(namespace.owner) if asks and namespace.owner is not None else Credentials()
+        if known is None:
+            return False
+        return not isinstance(self.planner(namespace, known, self.state.pull_secrets.get(name), self.now()).step, Leave)
+
+    def left_to_others(self, name: str) -> None:
+        """Another replica looks at the namespace: what this one knows of it gets old."""
+        self.standings.gone(name)
+        namespace = self.state.namespaces.get(name)
+        if self.withdrawals is not None and namespace is not None and namespace.owner is not None:
+            self.withdrawals.ended(namespace.owner)
 
     def secret_changed(self, name: str) -> None:
         """The Secret was written or deleted. If it differs from our plan, another replica may have a newer answer of

@@ -18,8 +18,17 @@ class Parts:
 
     def __init__(self, config: Config, supply: Supply, silent: Callable[[], frozenset[str]] = frozenset) -> None:
         name, self.state, self.supply = supply.planner.name, supply.state, supply
-        namespaces, prefetch = self.state.namespaces, supply.source.prefetch
-        self.refresh = Refresh(supply, namespaces.of_owner, namespaces.owner_of, prefetch, supply.record, name)
+        namespaces = self.state.namespaces
+        self.refresh = Refresh(
+            supply,
+            namespaces.of_owner,
+            namespaces.owner_of,
+            supply.source.prefetch,
+            supply.record,
+            name,
+            supply.mine,
+            supply.left_to_others,
+        )
         rewriting = Rewriting(config, silent, supply.source.known, supply.now) if config.rewrite_rules else None
         self.admission = Admission(
             config, self.state, supply, supply.lookup, self.refresh.look, supply.record, rewriting

@@ -27,7 +27,8 @@ FEW = 2
 @dataclass
 class Withdrawals:
     """`most`: the share of all owners with a pull secret, from 0 to 1. `clock`: in seconds, never set back. `service`:
-    our Service, which the notice is about; `namespace`: its namespace.
+    our Service, which the notice is about; `namespace`: its namespace. `part`: of all owners, that this replica looks
+    at: it judges by these.
     """
 
     most: float
@@ -36,6 +37,7 @@ class Withdrawals:
     record: Record
     namespace: str
     service: str
+    part: Callable[[], float] = lambda: 1.0
     _since: dict[str, float] = field(default_factory=dict)
     """By owner without a credential: since when."""
     _begun: set[str] = field(default_factory=set)
@@ -57,7 +59,7 @@ class Withdrawals:
             return SETTLE_SECONDS - age
         for one in [one for one in self._begun if now - self._since[one] > TOGETHER_SECONDS]:
             self.ended(one)
-        together, owners = len(self._since), len(self._secrets.keys() | self._begun)
+        together, owners = len(self._since), round(len(self._secrets.keys() | self._begun) * self.part())
         if together <= max(FEW, self.most * owners) or age >= HELD_SECONDS:
             self._begun.add(owner)
             return 0.0

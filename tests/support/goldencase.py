@@ -35,6 +35,7 @@ import yaml
 
 from support import planted
 from support.goldenstore import Object, Store
+from support.steps import at_once
 from webhook.admission import Admission
 from webhook.checks.checked import Checked
 from webhook.checks.checker import Checker
@@ -341,7 +342,7 @@ def _fill(case: Case, config: Config, reader: Reader, live: Live, source: Secret
     if case.source == "unavailable":
         source.failed(ClusterError(403, "Forbidden"))
     else:
-        source.replace(dict(map(source.keep, sources)), 999)
+        at_once(source.replace(dict(map(source.keep, sources)), 999))
     if case.existing:
         secret = earlier(case, live.namespaces[case.team], config.pull_secret.name)
         if case.existing.held:

@@ -67,6 +67,18 @@ class Stepping(asyncio.SelectorEventLoop):
     def settle(self) -> None:
         self.run_forever()
 
+    def until(self, moment: float) -> None:
+        """Puts the clock on to this moment, timer by timer."""
+        self.settle()
+        while self._next is not None and self._now + self._next <= moment:
+            self.sleep()
+        self.wake(moment)
+
+    def wake(self, moment: float) -> None:
+        """As after a pause of the process: all that was due meanwhile is done now."""
+        self._now = max(self._now, moment)
+        self.settle()
+
     def sleep(self) -> bool:
         """False: nothing waits for time to pass."""
         self.settle()

@@ -906,3 +906,118 @@ def test_who_undoes_all_the_time_costs_little() -> None:
 
     scene.play(script())
     assert len(scene.seen) < 30
+
+
+class Shared(Scene):
+    """`own`: namespaces that are this replica's; `left`: those that it left to others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own, self.left = {"a"}, list[str]()
+        self.refresh = Refresh(
+            self.supply,
+            lambda owner: self.known.get(owner, []),
+            self.owners.get,
+            self.prefetch,
+            self.told.append,
+            "ghcr-secret",
+            lambda name: name in self.own,
+            self.left.append,
+        )
+
+
+def test_what_is_another_replicas_is_left_to_it() -> None:
+    scene = Shared()
+    scene.known = {"alice": ["a", "b"]}
+
+    async def script() -> None:
+        scene.refresh.look_soon("a")
+        scene.refresh.look_soon("b")
+        await asyncio.sleep(1)
+        assert (scene.names, scene.left) == (["a"], ["b"])
+        scene.refresh.owner_changed("alice")
+        scene.refresh.new_or_moved("b")
+        await asyncio.sleep(1)
+        assert scene.names == ["a", "a"]
+
+    scene.play(script())
+
+
+def test_of_the_first_list_too() -> None:
+    scene = Shared()
+    for name in ("a", "b", "c"):
+        scene.refresh.look_soon(name)
+
+    async def script() -> None:
+        await asyncio.sleep(1)
+        assert (scene.names, sorted(scene.left)) == (["a"], ["b", "c"])
+
+    scene.play(script())
+
+
+def test_what_a_review_asks_for_is_this_replicas_until_it_is_right() -> None:
+    scene, answers = Shared(), [FAILED, FAILED, OK]
+    scene.answer = lambda _: answers.pop(0)
+
+    async def script() -> None:
+        scene.refresh.look("b")
+        await asyncio.sleep(10)
+        assert scene.names == ["b", "b", "b"]
+        scene.refresh.look_soon("b")
+        await asyncio.sleep(10)
+        assert scene.names == ["b", "b", "b"]
+
+    scene.play(script())
+
+
+def test_what_waits_when_it_becomes_another_replicas_is_left_to_it() -> None:
+    """Of a credential that expires, or after a failure."""
+    scene = Shared()
+    scene.own, answers = {"a", "b"}, {"a": Supplied(requeue_after=60.0), "b": AWAY}
+    scene.answer = answers.__getitem__
+
+    async def script() -> None:
+        scene.refresh.look_soon("a")
+        scene.refresh.look_soon("b")
+        await asyncio.sleep(1)
+        scene.own, scene.seen = set(), []
+        await asyncio.sleep(120)
+        assert (scene.names, sorted(set(scene.left))) == ([], ["a", "b"])
+        assert not scene.refresh._failing, "others that fail do not wait for longer because of it"
+
+    scene.play(script())
+
+
+def test_what_was_another_replicas_is_looked_at_at_once() -> None:
+    scene = Shared()
+    scene.own, scene.answer = {"b"}, lambda _: FAILED
+
+    async def script() -> None:
+        scene.refresh.look_soon("b")
+        await asyncio.sleep(30)
+        scene.own = set()
+        await asyncio.sleep(300)
+        scene.own, scene.seen = {"b"}, []
+        scene.refresh.share_changed("b")
+        await asyncio.sleep(SPREAD_SECONDS)
+        assert scene.names == ["b"]
+
+    scene.play(script())
+
+
+def test_of_many_that_were_another_replicas_the_source_is_asked_about_their_owners_together() -> None:
+    scene = Shared()
+    scene.known = {f"owner-{number}": [f"a-{number}", f"b-{number}"] for number in range(60)}
+    scene.owners.update({name: owner or "" for owner, names in scene.known.items() for name in names})
+    scene.own = {*scene.owners} - {"a-0", "b-0"}
+
+    async def script() -> None:
+        await asyncio.sleep(1)
+        for name in scene.owners:
+            scene.refresh.share_changed(name)
+        await asyncio.sleep(2)
+        assert sorted(scene.names) == sorted(scene.own)
+        assert [len(owners) for owners in scene.prefetched] == [59]
+        assert scene.left == ["a-0", "b-0"]
+
+    scene.play(script())

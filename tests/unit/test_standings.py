@@ -72,3 +72,13 @@ def test_one_that_is_not_served_any_more_is_forgotten() -> None:
     assert scene.right() == []
     scene.standings.gone("team")
     assert not any(scene.standings.counts().values())
+
+
+def test_what_is_another_replicas_is_told_and_not_counted() -> None:
+    """Such as after a review: this replica would not see how it ends."""
+    scene = Scene()
+    scene.standings.mine = lambda _name: False
+    assert scene.left(Credentials()) == ["NoCredential"]
+    scene.standings.failed("team")
+    scene.standings.withdrawn("team")
+    assert set(scene.standings.counts().values()) == {0}

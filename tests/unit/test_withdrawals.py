@@ -124,3 +124,14 @@ def test_a_pull_secret_that_changes_does_not_end_the_wait_and_one_of_others_does
     assert world.withdrawals.held() == 1
     assert world.state.pull_secrets.learn("n0", replace(edited, version=3, ours=False))  # somebody took our label away
     assert world.withdrawals.held() == 0
+
+
+def test_one_of_several_replicas_judges_by_its_own_part() -> None:
+    """It sees only the owners that it looks at: of 50 owners 5 may go, so of its 25 only 2."""
+    world = World(50)
+    world.withdrawals.part = lambda: 0.5
+    world.go(*range(3))
+    world.now += SETTLE_SECONDS
+    assert world.go(*range(3)) == []
+    world.withdrawals.part = lambda: 1.0
+    assert world.go(*range(3)) == [0, 1, 2]

@@ -188,7 +188,7 @@ async def _rights(view: ClusterView) -> Sequence[str] | None:
         if e.status == 404:
             return None
         raise
-    rights = [*preflight.needs(config), *preflight.needs_to_supply(config)]
+    rights = [*preflight.needs(config), *preflight.needs_to_supply(config), *preflight.needs_to_share(config)]
     refused = [str(right) for right in rights if not await allowed(view, name, right)]
     if not refused:
         return ()

@@ -194,6 +194,9 @@ class Config(Model, frozen=True):
         doc(f"namespaces that are never served, by name or pattern, besides {', '.join(ALWAYS_EXCLUDED)}"),
     ] = ()
     namespace: Annotated[Label, labelled("the webhook's own namespace, which is never served")] = "pullsecret-webhook"
+    replicas: Annotated[
+        int, msgspec.Meta(ge=1, le=100), doc("how many replicas run at once; with many namespaces they share them out")
+    ] = 1
     server: Annotated[Server, doc("where the webhook listens")] = Server()
     tls: Annotated[Tls, doc("the serving certificate")] = Tls()
 

@@ -228,6 +228,7 @@ class Metrics(ProcessMetrics):
         self.withdrawals_held = self._gauge(
             "withdrawals_held", "Owners without a credential any more whose pull secrets are kept for now"
         )
+        self.share = Maybe("share", "Part of the background's work that this replica does; 1: all", self.registry)
         self.checked = Counts(
             "credentials", "Credentials, by what their registries said: works, refused, unknown, unasked", self.registry
         )

@@ -76,6 +76,9 @@ ISSUER_LEASE = "pullsecret-webhook-issuer"
 ISSUER_CHECKS = PREFIX + "issuer-checks"
 """Annotation of that Lease: what the last check of each issuer came to."""
 
+REPLICA_LEASES = "pullsecret-webhook-replica-"
+"""What the names of the Leases begin with by which the replicas share out their work; a number follows."""
+
 REGISTRY_AUTH = "pullsecret-webhook-registry-auth"
 REGISTRY_AUTH_REPLICAS = "app.kubernetes.io/name=pullsecret-webhook,app.kubernetes.io/component=registry-auth"
 """The Deployment of the token service of the platform's own registry, and the selector of its pods."""

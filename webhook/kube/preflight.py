@@ -15,6 +15,7 @@ from webhook.config.models import Config
 from webhook.config.sourceconfig import SecretsSource
 from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
+from webhook.core.names import REPLICA_LEASES
 from webhook.kube.cluster import Cluster, ClusterError
 
 log = structlog.get_logger()
@@ -124,6 +125,13 @@ def needs(config: Config) -> Sequence[Right]:
             Right("get", hooks, "admissionregistration.k8s.io", name=config.tls.webhook_configuration),
         ]
     return rights
+
+
+def needs_to_share(config: Config) -> Sequence[Right]:
+    """Without these it starts, and each replica does everything."""
+    names = [f"{REPLICA_LEASES}{number}" for number in range(config.replicas)] if config.replicas > 1 else []
+    verbs = ("get", "create", "patch")
+    return [Right(verb, "leases", "coordination.k8s.io", config.namespace, name) for name in names for verb in verbs]
 
 
 def needs_to_issue(config: Config, lease: str) -> Sequence[Right]:

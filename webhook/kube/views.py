@@ -156,6 +156,8 @@ class Namespaces(View[Namespace]):
         super().__init__()
         self.new_or_moved: Callable[[str], None] = lambda _name: None
         self._of_owner: dict[str, set[str]] = {}
+        self.owned = 0
+        """How many have an owner."""
         self.on_change.append(self._index)
 
     def of_owner(self, owner: str | None) -> list[str]:
@@ -168,6 +170,9 @@ class Namespaces(View[Namespace]):
         return namespace.owner if namespace is not None else None
 
     def _index(self, key: str, before: Namespace | None, after: Namespace | None) -> None:
+        self.owned += (after is not None and after.owner is not None) - (
+            before is not None and before.owner is not None
+        )
         if before is not None and before.owner is not None:
             names = self._of_owner[before.owner]
             names.discard(key)

@@ -7,7 +7,7 @@ SOPS or Sealed Secrets work like any other.
 
 import asyncio
 import base64
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -248,11 +248,11 @@ class SecretSource(View[SourceSecret]):
         self._unread.clear()  # the next list shows again which of them cannot be read: one may be deleted
         self.settled.set()
 
-    def replace(self, items: Mapping[str, SourceSecret], version: int) -> set[str]:
+    def replace(self, items: Mapping[str, SourceSecret], version: int) -> Generator[None, None, set[str]]:
         unread = {name: known for name in self._unread if (known := self.get(name)) is not None}
         self._unread.clear()
         first = not self.synced.is_set()
-        changed = super().replace({**unread, **items}, version)
+        changed = yield from super().replace({**unread, **items}, version)
         if first:
             self._tell(None)
         self.settled.set()

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
+from support.steps import at_once
 from support.writtenevents import written
 from webhook.commands import health
 from webhook.commands.cluster_view import FINGERPRINT, NO_OUTLOOK, ClusterView, Outlook, PullSecretObject
@@ -129,7 +130,7 @@ def as_the_webhook_writes(*sources: Object) -> Object:
     source = SecretSource(cast(Cluster, None), "", lambda _: None, lambda _: None, Metrics())
 
     async def written() -> Object:
-        source.replace(dict(source.keep(msgspec.convert(one, SecretObject)) for one in sources), 1)
+        at_once(source.replace(dict(source.keep(msgspec.convert(one, SecretObject)) for one in sources), 1))
         plan = PLANNER(SPACE, await source.credentials("alice"), None, NOW).step
         assert isinstance(plan, Write)
         return dict(plan.body)
@@ -468,6 +469,8 @@ def space(owner: str, number: int) -> Object:
 class Remote:
     """Says of some owners what cannot be used, and of others nothing."""
 
+    many = False
+
     async def ask(self, owner: str, before: Answer | None) -> Answer:
         one, other = (Credential("ghcr.io", name, planted.token()) for name in "ab")
         if owner == BROKEN:
@@ -496,7 +499,7 @@ def warnings() -> list[Object]:
     config = reading.convert({"sources": ELSEWHERE["sources"][:1]})
 
     async def asked() -> None:
-        with patch.object(configured, "_remote", lambda _model, _now: Remote()):
+        with patch.object(configured, "_remote", lambda *_: Remote()):
             source = configured.configured(
                 config, cast(Cluster, None), lambda _: None, told.append, Metrics(), lambda: NOW
             )

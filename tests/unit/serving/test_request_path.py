@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from support import planted
+from support.steps import at_once
 from webhook.config.mirrorconfig import Mirror
 from webhook.config.models import AnnotationRule, Config
 from webhook.core import podimages, review
@@ -117,7 +118,7 @@ def source(metrics: Metrics) -> SecretSource:
     made = SecretSource(cast(Any, None), "release", lambda _owner: None, never, metrics)
     content = base64.b64encode(render([CREDENTIAL])).decode()
     meta = SecretMeta(name="alice", namespace="release", resource_version="5", labels={OWNER: "alice"})
-    made.replace(dict([made.keep(SecretObject(meta, DOCKERCONFIG_TYPE, {DOCKERCONFIG_KEY: content}))]), 5)
+    at_once(made.replace(dict([made.keep(SecretObject(meta, DOCKERCONFIG_TYPE, {DOCKERCONFIG_KEY: content}))]), 5))
     return made
 
 

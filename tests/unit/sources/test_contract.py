@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from support.sourcecontract import Contract, Place, running
+from support.steps import at_once
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.errors import SourceUnavailable
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
@@ -45,7 +46,7 @@ class Secrets(Place):
         super().__init__()
         self.version, self.up, self.stands = 1, True, dict[str, SecretObject]()
         self.source: SecretSource = self._made()
-        self.source.replace({}, 1)
+        at_once(self.source.replace({}, 1))
 
     def _made(self) -> SecretSource:
         cluster = cast(Cluster, Unwatched())
@@ -72,7 +73,7 @@ class Secrets(Place):
     async def comes_back(self) -> None:
         self.up = True
         self.source.works()  # as Watch says before it hands over a list
-        self.source.replace(dict(map(self.source.keep, self.stands.values())), self.version)
+        at_once(self.source.replace(dict(map(self.source.keep, self.stands.values())), self.version))
 
 
 def _secret(name: str, version: int, owner: str, auths: Mapping[str, tuple[str, str]]) -> SecretObject:

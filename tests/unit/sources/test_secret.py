@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from support import planted
 from support.simulated import Stepping
+from support.steps import at_once
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.core.merge import merged
@@ -72,10 +73,10 @@ def auths(**entries: str) -> dict[str, str]:
 
 class Release:
     """The release namespace: a source, with a clock of its own, and all that it said. A while passes after each step,
-    unless `at_once`.
+    unless it `hurries`.
     """
 
-    at_once = False
+    hurries = False
 
     def __init__(self) -> None:
         self.loop = Stepping()
@@ -88,10 +89,12 @@ class Release:
 
     def do(self, action: str, *args: Any) -> None:
         async def done() -> None:
-            getattr(self.source, action)(*args)
+            did = getattr(self.source, action)(*args)
+            if isinstance(did, Generator):
+                at_once(did)
 
         self.loop.run_until_complete(done())
-        while not self.at_once and self.loop.sleep():
+        while not self.hurries and self.loop.sleep():
             pass
 
     def lists(self, *items: SecretObject, at: int = 1) -> None:
@@ -335,7 +338,7 @@ def test_a_repaired_one_is_good_again(release: Release) -> None:
 def test_a_deleted_one_is_withdrawn_after_a_while_and_said(release: Release) -> None:
     release.lists(secret(data={}), secret("two", registry="b.example"))
     release.changed.clear()
-    release.at_once = True
+    release.hurries = True
     release.forgets(secret(at=2))
     assert release.flagged("broken") == set()
     assert (release.changed, release.reasons()[1:]) == ([], [])
@@ -352,7 +355,7 @@ def test_a_deleted_one_is_withdrawn_after_a_while_and_said(release: Release) -> 
 def test_one_that_is_deleted_and_created_again_is_an_update(release: Release, how: str) -> None:
     release.lists(secret())
     before = release.source.known("alice")
-    release.at_once = True
+    release.hurries = True
     release.forgets(secret(at=2)) if how == "watch" else release.lists(at=2)
     assert release.source.known("alice") is before
     release.learns(secret(at=3)) if how == "watch" else release.lists(secret(at=3), at=3)
@@ -365,7 +368,7 @@ def test_one_that_is_deleted_and_created_again_is_an_update(release: Release, ho
 
 def test_one_that_is_created_again_for_another_owner_is_withdrawn_from_the_first(release: Release) -> None:
     release.lists(secret())
-    release.at_once = True
+    release.hurries = True
     release.forgets(secret(at=2))
     release.learns(secret(at=3, owner="bob"))
     assert release.passwords("alice") == []

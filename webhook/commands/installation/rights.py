@@ -28,6 +28,8 @@ IN_NAMESPACE = {
 }
 """What the chart makes with its default values, which a test compares."""
 VERBS = "create", "patch"
+REPLICAS = 2
+"""By default."""
 
 
 class _Decision(msgspec.Struct, frozen=True):
@@ -53,7 +55,9 @@ async def check(cluster: Cluster, namespace: str, *, net: bool, new: bool) -> Ch
     missing = [right for right, may in zip(needed, allowed, strict=True) if not may]
     if not missing and not await _may(cluster, Right("escalate", "clusterroles", RBAC)):
         # Who may not escalate must have what the webhook's account is given.
-        given = [*preflight.needs(Config()), *preflight.needs_to_supply(Config())]
+        config = Config(replicas=REPLICAS)
+        needs = (preflight.needs, preflight.needs_to_supply, preflight.needs_to_share)
+        given = [right for rights in needs for right in rights(config)]
         missing = [right for right in given if not await _may(cluster, right)]
     return told(missing)
 
