@@ -22,6 +22,7 @@ when its turn comes. What a review asks for is never dropped: this replica tries
 """
 
 import asyncio
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -41,6 +42,8 @@ WORKERS = 4
 """More make one process no faster when a write takes 5 ms; they would only make reviews wait."""
 OWNERS = MAX_OWNERS
 """Of one part."""
+GATHER_SECONDS = 0.1
+"""Between two parts that are not full. News of many owners comes one after another, and is to make full parts."""
 PREFETCH_SECONDS = 2.0
 """The longest wait for the source. After that its answers are waited for where they are needed."""
 FEW = 64
@@ -128,6 +131,8 @@ class Refresh:
         self._rest: list[str] = []
         """Owners who are left of everybody; the last one is the next."""
         self._some, self._few = asyncio.Event(), asyncio.Event()
+        self._taken = -math.inf
+        """Loop time of the last part."""
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: dict[str, _Timer | None] = {}
         """None: in the queue, or until `run` begins."""
@@ -217,6 +222,7 @@ class Refresh:
 
     async def _queue_owners(self, early: Sequence[str]) -> None:
         """`early`: namespaces that were to be looked at before `run`."""
+        loop = asyncio.get_running_loop()
         await self._queue_all(early)
         while True:
             if not self._rest:
@@ -228,8 +234,11 @@ class Refresh:
             if self._everybody:
                 self._everybody = False
                 await self._queue_all(self._of_owner(None))
-            while owners := self._next_owners():
-                await self._queue_some(owners)
+            while self._owners or self._rest:
+                if not self._rest and len(self._owners) < OWNERS:
+                    await asyncio.sleep(self._taken + GATHER_SECONDS - loop.time())
+                self._taken = loop.time()
+                await self._queue_some(self._next_owners())
                 if self._recovered or self._everybody:
                     break
 
@@ -269,6 +278,8 @@ class Refresh:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PREFETCH_SECONDS):
                     await self._prefetch(owners)
+            for owner in owners:
+                self._owners.pop(owner, None)  # the source has news of all whose answer is another one; here they are
         await self._look_soon([namespace for owner in owners for namespace in self._of_owner(owner)])
         while self._queue.qsize() > FEW:
             self._few.clear()

@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from support import planted, tokenservice
+from support.background import Background
 from support.sourcecontract import OWNERS, Contract, Place, credential
 from webhook.config.sourceconfig import HttpSource
 from webhook.core.credential import Credential, Credentials, Origin
@@ -445,6 +446,25 @@ def test_many_through_the_source_as_it_is_configured(service: tokenservice.Token
 
     asyncio.run(scenario())
     assert len(service.batches) == len(service.asked) == 1
+
+
+def test_a_thousand_owners_take_few_requests(service: tokenservice.TokenService) -> None:
+    names = [f"owner-{number}" for number in range(1000)]
+    given = credential()
+    for name in names:
+        service.give(name, given)
+    service.headers = {"Cache-Control": "max-age=3600"}
+
+    async def main() -> None:
+        remote = HttpRemote(batch(service, timeout=20.0), now)
+        background = Background(Batched(remote, QUERIES, lambda: None), names)
+        async with background.running():
+            await background.until(lambda: len(background.has) == 4 * len(names))
+        assert {*background.has.values()} == {given.password}
+
+    asyncio.run(main())
+    assert -(-len(names) // MAX_OWNERS) <= len(service.asked) <= 10 + QUERIES
+    assert sorted(owner for owners in service.batches for owner in owners) == sorted(names)
 
 
 # -- a service that sends whatever it likes --

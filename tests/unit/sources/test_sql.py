@@ -21,6 +21,7 @@ import yaml
 from controlplane.postgres import Postgres
 from controlplane.waiting import until
 from support import planted
+from support.background import Background
 from support.sealed import seal
 from support.sourcecontract import Contract, Place, running
 from webhook.config.sourceconfig import Decrypt, SqlSource
@@ -476,6 +477,39 @@ def test_a_row_of_somebody_else_is_no_answer_for_anybody(database: Database) -> 
         down = database.refused("alice", query=query)
         assert said in str(down)
         assert down.everybody
+
+
+def test_a_thousand_owners_take_few_queries(database: Database) -> None:
+    """At the start, when the connection for notifications has broken off, and when all of them get a new token."""
+    owners = [str(number) for number in range(1000)]
+    database.run(
+        "INSERT INTO git_connections (user_id, provider, username, access_token) "
+        "SELECT n, 'github', 'u', 'first' FROM generate_series(0, 999) n"
+    )
+
+    async def main() -> None:
+        sent: list[int] = []
+        config = database.config(listen=CHANNEL, max_age=86400.0, timeout=20.0)
+        background = Background(Batched(SqlRemote(config), config.connections, lambda: sent.append(1)), owners)
+        fewest = -(-len(owners) // MAX_OWNERS)
+
+        async def arrives(token: str, most: int) -> None:
+            await background.until(lambda: {*background.has.values()} == {token} and len(background.has) == 4000)
+            assert fewest <= len(sent) <= most
+            sent.clear()
+
+        async with background.running(listens=True):
+            await arrives("first", 10 + config.connections)
+            await asyncio.to_thread(database.run, "ALTER TABLE git_connections DISABLE TRIGGER USER")
+            await asyncio.to_thread(database.run, "UPDATE git_connections SET access_token = 'second'")
+            await asyncio.to_thread(database.run, "ALTER TABLE git_connections ENABLE TRIGGER USER")
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
+            await asyncio.to_thread(database.run, ended)
+            await arrives("second", 10 + config.connections)
+            await asyncio.to_thread(database.run, "UPDATE git_connections SET access_token = 'third'")
+            await arrives("third", 10 + config.connections)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
