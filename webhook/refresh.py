@@ -197,8 +197,10 @@ class Refresh:
     def share_changed(self, namespace: str) -> None:
         """It was another replica's until now, or is one's from now on. There may be thousands, so owners take turns."""
         self._paces.pop(namespace, None)
+        if self._begun and self._is_left(namespace):
+            return
         owner = self._owner_of(namespace)
-        if owner is None or not self._begun or self._is_left(namespace):
+        if owner is None or not self._begun:
             self._look(namespace, _moment(), urgent=True)
         else:
             self.owner_changed(owner)
