@@ -18,6 +18,7 @@ from webhook.core.review import decode
 from webhook.kube.lookup import Lookup
 from webhook.kube.views import State
 from webhook.serving.server import Mutate, admission_app, seconds_left
+from webhook.sources.combined import Combined
 from webhook.supply import Supply
 from webhook.wiring import Parts
 
@@ -54,7 +55,7 @@ def empty_cluster() -> Mutate:
     metrics, none = Metrics(), cast(Any, None)
     supply = Supply(
         state=State.empty(),
-        source=none,
+        source=Combined([]),
         store=none,
         lookup=Nothing(),
         policy=none,

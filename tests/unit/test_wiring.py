@@ -15,6 +15,7 @@ from webhook.core.notice import Notice
 from webhook.core.pullsecret import Fingerprint, Namespace, Planner
 from webhook.kube.cluster import Cluster
 from webhook.kube.views import Account, State
+from webhook.sources.combined import Combined
 from webhook.supply import Supply
 from webhook.wiring import Parts
 
@@ -26,7 +27,7 @@ NONE = cast(Any, None)
 def scene(told: list[Notice]) -> Parts:
     supply = Supply(
         state=State.empty(),
-        source=NONE,
+        source=Combined([]),
         store=NONE,
         lookup=NONE,
         policy=NONE,

@@ -14,6 +14,7 @@ from webhook.core.names import OWNER
 from webhook.core.pullsecret import OPTED_OUT, ExistingSecret, Fingerprint, Namespace, Planner
 from webhook.kube.views import Account, State, account_key
 from webhook.serving.server import Mutate, admission_app
+from webhook.sources.combined import Combined
 from webhook.supply import Supply
 from webhook.wiring import Parts
 
@@ -41,7 +42,7 @@ def mutate(*, verbose: bool = True, deployments: Literal["inject", "supply"] = "
     )
     supply = Supply(
         state=state,
-        source=unused,
+        source=Combined([]),
         store=unused,
         lookup=unused,
         policy=unused,

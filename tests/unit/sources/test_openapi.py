@@ -17,9 +17,11 @@ from webhook.core.credential import Credentials
 from webhook.sources import http
 from webhook.sources.http import HttpRemote
 from webhook.sources.jsonanswer import read
+from webhook.sources.remote import MAX_OWNERS, MAX_SIZE, Answer
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[3] / "docs" / "http-source.openapi.yaml").read_text())
-(GET,) = (path["get"] for path in DOCUMENT["paths"].values())
+(GET,) = (path["get"] for path in DOCUMENT["paths"].values() if "get" in path)
+(POST,) = (path["post"] for path in DOCUMENT["paths"].values() if "post" in path)
 JSON: dict[str, Any] = GET["responses"]["200"]["content"]["application/json"]
 
 
@@ -54,8 +56,10 @@ def test_the_document_is_in_form() -> None:
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert {"title", "version"} <= DOCUMENT["info"].keys()
     assert {"200", "304", "404", "default"} == GET["responses"].keys()
-    assert all("description" in response for response in GET["responses"].values())
-    (path,) = DOCUMENT["paths"]
+    assert {"200", "default"} == POST["responses"].keys()
+    for operation in (GET, POST):
+        assert all("description" in response for response in operation["responses"].values())
+    (path,) = (path for path, operations in DOCUMENT["paths"].items() if "get" in operations)
     assert [p["name"] for p in GET["parameters"] if p["in"] == "path"] == ["owner"]
     assert "{owner}" in path
     found = [*schemas(DOCUMENT), *DOCUMENT["components"]["schemas"].values()]
@@ -81,6 +85,41 @@ def test_each_example_is_an_answer_by_its_schema_and_for_the_source(name: str) -
     found = read(json.dumps(example).encode(), "auths" if name == "auths" else Fields(items="credentials"))
     assert [c.username for c in found.credentials] == ["alice"]
     assert not found.problems
+
+
+def test_a_post_and_its_answer_are_in_the_document(tmp_path: Path) -> None:
+    async def scenario(service: tokenservice.TokenService) -> None:
+        config = HttpSource(url=service.url, batch_url=service.batch_url, ca_file=service.ca_file)
+        remote = HttpRemote(config, _never)
+        found = await remote.ask_many(["alice", "nobody"])
+        assert [type(answer) for answer in found.values()] == [Answer, Answer]
+        await remote.close()
+
+    with tokenservice.serving(tmp_path) as service:
+        service.give("alice", credential())
+        asyncio.run(scenario(service))
+    ((status, headers, body),) = service.answers
+    response = POST["responses"][str(status)]
+    content = response["content"]["application/json"]
+    for answer in (json.loads(body), *(example["value"] for example in content["examples"].values())):
+        validator(content["schema"]).validate(answer)
+    assert {*headers} <= response["headers"].keys()
+    asked = POST["requestBody"]["content"]["application/json"]
+    for question in ({"owners": [*service.batches[0]]}, asked["example"]):
+        validator(asked["schema"]).validate(question)
+    assert asked["schema"]["properties"]["owners"]["maxItems"] == MAX_OWNERS
+    parameters = {p["name"].lower(): p["schema"] for p in POST["parameters"]}
+    (sent,) = service.asked
+    assert sent.headers.keys() - {"host", "user-agent", "content-type", "content-length"} == parameters.keys()
+    for name, schema in parameters.items():
+        validator(schema).validate(sent.headers[name])
+
+
+def test_the_figures_and_statuses_of_a_post() -> None:
+    said = DOCUMENT["info"]["description"]
+    assert f"up to {MAX_OWNERS} of them" in said
+    assert f"over {MAX_SIZE // 1024**2} MiB" in said
+    assert "after {}, {} and {}".format(*http.ABOUT_SOME_OWNERS) in said
 
 
 def test_what_is_asked_and_answered_is_in_the_document(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 from support import planted
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.sources import sql
+from webhook.sources.batched import RETRIES
 from webhook.sources.breaker import MAX_DOWN_BACKOFF_SECONDS
 from webhook.sources.encrypted import Keys, unseal
+from webhook.sources.remote import MAX_OWNERS, MAX_SIZE
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "sql-source.md").read_text()
 
@@ -34,3 +36,7 @@ def test_what_its_program_encrypts_is_opened() -> None:
 def test_the_figures() -> None:
     assert f"more than {MAX_CREDENTIALS} rows" in DOCUMENT
     assert f"at most {MAX_DOWN_BACKOFF_SECONDS:g} seconds apart" in DOCUMENT
+    assert f"up to {MAX_OWNERS} owners with one query" in DOCUMENT
+    assert f"25,000 of them with about {round(25_000 / MAX_OWNERS, -2):g} queries" in DOCUMENT
+    assert f"at most {RETRIES} queries" in DOCUMENT
+    assert f"more than {MAX_SIZE // 1024**2} MiB in one query" in DOCUMENT
