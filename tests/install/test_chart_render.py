@@ -185,7 +185,7 @@ def test_configuration_goes_into_the_config_map_as_it_stands(helm: Helm) -> None
     objects = helm.render({"config": given, "ports": {"https": 9443, "metrics": 9090}}, namespace="platform")
     made = configuration(objects)
     own = {"port": 9443, "metricsPort": 9090} | given["server"]  # type: ignore[operator]
-    assert made == reading.convert(given | {"namespace": "platform", "server": own})
+    assert made == reading.convert(given | {"namespace": "platform", "replicas": 2, "server": own})
     (container,) = pod(objects)["containers"]
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"https": 9443, "metrics": 9090}
 
@@ -196,9 +196,9 @@ def test_the_example_in_the_readme_is_all_there_is(helm: Helm) -> None:
     assert block
     values = yaml.safe_load(block[1])
     assert {rule["from"] for rule in values["config"]["ownerRules"]} == {"label", "annotation", "name"}
-    assert set(values["config"]) == {*reading.schema()["$defs"]["Config"]["properties"]} - {"namespace", "tls"}
+    assert set(values["config"]) == {*reading.schema()["$defs"]["Config"]["properties"]} - {"namespace", "replicas", "tls"}
     made = configuration(helm.render(values))
-    for name in {*Config.__struct_fields__} - {"owner_rules", "excluded_namespaces"}:
+    for name in {*Config.__struct_fields__} - {"owner_rules", "excluded_namespaces", "replicas"}:
         assert getattr(made, name) == getattr(Config(), name)
 
 
@@ -213,6 +213,7 @@ def test_a_changed_configuration_rolls_the_pods_and_nothing_else_does(helm: Helm
         return found
 
     assert template({"config": {"deployments": "supply"}}) != template({})
+    assert template({"replicas": 3}) != template({})
     assert template({"serviceMonitor": {"enabled": True}, "uninstall": {"pullSecrets": "delete"}}) == template({})
 
 
@@ -568,8 +569,9 @@ def test_only_the_self_managed_mode_may_touch_ca_and_registration(helm: Helm, mo
     verbs = {resource: rule["verbs"] for rule in rules for resource in rule["resources"]}
     assert verbs.keys() == {"secrets", "namespaces", "serviceaccounts", "events", "mutatingwebhookconfigurations"}
     assert verbs["mutatingwebhookconfigurations"] == ["get", "list", "watch"]
-    (rule,) = one(objects, "Role", "pullsecret-webhook")["rules"]
+    rule, leases = one(objects, "Role", "pullsecret-webhook")["rules"]
     assert rule["verbs"] == ["get", "list", "watch"]
+    assert leases["resources"] == ["leases"]
 
 
 def test_only_who_asks_registries_may_keep_what_they_said(helm: Helm) -> None:
@@ -578,6 +580,17 @@ def test_only_who_asks_registries_may_keep_what_they_said(helm: Helm) -> None:
     assert may in one(helm.render({}), "Role", "pullsecret-webhook")["rules"]
     silent = helm.render({"config": {"check": False}})
     assert "pullsecret-webhook-checks" not in str([o for o in silent if o["kind"] != "Job"])
+
+
+@pytest.mark.parametrize(("replicas", "slots"), [(1, 0), (2, 2), (3, 3)])
+def test_each_replica_has_a_lease(helm: Helm, replicas: int, slots: int) -> None:
+    objects = helm.render({"replicas": replicas})
+    assert configuration(objects).replicas == replicas
+    rules = [rule for rule in one(objects, "Role", "pullsecret-webhook")["rules"] if "leases" in rule["resources"]]
+    assert [name for rule in rules for name in rule["resourceNames"]] == [
+        f"{names.REPLICA_LEASES}{number}" for number in range(slots)
+    ]
+    assert all(rule["verbs"] == ["get", "create", "patch"] for rule in rules)
 
 
 # -- roles and policies --

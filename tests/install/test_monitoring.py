@@ -311,6 +311,7 @@ SCENE = {
     ours("ready"): 1,
     ours("ready", instance="b"): 1,
     ours("ready", instance="c"): 0,
+    **{ours("share", instance=one): 1 for one in "ab"},
     **{ours("namespaces", state="right", instance=one): 5 for one in "ab"},
     **{ours("namespaces", state="no_credential", instance=one): 2 for one in "ab"},
     **{ours("namespaces", state="refused", instance=one): 1 for one in "ab"},
