@@ -196,7 +196,11 @@ def test_the_example_in_the_readme_is_all_there_is(helm: Helm) -> None:
     assert block
     values = yaml.safe_load(block[1])
     assert {rule["from"] for rule in values["config"]["ownerRules"]} == {"label", "annotation", "name"}
-    assert set(values["config"]) == {*reading.schema()["$defs"]["Config"]["properties"]} - {"namespace", "replicas", "tls"}
+    assert set(values["config"]) == {*reading.schema()["$defs"]["Config"]["properties"]} - {
+        "namespace",
+        "replicas",
+        "tls",
+    }
     made = configuration(helm.render(values))
     for name in {*Config.__struct_fields__} - {"owner_rules", "excluded_namespaces", "replicas"}:
         assert getattr(made, name) == getattr(Config(), name)

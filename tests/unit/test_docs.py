@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from support.pages import CHART, PAGES, ROOT, block, missing
-from webhook import expirynotices, refresh, writelog
+from webhook import expirynotices, overdue, refresh, sharing, writelog
 from webhook.checks import checker, guardedhttp
 from webhook.checks.mirrorhealth import EVERY_SECONDS
 from webhook.cli import doctordns
@@ -30,12 +30,12 @@ from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.models import Config
-from webhook.core import podimages, pullsecret
+from webhook.core import podimages, pullsecret, shares
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.faults import Fault
 from webhook.core.metrics import IssuerMetrics, Metrics
-from webhook.core.names import IMAGES, REGION
+from webhook.core.names import IMAGES, REGION, REPLICA_LEASES
 from webhook.core.notice import Reason
 from webhook.core.owner import MAX_OWNER_CHARS as LONGEST_OWNER
 from webhook.core.owner import find_owner
@@ -269,6 +269,11 @@ FIGURES = {
         f"every {files.LOOK_SECONDS:g} seconds",
         f"every {expirynotices.LOOK_SECONDS:g} seconds",
         f"more than {server.MAX_BODY_BYTES // 1024 // 1024} MiB: 413",
+        f"With {sharing.SHARED_FROM:,} owned namespaces or more",
+        f"less than {sharing.SHARED_FROM // 2:,}",
+        f"counts for {shares.LASTS_SECONDS} seconds",
+        f"renews it every {'two' if sharing.RENEW_SECONDS == 2 else '?'} seconds",
+        f"{'Once a minute' if overdue.OVERDUE_SECONDS == 60 else '?'} each replica looks",
     },
     "docs/owners.md": {
         f"at most {LONGEST_OWNER} printable",
@@ -304,6 +309,8 @@ FIGURES = {
         f"more than {reader.MAX_REGISTRIES_CHARS:,} characters together",
         f"{LONGEST_ANNOTATION // 1024} KiB",
         f"noticed after {SILENCE_SECONDS:g} seconds",
+        f"from {sharing.SHARED_FROM:,} owned ones on",
+        f"missed after {shares.LASTS_SECONDS} to {shares.LASTS_SECONDS + 2 * sharing.RENEW_SECONDS:g} seconds",
         f"again after {refresh.MAX_OUTAGE_BACKOFF_SECONDS:g} seconds at most",
         f"more than {refresh.MAX_OUTAGE_BACKOFF_SECONDS * refresh.RETRIES_PER_SECOND:g} failing namespaces",
         f"{refresh.RETRIES_PER_SECOND} per second",
@@ -320,6 +327,8 @@ FIGURES = {
         f"within the last {slots.IDLE_SECONDS:g} seconds",
         f"room for {slots.MAX_SILENT:,} more",
         f"cut to {LONGEST_QUOTED} characters",
+        f"`{REPLICA_LEASES}0`",
+        f"wait for {shares.LASTS_SECONDS} seconds more",
         f"{guardedhttp.MAX_ANSWER_BYTES // 1024} KiB are read, for {guardedhttp.TOTAL_SECONDS:g} seconds at most",
         f"every {'five' if writepolicy.IN_FORCE_SECONDS == 300 else writepolicy.IN_FORCE_SECONDS} minutes",
         f"every {writepolicy.NOT_IN_FORCE_SECONDS:g}\nseconds",
