@@ -54,16 +54,24 @@ from controlplane.webhook import Webhook
 
 WRITE_SECONDS = 0.005
 """Of a write by the API server in memory: what one takes that the real one gets alone."""
-SINGLE = 20
-"""Owners whose rotation is measured alone, one after the other."""
-TAKEN_OVER = 40
-"""Owners who rotate right after a replica was killed: of some of them the dead one had the namespaces."""
-CALM = 15.0
-"""Seconds of reviews while nothing else happens."""
-QUIET = 5.0
-"""Seconds without a question and without a write after which a start has ended."""
 PATIENCE = 1800.0
 """Seconds after which a phase is given up."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Of the parts of a run. `single`: owners whose rotation is measured alone, one by one; `taken_over`: those who
+    rotate right after a replica was killed, which had the namespaces of some. `calm`: seconds of reviews while
+    nothing else happens; `quiet`: those without a question and a write after which a start has ended.
+    """
+
+    single: int = 20
+    taken_over: int = 40
+    calm: float = 15.0
+    quiet: float = 5.0
+
+
+QUICK = Lengths(2, 4, 2.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,7 @@ class Hundred:
     onlooker: Onlooker
     audit: Audit
     owners: int
+    lengths: Lengths
     replicas: list[Webhook] = field(default_factory=list)
     peak: float = 0.0
     wrong: int = 0
@@ -242,7 +251,7 @@ class Hundred:
     def settled(self, asked: Callable[[], int], tick: Tick) -> float:
         """When the last question and the last write were, as `time.monotonic` counts."""
         last, since = (-1, -1), time.monotonic()
-        while time.monotonic() - since < QUIET:
+        while time.monotonic() - since < self.lengths.quiet:
             tick()
             now = (asked(), self.onlooker.changes)
             if now != last:
@@ -294,7 +303,7 @@ class Hundred:
         """Seconds from the death of a replica until what changes right after it is everywhere."""
         self.kill()
         began, seen = time.monotonic(), []
-        numbers = range(0, self.owners, max(1, self.owners // TAKEN_OVER))
+        numbers = range(0, self.owners, max(1, self.owners // self.lengths.taken_over))
         tokens = [(number, self.database.rotate(owner(number))) for number in numbers]
         for number, token in tokens:
             seen.append(self.onlooker.arrived(spaces(number), token, PATIENCE, tick))
@@ -310,7 +319,7 @@ class Hundred:
 
     def started(self, source: Object, core: int, asked: Callable[[], int], tick: Tick, stack: ExitStack) -> Start:
         """One more replica."""
-        self.audit.writes()
+        self._until_nothing_is_written(tick)  # such as the Events about what was before
         before, began = asked(), time.monotonic()
         with ExitStack() as until_settled:
             seen = until_settled.enter_context(reviews(self.cluster, self.replicas[0])) if self.replicas else None
@@ -325,6 +334,14 @@ class Hundred:
             peak_mib(replica.child.pid),
             seen.chunk if seen is not None else None,
         )
+
+    def _until_nothing_is_written(self, tick: Tick) -> None:
+        since = time.monotonic()
+        while time.monotonic() - since < self.lengths.quiet:
+            tick()
+            if self.audit.writes():
+                since = time.monotonic()
+            time.sleep(0.1)
 
     def _half(self, token: str, tick: Tick) -> bool:
         tick()
@@ -343,7 +360,7 @@ def told(what: str, measure: Callable[[Tick], T]) -> T:
 
 
 def measured(made: Hundred, credentials: "Credentials") -> Found:
-    size, source, other = len(made.everybody), made.database.source, SERVER
+    size, source, other, long = len(made.everybody), made.database.source, SERVER, made.lengths
     if not isinstance(made.cluster, Simulated):
         other = CLIENT  # the real API server has a core for itself
     told(f"{size:,} namespaces", made.seed)
@@ -362,15 +379,15 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
             first_fill = told("all Secrets are written", filled)
             calm = told("reviews and nothing else", functools.partial(_calm, made))
             singles = told(
-                f"rotations of {SINGLE} owners, one at a time",
-                lambda tick: [made.phase(made.rotated(tick, owner(number))) for number in range(SINGLE)],
+                f"rotations of {long.single} owners, one at a time",
+                lambda tick: [made.phase(made.rotated(tick, owner(number))) for number in range(long.single)],
             )
             together = told("everybody's rotation", lambda tick: made.phase(made.rotated(tick)))
             told("until all is quiet", lambda tick: made.settled(made.questions, tick))
             killed = told("the same, a replica is killed", lambda tick: made.phase(made.killed_half_way(tick)))
         with ExitStack() as third:
             restart = told("it starts again", lambda tick: made.started(source, other, made.questions, tick, third))
-            taken_over = told(f"it is killed, and {TAKEN_OVER} owners rotate", made.taken_over)
+            taken_over = told(f"it is killed, and {long.taken_over} owners rotate", made.taken_over)
     token, took = told("as many plain applies", lambda _: _plain(made))
     made.onlooker.arrived(made.everybody, token, PATIENCE, lambda: None)
     credentials.token(token)
@@ -398,7 +415,7 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
 def _calm(made: Hundred, tick: Tick) -> Chunk:
     made.settled(made.questions, tick)
     with reviews(made.cluster, made.replicas[0]) as seen:
-        pause(CALM, tick)
+        pause(made.lengths.calm, tick)
     return seen.chunk
 
 
@@ -442,7 +459,7 @@ class Credentials:
 
 
 @contextmanager
-def world(folder: Path, owners: int, *, real: bool) -> Iterator[Hundred]:
+def world(folder: Path, owners: int, lengths: Lengths, *, real: bool) -> Iterator[Hundred]:
     audit = folder / "audit.log"
     audit.touch()
     with ExitStack() as stack:
@@ -464,14 +481,14 @@ def world(folder: Path, owners: int, *, real: bool) -> Iterator[Hundred]:
         pin(database.pid, CLIENT if real else SERVER)
         pin(os.getpid(), CLIENT)  # and what we start from here on, if it does not say where
         onlooker = Onlooker(Access.read(cluster.kubeconfig))
-        yield Hundred(cluster, database, postgres, onlooker, Audit(audit), owners)
+        yield Hundred(cluster, database, postgres, onlooker, Audit(audit), owners, lengths)
 
 
-def run(folder: Path, namespaces: int, *, real: bool) -> Found:
+def run(folder: Path, namespaces: int, lengths: Lengths, *, real: bool) -> Found:
     need("bench-load", "bench-apply")
     if os.geteuid() != 0:
         raise HarnessError("only root may give what is measured precedence over what would be elsewhere; use sudo")
-    with world(folder, namespaces // EACH, real=real) as made, Credentials.start(folder) as credentials:
+    with world(folder, namespaces // EACH, lengths, real=real) as made, Credentials.start(folder) as credentials:
         return measured(made, credentials)
 
 
@@ -479,8 +496,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.hundred", description="100,000 namespaces of 25,000 owners.")
     parser.add_argument("--namespaces", type=int, default=100_000)
     parser.add_argument("--real", action="store_true", help="on kube-apiserver; 20,000 take a quarter of an hour")
+    parser.add_argument("--quick", action="store_true", help="shorter phases, to see that it runs")
     wanted = parser.parse_args()
-    return ended(functools.partial(run, namespaces=wanted.namespaces, real=wanted.real), real=wanted.real)
+    lengths = QUICK if wanted.quick else Lengths()
+    measure = functools.partial(run, namespaces=wanted.namespaces, lengths=lengths, real=wanted.real)
+    return ended(measure, real=wanted.real)
 
 
 if __name__ == "__main__":
