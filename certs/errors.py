@@ -9,6 +9,10 @@ class Unusable(CertsError):
     """A certificate or key cannot be used. The message says which one and why."""
 
 
+class Unanswered(Unusable):
+    """The process that knows about certificates gave no answer. It is asked again after a pause."""
+
+
 class ApiTrouble(CertsError):
     """The API server refused a call, or its result is unknown. The call is retried after a pause."""
 

@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from certs.authority import Authority
-from certs.bundle import Bundle, Use, Write, stale, step, trusted_everywhere
-from certs.errors import ApiTrouble, Conflict
-from certs.ports import Published, Publisher, Store
+import msgspec
+
+from certs.child import Ask, ask
+from certs.errors import ApiTrouble, Conflict, Unanswered
+from certs.ports import Published, Publisher, Store, Stored
+from certs.questions import Look, Serve, Write
 from certs.serving import Serving
 
 LOOK_SECONDS = 60.0
@@ -53,14 +55,17 @@ class SelfManaged:
         now: Callable[[], datetime],
         report: Callable[[str], None],
         registered: Callable[[bool], None] = lambda _: None,
+        ask: Ask = ask,
     ) -> None:
         self._store = store
         self._publisher = publisher
-        self._hosts = hosts
+        self._hosts = tuple(hosts)
         self._serving = serving
         self._now = now
         self._report = report
         self._registered = registered
+        self._ask = ask
+        self._settled: tuple[Look, Serve] | None = None
         self._poked = asyncio.Event()
 
     async def start(self) -> None:
@@ -82,51 +87,62 @@ class SelfManaged:
         self._poked.set()
 
     async def look(self) -> None:
-        """Takes steps until nothing is left to do. Raises `ApiTrouble`; the certificate stays then."""
+        """Takes steps until nothing is left to do. Raises `ApiTrouble`, `Unanswered`; the certificate stays then."""
         for _ in range(MAX_STEPS):
             published = await self._publisher.published()
             stored = await self._store.read()
-            data, now = stored.data if stored else None, self._now()
-            bundles, leaf = published.bundles.values() if published else None, self._serving.pair
-            todo = step(data, bundles, leaf, now, Authority.create)
+            todo = await self._todo(published, stored)
             if isinstance(todo, Write):
-                await self._store.write(todo.bundle.data(), over=stored)
+                await self._store.write(todo.data, over=stored)
                 self._report(f"the CA Secret was written: {todo.why}")
                 continue
-            self._renew(todo.bundle, published, now)
-            if isinstance(todo, Use):
+            if todo.leaf is not None:
+                self._serving.serve(todo.leaf)
+            if not todo.publish:
                 self._registered(published is not None)
                 return
             assert published
-            await self._publish(todo.bundle, published)
+            await self._publish(todo, published)
             self._report("the caBundle was published")
         raise ApiTrouble("another client changes the CA Secret or the caBundle as often as the webhook does")
 
-    async def _publish(self, bundle: Bundle, over: Published) -> None:
+    async def _todo(self, published: Published | None, stored: Stored | None) -> Write | Serve:
+        """What follows from both. Asks only if something has changed, or the last answer no longer holds."""
+        look = Look(
+            dict(stored.data) if stored else None,
+            tuple(published.bundles.values()) if published else None,
+            self._serving.leaf.pem if self._serving.leaf else b"",
+            self._hosts,
+            self._now(),
+        )
+        if self._settled is not None:
+            before, answer = self._settled
+            if before.now <= look.now < answer.until and msgspec.structs.replace(look, now=before.now) == before:
+                return answer
+        todo = await self._ask(look)
+        assert isinstance(todo, Write | Serve)
+        self._settled = None
+        if isinstance(todo, Serve) and not todo.publish:
+            served = todo.leaf.pem if todo.leaf else look.leaf
+            self._settled = msgspec.structs.replace(look, leaf=served), msgspec.structs.replace(todo, leaf=None)
+        return todo
+
+    async def _publish(self, todo: Serve, over: Published) -> None:
         try:
-            await self._publisher.publish(bundle.ca_bundle(), over=over)
+            await self._publisher.publish(todo.publish, over=over)
         except Conflict:
             raise
         except ApiTrouble:
             # During a rotation the old one still trusts the leaf that we serve.
-            issuers = trusted_everywhere(over.bundles.values())
-            self._registered(self._serving.pair is not None and any(one in issuers for one in bundle.published))
+            self._registered(self._serving.leaf is not None and todo.accepted)
             raise
-
-    def _renew(self, bundle: Bundle, published: Published | None, now: datetime) -> None:
-        """Serves a new leaf if it is time, but none that the published `caBundle` does not trust."""
-        issuer = bundle.issuer
-        if not stale(self._serving.pair, bundle, now):
-            return
-        if published is None or issuer.certificate in trusted_everywhere(published.bundles.values()):
-            self._serving.serve(issuer.issue(self._hosts, now))
 
     async def _look_until_done(self) -> None:
         pause = BACKOFF_SECONDS
         while True:
             try:
                 return await self.look()
-            except ApiTrouble as e:
+            except (ApiTrouble, Unanswered) as e:
                 self._report(str(e))
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # spreads replicas; not for security
             pause = min(2 * pause, MAX_BACKOFF_SECONDS)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from certs.errors import Unusable
-from certs.pair import Pair
+from certs.questions import Leaf
 
 
 class Serving:
@@ -23,26 +23,26 @@ class Serving:
         self.listening = _context()
         self.listening.sni_callback = self._choose
         self._newest: ssl.SSLContext | None = None
-        self._pair: Pair | None = None
+        self._leaf: Leaf | None = None
 
     @property
-    def pair(self) -> Pair | None:
+    def leaf(self) -> Leaf | None:
         """What is served now."""
-        return self._pair
+        return self._leaf
 
     @property
     def ready(self) -> bool:
-        return self._pair is not None
+        return self._leaf is not None
 
-    def serve(self, pair: Pair) -> None:
-        """From the next handshake on. Raises `Unusable` when OpenSSL refuses the pair; then the previous one stays."""
+    def serve(self, leaf: Leaf) -> None:
+        """From the next handshake on. Raises `Unusable` when OpenSSL refuses it; then the previous one stays."""
         context = _context()
-        with _file(pair.pem()) as path:
+        with _file(leaf.pem) as path:
             try:
                 context.load_cert_chain(path)
             except ssl.SSLError as e:
                 raise Unusable(f"OpenSSL refuses the certificate: {e.reason}") from None
-        self._newest, self._pair = context, pair
+        self._newest, self._leaf = context, leaf
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _listening: ssl.SSLContext) -> int | None:
         if self._newest is None:

@@ -208,7 +208,7 @@ class App:
             self._metrics.known.labels(resource).set_function(view.__len__)
         self._metrics.ready.set_function(lambda: float(not self._missing()))
         self._metrics.certificate_expiry.value = lambda: (
-            self._serving.pair.ends.timestamp() if self._serving.pair else 0.0
+            self._serving.leaf.ends.timestamp() if self._serving.leaf else 0.0
         )
 
     def _able(self) -> bool:

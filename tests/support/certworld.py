@@ -13,9 +13,12 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509 import verification
 
+from certs.answers import answer
 from certs.errors import ApiTrouble, Conflict
 from certs.pair import Pair
+from certs.pem import certificates, private_key
 from certs.ports import Published, Stored
+from certs.questions import Answer, Leaf, Question
 from certs.selfmanaged import SelfManaged
 
 HOST = "pullsecret-webhook.pullsecret-system.svc"
@@ -30,6 +33,19 @@ def verifies(pair: Pair, bundle: bytes, host: str, now: datetime) -> bool:
     except verification.VerificationError:
         return False
     return True
+
+
+def as_leaf(pair: Pair) -> Leaf:
+    return Leaf(pair.pem(), pair.ends)
+
+
+def as_pair(leaf: Leaf) -> Pair:
+    return Pair(certificates(leaf.pem, "the leaf"), private_key(leaf.pem, "its key"))
+
+
+async def ask(question: Question) -> Answer:
+    """Without a process of its own, so that an answer is no turn."""
+    return answer(question)
 
 
 @types.coroutine
@@ -140,10 +156,11 @@ class Shown:
     """In the place of certs.serving.Serving, which has tests of its own and asks OpenSSL each time."""
 
     def __init__(self) -> None:
+        self.leaf: Leaf | None = None
         self.pair: Pair | None = None
 
-    def serve(self, pair: Pair) -> None:
-        self.pair = pair
+    def serve(self, leaf: Leaf) -> None:
+        self.leaf, self.pair = leaf, as_pair(leaf)
 
 
 class Replica:
@@ -162,6 +179,7 @@ class Replica:
             now=lambda: self.api.time + self.skew,
             report=self.said.append,
             registered=self.registered.append,
+            ask=ask,
         )
         self.looking: types.CoroutineType[Any, Any, None] | None = None
         self.looked: datetime | None = None

@@ -12,7 +12,7 @@ import yaml
 
 from certs.pair import Pair
 from certs.selfmanaged import SelfManaged
-from support.certworld import HOST, ApiServer, Shown, verifies
+from support.certworld import HOST, ApiServer, Shown, ask, verifies
 from webhook.kube.cluster import Cluster, ClusterError
 
 YEARS = timedelta(days=800)
@@ -62,6 +62,7 @@ def test_leaves_are_valid_by_the_api_servers_clock(off: timedelta, tmp_path: Pat
             serving,  # type: ignore[arg-type]  # the part of it that is used
             now=cluster.now,
             report=lambda _: None,
+            ask=ask,
         )
         looking = managed.look()
         with pytest.raises(StopIteration):

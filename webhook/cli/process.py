@@ -28,7 +28,8 @@ def ends_on_sigterm() -> None:
 def run(process: Callable[[], Coroutine[None, None, None]], log_format: LogFormat | None, *, verbose: bool) -> int:
     """Raises PullsecretError for what an administrator must fix."""
     # Imported here: no other command needs these.
-    from webhook.serving import lines, log, secrecy  # noqa: PLC0415
+    from certs import secrecy  # noqa: PLC0415
+    from webhook.serving import lines, log  # noqa: PLC0415
     from webhook.serving.loop import Loop  # noqa: PLC0415
 
     secrecy.hide_memory()

@@ -14,9 +14,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from webhook.core.errors import PullsecretError
 
 _PADDED = re.compile(r"([0-9a-fA-F]{32}):([0-9a-fA-F]{32}):((?:[0-9a-fA-F]{2})+)")
@@ -70,6 +67,8 @@ def is_sealed(text: str) -> bool:
 
 def unseal(text: str, owner: str, keys: Keys) -> str:
     """Raises SealedError; also if the result is sealed again."""
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415  # 10 MiB, which only those need who decrypt
+
     try:
         opened = _open(text, owner, keys).decode()
     except InvalidTag:
@@ -82,6 +81,8 @@ def unseal(text: str, owner: str, keys: Keys) -> str:
 
 
 def _open(text: str, owner: str, keys: Keys) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
     if match := _PADDED.fullmatch(text):
         if keys.passphrase is None:
             raise SealedError("it is encrypted with a passphrase; set decrypt.passphraseFile")

@@ -16,12 +16,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from certs import files
+from certs.answers import answer
 from certs.authority import Authority
 from certs.errors import Unusable
 from certs.files import Files
 from certs.pair import Pair
 from certs.pem import certificates, encode, encode_key, private_key
+from certs.questions import Answer, Question
 from certs.serving import Serving
+from support.certworld import as_pair
 
 Connect = Callable[..., Awaitable[x509.Certificate]]
 Listening = Callable[[Serving], AbstractAsyncContextManager[Connect]]
@@ -64,10 +67,30 @@ class Mode:
         self.now = NOW
         self.said: list[str] = []
         self.spoken = asyncio.Event()
+        self.asked = 0
         self.serving = Serving()
         self.files = Files(
-            self.mounted.certificate, self.mounted.key, self.serving, now=lambda: self.now, report=self.say
+            self.mounted.certificate,
+            self.mounted.key,
+            self.serving,
+            now=lambda: self.now,
+            report=self.say,
+            ask=self.ask,
         )
+
+    async def ask(self, question: Question) -> Answer:
+        self.asked += 1
+        return answer(question)
+
+    def start(self) -> None:
+        asyncio.run(self.files.start())
+
+    def refresh(self) -> None:
+        asyncio.run(self.files.refresh())
+
+    @property
+    def pair(self) -> Pair | None:
+        return as_pair(self.serving.leaf) if self.serving.leaf else None
 
     def say(self, text: str) -> None:
         self.said.append(text.replace(str(self.mounted.root), "/tls"))
@@ -99,7 +122,7 @@ def test_a_swapped_symlink_is_noticed(mode: Mode, listening: Listening) -> None:
         async with mode.running(), listening(mode.serving) as connect:
             assert await connect(CA.pem()[0], HOST) == OLD.chain[0]
             mode.mounted.swap_pair(NEW)
-            await mode.until(lambda: mode.serving.pair == NEW)
+            await mode.until(lambda: mode.pair == NEW)
             assert await connect(CA.pem()[0], HOST) == NEW.chain[0]
 
     asyncio.run(test())
@@ -112,9 +135,9 @@ def test_files_written_one_after_the_other_are_noticed(mode: Mode) -> None:
         async with mode.running():
             mode.mounted.certificate.write_bytes(encode(*NEW.chain))
             await mode.until(lambda: "does not belong" in mode.said[-1])
-            assert mode.serving.pair == OLD
+            assert mode.pair == OLD
             mode.mounted.key.write_bytes(encode_key(NEW.key))
-            await mode.until(lambda: mode.serving.pair == NEW)
+            await mode.until(lambda: mode.pair == NEW)
 
     asyncio.run(test())
 
@@ -129,9 +152,9 @@ def test_swaps_between_the_two_reads_are_no_mismatch(mode: Mode, monkeypatch: py
         return contents
 
     monkeypatch.setattr(files, "_contents", slow)
-    asyncio.run(mode.files.start())
+    mode.start()
 
-    assert mode.serving.pair == OLD
+    assert mode.pair == OLD
     assert mode.mounted.version == 3
 
 
@@ -154,19 +177,19 @@ def test_of_what_is_half_written_nothing_is_served(pieces: list[tuple[str, float
     """Somebody writes both files in place, and each is looked at when some of it is there."""
     with tempfile.TemporaryDirectory() as root:
         mode = Mode(Path(root))
-        asyncio.run(mode.files.start())
+        mode.start()
         whole = {"certificate": encode(*to_come.chain), "key": encode_key(to_come.key)}
         for file, part in pieces:
             text = whole[file][: round(part * len(whole[file]))]
             assume(text not in INCOMPLETE)
             getattr(mode.mounted, file).write_bytes(text)
-            mode.files.refresh()
-            assert mode.serving.pair in {OLD, to_come}
+            mode.refresh()
+            assert mode.pair in {OLD, to_come}
         for file, text in whole.items():
             getattr(mode.mounted, file).write_bytes(text)
-        mode.files.refresh()
+        mode.refresh()
 
-    assert mode.serving.pair == to_come
+    assert mode.pair == to_come
     assert "PRIVATE" not in "".join(mode.said)
 
 
@@ -176,37 +199,37 @@ def test_of_what_is_half_written_nothing_is_served(pieces: list[tuple[str, float
     ids=["after the first line", "in the content", "in the last line", "before the end"],  # certificates vary in length
 )
 def test_a_chain_that_breaks_off_is_not_served(mode: Mode, more: int) -> None:
-    asyncio.run(mode.files.start())
+    mode.start()
     mode.mounted.swap(CHAIN[: FIRST + more], encode_key(CHAINED.key))
-    mode.files.refresh()
+    mode.refresh()
 
     assert mode.said[-1] == "/tls/tls.crt ends within a certificate; the previous certificate is still served"
-    assert mode.serving.pair == OLD
+    assert mode.pair == OLD
 
 
 def test_a_chain_that_breaks_off_between_two_certificates_is_put_right_by_the_next_look(mode: Mode) -> None:
-    asyncio.run(mode.files.start())
+    mode.start()
     mode.mounted.swap(encode(CHAINED.chain[0]), encode_key(CHAINED.key))
-    mode.files.refresh()
-    assert mode.serving.pair == Pair(CHAINED.chain[:1], CHAINED.key)
+    mode.refresh()
+    assert mode.pair == Pair(CHAINED.chain[:1], CHAINED.key)
     mode.mounted.swap_pair(CHAINED)
-    mode.files.refresh()
-    assert mode.serving.pair == CHAINED
+    mode.refresh()
+    assert mode.pair == CHAINED
 
 
 @pytest.mark.parametrize("gone", ["tls.crt", "tls.key", "..data"])
 def test_files_that_go_and_come_again_change_nothing_meanwhile(mode: Mode, gone: str) -> None:
     """`..data` without its target: the Secret was deleted, or the volume is being mounted anew."""
-    asyncio.run(mode.files.start())
+    mode.start()
     (mode.mounted.root / gone).rename(mode.mounted.root / "away")
-    mode.files.refresh()
+    mode.refresh()
     assert mode.said[-1].endswith("No such file or directory; the previous certificate is still served")
-    assert mode.serving.pair == OLD
+    assert mode.pair == OLD
 
     (mode.mounted.root / "away").rename(mode.mounted.root / gone)
     mode.mounted.swap_pair(NEW)
-    mode.files.refresh()
-    assert mode.serving.pair == NEW
+    mode.refresh()
+    assert mode.pair == NEW
 
 
 def small_rsa() -> Pair:
@@ -245,7 +268,7 @@ def test_wrong_files_end_the_start(mode: Mode, certificate: bytes, key: bytes, r
     mode.mounted.swap(certificate, key)
 
     with pytest.raises(Unusable) as refusal:
-        asyncio.run(mode.files.start())
+        mode.start()
     assert str(refusal.value).replace(str(mode.mounted.root), "/tls") == reason
     assert not mode.serving.ready
 
@@ -253,58 +276,56 @@ def test_wrong_files_end_the_start(mode: Mode, certificate: bytes, key: bytes, r
 def test_missing_and_unreadable_files_end_the_start(mode: Mode) -> None:
     mode.mounted.key.unlink()
     with pytest.raises(Unusable, match=r"tls.key: No such file or directory$"):
-        asyncio.run(mode.files.start())
+        mode.start()
 
     mode.mounted.key.mkdir()
     with pytest.raises(Unusable, match=r"tls.key: Is a directory$"):
-        asyncio.run(mode.files.start())
+        mode.start()
 
 
 @pytest.mark.parametrize(("certificate", "key", "reason"), WRONG.values(), ids=WRONG)
 def test_wrong_files_later_are_said_once_and_change_nothing(
     mode: Mode, certificate: bytes, key: bytes, reason: str
 ) -> None:
-    async def test() -> None:
-        await mode.files.start()
-        mode.mounted.swap(certificate, key)
-        for _ in range(3):
-            mode.files.refresh()
-        assert mode.said[1:] == [f"{reason}; the previous certificate is still served"]
-        assert mode.serving.pair == OLD
+    mode.start()
+    mode.mounted.swap(certificate, key)
+    for _ in range(3):
+        mode.refresh()
+    assert mode.said[1:] == [f"{reason}; the previous certificate is still served"]
+    assert mode.pair == OLD
+    assert mode.asked == 2  # the same files are not asked about again
 
-        mode.mounted.swap_pair(NEW)
-        mode.files.refresh()
-        assert mode.serving.pair == NEW
-        mode.mounted.swap(certificate, key)
-        mode.files.refresh()
-        assert mode.said[-1] == mode.said[1]
-
-    asyncio.run(test())
+    mode.mounted.swap_pair(NEW)
+    mode.refresh()
+    assert mode.pair == NEW
+    mode.mounted.swap(certificate, key)
+    mode.refresh()
+    assert mode.said[-1] == mode.said[1]
 
 
 def test_an_expired_certificate_is_served_with_a_warning(mode: Mode) -> None:
     warning = f"/tls/tls.crt expired at {OLD.ends:%Y-%m-%d %H:%M} UTC and is still served"
-    asyncio.run(mode.files.start())
+    mode.start()
     mode.now = OLD.ends - timedelta(seconds=1)
-    mode.files.refresh()
+    mode.refresh()
     assert warning not in mode.said
 
     mode.now = OLD.ends
     for _ in range(3):
-        mode.files.refresh()
+        mode.refresh()
     assert mode.said.count(warning) == 1
-    assert mode.serving.pair == OLD
+    assert mode.pair == OLD
 
 
 def test_one_that_is_expired_at_the_start_is_served_too(mode: Mode) -> None:
     mode.now = OLD.ends + timedelta(days=1)
-    asyncio.run(mode.files.start())
+    mode.start()
 
-    assert mode.serving.pair == OLD
+    assert mode.pair == OLD
     assert mode.said[-1].endswith("and is still served")
 
 
 def test_its_repr_shows_no_key(mode: Mode) -> None:
-    asyncio.run(mode.files.start())
+    mode.start()
 
     assert "PRIVATE" not in f"{mode.files!r}{vars(mode.files)}{mode.said}"

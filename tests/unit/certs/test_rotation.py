@@ -21,7 +21,7 @@ from certs.authority import CA_LIFE, SKEW, Authority
 from certs.bundle import CONFIRMED, RELIEF, SOAK, Bundle, Use, step
 from certs.errors import ApiTrouble
 from certs.pem import readable
-from support.certworld import HOST, START, ApiServer, Held, Replica, started, verifies
+from support.certworld import HOST, START, ApiServer, Held, Replica, as_leaf, started, verifies
 
 CLOCKS = timedelta(minutes=10)
 """How far a replica's clock may be off, either way."""
@@ -186,7 +186,7 @@ class Duel:
         self.replicas = [Replica(self.api, stage.clocks), Replica(self.api, -stage.clocks)]
         for replica in self.replicas:
             if stage.leaf:
-                replica.serving.serve(stage.leaf)
+                replica.serving.serve(as_leaf(stage.leaf))
             replica.step()
         self.seen = [ca.certificate for ca in (OLD, NEXT, GONE, SUCCESSOR)]
         self.crashed: int | None = None
@@ -227,13 +227,13 @@ class Duel:
         where = look.cr_await.__name__, look.cr_await.cr_await.__name__  # type: ignore[union-attr]
         published = where[0] != "published" and known["published"]
         stored = where[0] in {"write", "publish"} and known["stored"]
-        meant = where[0] in {"write", "publish"} and known["todo"].bundle
+        meant = where[0] == "write" and known["todo"].data
         return (
             issuer,
             where,
             published and int(published.version) - self.api.bundle_version,
             stored and int(stored.version) - self.api.version,
-            meant and (self._names(meant.ca_bundle()), bool(meant.signing), bool(meant.following), meant.confirmed),
+            meant and (self._names(meant["ca.crt"]), "tls.key" in meant, "next.key" in meant, meant.get(CONFIRMED)),
         )
 
     def lossless(self, *, renewed: bool) -> bool:

@@ -19,7 +19,7 @@ from certs.bundle import CONFIRMED, SOAK
 from certs.pem import readable
 from certs.selfmanaged import SelfManaged
 from certs.serving import Serving
-from support.certworld import HOST, ApiServer
+from support.certworld import HOST, ApiServer, as_pair, ask
 from webhook.admission import Answer
 from webhook.core.metrics import Metrics
 from webhook.core.review import Request, answer
@@ -48,7 +48,13 @@ class Server:
         self._web = server(app, context=self.serving.listening)
         self.said: list[str] = []
         self._managed = SelfManaged(
-            api, api, [HOST], self.serving, now=lambda: datetime.now(UTC), report=self.said.append
+            api,
+            api,
+            [HOST],
+            self.serving,
+            now=lambda: datetime.now(UTC),
+            report=self.said.append,
+            ask=ask,
         )
         self._loop = uvloop.new_event_loop()
 
@@ -168,8 +174,8 @@ def test_no_handshake_fails_while_the_authority_is_replaced(monkeypatch: pytest.
                     client.soak()
                 noted_a_soak_ago(api)
                 web.look()
-                assert web.serving.pair
-                leaves.add(web.serving.pair.chain[0])
+                assert web.serving.leaf
+                leaves.add(as_pair(web.serving.leaf).chain[0])
                 signed.add(api.data["tls.crt"] if api.data else b"")
 
     assert [client.failures for client in clients] == [[]] * len(clients)

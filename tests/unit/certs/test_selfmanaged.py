@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs import selfmanaged
+from certs.answers import answer
 from certs.authority import CA_LIFE, LEAF_LIFE, Authority
 from certs.bundle import CONFIRMED, SOAK, Bundle, Use, stale, step
 from certs.errors import ApiTrouble, Conflict, NotOurs
 from certs.pair import Pair
 from certs.pem import readable
 from certs.ports import Published
+from certs.questions import Answer, Question
+from support import certworld
 from support.certworld import HOST, START, ApiServer, Replica, started
 
 Verifies = Callable[[Pair, bytes, str, datetime], bool]
@@ -390,6 +393,38 @@ def test_our_own_mistakes_end_the_process() -> None:
 
     with pytest.raises(KeyError):
         asyncio.run(Replica(api).managed.start())
+
+
+def test_nothing_is_asked_twice_within_the_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look costs two reads, and a process only if something is new, or due soon."""
+    asked: list[datetime] = []
+
+    async def counted(question: Question) -> Answer:
+        asked.append(api.time)
+        return answer(question)
+
+    monkeypatch.setattr(certworld, "ask", counted)
+    api = ApiServer()
+    replica = started(api)
+    assert len(asked) == 3  # to write, to publish, and that nothing is left
+
+    def looks(times: int, apart: timedelta = timedelta(minutes=1)) -> int:
+        asked.clear()
+        for _ in range(times):
+            api.time += apart
+            replica.settle()
+        return len(asked)
+
+    assert looks(59) == 0
+    assert looks(1) == 1
+    api.change(dict(api.data or {}))
+    assert looks(1) == 0
+    api.rebundle(b"")
+    assert looks(1) == 2
+    api.time -= timedelta(minutes=10)  # a clock was put right
+    assert looks(1) == 1
+    days = (LEAF_LIFE * 2 / 3).days
+    assert days <= looks(24 * 4 * days, timedelta(minutes=15)) < 24 * days + 8
 
 
 def test_before_it_is_installed_there_is_nothing_to_publish() -> None:

@@ -21,6 +21,7 @@ from certs.errors import Unusable
 from certs.pair import Pair
 from certs.pem import certificates, private_key
 from certs.serving import Serving
+from support.certworld import as_leaf, as_pair
 
 Connect = Callable[..., Awaitable[x509.Certificate]]
 Listening = Callable[[Serving], AbstractAsyncContextManager[Connect]]
@@ -70,7 +71,7 @@ def test_a_client_is_shown_the_newest_certificate(
     async def test() -> None:
         async with listening(serving) as connect:
             for pair in (ca.issue(HOSTS, now), ca.issue(HOSTS, now)):
-                serving.serve(pair)
+                serving.serve(as_leaf(pair))
                 assert await connect(ca.pem()[0], host, version) == pair.chain[0]
 
     run(test())
@@ -91,7 +92,7 @@ def test_before_there_is_a_certificate_handshakes_fail(
         async with listening(serving) as connect:
             with pytest.raises((ssl.SSLError, ConnectionError)):  # neither loop sends the alert
                 await connect(ca.pem()[0], host)
-            serving.serve(ca.issue(HOSTS, now))
+            serving.serve(as_leaf(ca.issue(HOSTS, now)))
             states.append(serving.ready)
             await connect(ca.pem()[0], host)
 
@@ -116,7 +117,7 @@ def test_the_alert_before_there_is_a_certificate_blames_the_server() -> None:
 
 def test_tls_1_1_is_refused(now: datetime) -> None:
     serving = Serving()
-    serving.serve(Authority.create(now).issue([HOST], now))
+    serving.serve(as_leaf(Authority.create(now).issue([HOST], now)))
     client = ssl.create_default_context()
     client.set_ciphers("ALL:@SECLEVEL=0")  # or this OpenSSL would not even ask
     with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
@@ -131,7 +132,7 @@ def test_renegotiation_is_off() -> None:
 
 def test_clients_refuse_what_they_should(run: Run, listening: Listening, now: datetime) -> None:
     ca, serving = Authority.create(now), Serving()
-    serving.serve(ca.issue([HOST], now))
+    serving.serve(as_leaf(ca.issue([HOST], now)))
 
     async def test() -> None:
         async with listening(serving) as connect:
@@ -152,10 +153,10 @@ def test_two_authorities_of_the_same_name_can_be_trusted_at_once(run: Run, liste
     async def test() -> None:
         async with listening(serving) as connect:
             for authority in (old, new):
-                serving.serve(authority.issue([HOST], now))
+                serving.serve(as_leaf(authority.issue([HOST], now)))
                 await connect(both, HOST)
-                assert serving.pair is not None
-                assert authority.issued(serving.pair)
+                assert serving.leaf is not None
+                assert authority.issued(as_pair(serving.leaf))
 
     run(test())
 
@@ -166,13 +167,13 @@ def test_no_handshake_is_lost_while_certificates_change(run: Run, listening: Lis
     shown: list[x509.Certificate] = []
 
     async def client(connect: Connect, host: str, version: ssl.TLSVersion, progress: asyncio.Event) -> None:
-        while serving.pair is not served[-1]:
+        while serving.leaf != as_leaf(served[-1]):
             shown.append(await connect(ca.pem()[0], host, version))
             progress.set()
 
     async def test() -> None:
         progress = asyncio.Event()
-        serving.serve(served[0])
+        serving.serve(as_leaf(served[0]))
         async with listening(serving) as connect, asyncio.timeout(20), asyncio.TaskGroup() as clients:
             for host in HOSTS:
                 for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
@@ -180,7 +181,7 @@ def test_no_handshake_is_lost_while_certificates_change(run: Run, listening: Lis
             for pair in served[1:]:
                 await progress.wait()
                 progress.clear()
-                serving.serve(pair)
+                serving.serve(as_leaf(pair))
 
     run(test())
     assert len(shown) >= 100
@@ -193,7 +194,7 @@ def test_a_chain_is_shown_whole(run: Run, listening: Listening) -> None:
     issued = root.create_child_ca().issue_cert(HOST)
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
     serving = Serving()
-    serving.serve(Pair(certificates(chain, "chain"), private_key(issued.private_key_pem.bytes(), "key")))
+    serving.serve(as_leaf(Pair(certificates(chain, "chain"), private_key(issued.private_key_pem.bytes(), "key"))))
 
     async def test() -> None:
         async with listening(serving) as connect:
@@ -213,17 +214,17 @@ def small_rsa(now: datetime) -> Pair:
 def test_what_openssl_refuses_leaves_the_certificate_before_it(run: Run, listening: Listening, now: datetime) -> None:
     ca, serving = Authority.create(now), Serving()
     good = ca.issue(HOSTS, now)
-    serving.serve(good)
+    serving.serve(as_leaf(good))
 
     with pytest.raises(Unusable, match=r"^OpenSSL refuses the certificate: EE_KEY_TOO_SMALL$"):
-        serving.serve(small_rsa(now))
+        serving.serve(as_leaf(small_rsa(now)))
 
     async def test() -> None:
         async with listening(serving) as connect:
             assert await connect(ca.pem()[0], HOST) == good.chain[0]
 
     run(test())
-    assert serving.pair is good
+    assert serving.leaf == as_leaf(good)
 
 
 def test_keys_leave_nothing_on_disk_and_no_descriptor(
@@ -233,7 +234,7 @@ def test_keys_leave_nothing_on_disk_and_no_descriptor(
     ca, serving = Authority.create(now), Serving()
     before = sorted(Path("/proc/self/fd").iterdir())
     for _ in range(5):
-        serving.serve(ca.issue(HOSTS, now))
+        serving.serve(as_leaf(ca.issue(HOSTS, now)))
 
     assert serving.ready
     assert sorted(Path("/proc/self/fd").iterdir()) == before
@@ -261,7 +262,7 @@ def test_without_memory_files_a_temporary_one_is_used(
 
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watched)
     serving = Serving()
-    serving.serve(Authority.create(now).issue(HOSTS, now))
+    serving.serve(as_leaf(Authority.create(now).issue(HOSTS, now)))
 
     assert serving.ready
     assert modes == [0o600]
@@ -271,7 +272,7 @@ def test_without_memory_files_a_temporary_one_is_used(
 def test_its_repr_shows_no_key(now: datetime) -> None:
     serving = Serving()
     pair = Authority.create(now).issue(HOSTS, now)
-    serving.serve(pair)
+    serving.serve(as_leaf(pair))
 
     assert "PRIVATE" not in f"{serving!r}{vars(serving)}"
-    assert "key" not in repr(serving.pair)
+    assert "key" not in repr(serving.leaf)

@@ -11,7 +11,7 @@ SOURCE = """
 import ctypes, os, resource, sys
 from certs.errors import Unusable
 from certs import serving
-from webhook.serving import secrecy
+from certs import secrecy
 
 if os.getuid() == 0:
     os.setgroups([])
