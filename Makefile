@@ -18,7 +18,7 @@ export PYTHONPATH := tests
 # Tests start hundreds of processes: without bytecode each of them compiles all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 
-BASE ?= docker.io/library/python:3.11-slim
+BASE ?= docker.io/library/python:3.14-slim
 IMAGE ?= localhost/pullsecret-webhook:dev
 
 .PHONY: help demo demo-mirrors cluster build bench bench-quick bench-issuers bench-scale bench-100k image chart test test-fast test-install test-gitops test-doctor test-sources test-faults test-all lint format lock clean

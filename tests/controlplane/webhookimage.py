@@ -27,17 +27,20 @@ REVISION = "test"  # not the commit: another commit of the same files is the sam
 
 _SOURCES = ("Containerfile", "LICENSE", "Makefile", "README.md", "pyproject.toml", "requirements.lock",
             "requirements-dev.lock", "certs", "image", "webhook")  # fmt: skip
-_SUITE = "bookworm"
+PYTHON = "python3.14"  # as in the Makefile's BASE; the stable Debian has an older one
+_SUITE = "forky"
 _PACKAGES = (
-    "usr-is-merged,base-files,base-passwd,coreutils,dash,diffutils,findutils,grep,gzip,init-system-helpers,libc-bin,"
-    "perl-base,sed,tar,python3,python3-venv"
+    "usr-is-merged,base-files,base-passwd,coreutils,dash,diffutils,dpkg,findutils,grep,gzip,init-system-helpers,libc-bin,"
+    f"perl-base,sed,tar,{PYTHON},{PYTHON}-venv"
 )
 _DEBOOTSTRAP = (
     "mmdebstrap",
     "--quiet",
     "--variant=custom",
     "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+    '--aptopt=Acquire::Check-Valid-Until "false"',  # a mirror may be some weeks behind
     f"--include={_PACKAGES}",
+    f'--customize-hook=ln -s {PYTHON} "$1"/usr/bin/python3',
     '--customize-hook=rm -r "$1"/usr/share/doc "$1"/usr/share/man "$1"/usr/share/locale',
     _SUITE,
 )
