@@ -94,7 +94,8 @@ def interpreter() -> Iterator[Component]:
 
 
 def debian_packages(status: str, system: Mapping[str, str]) -> Iterator[Component]:
-    vendor, distro = system["ID"], f"{system['ID']}-{system.get('VERSION_ID') or system['VERSION_CODENAME']}"  # testing has no number
+    vendor = system["ID"]
+    distro = f"{vendor}-{system.get('VERSION_ID') or system['VERSION_CODENAME']}"  # Debian testing has no number
     for entry in status.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line and not line.startswith(" "))
         if fields.get("Status", "").endswith(" installed"):

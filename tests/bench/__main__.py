@@ -66,7 +66,7 @@ class Run:
             took = size.started_go(self._arena, program, self._plan.starts)
             self.figures.append(Figure(f"start: {contender}", p50_ms=took * 1000))
         self.goals += [
-            Goal("MiB of memory, idle", found.rss_mib, 70),
+            Goal("MiB of memory, idle", found.rss_mib, 60),
             Goal("seconds from start to ready", found.ready_s, 1.5),
             Goal("writes at a restart", found.writes, 0),
         ]
@@ -138,7 +138,7 @@ class Run:
         name = f"start with {size.MANY:,}: {OURS}"
         self.figures.append(Figure(name, p50_ms=found.ready_s * 1000, rss_mib=found.rss_mib))
         self.goals += [
-            Goal(f"MiB of memory with {size.MANY:,}", found.rss_mib, 100),
+            Goal(f"MiB of memory with {size.MANY:,}", found.rss_mib, 80),
             Goal(f"seconds from start to ready with {size.MANY:,}", found.ready_s, 4),
             Goal(f"writes at a restart with {size.MANY:,}", found.writes, 0),
         ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Target
+from bench.shipped import Shipped, shipped
 from controlplane import webhook as deployed
 from controlplane.api import Object
 from controlplane.binaries import need
@@ -48,6 +49,7 @@ class Arena:
     pair: Pair
     audit: Path
     pod: Path
+    shipped: Shipped
 
     def creation(self, contender: str, *, dry_run: bool) -> Target:
         path = f"/api/v1/namespaces/{SPACES[contender]}/pods{'?dryRun=All' if dry_run else ''}"
@@ -90,14 +92,18 @@ def arena(folder: Path) -> Iterator[Arena]:
             if name == HANDMADE:
                 pids[PLAIN] = child.pid
                 registered.append(_registration(PLAIN, port, cluster.ca, _plain()))
-        ours = stack.enter_context(deployed.running(cluster, verbose=False))
+        as_shipped = shipped(folder)
+        ours = stack.enter_context(
+            deployed.running(cluster, verbose=False, python=as_shipped.python, env=as_shipped.env)
+        )
         pids[OURS] = ours.child.pid
         for obj in (*registered, *_policy()):
             cluster.api.create(obj)
         deployed.register(cluster, ours.port, namespaceSelector={"matchLabels": {LABEL: SPACES[OURS]}})
         pod = folder / "pod.json"
         pod.write_text(json.dumps(_pod()))
-        made = Arena(cluster, ours, pids, cluster.pki.client("bench", "bench", ("system:masters",)), audit, pod)
+        pair = cluster.pki.client("bench", "bench", ("system:masters",))
+        made = Arena(cluster, ours, pids, pair, audit, pod, as_shipped)
         for contender in (POLICY, USUAL, HANDMADE, PLAIN, OURS):
             until(lambda name=contender: _mutates(made, name), f"{contender} is called", within=20)  # type: ignore[misc]
         until(lambda: cluster.api.get("Secret", "ghcr-secret", SPACES[OURS]), "the pull secret stands", within=10)

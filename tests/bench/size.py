@@ -34,7 +34,9 @@ def started(arena: Arena, times: int, tick: Callable[[], None]) -> Start:
     for number in range(times):
         before = len(arena.calls())
         began = time.perf_counter()
-        with deployed.running(arena.cluster, name=f"start-{number}") as replica:
+        with deployed.running(
+            arena.cluster, name=f"start-{number}", python=arena.shipped.python, env=arena.shipped.env
+        ) as replica:
             seconds.append(time.perf_counter() - began)
             time.sleep(QUIET)
             memory.append(rss_mib(replica.child.pid))

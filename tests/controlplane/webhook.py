@@ -175,23 +175,25 @@ def running(
     account: str = ACCOUNT,
     name: str = "webhook",
     program: tuple[str, ...] = ("-m", "webhook"),
+    python: str | Path = sys.executable,
+    env: Mapping[str, str] | None = None,
     enter: tuple[str, ...] = (),
     verbose: bool = True,
     within: float = 30.0,
 ) -> Iterator[Webhook]:
-    """Ready when yielded. `settings` go into its configuration file; `program`: what Python is to run; `enter`: the
-    command that runs Python somewhere, such as in a cgroup; `verbose`: also log each review, which costs time;
-    `within`: seconds until it must be ready.
+    """Ready when yielded. `settings` go into its configuration file; `program`: what `python` is to run, with `env`
+    besides our own; `enter`: the command that runs Python somewhere, such as in a cgroup; `verbose`: also log each
+    review, which costs time; `within`: seconds until it must be ready.
     """
     port, metrics_port = port or free_port(), free_port()
     config = cluster.folder / f"{name}.yaml"
     own = {"address": "127.0.0.1", "port": port, "metricsPort": metrics_port}
     config.write_text(json.dumps({"server": own, "tls": {"hosts": ["127.0.0.1"]}} | (settings or {})))
     kubeconfig = cluster.service_account(NAMESPACE, account)
-    serve: list[str | Path] = [*enter, sys.executable, *program, "serve", "--config", config]
+    serve: list[str | Path] = [*enter, python, *program, "serve", "--config", config]
     log = cluster.folder / f"{name}.log"
     serve += ["--kubeconfig", kubeconfig, *(["--verbose"] if verbose else [])]
-    with Child(name, serve, log=log, stop_signal=signal.SIGINT, env=TRUSTS_NOBODY) as child:
+    with Child(name, serve, log=log, stop_signal=signal.SIGINT, env=TRUSTS_NOBODY | dict(env or {})) as child:
         replica = Webhook(child, port, metrics_port)
         child.until(replica.is_ready, "the webhook is ready", within=within)
         yield replica

@@ -371,5 +371,7 @@ def test_it_serves_on_a_read_only_file_system(
         raise AssertionError(f"{e}\n{logs(installed, 'image-serves')}") from None
     metrics = plain.get(f"http://127.0.0.1:{metrics_port}/metrics").text
     assert "pullsecret_webhook_known_objects" in metrics
+    (memory,) = re.findall(r"^\S*process_resident_memory_bytes (\S+)$", metrics, re.MULTILINE)
+    assert float(memory) < 60 * 2**20
     assert "Traceback" not in logs(installed, "image-serves")
     installed.api.delete("Pod", "image", "image-serves", wait=True)
