@@ -16,7 +16,7 @@ from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certs import authority, bundle, selfmanaged
+from certs import authority, bundle, pem, selfmanaged
 from certs.authority import CA_LIFE, SKEW, Authority
 from certs.bundle import CONFIRMED, RELIEF, SOAK, Bundle, Use, step
 from certs.errors import ApiTrouble
@@ -36,6 +36,11 @@ LESS_SLOW = RELIEF - 2 * NEAR
 MINUTE = timedelta(minutes=1)
 
 
+KEPT = {
+    one: lru_cache(100_000)(getattr(module, one))
+    for module, names in ((authority, ("is_ca", "is_issuer", "is_whole")), (pem, ("encode", "encode_key", "readable")))
+    for one in names
+}
 VERIFIES = lru_cache(100_000)(verifies)
 CREATE, ISSUE, PARSE = Authority.create, Authority.issue, Authority.parse
 
@@ -55,10 +60,10 @@ def keys_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     issue = lru_cache(100_000)(ISSUE)
     monkeypatch.setattr(Authority, "issue", lambda self, hosts, now: issue(self, tuple(hosts), now))
     monkeypatch.setattr(Authority, "parse", lru_cache(100_000)(PARSE))
-    is_issuer, read = lru_cache(100_000)(authority.is_issuer), lru_cache(100_000)(readable)
-    for module in (authority, bundle):
-        monkeypatch.setattr(module, "is_issuer", is_issuer)
-    monkeypatch.setattr(bundle, "readable", read)
+    for name, kept in KEPT.items():
+        for module in (authority, bundle):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, kept)
 
 
 def accepted(replica: Replica, by: bytes) -> bool:
@@ -212,8 +217,8 @@ class Duel:
             *(self._local(replica) for replica in self.replicas),
         )
 
-    def _names(self, pem: bytes) -> tuple[int, ...]:
-        found = readable(pem)
+    def _names(self, data: bytes) -> tuple[int, ...]:
+        found = KEPT["readable"](data)
         self.seen += [certificate for certificate in found if certificate not in self.seen]
         return tuple(self.seen.index(certificate) for certificate in found)
 
