@@ -31,6 +31,7 @@ from support.simulated import (
     dockerconfig,
     token_in,
 )
+from support.steps import at_once
 from webhook.config.models import Config
 from webhook.core.credential import Credentials
 from webhook.core.errors import SourceUnavailable
@@ -223,7 +224,7 @@ class Replica:
         items = [msgspec.convert(obj, _struct(what)) for obj in self.server.listed(what)]
         if what == "sources":
             kept_by_name = dict(self.source.keep(cast(SecretObject, item)) for item in items)
-            self.soon(self.source.replace, kept_by_name, self.server.version)
+            self.soon(lambda: at_once(self.source.replace(kept_by_name, self.server.version)))
         else:
             kept = dict(self.keep[what](item) for item in items)
             self.mails[what].queue.put_nowait(Replaced(kept, self.server.version))
