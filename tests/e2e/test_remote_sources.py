@@ -187,7 +187,10 @@ def test_a_replica_whose_answer_is_the_older_one_undoes_nothing(
     usual, service.headers = service.headers, {"Cache-Control": "max-age=3600"}
     try:
         with deployed.running(own, settings={"sources": sources, "pullSecret": WITHDRAWN_AT_ONCE}, name="other"):
-            own.wait(lambda: {*before} <= {one.owner for one in service.asked[asked:]}, "it has asked")
+            own.wait(
+                lambda: {*before} <= {owner for one in service.asked[asked:] for owner in (one.owner, *one.owners)},
+                "it has asked",
+            )
             service.headers = usual
             for owner, token in after.items():
                 service.give(owner, *([Credential("ghcr.io", "bot", token)] if token else []))

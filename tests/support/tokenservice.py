@@ -31,6 +31,8 @@ class Asked:
     headers: dict[str, str]
     client: str = ""
     """The serial number of its certificate."""
+    owners: tuple[str, ...] = ()
+    """Of a POST, which has no `owner`."""
 
 
 @dataclass
@@ -47,8 +49,6 @@ class TokenService:
     headers: dict[str, str] = field(default_factory=lambda: {"Cache-Control": "max-age=0"})
     owners: dict[str, tuple[Credential, ...]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
-    batches: list[tuple[str, ...]] = field(default_factory=list)
-    """The owners of each POST."""
     left_out: set[str] = field(default_factory=set)
     """Owners whom the answer to a POST leaves out."""
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
@@ -67,6 +67,11 @@ class TokenService:
     @property
     def batch_url(self) -> str:
         return f"https://localhost:{self.port}{BATCH}"
+
+    @property
+    def batches(self) -> list[tuple[str, ...]]:
+        """The owners of each POST."""
+        return [one.owners for one in self.asked if one.owners]
 
     @property
     def ca_file(self) -> str:
@@ -109,8 +114,7 @@ class TokenService:
         owners = json.loads(await request.read())["owners"]
         client = request.get_extra_info("peercert") or {}
         headers = {k.lower(): v for k, v in request.headers.items()}
-        self.asked.append(Asked("", request.raw_path, headers, client.get("serialNumber", "")))
-        self.batches.append(tuple(owners))
+        self.asked.append(Asked("", request.raw_path, headers, client.get("serialNumber", ""), tuple(owners)))
         if not self.up:
             assert request.transport is not None
             request.transport.abort()
