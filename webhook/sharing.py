@@ -58,7 +58,7 @@ class Sharing:
         await self._settled.wait()
 
     def leave(self) -> None:
-        """For one that ends soon: the others take over within two seconds, and until then it goes on with its share."""
+        """For one that ends soon: the others take over within some seconds; until then it goes on with its share."""
         self._leaving = True
         self._hurry.set()
 
@@ -73,6 +73,7 @@ class Sharing:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(jittered(RENEW_SECONDS, JITTER)):
                             await self._hurry.wait()
+                    self._hurry.clear()
                 telling.cancel()
         finally:
             self._settled.set()
@@ -97,14 +98,14 @@ class Sharing:
         self._settled.set()
 
     def _look(self) -> None:
-        """Who has what now? Again when the next slot ends, though the API server may not answer then."""
+        """Who has what now? When the next slot ends, all are read again at once: another replica may have taken it."""
         now = asyncio.get_running_loop().time()
         known = self._slots.known
         self._become(shares(known, self._me, now))
         ends = [known[number].ends() for number in self._shares.others]
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(min(ends), self._look) if ends else None
+        self._timer = asyncio.get_running_loop().call_at(min(ends), self._hurry.set) if ends else None
 
     def _become(self, after: Shares) -> None:
         before, self._shares = self._shares, after

@@ -132,7 +132,7 @@ def test_a_dead_ones_share_is_taken_over(own: ControlPlane, replicas: list[Webho
 def test_one_that_ends_gives_its_share_back(own: ControlPlane, replicas: list[Webhook]) -> None:
     replicas[1].child.signal(signal.SIGTERM)
     right_within(own, rotate(own), 2.0)
-    until(lambda: share(replicas[0]) == 1.0, "the other one has all", within=5)
+    until(lambda: share(replicas[0]) == 1.0, "the other one has all", within=10)
     right_within(own, rotate(own), 2.0)
     again(replicas[1])
     shared(replicas)

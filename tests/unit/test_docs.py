@@ -272,6 +272,7 @@ FIGURES = {
         f"With {sharing.SHARED_FROM:,} owned namespaces or more",
         f"less than {sharing.SHARED_FROM // 2:,}",
         f"counts for {shares.LASTS_SECONDS} seconds",
+        f"counts for {shares.HANDED_SECONDS} seconds more",
         f"renews it every {'two' if sharing.RENEW_SECONDS == 2 else '?'} seconds",
         f"{'Once a minute' if overdue.OVERDUE_SECONDS == 60 else '?'} each replica looks",
     },

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from support.simulated import Stepping
 from webhook import sharing
 from webhook.core.pullsecret import Namespace
-from webhook.core.shares import LASTS_SECONDS
+from webhook.core.shares import HANDED_SECONDS, LASTS_SECONDS
 from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.slots import CALL_SECONDS, Slots
 from webhook.kube.views import Namespaces
@@ -280,9 +280,11 @@ def test_one_who_has_no_slot_does_nothing_until_one_is_free(world: World) -> Non
     world.passes(10)
     assert {name: world.who(name) for name in NAMES} == shares
     assert not any(third.sharing.mine(name) for name in NAMES)
-    had = [name for name in NAMES if first.sharing.mine(name)]
-    first.sharing.leave()
-    world.passes(2 * RENEW_SECONDS + 1)
+    had, others = ([name for name in NAMES if one.sharing.mine(name)] for one in (first, other))
+    first.loop.call_soon(first.sharing.leave)
+    for _ in range(round((2 * RENEW_SECONDS + 1) / TICK)):
+        world.tick()
+        assert [name for name in NAMES if other.sharing.mine(name)] == others, "it does not begin with the share"
     assert set(held(world).values()) == {third.name, other.name}
     assert [name for name in NAMES if third.sharing.mine(name)] == had, "the share of the slot"
 
@@ -298,8 +300,8 @@ def test_one_that_dies_is_missed_after_some_seconds(world: World) -> None:
 
 def test_one_that_ends_gives_its_share_back_and_goes_on_with_it_until_others_have_it(world: World) -> None:
     first, other = settled(world)
-    first.sharing.leave()
-    for _ in range(round((RENEW_SECONDS + 1) / TICK)):
+    first.loop.call_soon(first.sharing.leave)
+    for _ in range(round(DRAIN / TICK)):
         world.tick()
         assert all(world.who(name) for name in NAMES)
     assert all(other.sharing.mine(name) for name in NAMES)
@@ -313,8 +315,9 @@ def test_one_that_is_paused_and_wakes_up_leaves_nothing_to_nobody(world: World) 
     world.passes(LASTS_SECONDS + 2 * RENEW_SECONDS)  # it cannot know since when
     assert set(held(world).values()) == {third.name, other.name}
     first.resume(world.now)
-    assert all(first.sharing.mine(name) for name in NAMES), "it has not heard of the others for long"
-    world.passes(2 * RENEW_SECONDS)
+    for _ in range(round(2 * RENEW_SECONDS / TICK)):
+        world.tick()
+        assert all(world.who(name) for name in NAMES)
     assert not any(first.sharing.mine(name) for name in NAMES)
 
 
@@ -336,7 +339,7 @@ def test_without_rights_each_does_everything_and_says_so_once(
 def test_while_the_api_server_is_away_each_does_everything(world: World) -> None:
     settled(world)
     world.leases.down = True
-    world.passes(LASTS_SECONDS + 1)
+    world.passes(LASTS_SECONDS + RENEW_SECONDS + 2 * CALL_SECONDS)
     assert all(len(world.who(name)) == 2 for name in NAMES)
     world.leases.down = False
     world.passes(2 * RENEW_SECONDS + CALL_SECONDS)
@@ -346,13 +349,13 @@ def test_while_the_api_server_is_away_each_does_everything(world: World) -> None
 def test_one_that_cannot_work_leaves_its_share_to_the_other(world: World) -> None:
     first, other = settled(world)
     first.able = False
-    world.passes(2 * RENEW_SECONDS + 1)
+    world.passes(2 * RENEW_SECONDS + HANDED_SECONDS + 1)
     assert all(other.sharing.mine(name) for name in NAMES)
     other.able = False
     world.passes(2 * RENEW_SECONDS + 1)
     assert other.name in held(world).values(), "there is nobody to whom it could leave it"
     first.able = True
-    world.passes(3 * RENEW_SECONDS + 1)
+    world.passes(4 * RENEW_SECONDS + HANDED_SECONDS)
     assert all(first.sharing.mine(name) for name in NAMES)
 
 

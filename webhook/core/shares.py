@@ -10,6 +10,7 @@ What is someone else's is not looked at. That is safe for this reason:
   of its own. It believes so for LASTS_SECONDS after it saw that the slot was renewed, by its own clock.
 - Only a process that counts itself as the holder of a slot renews it, and it counts itself as the holder until it has
   read that it no longer is. A slot of its own never ends by its own clock.
+- A slot that was given back counts for HANDED_SECONDS more.
 - Take the slots that are truly held by running replicas, and of these the one with the highest score for an owner. Its
   holder leaves the owner to another one only for a slot that nobody holds, for a few seconds at most.
 - So views of the slots may differ: of late news, of another number of slots, of a replica that takes no slot because it
@@ -21,12 +22,17 @@ knows as well.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
 LASTS_SECONDS = 8
 """Seconds, since a replica saw that a slot was renewed, for which it believes that somebody holds it."""
+
+HANDED_SECONDS = 3
+"""Seconds for which a slot counts that was given back. A replica that waits for one takes it meanwhile, and nobody else
+begins with its share; the one that gave it back goes on for longer than this before it ends.
+"""
 
 
 def score(slot: int, key: str) -> bytes:
@@ -41,20 +47,29 @@ def responsible(slots: Iterable[int], key: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """`holder`: empty if it is free. `renewed`: as the holder wrote it. `since`: loop time at which both were new."""
+    """`holder`: empty if it is free. `renewed`: as the holder wrote it. `since`: loop time at which both were new.
+    `handed`: its holder has given it back.
+    """
 
     holder: str = ""
     renewed: str = ""
     since: float = 0.0
+    handed: bool = False
 
     def seen(self, holder: str, renewed: str, since: float) -> "Slot":
         """Later. Only what differs is a renewal."""
-        same = (holder, renewed) == (self.holder, self.renewed)
-        return self if same else replace(self, holder=holder, renewed=renewed, since=since)
+        if (holder, renewed) == (self.holder, self.renewed):
+            return self
+        return Slot(holder, renewed, since, handed=bool(self.holder) and not holder)
 
     def ends(self) -> float:
         """Loop time at which it no longer counts, unless it is renewed."""
-        return self.since + LASTS_SECONDS if self.holder else self.since
+        lasts = LASTS_SECONDS if self.holder else HANDED_SECONDS if self.handed else 0
+        return self.since + lasts
+
+    def free(self, now: float) -> bool:
+        """May another one take it?"""
+        return not self.holder or now >= self.ends()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +120,5 @@ def step(slots: Mapping[int, Slot], me: str, now: float, *, able: bool) -> Step 
         if more:
             return Step("give back", tuple(more))
         return Step("take" if able or not known.others else "give back", (first,))
-    free = tuple(sorted(slots.keys() - known.others))
+    free = tuple(number for number, slot in sorted(slots.items()) if slot.free(now))
     return Step("take", free) if able and free else None

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from webhook.core.shares import ALL, LASTS_SECONDS, Shares, Slot, Step, responsible, shares, step
+from webhook.core.shares import ALL, HANDED_SECONDS, LASTS_SECONDS, Shares, Slot, Step, responsible, shares, step
 
 KEYS = [f"owner-{number}" for number in range(6000)]
 NUMBERS = st.sets(st.integers(0, 9), min_size=1, max_size=6)
@@ -70,7 +70,14 @@ def test_a_slot_counts_for_as_long_as_it_was_seen_to_be_renewed() -> None:
     assert not shares({0: slot}, "a", 100.0 + LASTS_SECONDS).others
     renewed = slot.seen("b", "later", 105.0)
     assert shares({0: renewed}, "a", 100.0 + LASTS_SECONDS).others == {0}
-    assert not shares({0: renewed.seen("", "later", 106.0)}, "a", 106.0).others
+
+
+def test_a_slot_that_is_given_back_counts_until_another_one_may_have_taken_it() -> None:
+    given = Slot("b", "noon", 100.0).seen("", "noon", 101.0)
+    assert shares({0: given}, "a", 101.0 + HANDED_SECONDS - 0.1).others == {0}
+    assert not shares({0: given}, "a", 101.0 + HANDED_SECONDS).others
+    assert step({0: given}, "a", 101.0, able=True) == Step("take", (0,))
+    assert not shares({0: Slot().seen("", "", 100.0)}, "a", 100.0).others, "nobody had it"
 
 
 def test_a_slot_of_its_own_never_ends_by_itself() -> None:
