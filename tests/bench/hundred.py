@@ -35,7 +35,7 @@ from bench.platform import (
     registered_for_nobody,
     spaces,
 )
-from bench.rotation import CLIENT, SERVER, first, pause, pin, plain_applies, reviews
+from bench.rotation import CLIENT, SERVER, first, pause, pin, plain_applies, reviews, right_secrets
 from bench.session import T, Tick, ended, stepped
 from controlplane import plain
 from controlplane import webhook as deployed
@@ -104,11 +104,12 @@ class Start:
 @dataclass(frozen=True)
 class Found:
     """`taken_over`: seconds from the kill until each of some owners' new tokens was everywhere. `wrong`: namespaces
-    without the newest token at the end of a phase. `http`: a start that asks an HTTP service.
+    without the newest token at the end of a phase. `http`: a start that asks an HTTP service. `filled` None: all
+    Secrets were there.
     """
 
     namespaces: int
-    filled: Phase
+    filled: Phase | None
     calm: Chunk
     singles: Sequence[Phase]
     all: Phase
@@ -123,7 +124,7 @@ class Found:
     def figures(self) -> list[Figure]:
         single = sorted(one.seconds * 1000 for one in self.singles)
         rows = [
-            self._phase("filled", self.filled),
+            *([self._phase("filled", self.filled)] if self.filled is not None else []),
             Figure("one owner's rotation", statistics.median(single), single[-1]),
             self._phase("everybody's rotation", self.all, self.slower),
             Figure("as many plain applies", self.plain * 1000, rps=self.namespaces / self.plain),
@@ -199,6 +200,7 @@ class Hundred:
     audit: Audit
     owners: int
     lengths: Lengths
+    filled: bool = False
     replicas: list[Webhook] = field(default_factory=list)
     peak: float = 0.0
     wrong: int = 0
@@ -212,6 +214,8 @@ class Hundred:
         namespace(self.cluster, REVIEWED)
         if isinstance(self.cluster, Simulated):
             self.cluster.seed(self.owners, EACH)
+            if self.filled:
+                self.cluster.seed_secrets(right_secrets(self.cluster, FIRST_TOKEN))
         else:
             fill(self.cluster, self.everybody, tick)
 
@@ -372,9 +376,9 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
             second.enter_context(made.replica(source, other))
             everywhere = [REVIEWED, *made.everybody]
 
-            def filled(tick: Tick) -> Phase:
+            def filled(tick: Tick) -> Phase | None:
                 took = made.onlooker.arrived(everywhere, FIRST_TOKEN, PATIENCE, tick) - began
-                return Phase(took, cpu=made._cpu())
+                return None if made.filled else Phase(took, cpu=made._cpu())
 
             first_fill = told("all Secrets are written", filled)
             calm = told("reviews and nothing else", functools.partial(_calm, made))
@@ -459,7 +463,7 @@ class Credentials:
 
 
 @contextmanager
-def world(folder: Path, owners: int, lengths: Lengths, *, real: bool) -> Iterator[Hundred]:
+def world(folder: Path, owners: int, lengths: Lengths, *, real: bool, filled: bool) -> Iterator[Hundred]:
     audit = folder / "audit.log"
     audit.touch()
     with ExitStack() as stack:
@@ -481,14 +485,17 @@ def world(folder: Path, owners: int, lengths: Lengths, *, real: bool) -> Iterato
         pin(database.pid, CLIENT if real else SERVER)
         pin(os.getpid(), CLIENT)  # and what we start from here on, if it does not say where
         onlooker = Onlooker(Access.read(cluster.kubeconfig))
-        yield Hundred(cluster, database, postgres, onlooker, Audit(audit), owners, lengths)
+        yield Hundred(cluster, database, postgres, onlooker, Audit(audit), owners, lengths, filled)
 
 
-def run(folder: Path, namespaces: int, lengths: Lengths, *, real: bool) -> Found:
+def run(folder: Path, namespaces: int, lengths: Lengths, *, real: bool, filled: bool) -> Found:
     need("bench-load", "bench-apply")
     if os.geteuid() != 0:
         raise HarnessError("only root may give what is measured precedence over what would be elsewhere; use sudo")
-    with world(folder, namespaces // EACH, lengths, real=real) as made, Credentials.start(folder) as credentials:
+    with (
+        world(folder, namespaces // EACH, lengths, real=real, filled=filled) as made,
+        Credentials.start(folder) as credentials,
+    ):
         return measured(made, credentials)
 
 
@@ -496,11 +503,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.hundred", description="100,000 namespaces of 25,000 owners.")
     parser.add_argument("--namespaces", type=int, default=100_000)
     parser.add_argument("--real", action="store_true", help="on kube-apiserver; 20,000 take a quarter of an hour")
+    parser.add_argument("--filled", action="store_true", help="in memory: begin with all Secrets as they should be")
     parser.add_argument("--quick", action="store_true", help="shorter phases, to see that it runs")
     wanted = parser.parse_args()
     lengths = QUICK if wanted.quick else Lengths()
-    measure = functools.partial(run, namespaces=wanted.namespaces, lengths=lengths, real=wanted.real)
-    return ended(measure, real=wanted.real)
+    size, real, filled = wanted.namespaces, wanted.real, wanted.filled
+    return ended(functools.partial(run, namespaces=size, lengths=lengths, real=real, filled=filled), real=real)
 
 
 if __name__ == "__main__":

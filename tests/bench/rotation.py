@@ -37,7 +37,7 @@ from controlplane.waiting import until
 from controlplane.webhook import Webhook
 from webhook.core.credential import Credential
 from webhook.core.dockerconfig import render
-from webhook.core.names import MANAGER, OWNER
+from webhook.core.names import DOCKERCONFIG_TYPE, MANAGED_BY, MANAGER, NAMESPACE_UID, OWNER
 from webhook.refresh import WORKERS
 
 REPLICAS = 2
@@ -221,6 +221,30 @@ def plain_applies(cluster: ControlPlane, token: str) -> float:
     return float(json.loads(done.stdout)["seconds"])
 
 
+def right_secrets(cluster: ControlPlane, token: str) -> Iterator[dict[str, object]]:
+    """What the webhook writes into each namespace that has an owner, as `_applies` gives it."""
+    for space in cluster.api.list("Namespace"):
+        name, uid = space["metadata"]["name"], space["metadata"]["uid"]
+        if (owner := space["metadata"].get("labels", {}).get(OWNER)) is None:
+            continue
+        metadata = {
+            "name": SECRET,
+            "namespace": name,
+            "labels": {MANAGED_BY: MANAGER},
+            "annotations": {OWNER: owner, NAMESPACE_UID: uid},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": uid}],
+        }
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": DOCKERCONFIG_TYPE}
+        yield {
+            "path": f"/api/v1/namespaces/{name}/secrets/{SECRET}",
+            "body": body | {"data": {CONTENT: content(token, owner)}},
+        }
+
+
+def content(token: str, owner: str) -> str:
+    return base64.b64encode(render([Credential("ghcr.io", "u", of_owner(token, owner))])).decode()
+
+
 def _applies(cluster: ControlPlane, token: str) -> Iterator[dict[str, object]]:
     for secret in cluster.api.list("Secret", fields=f"metadata.name={SECRET}"):
         found = secret["metadata"]
@@ -229,9 +253,7 @@ def _applies(cluster: ControlPlane, token: str) -> Iterator[dict[str, object]]:
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": secret["type"]}
         if found["namespace"] != REVIEWED:
             path = f"/api/v1/namespaces/{found['namespace']}/secrets/{SECRET}"
-            own = of_owner(token, found["annotations"][OWNER])
-            content = base64.b64encode(render([Credential("ghcr.io", "u", own)])).decode()
-            yield {"path": path, "body": body | {"data": {CONTENT: content}}}
+            yield {"path": path, "body": body | {"data": {CONTENT: content(token, found["annotations"][OWNER])}}}
 
 
 def pause(seconds: float, tick: Tick) -> None:

@@ -3,12 +3,15 @@
 It knows the kinds that the webhook asks for, and no RBAC. Tests hold its answers to those of the real one.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
 from controlplane import webhook as deployed
+from controlplane.api import Object
 from controlplane.binaries import need
 from controlplane.cluster import ControlPlane
 from controlplane.components import Components
@@ -17,6 +20,7 @@ from controlplane.progress import step
 from controlplane.webhook import ACCOUNT, NAMESPACE
 
 PROGRAM = "simulated-apiserver"
+SEEDED_TOGETHER = 2000
 
 
 class Simulated(ControlPlane):
@@ -59,3 +63,14 @@ class Simulated(ControlPlane):
     def seed(self, owners: int, each: int) -> None:
         """Namespaces of so many owners, at once."""
         self.api.raw("POST", "/seed", params={"owners": str(owners), "each": str(each)})
+
+    def seed_secrets(self, bodies: Iterable[Object]) -> None:
+        """As if the webhook had applied them. Each has a `path` and a `body`."""
+        for some in batched(bodies, SEEDED_TOGETHER):
+            self.api.raw("POST", "/seed/secrets", content=b"".join(json.dumps(one).encode() for one in some))
+
+
+def batched(items: Iterable[Object], size: int) -> Iterator[list[Object]]:
+    left = iter(items)
+    while some := list(islice(left, size)):
+        yield some

@@ -46,8 +46,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, &refusal{http.StatusUnauthorized, "Unauthorized", "Unauthorized"})
 		return
 	}
-	if r.URL.Path == "/seed" {
+	switch r.URL.Path {
+	case "/seed":
 		s.seed(w, r)
+		return
+	case "/seed/secrets":
+		s.seedSecrets(w, r)
 		return
 	}
 	asked, ok := s.parse(r, user)
@@ -483,6 +487,31 @@ func (s *server) seed(w http.ResponseWriter, r *http.Request) {
 				s.refuse(w, err)
 				return
 			}
+		}
+	}
+	_, _ = io.WriteString(w, "ok")
+}
+
+// seedSecrets applies what comes as lines of {"path", "body"}, as the webhook would, but all in one request.
+func (s *server) seedSecrets(w http.ResponseWriter, r *http.Request) {
+	lines := json.NewDecoder(r.Body)
+	for {
+		var line struct {
+			Path string
+			Body tree
+		}
+		err := lines.Decode(&line)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		words := strings.Split(line.Path, "/") // /api/v1/namespaces/NAMESPACE/secrets/NAME
+		if err == nil && len(words) == 7 {
+			asked := request{table: s.tables["secrets"], namespace: words[4], name: words[6], user: account, manager: release}
+			_, _, err = s.apply(asked, line.Body)
+		}
+		if err != nil {
+			s.refuse(w, err)
+			return
 		}
 	}
 	_, _ = io.WriteString(w, "ok")
