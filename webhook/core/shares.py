@@ -7,7 +7,8 @@ to the slot: a new pod takes the slot of the old one, and the share with it.
 What is someone else's is not looked at. That is safe for this reason:
 
 - A replica leaves an owner to others only while it believes that a slot of theirs lives, with a higher score than each
-  of its own. It believes so for LASTS_SECONDS after it saw that the slot was renewed, by its own clock.
+  of its own. It believes so for LASTS_SECONDS after it saw that the slot was renewed, by its own clock. Then it asks
+  once more. If nothing new is known by the end of that call, it no longer believes it.
 - Only a process that counts itself as the holder of a slot renews it, and it counts itself as the holder until it has
   read that it no longer is. A slot of its own never ends by its own clock.
 - A slot that was given back counts for HANDED_SECONDS more.
