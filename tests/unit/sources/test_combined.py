@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from support import planted
+from webhook.checks.checked import Checked
+from webhook.checks.checker import Checker
 from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.sources.combined import Combined
@@ -23,12 +28,13 @@ class Told:
         self.before: Callable[[], Awaitable[None]] | None = None
         self.ran = False
         self.invalidated: list[str] = []
+        self.prefetched: list[list[str]] = []
 
     def known(self, owner: str) -> Credentials | None:
         return self.says if self.knows else None
 
     async def prefetch(self, owners: Collection[str]) -> None:
-        pass
+        self.prefetched.append([*owners])
 
     def invalidate(self, owner: str) -> None:
         self.invalidated.append(owner)
@@ -64,6 +70,16 @@ def test_registries_and_paths_of_all_are_there() -> None:
     a, b = Told(has(("ghcr.io/alice", 0))), Told(has(("ghcr.io/acme", 1), ("ghcr.io", 2), ("ghcr.io/al", 3)))
     sides = Sides(a, b)
     assert [c.registry for c in sides.ask().items] == ["ghcr.io", "ghcr.io/acme", "ghcr.io/al", "ghcr.io/alice"]
+
+
+def test_each_source_prefetches_also_behind_what_registries_said() -> None:
+    a, b = Told(None), Told(has(("ghcr.io", 0)))
+    combined = Sides(a, b).combined
+    checked = Checked(
+        combined, cast(Checker, SimpleNamespace()), lambda _: None, lambda _: None, lambda: datetime.now(UTC)
+    )
+    asyncio.run(checked.prefetch(["alice", "bob"]))
+    assert a.prefetched == b.prefetched == [["alice", "bob"]]
 
 
 def test_what_is_doubted_no_longer_stands_in_for_a_source_that_cannot_say() -> None:
