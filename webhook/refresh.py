@@ -240,7 +240,7 @@ class Refresh:
                 if not self._rest and len(self._owners) < OWNERS:
                     await asyncio.sleep(self._taken + GATHER_SECONDS - loop.time())
                 self._taken = loop.time()
-                await self._queue_some(self._next_owners())
+                await self._queue_some(await self._next_owners())
                 if self._recovered or self._everybody:
                     break
 
@@ -258,17 +258,21 @@ class Refresh:
         self._rest = _from_anywhere([*owners])
         await self._look_soon(others)
 
-    def _next_owners(self) -> list[str]:
+    async def _next_owners(self) -> list[str]:
         """With a namespace of this replica's. News comes first, but may not keep everybody else waiting."""
         owners: dict[str, None] = {}
         news = OWNERS // 2 if self._rest else OWNERS
-        while self._owners and len(owners) < news:
-            owner, _ = self._owners.popitem(last=False)
+        while len(owners) < OWNERS:
+            if self._owners and len(owners) < news:
+                owner, _ = self._owners.popitem(last=False)
+            elif self._rest:
+                owner = self._rest.pop()
+            else:
+                break
             if self._has_turn(owner):
                 owners[owner] = None
-        while self._rest and len(owners) < OWNERS:
-            if self._has_turn(owner := self._rest.pop()):
-                owners[owner] = None
+            else:
+                await asyncio.sleep(0)  # thousands may be other replicas', and reviews must not wait for all
         return [*owners]
 
     def _has_turn(self, owner: str) -> bool:

@@ -1022,3 +1022,30 @@ def test_of_many_that_were_another_replicas_the_source_is_asked_about_their_owne
         assert scene.left == ["a-0", "b-0"]
 
     scene.play(script())
+
+
+def test_reviews_do_not_wait_while_thousands_are_left_to_others() -> None:
+    scene = Shared()
+    scene.known = {f"owner-{number}": [f"a-{number}"] for number in range(5000)}
+    scene.known[None] = [name for names in scene.known.values() for name in names]
+    scene.owners.update({f"a-{number}": f"owner-{number}" for number in range(5000)})
+    scene.own, looked = {"a-7"}, list[int]()
+    of_owner = scene.refresh._of_owner
+
+    def counted(owner: str | None) -> Sequence[str]:
+        looked[-1] += 1
+        return of_owner(owner)
+
+    async def script() -> None:
+        await asyncio.sleep(1)
+        looked.append(0)
+        scene.refresh._of_owner = counted
+        scene.refresh.owner_changed(None)
+        while sum(looked) < 5000:
+            await asyncio.sleep(0)
+            looked.append(0)
+        await asyncio.sleep(1)
+        assert max(looked) < 100
+        assert scene.names == ["a-7"]
+
+    scene.play(script())
