@@ -104,8 +104,9 @@ def test_configuration(image_layout: Layout) -> None:
 def test_nothing_but_the_environment_is_added(ours: dict[str, tarfile.TarInfo]) -> None:
     assert {name.partition("/")[0] for name in ours} == {"opt"}
     assert {"/".join(name.split("/")[:3]) for name in ours if name.count("/") > 1} == {
-        f"{HOME}/{name}" for name in ("bin", "bytecode", "include", "lib", "lib64", "pyvenv.cfg", "sbom.cdx.json")
-    } - ({f"{HOME}/include"} - set(ours))
+        f"{HOME}/{name}"
+        for name in (".gitignore", "bin", "bytecode", "include", "lib", "lib64", "pyvenv.cfg", "sbom.cdx.json")
+    } - ({f"{HOME}/.gitignore", f"{HOME}/include"} - set(ours))  # as this Python's venv has them or not
     packages = {name.removeprefix(f"{SITE}/").partition("/")[0] for name in ours if name.startswith(f"{SITE}/")}
     assert packages >= {"webhook", "certs", "starlette"}
     assert packages.isdisjoint({"pip", "setuptools", "wheel", "tests", "controlplane", "planted.py", "pytest"})
