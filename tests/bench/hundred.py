@@ -227,7 +227,7 @@ class Hundred:
         """With the seconds that it took to be ready."""
         self._starts += 1
         name, began = f"replica-{self._starts}", time.monotonic()
-        settings = {"sources": [source]}
+        settings = {"sources": [source], "replicas": 2}
         with deployed.running(
             self.cluster,
             settings=settings,
@@ -440,7 +440,8 @@ class Credentials:
 
     def __init__(self, port: int) -> None:
         self._base = f"http://127.0.0.1:{port}"
-        self.source: Object = {"from": "http", "url": f"{self._base}/owners/{{owner}}", "maxAge": 86400}
+        one, many = f"{self._base}/owners/{{owner}}", f"{self._base}/owners"
+        self.source: Object = {"from": "http", "url": one, "batchUrl": many, "maxAge": 86400}
 
     @classmethod
     @contextmanager

@@ -235,7 +235,7 @@ class Platform:
 
     @contextmanager
     def replica(self, name: str) -> Iterator[deployed.Webhook]:
-        settings = {"sources": [self.database.source]}
+        settings = {"sources": [self.database.source], "replicas": 2}
         with deployed.running(self.cluster, settings=settings, name=name, verbose=False) as started:
             yield started
 
