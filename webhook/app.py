@@ -288,7 +288,7 @@ class App:
             async with asyncio.timeout(SOURCES_SECONDS):  # wait_for of Python 3.11 may swallow a cancellation
                 await self._source.settled.wait()
         self._source.settled.set()
-        await self._parts.state.wait_synced()
+        await self._parts.state.wait_told()
         log.info("synced", namespaces=len(self._parts.state.namespaces), secrets=len(self._parts.state.pull_secrets))
         if self._config.replicas > 1:
             await self._sharing.begin()

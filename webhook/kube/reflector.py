@@ -44,6 +44,7 @@ class Feed(Generic[W, V]):
                 for key in await in_steps(self.view.replace(event.items, event.version)):
                     self._report(key, first=first)
                     await asyncio.sleep(0)  # there may be thousands, and a review must not wait for all
+                self.view.told.set()
             else:
                 key, item = event.key, event.item
                 if self.view.forget(key, item.version) if event.gone else self.view.learn(key, item):

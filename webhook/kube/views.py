@@ -30,7 +30,8 @@ BEHIND_SECONDS = 12.0
 
 
 class View(Generic[V]):
-    """One kind of object by key. `synced` is set after the first list. `clock`: in seconds, never set back.
+    """One kind of object by key. `synced` is set after the first list, `told` when all that is in it was reported, too.
+    `clock`: in seconds, never set back.
 
     Each of `on_change` is called with the key of an object that has changed, and with what it was and is, whether a
     watch or an answer reported it.
@@ -46,7 +47,7 @@ class View(Generic[V]):
         self._awaited: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         """Each for as long as somebody waits for it."""
         self.on_change: list[Callable[[str, V | None, V | None], None]] = []
-        self.synced = asyncio.Event()
+        self.synced, self.told = asyncio.Event(), asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -238,9 +239,10 @@ class State:
     def views(self) -> "Mapping[str, View[Any]]":
         return {"namespaces": self.namespaces, "secrets": self.pull_secrets, "serviceaccounts": self.accounts}
 
-    async def wait_synced(self) -> None:
+    async def wait_told(self) -> None:
+        """What the first lists report is to be looked at together, by owner, and not one by one as what comes later."""
         for view in self.views.values():
-            await view.synced.wait()
+            await view.told.wait()
 
 
 def account_key(namespace: str, name: str) -> str:

@@ -3,10 +3,10 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import msgspec
@@ -22,8 +22,9 @@ from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import EXCLUDED, OPTED_OUT, Fingerprint, Namespace, Planner, Write
 from webhook.kube.cluster import AccountObject, NamespaceObject, SecretObject
 from webhook.kube.reader import Reader
+from webhook.kube.reflector import Feed
 from webhook.kube.views import BEHIND_SECONDS, Account, AnyAccount, Namespaces, PlainAccount, State, View
-from webhook.kube.watch import SILENCE_SECONDS, WATCH_SECONDS
+from webhook.kube.watch import SILENCE_SECONDS, WATCH_SECONDS, Replaced
 
 KEYS = ("a", "b")
 
@@ -267,22 +268,29 @@ def test_who_waits_for_an_arrival_can_be_ended_in_the_moment_of_it() -> None:
     asyncio.run(main())
 
 
-def test_synced_once_all_views_had_a_list() -> None:
-    async def main() -> list[bool]:
-        state = State.empty()
-        waiting = asyncio.create_task(state.wait_synced())
-        done = []
-        for view in state.views.values():
-            view.observed(9)
-            await asyncio.sleep(0)
-            done.append(waiting.done())
-            at_once(view.replace({}, 1))
-            assert view.synced.is_set()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        return [*done, waiting.done()]
+def test_the_background_begins_when_all_first_lists_were_reported() -> None:
+    class Listed:
+        async def events(self) -> AsyncIterator[Replaced[Namespace]]:
+            yield Replaced({name: replace(TEAM, name=name) for name in "abc"}, 9)
 
-    assert asyncio.run(main()) == [False, False, False, True]
+    async def main() -> None:
+        state, reported = State.empty(), list[str]()
+        waiting = asyncio.create_task(state.wait_told())
+
+        def changed(name: str) -> None:
+            assert state.namespaces.synced.is_set()
+            assert not state.namespaces.told.is_set()
+            reported.append(name)
+
+        for view in (state.pull_secrets, state.accounts):
+            view.told.set()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await Feed(cast(Any, Listed()), state.namespaces, changed).run()
+        await waiting
+        assert reported == ["a", "b", "c"]
+
+    asyncio.run(main())
 
 
 FINGERPRINT = Fingerprint(b"key")
