@@ -52,8 +52,8 @@ from controlplane.simulated import Simulated
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
 
-WRITE_SECONDS = 0.005
-"""Of a write by the API server in memory: what one takes that the real one gets alone."""
+WRITE_SECONDS, WRITES_AT_ONCE = 0.005, 2
+"""Of a write by the API server in memory: the CPU of a real one, which has as many cores for them."""
 CALMS, CALM_MS = 3, 3.0
 """How often reviews are measured in calm; the p99 beyond which the machine is too busy for ratios to say anything."""
 PATIENCE = 1800.0
@@ -485,7 +485,9 @@ def world(folder: Path, owners: int, lengths: Lengths, *, real: bool, filled: bo
             cluster = stack.enter_context(ControlPlane.start(place, extra_flags=flags))
             deployed.install(cluster)
         else:
-            cluster = stack.enter_context(Simulated.begin(place, write_seconds=WRITE_SECONDS, audit=audit))
+            cluster = stack.enter_context(
+                Simulated.begin(place, write_seconds=WRITE_SECONDS, at_once=WRITES_AT_ONCE, audit=audit)
+            )
         registered_for_nobody(cluster)
         database = Database(postgres, folder, owners)
         for child in cluster.children:

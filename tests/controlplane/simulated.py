@@ -28,8 +28,10 @@ class Simulated(ControlPlane):
 
     @classmethod
     @contextmanager
-    def begin(cls, folder: Path, *, write_seconds: float = 0.0, audit: Path | None = None) -> Iterator[Self]:
-        """`write_seconds`: how long a write takes, any number of them at a time. `audit`: what the webhook's account
+    def begin(
+        cls, folder: Path, *, write_seconds: float = 0.0, at_once: int = 1000, audit: Path | None = None
+    ) -> Iterator[Self]:
+        """`write_seconds`: how long a write takes, `at_once` of them at a time. `audit`: what the webhook's account
         asks is logged there, as by the real one at the level Metadata.
         """
         folder = folder.resolve()
@@ -46,6 +48,7 @@ class Simulated(ControlPlane):
                 f"--client-ca-file={parts.pki.ca}",
                 f"--secret={SECRET}",
                 f"--write-takes={write_seconds}s",
+                f"--writes-at-once={at_once}",
                 *([f"--audit-log-path={audit}"] if audit is not None else []),
             ]
             with step("an API server in memory"):

@@ -20,13 +20,14 @@ func main() {
 	private := flag.String("tls-private-key-file", "", "PEM")
 	ca := flag.String("client-ca-file", "", "who signs the certificates of clients")
 	secret := flag.String("secret", "", "name of the pull secrets that the chart's write policy is about; empty: no policy")
-	takes := flag.Duration("write-takes", 0, "how long a write takes; any number of them at a time")
+	takes := flag.Duration("write-takes", 0, "how long a write takes")
+	cores := flag.Int("writes-at-once", 1000, "how many of them go on at a time; others wait")
 	history := flag.Duration("history", 5*time.Minute, "how far back a watch may begin")
 	audit := flag.String("audit-log-path", "", "where requests of the audited user are logged")
 	audited := flag.String("audit-user", account, "whose requests are logged")
 	flag.Parse()
 	pullSecret = *secret
-	made := &server{store: newStore(*history), writeTakes: *takes, audited: *audited}
+	made := &server{store: newStore(*history), writeTakes: *takes, writing: make(chan struct{}, *cores), audited: *audited}
 	if *audit != "" {
 		file, err := os.OpenFile(*audit, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {

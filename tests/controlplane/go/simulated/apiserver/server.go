@@ -20,6 +20,7 @@ import (
 type server struct {
 	*store
 	writeTakes time.Duration
+	writing    chan struct{} // has room for those that go on at a time
 	audit      *os.File
 	audited    string // the user whose requests are logged
 	users      sync.Map
@@ -152,7 +153,9 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, asked request) (
 	if err != nil {
 		return s.refuse(w, err)
 	}
+	s.writing <- struct{}{}
 	time.Sleep(s.writeTakes)
+	<-s.writing
 	if asked.sub == "token" {
 		return s.token(w, asked)
 	}
