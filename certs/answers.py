@@ -3,13 +3,13 @@ writes the answer.
 """
 
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from certs import secrecy
 from certs.authority import Authority
-from certs.bundle import Publish, Use, stale, step, trusted_everywhere
+from certs.bundle import Bundle, Publish, Use, stale, step, trusted_everywhere
 from certs.bundle import Write as WriteBundle
 from certs.errors import Unusable
 from certs.pair import Pair
@@ -35,14 +35,19 @@ def _look(look: Look) -> Write | Serve:
     new = None
     if stale(leaf, bundle, now) and (published is None or issuer.certificate in trusted):
         new = issuer.issue(look.hosts, now)
-    served, later = new or leaf, now + HOLDS
-    holds = isinstance(step(look.data, published, served, later, Authority.create), Use)
     return Serve(
         leaf=_leaf(new) if new else None,
         publish=bundle.ca_bundle() if isinstance(todo, Publish) else b"",
         accepted=any(one in trusted for one in bundle.published),
-        until=later if holds and not stale(served, bundle, later) else now,
+        until=_until(look, bundle, new or leaf) if isinstance(todo, Use) else now,
     )
+
+
+def _until(look: Look, bundle: Bundle, leaf: Pair | None) -> datetime:
+    """How long nothing is to be done."""
+    later = look.now + HOLDS
+    then = step(look.data, look.published, leaf, later, Authority.create)
+    return later if isinstance(then, Use) and not stale(leaf, bundle, later) else look.now
 
 
 def _files(files: Files) -> Leaf | Refused:
