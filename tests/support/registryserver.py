@@ -1,6 +1,7 @@
 """HTTP servers on loopback that answer with whatever bytes a test wants, and remember what they were sent."""
 
 import asyncio
+import inspect
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -91,7 +92,7 @@ async def serving(
 
 
 def _acts(act: Act | Say) -> bool:
-    return asyncio.iscoroutinefunction(act)
+    return inspect.iscoroutinefunction(act)
 
 
 def answer(status: int, body: bytes = b"", *headers: str) -> bytes:

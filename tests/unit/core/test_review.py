@@ -390,7 +390,7 @@ def test_one_value_in_a_review_changed(scene: Scene, valid: bytes, place: int, v
     assert answers_or_refuses(scene, body(changed)) in {"malformed", "injected", "unchanged", "not_served"}
 
 
-DEEP = 100_000
+DEEP = 1_000_000
 
 
 @pytest.mark.parametrize(
