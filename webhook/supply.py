@@ -32,6 +32,7 @@ from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.views import State
 from webhook.sources import Answers
 from webhook.standings import Standings
+from webhook.tasks import shared
 from webhook.withdrawals import Withdrawals
 from webhook.writelog import WriteLog
 
@@ -193,7 +194,7 @@ class Supply:
             if isinstance(step, Delete) and (wait := self._seconds_held(step)):
                 self.standings.withdrawn(name)
                 return Supplied(wrote, digest=step.over.digest, requeue_after=wait)
-            done = await asyncio.shield(running[1] if running is not None else self._start(name, step))
+            done = await shared(running[1] if running is not None else self._start(name, step))
             if done is None:  # something changed: plan again
                 continue
             if done.problem:

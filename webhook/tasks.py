@@ -1,12 +1,14 @@
-"""Tasks that run as long as the process."""
+"""Tasks that run as long as the process, and tasks that several wait for."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
 from webhook.core.backoff import jittered
 
+T = TypeVar("T")
 log = structlog.get_logger()
 MAX_RESTART_SECONDS = 2.0
 """The longest delay before a failed task is started again."""
@@ -20,3 +22,13 @@ async def for_ever(what: str, run: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("our own bug: the task starts again", what=what)
         await asyncio.sleep(jittered(MAX_RESTART_SECONDS))
+
+
+async def shared(task: asyncio.Task[T]) -> T:
+    """What a task returns or raises that others may wait for too: a caller that is cancelled does not cancel it.
+
+    As `asyncio.shield`, which since Python 3.14 logs an error of the task if a caller was cancelled.
+    """
+    if not task.done():
+        await asyncio.wait((task,))
+    return task.result()

@@ -36,7 +36,9 @@ def decode_at_once(decoder: msgspec.json.Decoder[T], data: Bytes) -> T:
         return decoder.decode(data)
     except RecursionError:
         before = sys.getrecursionlimit()
-        sys.setrecursionlimit(MAX_DEPTH)  # a hundred times faster than `cut`. Later Pythons go by the stack that is left
+        sys.setrecursionlimit(
+            MAX_DEPTH
+        )  # a hundred times faster than `cut`; later Pythons go by what is left of the stack
         try:
             return decoder.decode(data)
         finally:

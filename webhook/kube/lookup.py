@@ -10,6 +10,7 @@ from webhook.core.wire import Unreadable
 from webhook.kube.cluster import AccountObject, Cluster, ClusterError, NamespaceObject, decode, is_name
 from webhook.kube.reader import Reader
 from webhook.kube.views import AnyAccount, State, account_key
+from webhook.tasks import shared
 
 RECENT_SECONDS = 0.2
 """Seconds for which one write may use the read of a namespace by a review. If the namespace was created again since,
@@ -54,7 +55,7 @@ class Lookup:
             if not recent:
                 self._reads[name] = read
             read.add_done_callback(lambda task: self._keep(name, task))
-        await asyncio.shield(read)
+        await shared(read)
         return self._state.namespaces.get(name)
 
     async def namespace_in_review(self, name: str) -> Namespace | None:
@@ -70,7 +71,7 @@ class Lookup:
                 if name not in self._looks:
                     await self._places.acquire()
                     self._look(name)
-                found = await asyncio.shield(self._looks[name])
+                found = await shared(self._looks[name])
         except TimeoutError:
             raise NamespaceUnknown(f"namespace {name} could not be read within {NAMESPACE_SECONDS:g} s") from None
         self._unserved.pop(name, None)

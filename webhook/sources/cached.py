@@ -27,6 +27,7 @@ from webhook.core.notice import Reason
 from webhook.sources import Changed
 from webhook.sources.breaker import OWNERS, Breaker, clock
 from webhook.sources.remote import QUERY_SECONDS, Answer, Remote, down
+from webhook.tasks import shared
 
 MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 1.0, 86400.0
 """Limits of the time that an answer is fresh, whatever the remote says."""
@@ -115,7 +116,7 @@ class Cached:
         if flight is None:
             self._breaker.check(owner)
             flight = self._start(owner)
-        return await asyncio.shield(flight)  # a cancelled caller does not cancel the query of the others
+        return await shared(flight)  # a cancelled caller does not cancel the query of the others
 
     async def prefetch(self, owners: Collection[str]) -> None:
         """Nothing without queries for many owners: so many at once would wait for each other past their time limits."""
