@@ -84,7 +84,7 @@ def test_no_key_is_on_its_command_line_or_in_its_environment(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     python, seen = sys.executable, tmp_path / "seen"
-    script = f'tr "\\0" " " < /proc/$$/cmdline > {seen}; echo "$@" >> {seen}; env >> {seen}; exec {python} "$@"'
+    script = f'tr "\\0" " " < /proc/$$/cmdline > {seen}; echo "$@" >> {seen}; env >> {seen}; exec "{python}" "$@"'
     monkeypatch.setattr(sys, "executable", spied(tmp_path, script))
 
     async def test() -> None:
