@@ -15,6 +15,8 @@ from webhook.config.base import Model, are_paths, doc, whole
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=30.0)]
 Age = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_CUT_OFF = re.compile(r"""(?<!["'.])\b(?:limit|fetch\s+(?:first|next))\b(?!["'])""", re.IGNORECASE)
+"""What SQL has to return fewer rows than there are. With quotes or after a dot it is a name or a text."""
 
 
 class SecretsSource(Model, tag="secrets", tag_field="from", frozen=True):
@@ -147,6 +149,11 @@ class SqlSource(Model, tag="sql", tag_field="from", frozen=True):
             )
         if "%" in marks:
             raise ValueError(f"query has a % that is not of {names[0]}; write %% for a percent sign")
+        if self.many and _CUT_OFF.search(self.query or ""):  # whose rows are cut off would seem to have no credentials
+            raise ValueError(
+                "query has LIMIT or FETCH, which would count the rows of all owners together; leave it out (200 rows "
+                "of an owner are read at most), or ask for one owner at a time with %(owner)s"
+            )
 
     @property
     def many(self) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from webhook.config.sourceconfig import SqlSource
 
 ASK = "SELECT registry, username, password FROM t WHERE owner = %(owner)s"
+MANY = "SELECT owner, registry, username, password FROM t WHERE owner = ANY(%(owners)s)"
 
 
 def read(**more: Any) -> SqlSource:
@@ -20,7 +21,9 @@ def read(**more: Any) -> SqlSource:
         {"query": ASK},
         {"query": f"{ASK} AND name LIKE 'a%%'"},
         {"query": ASK.replace("%(owner)s", "'%%' || %(owner)s")},
-        {"query": "SELECT owner, registry, username, password FROM t WHERE owner = ANY(%(owners)s)"},
+        {"query": MANY},
+        {"query": f"{ASK} ORDER BY registry LIMIT 6"},
+        {"query": f"{MANY} AND t.limit > 0 AND \"limit\" > rate_limit AND fetch AND why <> 'limit'"},
         {"preset": "git-connections", "registries": {"azure": ""}, "decrypt": {"passphraseFile": "/p"}},
     ],
 )
@@ -43,6 +46,14 @@ def test_what_is_taken(given: dict[str, Any]) -> None:
         ({"query": f"{ASK} AND name LIKE 'a%'"}, "write %% for a percent sign"),
         ({"query": f"{ASK} AND user = %s"}, "write %% for a percent sign"),
         ({"query": f"{ASK} AND user = %(user)s"}, "write %% for a percent sign"),
+        (
+            {"query": f"{MANY} ORDER BY owner LIMIT 10"},
+            r"leave it out .*, or ask for one owner at a time with %\(owner\)s",
+        ),
+        ({"query": f"{MANY}\nlimit 10"}, "query has LIMIT or FETCH"),
+        ({"query": f"{MANY} FETCH FIRST 10 ROWS ONLY"}, "query has LIMIT or FETCH"),
+        ({"query": f"{MANY} fetch\nnext row only"}, "query has LIMIT or FETCH"),
+        ({"query": MANY.replace("FROM t", "FROM (SELECT * FROM t LIMIT 5) AS t")}, "query has LIMIT or FETCH"),
         ({"preset": "git-connections", "decrypt": {}}, "decrypt names no file"),
         ({"preset": "git-connections", "listen": "x; y"}, "listen"),
         ({"preset": "git-connections", "timeout": 0}, "timeout"),
