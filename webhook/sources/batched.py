@@ -77,16 +77,19 @@ class Batched:
         self._send_soon()
 
     def _next(self) -> list[_Asked]:
-        """Those who have waited the longest. Who may only be in a smaller query waits for one."""
+        """Those who have waited the longest. Who may only be in a smaller query waits for one, and so does who is
+        another owner only by case or spaces: a database that ignores these would give one of them the other's rows.
+        """
         group: list[_Asked] = []
         others: list[_Asked] = []
+        alike: dict[str, str] = {}
         size = self._size
         while self._waiting and len(group) < size:
             asked = self._waiting.popleft()
             limit = self._limits.get(asked.owner, size)
             if asked.answer.done():  # its caller was cancelled
                 continue
-            if limit > len(group):
+            if limit > len(group) and alike.setdefault(asked.owner.strip().casefold(), asked.owner) == asked.owner:
                 group.append(asked)
                 size = min(size, limit)
             else:

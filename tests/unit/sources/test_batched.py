@@ -26,7 +26,7 @@ FRESH = 30.0
 
 
 def of(owner: str, number: int = 0) -> Credentials:
-    return Credentials((Credential("ghcr.io", owner, f"token-{number}"),))
+    return Credentials((Credential("ghcr.io", owner.strip(), f"token-{number}"),))
 
 
 def owners(count: int, prefix: str = "owner") -> list[str]:
@@ -222,6 +222,17 @@ def test_who_does_not_wait_any_more_is_not_asked_about(world: World) -> None:
     assert world.remote.queries[-1].owners == ("bob",)
     world.soon(lambda: world.remote.answers(world.remote.queries[-1]))
     assert bob.result().credentials == of("bob")
+
+
+def test_owners_who_differ_only_by_case_or_spaces_are_not_in_one_query(world: World) -> None:
+    tasks = world.ask("alice", "Alice", "bob", "straße", "STRASSE", "alice", " alice", "carol")
+    world.passes(1)
+    assert [query.owners for query in world.remote.sent] == [
+        ("alice", "bob", "straße", "carol"),
+        ("Alice", "STRASSE"),
+        (" alice",),
+    ]
+    assert all(task.exception() is None for task in tasks)
 
 
 def test_each_answer_is_handed_over_in_a_pass_of_its_own(world: World) -> None:

@@ -479,6 +479,17 @@ def test_a_row_of_somebody_else_is_no_answer_for_anybody(database: Database) -> 
         assert down.everybody
 
 
+def test_a_column_that_ignores_case_gives_nobody_the_rows_of_another(database: Database) -> None:
+    database.run("CREATE EXTENSION citext")
+    database.run("CREATE TABLE t (owner citext, registry text, username text, password text)")
+    database.run("GRANT SELECT ON t TO pullsecret")
+    database.run("INSERT INTO t VALUES ('Alice', 'ghcr.io', 'u', %s)", token := planted.token())
+    query = MANY.replace("%(owners)s", "%(owners)s::citext[]")
+    found = asked_about(database, "alice", "bob", "Alice", query=query)
+    assert "a row is of an owner who was not asked for" in str(found["alice"])
+    assert (found["bob"], found["Alice"]) == ((), (token,))
+
+
 def test_a_thousand_owners_take_few_queries(database: Database) -> None:
     """At the start, when the connection for notifications has broken off, and when all of them get a new token."""
     owners = [str(number) for number in range(1000)]
