@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from webhook.core.credential import Credentials
+from webhook.core.credential import Credentials, weight
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import Changed
 
@@ -13,7 +13,7 @@ QUERY_SECONDS = 60.0
 MAX_OWNERS = 128
 """Owners in one query at most, so that 25,000 owners take 200 queries."""
 MAX_SIZE = 4 * 1024 * 1024
-"""Bytes or characters of an answer about several owners. More is asked for in smaller queries."""
+"""Bytes of an answer about several owners. More is asked for in smaller queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Answer:
     def weight(self) -> int:
         """Approximate bytes."""
         texts = (self.validator, *self.problems)
-        return 400 + sum(map(len, texts)) + self.credentials.weight
+        return 400 + sum(map(weight, texts)) + self.credentials.weight
 
 
 def down(why: str) -> SourceUnavailable:

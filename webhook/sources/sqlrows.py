@@ -5,12 +5,13 @@ row of an owner who was not asked for is an error for all who were: it may be on
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from webhook.core import times
-from webhook.core.credential import MAX_CREDENTIALS, Credential, Credentials, limits
+from webhook.core.credential import MAX_CREDENTIALS, Credential, Credentials, limits, weight
 from webhook.core.errors import CredentialError, SourceUnavailable
 from webhook.core.registry import canonical_registry
 from webhook.sources.encrypted import Keys, SealedError, is_sealed, unseal
@@ -32,14 +33,36 @@ FROM projects p JOIN project_git_auth a ON a.project_id = p.id JOIN git_connecti
 WHERE p.id::text = ANY(%(owners)s)"""
 
 Row = Mapping[str, Any]
-MAX_ROWS_CHARS = 1024 * 1024
-"""Characters of one owner's rows."""
+COLUMNS = (
+    *("registry", "provider", "server_url", "username", "password", "expires", "status", "sealed_for", "namespaces"),
+)
+MAX_ROWS_BYTES = 1024 * 1024
+"""Of one owner, in memory."""
+PER_NAME = 64
+"""Bytes that each text of a list takes by itself."""
+UNREADABLE = object()
+"""In the place of a value that no column may have, so that it takes no memory; an error only if the column is read."""
+
+
+def kept(row: Mapping[str, Any]) -> Row:
+    """What is read of a row: texts, times and lists of texts."""
+    return {name: _kept(row[name]) for name in COLUMNS if name in row}
+
+
+def _kept(value: Any) -> Any:
+    flat = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return value if flat or isinstance(value, str | datetime | None) else UNREADABLE
 
 
 def size(row: Row) -> int:
-    """Characters."""
-    texts = (one for value in row.values() for one in (value if isinstance(value, list) else (value,)))
-    return sum(len(one) for one in texts if isinstance(one, str | bytes))
+    """Bytes of memory of what is `kept`, apart from what each row takes."""
+    return sum(_size(value) for value in row.values())
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, list):
+        return sum(PER_NAME + weight(one) for one in value)
+    return weight(value) if isinstance(value, str) else 0
 
 
 class Rows:
@@ -49,15 +72,16 @@ class Rows:
         """`many`: each row says in its column `owner` whose it is."""
         self._many = many
         self._of: dict[str, list[Row]] = {owner: [] for owner in owners}
-        self._room = dict.fromkeys(owners, MAX_ROWS_CHARS)
+        self._room = dict.fromkeys(owners, MAX_ROWS_BYTES)
         self._too_many: dict[str, str] = {}
         self._left, self._rest = len(owners) * MAX_CREDENTIALS, MAX_SIZE
 
-    def add(self, row: Row) -> None:
+    def add(self, whole: Mapping[str, Any]) -> None:
         """Raises SourceUnavailable, and then the query must end."""
-        owner = self._owner(row)
-        self._left, self._rest = self._left - 1, self._rest - size(row)
-        self._room[owner] -= size(row)
+        owner, row = self._owner(whole), kept(whole)
+        weighs = size(row)
+        self._left, self._rest = self._left - 1, self._rest - weighs
+        self._room[owner] -= weighs
         if len(self._of[owner]) == MAX_CREDENTIALS:
             self._drop(owner, f"it has more than {MAX_CREDENTIALS} rows")
         elif self._room[owner] < 0:
@@ -82,7 +106,7 @@ class Rows:
         self._too_many.setdefault(owner, why)
         self._of[owner].clear()
 
-    def _owner(self, row: Row) -> str:
+    def _owner(self, row: Mapping[str, Any]) -> str:
         if not self._many:
             return next(iter(self._of))
         owner = row.get("owner", 0)
@@ -145,10 +169,10 @@ def _registry(row: Row, registries: Mapping[str, str]) -> str:
 
 
 def _host(url: Any) -> str:
-    try:
-        host = urlsplit(url if "//" in str(url) else f"//{url}").hostname
-    except ValueError:
-        host = None
+    host = None
+    with suppress(ValueError):
+        if isinstance(url, str):
+            host = urlsplit(url if "//" in url else f"//{url}").hostname
     if not host:
         raise CredentialError("its server_url has no host")
     return host

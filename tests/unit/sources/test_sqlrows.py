@@ -1,8 +1,10 @@
 """Rows to credentials, by the names of their columns."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
+from sys import getsizeof
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,7 +14,7 @@ from webhook.core.credential import Credential, Credentials
 from webhook.core.errors import SourceUnavailable
 from webhook.sources import sqlrows
 from webhook.sources.encrypted import Keys, padded
-from webhook.sources.sqlrows import LONG_AGO
+from webhook.sources.sqlrows import LONG_AGO, MAX_ROWS_BYTES, Rows
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 END = datetime(2031, 1, 1, tzinfo=UTC)
@@ -20,7 +22,11 @@ KEYS = Keys(padded("x"), {"k": bytes(32)})
 
 
 def credentials(rows: Sequence[Any], owner: str, keys: Keys | None, registries: Mapping[str, str]) -> Credentials:
-    return sqlrows.credentials(rows, owner, keys, registries, NOW)
+    """As they come from a query for one owner."""
+    read = Rows([owner], many=False)
+    for one in rows:
+        read.add(one)
+    return sqlrows.credentials(read.of(owner), owner, keys, registries, NOW)
 
 
 def row(**columns: Any) -> dict[str, Any]:
@@ -45,6 +51,8 @@ def connection(**columns: Any) -> dict[str, Any]:
         (row(status="expired", expires=END), {}, Credential("ghcr.io", "u", "p", LONG_AGO)),
         (row(status="expired", expires=NOW), {}, Credential("ghcr.io", "u", "p", NOW)),
         (row(sealed_for="7"), {}, Credential("ghcr.io", "u", "p")),
+        (row(sealed_for=UUID(int=7), more={"a": [1]}), {}, Credential("ghcr.io", "u", "p")),
+        (row(status="revoked", password={}, expires=date(2031, 1, 1)), {}, None),
         (row(status="revoked"), {}, None),
         (connection(), {}, Credential("ghcr.io", "u", "p")),
         (connection(server_url="https://github.com"), {}, Credential("ghcr.io", "u", "p")),
@@ -107,6 +115,12 @@ def test_sealed_tokens_are_opened_for_their_owner() -> None:
         ({"expires": "2031"}, None, "its column expires is not a time"),
         ({"namespaces": []}, None, "not a list of names"),
         ({"namespaces": "a"}, None, "not a list of names"),
+        ({"namespaces": [["a"]]}, None, "not a list of names"),
+        ({"namespaces": ["a", None]}, None, "not a list of names"),
+        ({"expires": date(2031, 1, 1)}, None, "its column expires is not a time"),
+        ({"password": b"p"}, None, "its column password has no text"),
+        ({"password": {"token": "p"}}, None, "its column password has no text"),
+        ({"status": ["active"]}, None, "expected active, expired or revoked"),
         ({"password": "00" * 16 + ":" + "00" * 16 + ":00"}, None, "its token is encrypted; set decrypt"),
         ({"password": "v1.k.AAAA"}, None, "its token is encrypted; set decrypt"),
         ({"password": "v2.k.AAAA"}, None, "its token is encrypted; set decrypt"),
@@ -149,7 +163,36 @@ def test_of_an_unknown_provider_nobody_can_say(provider: str) -> None:
         credentials([connection(), connection(provider=provider)], "o", None, {})
 
 
-@pytest.mark.parametrize("server", ["https://", "http://[::1"])
-def test_a_server_without_a_host(server: str) -> None:
+@pytest.mark.parametrize("server", ["https://", "http://[::1", {"host": "git.example.com"}])
+def test_a_server_without_a_host(server: object) -> None:
     with pytest.raises(SourceUnavailable, match="no host"):
         credentials([connection(server_url=server)], "o", None, {})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"namespaces": ["x" * 40] * 100},
+        {"password": "\U0001f600" * 10_000},
+        {"namespaces": [""] * 1000},
+    ],
+)
+def test_what_rows_weigh_is_the_memory_that_they_take(value: dict[str, Any]) -> None:
+    rows, taken = Rows(["o", "other"], many=True), 0
+    (one,) = value.values()
+    while taken <= MAX_ROWS_BYTES:
+        if taken < MAX_ROWS_BYTES // 2:
+            assert rows.of("o") is not None
+        rows.add(row(owner="o", **value))
+        taken += sum(map(getsizeof, one)) if isinstance(one, list) else getsizeof(one)
+    with pytest.raises(SourceUnavailable, match="its rows are larger than 1 MiB"):
+        rows.of("o")
+
+
+def test_of_what_no_column_may_have_nothing_is_kept() -> None:
+    rows = Rows(["o", "other"], many=True)
+    for _ in range(10):
+        rows.add(row(owner="o", note="x" * 1_000_000, namespaces=[["x" * 1_000_000]], status={"a": "x" * 1_000_000}))
+    assert len(repr(rows.of("o"))) < 10_000
+    with pytest.raises(SourceUnavailable, match="row 1: its status is not valid"):
+        sqlrows.credentials(rows.of("o"), "o", None, {}, NOW)
