@@ -18,7 +18,8 @@ class SourceUnavailable(PullsecretError):
     """No source can answer which credentials an owner has. The existing pull secrets stay unchanged.
 
     `everybody`: no other owner would get an answer. `retry_after`: seconds that the source asked us to wait. `about`:
-    the owners of the query that failed, if they were several; each of them may be the reason.
+    the owners of the query that failed, if they were several; each of them may be the reason. From a remote, without
+    `everybody`: the owners who are the reason.
     """
 
     def __init__(

@@ -3,8 +3,9 @@
 - A query starts at once while fewer than `queries` run. Owners who are asked about in the same pass of the event loop
   share it. The others wait until a query has ended; the next one is about all of them, up to MAX_OWNERS.
 - One owner whose credentials break a query takes no other along. A query that failed for a reason that need not affect
-  everybody is repeated at once in halves. After any failure each of its owners is next asked about in a query of at
-  most half the size, until there is an answer: so who breaks queries ends up alone.
+  everybody is repeated at once, without those who are the reason if the remote says so, else in halves. After any
+  failure each of its owners is next asked about in a query of at most half the size, until there is an answer: so who
+  breaks queries ends up alone.
 - A remote that is too slow for so many owners gets smaller queries; they grow again while it answers.
 """
 
@@ -107,6 +108,12 @@ class Batched:
                 answers = await self._answers(group)
             except Exception as e:  # noqa: BLE001  # a bug may concern one owner only; `Cached` reports it
                 everybody = isinstance(e, SourceUnavailable) and e.everybody
+                reasons = [] if everybody else self._alone(group, e)
+                if reasons and retries:
+                    retries -= 1
+                    _fail(reasons, e)
+                    groups.append([asked for asked in group if asked not in reasons])
+                    continue
                 self._shrink(group, whole=everybody)
                 if len(group) > 1 and retries and not everybody:
                     retries -= 2
@@ -144,6 +151,16 @@ class Batched:
                 asked.answer.set_exception(found)
             await yield_to_reviews()  # what each caller does with its answer takes its time
 
+    def _alone(self, group: Sequence[_Asked], e: Exception) -> list[_Asked]:
+        """Those who are the reason, as the remote says, if others are not; next they are asked about alone."""
+        about = e.about if isinstance(e, SourceUnavailable) else frozenset[str]()
+        found = [asked for asked in group if asked.owner in about]
+        if len(found) == len(group):
+            return []
+        for asked in found:
+            self._limit(asked.owner, 1)
+        return found
+
     def _shrink(self, group: Sequence[_Asked], *, whole: bool) -> None:
         """`whole`: it may have been too large. One owner alone gets no limit: nobody else was affected."""
         if (half := len(group) // 2) == 0:
@@ -151,9 +168,12 @@ class Batched:
         if whole and len(group) >= self._size:
             self._size = half
         for asked in group:
-            self._limits.pop(asked.owner, None)
-            self._limits[asked.owner] = half
-        while len(self._limits) > OWNERS:
+            self._limit(asked.owner, half)
+
+    def _limit(self, owner: str, size: int) -> None:
+        self._limits.pop(owner, None)
+        self._limits[owner] = size
+        if len(self._limits) > OWNERS:
             self._limits.popitem(last=False)
 
 

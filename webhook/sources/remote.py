@@ -67,6 +67,7 @@ class ManyRemote(Remote, Protocol):
     async def ask_many(self, owners: Sequence[str]) -> Mapping[str, Answer | SourceUnavailable]:
         """For each of up to MAX_OWNERS owners its answer, or why there is none; the others have theirs all the same.
 
-        Raises SourceUnavailable if the query fails as a whole. An owner alone may be the reason even of `everybody`.
+        Raises SourceUnavailable if the query fails as a whole. An owner alone may be the reason even of `everybody`;
+        if it is known which owners are, they are in `about`.
         """
         ...

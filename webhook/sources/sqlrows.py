@@ -77,7 +77,7 @@ class Rows:
         self._left, self._rest = len(owners) * MAX_CREDENTIALS, MAX_SIZE
 
     def add(self, whole: Mapping[str, Any]) -> None:
-        """Raises SourceUnavailable, and then the query must end."""
+        """Raises SourceUnavailable, and then the query must end. `about` are owners who have too much by themselves."""
         owner, row = self._owner(whole), kept(whole)
         weighs = size(row)
         self._left, self._rest = self._left - 1, self._rest - weighs
@@ -91,6 +91,8 @@ class Rows:
         if len(self._of) == len(self._too_many) == 1:
             raise SourceUnavailable(self._too_many[owner])
         if self._left < 0 or self._rest < 0:
+            if about := frozenset(self._too_many):
+                raise SourceUnavailable(next(iter(self._too_many.values())), about=about)
             raise SourceUnavailable(f"the rows of {len(self._of)} owners are too many for one query")
 
     def of(self, owner: str) -> Sequence[Row]:

@@ -304,6 +304,30 @@ def with_origin(credentials: Credentials) -> Credentials:
     return Credentials((Credential(one.registry, one.username, one.password, origin=Origin("remote")),))
 
 
+def test_who_is_said_to_be_the_reason_is_left_out_at_once_and_then_asked_about_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, answers = owners(MAX_OWNERS), world.remote.answers
+    large = {names[5], names[77]}
+
+    def fails(query: Query) -> None:
+        if about := frozenset(large.intersection(query.owners)):
+            query.reply.set_exception(SourceUnavailable("too large", about=about))
+        else:
+            answers(query)
+
+    monkeypatch.setattr(world.remote, "answers", fails)
+    found = world.told(*names)
+    assert {owner: str(what) for owner, what in found.items() if isinstance(what, SourceUnavailable)} == dict.fromkeys(
+        large, "too large"
+    )
+    assert world.sizes() == [MAX_OWNERS, MAX_OWNERS - 2]
+    world.passes(FRESH + breaker.MAX_OWNER_BACKOFF_SECONDS)
+    world.remote.sent.clear()
+    world.told(*names)
+    assert sorted(world.sizes()) == [1, 1, MAX_OWNERS - 2]
+
+
 def test_many_who_break_queries_take_a_bounded_number_and_all_others_have_their_answers_in_the_end(
     world: World,
 ) -> None:

@@ -448,6 +448,16 @@ def test_rows_that_are_too_many_together_are_asked_for_in_parts(database: Databa
     assert {owner: len(passwords) for owner, passwords in found.items()} == dict.fromkeys(owners, 40)
 
 
+def test_who_has_a_row_that_is_too_large_takes_no_halves(database: Database) -> None:
+    tokens = {f"{number}": planted.token() for number in range(100)}
+    table(database, *tokens.items())
+    database.run("INSERT INTO t VALUES ('17', 'ghcr.io', 'u', repeat('p', 5000000))")
+    found = asked_about(database, *tokens, query=MANY, timeout=20.0)
+    assert found.pop("17") == "its rows are larger than 1 MiB"
+    assert found.pop("queries") == "2"
+    assert found == {owner: (tokens[owner],) for owner in found}
+
+
 def test_an_endless_answer_is_not_read_to_its_end(database: Database) -> None:
     table(database)
     endless = "SELECT 'evil' AS owner, 'ghcr.io' AS registry, generate_series(1, 10000000000)::text AS username"
