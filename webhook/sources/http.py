@@ -50,10 +50,16 @@ ABOUT_SOME_OWNERS = (400, 413, 422)
 """Statuses of a POST for which some of its owners may be the reason."""
 
 
+class _Owner(str):
+    """A key of the answer to a POST; `_parts` counts them while they are read."""
+
+    __slots__ = ()
+
+
 class _Batch(msgspec.Struct):
     """The answer to a POST: by owner what a GET would answer; null: no credentials."""
 
-    owners: dict[str, msgspec.Raw]
+    owners: dict[_Owner, msgspec.Raw]
 
 
 class HttpRemote:
@@ -96,10 +102,7 @@ class HttpRemote:
                 raise self._refused(response, "batchUrl", everybody=response.status not in ABOUT_SOME_OWNERS)
             body, fresh = await _body(response, MAX_SIZE), _fresh(response, self._config.max_age)
             none = _fresh(response, min(self._config.max_age, NOT_FOUND_MAX_SECONDS))
-        try:
-            found = msgspec.json.decode(body, type=_Batch).owners
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise SourceUnavailable('its answer cannot be used: expected {"owners": {OWNER: ...}}') from None
+        found = _parts(body, len(owners))
         answers: dict[str, Answer | SourceUnavailable] = {}
         for owner in owners:
             answers[owner] = self._of_owner(found.get(owner), fresh, none)
@@ -235,6 +238,32 @@ async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
             response.close()  # without reading the rest
             raise SourceUnavailable(f"its answer is larger than {most // 1024**2} MiB")
     return bytes(body)
+
+
+def _parts(body: bytes, most: int) -> Mapping[str, msgspec.Raw]:
+    """By owner. `most`: how many there may be. Ends at the first that is one too many, or is there again: to read 4 MiB
+    of them takes 100 MiB of memory. Raises SourceUnavailable.
+    """
+    seen = set[_Owner]()
+
+    def key(_: type, name: str) -> _Owner:
+        if name in seen:
+            raise _Odd("has an owner twice")
+        if len(seen) == most:
+            raise _Odd("has more owners than it was asked about")
+        seen.add(owner := _Owner(name))
+        return owner
+
+    try:
+        return msgspec.json.decode(body, type=_Batch, dec_hook=key).owners
+    except _Odd as e:
+        raise SourceUnavailable(f"its answer {e}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise SourceUnavailable('its answer cannot be used: expected {"owners": {OWNER: ...}}') from None
+
+
+class _Odd(Exception):
+    """Not a ValueError, of which msgspec makes an error of its own."""
 
 
 def _directives(response: aiohttp.ClientResponse) -> dict[str, str]:

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import shutil
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -578,6 +579,12 @@ def test_whatever_it_sends_takes_bounded_time_and_memory_and_is_no_answer(write:
         (answers(ok(b'{"owners": null}')), "its answer cannot be used: expected"),
         (answers(ok(b'{"owners": {"alice": ' + b"[" * 100_000)), "its answer cannot be used: expected"),
         (answers(ok(b'{"owners": {"\xff": null}}')), "its answer cannot be used: expected"),
+        (
+            answers(ok(b'{"owners": {"alice": null, "bob": null, "carol": null}}')),
+            "more owners than it was asked about",
+        ),
+        (answers(ok(b'{"owners": {"alice": {"auths": {}}, "alice": null}}')), "has an owner twice"),
+        (answers(ok(b'{"owners": {"alice": null}, "owners": {"alice": null}}')), "has an owner twice"),
         (answers(CHUNKED, then=b"10000\r\n" + b" " * 65536 + b"\r\n"), "larger than 4 MiB"),
         (answers(ok(gzip.compress(AUTHS), "Content-Encoding: gzip")), "compressed"),
         (answers(CHUNKED, then=b"1\r\n \r\n", pause=0.05), "no answer within 0.5 s"),
@@ -594,6 +601,24 @@ def test_whatever_it_sends_about_many_is_no_answer_for_any(write: Writes, messag
             return str(caught.value)
 
     assert message in asyncio.run(asked())
+
+
+def test_an_answer_about_far_more_than_were_asked_for_takes_no_memory() -> None:
+    body = b'{"owners": {' + b", ".join(b'"%d": 0' % number for number in range(300_000)) + b"}}"
+
+    async def asked() -> int:
+        async with sent(answers(ok(body)), timeout=5.0) as remote:
+            with pytest.raises(SourceUnavailable, match="more owners than it was asked about"):
+                await remote.ask_many(["alice", "bob"])
+            tracemalloc.start()
+            with pytest.raises(SourceUnavailable):
+                http._parts(body, MAX_OWNERS)
+            return tracemalloc.get_traced_memory()[1]
+
+    try:
+        assert asyncio.run(asked()) < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_wrong_about_one_owner_is_wrong_for_that_owner_alone() -> None:
