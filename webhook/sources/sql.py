@@ -51,6 +51,10 @@ _REFUSALS = {
     "does not exist": "the database or the role does not exist",
 }
 """By parts of libpq's messages about failed connections, which have no code."""
+_OF_ALL = frozenset({"08", "28", "42", "53", "55", "57", "58"})
+"""Classes of codes that are about the connection, the role, the query or the server. Any other error may come from one
+owner's rows, such as 39000 of pgcrypto.
+"""
 STEP = 16
 """Rows that are read, or turned into credentials, without a pause."""
 
@@ -122,7 +126,8 @@ class SqlRemote:
         except psycopg.DataError as e:
             raise SourceUnavailable(_unreadable(e)) from None
         except psycopg.Error as e:
-            raise down(_words(e)) from None
+            everybody = e.sqlstate is None or e.sqlstate[:2] in _OF_ALL
+            raise SourceUnavailable(_words(e), everybody=everybody) from None
 
     async def _fetched(self, connection: Connection, owners: Sequence[str]) -> Rows:
         rows, number = Rows(owners, many=self.many), 0

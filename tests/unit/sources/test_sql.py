@@ -439,6 +439,34 @@ def test_an_owner_who_breaks_the_query_or_has_too_much_is_alone_in_that(database
     assert len(found) == 96
 
 
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("(SELECT password FROM t AS one WHERE one.owner = t.owner)", "21000"),
+        ("fails(owner)", "P0001"),
+        ("pgp_sym_decrypt(decode(password, 'base64'), 'k')", "39000"),
+    ],
+)
+def test_an_error_of_the_database_about_one_owner_is_that_owners(database: Database, password: str, code: str) -> None:
+    database.run("CREATE EXTENSION pgcrypto")
+    owners = [f"{number}" for number in range(64)]
+    table(database)
+    database.run(
+        "INSERT INTO t SELECT n, 'ghcr.io', 'u', encode(pgp_sym_encrypt('p', 'k'), 'base64') FROM "
+        "generate_series(0, 63) n"
+    )
+    database.run("INSERT INTO t VALUES ('17', 'ghcr.io', 'u', 'AAAA')")
+    database.run(
+        "CREATE FUNCTION fails(text) RETURNS text LANGUAGE plpgsql AS "
+        "'BEGIN IF $1 = ''17'' THEN RAISE ''no''; END IF; RETURN ''p''; END'"
+    )
+    found = asked_about(database, *owners, query=MANY.replace("password FROM", f"{password} AS password FROM"))
+    assert found.pop("17") == f"the database reports an error ({code})"
+    assert int(str(found.pop("queries"))) == 1 + 2 * 6
+    assert {*map(type, found.values())} == {tuple}
+    assert not database.refused("17", query=MANY.replace("password FROM", f"{password} AS password FROM")).everybody
+
+
 def test_rows_that_are_too_many_together_are_asked_for_in_parts(database: Database) -> None:
     table(database)
     owners = [str(number) for number in range(12)]
