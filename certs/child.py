@@ -33,7 +33,10 @@ async def ask(question: Question) -> Answer:
         raise Unanswered(f"the process for certificates gave no answer ({type(e).__name__})") from None
     if status:
         raise Unanswered(f"the process for certificates ended with status {status}")
-    found: Answer = msgspec.json.decode(answer, type=Answer)
+    try:
+        found: Answer = msgspec.json.decode(answer, type=Answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # such as text of what PYTHONPATH loads into it
+        raise Unanswered("the answer of the process for certificates cannot be read") from None
     return found
 
 

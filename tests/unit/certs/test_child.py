@@ -122,6 +122,28 @@ def test_one_that_cannot_work_is_an_error(
     run(test())
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "cat > /dev/null",
+        "cat > /dev/null; echo loaded",
+        "cat > /dev/null; printf '\\377'",
+        """cat > /dev/null; echo '{"type": "Look"}'""",
+        f'echo loaded; exec {sys.executable} "$@"',
+    ],
+)
+def test_one_whose_answer_cannot_be_read_gave_none(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", spied(tmp_path, script))
+
+    async def test() -> None:
+        with pytest.raises(Unanswered, match=r"^the answer of the process for certificates cannot be read$"):
+            await ask(FILES)
+
+    run(test())
+
+
 def test_one_that_hangs_is_ended(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", spied(tmp_path, "exec sleep 60"))
     monkeypatch.setattr(child, "ANSWER_SECONDS", 0.2)
@@ -161,6 +183,26 @@ def test_files_are_asked_about_again_if_there_was_no_answer(monkeypatch: pytest.
     asyncio.run(mode.refresh())
     assert serving.leaf == as_leaf(PAIR)
     assert [text.partition(" ")[0] for text in said] == ["the", str(tmp_path / "tls.crt")]
+
+
+def test_after_a_wrong_answer_files_are_read_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tls.crt").write_bytes(FILES.certificate)
+    (tmp_path / "tls.key").write_bytes(FILES.key)
+    monkeypatch.setattr(files, "LOOK_SECONDS", 0.01)
+
+    async def test() -> None:
+        said, names = asyncio.Queue[str](), (tmp_path / "tls.crt", tmp_path / "tls.key")
+        mode = files.Files(*names, Serving(), now=lambda: NOW, report=said.put_nowait)
+        async with asyncio.timeout(20):
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "executable", spied(tmp_path, "cat > /dev/null; echo loaded"))
+                running = asyncio.create_task(mode.run())
+                assert "cannot be read; the previous certificate is still served" in await said.get()
+            assert "is served; it expires at" in await said.get()
+        assert not running.done()
+        running.cancel()
+
+    asyncio.run(test())
 
 
 def test_the_server_does_not_load_the_library() -> None:
