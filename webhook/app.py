@@ -213,8 +213,7 @@ class App:
 
     def _able(self) -> bool:
         """Can this replica do its share of the background's work? Not if its sources, or its watches, are down."""
-        behind = any(view.behind() for view in self._parts.state.views.values())
-        return self._source.settled.is_set() and not behind and not any(self._metrics.down.names())
+        return self._source.able() and not any(view.behind() for view in self._parts.state.views.values())
 
     def _missing(self) -> str:
         """What readiness waits for."""

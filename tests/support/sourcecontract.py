@@ -224,11 +224,13 @@ class Contract:
                     await place.source.credentials(owner)
                 assert not planted.leaks(str(refused.value))
                 assert place.source.known(owner) is None
+            assert not place.source.able(), "others are to do this replica's share"
             place.heard.clear()
             await place.comes_back()
             await place.until(lambda: place.was_called("alice") and place.was_called("nobody"))
             await place.has("alice", given)
             assert await place.source.credentials("nobody") == Credentials()
+            await place.until(place.source.able)
 
         self._in(scenario)
 

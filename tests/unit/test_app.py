@@ -59,3 +59,15 @@ def test_a_feed_that_ends_while_the_start_waits_ends_the_process(monkeypatch: py
 def test_a_replica_is_not_ready_before_it_knows_which_mirrors_answer(how: str, waits: bool) -> None:
     config = reading.convert({"mirrors": [{"of": "ghcr.io", "to": "m.test", "how": how}]})
     assert ("mirrors" in App(config, cast(Cluster, Silent()))._missing().split(", ")) == waits
+
+
+def test_a_replica_is_able_while_its_sources_and_its_watches_are() -> None:
+    app = App(Config(), cast(Cluster, Silent()))
+    source, views = app._source, app._parts.state.views.values()
+    for view in views:
+        view.in_touch()
+    assert not app._able(), "its source lists nothing yet"
+    source.able = lambda: True  # type: ignore[method-assign]
+    assert app._able()
+    next(iter(views)).out_of_touch()
+    assert not app._able()

@@ -65,6 +65,9 @@ class Checked:
         if (judged := self._judged.get(owner)) is not None and self._checker.has_unsettled(judged.digests):
             self._doubted.add(owner)
 
+    def able(self) -> bool:
+        return self._source.able()
+
     async def run(self) -> None:
         """Ready when the source is, and it is known what the registries said before."""
         async with asyncio.TaskGroup() as group:

@@ -42,6 +42,10 @@ class Source(Answers, Protocol):
     settled: asyncio.Event
     """Set when the first list of the source has succeeded or failed: readiness waits for it."""
 
+    def able(self) -> bool:
+        """Does it answer, and hear of changes? A replica whose sources do not leaves its share to others."""
+        ...
+
     async def run(self) -> None:
         """Watches for changes until it is cancelled. Reports errors and tries again."""
         ...

@@ -149,6 +149,9 @@ class Cached:
         if owner in self._flights:
             self._overtaken.add(owner)
 
+    def able(self) -> bool:
+        return self._breaker.closed and not self._feed_broken
+
     async def run(self) -> None:
         try:
             await self._listen()

@@ -69,6 +69,9 @@ class Combined:
         newest = [one.known(owner) or answer for one, answer in zip(self._sources, answers, strict=True)]
         return self._join(owner, tuple(self._part(number, owner, answer) for number, answer in enumerate(newest)))
 
+    def able(self) -> bool:
+        return all(source.able() for source in self._sources)
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for source in self._sources:

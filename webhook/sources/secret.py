@@ -220,6 +220,9 @@ class SecretSource(View[SourceSecret]):
             raise SourceUnavailable("the watch of source Secrets is behind", everybody=True)
         raise SourceUnavailable(f"source Secret {self._credentials(owner)} is broken")
 
+    def able(self) -> bool:
+        return self.synced.is_set() and not self.behind()
+
     async def run(self) -> None:
         path = f"/api/v1/namespaces/{self._namespace}/secrets"
         watch = Watch(self._cluster, path, SecretObject, self.keep, self, query={"labelSelector": OWNER})
@@ -229,6 +232,7 @@ class SecretSource(View[SourceSecret]):
         return seen.metadata.name, read(seen, self._name)
 
     def works(self) -> None:
+        self.in_touch()
         self._failing = False
         invalidated, self._invalidated = self._invalidated, set()
         for owner in sorted(invalidated):
@@ -244,6 +248,7 @@ class SecretSource(View[SourceSecret]):
     def failed(self, error: ClusterError) -> None:
         self._failure = f"the source Secrets cannot be listed ({error})"
         self._metrics.watch_failures.labels("source secrets").inc()
+        self.out_of_touch()
         self._failing = True
         self._unread.clear()  # the next list shows again which of them cannot be read: one may be deleted
         self.settled.set()

@@ -107,6 +107,9 @@ class Users:
     def invalidate(self, owner: str) -> None:
         self.invalidated.append(owner)
 
+    def able(self) -> bool:
+        return True
+
     async def run(self) -> None:
         await asyncio.Event().wait()
 

@@ -709,11 +709,13 @@ def test_that_changes_are_watched_again_is_told(world: World) -> None:
         cut.loop.call_soon(cut.remote.hear, "alice")
         cut.loop.settle()
         assert {reason for reason, _ in cut.said} == {"SourceFeedBroken"}
+        assert not cut.cached.able(), "it hears of no changes, though it answers"
         for _ in range(2):
             cut.loop.call_soon(cut.remote.hear, None)
         cut.loop.settle()
         assert cut.said[-1] == ("SourceFeedWorks", "source remote: it is watched for changes again")
         assert len([one for one in cut.said if one[0] == "SourceFeedWorks"]) == 1
+        assert cut.cached.able()
     assert world.said == []
 
 

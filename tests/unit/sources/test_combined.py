@@ -46,6 +46,9 @@ class Told:
             raise SourceUnavailable("switched off", everybody=True)
         return self.says
 
+    def able(self) -> bool:
+        return self.says is not None
+
     async def run(self) -> None:
         self.ran = True
         await asyncio.Future()
@@ -80,6 +83,19 @@ def test_each_source_prefetches_also_behind_what_registries_said() -> None:
     )
     asyncio.run(checked.prefetch(["alice", "bob"]))
     assert a.prefetched == b.prefetched == [["alice", "bob"]]
+
+
+def test_it_is_able_if_all_are_also_behind_what_registries_said() -> None:
+    a, b = Told(has(("ghcr.io", 0))), Told(None)
+    combined = Sides(a, b).combined
+    checked = Checked(
+        combined, cast(Checker, SimpleNamespace()), lambda _: None, lambda _: None, lambda: datetime.now(UTC)
+    )
+    assert not combined.able()
+    assert not checked.able()
+    b.says = has(("quay.io", 1))
+    assert combined.able()
+    assert checked.able()
 
 
 def test_what_is_doubted_no_longer_stands_in_for_a_source_that_cannot_say() -> None:

@@ -23,6 +23,7 @@ from webhook.core.metrics import Metrics
 from webhook.core.notice import Notice
 from webhook.kube.cluster import Cluster, ClusterError, SecretObject
 from webhook.kube.listing import Unread
+from webhook.kube.views import BEHIND_SECONDS
 from webhook.sources.secret import SecretSource, read
 
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -522,3 +523,19 @@ def test_nothing_that_is_kept_shows_a_token(release: Release) -> None:
     release.lists(secret(), secret("two", kind=DOCKERCONFIG, data=auths(ghcr_io=OTHER)))
 
     assert not planted.leaks(repr(release.of("alice")) + repr(read(secret())))
+
+
+def test_it_is_able_while_its_watch_works(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(release.source, "_clock", lambda: now)
+    assert not release.source.able()
+    release.do("works")
+    assert not release.source.able(), "nothing is listed yet"
+    release.lists(secret())
+    assert release.source.able()
+    release.do("failed", ClusterError(503, "ServiceUnavailable"))
+    assert not release.source.able()
+    release.do("works")
+    assert release.source.able()
+    now += BEHIND_SECONDS
+    assert not release.source.able(), "its watch is silent for too long"
