@@ -53,7 +53,6 @@ from webhook.kube.slots import Slots
 from webhook.kube.views import State
 from webhook.kube.watch import Changed, Replaced, Watch
 from webhook.kube.writepolicy import WritePolicy
-from webhook.overdue import Overdue
 from webhook.serving import lines
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS, Mutate, admission_app, listen, metrics_app, server
 from webhook.sharing import Sharing
@@ -134,7 +133,6 @@ class App:
         self._mirrors = self._mirror_health() if config.rewrite_rules else None
         self._parts = Parts(config, supply, self._mirrors.silent) if self._mirrors else Parts(config, supply)
         self._sharing.moved = self._parts.refresh.share_changed
-        self._overdue = Overdue(state, self._sharing.mine, supply.is_late, self._parts.refresh.look)
         self._net = SafetyNet(cluster, state, config.namespace, name, self._record)
         self._expiry = ExpiryNotices(state.pull_secrets, name, now, self._record, self._metrics)
         self._mutate = Mutate(self._parts.admission, self._metrics, verbose=log.is_enabled_for(logging.DEBUG))
@@ -274,12 +272,9 @@ class App:
             for_ever("write policy", self._policy.run),
             *([for_ever("checks", self._checker.run)] if self._checker is not None else []),
             *([for_ever("mirrors", self._mirrors.run)] if self._mirrors is not None else []),
-            *(self._sharing_runs() if self._config.replicas > 1 else []),
+            *([for_ever("sharing", self._sharing.run)] if self._config.replicas > 1 else []),
             self._begin(),
         ]
-
-    def _sharing_runs(self) -> list[Coroutine[None, None, None]]:
-        return [for_ever("sharing", self._sharing.run), for_ever("overdue", self._overdue.run)]
 
     async def _begin(self) -> None:
         """Starts the background when the views are synced: earlier, right Secrets would be written again."""

@@ -119,17 +119,6 @@ class Supply:
         self._up_to_date[namespace.name] = UpToDate(namespace, weakref.ref(known), existing, plan.until)
         return True
 
-    def is_late(self, name: str) -> bool:
-        """Is there something to write, by what is known? False if a source must be asked first."""
-        namespace = self.state.namespaces.get(name)
-        if namespace is None:
-            return False
-        asks = namespace.owner is not None and not namespace.left_alone
-        known = self.source.known(namespace.owner) if asks and namespace.owner is not None else Credentials()
-        if known is None:
-            return False
-        return not isinstance(self.planner(namespace, known, self.state.pull_secrets.get(name), self.now()).step, Leave)
-
     def left_to_others(self, name: str) -> None:
         """Another replica looks at the namespace: what this one knows of it gets old."""
         self.standings.gone(name)

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from support.pages import CHART, PAGES, ROOT, block, missing
-from webhook import expirynotices, overdue, refresh, sharing, writelog
+from webhook import expirynotices, refresh, sharing, writelog
 from webhook.checks import checker, guardedhttp
 from webhook.checks.mirrorhealth import EVERY_SECONDS
 from webhook.cli import doctordns
@@ -274,7 +274,6 @@ FIGURES = {
         f"counts for {shares.LASTS_SECONDS} seconds",
         f"counts for {shares.HANDED_SECONDS} seconds more",
         f"renews it every {'two' if sharing.RENEW_SECONDS == 2 else '?'} seconds",
-        f"{'Once a minute' if overdue.OVERDUE_SECONDS == 60 else '?'} each replica looks",
     },
     "docs/owners.md": {
         f"at most {LONGEST_OWNER} printable",

@@ -336,31 +336,6 @@ def test_many_callers_are_one_write_and_one_that_goes_takes_nobody_with_it() -> 
         assert replica.wire.asked == ["APPLY"]
 
 
-def test_what_is_late_is_known_without_asking() -> None:
-    """For replicas that share out the namespaces: this one is another one's."""
-    with settled("A") as world:
-        (replica,) = world.replicas
-        assert not replica.supply.is_late(NAMESPACE)
-        assert not replica.supply.is_late("unknown")
-        world.set_token("alice")
-        replica.hear("sources")
-        assert replica.supply.is_late(NAMESPACE)
-        world.all_is_told()
-        assert not replica.supply.is_late(NAMESPACE)
-        is_nobodys(world)
-        replica.hear("namespaces")
-        assert replica.supply.is_late(NAMESPACE), "it must go"
-
-
-def test_what_a_source_must_be_asked_for_is_not_called_late() -> None:
-    world = World("A", slow=True)
-    world.all_is_told()
-    world.set_token("alice")
-    world.replicas[0].hear("sources")
-    assert not world.replicas[0].supply.is_late(NAMESPACE)
-    world.end()
-
-
 def test_what_is_left_to_another_replica_is_forgotten() -> None:
     with settled("A") as world:
         supply = world.replicas[0].supply
