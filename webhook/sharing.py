@@ -4,6 +4,7 @@ With few namespaces nothing of this happens: no Lease is read or written, and ea
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -23,6 +24,10 @@ that does everything twice is done in a few seconds, and an outage of the other 
 RENEW_SECONDS = 2.0
 """Seconds between two looks at the slots, at most. Then three may be missed before the others take over."""
 JITTER = 0.25
+ABLE_SECONDS = 30.0
+"""Seconds without a break after which a replica that could not do its share counts as able again. A source that comes
+and goes would else move the share each time.
+"""
 BATCH = 16
 """Namespaces that are looked through without a pause."""
 
@@ -42,6 +47,8 @@ class Sharing:
         self._begun, self._settled = asyncio.Event(), asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._on = self._leaving = False
+        self._unable = -math.inf
+        """Loop time at which it could not do its share for the last time."""
 
     def mine(self, name: str) -> bool:
         """Of one that is not known there is nothing to write, and each replica forgets it."""
@@ -88,7 +95,7 @@ class Sharing:
         from_now = SHARED_FROM // 2 if self._on else SHARED_FROM
         if self._namespaces.owned >= from_now:
             self._on = True
-            await self._slots.renew(able=self._able())
+            await self._slots.renew(able=self._is_able())
         elif self._on:
             await self._slots.give_back()
             self._slots.forget()
@@ -96,6 +103,12 @@ class Sharing:
         if not self._leaving:
             self._look()
         self._settled.set()
+
+    def _is_able(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if not self._able():
+            self._unable = now
+        return now >= self._unable + ABLE_SECONDS
 
     def _look(self) -> None:
         """Who has what now? When the next slot ends, all are read again at once: another replica may have taken it."""

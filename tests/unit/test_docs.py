@@ -273,6 +273,7 @@ FIGURES = {
         f"less than {sharing.SHARED_FROM // 2:,}",
         f"counts for {shares.LASTS_SECONDS} seconds",
         f"counts for {shares.HANDED_SECONDS} seconds more",
+        f"and for {sharing.ABLE_SECONDS:g} seconds more",
         f"renews it every {'two' if sharing.RENEW_SECONDS == 2 else '?'} seconds",
     },
     "docs/owners.md": {

@@ -23,7 +23,7 @@ from webhook.core.shares import HANDED_SECONDS, LASTS_SECONDS
 from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.slots import CALL_SECONDS, Slots
 from webhook.kube.views import Namespaces
-from webhook.sharing import RENEW_SECONDS, SHARED_FROM, Sharing
+from webhook.sharing import ABLE_SECONDS, RENEW_SECONDS, SHARED_FROM, Sharing
 
 NAMES = [f"team-{number}" for number in range(12)]
 TICK = 0.25
@@ -107,6 +107,8 @@ class Replica:
         self.name, self.loop, self.wire, self.did = name, Stepping(), Wire(leases), did
         self.began = now
         self.able, self.paused, self.asleep = True, False, False
+        self.able_for = ABLE_SECONDS
+        """Seconds by its own clock, as of the last tick."""
         self.ends: float | None = None
         self.seen = dict.fromkeys(NAMES, 0)
         self.view = known()
@@ -207,6 +209,8 @@ class World:
             for name in NAMES:
                 self.change(name)
         for replica in [*self.replicas]:
+            if not replica.asleep:
+                replica.able_for = replica.able_for + TICK if replica.able else 0.0
             replica.until(self.now)
             if replica.ends is not None and self.now >= replica.ends and replica.runs:
                 self.replicas.remove(replica)
@@ -219,7 +223,7 @@ class World:
         self.check()
 
     def check(self) -> None:
-        if not self.workers():
+        if not any(replica.able_for >= ABLE_SECONDS for replica in self.workers()):
             self.excuse()
         for name in NAMES:
             if self.who(name):
@@ -355,8 +359,26 @@ def test_one_that_cannot_work_leaves_its_share_to_the_other(world: World) -> Non
     world.passes(2 * RENEW_SECONDS + 1)
     assert other.name in held(world).values(), "there is nobody to whom it could leave it"
     first.able = True
-    world.passes(4 * RENEW_SECONDS + HANDED_SECONDS)
+    world.passes(ABLE_SECONDS + 4 * RENEW_SECONDS + HANDED_SECONDS)
     assert all(first.sharing.mine(name) for name in NAMES)
+
+
+def test_one_whose_source_comes_and_goes_has_no_share_until_that_is_over(world: World) -> None:
+    first, other = settled(world)
+    moved: list[str] = []
+    first.able = False
+    world.passes(3 * RENEW_SECONDS + HANDED_SECONDS)
+    other.sharing.moved = moved.append
+    for _ in range(5):
+        first.able = True
+        world.passes(2 * RENEW_SECONDS)
+        first.able = False
+        world.passes(2 * RENEW_SECONDS)
+    assert not moved
+    first.able = True
+    world.passes(ABLE_SECONDS + 4 * RENEW_SECONDS)
+    assert all(len(world.who(name)) == 1 for name in NAMES)
+    assert moved
 
 
 def test_with_few_namespaces_nothing_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,7 +522,7 @@ class Life(RuleBasedStateMachine):
             replica.wire.lost, replica.able, replica.view.owned = 0, True, len(NAMES)
             if not replica.runs:
                 replica.resume(self.world.now)
-        self.world.passes(DRAIN + TAKEOVER + 4 * RENEW_SECONDS)
+        self.world.passes(ABLE_SECONDS + DRAIN + TAKEOVER + 4 * RENEW_SECONDS)
         if self.world.replicas:
             assert {name: len(self.world.who(name)) for name in NAMES} == dict.fromkeys(NAMES, 1)
             holders = {lease["spec"].get("holderIdentity", "") for lease in self.world.leases.items.values()}

@@ -112,14 +112,15 @@ class Step:
 def step(slots: Mapping[int, Slot], me: str, now: float, *, able: bool) -> Step | None:
     """What is next. `slots`: all that could be read. `able`: can this replica do its share?
 
-    One that cannot leaves its share to others, but keeps its slot if no other one lives: when both can work again, they
-    need not begin with everything.
+    One that cannot leaves its share to others, but keeps its slot if nobody holds another one: when both can work
+    again, they need not begin with everything.
     """
     known = shares(slots, me, now)
     if known.own:
         first, *more = sorted(known.own)
         if more:
             return Step("give back", tuple(more))
-        return Step("take" if able or not known.others else "give back", (first,))
+        held = any(slots[number].holder for number in known.others)
+        return Step("take" if able or not held else "give back", (first,))
     free = tuple(number for number, slot in sorted(slots.items()) if slot.free(now))
     return Step("take", free) if able and free else None

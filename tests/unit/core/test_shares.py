@@ -103,4 +103,6 @@ def test_who_cannot_work_leaves_its_share_to_those_who_are_there() -> None:
     free, mine, other = Slot(), Slot("a", "noon", 0.0), Slot("b", "noon", 0.0)
     assert step({0: mine, 1: other}, "a", 1.0, able=False) == Step("give back", (0,))
     assert step({0: mine, 1: free}, "a", 1.0, able=False) == Step("take", (0,)), "it leaves it to nobody"
+    given = other.seen("", "noon", 1.0)
+    assert step({0: mine, 1: given}, "a", 1.5, able=False) == Step("take", (0,)), "nobody holds that one"
     assert step({0: free, 1: other}, "a", 1.0, able=False) is None
