@@ -12,7 +12,7 @@ import structlog
 
 from webhook.core.backoff import jittered
 from webhook.core.pullsecret import Namespace
-from webhook.core.shares import ALL, Shares, shares
+from webhook.core.shares import ALL, AWAY_SECONDS, Shares, shares
 from webhook.kube.slots import Slots
 from webhook.kube.views import Namespaces
 
@@ -113,9 +113,12 @@ class Sharing:
     def _look(self) -> None:
         """Who has what now? When the next slot ends, all are read again at once: another replica may have taken it."""
         now = asyncio.get_running_loop().time()
-        known = self._slots.known
-        self._become(shares(known, self._me, now))
-        ends = [known[number].ends() for number in self._shares.others]
+        known, until = self._slots.known, self._slots.answered + AWAY_SECONDS
+        if self._slots.away and now < until:
+            ends = [until]
+        else:
+            self._become(shares(known, self._me, now))
+            ends = [known[number].ends() for number in self._shares.others]
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_at(min(ends), self._hurry.set) if ends else None

@@ -19,11 +19,11 @@ from structlog.testing import capture_logs
 from support.simulated import Stepping
 from webhook import sharing
 from webhook.core.pullsecret import Namespace
-from webhook.core.shares import HANDED_SECONDS, LASTS_SECONDS
+from webhook.core.shares import AWAY_SECONDS, HANDED_SECONDS, LASTS_SECONDS
 from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.slots import CALL_SECONDS, Slots
 from webhook.kube.views import Namespaces
-from webhook.sharing import ABLE_SECONDS, RENEW_SECONDS, SHARED_FROM, Sharing
+from webhook.sharing import ABLE_SECONDS, JITTER, RENEW_SECONDS, SHARED_FROM, Sharing
 
 NAMES = [f"team-{number}" for number in range(12)]
 TICK = 0.25
@@ -36,12 +36,16 @@ LOOK = 1.0
 
 @dataclass
 class Leases:
-    """Of an API server. `down`: it gives no answer; `refuses`: as with the roles of an older chart."""
+    """Of an API server. `down`: it gives no answer, and `at_once` refuses to be connected to; `refuses`: as with the
+    roles of an older chart.
+    """
 
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: int = 0
-    down = refuses = False
+    down = at_once = refuses = False
     asked: int = 0
+    calls: int = 0
+    """Also those that it did not answer."""
 
     def answer(self, method: str, name: str, body: dict[str, Any] | None) -> dict[str, Any]:
         self.asked += 1
@@ -73,7 +77,10 @@ class Wire:
     lost: int = 0
 
     async def call(self, method: str, path: str, *, within: float, body: Any = None, **_: Any) -> bytes:
+        self.leases.calls += 1
         await asyncio.sleep(random.uniform(0.001, 0.2))
+        if self.leases.down and self.leases.at_once:
+            raise ClusterError(0, "ClientConnectorError")
         if self.leases.down:
             await self._never(within)
         found = self.leases.answer(method, path.rpartition("/")[2], body)
@@ -223,7 +230,8 @@ class World:
         self.check()
 
     def check(self) -> None:
-        if not any(replica.able_for >= ABLE_SECONDS for replica in self.workers()):
+        away = self.leases.down or any(replica.wire.lost for replica in self.replicas)
+        if away or not any(replica.able_for >= ABLE_SECONDS for replica in self.workers()):
             self.excuse()
         for name in NAMES:
             if self.who(name):
@@ -340,14 +348,36 @@ def test_without_rights_each_does_everything_and_says_so_once(
     assert all(len(world.who(name)) == 1 for name in NAMES)
 
 
-def test_while_the_api_server_is_away_each_does_everything(world: World) -> None:
-    settled(world)
-    world.leases.down = True
-    world.passes(LASTS_SECONDS + RENEW_SECONDS + 2 * CALL_SECONDS)
-    assert all(len(world.who(name)) == 2 for name in NAMES)
+@pytest.mark.parametrize("refused", [False, True])
+def test_while_the_api_server_is_away_the_shares_stay_for_a_minute(world: World, *, refused: bool) -> None:
+    """`refused`: at once, so that nothing waits."""
+    first, other = settled(world)
+    had = {name: world.who(name) for name in NAMES}
+    world.leases.down, world.leases.at_once = True, refused
+    calls = world.leases.calls
+    world.passes(AWAY_SECONDS - RENEW_SECONDS - 1)
+    assert {name: world.who(name) for name in NAMES} == had
+    assert world.leases.calls - calls <= 2 * 2 * AWAY_SECONDS / (RENEW_SECONDS * (1 - JITTER)) + 8, "as often as always"
+    world.passes(2 * RENEW_SECONDS + 2 * CALL_SECONDS + 1)
+    assert all(len(world.who(name)) == 2 for name in NAMES), "perhaps only the Leases cannot be read"
     world.leases.down = False
     world.passes(2 * RENEW_SECONDS + CALL_SECONDS)
     assert all(len(world.who(name)) == 1 for name in NAMES)
+    world.leases.down = True
+    world.passes(LASTS_SECONDS)
+    world.crash(first)
+    world.passes(LASTS_SECONDS)
+    world.leases.down = False
+    world.passes(LASTS_SECONDS + 2 * RENEW_SECONDS + CALL_SECONDS)
+    assert all(other.sharing.mine(name) for name in NAMES), "one that dies is missed as always"
+
+
+def test_who_alone_does_not_reach_the_api_server_is_replaced_as_always(world: World) -> None:
+    first, other = settled(world)
+    first.wire.lost = 100
+    world.passes(LASTS_SECONDS + 2 * RENEW_SECONDS)
+    assert all(other.sharing.mine(name) for name in NAMES)
+    assert not all(first.sharing.mine(name) for name in NAMES), "it could write nothing"
 
 
 def test_one_that_cannot_work_leaves_its_share_to_the_other(world: World) -> None:

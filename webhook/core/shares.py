@@ -9,6 +9,9 @@ What is someone else's is not looked at. That is safe for this reason:
 - A replica leaves an owner to others only while it believes that a slot of theirs lives, with a higher score than each
   of its own. It believes so for LASTS_SECONDS after it saw that the slot was renewed, by its own clock. Then it asks
   once more. If nothing new is known by the end of that call, it no longer believes it.
+- One exception: while the API server answers none of its reads, it goes on believing what it believed, for AWAY_SECONDS
+  at most from the last read that was answered. It could write nothing then. With the first read that is answered, what
+  was not renewed for LASTS_SECONDS ends at once. Replicas whose reads are answered take over as always.
 - Only a process that counts itself as the holder of a slot renews it, and it counts itself as the holder until it has
   read that it no longer is. A slot of its own never ends by its own clock.
 - A slot that was given back counts for HANDED_SECONDS more.
@@ -33,6 +36,12 @@ LASTS_SECONDS = 8
 HANDED_SECONDS = 3
 """Seconds for which a slot counts that was given back. A replica that waits for one takes it meanwhile, and nobody else
 begins with its share; the one that gave it back goes on for longer than this before it ends.
+"""
+
+
+AWAY_SECONDS = 60
+"""Seconds, since a read of Leases was answered, for which the shares stay as they are while none is. If everybody then
+asked the sources about everything, it would help nobody.
 """
 
 

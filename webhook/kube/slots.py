@@ -5,6 +5,7 @@ replica that renews a slot asks the API server every two seconds anyway.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -19,6 +20,7 @@ from webhook.kube.lease import Found, LeaseObject
 log = structlog.get_logger()
 CALL_SECONDS = 2.0
 """Seconds of a call: all are read at the same time, and one is written."""
+SERVER_ERROR = 500
 
 
 class Slots:
@@ -35,6 +37,10 @@ class Slots:
         self._found: dict[int, Found | None] = {}
         self._known: dict[int, Slot] = {}
         self._trouble = ""
+        self.answered = -math.inf
+        """Loop time before the last call that was answered, be it by a refusal."""
+        self.away = False
+        """Was none of the last reads answered?"""
 
     @property
     def known(self) -> Mapping[int, Slot]:
@@ -43,6 +49,8 @@ class Slots:
     async def renew(self, *, able: bool) -> None:
         """Reads all; then takes one, renews it or gives it back. Raises nothing that the API server may cause."""
         works = await self._read()
+        if self.away:
+            return
         todo = step(self._known, self._me, asyncio.get_running_loop().time(), able=able)
         if todo is not None:
             number = random.choice(todo.slots)  # noqa: S311  # keeps replicas apart, protects nothing
@@ -57,19 +65,26 @@ class Slots:
             await self._do(number, self._give_back)
 
     def forget(self) -> None:
-        self._known, self._found = {}, {}
+        self._known, self._found, self.away = {}, {}, False
 
     async def _read(self) -> bool:
-        return all(await asyncio.gather(*(self._do(number, self._see) for number in self._leases)))
+        began = asyncio.get_running_loop().time()
+        works = all(await asyncio.gather(*(self._do(number, self._see) for number in self._leases)))
+        self.away = self.answered < began
+        return works
 
     async def _do(self, number: int, what: Callable[[int], Awaitable[None]]) -> bool:
+        began = asyncio.get_running_loop().time()
         try:
             await what(number)
         except (ClusterError, Unreadable) as e:
+            if isinstance(e, Unreadable) or 0 < e.status < SERVER_ERROR:
+                self.answered = began
             if str(e) != self._trouble:  # one line, not one every two seconds
                 self._trouble, lease = str(e), f"{REPLICA_LEASES}{number}"
                 log.warning("the replicas do not share out their work: no Lease", lease=lease, error=self._trouble)
             return False
+        self.answered = began
         return True
 
     async def _see(self, number: int) -> None:
