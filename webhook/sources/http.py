@@ -255,11 +255,12 @@ def _parts(body: bytes, most: int) -> Mapping[str, msgspec.Raw]:
         return owner
 
     try:
-        return msgspec.json.decode(body, type=_Batch, dec_hook=key).owners
+        read = msgspec.json.decode(body, type=_Batch, dec_hook=key)
     except _Odd as e:
         raise SourceUnavailable(f"its answer {e}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise SourceUnavailable('its answer cannot be used: expected {"owners": {OWNER: ...}}') from None
+    return {str(owner): part for owner, part in read.owners.items()}
 
 
 class _Odd(Exception):
