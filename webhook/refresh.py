@@ -259,7 +259,9 @@ class Refresh:
         await self._look_soon(others)
 
     async def _next_owners(self) -> list[str]:
-        """With a namespace of this replica's. News comes first, but may not keep everybody else waiting."""
+        """Whose namespaces are this replica's, or have one that a review asked for. News comes first, but may not keep
+        everybody else waiting.
+        """
         owners: dict[str, None] = {}
         news = OWNERS // 2 if self._rest else OWNERS
         while len(owners) < OWNERS:
@@ -277,7 +279,7 @@ class Refresh:
 
     def _has_turn(self, owner: str) -> bool:
         namespaces = self._of_owner(owner)
-        return bool(namespaces) and self._mine(namespaces[0])
+        return bool(namespaces) and (self._mine(namespaces[0]) or not self._asked.isdisjoint(namespaces))
 
     async def _queue_some(self, owners: Sequence[str]) -> None:
         if len(owners) > 1:
@@ -318,7 +320,7 @@ class Refresh:
                 supplied = Supplied(problem="an error in pullsecret-webhook itself; see its log")
             self._judge(namespace, supplied)
             asked = self._working.pop(namespace)
-            if not supplied.problem:
+            if not supplied.problem and asked is None:  # else a review may have asked meanwhile
                 self._asked.discard(namespace)
             if asked is not None or supplied.problem:
                 self._look(namespace, _moment(), urgent=bool(asked))
