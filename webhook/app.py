@@ -39,6 +39,7 @@ from webhook.core.names import CHECKS_SECRET, WRITE_POLICY
 from webhook.core.notice import Reason
 from webhook.core.presence import Presence
 from webhook.core.pullsecret import Fingerprint, Planner
+from webhook.core.shares import slots_of
 from webhook.expirynotices import ExpiryNotices
 from webhook.kube import preflight, reflector
 from webhook.kube.ca import CaBundle, CaSecret
@@ -97,7 +98,7 @@ class App:
         self._checker = self._checked() if config.check else None
         self._policy = self._write_policy()
         me = f"{socket.gethostname()}_{uuid4().hex[:8]}"
-        slots = Slots(cluster, config.namespace, config.replicas, me)
+        slots = Slots(cluster, config.namespace, slots_of(config.replicas), me)
         self._sharing = Sharing(slots, me, state.namespaces, self._able)
         self._metrics.share.value = self._sharing.part
         withdrawals = Withdrawals(

@@ -21,6 +21,7 @@ from webhook.commands.installation import rights
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.core import names
+from webhook.core.shares import MAX_SLOTS, slots_of
 from webhook.serving.server import CLOSING_SECONDS, LINGER_SECONDS
 
 pytestmark = pytest.mark.helm
@@ -586,10 +587,13 @@ def test_only_who_asks_registries_may_keep_what_they_said(helm: Helm) -> None:
     assert "pullsecret-webhook-checks" not in str([o for o in silent if o["kind"] != "Job"])
 
 
-@pytest.mark.parametrize(("replicas", "slots"), [(1, 0), (2, 2), (3, 3)])
+@pytest.mark.parametrize(("replicas", "slots"), [(1, 0), (2, 2), (3, 3), (40, MAX_SLOTS)])
 def test_each_replica_has_a_lease(helm: Helm, replicas: int, slots: int) -> None:
     objects = helm.render({"replicas": replicas})
     assert configuration(objects).replicas == replicas
+    assert slots_of(replicas) == slots
+    written = one(objects, "ConfigMap", "pullsecret-webhook")["data"]["config.yaml"]
+    assert ("replicas" in yaml.safe_load(written)) == (replicas > 1), "an image from before does not know it"
     rules = [rule for rule in one(objects, "Role", "pullsecret-webhook")["rules"] if "leases" in rule["resources"]]
     assert [name for rule in rules for name in rule["resourceNames"]] == [
         f"{names.REPLICA_LEASES}{number}" for number in range(slots)

@@ -274,6 +274,7 @@ FIGURES = {
         f"counts for {shares.LASTS_SECONDS} seconds",
         f"counts for {shares.HANDED_SECONDS} seconds more",
         f"and for {sharing.ABLE_SECONDS:g} seconds more",
+        f"as replicas in the chart, {shares.MAX_SLOTS} at most",
         f"keeps its share for {shares.AWAY_SECONDS} seconds",
         f"renews it every {'two' if sharing.RENEW_SECONDS == 2 else '?'} seconds",
     },

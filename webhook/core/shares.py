@@ -45,6 +45,17 @@ asked the sources about everything, it would help nobody.
 """
 
 
+MAX_SLOTS = 8
+"""However many replicas there are: each reads all slots every two seconds, so reads grow with the square. Replicas
+without a slot answer reviews, and wait for one.
+"""
+
+
+def slots_of(replicas: int) -> int:
+    """How many there are. One replica shares nothing out."""
+    return min(replicas, MAX_SLOTS) if replicas > 1 else 0
+
+
 def score(slot: int, key: str) -> bytes:
     """The same in all processes, as `hash` is not."""
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, salt=slot.to_bytes(8, "big")).digest()

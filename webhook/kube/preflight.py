@@ -16,6 +16,7 @@ from webhook.config.sourceconfig import SecretsSource
 from webhook.core.backoff import jittered
 from webhook.core.errors import PullsecretError
 from webhook.core.names import REPLICA_LEASES
+from webhook.core.shares import slots_of
 from webhook.kube.cluster import Cluster, ClusterError
 
 log = structlog.get_logger()
@@ -129,7 +130,7 @@ def needs(config: Config) -> Sequence[Right]:
 
 def needs_to_share(config: Config) -> Sequence[Right]:
     """Without these it starts, and each replica does everything."""
-    names = [f"{REPLICA_LEASES}{number}" for number in range(config.replicas)] if config.replicas > 1 else []
+    names = [f"{REPLICA_LEASES}{number}" for number in range(slots_of(config.replicas))]
     verbs = ("get", "create", "patch")
     return [Right(verb, "leases", "coordination.k8s.io", config.namespace, name) for name in names for verb in verbs]
 

@@ -7,9 +7,10 @@
 {{- define "safety-net" -}}pullsecret-webhook-safety-net{{- end }}
 {{- define "checks-secret" -}}pullsecret-webhook-checks{{- end }}
 {{- define "issuer-lease" -}}pullsecret-webhook-issuer{{- end }}
-{{/* As many as there are replicas, with commas. webhook/core/names.py has the same beginning. */}}
+{{/* As many as there are replicas, but 8 at most (webhook/core/shares.py), with commas. webhook/core/names.py has the same
+beginning. */}}
 {{- define "replica-leases" -}}
-{{- range $number := until (int .Values.replicas) }}{{ if $number }}, {{ end }}pullsecret-webhook-replica-{{ $number }}{{ end -}}
+{{- range $number := until (int (min 8 .Values.replicas)) }}{{ if $number }}, {{ end }}pullsecret-webhook-replica-{{ $number }}{{ end -}}
 {{- end }}
 
 {{/* Whether the API server can have the safety net: Kubernetes 1.36. */}}
@@ -293,7 +294,10 @@ matchExpressions:
 {{- fail (printf "ports.https and ports.metrics are both %d; they need two different ports" (int .Values.ports.https)) -}}
 {{- end -}}
 {{- $server := merge (dict "port" .Values.ports.https "metricsPort" .Values.ports.metrics) (.Values.config.server | default dict) -}}
-{{- $own := dict "namespace" .Release.Namespace "server" $server "replicas" (int .Values.replicas) -}}
+{{- $own := dict "namespace" .Release.Namespace "server" $server -}}
+{{- if gt (int .Values.replicas) 1 -}}{{/* an image from before does not know the key */}}
+{{- $_ := set $own "replicas" (int .Values.replicas) -}}
+{{- end -}}
 {{- if ne .Values.tls.mode "self-managed" -}}
 {{- $_ := set $own "tls" (dict "certFile" "/etc/pullsecret/tls/tls.crt" "keyFile" "/etc/pullsecret/tls/tls.key") -}}
 {{- end -}}
