@@ -16,7 +16,8 @@ What is someone else's is not looked at. That is safe for this reason:
   read that it no longer is. A slot of its own never ends by its own clock.
 - A slot that was given back counts for HANDED_SECONDS more.
 - Take the slots that are truly held by running replicas, and of these the one with the highest score for an owner. Its
-  holder leaves the owner to another one only for a slot that nobody holds, for a few seconds at most.
+  holder leaves the owner to another one only for a slot that nobody holds: for a few seconds at most, or while the API
+  server gives it no answer, as said above.
 - So views of the slots may differ: of late news, of another number of slots, of a replica that takes no slot because it
   knows of few namespaces. While they differ, an owner has two replicas rather than none. Two do no harm, as they do
   none where nothing is shared out.
@@ -38,12 +39,10 @@ HANDED_SECONDS = 3
 begins with its share; the one that gave it back goes on for longer than this before it ends.
 """
 
-
 AWAY_SECONDS = 60
 """Seconds, since a read of Leases was answered, for which the shares stay as they are while none is. If everybody then
 asked the sources about everything, it would help nobody.
 """
-
 
 MAX_SLOTS = 8
 """However many replicas there are: each reads all slots every two seconds, so reads grow with the square. Replicas

@@ -7,8 +7,8 @@
 {{- define "safety-net" -}}pullsecret-webhook-safety-net{{- end }}
 {{- define "checks-secret" -}}pullsecret-webhook-checks{{- end }}
 {{- define "issuer-lease" -}}pullsecret-webhook-issuer{{- end }}
-{{/* As many as there are replicas, but 8 at most (webhook/core/shares.py), with commas. webhook/core/names.py has the same
-beginning. */}}
+{{/* As many as there are replicas, 8 at most, with commas. webhook/core/shares.py has the same number, and
+webhook/core/names.py the same beginning. */}}
 {{- define "replica-leases" -}}
 {{- range $number := until (int (min 8 .Values.replicas)) }}{{ if $number }}, {{ end }}pullsecret-webhook-replica-{{ $number }}{{ end -}}
 {{- end }}
