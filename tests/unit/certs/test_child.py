@@ -129,7 +129,7 @@ def test_one_that_cannot_work_is_an_error(
         "cat > /dev/null; echo loaded",
         "cat > /dev/null; printf '\\377'",
         """cat > /dev/null; echo '{"type": "Look"}'""",
-        f'echo loaded; exec {sys.executable} "$@"',
+        f'echo loaded; exec "{sys.executable}" "$@"',
     ],
 )
 def test_one_whose_answer_cannot_be_read_gave_none(

@@ -352,6 +352,11 @@ def test_the_key_of_the_token_service_signs_no_password(file: str, tmp_path: Pat
             read(password, keys, REGISTRY)
 
 
+def another(part: str) -> str:
+    """With another character in it; the last ones need not count in base64."""
+    return part[:8] + ("B" if part[8] == "A" else "A") + part[9:]
+
+
 def test_passwords_that_open_nothing(file: str, tmp_path: Path) -> None:
     keys, key, other = published(file), read_key(Path(file)), read_key(Path(key_file(tmp_path / "other.pem")))
     own = {"kid": key.public.id}
@@ -392,8 +397,8 @@ def test_passwords_that_open_nothing(file: str, tmp_path: Path) -> None:
         jwt.encode({**claims, **times}, public * 2, algorithm="HS256", headers=own): "signature is wrong",
         unsigned("none"): "signature is wrong",
         unsigned("EdDSA"): "signature is wrong",
-        f"{head}.{body[:-2]}AA.{signature}": "signature is wrong",
-        f"{head}.{body}.{signature[:-2]}AA": "signature is wrong",
+        f"{head}.{another(body)}.{signature}": "signature is wrong",
+        f"{head}.{body}.{another(signature)}": "signature is wrong",
     }.items():
         with pytest.raises(NotGood, match=why) as e:
             read(password, keys, REGISTRY)
