@@ -346,7 +346,7 @@ class Hundred:
         since = time.monotonic()
         while time.monotonic() - since < self.lengths.quiet:
             tick()
-            if self.audit.writes():
+            if any(space != deployed.NAMESPACE for space, _ in self.audit.writes()):  # there are Leases all the time
                 since = time.monotonic()
             time.sleep(0.1)
 
