@@ -167,8 +167,12 @@ class Supply:
         except SourceUnavailable as e:
             return e
 
-    async def __call__(self, name: str) -> Supplied:
-        """Returns when the Secret is right, or why it is not. A cancelled caller does not cancel the write."""
+    async def __call__(self, name: str, *, in_background: bool = False) -> Supplied:
+        """Returns when the Secret is right, or why it is not. A cancelled caller does not cancel the write.
+
+        What is undone while our answer is on its way is written again; `in_background`: when the caller, whom the watch
+        tells, asks again. It does so ever later, or this would be a tug-of-war without a pause.
+        """
         wrote = False
         for attempt in range(ATTEMPTS):
             if attempt > 1:  # the API server's own caches may lack the namespace that it just returned
@@ -180,6 +184,8 @@ class Supply:
                 continue
             if isinstance(step, Leave):
                 return self._supplied(name, plan, step, wrote=wrote)
+            if in_background and wrote and isinstance(step, Write) and step.digest == self._right.get(name):
+                return Supplied(wrote, digest=step.digest)
             if isinstance(step, Delete) and (wait := self._seconds_held(step)):
                 self.standings.withdrawn(name)
                 return Supplied(wrote, digest=step.over.digest, requeue_after=wait)

@@ -20,7 +20,7 @@ class Parts:
         name, self.state, self.supply = supply.planner.name, supply.state, supply
         namespaces = self.state.namespaces
         self.refresh = Refresh(
-            supply,
+            partial(supply, in_background=True),
             namespaces.of_owner,
             namespaces.owner_of,
             supply.source.prefetch,

@@ -15,7 +15,6 @@ from controlplane.webhook import Webhook
 MIB = 1024 * 1024
 LIMIT = 256 * MIB
 """Bytes: `resources.limits.memory` of the chart."""
-CONTAINERFILE = Path(__file__).parents[2] / "Containerfile"
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
@@ -58,13 +57,6 @@ def target(
     """Ready when yielded."""
     with (
         bounded(LIMIT) as box,
-        deployed.running(
-            cluster, port=port, name=name, settings=settings, enter=(*box.enter, "env", *_environment()), verbose=False
-        ) as replica,
+        deployed.running(cluster, port=port, name=name, settings=settings, enter=box.enter, verbose=False) as replica,
     ):
         yield Target(replica, box)
-
-
-def _environment() -> list[str]:
-    """How the C library is to give memory back, as in the image."""
-    return re.findall(r"MALLOC_\w+=\S+", CONTAINERFILE.read_text())

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -374,6 +375,29 @@ def test_a_secret_that_was_deleted_while_our_write_was_on_its_way_back_is_made_a
         world.set_token("alice")
         until(world, "APPLY")
         answered_late(world, world.server.delete_secret)
+
+
+def test_what_is_undone_while_our_write_is_on_its_way_back_is_restored_ever_later() -> None:
+    """Also if somebody is quicker than our answer, each time."""
+    with settled("A") as world:
+        (replica,) = world.replicas
+        moments: list[float] = []
+        world.server.delete_secret()
+        for _ in range(6):
+            replica.wire.asked.clear()
+            until(world, "APPLY")
+            moments.append(replica.loop.time())
+            (call,) = world.under_way
+            call.go()
+            world.server.delete_secret()
+            while replica.behind("secrets"):
+                replica.hear("secrets")
+            world.go_on(call)
+        waits = [later - before for before, later in pairwise(moments)]
+        assert waits[0] > 0.3
+        assert waits[-1] > 3
+        world.all_is_told()
+        world.check_settled()
 
 
 def test_a_namespace_that_was_deleted_while_our_look_was_on_its_way_back_stays_away() -> None:
