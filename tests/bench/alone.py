@@ -6,7 +6,7 @@ import os
 import ssl
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from bench.contenders import HANDMADE, OURS, REVIEW, USUAL, Arena, go, published
 from bench.figures import Figure, Rounds, middle
 from bench.measure import Target, load, rss_mib
 from controlplane import webhook as deployed
-from controlplane.cluster import ControlPlane
+from controlplane.api import Object
 from controlplane.ports import free_port
 from controlplane.waiting import until
 from support import anylogin
@@ -66,7 +66,7 @@ def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]
             port = free_port()
             pids[contender] = stack.enter_context(go(arena.cluster, program, port, core=SERVER)).pid
             targets[contender] = _target(port, arena.cluster.ca)
-        ours = stack.enter_context(deployed.running(arena.cluster, name="alone", verbose=False))
+        ours = stack.enter_context(_running(arena, "alone"))
         _pin(ours.child.pid)
         pids[OURS] = pids[LISTED] = ours.child.pid
         ca = published_ca(arena.cluster, arena.cluster.folder / "published.crt")
@@ -85,12 +85,12 @@ def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]
 def mirrored(arena: Arena, pairs: int, rounds: int, seconds: float, tick: Callable[[], None]) -> Pairs:
     """Two processes of the same code differ by up to a tenth for as long as they live, so there are several pairs."""
     ca = published_ca(arena.cluster, arena.cluster.folder / "published.crt")
-    return Pairs([_pair(arena.cluster, ca, rounds, seconds, tick) for _ in range(pairs)])
+    return Pairs([_pair(arena, ca, rounds, seconds, tick) for _ in range(pairs)])
 
 
-def _pair(cluster: ControlPlane, ca: Path, rounds: int, seconds: float, tick: Callable[[], None]) -> Rounds:
+def _pair(arena: Arena, ca: Path, rounds: int, seconds: float, tick: Callable[[], None]) -> Rounds:
     found = Rounds()
-    with deployed.running(cluster, name="alone", verbose=False) as plain, _mirrored(cluster, ca) as named:
+    with _running(arena, "alone") as plain, _mirrored(arena, ca) as named:
         replicas = {OURS: plain, MIRRORED: named}
         for replica in replicas.values():
             _pin(replica.child.pid)
@@ -104,8 +104,16 @@ def _pair(cluster: ControlPlane, ca: Path, rounds: int, seconds: float, tick: Ca
     return found
 
 
+def _running(arena: Arena, name: str, settings: Object | None = None) -> AbstractContextManager[deployed.Webhook]:
+    """As the image starts it."""
+    shipped = arena.shipped
+    return deployed.running(
+        arena.cluster, name=name, settings=settings, verbose=False, python=shipped.python, env=shipped.env
+    )
+
+
 @contextmanager
-def _mirrored(cluster: ControlPlane, ca: Path) -> Iterator[deployed.Webhook]:
+def _mirrored(arena: Arena, ca: Path) -> Iterator[deployed.Webhook]:
     """A replica with a mirror of the captured review's registry, when it names the image there."""
     with anylogin.serving() as mirror:
         host = mirror.host
@@ -115,9 +123,9 @@ def _mirrored(cluster: ControlPlane, ca: Path) -> Iterator[deployed.Webhook]:
             "check": False,
         }
         token = "a-token-of-the-bench"
-        deployed.give_logins(cluster.api, "alice", {"ghcr.io": ("alice", token), host: ("alice", token)})
+        deployed.give_logins(arena.cluster.api, "alice", {"ghcr.io": ("alice", token), host: ("alice", token)})
         with (
-            deployed.running(cluster, settings=settings, name="mirrored", verbose=False) as replica,
+            _running(arena, "mirrored", settings) as replica,
             httpx.Client(verify=ssl.create_default_context(cafile=ca), trust_env=False) as client,
         ):
             headers = {"Content-Type": "application/json"}

@@ -72,7 +72,7 @@ def test_figures() -> None:
     assert rows["as many plain applies"].rps == 100
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="it gives processes precedence")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give processes precedence")
 def test_a_small_one_runs() -> None:
     """In a process of its own, which binds itself to a core. How fast things are here is not looked at."""
     command = [sys.executable, "-m", "bench.hundred", "--namespaces", "200", "--quick"]

@@ -33,8 +33,8 @@ FROM projects p JOIN project_git_auth a ON a.project_id = p.id JOIN git_connecti
 WHERE p.id::text = ANY(%(owners)s)"""
 
 Row = Mapping[str, Any]
-COLUMNS = (
-    *("registry", "provider", "server_url", "username", "password", "expires", "status", "sealed_for", "namespaces"),
+COLUMNS = frozenset(
+    {"registry", "provider", "server_url", "username", "password", "expires", "status", "sealed_for", "namespaces"}
 )
 MAX_ROWS_BYTES = 1024 * 1024
 """Of one owner, in memory."""
@@ -46,7 +46,7 @@ UNREADABLE = object()
 
 def kept(row: Mapping[str, Any]) -> Row:
     """What is read of a row: texts, times and lists of texts."""
-    return {name: _kept(row[name]) for name in COLUMNS if name in row}
+    return {name: _kept(row[name]) for name in COLUMNS & row.keys()}
 
 
 def _kept(value: Any) -> Any:

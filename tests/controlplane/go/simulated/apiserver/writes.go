@@ -109,22 +109,23 @@ func conflicted(lost []string) string {
 
 // patch is a merge patch, or a strategic one of lists whose items have names.
 func (s *store) patch(r request, body tree, strategic bool) (*object, int, error) {
-	s.Lock()
-	defer s.Unlock()
-	w := s.begin(r)
-	if w.older == nil {
-		return nil, 0, notFound(w.table, w.name)
-	}
-	live := w.older.tree()
-	after := merged(clone(live), body, strategic).(tree)
-	normalise(w.table, after)
-	updated(live, after, w.manager, w.apiVersion(), timestamp())
-	found, err := s.update(w, live, after)
-	return found, http.StatusOK, err
+	return s.change(r, func(live tree) tree { return merged(clone(live), body, strategic).(tree) })
 }
 
 // replace is PUT.
 func (s *store) replace(r request, body tree) (*object, int, error) {
+	return s.change(r, func(live tree) tree {
+		for _, name := range []string{"uid", "resourceVersion", "creationTimestamp"} {
+			if metadataOf(body)[name] == nil {
+				metadataOf(body)[name] = metadataOf(live)[name]
+			}
+		}
+		return body
+	})
+}
+
+// change makes what stands into another object.
+func (s *store) change(r request, into func(live tree) tree) (*object, int, error) {
 	s.Lock()
 	defer s.Unlock()
 	w := s.begin(r)
@@ -132,14 +133,10 @@ func (s *store) replace(r request, body tree) (*object, int, error) {
 		return nil, 0, notFound(w.table, w.name)
 	}
 	live := w.older.tree()
-	for _, name := range []string{"uid", "resourceVersion", "creationTimestamp"} {
-		if metadataOf(body)[name] == nil {
-			metadataOf(body)[name] = metadataOf(live)[name]
-		}
-	}
-	normalise(w.table, body)
-	updated(live, body, w.manager, w.apiVersion(), timestamp())
-	found, err := s.update(w, live, body)
+	after := into(live)
+	normalise(w.table, after)
+	updated(live, after, w.manager, w.apiVersion(), timestamp())
+	found, err := s.update(w, live, after)
 	return found, http.StatusOK, err
 }
 
