@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The CA Secret as it was read. `version`: its resourceVersion, which `Store.write` compares."""
+    """The CA Secret as it stands. `version`: its resourceVersion, which `Store.write` compares."""
 
     data: Mapping[str, bytes] = field(repr=False)
     version: str
@@ -23,8 +23,9 @@ class Store(Protocol):
         """None: the Secret does not exist."""
         ...
 
-    async def write(self, data: Mapping[str, bytes], over: Stored | None) -> None:
-        """Replaces all data of the Secret that was read as `over`; None: creates it. Raises `Conflict` if it changed.
+    async def write(self, data: Mapping[str, bytes], over: Stored | None) -> Stored:
+        """Replaces all data of the Secret that stood as `over`; None: creates it. Returns what stands now. Raises
+        `Conflict` if it changed.
 
         If two replicas create it at the same time, one must fail. A server-side apply without resourceVersion is not
         enough: both have the same field manager, so the second one overwrites the first one without a conflict.

@@ -131,12 +131,14 @@ class ApiServer:
         await self._answer(wrote=False)
         return stored
 
-    async def write(self, data: Mapping[str, bytes], over: Stored | None) -> None:
+    async def write(self, data: Mapping[str, bytes], over: Stored | None) -> Stored:
         await self._call("write")
         if (self.data is None) != (over is None) or (over is not None and over.version != str(self.version)):
             raise Conflict("the CA Secret has changed meanwhile")
         self.change(data)
+        stored = Stored(dict(data), str(self.version))
         await self._answer(wrote=True)
+        return stored
 
     async def published(self) -> Published | None:
         await self._call("published")

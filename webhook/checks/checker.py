@@ -270,14 +270,14 @@ class Checker:
             if asking:
                 data[ASKING] = f"{self._me} {self._wall():.3f}".encode()
             try:
-                await self._store.write(data, self._stored)
+                self._stored = await self._store.write(data, self._stored)
             except Conflict:
                 if begins:
                     raise  # somebody else may have begun
                 await self._read()
                 continue
             self._unsaved = {digest: one for digest, one in self._unsaved.items() if saved.get(digest) != one}
-            return await self._read()
+            return
         raise ApiTrouble("others write the Secret with what registries say at the same time")
 
     def _other_asks(self, now: float) -> bool:

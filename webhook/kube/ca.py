@@ -9,7 +9,7 @@ from certs.ports import Published
 from webhook.core.names import MANAGER
 from webhook.core.wire import Unreadable
 from webhook.kube.cluster import Cluster, ClusterError, Object, decode
-from webhook.kube.ownsecret import OwnSecret, from_base64
+from webhook.kube.ownsecret import OwnSecret
 
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
@@ -69,3 +69,11 @@ class CaBundle:
             if e.status in (404, 409):
                 raise Conflict(f"the webhook configuration {self._name} has changed; it is read again") from None
             raise ApiTrouble(f"the caBundle of {self._name} cannot be published ({e})") from None
+
+
+def from_base64(text: str) -> bytes:
+    """Empty if it is none: then it is not ours, and is written anew."""
+    try:
+        return base64.b64decode(text)
+    except ValueError:
+        return b""

@@ -6,6 +6,7 @@ models (+26 MiB of memory) and make a call cost two to three times the CPU, nor 
 """
 
 import importlib.util
+import json
 import os
 import re
 import ssl
@@ -45,8 +46,22 @@ def _bare(package: str) -> ModuleType:
 for _package in ("kubernetes", "kubernetes.aio", "kubernetes.aio.utils"):
     _bare(_package)
 _client = _bare("kubernetes.aio.client")
-from kubernetes.aio.client.configuration import Configuration  # noqa: E402  # see _bare
+from kubernetes.aio.client import rest as _rest  # noqa: E402  # see _bare
+from kubernetes.aio.client.configuration import Configuration  # noqa: E402
 from kubernetes.aio.client.rest import RESTClientObject  # noqa: E402
+
+
+class _Json:
+    """In the place of the client's `json`: lets bytes through, which are JSON already. msgspec makes them in a fifth of
+    the time, which is 2 ms for a megabyte.
+    """
+
+    @staticmethod
+    def dumps(body: Any) -> str | bytes:
+        return body if isinstance(body, bytes) else json.dumps(body)
+
+
+vars(_rest).update(json=_Json)
 
 # `config` imports both names from there. It makes an ApiClient only in functions that nobody calls here.
 vars(_client).update(Configuration=Configuration, ApiClient=None)

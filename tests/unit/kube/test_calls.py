@@ -7,15 +7,18 @@ from typing import Any, cast
 
 import pytest
 
+from certs.errors import ApiTrouble, Conflict
+from certs.ports import Stored
 from support import planted
 from support.simulated import Stepping
 from support.steps import at_once
 from webhook.core.errors import NamespaceUnknown, WriteConflict, WriteDenied, WriteRefused
-from webhook.core.names import MANAGER, OWNER
+from webhook.core.names import MANAGED_BY, MANAGER, OWNER
 from webhook.core.owner import OwnerRule
 from webhook.core.pullsecret import ExistingSecret, Fingerprint, Namespace
 from webhook.kube.cluster import Cluster, ClusterError
 from webhook.kube.lookup import MAX_LOOKS, Lookup
+from webhook.kube.ownsecret import OwnSecret
 from webhook.kube.pullsecrets import PullSecrets
 from webhook.kube.reader import Reader
 from webhook.kube.views import Account, AnyAccount, State, account_key
@@ -409,3 +412,47 @@ def test_only_what_rbac_says_of_a_user_is_shown() -> None:
     )
     assert str(ClusterError(422, "Invalid", f"spec: {said}")) == "422 Invalid"
     assert str(ClusterError(403, "Forbidden", "a policy denies it: <script>")) == "403 Forbidden"
+
+
+def own_secret(says: Says) -> OwnSecret:
+    return OwnSecret(cast(Cluster, says), "release", "checks", "check")
+
+
+def test_of_our_own_secret_its_data_is_read() -> None:
+    metadata = {"resourceVersion": "4", "labels": {MANAGED_BY: MANAGER}}
+    says = Says({"metadata": metadata, "type": "Opaque", "data": {"key": "/+8=", "none": ""}})
+    assert asyncio.run(own_secret(says).read()) == Stored({"key": b"\xff\xef", "none": b""}, "4")
+
+
+@pytest.mark.parametrize("over", [None, Stored({"key": b"1", "asking": b"me"}, "3")])
+def test_a_write_of_our_own_secret_says_what_stands_now(over: Stored | None) -> None:
+    says = Says({"metadata": {"resourceVersion": "4"}})
+    assert asyncio.run(own_secret(says).write({"key": b"\xff\xef"}, over)) == Stored({"key": b"\xff\xef"}, "4")
+    ((_, _, options),) = says.calls  # no read
+    if over is not None:
+        sent = {"metadata": {"resourceVersion": "3"}, "data": {"key": "/+8=", "asking": None}}
+        assert json.loads(options["body"]) == sent
+        assert "PartialObjectMetadata" in options["accept"]
+
+
+@pytest.mark.parametrize(
+    ("status", "over", "meaning"),
+    [
+        (409, None, Conflict),
+        (409, Stored({}, "3"), Conflict),
+        (404, Stored({}, "3"), Conflict),
+        (404, None, ApiTrouble),
+        (500, Stored({}, "3"), ApiTrouble),
+    ],
+)
+def test_what_a_refused_write_of_our_own_secret_means(
+    status: int, over: Stored | None, meaning: type[ApiTrouble]
+) -> None:
+    with pytest.raises(ApiTrouble) as caught:
+        asyncio.run(own_secret(Says(ClusterError(status, "Reason"))).write({"key": b"1"}, over))
+    assert type(caught.value) is meaning
+
+
+def test_a_write_whose_answer_cannot_be_read_is_trouble() -> None:
+    with pytest.raises(ApiTrouble, match="cannot be written"):
+        asyncio.run(own_secret(Says([])).write({"key": b"1"}, Stored({}, "3")))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import trustme
 from kubernetes.aio.config import incluster_config
 
 from support import planted
-from webhook.kube.cluster import Cluster
+from webhook.kube.cluster import MERGE_PATCH, Cluster
 
 OURS = {"accept", "content-type", "user-agent"}
 """Headers of each request."""
@@ -77,3 +78,31 @@ def test_of_another_user_in_whose_name_it_is_asked(tmp_path: Path) -> None:
 def test_of_the_pods_service_account(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(token := planted.token())
     assert asyncio.run(_headers(tmp_path, None)) == {"authorization": f"bearer {token}"}
+
+
+@pytest.mark.parametrize("body", [{"a": ["b", None]}, b'{"a":["b",null]}'])
+def test_a_body_of_bytes_is_sent_as_it_is(tmp_path: Path, body: object) -> None:
+    """It is JSON already, and its length is that of the bytes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = re.search(rb"content-length: (\d+)", (await reader.readuntil(b"\r\n\r\n")).lower())
+        assert length
+        sent = await reader.readexactly(int(length[1]))
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %b\r\n\r\n%b" % (length[1], sent))
+        writer.close()
+
+    async def sent() -> bytes:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            file = tmp_path / "kubeconfig"
+            whole = {
+                "current-context": "x",
+                "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+                "clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                "users": [{"name": "x", "user": {}}],
+            }
+            file.write_text(json.dumps(whole))
+            async with Cluster.connect(str(file)) as cluster:
+                return await cluster.call("PATCH", "/x", body=body, content_type=MERGE_PATCH)
+
+    assert json.loads(asyncio.run(sent())) == {"a": ["b", None]}

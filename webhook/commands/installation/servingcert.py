@@ -18,8 +18,8 @@ from webhook.commands.installation.replicas import Deployment
 from webhook.core.shown import quoted
 from webhook.core.times import to_the_minute
 from webhook.core.wire import Unreadable
+from webhook.kube.ca import from_base64
 from webhook.kube.cluster import ClusterError, SecretObject, decode
-from webhook.kube.ownsecret import from_base64
 
 SECTION, NAME = "Webhook", "serving certificate"
 SECRET_KEY = "tls.crt"  # noqa: S105  # a key's name
