@@ -24,6 +24,7 @@ from controlplane.command import Ran, command
 from controlplane.objects import SECRET, pod, stands
 from controlplane.webhook import NAMESPACE, Webhook
 from support import planted, statusdocument
+from support.steps import at_once
 from webhook.core.check import KEY, KEY_BYTES, RECORDS, Check, Checks, Why, decoded, encoded
 from webhook.core.credential import Credential
 from webhook.core.names import CHECKS_SECRET, ENFORCE_MOUNTABLE, INJECT, MANAGED_BY, MANAGER, OWNER
@@ -134,7 +135,7 @@ def keep_checks(cluster: ControlPlane, *asked: tuple[str, str, str, Check]) -> N
     records = decoded(base64.b64decode(kept.get(RECORDS, "")))
     for registry, username, password, check in asked:
         records[checks.digest(Credential(registry, username, password))] = check.record
-    data = {KEY: checks.key, RECORDS: encoded(records)}
+    data = {KEY: checks.key, RECORDS: at_once(encoded(records))}
     metadata = {"name": CHECKS_SECRET, "namespace": NAMESPACE, "labels": {MANAGED_BY: MANAGER}}
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
     cluster.api.apply(body | {"data": {key: base64.b64encode(value).decode() for key, value in data.items()}})

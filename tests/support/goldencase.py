@@ -257,7 +257,7 @@ async def run(case: Case) -> Outcome:
     _fill(case, config, reader, live, source, store)
     out.notices.clear()  # what is wrong with a source Secret was said when it came in
     checker = Checker(cast(Any, None), cast(Any, None), "a replica", b"", 0.1)  # does not run, so that nothing is asked
-    checker.checks = asked(case)
+    checker.kept.checks = asked(case)
     supply = Supply(
         state=state,
         source=Checked(source, checker, lambda _owner: None, record, lambda: NOW),

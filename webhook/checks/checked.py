@@ -6,15 +6,17 @@ Equal answers stay the same object; after a refusal there is another one, so tha
 import asyncio
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from webhook.checks.checker import Checker, Result
+from webhook.core.check import Check
 from webhook.core.credential import Credentials
 from webhook.core.notice import Notice, Reason, Record
 from webhook.core.shown import quoted
+from webhook.fairness import few_at_a_time, let_go
 from webhook.sources import Changed, Source
 
 WORKS: Reason = "CredentialWorks"
@@ -33,6 +35,18 @@ class _Judged:
     digests: tuple[bytes, ...]
 
 
+@dataclass(slots=True)
+class _Had:
+    """A credential that owners have; all may have the same one. `record`: of its check, as they were told."""
+
+    record: bytes | None
+    owners: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def check(self) -> Check | None:
+        return None if self.record is None else Check.of_record(self.record)
+
+
 class Checked:
     def __init__(
         self, source: Source, checker: Checker, changed: Changed, record: Record, now: Callable[[], datetime]
@@ -41,11 +55,13 @@ class Checked:
         self._now = now
         self.settled = asyncio.Event()
         self._judged: dict[str, _Judged] = {}
-        self._owners: dict[bytes, dict[str, None]] = {}
-        """By digest: who has this credential. All owners may have the same one."""
+        self._had: dict[bytes, _Had] = {}
+        """By digest."""
+        self._counts = Counter[str]()
+        """How many of these, by what their registries said."""
         self._doubted: set[str] = set()
         """Owners about whose credentials another replica may have been told something."""
-        checker.changed, checker.report = self._refusals_changed, self._report
+        checker.changed, checker.report = self._tell, self._report
 
     def known(self, owner: str) -> Credentials | None:
         found = self._source.known(owner)
@@ -78,10 +94,7 @@ class Checked:
 
     def results(self) -> Mapping[str, int]:
         """Credentials by what their registries said."""
-        checks = self._checker.checks
-        found = (checks.get(digest) for digest in self._owners)
-        counts = Counter(check.result if check is not None else "unasked" for check in found)
-        return {result: counts[result] for result in ("works", "refused", "unknown", "unasked")}
+        return {result: self._counts[result] for result in ("works", "refused", "unknown", "unasked")}
 
     def _judge(self, owner: str, found: Credentials) -> Credentials:
         judged = self._judged.get(owner)
@@ -94,7 +107,10 @@ class Checked:
             self._judged.pop(owner, None)
             return found
         for digest, c in zip(digests, found.items, strict=True):
-            self._owners.setdefault(digest, {})[owner] = None
+            if (had := self._had.get(digest)) is None:
+                had = self._had[digest] = _Had(checks.records.get(digest))
+                self._counts[_result(had.check)] += 1
+            had.owners[owner] = None
             if not c.expired(now):  # one that has ended stays where it is: a container that restarts may need it
                 self._checker.want(digest, c, owner)
         marked = checks.marked(found)
@@ -104,34 +120,64 @@ class Checked:
     def _forget(self, owner: str, judged: _Judged | None, keep: Collection[bytes] = ()) -> None:
         gone = set(judged.digests) - set(keep) if judged is not None else set()
         for digest in gone:
-            rest = self._owners.get(digest, {})
-            rest.pop(owner, None)
-            if not rest:
-                self._owners.pop(digest, None)
+            had = self._had[digest]
+            del had.owners[owner]
+            if not had.owners:
+                del self._had[digest]
+                self._counts[_result(had.check)] -= 1
                 self._checker.drop([digest])
 
-    def _refusals_changed(self, digests: Collection[bytes] | None) -> None:
+    async def _tell(self, digests: Collection[bytes] | None) -> None:
+        """In steps, between which owners are judged by what is known then. The Checker may tell more meanwhile: who is
+        told twice looks twice.
+        """
         if digests is None:
-            owners: Iterable[str] = [*self._judged]
-            self._owners.clear()
-        else:
-            owners = dict.fromkeys(owner for digest in digests for owner in self._owners.get(digest, ()))
-        for owner in owners:
-            if digests is None:
-                self._judged.pop(owner, None)
-            elif (judged := self._judged.get(owner)) is not None:
+            return await self._begin_anew()
+        owners = dict[str, None]()
+        async for digest in few_at_a_time(digests):
+            if self._refusal_changed(digest):
+                async for owner in few_at_a_time([*self._had[digest].owners], 1_000):
+                    owners[owner] = None
+        async for owner in few_at_a_time(owners):
+            if (judged := self._judged.get(owner)) is not None:
                 self._judged[owner] = _Judged(None, None, judged.digests)
             self._changed(owner)
+        return None
+
+    def _refusal_changed(self, digest: bytes) -> bool:
+        """Of one that somebody has; it is counted as what its registry says now."""
+        if (had := self._had.get(digest)) is None:
+            return False
+        before, had.record = had.check, self._checker.checks.records.get(digest)
+        now = had.check
+        self._counts[_result(before)] -= 1
+        self._counts[_result(now)] += 1
+        return (before and before.refusal) != (now and now.refusal)
+
+    async def _begin_anew(self) -> None:
+        """All digests are others: what owners have is wanted again."""
+        judged, had = self._judged, self._had
+        self._judged, self._had, self._counts = {}, {}, Counter()
+        async for owner in few_at_a_time(judged, 20):
+            self.known(owner)
+            self._changed(owner)
+        await let_go(judged)
+        await let_go(had)
 
     def _report(self, result: Result) -> None:
         """Refusals are reported with the pull secrets that they concern."""
         c, origin = result.credential, result.credential.origin
-        owner = next(iter(self._owners.get(self._checker.checks.digest(c), ())), "")
+        had = self._had.get(self._checker.checks.digest(c))
+        owner = next(iter(had.owners), "") if had is not None else ""
         for reason, kind, words in _messages(result):
             message = f"{origin}: the credential of owner {owner} for {quoted(c.registry)} {words}"
             self._record(
                 Notice(reason, message, origin.namespace, origin.kind, origin.name, kind, owner, source=origin.source)
             )
+
+
+def _result(check: Check | None) -> str:
+    return "unasked" if check is None else check.result
 
 
 def _messages(result: Result) -> Iterator[tuple[Reason, Literal["Normal", "Warning"], str]]:

@@ -6,9 +6,10 @@ is in the same Secret: whoever reads it can test guesses of a password, and read
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from itertools import islice
 from typing import Literal
 
 from webhook.core.credential import Credential, Credentials, Refusal
@@ -18,9 +19,11 @@ KEY, RECORDS, ASKING = "key", "checks", "asking"
 KEY_BYTES, DIGEST_BYTES = 32, 12
 MAX_CHECKS = 40_000
 """Checks that are kept, the newest: 18 bytes each, and a Secret holds 1 MiB."""
+STEP_CHECKS = 1_000
+"""Checks in a step: a fifth of a millisecond."""
 AGAIN_SECONDS = 30.0
 """Seconds until a registry is asked again about a credential that it has refused, or that is not known."""
-_RECORD, _TIME_BYTES = struct.Struct(">BBI"), 4
+_RECORD = struct.Struct(">BBI")
 """How often it was asked, with a bit for `held` and one for `single`; why; when."""
 _TIMES, _SINGLE, _HELD = 0x0F, 0x40, 0x80
 
@@ -132,10 +135,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Checks:
-    """`records`: by digest, as they are kept. `key`: random, the same for all replicas."""
+    """`records`: by digest, as they are kept, the newest last. `key`: random, the same for all replicas."""
 
     key: bytes = field(repr=False)
-    records: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+    records: dict[bytes, bytes] = field(default_factory=dict, repr=False)
 
     def digest(self, c: Credential) -> bytes:
         found = hashlib.blake2b(key=self.key[: hashlib.blake2b.MAX_KEY_SIZE], digest_size=DIGEST_BYTES)
@@ -162,14 +165,33 @@ class Checks:
         return Credentials(tuple(replace(c, refusal=refusal) if refusal else c for c, refusal in pairs))
 
 
-def encoded(records: Mapping[bytes, bytes]) -> bytes:
-    """The newest MAX_CHECKS."""
-    newest = sorted(records.items(), key=lambda one: one[1][-_TIME_BYTES:], reverse=True)[:MAX_CHECKS]
-    return b"".join(digest + record for digest, record in newest)
+def forget_oldest(records: dict[bytes, bytes]) -> None:
+    """Leaves the newest MAX_CHECKS."""
+    for digest in [*islice(records, max(0, len(records) - MAX_CHECKS))]:
+        del records[digest]
+
+
+def encoded(records: dict[bytes, bytes]) -> Generator[None, None, bytes]:
+    """The newest first. Yields after each step: meanwhile records may come or change, but none may go.
+
+    All that are there at the first step are in it, as they are then or later.
+    """
+    digests, parts = [*reversed(records)], list[bytes]()
+    for at in range(0, len(digests), STEP_CHECKS):
+        parts.append(b"".join([digest + records[digest] for digest in digests[at : at + STEP_CHECKS]]))
+        yield
+    return b"".join(parts)
+
+
+def entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Digests and records, the newest last. What cannot be read is left out, so that its credentials are asked about
+    again.
+    """
+    size = DIGEST_BYTES + _RECORD.size
+    for at in reversed(range(0, min(len(data) // size, MAX_CHECKS) * size, size)):
+        yield data[at : at + DIGEST_BYTES], data[at + DIGEST_BYTES : at + size]
 
 
 def decoded(data: bytes) -> dict[bytes, bytes]:
-    """What cannot be read is left out, so that its credentials are asked about again."""
-    size = DIGEST_BYTES + _RECORD.size
-    whole = range(0, min(len(data) - len(data) % size, MAX_CHECKS * size), size)
-    return {data[at : at + DIGEST_BYTES]: data[at + DIGEST_BYTES : at + size] for at in whole}
+    """In one go, for commands."""
+    return dict(entries(data))

@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 from certs.errors import ApiTrouble, Conflict
 from certs.ports import Stored
 from support.simulated import Stepping
-from webhook.checks import checker
 from webhook.checks.checked import Checked
-from webhook.checks.checker import FAILURES, FEW_REFUSED, TAKEOVER_SECONDS, Checker
+from webhook.checks.checker import FAILURES, FEW_REFUSED, Checker
+from webhook.checks.kept import TAKEOVER_SECONDS
 from webhook.checks.registryclient import Said
 from webhook.core.check import ASKING, DIGEST_BYTES, KEY, KEY_BYTES, RECORDS, Check, Checks, Why, decoded
 from webhook.core.credential import Credential, Credentials, Origin
@@ -226,17 +226,17 @@ def test_one_that_is_refused_twice_is_left_out(world: World) -> None:
     assert 30 <= times[1] - times[0] < 34
 
 
-def test_pauses_of_registries_that_are_not_asked_any_more_are_forgotten(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pauses_of_registries_that_are_not_asked_any_more_are_forgotten(world: World) -> None:
     """A user may name another registry each time."""
-    monkeypatch.setattr(checker, "MAX_REGISTRIES", 3)
     replica = world.replica()
+    pending = replica.checker._pending
     for number in range(9):
         world.registries.says[f"{number}"] = [Said(Why.BUSY, 60.0)]
         world.give("alice", credential(f"{number}", f"registry-{number}.example"))
         world.passes(25)
-    assert [*replica.checker._paused] == ["registry-6.example", "registry-7.example", "registry-8.example"]
+    assert [*pending._paused] == ["registry-7.example", "registry-8.example"]
+    world.passes(120)
+    assert (pending._paused, pending._later, pending._registries, pending._order) == ({}, {}, {}, [])
 
 
 def test_one_that_changes_is_another_one(world: World) -> None:

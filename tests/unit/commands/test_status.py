@@ -720,7 +720,7 @@ def said(checks: Mapping[Credential, Check]) -> Checks:
 def as_kept(checks: Checks) -> Object:
     """As the webhook keeps it."""
     labels = {"app.kubernetes.io/managed-by": "pullsecret-webhook"}
-    data = {KEY: checks.key, RECORDS: encoded(checks.records)}
+    data = {KEY: checks.key, RECORDS: at_once(encoded(checks.records))}
     metadata = {"name": CHECKS_SECRET, "namespace": "pullsecret-webhook", "resourceVersion": "1", "labels": labels}
     encoded_data = {key: base64.b64encode(value).decode() for key, value in data.items()}
     return {"metadata": metadata, "type": "Opaque", "data": encoded_data}

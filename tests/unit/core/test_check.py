@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import planted
+from support.steps import at_once
 from webhook.core import check
-from webhook.core.check import DIGEST_BYTES, KEY_BYTES, WORDS, Check, Checks, Why, decoded, encoded
+from webhook.core.check import DIGEST_BYTES, KEY_BYTES, WORDS, Check, Checks, Why, decoded, encoded, forget_oldest
 from webhook.core.credential import Credential, Credentials
 
 CHECKS = st.builds(
@@ -26,7 +27,7 @@ def test_a_check_is_what_its_record_says(one: Check) -> None:
 @given(RECORDS)
 def test_what_is_written_is_read(checks: dict[bytes, Check]) -> None:
     records = {digest: one.record for digest, one in checks.items()}
-    assert decoded(encoded(records)) == records
+    assert decoded(at_once(encoded(records))) == records
     assert {digest: Checks(KEY, records).get(digest) for digest in records} == checks
 
 
@@ -35,15 +36,32 @@ def test_whatever_is_in_the_secret_is_read(data: bytes) -> None:
     records = decoded(data)
     checks = Checks(KEY, records)
     assert all(found is None or found.why in Why for found in map(checks.get, records))
-    assert decoded(encoded(records)) == records
+    assert decoded(at_once(encoded(records))) == records
 
 
 def test_of_too_many_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "MAX_CHECKS", 3)
     digests = [bytes([number]) * DIGEST_BYTES for number in range(5)]
-    records = {digest: Check(Why.NONE, at).record for digest, at in zip(digests, (9, 1, 300, 2, 70_000), strict=True)}
-    assert [*decoded(encoded(records))] == [digests[4], digests[2], digests[0]]
-    assert len(decoded(b"".join(digest + record for digest, record in records.items()))) == 3
+    records = {digest: Check(Why.NONE, number).record for number, digest in enumerate(digests)}
+    whole = at_once(encoded(records))
+    assert [*decoded(whole)] == digests[2:]  # of a Secret that another version wrote
+    forget_oldest(records)
+    assert [*records] == [*decoded(at_once(encoded(records)))] == digests[2:]
+
+
+def test_what_comes_while_checks_are_encoded_may_be_in_it() -> None:
+    count = 3 * check.STEP_CHECKS + 1
+    records = {number.to_bytes(DIGEST_BYTES): Check(Why.NONE, number).record for number in range(count)}
+    before, first, new = dict(records), bytes(DIGEST_BYTES), b"n" * DIGEST_BYTES
+    work = encoded(records)
+    next(work)
+    records[new] = records[first] = changed = Check(Why.UNAUTHORIZED, 1).record
+    assert decoded(at_once(work)) in (before, {**before, first: changed})
+
+
+def test_checks_are_encoded_in_steps() -> None:
+    records = {number.to_bytes(DIGEST_BYTES): Check(Why.NONE, 1).record for number in range(10 * check.STEP_CHECKS)}
+    assert sum(1 for _ in encoded(records)) == 10
 
 
 def test_a_record_of_a_later_version_is_none() -> None:
