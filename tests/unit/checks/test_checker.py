@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import wraps
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,14 +15,17 @@ from structlog.testing import capture_logs
 
 from certs.errors import ApiTrouble, Conflict
 from certs.ports import Stored
+from support.checksecret import Secret
 from support.simulated import Stepping
 from webhook.checks.checked import Checked
-from webhook.checks.checker import FAILURES, FEW_REFUSED, Checker
-from webhook.checks.kept import TAKEOVER_SECONDS
+from webhook.checks.checker import FAILURES, FEW_REFUSED, ROUND_SECONDS, Checker, _Lately
+from webhook.checks.kept import TAKEOVER_SECONDS, Kept
+from webhook.checks.pending import Pending
 from webhook.checks.registryclient import Said
-from webhook.core.check import ASKING, DIGEST_BYTES, KEY, KEY_BYTES, RECORDS, Check, Checks, Why, decoded
+from webhook.core.check import ASKING, DIGEST_BYTES, KEY, KEY_BYTES, MAX_CHECKS, RECORDS, Check, Checks, Why
 from webhook.core.credential import Credential, Credentials, Origin
 from webhook.core.notice import Notice
+from webhook.fairness import few_at_a_time
 
 REFUSED, WORKS = Said(Why.UNAUTHORIZED), Said(Why.NONE)
 START = 1_800_000_000.0
@@ -30,37 +34,6 @@ START = 1_800_000_000.0
 @pytest.fixture(autouse=True)
 def same_jitter() -> None:
     random.seed(1)
-
-
-@dataclass
-class Secret:
-    """The shared Secret. `trouble`: what the next calls meet."""
-
-    stored: Stored | None = None
-    version: int = 0
-    trouble: list[ApiTrouble] = field(default_factory=list)
-    calls: Counter[str] = field(default_factory=Counter)
-
-    async def read(self) -> Stored | None:
-        self.calls["read"] += 1
-        if self.trouble:
-            raise self.trouble.pop()
-        return self.stored
-
-    async def write(self, data: Mapping[str, bytes], over: Stored | None) -> Stored:
-        self.calls["write"] += 1
-        if self.trouble:
-            raise self.trouble.pop()
-        if (over and over.version) != (self.stored and self.stored.version):
-            raise Conflict("changed")
-        self.version += 1
-        self.stored = Stored(dict(data), str(self.version))
-        return self.stored
-
-    @property
-    def checks(self) -> Checks:
-        assert self.stored is not None
-        return Checks(self.stored.data[KEY], decoded(self.stored.data[RECORDS]))
 
 
 @dataclass
@@ -120,7 +93,7 @@ class Replica:
         self.checker = Checker(
             world.secret, world.registries, name, name[:1].encode() * KEY_BYTES, 0.1, lambda: START + world.loop.time()
         )
-        self.changed: list[str | None] = []
+        self.users, self.changed = world.users, list[str | None]()
         self.notices: list[Notice] = []
         self.source = Checked(
             world.users,
@@ -139,6 +112,10 @@ class Replica:
     def end(self) -> None:
         for task in self.tasks:
             task.cancel()
+
+    def check(self, owner: str) -> Check | None:
+        """Of its credential."""
+        return self.checker.checks.of(self.users.of[owner].items[0])
 
     def sees(self, owner: str) -> list[tuple[str, bool]]:
         """Passwords, and whether they are left out."""
@@ -326,6 +303,204 @@ def test_a_save_is_a_write_and_no_read(world: World) -> None:
     # Read at the start, and before it is asked; written when it begins to ask, and when it ends.
     assert world.secret.calls == {"read": 2, "write": 2}
     assert world.secret.checks.of(credential("good")) is not None
+
+
+def test_who_asks_reads_nothing_between_its_rounds(world: World) -> None:
+    replica = world.replica()
+    for number in range(200):
+        world.give(f"owner-{number}", credential(f"good-{number}"))
+    world.passes(40)
+    asked = len(world.registries.asked)
+    assert 50 < asked < 200
+    assert world.secret.calls["read"] == 2
+    assert world.secret.calls["write"] <= 2 + 40 / ROUND_SECONDS
+    assert world.secret.stored is not None
+    assert ASKING in world.secret.stored.data
+    world.passes(200)
+    assert world.secret.calls["read"] == 2
+    assert len(world.secret.checks.records) == replica.source.results()["works"] == 200
+    assert ASKING not in world.secret.stored.data
+
+
+def test_one_that_has_taken_over_is_left_to_ask(world: World) -> None:
+    """We stood still for a minute, while a registry did not answer."""
+    replica = world.replica()
+    world.registries.seconds["slow"] = 8.0
+    world.give("alice", credential("slow"))
+    world.passes(4)
+    assert world.registries.count("slow") == 1
+    key = world.secret.checks.key
+    world.secret.version += 1
+    taken = {KEY: key, RECORDS: b"", ASKING: b"b 1"}
+    world.secret.stored = Stored(taken, str(world.secret.version))
+    world.passes(10)
+    world.give("alice", credential("slow"), credential("new", "quay.io"))
+    world.passes(TAKEOVER_SECONDS - 20)
+    assert world.secret.stored.data[ASKING] == b"b 1"
+    assert world.secret.checks.of(credential("slow")) is not None
+    assert world.registries.count("new") == 0
+    world.passes(30)  # the other one has ended, too
+    assert world.registries.count("new") == 1
+    assert replica.source.results()["works"] == 2
+
+
+def test_all_who_wait_for_a_read_share_one_that_begins_after_they_came(world: World) -> None:
+    replica = world.replica()
+    world.registries.says["bad"] = [REFUSED]
+    world.give("alice", credential("bad"))
+    world.passes(40)
+    digest = replica.checker.checks.digest(credential("bad"))
+    before, key, reads = replica.changed.copy(), world.secret.checks.key, world.secret.calls["read"]
+
+    async def read() -> Stored | None:
+        found = await Secret.read(world.secret)
+        await asyncio.sleep(1.0)
+        return found
+
+    world.secret.read = read  # type: ignore[method-assign]
+    early = [world.loop.create_task(replica.checker.load()) for _ in range(100)]
+    world.passes(0.5)
+    works = digest + Check(Why.NONE, int(START) + 50, 3).record
+    world.secret.stored = Stored({KEY: key, RECORDS: works}, "another")
+    late = [world.loop.create_task(replica.checker.load()) for _ in range(100)]
+    world.passes(0.2)
+    late[0].cancel()  # a review does not wait for so long
+    world.passes(0.6)
+    assert all(task.done() for task in early)
+    assert not any(task.done() for task in late[1:])
+    assert replica.sees("alice") == [("bad", True)]
+    for task in late:
+        task.cancel()
+    world.passes(2.0)
+    assert world.secret.calls["read"] == reads + 2
+    assert replica.changed == [*before, "alice"]
+    assert replica.sees("alice") == [("bad", False)]
+    assert replica.source.results() == {"works": 1, "refused": 0, "unknown": 0, "unasked": 0}
+
+
+@pytest.fixture
+def most(world: World, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each of these was called in one pass of the loop, at most."""
+    most, now, once = Counter[str](), Counter[str](), world.loop._run_once  # type: ignore[attr-defined]
+
+    def counted(owner: type, name: str) -> None:
+        call = getattr(owner, name)
+
+        @wraps(call)
+        def wrapped(*given: object, **named: object) -> object:
+            now[name] += 1
+            most[name] = max(most[name], now[name])
+            return call(*given, **named)
+
+        monkeypatch.setattr(owner, name, staticmethod(wrapped) if owner is Check else wrapped)
+
+    def run_once() -> None:
+        now.clear()
+        once()
+
+    monkeypatch.setattr(world.loop, "_run_once", run_once)
+    for owner, names in COUNTED.items():
+        for name in names:
+            counted(owner, name)
+    return most
+
+
+COUNTED: dict[type, tuple[str, ...]] = {
+    Check: ("of_record",),
+    Kept: ("put",),
+    Pending: ("get", "remove", "_make_ready", "_take_away"),
+    Checked: ("_judge", "_refusal_changed", "_report"),
+    Replica: ("_reconcile",),
+}
+MANY_OWNERS, FEW_IN_A_PASS = 25_000, 400
+
+
+def of_many(number: int) -> Credential:
+    return credential(f"p-{number}", "ghcr.io", f"owner-{number % MANY_OWNERS}")
+
+
+def test_of_40000_credentials_few_are_handled_in_a_pass_of_the_loop(world: World, most: Counter[str]) -> None:
+    """Between the passes reviews are answered. All are asked again, and the registry has just ceased to answer; then
+    another replica has refusals of them all, and at last another key.
+    """
+    checks, credentials = Checks(b"k" * KEY_BYTES), [of_many(number) for number in range(MAX_CHECKS)]
+    digests = [checks.digest(c) for c in credentials]
+
+    def stored(told: Check, version: str) -> Stored:
+        return Stored({KEY: checks.key, RECORDS: b"".join(digest + told.record for digest in digests)}, version)
+
+    world.secret.stored = stored(Check(Why.NO_ANSWER, int(START) - 60), "0")
+    for number, c in enumerate(credentials):
+        world.registries.says[c.password] = [Said(Why.NO_ADDRESS, of_all=True)]
+        owner = f"owner-{number % MANY_OWNERS}"
+        world.users.of[owner] = Credentials((*world.users.of.get(owner, Credentials()).items, c))
+    replica = world.replica()
+
+    async def judge() -> None:
+        async for owner in few_at_a_time(world.users.of, 50):
+            replica.source.known(owner)
+
+    world.loop.create_task(judge())
+    world.passes(60)
+    everything = {"works": 0, "refused": 0, "unknown": MAX_CHECKS, "unasked": 0}
+    assert replica.source.results() == everything
+    assert len(world.registries.asked) == 1
+    assert world.secret.checks == replica.checker.checks
+    assert len(replica.notices) == MAX_CHECKS
+    assert replica.changed == []
+
+    world.secret.stored = stored(Check(Why.UNAUTHORIZED, int(START) + 100, 2), "another")
+    world.loop.create_task(replica.checker.load())
+    world.passes(1)
+    assert replica.source.results() == everything | {"unknown": 0, "refused": MAX_CHECKS}
+    assert len(replica.changed) == len({*replica.changed}) == MANY_OWNERS
+
+    world.registries.says.clear()
+    world.secret.stored = Stored({KEY: b"z" * KEY_BYTES, RECORDS: b""}, "a third")
+    world.loop.create_task(replica.checker.load())
+    world.passes(5)
+    works = len(world.registries.asked) - 1
+    assert 0 < works < 20
+    assert replica.source.results() == everything | {"unknown": 0, "works": works, "unasked": MAX_CHECKS - works}
+    assert len(replica.changed) == 2 * MANY_OWNERS
+    assert most.keys() == {name for names in COUNTED.values() for name in names}
+    assert max(most.values()) <= FEW_IN_A_PASS, most
+
+
+def test_of_many_refusals_few_are_held_in_a_pass_of_the_loop(world: World, most: Counter[str]) -> None:
+    replica = world.replica()
+    lately, count = _Lately(), 2_000
+    for number in range(count):
+        lately.add(0.0, replica.checker.checks.digest(of_many(number)), refused=True)
+    replica.checker._lately["ghcr.io"] = lately
+    for number in range(count):
+        replica.checker.kept.put(replica.checker.checks.digest(of_many(number)), Check(Why.UNAUTHORIZED, 1, 2))
+        world.users.of[f"owner-{number}"] = Credentials((of_many(number),))
+        replica.source.known(f"owner-{number}")
+    most.clear()
+    world.give("alice", credential("good"))
+    world.passes(30)
+    assert max(most.values()) <= FEW_IN_A_PASS, most
+    known = [replica.source.known(f"owner-{number}") for number in range(count)]
+    refusals = [one.items[0].refusal for one in known if one is not None]
+    assert len(refusals) == count
+    assert all(one is not None and one.held for one in refusals)
+    assert lately.together(0.1) == []  # nothing is left to do
+
+
+def test_owners_of_the_same_credential_are_told_in_steps(world: World, most: Counter[str]) -> None:
+    replica = world.replica()
+    world.registries.says["bad"] = [REFUSED]
+    owners = [f"owner-{number}" for number in range(5_000)]
+    for owner in owners:
+        world.users.of[owner] = Credentials((credential("bad"),))
+        world.loop.call_soon(replica.source.known, owner)
+    world.loop.settle()
+    most.clear()
+    world.passes(60)
+    assert Counter(replica.changed) == dict.fromkeys(owners, 2)
+    assert most["_reconcile"] <= FEW_IN_A_PASS
+    assert {replica.sees(owner)[0] for owner in owners} == {("bad", True)}
 
 
 def test_results_that_cannot_be_saved_are_reported_and_saved_later(world: World) -> None:
@@ -675,6 +850,9 @@ def test_whatever_happens_two_requests_and_the_same_knowledge(
                     world.give(owner, *known.items)
         world.passes(600)
         assert max(Counter(password for _, password in world.registries.asked).values()) <= 2
+        for replica in world.replicas:
+            found = Counter(check.result for owner in world.users.of for check in [replica.check(owner)] if check)
+            assert replica.source.results() == {"works": 0, "refused": 0, "unknown": 0, "unasked": 0} | found
         for number in range(len(says)):
             one, two = (replica.sees(f"owner-{number}") for replica in world.replicas)
             assert one == two
