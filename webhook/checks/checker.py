@@ -28,6 +28,7 @@ from webhook.core.backoff import JITTER, Backoff, jittered
 from webhook.core.check import AGAIN_SECONDS, Check, Checks, Why
 from webhook.core.credential import Credential
 from webhook.fairness import few_at_a_time, in_steps, let_go
+from webhook.tasks import shared
 
 log = structlog.get_logger()
 GATHER_SECONDS = 1.0
@@ -174,7 +175,7 @@ class Checker:
         """
         if self._next_load is None:
             self._next_load = asyncio.create_task(self._load_next(), name="load checks")
-        await asyncio.shield(self._next_load)
+        await shared(self._next_load)
 
     async def _load_next(self) -> None:
         async with self._one_load:
