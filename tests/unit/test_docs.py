@@ -356,7 +356,7 @@ def test_times_that_are_told_in_words_are_the_codes() -> None:
 MEASURED = {
     "alone on one core, 16 connections: reviews a second": ("alone, 16 conn", "rps", 0, 1),
     "CPU of such a review, µs": ("alone, 16 conn", "cpu_us", 0, 1),
-    "added to the creation of a pod (2.1 ms by dry run, one at a time), median, ms": (
+    "added to the creation of a pod (1.2 ms by dry run, one at a time), median, ms": (
         "create, 1 at a time, dry-run",
         "added_ms",
         1,
