@@ -118,8 +118,9 @@ class Checker:
     """`me`: this replica's name. `max_refused`: the share of credentials that one registry may refuse together. `wall`:
     seconds since 1970.
 
-    `report` is called with each result, `changed` with the digests about which there is news; None: with another key
-    all digests are others, and those that are still wanted are wanted again.
+    `report` is called with each result, but with one only of those that follow from the same answer. `changed` is
+    called with the digests about which there is news; None: with another key all digests are others, and those that are
+    still wanted are wanted again.
     """
 
     def __init__(
@@ -308,14 +309,14 @@ class Checker:
                 pause = min(max(said.retry_after, AGAIN_SECONDS), MAX_RETRY_AFTER_SECONDS)
                 self._pending.pause(host, loop.time() + pause + jittered(GATHER_SECONDS, 1.0))
                 return
-            if said.of_all:
+            if said.of_all:  # which is reported once: with thousands of owners each would get an Event
                 async for other in few_at_a_time(self._pending.at(host), 5):
-                    await self._heard(host, other.digest, said)
+                    await self._heard(host, other.digest, said, report=False)
                 return
             if number < len(digests):
                 await asyncio.sleep(jittered(GAP_SECONDS))
 
-    async def _heard(self, host: str, digest: bytes, said: Said) -> None:
+    async def _heard(self, host: str, digest: bytes, said: Said, *, report: bool = True) -> None:
         if (pending := self._pending.get(digest)) is None:
             return
         now, before = asyncio.get_running_loop().time(), self.checks.get(digest)
@@ -337,7 +338,8 @@ class Checker:
                 check = replace(check, held=True)
         self.kept.put(digest, check)
         await self._heed([digest])
-        self.report(Result(pending.credential, check, said))
+        if report:
+            self.report(Result(pending.credential, check, said))
         async for other in few_at_a_time(together):
             if (refused := self.checks.get(other)) is not None and not refused.held:
                 self.kept.put(other, replace(refused, held=True))
