@@ -51,6 +51,7 @@ from controlplane.progress import say
 from controlplane.simulated import Simulated
 from controlplane.waiting import until
 from controlplane.webhook import Webhook
+from webhook.sharing import SHARED_FROM
 
 WRITE_SECONDS, WRITES_AT_ONCE = 0.005, 2
 """Of a write by the API server in memory: the CPU of a real one, which has as many cores for them."""
@@ -93,9 +94,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Start:
-    """`ready`: seconds until it is ready; `settled`: until it has asked for all. `peak`: MiB."""
+    """`ready`: seconds until it is ready; `shared`: until each replica has its share; `settled`: until it has asked for
+    all. `peak`: MiB.
+    """
 
     ready: float
+    shared: float
     settled: float
     questions: int
     writes: int
@@ -133,6 +137,7 @@ class Found:
             self._phase("everybody's, a replica is killed half-way", self.killed),
             Figure("a dead replica's share is taken over", self.taken_over * 1000),
             Figure("a restart: ready", self.restart.ready * 1000, rss_mib=self.restart.peak),
+            Figure("a restart: has its share", self.restart.shared * 1000),
             Figure("a restart: all is looked at", self.restart.settled * 1000),
             Figure("a start with an HTTP source: ready", self.http.ready * 1000, rss_mib=self.http.peak),
             Figure("a start with an HTTP source: all is looked at", self.http.settled * 1000),
@@ -243,6 +248,17 @@ class Hundred:
                 self.look_at_memory()
                 self.replicas.remove(started)
 
+    def shared_out(self, tick: Tick) -> float:
+        """When each replica has its share; at once if there are too few namespaces for that."""
+
+        def all_have() -> bool:
+            tick()
+            return all(0 < replica.share() < 1 for replica in self.replicas)
+
+        if len(self.replicas) > 1 and len(self.everybody) >= SHARED_FROM:
+            until(all_have, "each replica has its share", within=60)
+        return time.monotonic()
+
     def look_at_memory(self) -> None:
         alive = [one for one in self.replicas if one.child.running]
         self.peak = max([self.peak, *(peak_mib(one.child.pid) for one in alive)])
@@ -331,10 +347,12 @@ class Hundred:
         with ExitStack() as until_settled:
             seen = until_settled.enter_context(reviews(self.cluster, self.replicas[0])) if self.replicas else None
             replica, ready = stack.enter_context(self.replica(source, core))
+            shared = self.shared_out(tick) - began
             settled = self.settled(asked, tick) - began
         writes = [space for space, _ in self.audit.writes() if space not in (deployed.NAMESPACE, REVIEWED)]
         return Start(
             ready,
+            shared,
             settled,
             asked() - before,
             len(writes),
@@ -377,6 +395,7 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
         first(asked.child.pid)
         with ExitStack() as second:
             second.enter_context(made.replica(source, other))
+            told("each has its share", made.shared_out)
             everywhere = [REVIEWED, *made.everybody]
 
             def filled(tick: Tick) -> Phase | None:

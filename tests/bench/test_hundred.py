@@ -22,6 +22,7 @@ def found(**changes: float) -> Found:
     together = Phase(changes.get("seconds", 12.0), reviews(changes.get("meanwhile", 2.0)), vain=0, cpu=2.0)
     start = Start(
         ready=changes.get("ready", 20.0),
+        shared=22.0,
         settled=25.0,
         questions=int(changes.get("questions", 250)),
         writes=int(changes.get("writes", 0)),
@@ -38,7 +39,7 @@ def found(**changes: float) -> Found:
         restart=start,
         taken_over=changes.get("taken_over", 9.0),
         plain=10.0,
-        http=Start(10.0, 12.0, int(changes.get("http", 250)), 0, 200.0),
+        http=Start(10.0, 11.0, 12.0, int(changes.get("http", 250)), 0, 200.0),
         wrong=int(changes.get("wrong", 0)),
         peak=changes.get("peak", 350.0),
     )

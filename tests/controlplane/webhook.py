@@ -4,6 +4,7 @@ It is called by the API server at https://127.0.0.1:PORT; everything else is as 
 
 import json
 import os
+import re
 import signal
 import ssl
 import sys
@@ -161,6 +162,10 @@ class Webhook:
         """Objects in one of its views."""
         (line,) = (line for line in self.metrics().splitlines() if f'known_objects{{resource="{resource}"}}' in line)
         return int(float(line.split()[-1]))
+
+    def share(self) -> float:
+        """The part of the background's work that it does."""
+        return float(re.findall(r"^pullsecret_webhook_share (\S+)$", self.metrics(), re.MULTILINE)[0])
 
     def is_ready(self) -> bool:
         return self.readiness() == "ok"

@@ -38,6 +38,8 @@ ROUND_SECONDS = 3.0
 """Seconds after which no registry is asked about one more credential, and results are saved, also while a registry has
 not answered.
 """
+RECORDS_PER_SECOND = 10_000
+"""A round writes all records, so with this many it lasts a second or more, also if every registry answers at once."""
 GAP_SECONDS = 0.5
 """Seconds between two credentials at one registry, at most."""
 QUESTIONS = 1 + math.ceil(ROUND_SECONDS / (GAP_SECONDS * (1 - JITTER)))
@@ -225,7 +227,8 @@ class Checker:
 
     async def _round(self) -> float:
         """Seconds to wait. Raises ApiTrouble."""
-        now = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        now = clock()
         await in_steps(self._pending.wake(now))
         if not self.kept.may_ask(now):
             await self._read()
@@ -237,7 +240,7 @@ class Checker:
             await self.kept.save(asking=True, begins=True)
         self._begin()  # only now: a credential may have been withdrawn during the write
         await self._collect()
-        return 0.0
+        return max(0.0, now + len(self.checks.records) / RECORDS_PER_SECOND - clock())
 
     async def _collect(self) -> None:
         """Saves what is heard. While there is more to ask, we stay the one that asks."""
