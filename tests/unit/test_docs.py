@@ -369,18 +369,47 @@ MEASURED = {
 """Rows of docs/performance.md: what they are called in the run, the column, digits behind the point, unit."""
 
 
-def measured(run: str, name: str, contender: str, column: str) -> float:
+def measured(run: str, name: str, column: str) -> float:
     heads = next(line for line in run.splitlines() if line.startswith("name "))
-    line = next(line for line in run.splitlines() if line.startswith(f"{name}: {contender}  "))
+    line = next(line for line in run.splitlines() if line.startswith(f"{name}  "))
     end = heads.index(column) + len(column)
     return float(line[:end].rpartition(" ")[2].replace(",", ""))
 
 
+def table_row(row: str) -> list[str]:
+    """Of docs/performance.md."""
+    (cells,) = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", PAGES["docs/performance.md"], re.MULTILINE)
+    return str(cells).split(" | ")
+
+
 @pytest.mark.parametrize("row", MEASURED)
 def test_the_table_of_measurements_is_that_of_the_run(row: str) -> None:
-    run, page = (ROOT / "tests" / "bench" / "run.txt").read_text(), PAGES["docs/performance.md"]
+    run = (ROOT / "tests" / "bench" / "run.txt").read_text()
     name, column, digits, unit = MEASURED[row]
-    (cells,) = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", page, re.MULTILINE)
     contenders = ("controller-runtime", "hand-made Go", "pullsecret-webhook")
-    figures = [measured(run, name, contender, column) / unit for contender in contenders]
-    assert cells.split(" | ") == [f"{figure:,.{digits}f}" for figure in figures]
+    figures = [measured(run, f"{name}: {contender}", column) / unit for contender in contenders]
+    assert table_row(row) == [f"{figure:,.{digits}f}" for figure in figures]
+
+
+HUNDRED = {
+    "one owner's rotation, median, s": ("one owner's rotation", "p50_ms", 2, 1000),
+    "everybody's rotation, s": ("everybody's rotation", "p50_ms", 0, 1000),
+    "as many plain applies, s": ("as many plain applies", "p50_ms", 0, 1000),
+    "everybody's, a replica is killed half-way, s": ("everybody's, a replica is killed half-way", "p50_ms", 0, 1000),
+    "a dead replica's share is taken over, s": ("a dead replica's share is taken over", "p50_ms", 1, 1000),
+    "a restart: ready, s": ("a restart: ready", "p50_ms", 1, 1000),
+    "a start with an HTTP source: ready, s": ("a start with an HTTP source: ready", "p50_ms", 1, 1000),
+    "memory of a replica at most, MiB": ("a replica at most", "rss_mib", 0, 1),
+    "99th percentile of a review in calm, ms": ("a review, in calm", "p99_ms", 1, 1),
+    "in one owner's rotation": ("a review, in one owner's rotation", "p99_ms", 1, 1),
+    "in everybody's rotation": ("a review, in everybody's rotation", "p99_ms", 1, 1),
+    "when a replica is killed": ("a review, when a replica is killed", "p99_ms", 1, 1),
+    "while another replica starts": ("a review, while another replica starts", "p99_ms", 1, 1),
+}
+
+
+@pytest.mark.parametrize("row", HUNDRED)
+def test_the_table_of_100000_namespaces_is_that_of_the_runs(row: str) -> None:
+    runs = (ROOT / "tests" / "bench" / "hundred.txt").read_text().split("make bench-100k ")[1:]
+    name, column, digits, unit = HUNDRED[row]
+    assert table_row(row) == [f"{measured(run, name, column) / unit:,.{digits}f}" for run in runs]
