@@ -320,9 +320,10 @@ class Refresh:
                 supplied = Supplied(problem="an error in pullsecret-webhook itself; see its log")
             self._judge(namespace, supplied)
             asked = self._working.pop(namespace)
-            if not supplied.problem and asked is None:  # else a review may have asked meanwhile
+            wrong = bool(supplied.problem) or supplied.undone
+            if not wrong and asked is None:  # else a review may have asked meanwhile
                 self._asked.discard(namespace)
-            if asked is not None or supplied.problem:
+            if asked is not None or wrong:
                 self._look(namespace, _moment(), urgent=bool(asked))
             elif supplied.requeue_after is not None:
                 self._look(namespace, min(supplied.requeue_after, jittered(RESYNC_SECONDS)) + _moment(), urgent=True)

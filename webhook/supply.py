@@ -44,7 +44,7 @@ ATTEMPTS = 6
 class Supplied:
     """`problem`: why the Secret is not right yet, in words for the tenant; empty if it is. `passing`: because of the
     API server, not of the namespace. `digest`: of the right Secret; empty: no Secret. `requeue_after`: seconds until
-    the plan changes by itself; None: it does not.
+    the plan changes by itself; None: it does not. `undone`: it was written, and is wrong again already.
     """
 
     wrote: bool = False
@@ -52,6 +52,7 @@ class Supplied:
     passing: bool = False
     digest: bytes = b""
     requeue_after: float | None = None
+    undone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +171,9 @@ class Supply:
     async def __call__(self, name: str, *, in_background: bool = False) -> Supplied:
         """Returns when the Secret is right, or why it is not. A cancelled caller does not cancel the write.
 
-        What is undone while our answer is on its way is written again; `in_background`: when the caller, whom the watch
-        tells, asks again. It does so ever later, or this would be a tug-of-war without a pause.
+        What is undone while our answer is on its way, or by our write itself since something changes what we apply, is
+        written again; `in_background`: when the caller asks again. It does so ever later, or this would be a
+        tug-of-war without a pause.
         """
         wrote = False
         for attempt in range(ATTEMPTS):
@@ -185,7 +187,8 @@ class Supply:
             if isinstance(step, Leave):
                 return self._supplied(name, plan, step, wrote=wrote)
             if in_background and wrote and isinstance(step, Write) and step.digest == self._right.get(name):
-                return Supplied(wrote, digest=step.digest)
+                self.standings.failed(name)
+                return Supplied(wrote, digest=step.digest, undone=True)
             if isinstance(step, Delete) and (wait := self._seconds_held(step)):
                 self.standings.withdrawn(name)
                 return Supplied(wrote, digest=step.over.digest, requeue_after=wait)

@@ -30,6 +30,7 @@ from support.simulated import (
     Object,
     at,
     dockerconfig,
+    put,
     token_in,
 )
 from webhook.core.credential import Credential, Credentials
@@ -398,6 +399,44 @@ def test_what_is_undone_while_our_write_is_on_its_way_back_is_restored_ever_late
         assert waits[-1] > 3
         world.all_is_told()
         world.check_settled()
+
+
+def test_what_is_gone_again_is_made_also_if_no_watch_tells() -> None:
+    """It was made and deleted between two lists."""
+    with settled("A") as world:
+        (replica,) = world.replicas
+        world.server.delete_secret()
+        until(world, "APPLY")
+        (call,) = world.under_way
+        call.go()
+        world.server.delete_secret()
+        replica.list("secrets")
+        world.go_on(call)
+        world.all_is_told()
+        world.check_settled()
+
+
+def test_what_is_changed_by_each_write_of_ours_is_a_tug_of_war(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutating webhook of somebody else does so: our answer has it already, and the watch has nothing to add."""
+    with settled("A") as world:
+        (replica,) = world.replicas
+        update = world.server._update
+
+        def mutated(after: Object) -> Object:
+            put(after, ("data", KEY), dockerconfig("theirs"))
+            return update(after)
+
+        monkeypatch.setattr(world.server, "_update", mutated)
+        world.set_token("alice")
+        while replica.loop.time() < 120:
+            if choices := world.choices():
+                world.go_on(choices[0])
+            else:
+                assert replica.loop.sleep()
+        assert "TugOfWar" in {notice.reason for notice in replica.said}
+        assert replica.supply.standings.counts()["failed"] == 1
+        assert replica.wire.asked.count("APPLY") < 20
+        world.wrong.clear()
 
 
 def test_a_namespace_that_was_deleted_while_our_look_was_on_its_way_back_stays_away() -> None:

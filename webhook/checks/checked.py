@@ -6,7 +6,7 @@ Equal answers stay the same object; after a refusal there is another one, so tha
 import asyncio
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -16,12 +16,15 @@ from webhook.core.check import Check
 from webhook.core.credential import Credentials
 from webhook.core.notice import Notice, Reason, Record
 from webhook.core.shown import quoted
-from webhook.fairness import few_at_a_time, let_go
+from webhook.fairness import few_at_a_time, in_steps, let_go
 from webhook.sources import Changed, Source
 
 WORKS: Reason = "CredentialWorks"
 LIMITED: Reason = "CredentialLimited"
 NOT_CHECKED: Reason = "CredentialNotChecked"
+STEP = 1_000
+"""Owners in a step; a credential counts as COSTS of them."""
+COSTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +136,23 @@ class Checked:
         """
         if digests is None:
             return await self._begin_anew()
-        owners = dict[str, None]()
-        async for digest in few_at_a_time(digests):
-            if self._refusal_changed(digest):
-                async for owner in few_at_a_time([*self._had[digest].owners], 1_000):
-                    owners[owner] = None
-        async for owner in few_at_a_time(owners):
+        async for owner in few_at_a_time(await in_steps(self._concerned(digests)), 50):
             if (judged := self._judged.get(owner)) is not None:
                 self._judged[owner] = _Judged(None, None, judged.digests)
             self._changed(owner)
         return None
+
+    def _concerned(self, digests: Collection[bytes]) -> Generator[None, None, dict[str, None]]:
+        owners, done = dict[str, None](), 0
+        for digest in digests:
+            done += COSTS
+            if self._refusal_changed(digest):
+                owners.update(self._had[digest].owners)
+                done += len(self._had[digest].owners)
+            if done >= STEP:
+                done = 0
+                yield
+        return owners
 
     def _refusal_changed(self, digest: bytes) -> bool:
         """Of one that somebody has; it is counted as what its registry says now."""

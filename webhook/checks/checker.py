@@ -48,6 +48,10 @@ SLOTS, SLOTS_OF_OWNER = 8, 2
 """Registries that are asked at the same time: of all owners, and of one."""
 BUSY_SECONDS = 3.0
 """Seconds until a replica looks again whether another one is still asking."""
+TURN_SECONDS = 60.0
+"""Seconds after which a replica that has more to ask lets another one begin, which may know other credentials: where
+replicas share out the namespaces, each asks sources about its own owners only.
+"""
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """A registry that wants a longer pause is not asked again."""
 TOGETHER_SECONDS, FEW_REFUSED = 600.0, 5
@@ -144,6 +148,8 @@ class Checker:
         self._news = asyncio.Event()
         self._lately: defaultdict[str, _Lately] = defaultdict(_Lately)
         self._trouble = ""
+        self._turn = 0.0
+        """Loop time at which it ends."""
         self._one_load = asyncio.Lock()
         self._load: asyncio.Task[None] | None = None
         self._next_load: asyncio.Task[None] | None = None
@@ -238,18 +244,25 @@ class Checker:
                 await self._collect()  # if it has taken over, from us
                 return jittered(BUSY_SECONDS)
             await self.kept.save(asking=True, begins=True)
-        self._begin()  # only now: a credential may have been withdrawn during the write
+            if clock() >= self._turn:
+                self._turn = clock() + TURN_SECONDS
+        if clock() < self._turn:
+            self._begin()  # only now: a credential may have been withdrawn during the write
         await self._collect()
+        if clock() >= self._turn and self._pending.ready:
+            return 2 * BUSY_SECONDS  # so that another one looks meanwhile
         return max(0.0, now + len(self.checks.records) / RECORDS_PER_SECOND - clock())
 
     async def _collect(self) -> None:
-        """Saves what is heard. While there is more to ask, we stay the one that asks."""
+        """Saves what is heard. While there is more to ask, we stay the one that asks, until our turn ends."""
+        clock = asyncio.get_running_loop().time
         if self._running:
             await asyncio.wait([one.task for one in self._running.values()], timeout=ROUND_SECONDS)
         for host in [host for host, one in self._running.items() if one.task.done()]:
             self._running.pop(host).task.result()
         for _ in range(SAVES):
-            asking = self.kept.asks and (bool(self._running) or self._pending.ready)
+            more = bool(self._running) or (self._pending.ready and clock() < self._turn)
+            asking = self.kept.asks and more
             if not self.kept.unsaved and asking == self.kept.asks:
                 return None
             with suppress(Conflict):
@@ -284,15 +297,17 @@ class Checker:
 
     def _begin(self) -> None:
         """A registry that does not answer keeps its slot for some time; an owner may name many of them. So each owner
-        gets one before another one gets the second.
+        gets one before another one gets the second. The slot of a registry that several owners name is that of one of
+        them who has one left: nobody can keep it from being asked for others.
         """
         slots = Counter(one.owner for one in self._running.values())
         until = asyncio.get_running_loop().time() + ROUND_SECONDS
         for most in range(1, SLOTS_OF_OWNER + 1):
-            for host, owner in self._pending.registries():
+            for host, owners in self._pending.registries():
                 if len(self._running) >= SLOTS:
                     return
-                if host in self._running or slots[owner] >= most:
+                owner = next((one for one in owners if slots[one] < most), None)
+                if host in self._running or owner is None:
                     continue
                 slots[owner] += 1
                 task = asyncio.create_task(self._ask(host, until), name=f"ask {host}")
@@ -303,8 +318,8 @@ class Checker:
         for number, digest in enumerate(digests, 1):
             if loop.time() >= until:
                 return
-            if (pending := self._pending.get(digest)) is None:
-                continue
+            if (pending := self._pending.get(digest)) is None or pending.second:
+                continue  # it went, or another replica has just asked
             said = await self._registry.ask(pending.credential)
             await self._heard(host, digest, said)
             failures = failures + 1 if said.why in _NO_ANSWER else 0
@@ -314,7 +329,8 @@ class Checker:
                 return
             if said.of_all:  # which is reported once: with thousands of owners each would get an Event
                 async for other in few_at_a_time(self._pending.at(host), 5):
-                    await self._heard(host, other.digest, said, report=False)
+                    if not other.second:
+                        await self._heard(host, other.digest, said, report=False)
                 return
             if number < len(digests):
                 await asyncio.sleep(jittered(GAP_SECONDS))

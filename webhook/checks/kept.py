@@ -6,10 +6,24 @@ fails. It must not have been silent for so long that another one may have taken 
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Collection, Generator
 
+from certs.errors import Conflict
 from certs.ports import Store, Stored
-from webhook.core.check import ASKING, KEY, RECORDS, STEP_CHECKS, Check, Checks, encoded, entries, forget_oldest
+from webhook.core.check import (
+    ASKING,
+    KEY,
+    KEY_BYTES,
+    RECORDS,
+    STEP_CHECKS,
+    Check,
+    Checks,
+    encoded,
+    entries,
+    forget_oldest,
+    times,
+)
 from webhook.fairness import in_steps
 
 TAKEOVER_SECONDS = 60.0
@@ -41,11 +55,14 @@ class Kept:
 
     async def read(self) -> Collection[bytes] | None:
         """Returns the digests about which others know more; None: all have another digest now, because the key is
-        another one. Raises ApiTrouble.
+        another one, or the Secret is gone. Raises ApiTrouble.
         """
         async with self._one_at_a_time:
             stored = await self._store.read()
             key = b"" if stored is None else stored.data.get(KEY, b"")
+            if stored is None and self._stored is not None:  # somebody has deleted it, so that all is asked again
+                self._stored, self.checks, self.unsaved = None, Checks(secrets.token_bytes(KEY_BYTES)), {}
+                return None
             if stored is None or not key:
                 self._stored = stored
                 return ()
@@ -61,10 +78,14 @@ class Kept:
             return None
 
     def _learn(self, known: dict[bytes, bytes], data: bytes) -> Generator[None, None, list[bytes]]:
-        """What was put, and is not saved, is newer: also what is put between the steps."""
+        """What was put, and is not saved, is newer: also what is put between the steps. But what was asked about more
+        often is newer still: another replica has taken over while we could not save.
+        """
         news = list[bytes]()
         for number, (digest, record) in enumerate(entries(data), 1):
-            if known.get(digest) != record and digest not in self.unsaved:
+            mine = self.unsaved.get(digest)
+            if known.get(digest) != record and (mine is None or times(mine) < times(record)):
+                self.unsaved.pop(digest, None)
                 known.pop(digest, None)  # the newest is the last
                 known[digest] = record
                 news.append(digest)
@@ -80,6 +101,8 @@ class Kept:
         """
         async with self._one_at_a_time:
             now, self._asked = asyncio.get_running_loop().time(), None
+            if begins and self.other_asks(now):  # which a read has told that came before us
+                raise Conflict("another replica has begun to ask")
             forget_oldest(self.checks.records)
             saving, self.unsaved = self.unsaved, {}  # what is put from now on is for the next write
             try:

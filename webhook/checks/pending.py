@@ -104,19 +104,20 @@ class Pending:
     def wake(self, now: float) -> Generator[None, None, None]:
         """Makes ready what is due. Yields after each step: meanwhile all may change."""
         for second in sorted(second for second in self._later if second <= now):
-            for number, key in enumerate(self._later.pop(second), 1):
+            for number, key in enumerate(self._later.pop(second, ()), 1):
                 if isinstance(key, str):
-                    del self._paused[key]
-                    self._reorder(key)
+                    if self._paused.get(key) == second:
+                        del self._paused[key]
+                        self._reorder(key)
                 elif (one := self._all.get(key)) is not None and one.second == second:
                     self._make_ready(one)
                 if number % STEP == 0:
                     yield
 
-    def registries(self) -> Iterator[tuple[str, str]]:
-        """Those that are to be asked now, the one with the newest credential first, and who has that."""
+    def registries(self) -> Iterator[tuple[str, Iterator[str]]]:
+        """Those that are to be asked now, the one with the newest credential first, and who has credentials for it."""
         for _, registry in reversed(self._order):
-            yield registry, self._registries[registry].ready[-1].owner
+            yield registry, (one.owner for one in reversed(self._registries[registry].ready))
 
     def turns(self, registry: str, most: int) -> list[bytes]:
         """What it is asked about next: the newest of each owner, then the second of each, and so on, so that no owner
@@ -152,7 +153,10 @@ class Pending:
 
     def _take_away(self, one: One) -> None:
         if one.second:
-            self._later.get(one.second, set()).discard(one.digest)  # `wake` may have taken that second
+            later = self._later.get(one.second, set())  # `wake` may have taken that second
+            later.discard(one.digest)
+            if not later:  # else there would be something to do then
+                self._later.pop(one.second, None)
             return
         ready = self._registries[one.registry].ready
         del ready[bisect_left(ready, one.number, key=_number)]

@@ -165,6 +165,11 @@ class Checks:
         return Credentials(tuple(replace(c, refusal=refusal) if refusal else c for c, refusal in pairs))
 
 
+def times(record: bytes) -> int:
+    """How often it was asked."""
+    return record[0] & _TIMES
+
+
 def forget_oldest(records: dict[bytes, bytes]) -> None:
     """Leaves the newest MAX_CHECKS."""
     for digest in [*islice(records, max(0, len(records) - MAX_CHECKS))]:
