@@ -205,3 +205,21 @@ def test_who_was_silent_for_long_reads_before_it_asks_more() -> None:
         assert not kept.may_ask(now + TAKEOVER_SECONDS / 2)
 
     asyncio.run(test())
+
+
+def test_one_that_begins_finds_that_another_replica_has_just_begun() -> None:
+    """A read was queued before the write: what that may overwrite is not what was decided about."""
+
+    async def test() -> None:
+        secret = Secret(told(0, version="0"))
+        kept = replica(secret, "b")
+        await kept.read()
+        secret.stored = told(0, version="1", asking=b"a 1")
+        reading = asyncio.ensure_future(reads(kept))
+        await asyncio.sleep(0)
+        with pytest.raises(Conflict):
+            await kept.save(asking=True, begins=True)
+        await reading
+        assert secret.calls["write"] == 0
+
+    asyncio.run(test())
