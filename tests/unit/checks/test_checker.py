@@ -393,7 +393,8 @@ def test_what_another_replica_has_just_been_told_is_asked_later(world: World) ->
         world.give(f"owner-{number}", credential(f"token-{number}"))
     while len(world.registries.asked) < 3:
         world.passes(0.1)
-    password = next(f"token-{number}" for number in range(10) if not world.registries.count(f"token-{number}"))
+    passwords = [f"token-{number}" for number in reversed(range(10))]
+    password = next(one for one in passwords if not world.registries.count(one))
     world.registries.says[password] = [REFUSED]
     checks = replica.checker.checks
     digest = checks.digest(credential(password))
