@@ -186,7 +186,7 @@ class Supply:
                 continue
             if isinstance(step, Leave):
                 return self._supplied(name, plan, step, wrote=wrote)
-            if in_background and wrote and isinstance(step, Write) and step.digest == self._right.get(name):
+            if in_background and wrote and isinstance(step, Write) and step.cause(self._right.get(name)) == "restored":
                 self.standings.failed(name)
                 return Supplied(wrote, digest=step.digest, undone=True)
             if isinstance(step, Delete) and (wait := self._seconds_held(step)):

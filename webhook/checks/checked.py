@@ -39,7 +39,7 @@ class _Judged:
 
 
 @dataclass(slots=True)
-class _Had:
+class _Entry:
     """A credential that owners have; all may have the same one. `record`: of its check, as they were told."""
 
     record: bytes | None
@@ -58,7 +58,7 @@ class Checked:
         self._now = now
         self.settled = asyncio.Event()
         self._judged: dict[str, _Judged] = {}
-        self._had: dict[bytes, _Had] = {}
+        self._entries: dict[bytes, _Entry] = {}
         """By digest."""
         self._counts = Counter[str]()
         """How many of these, by what their registries said."""
@@ -110,10 +110,10 @@ class Checked:
             self._judged.pop(owner, None)
             return found
         for digest, c in zip(digests, found.items, strict=True):
-            if (had := self._had.get(digest)) is None:
-                had = self._had[digest] = _Had(checks.records.get(digest))
-                self._counts[_result(had.check)] += 1
-            had.owners[owner] = None
+            if (entry := self._entries.get(digest)) is None:
+                entry = self._entries[digest] = _Entry(checks.records.get(digest))
+                self._counts[_result(entry.check)] += 1
+            entry.owners[owner] = None
             if not c.expired(now):  # one that has ended stays where it is: a container that restarts may need it
                 self._checker.want(digest, c, owner)
         marked = checks.marked(found)
@@ -123,11 +123,11 @@ class Checked:
     def _forget(self, owner: str, judged: _Judged | None, keep: Collection[bytes] = ()) -> None:
         gone = set(judged.digests) - set(keep) if judged is not None else set()
         for digest in gone:
-            had = self._had[digest]
-            del had.owners[owner]
-            if not had.owners:
-                del self._had[digest]
-                self._counts[_result(had.check)] -= 1
+            entry = self._entries[digest]
+            del entry.owners[owner]
+            if not entry.owners:
+                del self._entries[digest]
+                self._counts[_result(entry.check)] -= 1
                 self._checker.drop([digest])
 
     async def _tell(self, digests: Collection[bytes] | None) -> None:
@@ -147,8 +147,8 @@ class Checked:
         for digest in digests:
             done += COSTS
             if self._refusal_changed(digest):
-                owners.update(self._had[digest].owners)
-                done += len(self._had[digest].owners)
+                owners.update(self._entries[digest].owners)
+                done += len(self._entries[digest].owners)
             if done >= STEP:
                 done = 0
                 yield
@@ -156,29 +156,29 @@ class Checked:
 
     def _refusal_changed(self, digest: bytes) -> bool:
         """Of one that somebody has; it is counted as what its registry says now."""
-        if (had := self._had.get(digest)) is None:
+        if (entry := self._entries.get(digest)) is None:
             return False
-        before, had.record = had.check, self._checker.checks.records.get(digest)
-        now = had.check
+        before, entry.record = entry.check, self._checker.checks.records.get(digest)
+        now = entry.check
         self._counts[_result(before)] -= 1
         self._counts[_result(now)] += 1
         return (before and before.refusal) != (now and now.refusal)
 
     async def _begin_anew(self) -> None:
         """All digests are others: what owners have is wanted again."""
-        judged, had = self._judged, self._had
-        self._judged, self._had, self._counts = {}, {}, Counter()
+        judged, entries = self._judged, self._entries
+        self._judged, self._entries, self._counts = {}, {}, Counter()
         async for owner in few_at_a_time(judged, 20):
             self.known(owner)
             self._changed(owner)
         await let_go(judged)
-        await let_go(had)
+        await let_go(entries)
 
     def _report(self, result: Result) -> None:
         """Refusals are reported with the pull secrets that they concern."""
         c, origin = result.credential, result.credential.origin
-        had = self._had.get(self._checker.checks.digest(c))
-        owner = next(iter(had.owners), "") if had is not None else ""
+        entry = self._entries.get(self._checker.checks.digest(c))
+        owner = next(iter(entry.owners), "") if entry is not None else ""
         for reason, kind, words in _messages(result):
             message = f"{origin}: the credential of owner {owner} for {quoted(c.registry)} {words}"
             self._record(

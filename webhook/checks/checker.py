@@ -1,8 +1,8 @@
 """Asks registries about credentials, in the background, and keeps what they said.
 
-A credential is asked about once; if it is refused, or if that is not known, once more half a minute later. All replicas
-see the same credentials, so one of them asks and the others read what it was told (kept.py). Nothing is read or written
-while there is nothing to ask.
+A credential is asked about once; if it is refused, or if that is not known, once more half a minute later. Most
+credentials are known to all replicas, so one of them asks at a time, and the others read what it was told (kept.py).
+Nothing is read or written while there is nothing to ask.
 
 There may be 40,000 credentials, so whatever looks at many of them does so in steps, between which reviews are answered
 and other tasks run: a credential may come, go, or be answered meanwhile.
@@ -318,7 +318,7 @@ class Checker:
         for number, digest in enumerate(digests, 1):
             if loop.time() >= until:
                 return
-            if (pending := self._pending.get(digest)) is None or pending.second:
+            if (pending := self._pending.get(digest)) is None or not pending.ready:
                 continue  # it went, or another replica has just asked
             said = await self._registry.ask(pending.credential)
             await self._heard(host, digest, said)
@@ -329,7 +329,7 @@ class Checker:
                 return
             if said.of_all:  # which is reported once: with thousands of owners each would get an Event
                 async for other in few_at_a_time(self._pending.at(host), 5):
-                    if not other.second:
+                    if other.ready:
                         await self._heard(host, other.digest, said, report=False)
                 return
             if number < len(digests):

@@ -18,22 +18,28 @@ _number = attrgetter("number")
 
 
 @dataclass(slots=True)
-class One:
-    """`owner`: one who has it. `number`: the newest has the highest. `second`: loop time, when it is due; 0: now."""
+class Question:
+    """Does this credential work? `owner`: one who has it. `number`: the newest has the highest. `due`: loop time, in
+    whole seconds; 0: now.
+    """
 
     digest: bytes
     credential: Credential
     owner: str
     registry: str
     number: int
-    second: int = 0
+    due: int = 0
+
+    @property
+    def ready(self) -> bool:
+        return not self.due
 
 
 @dataclass(slots=True)
 class _Registry:
     """`ready`: what it is to be asked about now, the newest last. `number`: of the newest; 0: it is not to be asked."""
 
-    ready: list[One] = field(default_factory=list)
+    ready: list[Question] = field(default_factory=list)
     number: int = 0
 
 
@@ -41,7 +47,7 @@ class Pending:
     """Times are those of the loop."""
 
     def __init__(self) -> None:
-        self._all: dict[bytes, One] = {}
+        self._all: dict[bytes, Question] = {}
         self._numbers = count(1)
         self._registries: dict[str, _Registry] = {}
         """Those that are to be asked now, or after a pause."""
@@ -55,7 +61,7 @@ class Pending:
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._all
 
-    def get(self, digest: bytes) -> One | None:
+    def get(self, digest: bytes) -> Question | None:
         return self._all.get(digest)
 
     def digests(self) -> list[bytes]:
@@ -75,7 +81,7 @@ class Pending:
     def add(self, digest: bytes, c: Credential, owner: str, due: float | None = None) -> None:
         """`due`: None: now. It must not be here."""
         registry = sys.intern(asked_at(c.registry) or c.registry)
-        one = self._all[digest] = One(digest, c, owner, registry, next(self._numbers))
+        one = self._all[digest] = Question(digest, c, owner, registry, next(self._numbers))
         if due is None:
             self._make_ready(one)
         else:
@@ -109,7 +115,7 @@ class Pending:
                     if self._paused.get(key) == second:
                         del self._paused[key]
                         self._reorder(key)
-                elif (one := self._all.get(key)) is not None and one.second == second:
+                elif (one := self._all.get(key)) is not None and one.due == second:
                     self._make_ready(one)
                 if number % STEP == 0:
                     yield
@@ -134,29 +140,29 @@ class Pending:
                 break
         return [digest for turn in turns for digest in turn][:most]
 
-    def at(self, registry: str) -> list[One]:
+    def at(self, registry: str) -> list[Question]:
         """All that it is to be asked about now, the newest first."""
         return self._ready_at(registry)[::-1]
 
-    def _ready_at(self, registry: str) -> list[One]:
+    def _ready_at(self, registry: str) -> list[Question]:
         found = self._registries.get(registry)
         return [] if found is None else found.ready
 
-    def _make_ready(self, one: One) -> None:
-        one.second = 0
+    def _make_ready(self, one: Question) -> None:
+        one.due = 0
         insort(self._registries.setdefault(one.registry, _Registry()).ready, one, key=_number)
         self._reorder(one.registry)
 
-    def _keep_for(self, one: One, due: float) -> None:
-        one.second = max(1, math.ceil(due))
-        self._later.setdefault(one.second, set()).add(one.digest)
+    def _keep_for(self, one: Question, due: float) -> None:
+        one.due = max(1, math.ceil(due))
+        self._later.setdefault(one.due, set()).add(one.digest)
 
-    def _take_away(self, one: One) -> None:
-        if one.second:
-            later = self._later.get(one.second, set())  # `wake` may have taken that second
+    def _take_away(self, one: Question) -> None:
+        if one.due:
+            later = self._later.get(one.due, set())  # `wake` may have taken that second
             later.discard(one.digest)
             if not later:  # else there would be something to do then
-                self._later.pop(one.second, None)
+                self._later.pop(one.due, None)
             return
         ready = self._registries[one.registry].ready
         del ready[bisect_left(ready, one.number, key=_number)]
