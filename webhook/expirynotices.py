@@ -29,6 +29,9 @@ class ExpiryNotices:
         self, existing: View[ExistingSecret], name: str, now: Callable[[], datetime], record: Record, metrics: Metrics
     ) -> None:
         self._existing, self._name, self._now, self._record, self._metrics = existing, name, now, record, metrics
+        self._ending = {namespace: None for namespace, one in existing.items() if one.expiries}
+        """Namespaces whose pull secret says when something in it expires: of 100,000 there may be none."""
+        existing.on_change.append(self._changed)
         self._seen: dict[str, dict[datetime, bool]] = {}
         """By namespace and expiry time: was the credential issued for more than SHORT?"""
         self._reported: dict[str, datetime] = {}
@@ -42,7 +45,9 @@ class ExpiryNotices:
     async def look(self) -> None:
         now, expiring, expired, looked = self._now(), 0, 0, 0
         before, self._seen, reported, self._reported = self._seen, {}, self._reported, {}
-        for namespace, existing in [one for one in self._existing.items() if one[1].expiries]:
+        for namespace in [*self._ending]:
+            if (existing := self._existing.get(namespace)) is None or not existing.expiries:
+                continue  # since the last step
             known = before.get(namespace, {})
             seen = self._seen[namespace] = {at: known.get(at, at - now > SHORT) for at in existing.expiries}
             expired += has_expired(min(seen), now)
@@ -57,6 +62,12 @@ class ExpiryNotices:
                 await yield_to_reviews()
         self._metrics.expiring.set(expiring)
         self._metrics.expired.set(expired)
+
+    def _changed(self, namespace: str, _before: ExistingSecret | None, after: ExistingSecret | None) -> None:
+        if after is not None and after.expiries:
+            self._ending[namespace] = None
+        else:
+            self._ending.pop(namespace, None)
 
     def _report(self, namespace: str, expiry: datetime) -> None:
         message = f"a credential in it expires at {to_the_minute(expiry)} UTC; renew it at its source"

@@ -67,8 +67,8 @@ CALM_SECONDS = 10.0
 """Time without a write, or twice the last delay if that is longer, after which the back-off is reset."""
 RESYNC_SECONDS = 86400.0
 """The longest wait for `requeue_after`: the wall clock, from which it comes, may jump; loop time does not."""
-PACES_SWEEP = 1024
-"""After so many new paces, those of calm (or deleted) namespaces are dropped."""
+PACES_SWEPT = 2
+"""Paces that are looked at for each new one, the oldest first: those of calm (or deleted) namespaces are dropped."""
 TUG_OF_WAR = 5
 """A Secret that is undone so many times, or more, without calm in between, is reported as a tug-of-war."""
 
@@ -139,7 +139,7 @@ class Refresh:
         self._begun = False
         self._working: dict[str, bool | None] = {}
         """Namespaces with a worker. None: not requeued since; else, whether because of news."""
-        self._paces: dict[str, _Pace] = {}
+        self._paces: OrderedDict[str, _Pace] = OrderedDict()
         self._failing: set[str] = set()
         """Namespaces that wait for the API server."""
         self._recovered, self._woken = False, 0.0
@@ -375,12 +375,19 @@ class Refresh:
             self._some.set()
 
     def _pace(self, namespace: str, now: float) -> _Pace:
-        if namespace not in self._paces and len(self._paces) % PACES_SWEEP == PACES_SWEEP - 1:
-            self._paces = {name: pace for name, pace in self._paces.items() if not pace.calm(now)}
         pace = self._paces.get(namespace)
         if pace is None or pace.calm(now):
-            pace = self._paces[namespace] = _Pace(digest=pace.digest if pace is not None else None)
+            pace = _Pace(digest=pace.digest if pace is not None else None)
+            self._drop_calm(now)
+            self._paces[namespace] = pace
+            self._paces.move_to_end(namespace)
         return pace
+
+    def _drop_calm(self, now: float) -> None:
+        for _ in range(min(PACES_SWEPT, len(self._paces))):
+            namespace, pace = self._paces.popitem(last=False)
+            if not pace.calm(now):
+                self._paces[namespace] = pace
 
     def _notice(self, namespace: str, reason: Reason, message: str) -> None:
         self._record(Notice(reason, message, namespace, "Secret", self._secret))

@@ -55,6 +55,23 @@ def test_an_end_is_told_once_a_week_before() -> None:
     assert len(case.told) == 2
 
 
+def test_what_stands_no_longer_is_not_counted_any_more() -> None:
+    case = Case()
+    for namespace in ("deleted", "changed", "stays"):
+        case.stands(namespace, NOW + DAY / 2 + DAY)
+    assert case.look() == (3, 0)
+    case.view.forget("deleted", case.version)
+    case.stands("changed")
+    assert case.look() == (1, 0)
+
+
+def test_what_stood_before_is_known() -> None:
+    case = Case()
+    case.stands("team", NOW - DAY)
+    case.expiry = ExpiryNotices(case.view, "ghcr-secret", lambda: case.now, case.told.append, case.metrics)
+    assert case.look() == (0, 1)
+
+
 def test_what_is_given_for_hours_is_renewed_by_machines() -> None:
     case = Case()
     for hours in range(0, 36, 12):

@@ -1,7 +1,7 @@
 """Asks a remote about many owners with one query. `Cached` asks about each owner by itself; here they come together.
 
-- A query starts at once while fewer than `queries` run. Owners who are asked about in the same pass of the event loop
-  share it. The others wait until a query has ended; the next one is about all of them, up to MAX_OWNERS.
+- A query starts at once while fewer than `queries` run: with the first pass of the event loop in which nobody more is
+  asked about. The others wait until a query has ended; the next one is about all of them, up to MAX_OWNERS.
 - One owner whose credentials break a query takes no other along. A query that failed for a reason that need not affect
   everybody is repeated at once, without those who are the reason if the remote says so, else in halves. After any
   failure each of its owners is next asked about in a query of at most half the size, until there is an answer: so who
@@ -61,12 +61,16 @@ class Batched:
         await self._remote.close()
 
     def _send_soon(self) -> None:
-        """Not at once: others may be asked about in this pass of the event loop."""
+        """Not at once: others may be asked about in this pass of the event loop, or in the next."""
         if not self._sends and len(self._running) < self._queries:
             self._sends = True
-            asyncio.get_running_loop().call_soon(self._send)
+            asyncio.get_running_loop().call_soon(self._send, 0)
 
-    def _send(self) -> None:
+    def _send(self, before: int) -> None:
+        """`before`: how many waited a pass ago."""
+        if before < len(self._waiting) < self._size:
+            asyncio.get_running_loop().call_soon(self._send, len(self._waiting))
+            return
         self._sends = False
         while len(self._running) < self._queries and (group := self._next()):
             task = asyncio.create_task(self._query(group), name="ask about many")

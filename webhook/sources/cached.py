@@ -37,6 +37,8 @@ MAX_INVALIDATION_SECONDS = 60.0
 """The longest delay between two invalidations of one owner that change nothing."""
 OVERTAKEN = 3
 """Queries in a row that a change of the owner may overtake; after that the owner is requeued."""
+FLIGHTS = 8
+"""Owners who are asked about in one pass of the event loop: all of a part at once would take 5 ms."""
 BUDGET_BYTES = 32 * 1024 * 1024
 """Approximate bytes of answers."""
 
@@ -120,7 +122,15 @@ class Cached:
 
     async def prefetch(self, owners: Collection[str]) -> None:
         """Nothing without queries for many owners: so many at once would wait for each other past their time limits."""
-        if self._remote.many and (flights := [one for owner in owners if (one := self._flight(owner)) is not None]):
+        if not self._remote.many:
+            return
+        flights = set[asyncio.Task[Credentials]]()
+        for number, owner in enumerate(owners, 1):
+            if (flight := self._flight(owner)) is not None:
+                flights.add(flight)
+            if number % FLIGHTS == 0:
+                await asyncio.sleep(0)  # not longer: those who are asked about in passes that follow share a query
+        if flights:
             await asyncio.wait(flights)
 
     def _flight(self, owner: str) -> asyncio.Task[Credentials] | None:

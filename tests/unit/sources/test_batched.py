@@ -1,6 +1,7 @@
 """Many owners with one query: who shares one, and that nobody has to suffer for another. On a clock of its own."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from webhook.core.errors import SourceUnavailable
 from webhook.core.metrics import Metrics
 from webhook.sources import Changed, batched, breaker, cached
 from webhook.sources.batched import RETRIES, Batched
-from webhook.sources.cached import Cached
+from webhook.sources.cached import FLIGHTS, Cached
 from webhook.sources.remote import MAX_OWNERS, Answer
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
@@ -484,6 +485,30 @@ def test_prefetch_asks_about_those_who_are_not_known_and_raises_nothing(world: W
     assert isinstance(world.told("carol")["carol"], SourceUnavailable)
     world.prefetch("alice", "bob", "carol")
     assert world.remote.sent == [], "two are known, and for the third it waits"
+
+
+def test_prefetch_begins_few_in_a_pass_and_they_share_full_queries_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each begins with a task; so many at once would keep reviews waiting."""
+    passes = list[int]()
+    number, ask = 0, world.batched.ask
+
+    def passed() -> None:
+        nonlocal number
+        if (number := number + 1) < MAX_OWNERS:
+            world.loop.call_soon(passed)
+
+    async def asks(owner: str, before: Answer | None) -> Answer:
+        passes.append(number)
+        return await ask(owner, before)
+
+    monkeypatch.setattr(world.batched, "ask", asks)
+    world.loop.call_soon(passed)
+    world.prefetch(*owners(MAX_OWNERS + 1))
+    assert world.sizes() == [MAX_OWNERS, 1]
+    assert max(passes) < MAX_OWNERS - 1, "they are told apart"
+    assert max(Counter(passes).values()) == FLIGHTS
 
 
 def test_prefetch_shares_what_is_under_way_and_does_not_end_with_its_caller(world: World) -> None:
