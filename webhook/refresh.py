@@ -27,12 +27,13 @@ import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
-from webhook.core.backoff import Backoff, jittered
+from webhook.core.backoff import jittered
 from webhook.core.notice import Notice, Reason, Record
+from webhook.core.pace import MAX_OUTAGE_BACKOFF_SECONDS, Paces
 from webhook.fairness import yield_to_reviews
 from webhook.sources.remote import MAX_OWNERS
 from webhook.supply import Supplied
@@ -56,43 +57,10 @@ SPREAD_SECONDS = 0.5
 """The random moment of a replica is within this time. Two replicas write at the same time if their moments differ by
 less than a write takes, 10 ms: one time in twenty-five. The later write then changes nothing.
 """
-BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 300.0
-"""The first and the longest delay of a namespace."""
-JITTER = 0.25
-MAX_OUTAGE_BACKOFF_SECONDS = 3.0
-"""The longest delay while the API server fails. About 5 s after an outage all pull secrets are to be right."""
-RETRIES_PER_SECOND = 50
-"""Of all namespaces together while the API server fails: the more fail, the longer each one waits."""
-CALM_SECONDS = 10.0
-"""Time without a write, or twice the last delay if that is longer, after which the back-off is reset."""
 RESYNC_SECONDS = 86400.0
 """The longest wait for `requeue_after`: the wall clock, from which it comes, may jump; loop time does not."""
-PACES_SWEPT = 2
-"""Paces that are looked at for each new one, the oldest first: those of calm (or deleted) namespaces are dropped."""
 TUG_OF_WAR = 5
 """A Secret that is undone so many times, or more, without calm in between, is reported as a tug-of-war."""
-
-
-@dataclass(slots=True)
-class _Pace:
-    """What happened to a namespace lately. `own`: back-off because of the namespace; `passing`: because of the API
-    server. `undone`: how often. `digest`: of the right Secret at the last reconcile. `last`, `until`: loop times of the
-    last write or failure, and of the earliest next reconcile.
-    """
-
-    own: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, JITTER))
-    passing: Backoff = field(default_factory=lambda: Backoff(BACKOFF_SECONDS, MAX_OUTAGE_BACKOFF_SECONDS, JITTER))
-    undone: int = 0
-    digest: bytes | None = None
-    last: float = 0.0
-    until: float = 0.0
-
-    def calm(self, now: float) -> bool:
-        return now - self.last > max(CALM_SECONDS, 2 * self.own.delay, 2 * self.passing.delay)
-
-    def wait(self, now: float, backoff: Backoff) -> None:
-        self.last = now
-        self.until = now + backoff.next()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +107,7 @@ class Refresh:
         self._begun = False
         self._working: dict[str, bool | None] = {}
         """Namespaces with a worker. None: not requeued since; else, whether because of news."""
-        self._paces: OrderedDict[str, _Pace] = OrderedDict()
+        self._paces = Paces()
         self._failing: set[str] = set()
         """Namespaces that wait for the API server."""
         self._recovered, self._woken = False, 0.0
@@ -166,7 +134,7 @@ class Refresh:
         now, pace = loop.time(), self._paces.get(namespace)
         at = now + delay
         if pace is not None:
-            at = max(at, min(pace.until, pace.last + BACKOFF_SECONDS) if urgent else pace.until)
+            at = max(at, pace.earliest(urgent=urgent))
         if namespace in self._waiting:
             timer = self._waiting[namespace]
             if timer is None or timer.at <= at:
@@ -191,12 +159,12 @@ class Refresh:
 
     def new_or_moved(self, namespace: str) -> None:
         """Another namespace of that name, or another owner: its history does not count."""
-        self._paces.pop(namespace, None)
+        self._paces.forget(namespace)
         self._look(namespace, _moment(), urgent=True)
 
     def share_changed(self, namespace: str) -> None:
         """It was another replica's until now, or is one's from now on. There may be thousands, so owners take turns."""
-        self._paces.pop(namespace, None)
+        self._paces.forget(namespace)
         if self._begun and self._is_left(namespace):
             return
         owner = self._owner_of(namespace)
@@ -337,34 +305,23 @@ class Refresh:
         if supplied.wrote:
             self._wrote(namespace, supplied.digest, now)
             self._wake_failing(now)
-        elif known := self._paces.get(namespace):
-            known.passing.reset()
-            known.digest = supplied.digest
-            if known.calm(now):
-                del self._paces[namespace]
+        else:
+            self._paces.right(namespace, supplied.digest, now)
 
     def _failed(self, namespace: str, supplied: Supplied, now: float) -> None:
-        pace = self._pace(namespace, now)
+        pace = self._paces.begun(namespace, now)
         if supplied.passing:
             self._failing.add(namespace)
-            pace.passing.cap = max(MAX_OUTAGE_BACKOFF_SECONDS, len(self._failing) / RETRIES_PER_SECOND)
-            pace.wait(now, pace.passing)
+            pace.server_failed(now, len(self._failing))
         else:
             self._failing.discard(namespace)
-            pace.wait(now, pace.own)
+            pace.failed(now)
         self._notice(namespace, "SupplyFailed", f"the pull secret is not up to date: {supplied.problem}")
         log.debug("a namespace waits", namespace=namespace, seconds=round(pace.until - now, 1))
 
     def _wrote(self, namespace: str, digest: bytes, now: float) -> None:
-        pace = self._pace(namespace, now)
-        pace.passing.reset()
-        if pace.digest != digest:  # news, which must not wait
-            pace.digest, pace.last = digest, now
-            pace.until = max(pace.until, now + BACKOFF_SECONDS)
-            return
-        pace.wait(now, pace.own)
-        pace.undone += 1
-        if pace.undone >= TUG_OF_WAR:  # each time: the Event is repeated while it lasts, and the alert goes on
+        if self._paces.begun(namespace, now).wrote(digest, now) >= TUG_OF_WAR:
+            # Each time: the Event is repeated while it lasts, and the alert goes on.
             message = "something keeps changing or deleting the pull secret; it is restored after growing delays"
             self._notice(namespace, "TugOfWar", message)
 
@@ -373,21 +330,6 @@ class Refresh:
         if self._failing and now >= self._woken + MAX_OUTAGE_BACKOFF_SECONDS:
             self._woken, self._recovered = now, True
             self._some.set()
-
-    def _pace(self, namespace: str, now: float) -> _Pace:
-        pace = self._paces.get(namespace)
-        if pace is None or pace.calm(now):
-            pace = _Pace(digest=pace.digest if pace is not None else None)
-            self._drop_calm(now)
-            self._paces[namespace] = pace
-            self._paces.move_to_end(namespace)
-        return pace
-
-    def _drop_calm(self, now: float) -> None:
-        for _ in range(min(PACES_SWEPT, len(self._paces))):
-            namespace, pace = self._paces.popitem(last=False)
-            if not pace.calm(now):
-                self._paces[namespace] = pace
 
     def _notice(self, namespace: str, reason: Reason, message: str) -> None:
         self._record(Notice(reason, message, namespace, "Secret", self._secret))

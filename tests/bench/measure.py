@@ -1,8 +1,10 @@
 """Load from the client in go/cmd/load, and what processes cost, as the kernel counts it."""
 
 import json
+import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +67,7 @@ class Steady:
 def steadily(target: Target, connections: int, every: float) -> Iterator[Steady]:
     """While it lasts each connection asks once in so many seconds. An answer's time counts from when it was due."""
     command = ["chrt", "--fifo", "1", *_load(target, connections), "-seconds", "3600", "-every", f"{every}s"]
-    found = Steady()
+    found, taken, began = Steady(), stolen_seconds(), time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         yield found
@@ -77,7 +79,9 @@ def steadily(target: Target, connections: int, every: float) -> Iterator[Steady]
     if child.returncode:
         raise HarnessError("the load client failed")
     seen = _summary(said)
-    found.seen = Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"])
+    stolen = (stolen_seconds() - taken) / (time.monotonic() - began) / (os.cpu_count() or 1) * 100
+    rate = seen["requests"] / seen["seconds"]
+    found.seen = Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, rate, stolen_percent=stolen)
 
 
 def _load(target: Target, connections: int) -> list[str]:
@@ -99,6 +103,12 @@ def cpu_seconds(pid: int) -> float:
     """Of all threads, to the nanosecond. A thread that ends takes its time with it; the measured ones start few."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def stolen_seconds() -> float:
+    """Of all cores, since the machine started: what the host gave to others while something here would run."""
+    ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return int(ticks[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_mib(pid: int) -> float:

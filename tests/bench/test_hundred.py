@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def reviews(ms: float) -> Chunk:
 
 
 def found(**changes: float) -> Found:
-    together = Phase(changes.get("seconds", 12.0), reviews(changes.get("meanwhile", 2.0)), vain=0, cpu=2.0)
+    meanwhile = replace(reviews(changes.get("meanwhile", 2.0)), stolen_percent=changes.get("stolen", 0.5))
+    together = Phase(changes.get("seconds", 12.0), meanwhile, vain=0, cpu=2.0)
     start = Start(
         ready=changes.get("ready", 20.0),
         shared=22.0,
@@ -63,6 +65,7 @@ def test_goals() -> None:
     assert missed(found(vain=101)) == ["applies that changed nothing, to those that did"]
     assert missed(found(meanwhile=3.1)) == ["p99 of a review in everybody's rotation, to calm"]
     assert missed(found(calm=3.5)) == ["ms of p99 of a review in calm, else the ratios mean nothing"]
+    assert missed(found(stolen=0.6)) == ["percent of the time that the host took, in any of these phases, else as well"]
     assert missed(found(starting=3.1)) == ["p99 of a review while another replica starts, to calm"]
 
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from support.pages import CHART, PAGES, ROOT, block, missing
-from webhook import expirynotices, refresh, sharing, writelog
+from webhook import expirynotices, sharing, writelog
 from webhook.checks import checker, guardedhttp
 from webhook.checks.mirrorhealth import EVERY_SECONDS
 from webhook.cli import doctordns
@@ -30,7 +30,7 @@ from webhook.commands.installation import apiserver, way
 from webhook.commands.pullcause import Cause
 from webhook.config import reading
 from webhook.config.models import Config
-from webhook.core import podimages, pullsecret, shares
+from webhook.core import pace, podimages, pullsecret, shares
 from webhook.core.check import AGAIN_SECONDS, MAX_CHECKS
 from webhook.core.credential import MAX_CREDENTIALS
 from webhook.core.faults import Fault
@@ -314,10 +314,10 @@ FIGURES = {
         f"noticed after {SILENCE_SECONDS:g} seconds",
         f"from {sharing.SHARED_FROM:,} owned ones on",
         f"missed after {shares.LASTS_SECONDS} to {shares.LASTS_SECONDS + 2 * sharing.RENEW_SECONDS:g} seconds",
-        f"again after {refresh.MAX_OUTAGE_BACKOFF_SECONDS:g} seconds at most",
-        f"more than {refresh.MAX_OUTAGE_BACKOFF_SECONDS * refresh.RETRIES_PER_SECOND:g} failing namespaces",
-        f"{refresh.RETRIES_PER_SECOND} per second",
-        f"intervals of up to {refresh.MAX_BACKOFF_SECONDS:g} seconds",
+        f"again after {pace.MAX_OUTAGE_BACKOFF_SECONDS:g} seconds at most",
+        f"more than {pace.MAX_OUTAGE_BACKOFF_SECONDS * pace.RETRIES_PER_SECOND:g} failing namespaces",
+        f"{pace.RETRIES_PER_SECOND} per second",
+        f"intervals of up to {pace.MAX_BACKOFF_SECONDS:g} seconds",
         f"{events.NEWS_BURST} are told in an Event `PullSecretUpdated` at once",
         f"and {60 / events.NEWS_PACE.total_seconds():g} per minute after that, by each replica",
         f"those of one owner make {writelog.MOST_OF_OWNER} log lines a minute, and those of all owners {writelog.MOST}",

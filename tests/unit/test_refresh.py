@@ -3,7 +3,6 @@
 import asyncio
 import random
 import selectors
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -15,20 +14,20 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from support import planted
-from webhook import refresh
 from webhook.core.notice import Notice
-from webhook.refresh import (
+from webhook.core.pace import (
     BACKOFF_SECONDS,
     CALM_SECONDS,
-    FEW,
     MAX_BACKOFF_SECONDS,
     MAX_OUTAGE_BACKOFF_SECONDS,
+    RETRIES_PER_SECOND,
+)
+from webhook.refresh import (
+    FEW,
     OWNER_BATCH,
     OWNERS,
-    PACES_SWEPT,
     PREFETCH_SECONDS,
     RESYNC_SECONDS,
-    RETRIES_PER_SECOND,
     SPREAD_SECONDS,
     TUG_OF_WAR,
     WORKERS,
@@ -697,32 +696,6 @@ def test_paces_of_calm_namespaces_are_dropped(scene: Scene) -> None:
 
     scene.play(script())
     assert scene.names == ["a", "b", "c", "c", "d"]
-
-
-def test_few_paces_are_looked_at_for_each_new_one_and_none_stays_for_ever(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first ones never become calm: those that do are behind them."""
-    seen: list[float] = []
-    calm = refresh._Pace.calm
-
-    def looked(pace: refresh._Pace, now: float) -> bool:
-        seen.append(now)
-        return calm(pace, now)
-
-    monkeypatch.setattr(refresh._Pace, "calm", looked)
-    scene.answer = lambda name: FAILED if name.startswith("broken") else WROTE
-
-    async def script() -> None:
-        for number in range(20):
-            scene.refresh.look(f"broken-{number}")
-        for number in range(600):
-            scene.refresh.look(f"n-{number}")
-            await asyncio.sleep(0.5)
-            assert len(scene.refresh._paces) <= 20 + 3 * CALM_SECONDS / 0.5
-
-    scene.play(script())
-    assert max(Counter(seen).values()) <= 20 * (PACES_SWEPT + 2)
 
 
 def written(token: int) -> Supplied:
