@@ -67,9 +67,10 @@ from webhook.withdrawals import Withdrawals
 log = structlog.get_logger()
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 """A larger difference between our clock and the API server's is logged."""
-COLLECT_AFTER = (700, 10, 100)
-"""Python's own thresholds, but ten times as many young collections before a full one. The young ones find nearly all
-garbage; a full one looks through all that came since the start, for 0.1 to 0.2 s where 25,000 owners got new tokens.
+YOUNG_COLLECTIONS = 100
+"""Before a full garbage collection, instead of Python's ten. The young ones find nearly all garbage; a full one looks
+through all that came since the start, for 0.1 to 0.2 s where 25,000 owners got new tokens. Python 3.14.0 to 3.14.4,
+which collects in small steps, ignores this.
 """
 SOURCES_SECONDS = 5.0
 """The longest wait for the sources at the start. Without them the webhook serves too: references cannot come later."""
@@ -292,7 +293,7 @@ class App:
         if self._config.replicas > 1:
             await self._sharing.begin()
         gc.freeze()  # these objects live long: a full collection would scan them, for up to 0.2 s
-        gc.set_threshold(*COLLECT_AFTER)
+        gc.set_threshold(*gc.get_threshold()[:2], YOUNG_COLLECTIONS)
         await self._parts.refresh.run()
 
     async def _certificates(self) -> list[Coroutine[None, None, None]]:
