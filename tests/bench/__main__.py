@@ -93,9 +93,10 @@ class Run:
         self.goals.append(Goal("CPU of a review with mirrors, to that without", pairs.ratio, 1.15))
 
     def _alone_goals(self, at_16: Rounds) -> None:
+        limit = alone.limit_to_go(at_16.median(HANDMADE, lambda c: c.cpu))
         self.goals += [
             Goal("CPU of a review alone, to controller-runtime's", at_16.ratio(OURS, USUAL, lambda c: c.cpu), 1 / 8),
-            Goal("CPU of a review alone, to the hand-made Go's", at_16.ratio(OURS, HANDMADE, lambda c: c.cpu), 1.3),
+            Goal("CPU of a review alone, to the hand-made Go's", at_16.ratio(OURS, HANDMADE, lambda c: c.cpu), limit),
             Goal("reviews a second, to controller-runtime's", at_16.ratio(OURS, USUAL, lambda c: c.rps), 8, least=True),
         ]
 

@@ -26,6 +26,11 @@ SERVER, CLIENT = 0, 1
 """Cores."""
 
 
+FAST_US, TO_GO, TO_GO_SLOW = 65.0, 0.6, 1.0
+"""CPU of a review of the hand-made Go server up to which a machine is a fast one, and how much of it ours may take
+there and elsewhere: where caches are slow or shared, to fill them again costs both about as much (README.md).
+"""
+
 LISTED = f"{OURS}, a list of its own"
 """A pod that brings imagePullSecrets: its patch depends on it, and is proved for this review alone."""
 MIRRORED = f"{OURS}, named at a mirror"
@@ -55,6 +60,11 @@ class Pairs:
         """Each is the median of the pairs' own."""
         found = [rounds.figures(f"in pairs, {CONNECTIONS[-1]} conn", OURS) for rounds in self.of]
         return [middle(same) for same in zip(*found, strict=True)]
+
+
+def limit_to_go(handmade_us: float) -> float:
+    """Of our CPU to the hand-made Go server's."""
+    return TO_GO if handmade_us <= FAST_US else TO_GO_SLOW
 
 
 def compared(arena: Arena, rounds: int, seconds: float, tick: Callable[[], None]) -> Alone:
