@@ -29,6 +29,9 @@ async def shared(task: asyncio.Task[T]) -> T:
 
     As `asyncio.shield`, which since Python 3.14 logs an error of the task if a caller was cancelled.
     """
-    if not task.done():
-        await asyncio.wait((task,))
-    return task.result()
+    try:
+        if not task.done():
+            await asyncio.wait((task,))
+        return task.result()
+    finally:
+        del task  # its error keeps this frame, which must not keep it

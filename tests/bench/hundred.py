@@ -56,8 +56,8 @@ from webhook.sharing import SHARED_FROM
 WRITE_SECONDS, WRITES_AT_ONCE = 0.005, 2
 """Of a write by the API server in memory: the CPU of a real one, which has as many cores for them."""
 CALMS, CALM_MS, STOLEN = 3, 3.0, 0.5
-"""How often reviews are measured in calm; the p99 and the percent of stolen time beyond which the machine is too busy
-for ratios to say anything: what is stolen hits single reviews, and every hundredth makes a p99.
+"""How often reviews are measured in calm. The p99 there, and the percent of CPU time that the host took, beyond which
+ratios of p99 say nothing about the webhook.
 """
 PATIENCE = 1800.0
 """Seconds after which a phase is given up."""
@@ -171,7 +171,7 @@ class Found:
             Goal("namespaces that are left wrong", self.wrong, 0),
             Goal("applies that changed nothing, to those that did", vain / due, 0.05),
             Goal("ms of p99 of a review in calm, else the ratios mean nothing", self.calm.p99_ms, CALM_MS),
-            Goal("percent of the time that the host took, in any of these phases, else as well", self.stolen, STOLEN),
+            Goal("percent of CPU time that the host took, in the worst phase, else as well", self.stolen, STOLEN),
             *slow,
         ]
 
@@ -181,8 +181,9 @@ class Found:
 
     @property
     def stolen(self) -> float:
-        """In the worst phase."""
-        return max(seen.stolen_percent for seen in (self.calm, *self._meanwhile.values()))
+        """In the worst phase. One owner's rotation is too short for clock ticks."""
+        seen = (self.calm, self.all.reviews, self.killed.reviews, self.restart.reviews)
+        return max(chunk.stolen_percent for chunk in seen if chunk is not None)
 
     @property
     def _meanwhile(self) -> dict[str, Chunk]:

@@ -16,7 +16,7 @@ RETRIES_PER_SECOND = 50
 CALM_SECONDS = 10.0
 """Time without a write, or twice the last delay if that is longer, after which the back-off is reset."""
 SWEPT = 2
-"""Paces that are looked at for each new one, the oldest first: those of calm (or deleted) namespaces are dropped."""
+"""Paces that are looked at for each new one, in turn: those of calm (or deleted) namespaces are dropped."""
 
 
 @dataclass(slots=True)
@@ -103,6 +103,8 @@ class Paces:
 
     def _drop_calm(self, now: float) -> None:
         for _ in range(min(SWEPT, len(self._of))):
-            namespace, pace = self._of.popitem(last=False)
-            if not pace.calm(now):
-                self._of[namespace] = pace
+            namespace, pace = next(iter(self._of.items()))
+            if pace.calm(now):
+                del self._of[namespace]
+            else:
+                self._of.move_to_end(namespace)  # to take it out and put it back would make the table anew at times

@@ -191,9 +191,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._whole.end()
         self._in_head, self._head = True, 0
 
+    def not_made(self) -> None:
+        """The handshake failed: then uvloop does not call `connection_lost`, and what it does must be done here."""
+        self._close_deadlines()
+        self.connection = None
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does
+
     def connection_lost(self, exc: Exception | None) -> None:
-        for deadline in (self._whole, self._idle, self._unread):
-            deadline.close()
+        self._close_deadlines()
         self._unset_keepalive_if_required()  # otherwise uvicorn's timer keeps this object after a reset
         self._gone()
         if self.connection is not None:
@@ -208,6 +213,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._unread.end()
         super().resume_writing()
+
+    def _close_deadlines(self) -> None:
+        for deadline in (self._whole, self._idle, self._unread):
+            deadline.close()
 
     def _gone(self) -> None:
         if self._body > SMALL_BYTES:

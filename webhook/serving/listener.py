@@ -128,7 +128,10 @@ class Connection:
                 ssl_handshake_timeout=limits.HANDSHAKE_SECONDS if context else None,
             )
         except Exception:  # noqa: BLE001  # an OSError if the handshake failed; the slot is free after any error
-            protocol.connection = None
+            if protocol.is_made():
+                protocol.connection = None
+            else:
+                protocol.not_made()
             self.ended()
 
 

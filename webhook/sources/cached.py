@@ -38,7 +38,7 @@ MAX_INVALIDATION_SECONDS = 60.0
 OVERTAKEN = 3
 """Queries in a row that a change of the owner may overtake; after that the owner is requeued."""
 FLIGHTS = 8
-"""Owners who are asked about in one pass of the event loop: all of a part at once would take 5 ms."""
+"""Queries that begin in one pass of the event loop: 128 at once would take 5 ms."""
 BUDGET_BYTES = 32 * 1024 * 1024
 """Approximate bytes of answers."""
 
@@ -118,18 +118,23 @@ class Cached:
         if flight is None:
             self._breaker.check(owner)
             flight = self._start(owner)
-        return await shared(flight)  # a cancelled caller does not cancel the query of the others
+        try:
+            return await shared(flight)  # a cancelled caller does not cancel the query of the others
+        finally:
+            del flight  # its error keeps this frame, which must not keep it
 
     async def prefetch(self, owners: Collection[str]) -> None:
         """Nothing without queries for many owners: so many at once would wait for each other past their time limits."""
         if not self._remote.many:
             return
-        flights = set[asyncio.Task[Credentials]]()
-        for number, owner in enumerate(owners, 1):
-            if (flight := self._flight(owner)) is not None:
-                flights.add(flight)
-            if number % FLIGHTS == 0:
-                await asyncio.sleep(0)  # not longer: those who are asked about in passes that follow share a query
+        flights, begun = set[asyncio.Task[Credentials]](), 0
+        for owner in owners:
+            under_way = owner in self._flights
+            if (flight := self._flight(owner)) is None:
+                continue
+            flights.add(flight)
+            if not under_way and (begun := begun + 1) % FLIGHTS == 0:
+                await asyncio.sleep(0)  # not longer: a query waits until a pass brings nobody more
         if flights:
             await asyncio.wait(flights)
 

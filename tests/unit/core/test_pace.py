@@ -38,7 +38,9 @@ def test_after_calm_it_begins_afresh_and_knows_what_was_right() -> None:
     assert not len(paces)
 
 
-def test_few_are_looked_at_for_each_new_one_and_none_that_is_calm_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_are_looked_at_for_each_new_one_and_calm_ones_do_not_pile_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The first ones never become calm, and the others are behind them."""
     looked, calm = 0, Pace.calm
 

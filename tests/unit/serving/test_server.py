@@ -124,7 +124,7 @@ def review(**request: object) -> str:
     return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": whole})
 
 
-def read_all(connection: ssl.SSLSocket) -> bytes:
+def read_all(connection: socket.socket) -> bytes:
     data = b""
     while chunk := connection.recv(65536):
         data += chunk
@@ -311,8 +311,26 @@ def test_what_is_no_client_hello_is_hung_up_on(running: Running, sent: bytes, mo
             assert connection.recv(100) == b""
 
 
-def test_connections_are_freed_when_they_end(running: Running) -> None:
+@pytest.mark.parametrize("handshake", ["done", "given up", "refused"])
+def test_connections_are_freed_when_they_end(running: Running, handshake: str) -> None:
     """At once, and not when Python looks for objects that hold each other."""
+
+    def connects() -> None:
+        if handshake == "done":
+            with running.connection() as connection:
+                connection.sendall(whole("a") + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                answers(connection, 1)
+            return
+        incoming, hello = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with suppress(ssl.SSLWantReadError):
+            TRUST.wrap_bio(incoming, hello, server_hostname="127.0.0.1").do_handshake()
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+            connection.sendall(hello.read())
+            assert connection.recv(1), "it has begun"
+            if handshake == "refused":
+                connection.sendall(b"this is no TLS")
+                with suppress(ConnectionResetError):
+                    read_all(connection)
 
     def alive() -> int:
         return sum(isinstance(thing, limits.LimitedProtocol | limits.Deadline) for thing in gc.get_objects())
@@ -322,9 +340,7 @@ def test_connections_are_freed_when_they_end(running: Running) -> None:
     gc.disable()
     try:
         for _ in range(20):
-            with running.connection() as connection:
-                connection.sendall(whole("a") + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-                answers(connection, 1)
+            connects()
         deadline = time.monotonic() + 5
         while alive() > before and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -135,6 +135,10 @@ class World:
             found[owner] = task.result() if e is None else e
         return found
 
+    def told_later(self, *who: str) -> None:
+        self.tasks += [self.loop.create_task(self.cached.credentials(owner)) for owner in who]
+        self.loop.settle()
+
     def prefetch(self, *who: str) -> None:
         task = self.loop.create_task(self.cached.prefetch(who))
         self.loop.settle()
@@ -509,6 +513,16 @@ def test_prefetch_begins_few_in_a_pass_and_they_share_full_queries_all_the_same(
     assert world.sizes() == [MAX_OWNERS, 1]
     assert max(passes) < MAX_OWNERS - 1, "they are told apart"
     assert max(Counter(passes).values()) == FLIGHTS
+
+
+@pytest.mark.parametrize("known", ["known", "under way"])
+def test_who_is_known_in_the_middle_of_many_does_not_end_their_query(world: World, known: str) -> None:
+    world.remote.at_once = known == "known"
+    several = owners(MAX_OWNERS)
+    world.prefetch(*several[40:80]) if world.remote.at_once else world.told_later(*several[40:80])
+    world.loop.create_task(world.cached.prefetch(several))
+    world.loop.settle()
+    assert world.sizes() == [40, MAX_OWNERS - 40]
 
 
 def test_prefetch_shares_what_is_under_way_and_does_not_end_with_its_caller(world: World) -> None:

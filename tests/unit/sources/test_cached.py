@@ -1,6 +1,7 @@
 """Remotes made into a source: every order of questions, answers, news, failures and time; and each rule by itself."""
 
 import asyncio
+import gc
 import logging
 import weakref
 from collections.abc import Iterator
@@ -582,6 +583,27 @@ def test_an_error_keeps_nothing_of_the_answer(world: World, monkeypatch: pytest.
     task = world.ask("alice")
     assert isinstance(task.exception(), SourceUnavailable)
     assert [answer() for answer in answers] == [None]
+
+
+def test_an_error_is_freed_when_its_callers_have_it(world: World) -> None:
+    """At once, and not when Python looks for objects that hold each other."""
+
+    def alive() -> int:
+        return sum(isinstance(thing, SourceUnavailable) for thing in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        for owner in OWNERS[:2]:
+            asking = world.loop.create_task(world.cached.credentials(owner))
+            world.loop.settle()
+            world.fail(owner)
+            assert isinstance(asking.exception(), SourceUnavailable)
+            del asking
+        assert alive() == before
+    finally:
+        gc.enable()
 
 
 def test_a_feed_that_breaks_is_told_and_begun_again() -> None:
