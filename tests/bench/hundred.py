@@ -55,7 +55,7 @@ from webhook.sharing import SHARED_FROM
 
 WRITE_SECONDS, WRITES_AT_ONCE = 0.005, 2
 """Of a write by the API server in memory: the CPU of a real one, which has as many cores for them."""
-CALMS, CALM_MS, STOLEN = 3, 3.0, 0.5
+CALMS, CALM_MS, STOLEN = 3, 3.0, 0.2
 """How often reviews are measured in calm. The p99 there, and the percent of CPU time that the host took, beyond which
 ratios of p99 say nothing about the webhook.
 """
