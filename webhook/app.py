@@ -69,7 +69,7 @@ MAX_CLOCK_SKEW = timedelta(minutes=5)
 """A larger difference between our clock and the API server's is logged."""
 MIDDLE_COLLECTIONS = 100
 """Before a full garbage collection, instead of Python's ten. Those before find nearly all garbage; a full one looks
-through all that came since the start: 250,000 objects and more where 25,000 owners got new tokens, which takes 0.05 to
+through all that came since the start: 250,000 objects and more where 25,000 owners got new tokens, which takes 0.06 to
 0.2 s. Python 3.14.0 to 3.14.4, which collects in small steps, ignores this.
 """
 SOURCES_SECONDS = 5.0

@@ -34,4 +34,4 @@ async def shared(task: asyncio.Task[T]) -> T:
             await asyncio.wait((task,))
         return task.result()
     finally:
-        del task  # its error keeps this frame, which must not keep it
+        del task  # an error keeps this frame: if it kept the task, both would stay until a garbage collection

@@ -55,7 +55,7 @@ from webhook.sharing import SHARED_FROM
 
 WRITE_SECONDS, WRITES_AT_ONCE = 0.005, 2
 """Of a write by the API server in memory: the CPU of a real one, which has as many cores for them."""
-CALMS, CALM_MS, STOLEN = 3, 3.0, 0.2
+CALMS, CALM_MS, STOLEN_PERCENT = 3, 3.0, 0.2
 """How often reviews are measured in calm. The p99 there, and the percent of CPU time that the host took, beyond which
 ratios of p99 say nothing about the webhook.
 """
@@ -158,7 +158,9 @@ class Found:
             Goal(f"p99 of a review {name}, to calm", seen.p99_ms / self.calm.p99_ms, 1.5)
             for name, seen in self._meanwhile.items()
         ]
-        stolen = Goal("percent of CPU time that the host took, in the worst phase, else as well", self.stolen, STOLEN)
+        stolen = Goal(
+            "percent of CPU time that the host took, else a missed p99 means nothing", self.stolen, STOLEN_PERCENT
+        )
         return [
             Goal("seconds until a restarted replica is ready", self.restart.ready, 30),
             Goal("seconds until one with an HTTP source is ready", self.http.ready, 30),

@@ -38,7 +38,7 @@ MAX_INVALIDATION_SECONDS = 60.0
 OVERTAKEN = 3
 """Queries in a row that a change of the owner may overtake; after that the owner is requeued."""
 FLIGHTS = 8
-"""Queries that begin in one pass of the event loop: 128 at once would take 5 ms."""
+"""Owners about whom `prefetch` begins to ask in one pass of the event loop: 128 at once would take 5 ms."""
 BUDGET_BYTES = 32 * 1024 * 1024
 """Approximate bytes of answers."""
 
@@ -121,7 +121,7 @@ class Cached:
         try:
             return await shared(flight)  # a cancelled caller does not cancel the query of the others
         finally:
-            del flight  # its error keeps this frame, which must not keep it
+            del flight  # an error keeps this frame: if it kept the task, both would stay until a garbage collection
 
     async def prefetch(self, owners: Collection[str]) -> None:
         """Nothing without queries for many owners: so many at once would wait for each other past their time limits."""

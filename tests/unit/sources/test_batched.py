@@ -135,7 +135,8 @@ class World:
             found[owner] = task.result() if e is None else e
         return found
 
-    def told_later(self, *who: str) -> None:
+    def begins(self, *who: str) -> None:
+        """To ask the source about them."""
         self.tasks += [self.loop.create_task(self.cached.credentials(owner)) for owner in who]
         self.loop.settle()
 
@@ -519,7 +520,10 @@ def test_prefetch_begins_few_in_a_pass_and_they_share_full_queries_all_the_same(
 def test_who_is_known_in_the_middle_of_many_does_not_end_their_query(world: World, known: str) -> None:
     world.remote.at_once = known == "known"
     several = owners(MAX_OWNERS)
-    world.prefetch(*several[40:80]) if world.remote.at_once else world.told_later(*several[40:80])
+    if world.remote.at_once:
+        world.prefetch(*several[40:80])
+    else:
+        world.begins(*several[40:80])
     world.loop.create_task(world.cached.prefetch(several))
     world.loop.settle()
     assert world.sizes() == [40, MAX_OWNERS - 40]
