@@ -14,6 +14,9 @@ from controlplane.binaries import need
 from controlplane.errors import HarnessError
 from controlplane.pki import Pair
 
+ASKING = 2
+"""Real-time priority of who asks at fixed times: its own lateness must not count."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -67,7 +70,7 @@ def steadily(target: Target, connections: int, every: float) -> Iterator[Steady]
     """While it lasts each connection asks once in so many seconds. An answer's time counts from when it was due, and
     those count apart in whose time the host took none of ours ("steal" in proc_stat(5)).
     """
-    command = ["chrt", "--fifo", "1", *_load(target, connections), "-seconds", "3600", "-every", f"{every}s"]
+    command = ["chrt", "--fifo", str(ASKING), *_load(target, connections), "-seconds", "3600", "-every", f"{every}s"]
     found = Steady()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
