@@ -1,13 +1,14 @@
 """The start: a part that ends, ends the process, also in the first moments."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Coroutine
 from typing import cast
 
 import pytest
 
-from webhook.app import App
+from webhook.app import MIDDLE_COLLECTIONS, App
 from webhook.config import reading
 from webhook.config.models import Config
 from webhook.kube.cluster import Cluster
@@ -71,3 +72,28 @@ def test_a_replica_is_able_while_its_sources_and_its_watches_are() -> None:
     assert app._able()
     next(iter(views)).out_of_touch()
     assert not app._able()
+
+
+def test_full_garbage_collections_are_rarer_from_when_all_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And they leave out what was known then. Not from the start: the lists leave garbage."""
+    app, did = App(Config(replicas=1), cast(Cluster, Silent())), list[object]()
+    monkeypatch.setattr(gc, "freeze", lambda: did.append("freeze"))
+    monkeypatch.setattr(gc, "set_threshold", lambda *thresholds: did.append(thresholds))
+
+    async def background() -> None:
+        did.append("background")
+
+    monkeypatch.setattr(app._parts.refresh, "run", background)
+
+    async def main() -> None:
+        begun = asyncio.create_task(app._begin())
+        app._source.settled.set()
+        await asyncio.sleep(0.01)
+        assert did == []
+        for view in app._parts.state.views.values():
+            view.told.set()
+        await begun
+
+    asyncio.run(main())
+    young, middle, _ = gc.get_threshold()
+    assert did == ["freeze", (young, middle, MIDDLE_COLLECTIONS), "background"]
