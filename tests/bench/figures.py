@@ -25,15 +25,14 @@ class Figure:
 @dataclass(frozen=True)
 class Chunk:
     """One contender's turn in one round. `cpu_us` None: it has no process of its own, or it was not looked at.
-    `undisturbed`: those in whose time the host ran nothing else, if that was looked at; `undisturbed_percent`: of all.
+    `stolen_percent`: of all cores' time meanwhile, in which the host ran something else; 0.0 also if not looked at.
     """
 
     p50_ms: float
     p99_ms: float
     rps: float
     cpu_us: float | None = None
-    undisturbed: "Chunk | None" = None
-    undisturbed_percent: float = 100.0
+    stolen_percent: float = 0.0
 
     @property
     def cpu(self) -> float:

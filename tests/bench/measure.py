@@ -1,13 +1,14 @@
 """Load from the client in go/cmd/load, and what processes cost, as the kernel counts it."""
 
 import json
+import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.figures import Chunk
 from controlplane.binaries import need
@@ -50,7 +51,7 @@ def load(
     seen = _summary(done.stdout)
     asked = seen["requests"] + connections  # each asks once more, uncounted, at its start
     used = (cpu_seconds(pid) - before) / asked * 1e6 if pid is not None else None
-    return replace(_chunk(seen, seen["seconds"]), cpu_us=used)
+    return Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seen["seconds"], used)
 
 
 @dataclass
@@ -67,12 +68,10 @@ class Steady:
 
 @contextmanager
 def steadily(target: Target, connections: int, every: float) -> Iterator[Steady]:
-    """While it lasts each connection asks once in so many seconds. An answer's time counts from when it was due, and
-    those count apart in whose time the host took none of ours ("steal" in proc_stat(5)).
-    """
+    """While it lasts each connection asks once in so many seconds. An answer's time counts from when it was due."""
     command = ["chrt", "--fifo", str(ASKING), *_load(target, connections), "-seconds", "3600", "-every", f"{every}s"]
-    found = Steady()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    found, taken, began = Steady(), stolen_seconds(), time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield found
         child.send_signal(signal.SIGINT)
@@ -83,15 +82,9 @@ def steadily(target: Target, connections: int, every: float) -> Iterator[Steady]
     if child.returncode:
         raise HarnessError("the load client failed")
     seen = _summary(said)
-    asked, left = seen["requests"], seen["undisturbed"]["requests"]
-    found.seen = _chunk(seen, seen["seconds"])
-    if asked:
-        undisturbed = _chunk(seen["undisturbed"], seen["seconds"]) if left else None
-        found.seen = replace(found.seen, undisturbed=undisturbed, undisturbed_percent=left / asked * 100)
-
-
-def _chunk(seen: dict[str, Any], seconds: float) -> Chunk:
-    return Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, seen["requests"] / seconds)
+    stolen = (stolen_seconds() - taken) / (time.monotonic() - began) / (os.cpu_count() or 1) * 100
+    rate = seen["requests"] / seen["seconds"]
+    found.seen = Chunk(seen["p50_us"] / 1000, seen["p99_us"] / 1000, rate, stolen_percent=stolen)
 
 
 def _load(target: Target, connections: int) -> list[str]:
@@ -100,8 +93,8 @@ def _load(target: Target, connections: int) -> list[str]:
     return command + (["-cert", str(target.pair.certificate), "-key", str(target.pair.key)] if target.pair else [])
 
 
-def _summary(said: str) -> dict[str, Any]:
-    seen: dict[str, Any] = json.loads(said)
+def _summary(said: str) -> dict[str, float]:
+    seen: dict[str, float] = json.loads(said)
     if seen["errors"]:
         raise HarnessError(
             f"of {seen['requests']} answers {seen['errors']} were wrong, or had no patch: {seen['status_counts']}"
@@ -113,6 +106,12 @@ def cpu_seconds(pid: int) -> float:
     """Of all threads, to the nanosecond. A thread that ends takes its time with it; the measured ones start few."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def stolen_seconds() -> float:
+    """Of all cores, since the machine started: what the host gave to others while something here would run."""
+    ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return int(ticks[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_mib(pid: int) -> float:

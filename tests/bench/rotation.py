@@ -272,7 +272,8 @@ def pin(pid: int, core: int) -> None:
 
 def first(pid: int) -> None:
     for task in _threads(pid):
-        os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(FIRST))
+        with suppress(ProcessLookupError):
+            os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(FIRST))
 
 
 def _threads(pid: int) -> list[int]:

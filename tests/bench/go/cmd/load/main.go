@@ -27,10 +27,7 @@ import (
 	"time"
 )
 
-const (
-	patience = 30 * time.Second       // for one answer: a server that hangs ends the run
-	window   = 250 * time.Millisecond // the kernel counts what the host takes in hundredths of a second
-)
+const patience = 30 * time.Second // for one answer: a server that hangs ends the run
 
 type target struct {
 	status     int
@@ -40,33 +37,22 @@ type target struct {
 	config     *tls.Config
 	left       atomic.Int64
 	every      time.Duration
-	stat       string
-}
-
-type answered struct {
-	due, took time.Duration // due: since all began
 }
 
 type result struct {
-	answers  []answered
-	statuses map[int]int
-	errors   int // answers of another status, without the part, or cut
-}
-
-type latencies struct {
-	Requests int     `json:"requests"`
-	P50      float64 `json:"p50_us"`
-	P90      float64 `json:"p90_us"`
-	P99      float64 `json:"p99_us"`
+	latencies []time.Duration
+	statuses  map[int]int
+	errors    int // answers of another status, without the part, or cut
 }
 
 type summary struct {
-	latencies
+	Requests int         `json:"requests"`
 	Errors   int         `json:"errors"`
 	Seconds  float64     `json:"seconds"`
+	P50      float64     `json:"p50_us"`
+	P90      float64     `json:"p90_us"`
+	P99      float64     `json:"p99_us"`
 	Statuses map[int]int `json:"status_counts"`
-	// Of what is asked at fixed times: those in whose time, and shortly before and after it, the host ran nothing else.
-	Undisturbed *latencies `json:"undisturbed,omitempty"`
 }
 
 func main() {
@@ -81,13 +67,12 @@ func main() {
 	connections := flag.Int("connections", 1, "requests at a time, each on a connection of its own")
 	seconds := flag.Float64("seconds", 1, "how long; an interrupt ends it earlier")
 	every := flag.Duration("every", 0, "each connection asks so often, and not as fast as it can")
-	stat := flag.String("stat", "/proc/stat", "with -every: where the kernel counts what the host takes; tests have their own")
 	flag.Parse()
 	target, err := prepare(*to, *body, *ca, *cert, *key)
 	if err == nil {
 		target.status, target.part = *status, []byte(*part)
 		target.left.Store(*count)
-		target.every, target.stat = *every, *stat
+		target.every = *every
 		err = run(target, *connections, time.Duration(*seconds*float64(time.Second)))
 	}
 	if err != nil {
@@ -110,70 +95,14 @@ func run(target *target, connections int, length time.Duration) error {
 	defer stop()
 	began := time.Now()
 	for i := range opened {
-		all.Go(func() { results[i], failures[i] = opened[i].ask(interrupted, began, length) })
-	}
-	var looking sync.WaitGroup
-	var disturbed []bool
-	done, end := context.WithCancel(context.Background())
-	defer end()
-	if target.every > 0 {
-		looking.Go(func() { disturbed = look(done, target.stat, began) })
+		all.Go(func() { results[i], failures[i] = opened[i].ask(interrupted, began.Add(length)) })
 	}
 	all.Wait()
 	took := time.Since(began)
-	end()
-	looking.Wait()
 	if err := errors.Join(failures...); err != nil {
 		return err
 	}
-	found := summarise(results, took)
-	if target.every > 0 {
-		left := undisturbed(results, disturbed)
-		found.Undisturbed = &left
-	}
-	return json.NewEncoder(os.Stdout).Encode(found)
-}
-
-// look says of each window since all began whether the host took time from this machine.
-func look(done context.Context, stat string, began time.Time) []bool {
-	var found []bool
-	for before := stolen(stat); done.Err() == nil; {
-		time.Sleep(time.Until(began.Add(time.Duration(len(found)+1) * window)))
-		now := stolen(stat)
-		found = append(found, now != before)
-		before = now
-	}
-	return found
-}
-
-// stolen counts the time in which the host ran something else while a core of this machine had something to run, since
-// the machine started: "steal" in proc_stat(5). The same each time where nobody counts it.
-func stolen(stat string) string {
-	content, err := os.ReadFile(stat)
-	if err != nil {
-		return ""
-	}
-	line, _, _ := strings.Cut(string(content), "\n")
-	if fields := strings.Fields(line); len(fields) > 8 {
-		return fields[8]
-	}
-	return ""
-}
-
-// undisturbed leaves out the window before and the one after, too: less than a hundredth of a second is counted when it
-// has become one.
-func undisturbed(results []result, disturbed []bool) latencies {
-	var left []time.Duration
-	for _, one := range results {
-		for _, seen := range one.answers {
-			first := max(0, int(seen.due/window)-1)
-			last := min(len(disturbed), int((seen.due+seen.took)/window)+2)
-			if !slices.Contains(disturbed[min(first, last):last], true) {
-				left = append(left, seen.took)
-			}
-		}
-	}
-	return quantiles(left)
+	return json.NewEncoder(os.Stdout).Encode(summarise(results, took))
 }
 
 func prepare(to, body, ca, cert, key string) (*target, error) {
@@ -241,8 +170,8 @@ func (t *target) open() (*connection, error) {
 
 // ask goes on until then. A connection that breaks is an error and opened again, if the server still answers. What is
 // asked at fixed times counts from the time at which it was due: who had to wait for the answer before, waited.
-func (c *connection) ask(interrupted context.Context, start time.Time, length time.Duration) (result, error) {
-	found, until := result{answers: make([]answered, 0, 1<<17), statuses: map[int]int{}}, start.Add(length)
+func (c *connection) ask(interrupted context.Context, until time.Time) (result, error) {
+	found := result{latencies: make([]time.Duration, 0, 1<<17), statuses: map[int]int{}}
 	defer func() { _ = c.conn.Close() }()
 	var answer bytes.Buffer
 	for began := time.Now(); began.Before(until) && interrupted.Err() == nil && c.target.left.Add(-1) >= 0; {
@@ -261,7 +190,7 @@ func (c *connection) ask(interrupted context.Context, start time.Time, length ti
 			began = time.Now()
 			continue
 		}
-		found.answers = append(found.answers, answered{began.Sub(start), ended.Sub(began)})
+		found.latencies = append(found.latencies, ended.Sub(began))
 		found.statuses[status]++
 		if status != c.target.status || !bytes.Contains(answer.Bytes(), c.target.part) {
 			found.errors++
@@ -365,29 +294,24 @@ func readLine(reader *bufio.Reader) ([]byte, error) {
 
 func summarise(results []result, took time.Duration) summary {
 	found := summary{Seconds: took.Seconds(), Statuses: map[int]int{}}
-	var all []time.Duration
+	var latencies []time.Duration
 	for _, one := range results {
-		for _, seen := range one.answers {
-			all = append(all, seen.took)
-		}
+		latencies = append(latencies, one.latencies...)
 		found.Errors += one.errors
 		for status, count := range one.statuses {
 			found.Statuses[status] += count
 		}
 	}
-	found.latencies = quantiles(all)
+	slices.Sort(latencies)
+	found.Requests = len(latencies)
+	found.P50, found.P90, found.P99 = quantile(latencies, 50), quantile(latencies, 90), quantile(latencies, 99)
 	return found
 }
 
-func quantiles(all []time.Duration) latencies {
-	slices.Sort(all)
-	return latencies{len(all), quantile(all, 50), quantile(all, 90), quantile(all, 99)}
-}
-
 // quantile in microseconds, of sorted latencies.
-func quantile(sorted []time.Duration, percent int) float64 {
-	if len(sorted) == 0 {
+func quantile(latencies []time.Duration, percent int) float64 {
+	if len(latencies) == 0 {
 		return 0
 	}
-	return float64(sorted[(len(sorted)-1)*percent/100].Nanoseconds()) / 1000
+	return float64(latencies[(len(latencies)-1)*percent/100].Nanoseconds()) / 1000
 }
