@@ -344,7 +344,11 @@ def served(replica: Webhook) -> str:
     [
         pytest.param([delete], id="deleted"),
         pytest.param([replace], id="replaced", marks=pytest.mark.slow),
-        pytest.param([delete, garble, delete, replace, delete] * 2, id="ten times", marks=pytest.mark.slow),
+        pytest.param(
+            [delete, garble, delete, replace, delete] * 2,
+            id="ten times",
+            marks=[pytest.mark.slow, pytest.mark.timeout(300)],  # a minute alone
+        ),
     ],
 )
 def test_a_ca_secret_that_is_deleted_or_replaced_refuses_nobody(
