@@ -263,7 +263,7 @@ class Hundred:
     def shared_out(self, tick: Tick) -> float:
         """When each replica has its share; at once if there are too few namespaces for that.
 
-        The newest is asked first, and not often: reviews wait while a replica makes its page of metrics, for 3 ms.
+        The newest is asked first, and not often: reviews wait while a replica makes its page of metrics.
         """
 
         def all_have() -> bool:
