@@ -45,8 +45,8 @@ SERVER, CLIENT = 0, 1
 """Cores: the control plane has one for itself, as it has machines for itself; all else shares the other one. There the
 replica that is asked comes first, and who asks it before that: the rest would be elsewhere."""
 FIRST = ASKING - 1
-"""Real-time priority of the replica that is asked. Niceness -20 is not enough where others share its core; this folder's
-README has the figures.
+"""Real-time priority of the replica that is asked. Niceness -20 is not enough where others share its core: see
+this folder's README.
 """
 QUIET = 3.0
 """Seconds in which what is written once too often would be written."""
