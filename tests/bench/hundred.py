@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import httpx
 
@@ -55,28 +56,30 @@ from webhook.sharing import SHARED_FROM
 
 WRITE_SECONDS, WRITES_AT_ONCE = 0.005, 2
 """Of a write by the API server in memory: the CPU of a real one, which has as many cores for them."""
-CALMS, CALM_MS, STOLEN_PERCENT = 3, 3.0, 0.2
-"""How often reviews are measured in calm. The p99 there, and the percent of CPU time that the host took, beyond which
-ratios of p99 say nothing about the webhook.
-"""
+CALM_MS, STOLEN_PERCENT = 3.0, 0.2
+"""Of the p99 in calm, and of the CPU time that the host took. Beyond them ratios say nothing about the webhook."""
+CALM = "reviews and nothing else"
 PATIENCE = 1800.0
 """Seconds after which a phase is given up."""
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
 class Lengths:
     """Of the parts of a run. `single`: owners whose rotation is measured alone, one by one; `taken_over`: those who
     rotate right after a replica was killed, which had the namespaces of some. `calm`: seconds of reviews while
-    nothing else happens; `quiet`: those without a question and a write after which a start has ended.
+    nothing else happens; `quiet`: those without a question and a write after which a start has ended. `rounds`: of
+    everybody's rotation and as many plain applies, on kube-apiserver.
     """
 
     single: int = 20
     taken_over: int = 40
     calm: float = 15.0
     quiet: float = 5.0
+    rounds: int = 3
 
 
-QUICK = Lengths(2, 4, 2.0, 1.0)
+QUICK = Lengths(2, 4, 2.0, 1.0, 1)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,33 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Between(Generic[T_co]):
+    """What was found between two calms. A machine may be half as fast a few minutes later, so reviews meanwhile are
+    compared with those just before and just after.
+    """
+
+    found: T_co
+    before: Chunk
+    after: Chunk
+
+    def ratio(self, meanwhile: Chunk) -> float:
+        """Of the p99, to the mean of both calms."""
+        return meanwhile.p99_ms / statistics.mean((self.before.p99_ms, self.after.p99_ms))
+
+
+@dataclass(frozen=True)
+class Round:
+    """Everybody's rotation, and right after it the seconds of as many plain applies."""
+
+    rotation: Between[Phase]
+    plain: float
+
+    @property
+    def slower(self) -> float:
+        return self.rotation.found.seconds / self.plain
+
+
+@dataclass(frozen=True)
 class Found:
     """`taken_over`: seconds from the kill until each of some owners' new tokens was everywhere. `wrong`: namespaces
     without the newest token at the end of a phase. `http`: a start that asks an HTTP service. `filled` None: all
@@ -118,95 +148,107 @@ class Found:
 
     namespaces: int
     filled: Phase | None
-    calm: Chunk
-    singles: Sequence[Phase]
-    all: Phase
-    killed: Phase
-    restart: Start
+    singles: Between[Sequence[Phase]]
+    rounds: Sequence[Round]
+    killed: Between[Phase]
+    restart: Between[Start]
     taken_over: float
-    plain: float
     http: Start
     wrong: int
     peak: float
 
     def figures(self) -> list[Figure]:
-        single = sorted(one.seconds * 1000 for one in self.singles)
+        single = sorted(one.seconds * 1000 for one in self.singles.found)
+        restart, middle = self.restart.found, self._middle
         rows = [
             *([self._phase("filled", self.filled)] if self.filled is not None else []),
             Figure("one owner's rotation", statistics.median(single), single[-1]),
-            self._phase("everybody's rotation", self.all, self.slower),
-            Figure("as many plain applies", self.plain * 1000, rps=self.namespaces / self.plain),
-            self._phase("everybody's, a replica is killed half-way", self.killed),
+            self._phase("everybody's rotation", middle.rotation.found, middle.slower),
+            Figure("as many plain applies", middle.plain * 1000, rps=self.namespaces / middle.plain),
+            self._phase("everybody's, a replica is killed half-way", self.killed.found),
             Figure("a dead replica's share is taken over", self.taken_over * 1000),
-            Figure("a restart: ready", self.restart.ready * 1000, rss_mib=self.restart.peak),
-            Figure("a restart: has its share", self.restart.shared * 1000),
-            Figure("a restart: all is looked at", self.restart.settled * 1000),
+            Figure("a restart: ready", restart.ready * 1000, rss_mib=restart.peak),
+            Figure("a restart: has its share", restart.shared * 1000),
+            Figure("a restart: all is looked at", restart.settled * 1000),
             Figure("a start with an HTTP source: ready", self.http.ready * 1000, rss_mib=self.http.peak),
             Figure("a start with an HTTP source: all is looked at", self.http.settled * 1000),
             Figure("a replica at most", rss_mib=self.peak),
-            self._reviews("a review, in calm", self.calm),
+            *self._calms,
         ]
-        for name, seen in self._meanwhile.items():
-            rows.append(self._reviews(f"a review, {name}", seen))
+        for name, (seen, ratio) in self._meanwhile.items():
+            rows.append(Figure(f"a review, {name}", seen.p50_ms, seen.p99_ms, ratio=ratio))
         return rows
 
     def goals(self) -> list[Goal]:
-        phases = {"in everybody's rotation": self.all, "when a replica is killed": self.killed}
-        due = sum(self.namespaces for _ in phases)
-        vain = sum(one.vain for one in phases.values())
-        slow = [
-            Goal(f"p99 of a review {name}, to calm", seen.p99_ms / self.calm.p99_ms, 1.5)
-            for name, seen in self._meanwhile.items()
-        ]
+        phases = [*(one.rotation.found for one in self.rounds), self.killed.found]
+        vain = sum(one.vain for one in phases) / (self.namespaces * len(phases))
+        slow = [Goal(f"p99 of a review {name}, to calm", ratio, 1.5) for name, (_, ratio) in self._meanwhile.items()]
+        calm = max(one.p99_ms for one in self._calm)
+        restart = self.restart.found
         stolen = Goal(
             "percent of CPU time that the host took, else a missed p99 means nothing", self.stolen, STOLEN_PERCENT
         )
         return [
-            Goal("seconds until a restarted replica is ready", self.restart.ready, 30),
+            Goal("seconds until a restarted replica is ready", restart.ready, 30),
             Goal("seconds until one with an HTTP source is ready", self.http.ready, 30),
             Goal("MiB of memory, at most", self.peak, 350),
-            Goal("seconds until one owner's rotation is everywhere", max(one.seconds for one in self.singles), 1),
-            Goal("everybody's rotation, to as many plain applies", self.slower, 1.3),
-            Goal("writes at a restart", self.restart.writes + self.http.writes, 0),
-            Goal("questions to the database at a restart", self.restart.questions, 250),
+            Goal("seconds until one owner's rotation is everywhere", max(one.seconds for one in self.singles.found), 1),
+            Goal("everybody's rotation, to as many plain applies", self._middle.slower, 1.3),
+            Goal("writes at a restart", restart.writes + self.http.writes, 0),
+            Goal("questions to the database at a restart", restart.questions, 250),
             Goal("questions to an HTTP service at a restart", self.http.questions, 250),
             Goal("seconds until a dead replica's share is taken over", self.taken_over, 15),
             Goal("namespaces that are left wrong", self.wrong, 0),
-            Goal("applies that changed nothing, to those that did", vain / due, 0.05),
-            Goal("ms of p99 of a review in calm, else the ratios mean nothing", self.calm.p99_ms, CALM_MS),
+            Goal("applies that changed nothing, to those that did", vain, 0.05),
+            Goal("ms of p99 of a review in calm, else the ratios mean nothing", calm, CALM_MS),
             *slow,
             *([] if all(one.reached for one in slow) else [stolen]),
         ]
 
     @property
-    def slower(self) -> float:
-        return self.all.seconds / self.plain
-
-    @property
     def stolen(self) -> float:
         """In the worst phase. One owner's rotation is too short for clock ticks."""
-        seen = (self.calm, self.all.reviews, self.killed.reviews, self.restart.reviews)
+        rotations = [one.rotation.found.reviews for one in self.rounds]
+        seen = (*self._calm, *rotations, self.killed.found.reviews, self.restart.found.reviews)
         return max(chunk.stolen_percent for chunk in seen if chunk is not None)
 
     @property
-    def _meanwhile(self) -> dict[str, Chunk]:
-        """A rotation of one is over before the hundredth review: the median of their worst."""
-        worst = [one.reviews for one in self.singles if one.reviews is not None]
-        single = sorted(worst, key=lambda chunk: chunk.p99_ms)[len(worst) // 2]
-        seen = {
-            "in one owner's rotation": single,
-            "in everybody's rotation": self.all.reviews,
-            "when a replica is killed": self.killed.reviews,
-            "while another replica starts": self.restart.reviews,
+    def _middle(self) -> Round:
+        return sorted(self.rounds, key=lambda one: one.slower)[len(self.rounds) // 2]
+
+    @property
+    def _calm(self) -> list[Chunk]:
+        all_between: list[Between[object]] = [self.singles, self.killed, self.restart]
+        all_between += [one.rotation for one in self.rounds]
+        return [calm for one in all_between for calm in (one.before, one.after)]
+
+    @property
+    def _calms(self) -> list[Figure]:
+        """The least and the most of it."""
+        calms = sorted(self._calm, key=lambda chunk: chunk.p99_ms)
+        named = {"a review, in calm": calms[0], "a review, in calm, at most": calms[-1]}
+        return [Figure(name, calm.p50_ms, calm.p99_ms) for name, calm in named.items()]
+
+    @property
+    def _meanwhile(self) -> dict[str, tuple[Chunk, float]]:
+        """With its ratio to calm. Of several rounds the middle one; of single rotations, too, by the worst review: each
+        is over before the hundredth.
+        """
+
+        def middle(seen: Sequence[tuple[Between[object], Chunk | None]]) -> tuple[Chunk, float]:
+            pairs = [(chunk, between.ratio(chunk)) for between, chunk in seen if chunk is not None]
+            return sorted(pairs, key=lambda pair: pair[1])[len(pairs) // 2]
+
+        return {
+            "in one owner's rotation": middle([(self.singles, one.reviews) for one in self.singles.found]),
+            "in everybody's rotation": middle([(one.rotation, one.rotation.found.reviews) for one in self.rounds]),
+            "when a replica is killed": middle([(self.killed, self.killed.found.reviews)]),
+            "while another replica starts": middle([(self.restart, self.restart.found.reviews)]),
         }
-        return {name: chunk for name, chunk in seen.items() if chunk is not None}
 
     def _phase(self, name: str, seen: Phase, ratio: float | None = None) -> Figure:
         cpu = seen.cpu / self.namespaces * 1e6 if seen.cpu > 0 else None  # a dead one took its share with it
         return Figure(name, seen.seconds * 1000, ratio=ratio, cpu_us=cpu, rps=self.namespaces / seen.seconds)
-
-    def _reviews(self, name: str, seen: Chunk) -> Figure:
-        return Figure(name, seen.p50_ms, seen.p99_ms, ratio=seen.p99_ms / self.calm.p99_ms)
 
 
 @dataclass
@@ -259,6 +301,25 @@ class Hundred:
             finally:
                 self.look_at_memory()
                 self.replicas.remove(started)
+
+    @contextmanager
+    def asked(self, source: Object) -> Iterator[None]:
+        """The replica that is asked."""
+        with self.replica(source, CLIENT) as (started, _):
+            first(started.child.pid)
+            yield
+
+    def calm(self, tick: Tick) -> Chunk:
+        """Of reviews while nothing else happens."""
+        self.settled(self.questions, tick)
+        with reviews(self.cluster, self.replicas[0]) as seen:
+            pause(self.lengths.calm, tick)
+        return seen.chunk
+
+    def between(self, what: str, measure: Callable[[Tick], T]) -> Between[T]:
+        before = told(CALM, self.calm)
+        found = told(what, measure)
+        return Between(found, before, told(CALM, self.calm))
 
     def shared_out(self, tick: Tick) -> float:
         """When each replica has its share; at once if there are too few namespaces for that.
@@ -401,15 +462,14 @@ def told(what: str, measure: Callable[[Tick], T]) -> T:
 
 def measured(made: Hundred, credentials: "Credentials") -> Found:
     size, source, other, long = len(made.everybody), made.database.source, SERVER, made.lengths
+    rounds = 1  # in memory a write takes as long, whatever the machine does
     if not isinstance(made.cluster, Simulated):
         other = CLIENT  # the real API server has a core for itself
+        rounds = long.rounds
     told(f"{size:,} namespaces", made.seed)
-    with ExitStack() as first_one:
-        began = time.monotonic()
-        asked, _ = first_one.enter_context(made.replica(source, CLIENT))
-        first(asked.child.pid)
-        with ExitStack() as second:
-            second.enter_context(made.replica(source, other))
+    began = time.monotonic()
+    with made.asked(source):
+        with made.replica(source, other):
             told("each has its share", made.shared_out)
             everywhere = [REVIEWED, *made.everybody]
 
@@ -418,20 +478,19 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
                 return None if made.filled else Phase(took, cpu=made._cpu())
 
             first_fill = told("all Secrets are written", filled)
-            calm = told("reviews and nothing else", functools.partial(_calm, made))
-            singles = told(
+            singles = made.between(
                 f"rotations of {long.single} owners, one at a time",
                 lambda tick: [made.phase(made.rotated(tick, owner(number))) for number in range(long.single)],
             )
-            together = told("everybody's rotation", lambda tick: made.phase(made.rotated(tick)))
-            told("until all is quiet", lambda tick: made.settled(made.questions, tick))
-            killed = told("the same, a replica is killed", lambda tick: made.phase(made.killed_half_way(tick)))
-        with ExitStack() as third:
-            restart = told("it starts again", lambda tick: made.started(source, other, made.questions, tick, third))
+            before = singles.after
+            phase = told("everybody's, a replica is killed", lambda tick: made.phase(made.killed_half_way(tick)))
+        killed = Between(phase, before, told(CALM, made.calm))
+        with ExitStack() as again:
+            start = told("it starts again", lambda tick: made.started(source, other, made.questions, tick, again))
+            restart = Between(start, killed.after, told(CALM, made.calm))
             taken_over = told(f"it is killed, and {long.taken_over} owners rotate", made.taken_over)
-    token, took = told("as many plain applies", lambda _: _plain(made))
-    made.onlooker.arrived(made.everybody, token, PATIENCE, lambda: None)
-    credentials.token(token)
+    all_rounds = [_round(made, source, other) for _ in range(rounds)]
+    credentials.token(made.database.token)
     with ExitStack() as last:
         http = told(
             "a start with an HTTP source",
@@ -440,33 +499,29 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
     return Found(
         size,
         first_fill,
-        calm,
         singles,
-        together,
+        all_rounds,
         killed,
         restart,
         taken_over,
-        took,
         http,
         made.wrong,
         made.peak,
     )
 
 
-def _calm(made: Hundred, tick: Tick) -> Chunk:
-    """The calmest of some: all others are divided by it."""
-    made.settled(made.questions, tick)
-    found = []
-    for _ in range(CALMS):
-        with reviews(made.cluster, made.replicas[0]) as seen:
-            pause(made.lengths.calm / CALMS, tick)
-        found.append(seen.chunk)
-    return min(found, key=lambda chunk: chunk.p99_ms)
+def _round(made: Hundred, source: Object, other: int) -> Round:
+    with made.asked(source), made.replica(source, other):
+        told("each has its share", made.shared_out)
+        rotation = made.between("everybody's rotation", lambda tick: made.phase(made.rotated(tick)))
+    return Round(rotation, told("as many plain applies", lambda tick: _plain(made, tick)))
 
 
-def _plain(made: Hundred) -> tuple[str, float]:
+def _plain(made: Hundred, tick: Tick) -> float:
     token = made.database.rotate()  # which the Secret for the reviews does not get
-    return token, plain_applies(made.cluster, token)
+    took = plain_applies(made.cluster, token)
+    made.onlooker.arrived(made.everybody, token, PATIENCE, tick)
+    return took
 
 
 class Credentials:

@@ -75,6 +75,8 @@ class Database:
 
     def __init__(self, postgres: Postgres, folder: Path, owners: int = OWNERS) -> None:
         self._postgres, self._rotations = postgres, 0
+        self.token = FIRST_TOKEN
+        """Of the last rotation."""
         self.url_file = folder / "url"
         self.pid = int((postgres.folder / "data" / "postmaster.pid").read_text().split()[0])
         given = secrets.token_urlsafe()
@@ -101,13 +103,13 @@ class Database:
     def rotate(self, of: str | None = None) -> str:
         """Of one owner, or of everybody. The new token."""
         self._rotations += 1
-        token = f"token-{self._rotations}"
+        self.token = f"token-{self._rotations}"
         with self._postgres.admin(DATABASE) as admin:
             admin.execute(
                 "UPDATE git_connections SET access_token = %s || user_id WHERE user_id = %s OR %s AND user_id <> %s",
-                (of_owner(token, ""), of, of is None, REVIEWED),
+                (of_owner(self.token, ""), of, of is None, REVIEWED),
             )
-        return token
+        return self.token
 
 
 class _Data(msgspec.Struct):
