@@ -23,7 +23,7 @@ def reviews(ms: float) -> Chunk:
 def found(**changes: float) -> Found:
     meanwhile = replace(reviews(changes.get("meanwhile", 2.0)), stolen_percent=changes.get("stolen", 0.2))
     together = Phase(changes.get("seconds", 12.0), meanwhile, vain=0, cpu=2.0)
-    quick, slow = Phase(9.0, reviews(1.8), cpu=1.0), Phase(15.0, reviews(3.8), cpu=3.0)
+    quick, slow = Phase(9.0, reviews(3.8), cpu=1.0), Phase(15.0, reviews(1.8), cpu=3.0)
     start = Start(
         ready=changes.get("ready", 20.0),
         shared=22.0,
@@ -34,11 +34,12 @@ def found(**changes: float) -> Found:
         reviews=reviews(changes.get("starting", 2.0)),
     )
 
-    def between(what: T, before: float = 1.5, after: float = 2.5) -> Between[T]:
-        return Between(what, reviews(before), reviews(changes.get("calm", after)))
+    def between(what: T) -> Between[T]:
+        return Between(what, reviews(1.5), reviews(changes.get("calm", 2.5)))
 
-    singles = [Phase(0.5, reviews(2.0)), Phase(changes.get("single", 0.5), reviews(2.1))]
-    killed = Phase(14.0, reviews(2.4), vain=int(changes.get("vain", 0)))
+    one_by_one = reviews(changes.get("one_by_one", 2.0))
+    singles = [Phase(0.5, one_by_one), Phase(changes.get("single", 0.5), one_by_one)]
+    killed = Phase(14.0, reviews(changes.get("killed", 2.4)), vain=int(changes.get("vain", 0)))
     return Found(
         namespaces=SIZE,
         filled=Phase(30.0),
@@ -68,7 +69,7 @@ def test_goals() -> None:
     assert missed(found(taken_over=16)) == ["seconds until a dead replica's share is taken over"]
     assert missed(found(wrong=1)) == ["namespaces that are left wrong"]
     assert missed(found(peak=351)) == ["MiB of memory, at most"]
-    assert missed(found(vain=201)) == ["applies that changed nothing, to those that did"]
+    assert missed(found(vain=51)) == ["applies that changed nothing, to those that did"]
     assert missed(found(meanwhile=3.1)) == ["p99 of a review in everybody's rotation, to calm"]
     assert missed(found(calm=3.5)) == ["ms of p99 of a review in calm, else the ratios mean nothing"]
     assert missed(found(stolen=0.3)) == [], "what is reached all the same is reached"
@@ -76,6 +77,8 @@ def test_goals() -> None:
         "p99 of a review in everybody's rotation, to calm",
         "percent of CPU time that the host took, else a missed p99 means nothing",
     ]
+    assert missed(found(killed=3.1)) == ["p99 of a review when a replica is killed, to calm"]
+    assert missed(found(one_by_one=3.1)) == ["p99 of a review in one owner's rotation, to calm"]
     assert missed(found(starting=3.1)) == ["p99 of a review while another replica starts, to calm"]
 
 
@@ -84,15 +87,16 @@ def test_figures() -> None:
     assert (rows["everybody's rotation"].ratio, rows["everybody's rotation"].cpu_us) == (1.2, 2000)
     assert rows["a review, when a replica is killed"].ratio == 1.2
     assert rows["as many plain applies"].rps == 100
-    assert (rows["a review, in calm"].p99_ms, rows["a review, in calm, at most"].p99_ms) == (1.5, 2.5)
+    assert (rows["a review, in calm, at least"].p99_ms, rows["a review, in calm, at most"].p99_ms) == (1.5, 2.5)
+    assert rows["round 3: everybody's rotation"].ratio == 0.9
 
 
 def test_of_several_rounds_the_middle_one_counts() -> None:
     rows = {figure.name: figure for figure in replace(found(), rounds=found().rounds[:2]).figures()}
     assert rows["everybody's rotation"].ratio == 1.5, "the worse of two"
-    rows = {figure.name: figure for figure in found(seconds=20, meanwhile=9).figures()}
-    assert rows["everybody's rotation"].p50_ms == 15_000
-    assert rows["a review, in everybody's rotation"].p99_ms == 3.8
+    rows = {figure.name: figure for figure in found(seconds=10, meanwhile=9).figures()}
+    assert rows["everybody's rotation"].p50_ms == 10_000
+    assert rows["a review, in everybody's rotation"].p99_ms == 3.8, "of another round than the middle by time"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give processes precedence")
