@@ -28,6 +28,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -39,6 +40,7 @@ from webhook.sources.remote import MAX_OWNERS
 from webhook.supply import Supplied
 
 log = structlog.get_logger()
+T = TypeVar("T")
 WORKERS = 4
 """More make one process no faster when a write takes 5 ms; they would only make reviews wait."""
 OWNERS = MAX_OWNERS
@@ -50,7 +52,7 @@ PREFETCH_SECONDS = 2.0
 FEW = 64
 """Namespaces in the queue that keep the workers busy while the source is asked about the next part."""
 CROWD = OWNERS
-"""So many namespaces get no random moments, which would be a timer each: replicas begin at a random one of them."""
+"""So many namespaces get no random moments, which would be a timer each, but a random order in each replica."""
 OWNER_BATCH = 16
 """Namespaces of one owner that are queued without a pause: there may be thousands, and reviews must not wait."""
 SPREAD_SECONDS = 0.5
@@ -97,7 +99,7 @@ class Refresh:
         self._everybody = False
         """Are all namespaces to be queued?"""
         self._rest: list[str] = []
-        """Owners who are left of everybody; the last one is the next."""
+        """Owners who are left of everybody."""
         self._some, self._few = asyncio.Event(), asyncio.Event()
         self._taken = -math.inf
         """Loop time of the last part."""
@@ -200,7 +202,7 @@ class Refresh:
             self._some.clear()
             if self._recovered:
                 self._recovered = False
-                await self._look_soon([*self._failing])
+                await self._look_soon([[*self._failing]])
             if self._everybody:
                 self._everybody = False
                 await self._queue_all(self._of_owner(None))
@@ -223,8 +225,8 @@ class Refresh:
                 owners[owner] = None
             if number % OWNER_BATCH == 0:
                 await asyncio.sleep(0)
-        self._rest = _from_anywhere([*owners])
-        await self._look_soon(others)
+        self._rest = [*owners]
+        await self._look_soon([others])
 
     async def _next_owners(self) -> list[str]:
         """Whose namespaces are this replica's, or have one that a review asked for. News comes first, but may not keep
@@ -236,7 +238,7 @@ class Refresh:
             if self._owners and len(owners) < news:
                 owner, _ = self._owners.popitem(last=False)
             elif self._rest:
-                owner = self._rest.pop()
+                owner = _any_of(self._rest)
             else:
                 break
             if self._has_turn(owner):
@@ -256,18 +258,22 @@ class Refresh:
                     await self._prefetch(owners)
             for owner in owners:
                 self._owners.pop(owner, None)  # the source has news of all whose answer is another one; here they are
-        await self._look_soon([namespace for owner in owners for namespace in self._of_owner(owner)])
+        await self._look_soon([self._of_owner(owner) for owner in owners])
         while self._queue.qsize() > FEW:
             self._few.clear()
             await self._few.wait()
 
-    async def _look_soon(self, namespaces: Sequence[str]) -> None:
-        if crowd := len(namespaces) >= CROWD:
-            namespaces = _from_anywhere(namespaces)
-        for number, namespace in enumerate(namespaces, 1):
-            self._look(namespace, 0.0 if crowd else _moment(), urgent=True)
-            if number % OWNER_BATCH == 0:
-                await asyncio.sleep(0)
+    async def _look_soon(self, groups: Sequence[Sequence[str]]) -> None:
+        """The groups one after another, in any order."""
+        crowd = sum(map(len, groups)) >= CROWD
+        left, number = [*groups], 0
+        while left:
+            namespaces = [*_any_of(left)]
+            while namespaces:
+                self._look(_any_of(namespaces), 0.0 if crowd else _moment(), urgent=True)
+                number += 1
+                if number % OWNER_BATCH == 0:
+                    await asyncio.sleep(0)
 
     async def _work(self) -> None:
         while True:
@@ -340,7 +346,10 @@ def _moment() -> float:
     return jittered(SPREAD_SECONDS, 1.0)
 
 
-def _from_anywhere(names: Sequence[str]) -> list[str]:
-    """In a circle, from a random one on: another replica has the same names at the same time."""
-    start = random.randrange(len(names)) if names else 0  # noqa: S311  # keeps replicas apart, protects nothing
-    return [*names[start:], *names[:start]]
+def _any_of(names: list[T]) -> T:
+    """Takes one out. Another replica has the same names at the same time, and what it has done is left out quickly: in
+    the same order, wherever they begin, the two would soon be at the same one, and stay so until the end.
+    """
+    place = random.randrange(len(names))  # noqa: S311  # keeps replicas apart, protects nothing
+    names[place], names[-1] = names[-1], names[place]
+    return names.pop()

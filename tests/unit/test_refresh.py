@@ -190,7 +190,7 @@ def test_moments_that_are_very_near_on_the_loop_that_serves(scene: Scene, monkey
     assert scene.names == ["a"]
 
 
-def test_what_is_known_before_it_begins_waits_without_timers_and_has_its_turn_from_a_random_one_on(
+def test_what_is_known_before_it_begins_waits_without_timers_and_has_its_turn_in_any_order(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the start that is all namespaces."""
@@ -276,6 +276,44 @@ def test_everybody_has_a_turn_in_parts_each_asked_for_before_and_looked_at_befor
     together = [scene.owners.get(name) for name in scene.names]
     apart = sum(before != after for before, after in pairwise(together))
     assert apart < 1.2 * len(owners), "namespaces of one owner have their turn together"
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_replicas_that_share_nothing_out_seldom_write_the_same(*, one_by_one: bool) -> None:
+    """Both hear of everything at the same time, and what one has written the other one leaves out quickly."""
+    replicas, right, vain = (Scene(), Scene()), set[str](), list[str]()
+
+    async def supplied(namespace: str) -> Supplied:
+        if namespace in right:
+            await asyncio.sleep(0.0005)
+            return OK
+        await asyncio.sleep(0.02)
+        if namespace in right:
+            vain.append(namespace)
+        right.add(namespace)
+        return WROTE
+
+    for replica in replicas:
+        owners = platform(replica, 3 * OWNERS)
+        replica.answer = supplied
+
+    async def script() -> None:
+        for owner in owners if one_by_one else [None]:
+            for replica in replicas:
+                replica.refresh.owner_changed(owner)
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        running = [asyncio.create_task(replica.refresh.run()) for replica in replicas]
+        await script()
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(main())
+    assert right >= {*replicas[0].owners}
+    assert len(vain) < 0.15 * len(right)
 
 
 def test_replicas_begin_at_different_owners() -> None:
