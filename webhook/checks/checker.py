@@ -40,6 +40,10 @@ not answered.
 """
 RECORDS_PER_SECOND = 10_000
 """A round writes all records, so with this many it lasts a second or more, also if every registry answers at once."""
+SPARED_RECORDS_PER_SECOND = 2_000
+"""The same of a round after which we ask no more: the next one writes all twice, to begin and to end. While many owners
+get new tokens, there is always a next one.
+"""
 GAP_SECONDS = 0.5
 """Seconds between two credentials at one registry, at most."""
 QUESTIONS = 1 + math.ceil(ROUND_SECONDS / (GAP_SECONDS * (1 - JITTER)))
@@ -251,7 +255,8 @@ class Checker:
         await self._collect()
         if clock() >= self._turn and self._pending.ready:
             return 2 * BUSY_SECONDS  # so that another one looks meanwhile
-        return max(0.0, now + len(self.checks.records) / RECORDS_PER_SECOND - clock())
+        each_second = RECORDS_PER_SECOND if self.kept.asks else SPARED_RECORDS_PER_SECOND
+        return max(0.0, now + len(self.checks.records) / each_second - clock())
 
     async def _collect(self) -> None:
         """Saves what is heard. While there is more to ask, we stay the one that asks, until our turn ends."""

@@ -18,7 +18,15 @@ from certs.ports import Stored
 from support.checksecret import Secret
 from support.simulated import Stepping
 from webhook.checks.checked import Checked
-from webhook.checks.checker import FAILURES, FEW_REFUSED, ROUND_SECONDS, TURN_SECONDS, Checker, _Lately
+from webhook.checks.checker import (
+    FAILURES,
+    FEW_REFUSED,
+    ROUND_SECONDS,
+    SPARED_RECORDS_PER_SECOND,
+    TURN_SECONDS,
+    Checker,
+    _Lately,
+)
 from webhook.checks.kept import TAKEOVER_SECONDS, Kept
 from webhook.checks.pending import Pending
 from webhook.checks.registryclient import Said
@@ -354,6 +362,22 @@ def test_who_asks_reads_nothing_between_its_rounds(world: World) -> None:
     assert world.secret.calls["read"] <= 2 + 2 * 200 / TURN_SECONDS  # another one could have begun
     assert len(world.secret.checks.records) == replica.source.results()["works"] == 200
     assert ASKING not in world.secret.stored.data
+
+
+@pytest.mark.parametrize("records", [0, 10_000])
+def test_the_more_is_known_the_less_often_it_is_written_again(world: World, records: int) -> None:
+    """Where new credentials come all the time, and are answered at once."""
+    replica = world.replica()
+    for number in range(records):
+        digest = number.to_bytes(DIGEST_BYTES, "big")
+        replica.checker.kept.put(digest, Check(Why.NONE, int(START), 1))
+    for second in range(60):
+        world.give(f"owner-{second}", credential(f"good-{second}"))
+        world.passes(1)
+    each = max(1.0, records / SPARED_RECORDS_PER_SECOND)
+    assert 60 / (each + 2) < world.secret.calls["write"] / 2 < 60 / each + 1
+    world.passes(each + 2)
+    assert replica.source.results()["works"] == 60
 
 
 def test_another_replica_has_its_turn_though_there_is_more_to_ask(world: World) -> None:
