@@ -45,6 +45,8 @@ class World:
     port: int
 
     def __post_init__(self) -> None:
+        self.said = ""
+        """By the CoreDNS that was started last, until it was up."""
         (self.folder / "custom").mkdir(parents=True)
         self.corefile = k3s(self.port, self.folder)
         (self.folder / "NodeHosts").write_text("10.0.0.9 node-9\n")
@@ -80,7 +82,11 @@ class World:
             assert process.stdout
             timer = threading.Timer(10, process.kill)
             timer.start()
-            up = any(line.startswith("CoreDNS-") for line in process.stdout)
+            self.said, up = "", False
+            for line in process.stdout:
+                self.said += line
+                if up := line.startswith("CoreDNS-"):
+                    break
             timer.cancel()
             process.kill()
         return up
