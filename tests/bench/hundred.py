@@ -468,7 +468,7 @@ class Hundred:
 
 
 def told(what: str, measure: Callable[[Tick], T]) -> T:
-    """As `stepped`; what was found is said at once, as a run takes a quarter of an hour."""
+    """As `stepped`; what was found is said at once, as a run takes 20 minutes or more."""
     found = stepped(what, measure)
     if found is not None and not isinstance(found, list):
         say(f"  {found}")
@@ -508,7 +508,7 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
             )
             taken_over = told(f"it is killed, and {long.taken_over} owners rotate", made.taken_over)
     rounds = [_round(made, source, other, number) for number in range(1 if in_memory else long.rounds)]
-    credentials.token(made.database.token)  # everybody's
+    credentials.token(made.database.token)  # all have it, as the last rotation was that of everybody
     with ExitStack() as last:
         http = told(
             "a start with an HTTP source",

@@ -40,9 +40,9 @@ not answered.
 """
 RECORDS_PER_SECOND = 10_000
 """A round writes all records, so with this many it lasts a second or more, also if every registry answers at once."""
-SPARED_RECORDS_PER_SECOND = 2_000
-"""The same of a round after which we ask no more: the next one writes all twice, to begin and to end. While many owners
-get new tokens, there is always a next one.
+RECORDS_PER_SECOND_AT_REST = 2_000
+"""The same for a round that leaves nothing to ask. The next round writes all records twice, when it begins and when it
+ends, and while many owners get new tokens one round follows another.
 """
 GAP_SECONDS = 0.5
 """Seconds between two credentials at one registry, at most."""
@@ -255,7 +255,7 @@ class Checker:
         await self._collect()
         if clock() >= self._turn and self._pending.ready:
             return 2 * BUSY_SECONDS  # so that another one looks meanwhile
-        each_second = RECORDS_PER_SECOND if self.kept.asks else SPARED_RECORDS_PER_SECOND
+        each_second = RECORDS_PER_SECOND if self.kept.asks else RECORDS_PER_SECOND_AT_REST
         return max(0.0, now + len(self.checks.records) / each_second - clock())
 
     async def _collect(self) -> None:

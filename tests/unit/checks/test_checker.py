@@ -21,8 +21,8 @@ from webhook.checks.checked import Checked
 from webhook.checks.checker import (
     FAILURES,
     FEW_REFUSED,
+    RECORDS_PER_SECOND_AT_REST,
     ROUND_SECONDS,
-    SPARED_RECORDS_PER_SECOND,
     TURN_SECONDS,
     Checker,
     _Lately,
@@ -374,7 +374,7 @@ def test_the_more_is_known_the_less_often_it_is_written_again(world: World, reco
     for second in range(60):
         world.give(f"owner-{second}", credential(f"good-{second}"))
         world.passes(1)
-    each = max(1.0, records / SPARED_RECORDS_PER_SECOND)
+    each = max(1.0, records / RECORDS_PER_SECOND_AT_REST)
     assert 60 / (each + 2) < world.secret.calls["write"] / 2 < 60 / each + 1
     world.passes(each + 2)
     assert replica.source.results()["works"] == 60
