@@ -71,7 +71,8 @@ class Lengths:
     """Of the parts of a run. `single`: owners whose rotation is measured alone, one by one; `taken_over`: those who
     rotate right after a replica was killed, which had the namespaces of some. `calm`: seconds of reviews while
     nothing else happens; `quiet`: those without a question and a write after which a start has ended. `rounds`: of
-    everybody's rotation and as many plain applies, on kube-apiserver; in memory, where one takes ten minutes, one.
+    everybody's rotation, each between two times as many plain applies, on kube-apiserver; in memory, where one takes a
+    quarter of an hour, one.
     """
 
     single: int = 20
@@ -131,10 +132,15 @@ class Between(Generic[T_co]):
 
 @dataclass(frozen=True)
 class Round:
-    """Everybody's rotation, and the seconds of as many plain applies just before or after it."""
+    """Everybody's rotation, and the seconds of as many plain applies just `before` and just `after` it."""
 
     rotation: Between[Phase]
-    plain: float
+    before: float
+    after: float
+
+    @property
+    def plain(self) -> float:
+        return statistics.mean((self.before, self.after))
 
     @property
     def slower(self) -> float:
@@ -236,7 +242,8 @@ class Found:
         for number, one in enumerate(self.rounds if len(self.rounds) > 1 else (), 1):
             rotation = one.rotation.found
             yield self._phase(f"round {number}: everybody's rotation", rotation, one.slower)
-            yield Figure("  as many plain applies", one.plain * 1000, rps=self.namespaces / one.plain)
+            yield Figure("  as many plain applies, before", one.before * 1000, rps=self.namespaces / one.before)
+            yield Figure("  as many plain applies, after", one.after * 1000, rps=self.namespaces / one.after)
             if (seen := rotation.reviews) is not None:
                 yield Figure("  a review", seen.p50_ms, seen.p99_ms, ratio=one.rotation.ratio(seen))
 
@@ -507,8 +514,10 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
                 killed.after,
             )
             taken_over = told(f"it is killed, and {long.taken_over} owners rotate", made.taken_over)
-    rounds = [_round(made, source, other, number) for number in range(1 if in_memory else long.rounds)]
-    credentials.token(made.database.token)  # all have it, as the last rotation was that of everybody
+    rounds: list[Round] = []
+    for _ in range(1 if in_memory else long.rounds):
+        rounds.append(_round(made, source, other, rounds[-1].after if rounds else _plain(made)))
+    credentials.token(made.database.token)  # all have it, by the last plain applies
     with ExitStack() as last:
         http = told(
             "a start with an HTTP source",
@@ -528,14 +537,12 @@ def measured(made: Hundred, credentials: "Credentials") -> Found:
     )
 
 
-def _round(made: Hundred, source: Object, other: int, number: int) -> Round:
-    """In every other one the plain applies come first."""
-    plain = _plain(made) if number % 2 else None
+def _round(made: Hundred, source: Object, other: int, before: float) -> Round:
     with made.first_replica(source), made.replica(source, other):
         told("each has its share", made.shared_out)
         rotation = made.between("everybody's rotation", lambda tick: made.phase(made.rotated(tick)))
         made.wrong += made.onlooker.without(made.everybody, made.database.token)
-    return Round(rotation, plain or _plain(made))
+    return Round(rotation, before, _plain(made))
 
 
 def _plain(made: Hundred) -> float:

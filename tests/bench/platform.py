@@ -4,6 +4,7 @@ who looks on."""
 import base64
 import itertools
 import json
+import os
 import secrets
 import ssl
 import threading
@@ -44,6 +45,7 @@ FIRST_TOKEN = "token-0"
 WRITERS = 16
 """Threads that make namespaces."""
 NODES = 8
+AUDIT_MIB = 100_000
 GIVEN, GIVEN_SECONDS = ("serviceaccounts", "configmaps"), 900.0
 """Of each kube-controller-manager makes one in each namespace; how long that may take."""
 
@@ -206,7 +208,7 @@ class Onlooker:
 
 
 class Audit:
-    """The API server's log of what the webhook's account asked for. Reads on from where it was."""
+    """The API server's log of what the webhook's account asked for, in one file. Reads on from where it was."""
 
     def __init__(self, file: Path) -> None:
         self._file, self._at = file, 0
@@ -216,6 +218,8 @@ class Audit:
         status.
         """
         with self._file.open() as file:
+            if file.seek(0, os.SEEK_END) < self._at:
+                raise HarnessError(f"{self._file} has become shorter, so requests would not be counted")
             file.seek(self._at)
             lines = file.readlines()
             self._at = file.tell()
@@ -309,7 +313,8 @@ def audit_flags(policy: Path, audit: Path) -> tuple[str, ...]:
     policy.write_text(
         json.dumps({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": stages, "rules": rules})
     )
-    return f"--audit-policy-file={policy}", f"--audit-log-path={audit}", "--audit-log-mode=blocking"
+    one_file = f"--audit-log-maxsize={AUDIT_MIB}"  # after 100 MiB, unless told, it would begin another one
+    return f"--audit-policy-file={policy}", f"--audit-log-path={audit}", "--audit-log-mode=blocking", one_file
 
 
 def registered_for_nobody(cluster: ControlPlane) -> None:

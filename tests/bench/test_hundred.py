@@ -1,5 +1,6 @@
 """What bench-100k says is what it saw; and a small one, for real."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 
 from bench.figures import Chunk
 from bench.hundred import Between, Found, Phase, Round, Start
+from bench.platform import Audit
 from bench.session import T
+from controlplane.errors import HarnessError
 
 TESTS = Path(__file__).parents[1]
 SIZE = 1000
@@ -44,7 +47,7 @@ def found(**changes: float) -> Found:
         namespaces=SIZE,
         filled=Phase(30.0),
         singles=between(singles),
-        rounds=[Round(between(one), 10.0) for one in (slow, together, quick)],
+        rounds=[Round(between(one), 8.0, 12.0) for one in (slow, together, quick)],
         killed=between(killed),
         restart=between(start),
         taken_over=changes.get("taken_over", 9.0),
@@ -112,3 +115,15 @@ def test_a_small_one_runs() -> None:
     assert len(goals) >= len(found().goals()) - 1, done.stdout[-2000:] + done.stderr[-2000:]
     for sure in ("writes at a restart", "namespaces that are left wrong", "MiB of memory, at most"):
         assert goals[sure] == "reached", done.stdout[-2000:]
+
+
+def test_an_audit_log_that_begins_anew_is_no_log_without_writes(tmp_path: Path) -> None:
+    event = {"verb": "patch", "requestURI": "/", "objectRef": {"resource": "secrets"}, "responseStatus": {"code": 200}}
+    file = tmp_path / "audit.log"
+    file.write_text(json.dumps(event) + "\n")
+    audit = Audit(file)
+    assert audit.writes() == [("", 200)]
+    assert audit.writes() == []
+    file.write_text("")
+    with pytest.raises(HarnessError, match="shorter"):
+        audit.writes()
