@@ -18,7 +18,8 @@ OWNERS of them (`prefetch`), their namespaces are queued, and the next part foll
 source that answers many owners with one query gets few queries, and its answers are still fresh when they are used.
 
 Where replicas share out the namespaces (core/shares.py), each drops what is not its own: when it would be queued, and
-when its turn comes. What a review asks for is never dropped: this replica tries until the Secret is right.
+when its turn comes. What a review asks for is never dropped: this replica tries until the Secret is right. When it takes
+over a share of one that died, it begins with the owners of whom there was news last: perhaps nobody has dealt with it.
 """
 
 import asyncio
@@ -55,6 +56,10 @@ CROWD = OWNERS
 """So many namespaces get no random moments, which would be a timer each, but a random order in each replica."""
 OWNER_BATCH = 16
 """Namespaces of one owner that are queued without a pause: there may be thousands, and reviews must not wait."""
+LEFT = 8 * OWNERS
+"""Owners that are remembered because of news that was left to another replica. News of more is news of about all, and
+then any order will do.
+"""
 SPREAD_SECONDS = 0.5
 """The random moment of a replica is within this time. Two replicas write at the same time if their moments differ by
 less than a write takes, 10 ms: one time in twenty-five. The later write then changes nothing.
@@ -96,6 +101,8 @@ class Refresh:
         """Namespaces that a review waits for, or waited for in vain."""
         self._owners: OrderedDict[str, None] = OrderedDict()
         """Whose namespaces are to be queued."""
+        self._left: OrderedDict[str, None] = OrderedDict()
+        """Of whom there was news that was another replica's to deal with: the last LEFT, the newest at the end."""
         self._everybody = False
         """Are all namespaces to be queued?"""
         self._rest: list[str] = []
@@ -174,6 +181,8 @@ class Refresh:
             self._look(namespace, _moment(), urgent=True)
         else:
             self.owner_changed(owner)
+            if owner in self._left:
+                self._owners.move_to_end(owner, last=False)
 
     def owner_changed(self, owner: str | None) -> None:
         """A source has news: queues all namespaces of the owner; None: of all owners."""
@@ -235,7 +244,8 @@ class Refresh:
         owners: dict[str, None] = {}
         news = OWNERS // 2 if self._rest else OWNERS
         while len(owners) < OWNERS:
-            if self._owners and len(owners) < news:
+            is_news = bool(self._owners) and len(owners) < news
+            if is_news:
                 owner, _ = self._owners.popitem(last=False)
             elif self._rest:
                 owner = _any_of(self._rest)
@@ -244,8 +254,16 @@ class Refresh:
             if self._has_turn(owner):
                 owners[owner] = None
             else:
+                if is_news:
+                    self._leave_owner(owner)
                 await asyncio.sleep(0)  # thousands may be other replicas', and reviews must not wait for all
         return [*owners]
+
+    def _leave_owner(self, owner: str) -> None:
+        self._left[owner] = None
+        self._left.move_to_end(owner)
+        if len(self._left) > LEFT:
+            self._left.popitem(last=False)
 
     def _has_turn(self, owner: str) -> bool:
         namespaces = self._of_owner(owner)

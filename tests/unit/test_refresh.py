@@ -24,6 +24,7 @@ from webhook.core.pace import (
 )
 from webhook.refresh import (
     FEW,
+    LEFT,
     OWNER_BATCH,
     OWNERS,
     PREFETCH_SECONDS,
@@ -1096,6 +1097,35 @@ def test_of_many_that_were_another_replicas_the_source_is_asked_about_their_owne
         assert sorted(scene.names) == sorted(scene.own)
         assert [len(owners) for owners in scene.prefetched] == [59]
         assert scene.left == ["a-0", "b-0"]
+
+    scene.play(script())
+
+
+def test_after_a_takeover_those_with_the_last_news_come_first() -> None:
+    """Nobody has dealt with it, and there may be thousands of others."""
+    scene = Shared()
+    scene.known = {f"owner-{number}": [f"a-{number}", f"b-{number}"] for number in range(3000)}
+    scene.owners.update({name: owner or "" for owner, names in scene.known.items() for name in names})
+    scene.own = set()
+    for number in range(LEFT):
+        scene.refresh.owner_changed(f"owner-{number}")  # long ago
+
+    async def script() -> None:
+        await asyncio.sleep(1)
+        for number in (2700, 2800, 2900, 2999):
+            scene.refresh.owner_changed(f"owner-{number}")
+        await asyncio.sleep(1)
+        assert scene.names == []
+        scene.own = {*scene.owners}
+        for number in range(1500, 3000):
+            scene.refresh.share_changed(f"a-{number}")
+            scene.refresh.share_changed(f"b-{number}")
+        await asyncio.sleep(60)
+        news = {f"{letter}-{number}" for number in (2700, 2800, 2900, 2999) for letter in "ab"}
+        assert {*scene.names[: OWNERS * 2]} >= news
+        assert {"owner-2700", "owner-2999"} <= {*scene.prefetched[0]}
+        assert len(scene.prefetched) > 10
+        assert len(scene.refresh._left) == LEFT, "no more are remembered"
 
     scene.play(script())
 
