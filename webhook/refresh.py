@@ -18,8 +18,9 @@ OWNERS of them (`prefetch`), their namespaces are queued, and the next part foll
 source that answers many owners with one query gets few queries, and its answers are still fresh when they are used.
 
 Where replicas share out the namespaces (core/shares.py), each drops what is not its own: when it would be queued, and
-when its turn comes. What a review asks for is never dropped: this replica tries until the Secret is right. When it takes
-over a share of one that died, it begins with the owners of whom there was news last: perhaps nobody has dealt with it.
+when its turn comes. What a review asks for is never dropped: this replica tries until the Secret is right. When it
+takes over the share of one that died, it begins with the owners of whom there was news last, as perhaps nobody has
+dealt with it.
 """
 
 import asyncio
