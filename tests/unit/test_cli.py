@@ -951,6 +951,30 @@ def test_process_1_can_be_stopped_before_it_has_begun(tmp_path: Path) -> None:
     assert (process.returncode, said) == (0, "")
 
 
+def test_a_stop_before_it_has_begun_is_not_swallowed() -> None:
+    """It may come in an import, which swallows what a handler raises, or makes a RuntimeError of it as `__set_name__`
+    did before Python 3.12.
+    """
+    code = """
+import os, signal
+from webhook.cli import process
+
+class Stopped:
+    def __set_name__(self, *_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+process.ends_on_sigterm()
+try:
+    class Imported:
+        attribute = Stopped()
+except BaseException:
+    pass
+raise SystemExit("it goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def handles(process: int, number: signal.Signals) -> bool:
     (caught,) = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{process}/status").read_text())
     return bool(int(caught, 16) >> (number - 1) & 1)

@@ -1,6 +1,7 @@
 """What the commands have in common that run in pods until SIGTERM."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -21,8 +22,11 @@ log_format = click.option(
 
 
 def ends_on_sigterm() -> None:
-    """Until the process sets a handler of its own: the kernel drops a signal to process 1 that has no handler."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(OK))
+    """Until the process sets a handler of its own: the kernel drops a signal to process 1 that has no handler.
+
+    Not by `sys.exit`: an import may swallow what a handler raises or make something else of it, and nothing is begun.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(OK))
 
 
 def run(process: Callable[[], Coroutine[None, None, None]], log_format: LogFormat | None, *, verbose: bool) -> int:
