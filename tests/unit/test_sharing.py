@@ -71,12 +71,22 @@ class Leases:
 
 @dataclass
 class Wire:
-    """In the place of a Cluster. `lost`: so many answers will be lost, of calls that did what they should."""
+    """In the place of a Cluster. `lost`: so many answers will be lost, of calls that did what they should. `under_way`:
+    calls that have no answer yet.
+    """
 
     leases: Leases
     lost: int = 0
+    under_way: int = 0
 
     async def call(self, method: str, path: str, *, within: float, body: Any = None, **_: Any) -> bytes:
+        self.under_way += 1
+        try:
+            return await self._call(method, path, within, body)
+        finally:
+            self.under_way -= 1
+
+    async def _call(self, method: str, path: str, within: float, body: Any) -> bytes:
         self.leases.calls += 1
         await asyncio.sleep(random.uniform(0.001, 0.2))
         if self.leases.down and self.leases.at_once:
@@ -319,18 +329,39 @@ def test_one_that_ends_gives_its_share_back_and_goes_on_with_it_until_others_hav
     assert all(other.sharing.mine(name) for name in NAMES)
 
 
-def test_one_that_is_paused_and_wakes_up_leaves_nothing_to_nobody(world: World) -> None:
+def paused(world: World, *, in_a_call: bool) -> tuple[Replica, Replica, Replica]:
+    """One of two that is paused, the other, and the third that has replaced it."""
     first, other = settled(world)
+    while bool(first.wire.under_way) != in_a_call:
+        world.tick()
     first.paused = True
     world.passes(30)
     third = world.start()
     world.passes(LASTS_SECONDS + 2 * RENEW_SECONDS)  # it cannot know since when
     assert set(held(world).values()) == {third.name, other.name}
+    return first, other, third
+
+
+def test_one_that_is_paused_and_wakes_up_leaves_nothing_to_nobody(world: World) -> None:
+    first, _, _ = paused(world, in_a_call=False)
     first.resume(world.now)
     for _ in range(round(2 * RENEW_SECONDS / TICK)):
         world.tick()
         assert all(world.who(name) for name in NAMES)
     assert not any(first.sharing.mine(name) for name in NAMES)
+
+
+def test_one_that_is_paused_during_a_call_may_take_a_slot_back(world: World) -> None:
+    """It goes on with what it knew before. Whoever lost the slot sees that, and nothing is nobody's."""
+    first, other, third = paused(world, in_a_call=True)
+    first.resume(world.now)
+    for _ in range(round(2 * RENEW_SECONDS / TICK)):
+        world.tick()
+        assert all(world.who(name) for name in NAMES)
+    world.passes(LASTS_SECONDS)
+    assert len(set(held(world).values())) == 2
+    assert set(held(world).values()) < {first.name, other.name, third.name}
+    assert all(len(world.who(name)) == 1 for name in NAMES)
 
 
 def test_without_rights_each_does_everything_and_says_so_once(
