@@ -57,7 +57,7 @@ CROWD = OWNERS
 """So many namespaces get no random moments, which would be a timer each, but a random order in each replica."""
 OWNER_BATCH = 16
 """Namespaces of one owner that are queued without a pause: there may be thousands, and reviews must not wait."""
-LEFT = 8 * OWNERS
+LEFT_OWNERS = 8 * OWNERS
 """Owners that are remembered because of news that was left to another replica. News of more is news of about all, and
 then any order will do.
 """
@@ -102,8 +102,8 @@ class Refresh:
         """Namespaces that a review waits for, or waited for in vain."""
         self._owners: OrderedDict[str, None] = OrderedDict()
         """Whose namespaces are to be queued."""
-        self._left: OrderedDict[str, None] = OrderedDict()
-        """Of whom there was news that was another replica's to deal with: the last LEFT, the newest at the end."""
+        self._left_news: OrderedDict[str, None] = OrderedDict()
+        """Of whom there was news that was another replica's to deal with, at most LEFT_OWNERS, the newest last."""
         self._everybody = False
         """Are all namespaces to be queued?"""
         self._rest: list[str] = []
@@ -182,7 +182,7 @@ class Refresh:
             self._look(namespace, _moment(), urgent=True)
         else:
             self.owner_changed(owner)
-            if owner in self._left:
+            if owner in self._left_news:
                 self._owners.move_to_end(owner, last=False)
 
     def owner_changed(self, owner: str | None) -> None:
@@ -261,10 +261,12 @@ class Refresh:
         return [*owners]
 
     def _leave_owner(self, owner: str) -> None:
-        self._left[owner] = None
-        self._left.move_to_end(owner)
-        if len(self._left) > LEFT:
-            self._left.popitem(last=False)
+        if not self._of_owner(owner):
+            return
+        self._left_news[owner] = None
+        self._left_news.move_to_end(owner)
+        if len(self._left_news) > LEFT_OWNERS:
+            self._left_news.popitem(last=False)
 
     def _has_turn(self, owner: str) -> bool:
         namespaces = self._of_owner(owner)

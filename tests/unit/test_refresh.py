@@ -24,7 +24,7 @@ from webhook.core.pace import (
 )
 from webhook.refresh import (
     FEW,
-    LEFT,
+    LEFT_OWNERS,
     OWNER_BATCH,
     OWNERS,
     PREFETCH_SECONDS,
@@ -1107,13 +1107,14 @@ def test_after_a_takeover_those_with_the_last_news_come_first() -> None:
     scene.known = {f"owner-{number}": [f"a-{number}", f"b-{number}"] for number in range(3000)}
     scene.owners.update({name: owner or "" for owner, names in scene.known.items() for name in names})
     scene.own = set()
-    for number in range(LEFT):
+    for number in range(LEFT_OWNERS):
         scene.refresh.owner_changed(f"owner-{number}")  # long ago
 
     async def script() -> None:
         await asyncio.sleep(1)
         for number in (2700, 2800, 2900, 2999):
             scene.refresh.owner_changed(f"owner-{number}")
+        scene.refresh.owner_changed("nobody")
         await asyncio.sleep(1)
         assert scene.names == []
         scene.own = {*scene.owners}
@@ -1125,7 +1126,8 @@ def test_after_a_takeover_those_with_the_last_news_come_first() -> None:
         assert {*scene.names[: OWNERS * 2]} >= news
         assert {"owner-2700", "owner-2999"} <= {*scene.prefetched[0]}
         assert len(scene.prefetched) > 10
-        assert len(scene.refresh._left) == LEFT, "no more are remembered"
+        assert len(scene.refresh._left_news) == LEFT_OWNERS, "no more are remembered"
+        assert "nobody" not in scene.refresh._left_news, "it has no namespace"
 
     scene.play(script())
 
