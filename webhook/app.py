@@ -100,9 +100,9 @@ class App:
         self._events = EventRecorder(self._metrics, now, socket.gethostname(), config.namespace)
         self._record = self._events.record
         self._source: Source = configured(config, cluster, self._changed, self._record, self._metrics, now)
-        self._checker = self._checked() if config.check else None
+        me = f"{socket.gethostname()}_{uuid4().hex[:8]}"  # also on one host each replica has a name of its own
+        self._checker = self._checked(me) if config.check else None
         self._policy = self._write_policy()
-        me = f"{socket.gethostname()}_{uuid4().hex[:8]}"
         slots = Slots(cluster, config.namespace, slots_of(config.replicas), me)
         self._sharing = Sharing(slots, me, state.namespaces, self._able)
         self._metrics.share.value = self._sharing.part
@@ -195,11 +195,11 @@ class App:
         self._metrics.mirrors.counts = health.up
         return health
 
-    def _checked(self) -> Checker:
+    def _checked(self, me: str) -> Checker:
         """From here on the source knows what registries say about its credentials."""
         store = OwnSecret(self._cluster, self._config.namespace, CHECKS_SECRET, "check")
         client, share = RegistryClient(self._config, now), self._config.pull_secret.max_withdrawn
-        checker = Checker(store, client, socket.gethostname(), secrets.token_bytes(KEY_BYTES), share)
+        checker = Checker(store, client, me, secrets.token_bytes(KEY_BYTES), share)
         self._source = checked = Checked(self._source, checker, self._changed, self._record, now)
         self._metrics.checked.counts = checked.results
         return checker

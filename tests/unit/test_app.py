@@ -74,6 +74,14 @@ def test_a_replica_is_able_while_its_sources_and_its_watches_are() -> None:
     assert not app._able()
 
 
+def test_two_replicas_on_one_host_do_not_take_each_other_for_themselves() -> None:
+    """Each would go on asking registries in the other's turn, and their writes would be conflicts."""
+    one, other = (App(Config(), cast(Cluster, Silent()))._checker for _ in range(2))
+    assert one is not None
+    assert other is not None
+    assert one.kept._me != other.kept._me
+
+
 def test_full_garbage_collections_are_rarer_from_when_all_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """And they leave out what was known then. Not from the start: the lists leave garbage."""
     app, did = App(Config(replicas=1), cast(Cluster, Silent())), list[object]()
