@@ -352,9 +352,7 @@ def test_one_that_is_paused_and_wakes_up_leaves_nothing_to_nobody(world: World) 
 
 
 def test_one_that_is_paused_during_a_call_may_take_a_slot_back(world: World) -> None:
-    """It goes on with what it knew before. Whoever lost the slot may see that before the answer says so to the one that
-    took it; then that one looks at all that it has.
-    """
+    """It goes on with what it knew before. Until its call ends, it may leave an owner to the one that had the slot."""
     first, other, third = paused(world, in_a_call=True)
     first.resume(world.now)
     for _ in range(round(2 * RENEW_SECONDS / TICK)):

@@ -126,8 +126,8 @@ class _Lately:
 
 
 class Checker:
-    """`me`: this replica's name. `max_refused`: the share of credentials that one registry may refuse together. `wall`:
-    seconds since 1970.
+    """`me`: a name that no other process has. `max_refused`: the share of credentials that one registry may refuse
+    together. `wall`: seconds since 1970.
 
     `report` is called with each result, but with one only of those that follow from the same answer. `changed` is
     called with the digests about which there is news; None: with another key all digests are others, and those that are

@@ -31,7 +31,8 @@ TAKEOVER_SECONDS = 60.0
 
 
 class Kept:
-    """`me`: this replica's name. `wall`: seconds since 1970. `unsaved`: records that are not in the Secret yet.
+    """`me`: a name that no other process has. `wall`: seconds since 1970. `unsaved`: records that are not in the Secret
+    yet.
 
     One read or write at a time: both work in steps, and rely on what they began with. `put` may be called meanwhile.
     """

@@ -17,7 +17,10 @@ What is someone else's is not looked at. That is safe for this reason:
 - A slot that was given back counts for HANDED_SECONDS more.
 - Take the slots that are truly held by running replicas, and of these the one with the highest score for an owner. Its
   holder leaves the owner to another one only for a slot that nobody holds: for a few seconds at most, or while the API
-  server gives it no answer, as said above. Or it has just taken the slot, and does not know it until the call ends.
+  server gives it no answer, as said above.
+- Another exception: a replica that takes a slot learns of it when the call ends. Until then it may leave the owner to
+  the replica that had the slot, which may have read already that it lost it. When the call ends, it looks at all that
+  has become its own.
 - So views of the slots may differ: of late news, of another number of slots, of a replica that takes no slot because it
   knows of few namespaces. While they differ, an owner has two replicas rather than none. Two do no harm, as they do
   none where nothing is shared out.
