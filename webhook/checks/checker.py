@@ -35,15 +35,16 @@ GATHER_SECONDS = 1.0
 """Seconds, at most, until a replica begins: what changes together is asked about together, and replicas rarely collide.
 """
 ROUND_SECONDS = 3.0
-"""Seconds after which no registry is asked about one more credential, and results are saved, also while a registry has
-not answered.
+"""Seconds after which no registry is asked about one more credential, and results may be saved, also while a registry
+has not answered.
 """
-RECORDS_PER_SECOND = 10_000
-"""A round writes all records, so with this many it lasts a second or more, also if every registry answers at once."""
+RECORDS_PER_SECOND = 2_000
+"""Who asks saves what it hears, but only when a second has passed for so many records. A write is of all of them: one
+of 40,000 takes the API server 0.15 s of CPU or more, however small the patch is; so this is one percent of a core.
+"""
 RECORDS_PER_SECOND_AT_REST = 500
-"""The same for a round that leaves nothing to ask. The next round writes all records twice, when it begins and when it
-ends, and while many owners get new tokens one round follows another. A write of 40,000 takes the API server 0.15 s of
-CPU or more, however small the patch is; so this is half a percent of a core for each replica.
+"""The same from a round that leaves nothing to ask to the next one. It writes twice, when it begins and when it ends.
+While many owners get new tokens one round follows another. So this is half a percent of a core for each replica.
 """
 GAP_SECONDS = 0.5
 """Seconds between two credentials at one registry, at most."""
@@ -256,8 +257,9 @@ class Checker:
         await self._collect()
         if clock() >= self._turn and self._pending.ready:
             return 2 * BUSY_SECONDS  # so that another one looks meanwhile
-        each_second = RECORDS_PER_SECOND if self.kept.asks else RECORDS_PER_SECOND_AT_REST
-        return max(0.0, now + len(self.checks.records) / each_second - clock())
+        if self.kept.asks:
+            return 0.0
+        return max(0.0, now + len(self.checks.records) / RECORDS_PER_SECOND_AT_REST - clock())
 
     async def _collect(self) -> None:
         """Saves what is heard. While there is more to ask, we stay the one that asks, until our turn ends."""
@@ -269,7 +271,8 @@ class Checker:
         for _ in range(SAVES):
             more = bool(self._running) or (self._pending.ready and clock() < self._turn)
             asking = self.kept.asks and more
-            if not self.kept.unsaved and asking == self.kept.asks:
+            lately = asking and self.kept.asked_within(len(self.checks.records) / RECORDS_PER_SECOND, clock())
+            if asking == self.kept.asks and (lately or not self.kept.unsaved):
                 return None
             with suppress(Conflict):
                 return await self.kept.save(asking=asking)

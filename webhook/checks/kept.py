@@ -125,7 +125,11 @@ class Kept:
 
     def may_ask(self, now: float) -> bool:
         """We ask, and no other replica may have taken over."""
-        return self.asks and self._asked is not None and now - self._asked < TAKEOVER_SECONDS / 2
+        return self.asked_within(TAKEOVER_SECONDS / 2, now)
+
+    def asked_within(self, seconds: float, now: float) -> bool:
+        """We ask, and have written that no longer ago than this."""
+        return self.asks and self._asked is not None and now - self._asked < seconds
 
     def other_asks(self, now: float) -> bool:
         if self._stored is None or not self._other_name:

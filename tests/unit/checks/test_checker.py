@@ -21,6 +21,10 @@ from webhook.checks.checked import Checked
 from webhook.checks.checker import (
     FAILURES,
     FEW_REFUSED,
+    GAP_SECONDS,
+    GATHER_SECONDS,
+    QUESTIONS,
+    RECORDS_PER_SECOND,
     RECORDS_PER_SECOND_AT_REST,
     ROUND_SECONDS,
     TURN_SECONDS,
@@ -154,6 +158,11 @@ class Replica:
     def end(self) -> None:
         for task in self.tasks:
             task.cancel()
+
+    def knows(self, records: int) -> None:
+        """So many records of others."""
+        for number in range(records):
+            self.checker.kept.put(number.to_bytes(DIGEST_BYTES, "big"), Check(Why.NONE, int(START), 1))
 
     def check(self, owner: str) -> Check | None:
         """Of its credential."""
@@ -368,9 +377,7 @@ def test_who_asks_reads_nothing_between_its_rounds(world: World) -> None:
 def test_the_more_is_known_the_less_often_it_is_written_again(world: World, records: int) -> None:
     """Where new credentials come all the time, and are answered at once."""
     replica = world.replica()
-    for number in range(records):
-        digest = number.to_bytes(DIGEST_BYTES, "big")
-        replica.checker.kept.put(digest, Check(Why.NONE, int(START), 1))
+    replica.knows(records)
     each = max(1.0, records / RECORDS_PER_SECOND_AT_REST)
     pause = max(1.0, each / 2)  # so few come between two rounds that one round asks about all of them
     for number in range(60):
@@ -380,6 +387,24 @@ def test_the_more_is_known_the_less_often_it_is_written_again(world: World, reco
     assert seconds / (each + 2) < world.secret.calls["write"] / 2 < seconds / each + 1
     world.passes(each + 2)
     assert replica.source.results()["works"] == 60
+
+
+@pytest.mark.parametrize("records", [0, 20_000])
+def test_the_more_is_known_the_less_often_it_is_saved_while_there_is_more_to_ask(world: World, records: int) -> None:
+    """At one registry, which answers at once."""
+    replica = world.replica()
+    replica.knows(records)
+    for number in range(80):
+        world.give(f"owner-{number}", credential(f"good-{number}"))
+    world.passes(35)
+    each, most = records / RECORDS_PER_SECOND, ROUND_SECONDS + 2 * GATHER_SECONDS
+    assert 35 / (each + most) - 1 <= world.secret.calls["write"] <= 35 / max(each, 1.0) + 1
+    asked = len(world.registries.asked)
+    assert 35 / most * QUESTIONS / 2 < asked < 80  # it goes on without a write
+    assert len(world.secret.checks.records) >= records + asked - (each + most) / GAP_SECONDS
+    world.passes(25)
+    assert len(world.secret.checks.records) == records + 80
+    assert not replica.checker.kept.asks
 
 
 def test_another_replica_has_its_turn_though_there_is_more_to_ask(world: World) -> None:
