@@ -19,7 +19,7 @@ from certs import authority, bundle, files, selfmanaged
 from support import goldencase
 from support.pages import CHART, PAGES, ROOT, block, missing
 from webhook import expirynotices, sharing, writelog
-from webhook.checks import checker, guardedhttp
+from webhook.checks import checker, guardedhttp, lately
 from webhook.checks.mirrorhealth import EVERY_SECONDS
 from webhook.cli import doctordns
 from webhook.cli.mirrors import mirrors
@@ -255,7 +255,7 @@ def _word(number: float) -> str:
     return {5.0: "five", 10.0: "ten"}.get(number, f"{number:g}")
 
 
-MANY_REFUSED = _word(checker.FEW_REFUSED), _word(checker.TOGETHER_SECONDS / 60)
+MANY_REFUSED = _word(lately.FEW_REFUSED), _word(lately.TOGETHER_SECONDS / 60)
 
 
 FIGURES = {

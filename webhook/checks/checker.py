@@ -11,10 +11,10 @@ and other tasks run: a credential may come, go, or be answered meanwhile.
 import asyncio
 import math
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -22,6 +22,7 @@ import structlog
 from certs.errors import ApiTrouble, Conflict
 from certs.ports import Store
 from webhook.checks.kept import Kept
+from webhook.checks.lately import Lately
 from webhook.checks.pending import Pending
 from webhook.checks.registryclient import Said
 from webhook.core.backoff import JITTER, Backoff, jittered
@@ -60,8 +61,6 @@ replicas share out the namespaces, each asks sources about its own owners only.
 """
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """A registry that wants a longer pause is not asked again."""
-TOGETHER_SECONDS, FEW_REFUSED = 600.0, 5
-"""Refusals of one registry within this time count together, if there are more than this number."""
 MAX_REGISTRIES = 1024
 """Registries of which is remembered what they said lately."""
 MAX_BACKOFF_SECONDS = 60.0
@@ -97,35 +96,6 @@ class Result:
     said: Said
 
 
-@dataclass(slots=True)
-class _Lately:
-    """What one registry said within TOGETHER_SECONDS: loop time, and whether it was a refusal. `apart`: digests of the
-    refused, without those that were counted together.
-    """
-
-    answers: deque[tuple[float, bool]] = field(default_factory=deque)
-    refused: int = 0
-    apart: deque[tuple[float, bytes]] = field(default_factory=deque)
-
-    def add(self, now: float, digest: bytes, *, refused: bool) -> None:
-        self.answers.append((now, refused))
-        self.refused += refused
-        if refused:
-            self.apart.append((now, digest))
-        while now - self.answers[0][0] > TOGETHER_SECONDS:
-            self.refused -= self.answers.popleft()[1]
-        while self.apart and now - self.apart[0][0] > TOGETHER_SECONDS:
-            self.apart.popleft()
-
-    def together(self, share: float) -> list[bytes]:
-        """The refused ones, if they are too many to be the fault of their owners; each is returned once."""
-        if self.refused <= max(FEW_REFUSED, share * len(self.answers)):
-            return []
-        together = [digest for _, digest in self.apart]
-        self.apart.clear()
-        return together
-
-
 class Checker:
     """`me`: a name that no other process has. `max_refused`: the share of credentials that one registry may refuse
     together. `wall`: seconds since 1970.
@@ -152,7 +122,7 @@ class Checker:
         self._running: dict[str, _Running] = {}
         """By registry."""
         self._news = asyncio.Event()
-        self._lately: defaultdict[str, _Lately] = defaultdict(_Lately)
+        self._lately: defaultdict[str, Lately] = defaultdict(Lately)
         self._trouble = ""
         self._turn = 0.0
         """Loop time at which it ends."""

@@ -20,7 +20,6 @@ from support.simulated import Stepping
 from webhook.checks.checked import Checked
 from webhook.checks.checker import (
     FAILURES,
-    FEW_REFUSED,
     GAP_SECONDS,
     GATHER_SECONDS,
     QUESTIONS,
@@ -29,9 +28,9 @@ from webhook.checks.checker import (
     ROUND_SECONDS,
     TURN_SECONDS,
     Checker,
-    _Lately,
 )
 from webhook.checks.kept import TAKEOVER_SECONDS, Kept
+from webhook.checks.lately import FEW_REFUSED, Lately
 from webhook.checks.pending import Pending
 from webhook.checks.registryclient import Said
 from webhook.core.check import (
@@ -667,7 +666,7 @@ def test_of_40000_credentials_few_are_handled_in_a_pass_of_the_loop(world: World
 
 def test_of_many_refusals_few_are_held_in_a_pass_of_the_loop(world: World, most: Counter[str]) -> None:
     replica = world.replica()
-    lately, count = _Lately(), 2_000
+    lately, count = Lately(), 2_000
     for number in range(count):
         lately.add(0.0, replica.checker.checks.digest(of_many(number)), refused=True)
     replica.checker._lately["ghcr.io"] = lately
