@@ -103,6 +103,9 @@ class Transport(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def close(self) -> None:
+        """By the keep-alive timer, on a slow machine."""
+
     def get_extra_info(self, _name: str, default: Any = None) -> Any:
         return default
 
