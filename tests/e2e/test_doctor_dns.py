@@ -3,6 +3,7 @@
 tests/install/test_helm.py has it asked from the real node."""
 
 import asyncio
+import re
 import socket
 import ssl
 import tempfile
@@ -206,6 +207,7 @@ overrides = st.lists(st.sampled_from(LINES[1:2] + LINES[6:]), max_size=2).map("\
 
 @example(main="a.test:P {\nlog {\nerrors\n}\n", keys={}, override="")
 @example(main="a.test:P {\nbogus\n}\n", keys={}, override="")
+@example(main="", keys={"a.server": "a.test:P {\nbogus\n}\n"}, override="")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(main=texts, keys=st.dictionaries(st.sampled_from(["a.server", "z.server"]), texts), override=overrides)
 def test_what_is_not_refused_starts(coredns_binary: None, main: str, keys: dict[str, str], override: str) -> None:
@@ -226,7 +228,7 @@ def test_what_is_not_refused_starts(coredns_binary: None, main: str, keys: dict[
         if not world.starts():
             world.has(others)
             assert not world.starts(), "the key is what keeps CoreDNS from starting"
-            assert "unknown property" in world.said or "Unknown directive 'bogus'" in world.said
+            assert re.search(r"unknown property|/Corefile:\d+ - .*Unknown directive 'bogus'", world.said), world.said
 
 
 # -- what is right -----------------------------------------------------------------------------------------------------

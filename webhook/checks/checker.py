@@ -241,8 +241,8 @@ class Checker:
         for _ in range(SAVES):
             more = bool(self._running) or (self._pending.ready and clock() < self._turn)
             asking = self.kept.asks and more
-            lately = asking and self.kept.asked_within(len(self.checks.records) / RECORDS_PER_SECOND, clock())
-            if asking == self.kept.asks and (lately or not self.kept.unsaved):
+            too_soon = asking and self.kept.asked_within(len(self.checks.records) / RECORDS_PER_SECOND, clock())
+            if asking == self.kept.asks and (too_soon or not self.kept.unsaved):
                 return None
             with suppress(Conflict):
                 return await self.kept.save(asking=asking)

@@ -397,6 +397,7 @@ def test_the_more_is_known_the_less_often_it_is_saved_while_there_is_more_to_ask
         world.give(f"owner-{number}", credential(f"good-{number}"))
     world.passes(35)
     each, most = records / RECORDS_PER_SECOND, ROUND_SECONDS + 2 * GATHER_SECONDS
+    assert MAX_CHECKS / RECORDS_PER_SECOND + most < TAKEOVER_SECONDS / 2, "or it would have to read first"
     assert 35 / (each + most) - 1 <= world.secret.calls["write"] <= 35 / max(each, 1.0) + 1
     asked = len(world.registries.asked)
     assert 35 / most * QUESTIONS / 2 < asked < 80  # it goes on without a write
